@@ -1,0 +1,290 @@
+"""Before and after spectrograms, side by side, as a PNG file or drawn in a terminal."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from rich.color import Color
+from rich.style import Style
+from rich.text import Text
+
+Signal = npt.NDArray[np.float32]
+Cells = npt.NDArray[np.float64]
+
+FLOOR_DB = -80.0
+_MAX_TOP_HZ = 12000.0
+_MIN_SECONDS = 0.1
+_WINDOW_SECONDS = 0.025
+_HOP_SECONDS = 0.005
+_FRAMES_A_COLUMN = 8
+_PNG_SHAPE = (480, 800)
+_GUTTER, _GAP = 4, "  "
+_RAMP = np.array(list(" .:-=+*#%@"))
+_SHADES = 32
+# Matplotlib's "magma" at nine even steps, so that both pictures look alike.
+_MAGMA = np.array(
+    [0x000004, 0x1C1044, 0x4F127B, 0x812581, 0xB5367A, 0xE55064, 0xFB8761, 0xFEC287, 0xFCFDBF]
+)
+
+
+class Pair(NamedTuple):
+    """Two spectrograms on shared axes.
+
+    Attributes
+    ----------
+    original, decoded : ndarray of float64, shape (rows, columns)
+        Level in dB of the loudest cell of the two, from `FLOOR_DB` to 0; row 0 starts at 0 Hz.
+    seconds, top_hz : float
+        Time at the right edge, in seconds, and frequency at the upper edge, in Hz.
+    """
+
+    original: Cells
+    decoded: Cells
+    seconds: float
+    top_hz: float
+
+
+def analyse(
+    original: Signal, rate_in: int, decoded: Signal, rate_out: int, rows: int, columns: int
+) -> Pair:
+    """Measure two mono signals on one grid of picture cells.
+
+    Frequency runs to the higher Nyquist frequency, at most 12 kHz; time to the end of the longer
+    signal, at least 0.1 s. A cell holds the maximum over the frames and bins in it.
+
+    Parameters
+    ----------
+    original, decoded : ndarray of float32, shape (samples,)
+        Signals of any length, also empty.
+    rate_in, rate_out : int
+        Their sample rates, in Hz.
+    rows, columns : int
+        Cells along frequency and along time.
+    """
+    top_hz = min(max(rate_in, rate_out) / 2, _MAX_TOP_HZ)
+    seconds = max(len(original) / rate_in, len(decoded) / rate_out, _MIN_SECONDS)
+    before = _power(original, rate_in, seconds / columns, top_hz / rows, (rows, columns))
+    after = _power(decoded, rate_out, seconds / columns, top_hz / rows, (rows, columns))
+    peak = max(before.max(), after.max()) or 1.0
+    floor = 10 ** (FLOOR_DB / 10)
+    before, after = (10 * np.log10(np.maximum(cells / peak, floor)) for cells in (before, after))
+    return Pair(before, after, seconds, top_hz)
+
+
+def save_png(
+    path: str | os.PathLike[str],
+    original: Signal,
+    rate_in: int,
+    decoded: Signal,
+    rate_out: int,
+    title: str,
+    labels: tuple[str, str] | None = None,
+) -> None:
+    """Save both spectrograms side by side as a PNG picture, 1800 by 690 pixels.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file, replaced in one step: no half-written picture is left behind.
+    original, decoded : ndarray of float32, shape (samples,)
+        Mono signals.
+    rate_in, rate_out : int
+        Their sample rates, in Hz.
+    title : str
+        Heading over both.
+    labels : tuple of str, optional
+        Heading over each; names the sample rates if not given.
+
+    Raises
+    ------
+    ImportError
+        If Matplotlib is not installed.
+    OSError
+        If the file cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    pair = analyse(original, rate_in, decoded, rate_out, *_PNG_SHAPE)
+    top_khz = pair.top_hz / 1000
+    figure = Figure(figsize=(12, 4.6), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=14, fontweight="bold")
+    axes = figure.subplots(1, 2, sharex=True, sharey=True)
+    axes[0].set(ylabel="frequency (kHz)", yticks=_ticks(top_khz, 7))
+    headings = labels or _rates(rate_in, rate_out)
+    for axis, cells, rate, heading in zip(
+        axes, pair[:2], (rate_in, rate_out), headings, strict=True
+    ):
+        extent = (0, pair.seconds, 0, top_khz)
+        image = axis.imshow(
+            cells, "magma", vmin=FLOOR_DB, vmax=0, origin="lower", aspect="auto", extent=extent
+        )
+        axis.set(title=heading, xlabel="time (s)")
+        edge = rate / 2000
+        if edge < top_khz:  # say why the top of the picture is empty
+            axis.axhline(edge, color="white", alpha=0.5, linewidth=0.8, linestyle="--")
+            note = f"nothing above {edge:g} kHz at this sample rate"
+            at = (pair.seconds / 2, (edge + top_khz) / 2)
+            axis.annotate(note, at, color="white", alpha=0.7, ha="center", va="center")
+    figure.colorbar(image, ax=axes, label="level (dB of the peak)", pad=0.015, aspect=28)
+
+    path = Path(path)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        figure.savefig(unfinished, format="png")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def terminal(
+    original: Signal,
+    rate_in: int,
+    decoded: Signal,
+    rate_out: int,
+    width: int,
+    height: int = 16,
+    *,
+    labels: tuple[str, str] | None = None,
+    colour: bool = True,
+    encoding: str = "utf-8",
+) -> Text:
+    """Draw both spectrograms side by side with characters.
+
+    Parameters
+    ----------
+    original, decoded : ndarray of float32, shape (samples,)
+        Mono signals.
+    rate_in, rate_out : int
+        Their sample rates, in Hz.
+    width, height : int
+        Size in characters, headings and time labels included; at least 24 by 4 is drawn.
+    labels : tuple of str, optional
+        Heading over each; names the sample rates if not given.
+    colour : bool
+        Draw half blocks in 24-bit colour, two cells a character; else shades of ASCII.
+    encoding : str
+        The terminal's encoding; plain ASCII is drawn if it has no half block.
+
+    Returns
+    -------
+    rich.text.Text
+        `height` lines, without a line break at the end.
+    """
+    columns = (max(width, 24) - _GUTTER - len(_GAP)) // 2
+    lines = max(height, 4) - 2
+    blocks = colour and _has_blocks(encoding)
+    rows = 2 * lines if blocks else lines
+    pair = analyse(original, rate_in, decoded, rate_out, rows, columns)
+    before, after = map(_draw_blocks if blocks else _draw_ascii, pair[:2])
+    charset = encoding if blocks else "ascii"
+    headings = [
+        heading[:columns].ljust(columns).encode(charset, "replace").decode(charset)
+        for heading in labels or _rates(rate_in, rate_out)
+    ]
+    times = _time_axis(pair.seconds, columns)
+
+    text = Text("kHz ", no_wrap=True, overflow="crop").append(_GAP.join(headings))
+    for gutter, left, right in zip(_gutters(pair.top_hz, lines), before, after, strict=True):
+        text.append("\n" + gutter).append_text(left).append(_GAP).append_text(right)
+    return text.append("\n" + " " * _GUTTER + times + _GAP + times)
+
+
+def _power(
+    signal: Signal, rate: int, cell_seconds: float, cell_hz: float, shape: tuple[int, int]
+) -> Cells:
+    """Return the power in each picture cell, 0 where there is no signal or no band."""
+    rows, columns = shape
+    window = max(round(_WINDOW_SECONDS * rate), 1)
+    # A long signal is sampled, so that an hour costs no more than a minute.
+    hop = max(round(_HOP_SECONDS * rate), 1, -(-len(signal) // (_FRAMES_A_COLUMN * columns)))
+    padded = np.pad(np.asarray(signal, np.float64), (window // 2, window))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[: len(signal) + 1 : hop]
+    hann = np.hanning(window + 2)[1:-1]
+    power = np.abs(np.fft.rfft(frames * (hann / hann.sum()), n=2 * window)) ** 2
+    power = power[:, : int(rows * cell_hz / rate * 2 * window) + 1]
+
+    # Each cell takes the frames and bins from its own start to the next one's, one at least.
+    at_frame = (np.arange(columns) * (cell_seconds * rate / hop)).astype(np.intp)
+    at_bin = (np.arange(rows) * (cell_hz / rate * 2 * window)).astype(np.intp)
+    at_frame, at_bin = at_frame[at_frame < len(power)], at_bin[at_bin < power.shape[1]]
+    filled = np.maximum.reduceat(np.maximum.reduceat(power, at_frame, axis=0), at_bin, axis=1)
+    cells = np.zeros(shape)
+    cells[: len(at_bin), : len(at_frame)] = filled.T
+    return cells
+
+
+def _rates(rate_in: int, rate_out: int) -> tuple[str, str]:
+    return f"{rate_in / 1000:g} kHz in", f"{rate_out / 1000:g} kHz out"
+
+
+def _has_blocks(encoding: str) -> bool:
+    try:
+        return bool("▀".encode(encoding))
+    except (UnicodeEncodeError, LookupError):
+        return False
+
+
+def _ticks(end: float, most: int) -> list[float]:
+    """Return round values from 0 up to `end`, in about `most` even steps or fewer."""
+    power = 10.0 ** np.floor(np.log10(end / most))
+    step = next(s * power for s in (1, 2, 4, 5, 10, 20) if s * power * most >= end)
+    return [step * k for k in range(int(end / step + 1e-9) + 1)]
+
+
+def _gutters(top_hz: float, lines: int) -> list[str]:
+    """Return the kHz label left of each text line, topmost first."""
+    gutters = [" " * _GUTTER] * lines
+    for khz in _ticks(top_hz / 1000, max(lines // 3, 1)):
+        line = min(int(khz * 1000 / top_hz * lines), lines - 1)
+        gutters[lines - 1 - line] = f"{khz:3g} "
+    return gutters
+
+
+def _time_axis(seconds: float, columns: int) -> str:
+    """Return one line of times, each label starting where it is on the axis."""
+    axis = ""
+    for time in _ticks(seconds, max(columns // 8, 1)):
+        label = f"{time:g}s"
+        at = int(time / seconds * columns)
+        if at + len(label) <= columns:
+            axis = axis.ljust(at) + label
+    return axis.ljust(columns)
+
+
+def _draw_blocks(levels: Cells) -> list[Text]:
+    """Return text lines, topmost first, of half blocks that hold two rows of cells each."""
+    shades = _shades(levels, _SHADES)
+    halves = zip(shades[0::2], shades[1::2], strict=True)
+    return [
+        Text.assemble(*(("▀", _style(*cell)) for cell in zip(*pair, strict=True)))
+        for pair in halves
+    ]
+
+
+def _draw_ascii(levels: Cells) -> list[Text]:
+    """Return text lines, topmost first, of one character a cell."""
+    return [Text("".join(row)) for row in _RAMP[_shades(levels, len(_RAMP))]]
+
+
+def _shades(levels: Cells, count: int) -> npt.NDArray[np.intp]:
+    """Return levels as 0 to `count` - 1, the highest frequency first."""
+    return np.rint((1 - levels[::-1] / FLOOR_DB) * (count - 1)).astype(np.intp)
+
+
+@lru_cache(maxsize=_SHADES**2)
+def _style(upper: int, lower: int) -> Style:
+    return Style.from_color(_colour(upper), _colour(lower))
+
+
+def _colour(shade: int) -> Color:
+    at = shade / (_SHADES - 1) * (len(_MAGMA) - 1)
+    steps = np.arange(len(_MAGMA))
+    red, green, blue = (round(np.interp(at, steps, _MAGMA >> bits & 255)) for bits in (16, 8, 0))
+    return Color.from_rgb(red, green, blue)

@@ -1,0 +1,139 @@
+"""Focal modulation block of compressor and decompressor (arXiv 2203.11926, made causal)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fcs_edge.config import FocalConfig
+from fcs_edge.kernels import dynamic_tanh, focal, residual, snake
+from fcs_edge.layers import F32, DepthwiseConv, FeedForward, Linear, Tensors, new
+
+
+class DynamicTanh:
+    """``y = tanh(alpha * x)``, alpha one number."""
+
+    def __init__(self, tensors: Tensors, name: str) -> None:
+        self._alpha = np.float32(tensors[f"{name}.alpha"][0])
+
+    def __call__(self, x: F32, out: F32) -> None:
+        """Write y of x into out, both (rows, columns)."""
+        dynamic_tanh.dynamic_tanh(x, self._alpha, out)
+
+
+class Snake:
+    """``y = x + sin(alpha * x) ** 2 / (alpha + 1e-9)``, alpha one number a column."""
+
+    def __init__(self, tensors: Tensors, name: str) -> None:
+        self._alpha = np.ascontiguousarray(tensors[f"{name}.alpha"].reshape(-1))
+        self._inverse = np.float32(1) / (self._alpha + np.float32(1e-9))
+
+    def __call__(self, x: F32, out: F32) -> None:
+        """Write y of x into out, both (rows, columns)."""
+        snake.snake(x, self._alpha, self._inverse, out)
+
+
+class FocalState:
+    """What one stream carries through a focal block, and the memory it works in."""
+
+    def __init__(self, block: FocalBlock, max_rows: int) -> None:
+        modulation = block.modulation
+        width = modulation.width
+        self.levels = [level.state(max_rows) for level in modulation.levels]
+        self.normed = new(max_rows, width)
+        self.out = new(max_rows, width)
+        self.query = new(max_rows, width)
+        self.context = new(max_rows, width)
+        self.gates = new(max_rows, len(modulation.levels))
+        self.convolved = new(max_rows, width)
+        self.total = new(max_rows, width)
+        self.hidden = new(max_rows, block.feed_forward.inner)
+        self.active = new(max_rows, block.feed_forward.inner)
+
+    def reset(self) -> None:
+        """Start a new stream."""
+        for level in self.levels:
+            level.reset()
+
+
+class FocalModulation:
+    """``out_proj(query * context_proj(sum of gated contexts))``, contexts ever wider."""
+
+    def __init__(self, config: FocalConfig, tensors: Tensors, name: str, window: int) -> None:
+        weight, bias = tensors[f"{name}.in_proj.weight"], tensors[f"{name}.in_proj.bias"]
+        self.width = width = weight.shape[1]
+        self._query = Linear(weight[:width], bias[:width])
+        self._context = Linear(weight[width : 2 * width], bias[width : 2 * width])
+        self._gates = Linear(weight[2 * width :], bias[2 * width :])
+        self.levels = [
+            DepthwiseConv(tensors, f"{name}.layers.{level}.0")
+            for level in range(len(config.kernel_sizes(window)))
+        ]
+        self._divisor = np.float32(len(self.levels)) if config.normalize_modulator else None
+        self._project = Linear.named(tensors, f"{name}.context_proj")
+        self._norm = DynamicTanh(tensors, f"{name}.norm") if config.use_post_norm else None
+        self._out = Linear.named(tensors, f"{name}.out_proj")
+
+    def __call__(self, x: F32, out: F32, state: FocalState) -> None:
+        """Write the modulation of x into out, both (rows, width)."""
+        rows = x.shape[0]
+        query, context, gates = state.query[:rows], state.context[:rows], state.gates[:rows]
+        convolved, total = state.convolved[:rows], state.total[:rows]
+        self._query(x, query)
+        self._context(x, context)
+        self._gates(x, gates)
+        for i, (level, past) in enumerate(zip(self.levels, state.levels, strict=True)):
+            level(context, convolved, past)
+            focal.aggregate(convolved, gates, i, context, total)
+        if self._divisor is not None:
+            focal.divide(total, self._divisor)
+        self._project(total, convolved)
+        focal.modulate(convolved, query)
+        if self._norm is not None:
+            self._norm(convolved, total)
+            convolved = total
+        self._out(convolved, out)
+
+
+class FocalBlock:
+    """Focal modulation and feed-forward, each with dynamic tanh and a residual connection."""
+
+    def __init__(self, config: FocalConfig, tensors: Tensors, name: str, window: int) -> None:
+        self._post_norm = config.use_post_norm
+        self._modulation_norm = DynamicTanh(tensors, f"{name}.modulation_norm")
+        self.modulation = FocalModulation(config, tensors, f"{name}.modulation", window)
+        self._feed_forward_norm = DynamicTanh(tensors, f"{name}.feed_forward_norm")
+        self.feed_forward = FeedForward(tensors, f"{name}.feed_forward")
+        scaled = config.use_layerscale
+        self._modulation_gamma = tensors[f"{name}.modulation_gamma"] if scaled else None
+        self._feed_forward_gamma = tensors[f"{name}.feed_forward_gamma"] if scaled else None
+
+    def state(self, max_rows: int) -> FocalState:
+        """Return the state of a new stream whose calls take up to `max_rows` rows."""
+        return FocalState(self, max_rows)
+
+    def __call__(self, x: F32, state: FocalState) -> None:
+        """Replace x (rows, width) by the block's output."""
+        rows = x.shape[0]
+        normed, out = state.normed[:rows], state.out[:rows]
+        hidden, active = state.hidden[:rows], state.active[:rows]
+        if self._post_norm:
+            self.modulation(x, out, state)
+            self._modulation_norm(out, normed)
+            _add(x, normed, self._modulation_gamma)
+            self.feed_forward(x, out, hidden, active)
+            self._feed_forward_norm(out, normed)
+            _add(x, normed, self._feed_forward_gamma)
+        else:
+            self._modulation_norm(x, normed)
+            self.modulation(normed, out, state)
+            _add(x, out, self._modulation_gamma)
+            self._feed_forward_norm(x, normed)
+            self.feed_forward(normed, out, hidden, active)
+            _add(x, out, self._feed_forward_gamma)
+
+
+def _add(x: F32, y: F32, gamma: F32 | None) -> None:
+    if gamma is None:
+        residual.add(x, y)
+    else:
+        residual.add_scaled(x, y, gamma)

@@ -1,0 +1,164 @@
+"""Layers that several stages are built from.
+
+A layer holds weights and never changes. What a stream carries from chunk to chunk, and the
+memory it works in, is a state the layer makes; `copy.deepcopy` of a state resumes the stream.
+Activations are (rows, channels) float32; a call takes any number of rows up to the state's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fcs_edge.kernels import depthwise, gelu, layer_norm, linear, ring
+
+F32: TypeAlias = NDArray[np.float32]
+Tensors: TypeAlias = Mapping[str, F32]
+"""Float32 tensors by their published names."""
+
+
+def new(*shape: int) -> F32:
+    """Return memory for activations, (shape) float32, zeroed."""
+    return np.zeros(shape, np.float32)
+
+
+class Linear:
+    """``y = x @ weight.T + bias``."""
+
+    def __init__(self, weight: F32, bias: F32 | None) -> None:
+        self._product = linear.prepare(np.ascontiguousarray(weight), bias)
+        self.outputs = self._product.outputs
+
+    @classmethod
+    def named(cls, tensors: Tensors, name: str) -> Linear:
+        """Build from ``name.weight`` and ``name.bias``; a 1x1 convolution counts as linear."""
+        weight = tensors[f"{name}.weight"]
+        return cls(weight.reshape(weight.shape[:2]), tensors[f"{name}.bias"])
+
+    def __call__(self, x: F32, out: F32) -> None:
+        """Write y of x (rows, inputs) into out (rows, outputs)."""
+        self._product(x.reshape(-1), x.shape[1], out)
+
+
+class LayerNorm:
+    """``y = (x - mean) / sqrt(variance + eps) * weight + bias`` over columns."""
+
+    def __init__(self, tensors: Tensors, name: str, eps: float = 1e-5) -> None:
+        self._weight = tensors[f"{name}.weight"]
+        self._bias = tensors[f"{name}.bias"]
+        self._eps = np.float32(eps)
+
+    def __call__(self, x: F32, out: F32) -> None:
+        """Write y of x into out, both (rows, columns)."""
+        layer_norm.layer_norm(x, self._weight, self._bias, self._eps, out)
+
+
+class FeedForward:
+    """``y = out_proj(gelu(in_proj(x)))``."""
+
+    def __init__(
+        self, tensors: Tensors, name: str, first: str = "in_proj", last: str = "out_proj"
+    ) -> None:
+        self._first = Linear.named(tensors, f"{name}.{first}")
+        self._last = Linear.named(tensors, f"{name}.{last}")
+        self.inner = self._first.outputs
+
+    def __call__(self, x: F32, out: F32, hidden: F32, active: F32) -> None:
+        """Write y of x into out; hidden and active, (rows, inner) each, are worked in."""
+        self._first(x, hidden)
+        gelu.gelu(hidden, active)
+        self._last(active, out)
+
+
+class ConvState:
+    """The last kernel - 1 rows of a convolution's input, by channel group, and room for more."""
+
+    def __init__(self, groups: int, past: int, max_rows: int, channels: int) -> None:
+        self.past = past
+        self.rows = new(groups, past + max_rows, channels)
+        self.started = False
+
+    def reset(self) -> None:
+        """Start a new stream."""
+        self.started = False
+
+
+class CausalConv:
+    """A causal convolution, kernel [out, in / groups, k], as products with windows of rows.
+
+    When a stream starts, the past is the first row repeated, or zeros.
+    """
+
+    def __init__(
+        self, weight: F32, bias: F32 | None, stride: int = 1, groups: int = 1, zeros: bool = False
+    ) -> None:
+        outputs, self._channels, self._kernel = weight.shape
+        self._stride, self._groups, self._zeros = stride, groups, zeros
+        windows = weight.transpose(0, 2, 1).reshape(outputs, -1)
+        size = outputs // groups
+        self._products = [
+            linear.prepare(
+                np.ascontiguousarray(windows[g * size : (g + 1) * size]),
+                None if bias is None else bias[g * size : (g + 1) * size],
+            )
+            for g in range(groups)
+        ]
+
+    def state(self, max_rows: int) -> ConvState:
+        """Return the state of a new stream whose calls take up to `max_rows` rows."""
+        return ConvState(self._groups, self._kernel - 1, max_rows, self._channels)
+
+    def __call__(self, x: F32, out: F32, state: ConvState) -> None:
+        """Write the convolution of x (rows, in) into out (rows / stride, out)."""
+        rows, past = x.shape[0], state.past
+        grouped = x.reshape(rows, self._groups, self._channels).transpose(1, 0, 2)
+        if not state.started:
+            state.rows[:, :past] = 0 if self._zeros else grouped[:, :1]
+            state.started = True
+        state.rows[:, past : past + rows] = grouped
+        column = 0
+        for window, product in zip(state.rows, self._products, strict=True):
+            product(window.reshape(-1), self._stride * self._channels, out, column)
+            column += product.outputs
+        ring.keep_last(state.rows, rows, past)
+
+
+class RingState:
+    """The last rows of a depthwise convolution's input, in a ring."""
+
+    def __init__(self, past: int, max_rows: int, channels: int) -> None:
+        self.past = past
+        self.ring = new(past + max_rows, channels)
+        self.slot = 0
+        self.started = False
+
+    def reset(self) -> None:
+        """Start a new stream."""
+        self.slot = 0
+        self.started = False
+
+
+class DepthwiseConv:
+    """A causal depthwise convolution, kernel [channels, 1, k]."""
+
+    def __init__(self, tensors: Tensors, name: str, zeros: bool = False) -> None:
+        self._weight = np.ascontiguousarray(tensors[f"{name}.weight"][:, 0].T)
+        self._bias = tensors[f"{name}.bias"]
+        self._zeros = zeros
+
+    def state(self, max_rows: int) -> RingState:
+        """Return the state of a new stream whose calls take up to `max_rows` rows."""
+        taps, channels = self._weight.shape
+        return RingState(taps - 1, max_rows, channels)
+
+    def __call__(self, x: F32, out: F32, state: RingState) -> None:
+        """Write the convolution of x into out, both (rows, channels)."""
+        if not state.started:
+            state.ring[:] = 0 if self._zeros else x[0]
+            state.started = True
+        ring.write(x, state.ring, state.slot)
+        depthwise.depthwise(state.ring, state.slot, self._weight, self._bias, out)
+        state.slot = (state.slot + x.shape[0]) % state.ring.shape[0]
