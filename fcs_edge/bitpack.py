@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,7 +32,7 @@ def packed_size(count: int, bits: int) -> int:
     return (count * bits + 7) // 8
 
 
-def check_tokens(tokens: NDArray[np.integer], bits: int) -> NDArray[np.uint16]:
+def check_tokens(tokens: NDArray[np.integer[Any]], bits: int) -> NDArray[np.uint16]:
     """Return ``tokens`` as uint16 once they are known to fit ``bits`` bits.
 
     Parameters
@@ -63,7 +65,7 @@ def check_tokens(tokens: NDArray[np.integer], bits: int) -> NDArray[np.uint16]:
     return array.astype(np.uint16, copy=False)
 
 
-def pack_tokens(tokens: NDArray[np.integer], bits: int) -> bytes:
+def pack_tokens(tokens: NDArray[np.integer[Any]], bits: int) -> bytes:
     """Pack tokens into bytes, most significant bit first, first token first.
 
     Parameters

@@ -132,9 +132,10 @@ class Header:
     def _from_fields(
         cls, bits: int, samples: int, rate_in: bytes, rate_out: bytes, model: bytes, block: int
     ) -> Header:
-        rates = (int.from_bytes(rate, "little") for rate in (rate_in, rate_out))
+        input_rate = int.from_bytes(rate_in, "little")
+        output_rate = int.from_bytes(rate_out, "little")
         try:
-            return cls(bits, samples, *rates, model, block)
+            return cls(bits, samples, input_rate, output_rate, model, block)
         except ValueError as error:
             raise BitstreamError(f"the .fcs header is not valid: {error}") from error
 
@@ -268,7 +269,7 @@ class BitstreamWriter:
         self._crc = 0
 
 
-def is_magic(data: bytes) -> bool:
+def is_magic(data: bytes | bytearray) -> bool:
     """Tell whether ``data`` starts like a ``.fcs`` file, as far as it goes."""
     return data[: len(MAGIC)] == MAGIC[: len(data)]
 
@@ -286,4 +287,5 @@ def with_crc(data: bytes) -> bytes:
 def crc_holds(data: bytes | bytearray) -> bool:
     """Tell whether the last four bytes of ``data`` are the CRC of the others."""
     body = len(data) - CRC.size
-    return CRC.unpack_from(data, body)[0] == zlib.crc32(memoryview(data)[:body])
+    stored: int = CRC.unpack_from(data, body)[0]
+    return stored == zlib.crc32(memoryview(data)[:body])

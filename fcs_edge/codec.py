@@ -1,0 +1,328 @@
+"""The codec: a model made ready to run."""
+
+from __future__ import annotations
+
+import math
+import os
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fcs_edge import models, quantizer
+from fcs_edge.compressor import Compressor
+from fcs_edge.config import SAMPLE_RATE_IN
+from fcs_edge.decoder import Decoder
+from fcs_edge.decompressor import Decompressor
+from fcs_edge.encoder import Encoder
+from fcs_edge.layers import F32, new
+from fcs_edge.model_file import ModelFile
+from fcs_edge.stream import U16, StreamDecoder, StreamEncoder, as_signal, as_tokens
+
+_BLOCK_CHUNKS = 8
+"""Chunks a step over a whole signal: each weight is read once for that many."""
+
+
+def load(model: str | os.PathLike[str] | None = None) -> Codec:
+    """Load a model.
+
+    Parameters
+    ----------
+    model : str or path, optional
+        A built-in model's name or a model file's path; the default model where it is absent.
+
+    Returns
+    -------
+    Codec
+        Ready to run. Weights are mapped, and prepared when first used.
+
+    Raises
+    ------
+    fcs_edge.ModelFileError
+        There is no such model, or its file is not sound.
+
+    Examples
+    --------
+    >>> codec = load()
+    >>> tokens = codec.encode(np.zeros(16000, np.float32))
+    >>> tokens.shape, codec.decode(tokens).shape
+    ((52,), (24960,))
+    """
+    return Codec(models.find(model))
+
+
+class Codec:
+    """Speech to tokens and back. Holds weights only: streams made from it never meet."""
+
+    def __init__(self, model: ModelFile) -> None:
+        self._model = model
+        self._config = model.config
+
+    def __repr__(self) -> str:
+        """Name the model and its rates."""
+        return (
+            f"<Codec {self.name}: {self.sample_rate_in} Hz -> {self.bitrate:g} bit/s -> "
+            f"{self.sample_rate_out} Hz>"
+        )
+
+    @property
+    def name(self) -> str:
+        """The model's short name."""
+        return self._model.name
+
+    @property
+    def model(self) -> ModelFile:
+        """The model file: configuration, tensors, source."""
+        return self._model
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Eight bytes that tell models apart in bitstreams."""
+        return self._model.fingerprint
+
+    @property
+    def sample_rate_in(self) -> int:
+        """Input sample rate in Hz."""
+        return SAMPLE_RATE_IN
+
+    @property
+    def sample_rate_out(self) -> int:
+        """Output sample rate in Hz."""
+        return self._config.sample_rate_out
+
+    @property
+    def chunk_size(self) -> int:
+        """Input samples a chunk, the step a stream goes in."""
+        return self._config.chunk_size
+
+    @property
+    def chunk_tokens(self) -> int:
+        """Tokens a chunk."""
+        return self._config.chunk_tokens
+
+    @property
+    def samples_per_token(self) -> int:
+        """Input samples that one token stands for."""
+        return self._config.samples_per_token
+
+    @property
+    def samples_out_per_token(self) -> int:
+        """Output samples that one token stands for."""
+        return self._config.samples_out_per_token
+
+    @property
+    def token_rate(self) -> float:
+        """Tokens a second."""
+        return SAMPLE_RATE_IN / self._config.samples_per_token
+
+    @property
+    def bits_per_token(self) -> int:
+        """Bits of a token, 1 to 16."""
+        return self._config.bits_per_token
+
+    @property
+    def bitrate(self) -> float:
+        """Bits a second, of tokens alone."""
+        return self.token_rate * self.bits_per_token
+
+    @property
+    def latency(self) -> float:
+        """Algorithmic latency in seconds: one chunk."""
+        return self.chunk_size / SAMPLE_RATE_IN
+
+    def output_length(self, n_samples: int) -> int:
+        """Return how many output samples stand for `n_samples` input samples.
+
+        ``round(n_samples * sample_rate_out / sample_rate_in)``, ties to even.
+        """
+        whole, part = divmod(n_samples * self.sample_rate_out, SAMPLE_RATE_IN)
+        up = 2 * part > SAMPLE_RATE_IN or (2 * part == SAMPLE_RATE_IN and whole % 2 == 1)
+        return whole + int(up)
+
+    def stream_encoder(self, max_chunks: int = 1) -> StreamEncoder:
+        """Return an encoder for one stream.
+
+        Parameters
+        ----------
+        max_chunks : int
+            Chunks computed in one step where a push brings as many. One is enough for live
+            audio; more read each weight once for several chunks, and take more memory. The
+            tokens are the same to the bit.
+        """
+        return StreamEncoder(self._config, self._encoder, self._compressor, max_chunks)
+
+    def stream_decoder(self, max_chunks: int = 1) -> StreamDecoder:
+        """Return a decoder for one stream; `max_chunks` as in `stream_encoder`."""
+        return StreamDecoder(self._config, self._decompressor, self._decoder, max_chunks)
+
+    def encode(self, signal: ArrayLike) -> U16:
+        """Encode a whole signal; its last chunk is filled up with zeros.
+
+        Parameters
+        ----------
+        signal : array_like
+            (n,) floating point, mono, at `sample_rate_in`.
+
+        Returns
+        -------
+        numpy.ndarray
+            (ceil(n / chunk_size) * chunk_tokens,) uint16.
+        """
+        encoder = self.stream_encoder(_BLOCK_CHUNKS)
+        return np.concatenate([encoder.push(signal), encoder.flush()])
+
+    def decode(self, tokens: ArrayLike) -> F32:
+        """Decode a whole stream of tokens.
+
+        Parameters
+        ----------
+        tokens : array_like
+            (n,) integers below ``2 ** bits_per_token``.
+
+        Returns
+        -------
+        numpy.ndarray
+            (n * samples_out_per_token,) float32 at `sample_rate_out`, in [-1, 1].
+        """
+        decoder = self.stream_decoder(_BLOCK_CHUNKS)
+        return np.concatenate([decoder.push(tokens), decoder.flush()])
+
+    def features(self, signal: ArrayLike) -> F32:
+        """Return the encoder's features of a whole signal.
+
+        Parameters
+        ----------
+        signal : array_like
+            (n,) floating point at `sample_rate_in`.
+
+        Returns
+        -------
+        numpy.ndarray
+            (frames, dim) float32; the last chunk is filled up with zeros.
+        """
+        samples = as_signal(signal)
+        size, frames = self.chunk_size, self._config.encoder.chunk_frames
+        padded = new(math.ceil(samples.size / size) * size)
+        padded[: samples.size] = samples
+        out = new(padded.size // size * frames, self._config.encoder.dim)
+        state = self._encoder.state(_BLOCK_CHUNKS)
+        for part in _blocks(padded.size // size):
+            inputs = padded[part.start * size : part.stop * size]
+            self._encoder(inputs, out[part.start * frames : part.stop * frames], state)
+        return out
+
+    def latents(self, features: ArrayLike) -> F32:
+        """Return the compressor's latents of features.
+
+        Parameters
+        ----------
+        features : array_like
+            (frames, dim) float32, frames a multiple of the frames of a token.
+
+        Returns
+        -------
+        numpy.ndarray
+            (tokens, bits_per_token) float32, rows of unit length.
+        """
+        per_token = self._config.frames_per_token
+        x = _matrix(features, self._config.encoder.dim, "features")
+        if x.shape[0] % per_token:
+            raise ValueError(f"features come {per_token} frames a token, not {x.shape[0]} frames")
+        out = new(x.shape[0] // per_token, self.bits_per_token)
+        state = self._compressor.state(_BLOCK_CHUNKS * per_token)
+        for part in _blocks(out.shape[0]):
+            inputs = x[part.start * per_token : part.stop * per_token]
+            self._compressor(inputs, out[part], state)
+        return out
+
+    def quantize(self, latents: ArrayLike) -> U16:
+        """Return the token of each latent, (tokens, bits_per_token) float32 -> (tokens,) uint16."""
+        x = _matrix(latents, self.bits_per_token, "latents")
+        out = np.empty(x.shape[0], np.uint16)
+        quantizer.quantize(x, out)
+        return out
+
+    def codes(self, tokens: ArrayLike) -> F32:
+        """Return the code of each token, (n,) integers -> (n, bits_per_token) float32."""
+        given = as_tokens(tokens, self.bits_per_token)
+        out = new(given.size, self.bits_per_token)
+        quantizer.codes(given, out)
+        return out
+
+    def decompress(self, codes: ArrayLike) -> F32:
+        """Return the decompressor's features of codes.
+
+        Parameters
+        ----------
+        codes : array_like
+            (tokens, bits_per_token) float32: `codes` of tokens, or any points near them.
+
+        Returns
+        -------
+        numpy.ndarray
+            (frames, dim) float32, refined.
+        """
+        x = _matrix(codes, self.bits_per_token, "codes")
+        size = self.chunk_tokens
+        frames = self.samples_out_per_token // self._config.decoder.hop_length
+        out = new(x.shape[0] * frames, self._config.decompressor.output_dim)
+        state = self._decompressor.state(_BLOCK_CHUNKS * size)
+        for part in _blocks(math.ceil(x.shape[0] / size)):
+            inputs = x[part.start * size : part.stop * size]
+            first = part.start * size * frames
+            result = out[first : first + inputs.shape[0] * frames]
+            self._decompressor(inputs, result, state)
+        return out
+
+    def synthesize(self, features: ArrayLike) -> F32:
+        """Return the decoder's samples of features.
+
+        Parameters
+        ----------
+        features : array_like
+            (frames, dim) float32, as `decompress` returns them.
+
+        Returns
+        -------
+        numpy.ndarray
+            (frames * hop,) float32 at `sample_rate_out`, in [-1, 1].
+        """
+        x = _matrix(features, self._config.decoder.input_dim, "features")
+        hop = self._config.decoder.hop_length
+        out = new(x.shape[0] * hop)
+        state = self._decoder.state(_BLOCK_CHUNKS)
+        for part in _blocks(x.shape[0]):
+            self._decoder(x[part], out[part.start * hop : part.stop * hop], state)
+        return out
+
+    @cached_property
+    def _tensors(self) -> dict[str, NDArray[np.float32]]:
+        return self._model.float32()
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        return Encoder(self._config.encoder, self._tensors)
+
+    @cached_property
+    def _compressor(self) -> Compressor:
+        return Compressor(self._config.compressor, self._tensors)
+
+    @cached_property
+    def _decompressor(self) -> Decompressor:
+        return Decompressor(self._config.decompressor, self._tensors)
+
+    @cached_property
+    def _decoder(self) -> Decoder:
+        return Decoder(self._config.decoder, self._tensors)
+
+
+def _blocks(n: int) -> list[slice]:
+    """Cut n rows into slices of `_BLOCK_CHUNKS`."""
+    return [slice(i, min(i + _BLOCK_CHUNKS, n)) for i in range(0, n, _BLOCK_CHUNKS)]
+
+
+def _matrix(values: ArrayLike, columns: int, what: str) -> F32:
+    matrix = np.ascontiguousarray(values, np.float32)
+    if matrix.ndim != 2 or matrix.shape[1] != columns:
+        raise ValueError(f"{what} of shape (n, {columns}) are expected, not {matrix.shape}")
+    return matrix
