@@ -50,7 +50,8 @@ def _local(config: Path) -> Source:
     folder = config.parent
     if not config.is_file():
         raise CheckpointError(f"{folder}: there is no config.json in this folder")
-    stems = dict.fromkeys([config.stem, "model"] if config.stem != "config" else ["model", "config"])
+    # config_x.json goes with config_x.safetensors, config.json with model.safetensors.
+    stems = ("model", "config") if config.stem == "config" else (config.stem, "model")
     for stem in stems:
         for suffix in (".safetensors", ".pt"):
             weights = folder / f"{stem}{suffix}"

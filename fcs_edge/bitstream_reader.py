@@ -216,7 +216,7 @@ class BitstreamReader:
         yield self._damage(
             0,
             f"byte {self._offset}: the CRC of a block does not match, "
-            f"but its {done} tokens were already played",
+            f"but its {_counted(done, 'token')} were already played",
         )
         return _Attempt(n_tokens=done, reported_to=end)
 
@@ -263,7 +263,9 @@ class BitstreamReader:
             yield from self._skip(header, start, min(lost, needed), attempt)
         elif needed > 0 and not self.damaged:
             yield self._damage(
-                0, f"byte {start}: blocks are missing, {needed} tokens by the sample count"
+                0,
+                f"byte {start}: blocks are missing, {_counted(needed, 'token')} "
+                "by the sample count",
             )
         self.ended = True
         yield End(n_samples)
@@ -274,14 +276,15 @@ class BitstreamReader:
         """Report the bytes from ``start`` to here, unless that is done and nothing is lost."""
         silence = self._affordable(header, lost, self._offset)
         if silence:
-            what = f"damaged, {silence} tokens of silence take their place"
+            what = f"damaged, replaced by {_counted(silence, 'token')} of silence"
         elif self._offset <= attempt.reported_to:
             return
         elif attempt.n_tokens:
-            what = f"damaged, but their {attempt.n_tokens} tokens were already played"
+            what = f"damaged, but {_counted(attempt.n_tokens, 'token')} in them were already played"
         else:
-            what = "skipped, they belong to no record"
-        yield self._damage(silence, f"byte {start}: {self._offset - start} bytes {what}")
+            what = "skipped, part of no record"
+        size = _counted(self._offset - start, "byte")
+        yield self._damage(silence, f"byte {start}: {size} {what}")
 
     def _cut(self, header: Header, start: int, attempt: _Attempt) -> Damage:
         """Report that the input ended with no valid record from ``start`` on."""
@@ -293,11 +296,10 @@ class BitstreamReader:
         # What is no longer than an end record is most likely one.
         lost = _tokens_in(header, end - start) if end - start > END_BYTES else 0
         silence = self._affordable(header, lost - attempt.n_tokens, end)
-        return self._damage(
-            silence,
-            f"byte {end}: the stream is cut, {end - start} bytes from byte {start} on are "
-            f"no whole record, {silence} tokens of silence take their place",
-        )
+        message = f"byte {end}: the stream is cut, no whole record from byte {start} on"
+        if silence:
+            message += f", replaced by {_counted(silence, 'token')} of silence"
+        return self._damage(silence, message)
 
     def _affordable(self, header: Header, lost: int, end: int) -> int:
         """Return as much of ``lost`` as the input up to ``end`` could have held."""
@@ -384,5 +386,9 @@ def _tokens_in(header: Header, n_bytes: int) -> int:
 def _out_of_sequence(expected: int, sequence: int) -> str:
     missing = (sequence - expected) % 256
     if missing < 128:
-        return f"{missing} blocks are missing before block {sequence}"
+        return f"{_counted(missing, 'block')} missing before block {sequence}"
     return f"block {sequence} where block {expected} was expected: repeated or out of order"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fcs_edge.config import CompressorConfig
 from fcs_edge.focal import FocalBlock, FocalState, Snake
 from fcs_edge.kernels import binary
-from fcs_edge.layers import F32, CausalConv, ConvState, Linear, Tensors, new
+from fcs_edge.layers import F32, CausalConv, ConvState, Linear, State, Tensors, new
 
 
 class CompressorState:
@@ -26,7 +26,8 @@ class CompressorState:
 
     def reset(self) -> None:
         """Start a new stream."""
-        for part in (*self.downscales, *self.blocks):
+        parts: list[State] = [*self.downscales, *self.blocks]
+        for part in parts:
             part.reset()
 
 

@@ -12,6 +12,7 @@ from fcs_edge.layers import (
     LayerNorm,
     Linear,
     RingState,
+    State,
     Tensors,
     new,
 )
@@ -54,7 +55,8 @@ class DecoderState:
 
     def reset(self) -> None:
         """Start a new stream."""
-        for part in (self.embedding, *self.blocks):
+        parts: list[State] = [self.embedding, *self.blocks]
+        for part in parts:
             part.reset()
 
 

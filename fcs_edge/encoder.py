@@ -5,7 +5,17 @@ from __future__ import annotations
 from fcs_edge.attention import Attention, AttentionState, position_bias
 from fcs_edge.config import EncoderConfig
 from fcs_edge.kernels import gelu, residual
-from fcs_edge.layers import F32, CausalConv, ConvState, FeedForward, LayerNorm, Linear, Tensors, new
+from fcs_edge.layers import (
+    F32,
+    CausalConv,
+    ConvState,
+    FeedForward,
+    LayerNorm,
+    Linear,
+    State,
+    Tensors,
+    new,
+)
 
 
 class FeatureBlock:
@@ -67,7 +77,8 @@ class EncoderState:
 
     def reset(self) -> None:
         """Start a new stream."""
-        for part in (*self.convs, self.positional, *self.attention):
+        parts: list[State] = [*self.convs, self.positional, *self.attention]
+        for part in parts:
             part.reset()
 
 

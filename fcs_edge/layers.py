@@ -8,7 +8,7 @@ Activations are (rows, channels) float32; a call takes any number of rows up to 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,13 @@ from fcs_edge.kernels import depthwise, gelu, layer_norm, linear, ring
 F32: TypeAlias = NDArray[np.float32]
 Tensors: TypeAlias = Mapping[str, F32]
 """Float32 tensors by their published names."""
+
+
+class State(Protocol):
+    """What a layer or a stage carries from chunk to chunk."""
+
+    def reset(self) -> None:
+        """Start a new stream."""
 
 
 def new(*shape: int) -> F32:

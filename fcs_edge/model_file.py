@@ -26,7 +26,11 @@ FORMAT_VERSION = 1
 
 Array: TypeAlias = NDArray[Any]
 
-_DTYPES = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+}
 
 
 @dataclass(frozen=True)
@@ -172,7 +176,9 @@ def read(path: Path) -> ModelFile:
         raise ModelFileError(f"{path}: damaged metadata ({error})") from None
     if len(fingerprint) != 8:
         raise ModelFileError(f"{path}: damaged metadata (the fingerprint is not 8 bytes)")
-    return ModelFile(path, name, source, config, _checked(path, config, stored), sha256, fingerprint)
+    return ModelFile(
+        path, name, source, config, _checked(path, config, stored), sha256, fingerprint
+    )
 
 
 def _checked(path: Path, config: CodecConfig, stored: dict[str, StoredTensor]) -> dict[str, Array]:

@@ -1,0 +1,1 @@
+"""Numba kernels: one file an operation; they know arrays, not the model."""

@@ -7,22 +7,32 @@ import numba
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
-
 
 def kernel(function: _F) -> _F:
     """Compile a kernel whose every operation keeps its written order (fused multiply-add aside)."""
-    compiled: _F = numba.njit(fastmath={"contract", "nsz"}, **_OPTIONS)(function)
-    return compiled
+    return _compile(function, {"contract", "nsz"})
 
 
 def reduction(function: _F) -> _F:
     """Compile a kernel whose sums may be reordered, so that they run in vector lanes."""
-    compiled: _F = numba.njit(fastmath={"contract", "nsz", "reassoc"}, **_OPTIONS)(function)
-    return compiled
+    return _compile(function, {"contract", "nsz", "reassoc"})
 
 
 def inline(function: _F) -> _F:
     """Compile a helper into each kernel that calls it."""
-    compiled: _F = numba.njit(inline="always", error_model="numpy")(function)
-    return compiled
+    compiled: Any = numba.njit(inline="always", error_model="numpy")(function)
+    helper: _F = compiled
+    return helper
+
+
+def _compile(function: _F, fastmath: set[str]) -> _F:
+    compiled: Any
+    try:
+        compiled = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath, cache=True)(
+            function
+        )
+    except RuntimeError:
+        # Neither this folder nor a home folder can be written: compile at every start.
+        compiled = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
+    kernel: _F = compiled
+    return kernel

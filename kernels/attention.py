@@ -67,7 +67,7 @@ def store(qkv: F32, slot: int, keys: F32, values: F32) -> None:
 
 
 @inline
-def _add_scores(query, keys, slot, scores):  # type: ignore[no-untyped-def]
+def _add_scores(query: F32, keys: F32, slot: int, scores: F32) -> None:
     """``scores[i] += sum_d query[d] * keys[d, slot + i]``."""
     for d in range(query.size):
         q = query[d]
@@ -77,7 +77,7 @@ def _add_scores(query, keys, slot, scores):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _add_values(scores, values, slot, out):  # type: ignore[no-untyped-def]
+def _add_values(scores: F32, values: F32, slot: int, out: F32) -> None:
     """``out += sum_i scores[i] * values[slot + i]``."""
     for i in range(scores.size):
         p = scores[i]
@@ -87,7 +87,7 @@ def _add_values(scores, values, slot, out):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _softmax(s):  # type: ignore[no-untyped-def]
+def _softmax(s: F32) -> None:
     """``s = exp(s - max(s)) / sum(exp(s - max(s)))``."""
     top = s[0]
     for i in range(s.size):

@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from fcs_edge.kernels._jit import inline
+from fcs_edge.kernels._types import Scalar
 
 _F = np.float32
 
@@ -16,7 +17,7 @@ _LOG2E = _F(1 / math.log(2))
 # ln 2 in two parts, the first exact in few bits: n * _LN2_HIGH rounds nothing away.
 _LN2_HIGH = _F(0.693359375)
 _LN2_LOW = _F(math.log(2) - 0.693359375)
-# exp(r) on |r| <= ln(2) / 2: the Taylor series to r**6 errs by 1e-7 of an ulp's order.
+# exp(r) on |r| <= ln(2) / 2: what the Taylor series leaves out after r**6 is 1.2e-7.
 _E2, _E3, _E4, _E5, _E6 = (_F(1 / math.factorial(i)) for i in range(2, 7))
 
 # erfc(z) = t P(t) exp(-z * z), t = 1 / (1 + z / 2), z >= 0 (the form of Abramowitz & Stegun,
@@ -47,16 +48,14 @@ _INV_PI = _F(1 / math.pi)
 _PI_A = _F(3.140625)
 _PI_B = _F(9.67502593994140625e-4)
 _PI_C = _F(math.pi - 3.140625 - 9.67502593994140625e-4)
-_S3, _S5, _S7, _S9, _S11 = (
-    _F((-1) ** i / math.factorial(2 * i + 1)) for i in range(1, 6)
-)
+_S3, _S5, _S7, _S9, _S11 = (_F((-1) ** i / math.factorial(2 * i + 1)) for i in range(1, 6))
 
 _SQRT_HALF = _F(math.sqrt(0.5))
 _HALF, _ONE, _TWO = _F(0.5), _F(1), _F(2)
 
 
 @inline
-def exp(x):  # type: ignore[no-untyped-def]
+def exp(x: Scalar) -> Scalar:
     """``exp(x)``, x clamped to [-87, 88]; relative error below 2e-7."""
     x = min(max(x, _F(-87)), _F(88))
     n = np.floor(x * _LOG2E + _HALF)
@@ -66,22 +65,23 @@ def exp(x):  # type: ignore[no-untyped-def]
 
 
 @inline
-def erfc(z):  # type: ignore[no-untyped-def]
+def erfc(z: Scalar) -> Scalar:
     """``erfc(z)`` for z >= 0; absolute error below 2e-7."""
     t = _ONE / (_ONE + _HALF * z)
-    p = ((((((((_P8 * t + _P7) * t + _P6) * t + _P5) * t + _P4) * t + _P3) * t) + _P2) * t + _P1) * t + _P0
+    p = (((_P8 * t + _P7) * t + _P6) * t + _P5) * t + _P4
+    p = (((p * t + _P3) * t + _P2) * t + _P1) * t + _P0
     return t * p * exp(-(z * z))
 
 
 @inline
-def gelu(x):  # type: ignore[no-untyped-def]
+def gelu(x: Scalar) -> Scalar:
     """``x * (1 + erf(x / sqrt 2)) / 2 = max(x, 0) - |x| / 2 * erfc(|x| / sqrt 2)``."""
     a = abs(x)
     return max(x, _F(0)) - _HALF * a * erfc(a * _SQRT_HALF)
 
 
 @inline
-def tanh(x):  # type: ignore[no-untyped-def]
+def tanh(x: Scalar) -> Scalar:
     """``tanh(x)``; relative error below 3e-7, near zero too."""
     s = x * x
     small = x + x * s * ((((_T4 * s + _T3) * s + _T2) * s + _T1) * s + _T0)
@@ -90,7 +90,7 @@ def tanh(x):  # type: ignore[no-untyped-def]
 
 
 @inline
-def sin_squared(x):  # type: ignore[no-untyped-def]
+def sin_squared(x: Scalar) -> Scalar:
     """``sin(x) ** 2``, whose period is pi; absolute error below 3e-7 up to |x| = 1e4."""
     n = np.floor(x * _INV_PI + _HALF)
     r = ((x - n * _PI_A) - n * _PI_B) - n * _PI_C
@@ -100,6 +100,6 @@ def sin_squared(x):  # type: ignore[no-untyped-def]
 
 
 @inline
-def sigmoid(x):  # type: ignore[no-untyped-def]
+def sigmoid(x: Scalar) -> Scalar:
     """``1 / (1 + exp(-x))``."""
     return _ONE / (_ONE + exp(-x))

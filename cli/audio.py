@@ -1,0 +1,247 @@
+"""Sound in and out of the commands, in blocks: files, pipes, bare samples."""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol, TypeAlias
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from fcs_edge.errors import AudioError
+
+F32: TypeAlias = NDArray[np.float32]
+
+RAW_FORMATS = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
+FILE_FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
+
+_LIVE_SECONDS = 0.02
+_FILE_SECONDS = 1.0
+_MAX_RATE = 1_000_000
+
+
+@dataclass
+class AudioInput:
+    """A sound being read."""
+
+    rate: int
+    channels: int
+    seconds: float | None
+    """How long it is, where that is known before it ends."""
+    blocks: Iterator[F32]
+    """(n,) float32, channels averaged."""
+    n_not_finite: int = 0
+    """Samples so far that were NaN or infinite, and were taken as 0."""
+
+    def at_rate(self, rate: int) -> Iterator[F32]:
+        """Yield the blocks, finite and at another rate, (n,) float32."""
+        if self.rate == rate:
+            yield from self._finite()
+            return
+        stream = soxr.ResampleStream(self.rate, rate, 1, dtype="float32", quality="VHQ")
+        for block in self._finite():
+            yield stream.resample_chunk(block)
+        yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+
+    def _finite(self) -> Iterator[F32]:
+        # A resampler would spread one NaN over its filter's length.
+        for block in self.blocks:
+            finite = np.isfinite(block)
+            if not finite.all():
+                self.n_not_finite += int(finite.size - finite.sum())
+                block = np.where(finite, block, np.float32(0))
+            yield block
+
+
+@contextmanager
+def open_input(path: str, raw: str | None, rate: int, channels: int) -> Iterator[AudioInput]:
+    """Open a sound file, or a WAV or bare samples on standard input.
+
+    Parameters
+    ----------
+    path : str
+        A file's path, or ``-``.
+    raw : str or None
+        One of `RAW_FORMATS` for bare samples, which `rate` and `channels` then describe.
+    rate, channels : int
+        In Hz; interleaved channels. Of bare samples only.
+
+    Raises
+    ------
+    AudioError
+        The file is missing or is not a sound that libsndfile reads.
+    """
+    if raw is not None:
+        with _open_bytes(path) as file:
+            size = None if path == "-" else os.fstat(file.fileno()).st_size
+            width = RAW_FORMATS[raw].itemsize * channels
+            seconds = None if size is None else size / width / rate
+            yield AudioInput(rate, channels, seconds, _raw_blocks(file, raw, channels))
+        return
+    if path != "-" and not Path(path).exists():
+        raise AudioError(f"{path}: no such file")
+    if path != "-" and Path(path).is_dir():
+        raise AudioError(f"{path}: is a folder; give a sound file")
+    label = "standard input" if path == "-" else path
+    try:
+        # libsndfile reads a pipe by its descriptor; a Python file would have to seek.
+        file = soundfile.SoundFile(sys.stdin.fileno() if path == "-" else path, closefd=path != "-")
+    except (soundfile.LibsndfileError, TypeError) as error:
+        hint = "; for bare samples give --raw and --rate" if path == "-" else ""
+        raise AudioError(
+            f"{label}: not a sound that can be read ({_reason(error)}){hint}"
+        ) from None
+    with file:
+        if not 1 <= file.samplerate <= _MAX_RATE:
+            raise AudioError(f"{label}: a sample rate of {file.samplerate} Hz is not supported")
+        # A pipe's header may claim any length.
+        seconds = file.frames / file.samplerate if file.seekable() else None
+        block = _FILE_SECONDS if file.seekable() else _LIVE_SECONDS
+        frames = max(1, round(block * file.samplerate))
+        yield AudioInput(file.samplerate, file.channels, seconds, _file_blocks(file, frames, label))
+
+
+def _file_blocks(file: soundfile.SoundFile, frames: int, label: str) -> Iterator[F32]:
+    while True:
+        try:
+            block = file.read(frames, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"{label}: damaged ({_reason(error)})") from None
+        if block.shape[0] == 0:
+            return
+        yield _mean(block)
+
+
+def _raw_blocks(file: BinaryIO, raw: str, channels: int) -> Iterator[F32]:
+    dtype = RAW_FORMATS[raw]
+    width = dtype.itemsize * channels
+    rest = b""
+    read = getattr(file, "read1", file.read)
+    while data := read(1 << 16):
+        data = rest + data
+        whole = len(data) // width * width
+        rest = data[whole:]
+        samples = np.frombuffer(data, dtype, whole // dtype.itemsize).reshape(-1, channels)
+        values = samples.astype(np.float32)
+        yield _mean(values / np.float32(32768) if raw == "s16le" else values)
+
+
+def _mean(block: F32) -> F32:
+    if block.shape[1] == 1:
+        return np.ascontiguousarray(block[:, 0])
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean: F32 = block.mean(axis=1, dtype=np.float64).astype(np.float32)
+    return mean
+
+
+@contextmanager
+def _open_bytes(path: str) -> Iterator[BinaryIO]:
+    if path == "-":
+        yield sys.stdin.buffer
+        return
+    if not Path(path).is_file():
+        raise AudioError(f"{path}: no such file")
+    with Path(path).open("rb") as file:
+        yield file
+
+
+class AudioOutput(Protocol):
+    """A sound being written, (n,) float32 in [-1, 1] at a time."""
+
+    def write(self, samples: F32) -> None:
+        """Write samples and hand them on at once."""
+
+    def close(self) -> None:
+        """Finish the sound."""
+
+
+class FileOutput:
+    """A sound file by libsndfile."""
+
+    def __init__(self, path: Path, suffix: str, rate: int) -> None:
+        kind, subtype = FILE_FORMATS[suffix]
+        try:
+            self._file = soundfile.SoundFile(path, "w", rate, 1, format=kind, subtype=subtype)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(f"{suffix}: cannot be written ({_reason(error)})") from None
+
+    def write(self, samples: F32) -> None:
+        """Write samples."""
+        try:
+            self._file.write(samples)
+        # soundfile asserts that libsndfile took all it was given.
+        except (soundfile.LibsndfileError, AssertionError):
+            raise AudioError("the sound could not be written whole: is the disk full?") from None
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._file.close()
+
+
+class StreamOutput:
+    """Bare samples, or a WAV whose length is not known yet, to a pipe or file."""
+
+    def __init__(self, file: BinaryIO, raw: str | None, rate: int) -> None:
+        self._file = file
+        self._dtype = RAW_FORMATS[raw or "s16le"]
+        self._data_bytes = 0
+        self._start = _position(file) if raw is None else None
+        if raw is None:
+            file.write(_wav_header(rate, None))
+
+    def write(self, samples: F32) -> None:
+        """Write samples and flush them."""
+        if self._dtype.kind == "i":
+            samples = np.rint(np.clip(samples, -1, 1) * np.float32(32767))
+        data = samples.astype(self._dtype).tobytes()
+        self._data_bytes += len(data)
+        self._file.write(data)
+        self._file.flush()
+
+    def close(self) -> None:
+        """Put the length into a WAV header that can still be reached."""
+        if self._start is not None:
+            end = self._file.tell()
+            for offset, value in ((4, self._data_bytes + 36), (40, self._data_bytes)):
+                self._file.seek(self._start + offset)
+                self._file.write(struct.pack("<I", min(value, 0xFFFFFFFF)))
+            self._file.seek(end)
+        self._file.flush()
+
+
+def _wav_header(rate: int, data_bytes: int | None) -> bytes:
+    """Return the 44 bytes before 16-bit mono samples; an unknown length is written as the most."""
+    data = 0xFFFFFFFF if data_bytes is None else data_bytes
+    riff = 0xFFFFFFFF if data_bytes is None else data_bytes + 36
+    return struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        *(b"RIFF", riff, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16, b"data", data),
+    )
+
+
+def _position(file: BinaryIO) -> int | None:
+    """Return where a file stands if its header can be mended later, else None."""
+    if is_regular(file):
+        return file.tell()
+    return None
+
+
+def is_regular(file: BinaryIO) -> bool:
+    """Tell a file on disk from a pipe, terminal or device."""
+    try:
+        return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    except OSError:
+        return False
+
+
+def _reason(error: Exception) -> str:
+    return str(error).rsplit(": ", 1)[-1].strip().rstrip(".")

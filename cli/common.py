@@ -1,0 +1,145 @@
+"""What the commands share: messages, progress, outputs, options."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fcs_edge.codec import Codec
+from fcs_edge.errors import AudioError
+from fcs_edge.files import replacing
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+@dataclass
+class Messages:
+    """Lines on standard error; nothing else goes there, and no message goes to standard output."""
+
+    quiet: bool = False
+
+    def note(self, text: str) -> None:
+        """Say something good to know."""
+        if not self.quiet:
+            click.echo(text, err=True)
+
+    def warn(self, text: str) -> None:
+        """Say what went wrong without ending the command."""
+        click.echo(f"fcs-edge: warning: {text}", err=True)
+
+    @contextmanager
+    def progress(self, what: str, seconds: float | None) -> Iterator[Callable[[float], None]]:
+        """Show a bar while the block runs; call the yielded function with the seconds done."""
+        console = Console(stderr=True)
+        if self.quiet or not console.is_terminal:
+            yield lambda _: None
+            return
+        columns = (
+            TextColumn(what),
+            BarColumn(),
+            TextColumn("{task.completed:.1f} s of sound"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(what, total=seconds)
+            yield lambda done: bar.update(task, completed=done)
+
+    @contextmanager
+    def busy(self, what: str) -> Iterator[None]:
+        """Show a spinner while the block runs."""
+        console = Console(stderr=True)
+        if self.quiet or not console.is_terminal:
+            yield
+            return
+        with console.status(what):
+            yield
+
+
+def check_output(path: str, force: bool) -> None:
+    """Refuse an output that exists already or has no folder to be in, before any work."""
+    out = Path(path)
+    if path == "-" or _is_special(out):
+        return
+    if out.is_dir():
+        raise AudioError(f"{path}: is a folder; give a file name")
+    if not out.parent.is_dir():
+        raise AudioError(f"{out.parent}: no such folder")
+    if out.exists() and not force:
+        raise AudioError(f"{path}: exists already; --force overwrites it")
+
+
+@contextmanager
+def output_path(path: str) -> Iterator[Path]:
+    """Give the path to write to: a temporary one that is renamed at the end, or a device itself."""
+    out = Path(path)
+    if _is_special(out):
+        yield out
+        return
+    with replacing(out) as temporary:
+        yield temporary
+
+
+@contextmanager
+def output_file(path: str) -> Iterator[BinaryIO]:
+    """Open an output for bytes; ``-`` is standard output."""
+    if path == "-":
+        yield sys.stdout.buffer
+        return
+    with output_path(path) as temporary, temporary.open("wb") as file:
+        yield file
+
+
+def _is_special(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def model_option(command: _F) -> _F:
+    """Add --model."""
+    decorate: Callable[[_F], _F] = click.option(
+        "-m",
+        "--model",
+        metavar="NAME|FILE",
+        help="A built-in model's name or a model file; the built-in one where it is not given.",
+    )
+    return decorate(command)
+
+
+def common_options(command: _F) -> _F:
+    """Add --quiet and --debug; the command receives `quiet`."""
+    debug: Callable[[_F], _F] = click.option(
+        "--debug", is_flag=True, expose_value=False, help="Show a traceback where one helps."
+    )
+    quiet: Callable[[_F], _F] = click.option(
+        "-q", "--quiet", is_flag=True, help="Say only what goes wrong."
+    )
+    return debug(quiet(command))
+
+
+def force_option(command: _F) -> _F:
+    """Add --force."""
+    decorate: Callable[[_F], _F] = click.option(
+        "-f", "--force", is_flag=True, help="Overwrite an output that exists."
+    )
+    return decorate(command)
+
+
+def prepare(
+    codec: Codec, messages: Messages, *, encoder: bool = False, decoder: bool = False
+) -> None:
+    """Read the weights and compile the kernels now, not under the first chunk of sound."""
+    with messages.busy(
+        f"Preparing {codec.name} (the first time compiles the kernels, for up to a minute) ..."
+    ):
+        if encoder:
+            codec.stream_encoder().push(np.zeros(codec.chunk_size, np.float32))
+        if decoder:
+            codec.stream_decoder().push(np.zeros(codec.chunk_tokens, np.uint16))

@@ -1,0 +1,37 @@
+"""``fcs-edge convert``: a checkpoint to a model file."""
+
+from __future__ import annotations
+
+import click
+
+from fcs_edge.cli.common import Messages, check_output, common_options, force_option
+
+
+@click.command()
+@click.argument("source", metavar="SOURCE")
+@click.argument("out", metavar="OUT")
+@click.option("--name", help="What to call the model. [default: the folder's or repository's name]")
+@force_option
+@common_options
+def convert(source: str, out: str, name: str | None, force: bool, quiet: bool) -> None:
+    r"""Convert the checkpoint SOURCE to the model file OUT.
+
+    SOURCE is a folder with config.json and model.safetensors or model.pt, the path of a
+    config.json, or a hub repository to download.
+
+    \b
+    Examples:
+      fcs-edge convert lucadellalib/focalcodec_50hz_4k_causal 4k.safetensors
+      fcs-edge convert downloads/focalcodec_50hz_4k_causal 4k.safetensors
+      fcs-edge encode --model 4k.safetensors speech.wav speech.fcs
+    """
+    from fcs_edge.convert import convert as run
+
+    messages = Messages(quiet)
+    check_output(out, force)
+    with messages.busy(f"Converting {source} ..."):
+        model = run(source, out, name)
+    messages.note(
+        f"{out}: {model.name}, {model.weights / 1e6:.1f} M weights, "
+        f"fingerprint {model.fingerprint.hex()}"
+    )

@@ -1,0 +1,182 @@
+"""``fcs-edge encode``: sound to tokens."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import BinaryIO, Protocol
+
+import click
+
+import fcs_edge
+from fcs_edge.bitstream import MAX_BLOCK_TOKENS, BitstreamWriter, Header
+from fcs_edge.cli.audio import F32, RAW_FORMATS, is_regular, open_input
+from fcs_edge.cli.common import (
+    Messages,
+    check_output,
+    common_options,
+    force_option,
+    model_option,
+    output_file,
+    prepare,
+)
+from fcs_edge.cli.tokens import U16, NpyWriter
+from fcs_edge.codec import Codec
+
+_FILE_BLOCK_SECONDS = 12.0
+_LIVE_BLOCK_SECONDS = 1.0
+_FILE_CHUNKS = 8
+
+
+class TokenWriter(Protocol):
+    """Where tokens go."""
+
+    def write(self, tokens: U16) -> None:
+        """Append tokens."""
+
+    def close(self, n_samples: int) -> None:
+        """Finish, stating how many input samples they stand for."""
+
+
+@click.command()
+@click.argument("source", metavar="IN")
+@click.argument("out", metavar="OUT")
+@model_option
+@click.option(
+    "--raw",
+    type=click.Choice(list(RAW_FORMATS)),
+    help="IN is bare samples of this format, with no header.",
+)
+@click.option(
+    "--rate",
+    type=click.IntRange(1000, 1_000_000),
+    default=16000,
+    show_default=True,
+    help="Sample rate of --raw input in Hz.",
+)
+@click.option(
+    "--channels",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Channels of --raw input, interleaved; they are averaged.",
+)
+@click.option(
+    "--block",
+    "block_seconds",
+    type=click.FloatRange(0.02, 80),
+    help="Seconds of sound in a block of the bitstream, the unit that a damaged byte can cost. "
+    "[default: 12, and 1 into a pipe]",
+)
+@force_option
+@common_options
+def encode(
+    source: str,
+    out: str,
+    model: str | None,
+    raw: str | None,
+    rate: int,
+    channels: int,
+    block_seconds: float | None,
+    force: bool,
+    quiet: bool,
+) -> None:
+    r"""Encode the sound IN to the bitstream OUT.
+
+    IN is a sound file (WAV, FLAC, Ogg, MP3, ...; any rate, any channels) or - for a WAV, or
+    with --raw bare samples, on standard input. OUT is a .fcs bitstream, an .npy of bare
+    tokens, or - for a bitstream on standard output, flushed chunk by chunk.
+
+    \b
+    Examples:
+      fcs-edge encode speech.wav speech.fcs
+      arecord -f S16_LE -r 16000 | fcs-edge encode - speech.fcs
+      fcs-edge encode --raw s16le --rate 48000 - - < samples | ssh host fcs-edge decode - out.wav
+    """
+    messages = Messages(quiet)
+    if out != "-" and Path(out).suffix not in (".fcs", ".npy") and not _is_device(out):
+        raise click.UsageError("OUT must end in .fcs or .npy, or be - for standard output.")
+    check_output(out, force)
+    codec = fcs_edge.load(model)
+    prepare(codec, messages, encoder=True)
+    with ExitStack() as stack:
+        sound = stack.enter_context(open_input(source, raw, rate, channels))
+        file = stack.enter_context(output_file(out))
+        writer = _writer(file, out, codec, block_seconds)
+        show = stack.enter_context(messages.progress("Encoding", sound.seconds))
+        encoder = codec.stream_encoder(1 if source == "-" else _FILE_CHUNKS)
+        n_samples = 0
+        with _until_interrupted(sound.at_rate(codec.sample_rate_in), source == "-") as blocks:
+            for block in blocks:
+                writer.write(encoder.push(block))
+                n_samples += block.size
+                show(n_samples / codec.sample_rate_in)
+        writer.write(encoder.flush())
+        writer.close(n_samples)
+    if sound.n_not_finite:
+        messages.warn(f"{sound.n_not_finite} samples were NaN or infinite; they are taken as 0")
+    if n_samples == 0:
+        messages.warn("the input holds no sound")
+    messages.note(f"{n_samples / codec.sample_rate_in:.2f} s at {codec.bitrate:g} bit/s")
+
+
+def _is_device(out: str) -> bool:
+    path = Path(out)
+    return path.exists() and not path.is_file()
+
+
+def _writer(file: BinaryIO, out: str, codec: Codec, seconds: float | None) -> TokenWriter:
+    if Path(out).suffix == ".npy":
+        return NpyWriter(file)
+    live = not is_regular(file)
+    if seconds is None:
+        seconds = _LIVE_BLOCK_SECONDS if live else _FILE_BLOCK_SECONDS
+    chunks = round(seconds * codec.token_rate / codec.chunk_tokens)
+    most = MAX_BLOCK_TOKENS // codec.chunk_tokens
+    header = Header(
+        bits=codec.bits_per_token,
+        samples_per_token=codec.samples_per_token,
+        input_rate=codec.sample_rate_in,
+        output_rate=codec.sample_rate_out,
+        fingerprint=codec.fingerprint,
+        block_tokens=min(max(chunks, 1), most) * codec.chunk_tokens,
+    )
+    return BitstreamWriter(file, header, eager=live)
+
+
+@contextmanager
+def _until_interrupted(blocks: Iterator[F32], live: bool) -> Iterator[Iterator[F32]]:
+    """Let the first Ctrl-C end a live input like its own end would, so that nothing is lost."""
+    if not live:
+        yield blocks
+        return
+    waiting = stopped = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        if waiting or stopped:
+            raise KeyboardInterrupt
+        stopped = True
+
+    def until() -> Iterator[F32]:
+        nonlocal waiting
+        while not stopped:
+            waiting = True
+            try:
+                block = next(blocks, None)
+            except KeyboardInterrupt:
+                return
+            finally:
+                waiting = False
+            if block is None:
+                return
+            yield block
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield until()
+    finally:
+        signal.signal(signal.SIGINT, before)

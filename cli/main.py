@@ -1,0 +1,74 @@
+"""The ``fcs-edge`` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from fcs_edge import __version__
+from fcs_edge.cli.convert import convert
+from fcs_edge.cli.decode import decode
+from fcs_edge.cli.demo import demo
+from fcs_edge.cli.encode import encode
+from fcs_edge.cli.info import info
+from fcs_edge.errors import FcsError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="fcs-edge")
+def cli() -> None:
+    r"""Speech at 0.55 to 0.80 kbps: FocalCodec-Stream on one CPU core.
+
+    \b
+    Try it:
+      fcs-edge demo
+      fcs-edge encode speech.wav speech.fcs
+      fcs-edge decode speech.fcs decoded.wav
+    """
+
+
+for _command in (convert, encode, decode, info, demo):
+    cli.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit: 0 it worked, 1 it failed, 2 it was called wrongly."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    code = 1
+    try:
+        code = cli.main(arguments, "fcs-edge", standalone_mode=False) or 0
+    except click.UsageError as error:
+        error.show()
+        code = 2
+    except (click.Abort, KeyboardInterrupt):
+        _say("interrupted; no output was written")
+    except BrokenPipeError:
+        # Whoever read standard output has left; the interpreter must not try to flush it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _say("standard output was closed before the end")
+    except Exception as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        _say(_line(error))
+    sys.exit(code)
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, FcsError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    return (
+        f"internal error, {type(error).__name__}: {error}; run it again with --debug and "
+        "report what it prints"
+    )
+
+
+def _say(text: str) -> None:
+    click.echo(f"fcs-edge: error: {' '.join(text.split())}", err=True)

@@ -1,0 +1,156 @@
+"""From the events of a bitstream to the sound they stand for."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fcs_edge.bitstream import Header
+from fcs_edge.bitstream_reader import BitstreamReader, Damage, End, Event, HeaderRead, Tokens
+from fcs_edge.codec import Codec
+from fcs_edge.errors import BitstreamError, FcsError
+
+F32: TypeAlias = NDArray[np.float32]
+
+_READ_BYTES = 1 << 16
+_SILENCE_TOKENS = 4096
+
+
+def read_batches(file: BinaryIO, reader: BitstreamReader) -> Iterator[list[Event]]:
+    """Yield the events of each read as they come; a pipe is not waited on for a full buffer."""
+    read = getattr(file, "read1", file.read)
+    while data := read(_READ_BYTES):
+        yield reader.feed(data)
+    yield reader.close()
+
+
+def check_header(header: Header, codec: Codec, any_model: bool) -> None:
+    """Refuse a bitstream that was made with another model, unless `any_model`.
+
+    Raises
+    ------
+    BitstreamError
+        The fingerprints differ, or the tokens do not fit the model at all.
+    """
+    made_for = (header.bits, header.samples_per_token, header.input_rate)
+    runs = (codec.bits_per_token, codec.samples_per_token, codec.sample_rate_in)
+    if header.fingerprint != codec.fingerprint and not any_model:
+        raise BitstreamError(
+            f"made with another model ({header.fingerprint.hex()}) than {codec.name} "
+            f"({codec.fingerprint.hex()}); give that one with --model, or --any-model to try"
+        )
+    if made_for != runs:
+        raise BitstreamError(
+            f"its tokens of {header.bits} bits, one every {header.samples_per_token} samples, "
+            f"do not fit {codec.name}"
+        )
+
+
+class Player:
+    """Decodes tokens in order, lost ones as silence, and cuts the end to the exact length.
+
+    Parameters
+    ----------
+    codec : Codec
+        The model.
+    live : bool
+        Play tokens in the batch that brings them. Without it they wait until it is known
+        whether the stream ends in them; what is held is one event's tokens.
+    max_chunks : int
+        Chunks a step.
+    """
+
+    def __init__(self, codec: Codec, *, live: bool, max_chunks: int = 1) -> None:
+        self._codec = codec
+        self._live = live
+        self._decoder = codec.stream_decoder(max_chunks)
+        self._held: NDArray[np.uint16] | None = None
+        self._muted: deque[tuple[int, int]] = deque()
+        self._n_tokens = 0
+        self._n_samples = 0
+        self._last = np.uint16(0)
+        self.n_lost = 0
+        """Tokens so far that silence stands for."""
+
+    def play(self, events: list[Event]) -> Iterator[F32]:
+        """Yield the sound of a batch of events, (n,) float32 at a time."""
+        for event in events:
+            if isinstance(event, Tokens):
+                yield from self._release()
+                self._held = event.tokens
+            elif isinstance(event, Damage) and event.n_tokens:
+                yield from self._release()
+                yield from self._silence(event.n_tokens)
+            elif isinstance(event, End):
+                yield from self._finish(event.n_samples)
+        if self._live:
+            yield from self._release()
+
+    def close(self) -> Iterator[F32]:
+        """Yield what is left of a stream that had no end record."""
+        yield from self._release()
+        yield self._heard(self._decoder.flush())
+
+    def _release(self) -> Iterator[F32]:
+        if self._held is not None:
+            held, self._held = self._held, None
+            yield self._decode(held)
+
+    def _decode(self, tokens: NDArray[np.uint16]) -> F32:
+        if tokens.size:
+            self._last = tokens[-1]
+        self._n_tokens += tokens.size
+        return self._heard(self._decoder.push(tokens))
+
+    def _silence(self, n_tokens: int) -> Iterator[F32]:
+        """Run the decoder through the gap on its last token, so that it keeps its place, muted."""
+        hop = self._codec.samples_out_per_token
+        start = self._n_tokens * hop
+        self._muted.append((start, start + n_tokens * hop))
+        self.n_lost += n_tokens
+        for done in range(0, n_tokens, _SILENCE_TOKENS):
+            yield self._decode(np.full(min(_SILENCE_TOKENS, n_tokens - done), self._last))
+
+    def _finish(self, n_samples: int) -> Iterator[F32]:
+        codec = self._codec
+        needed = math.ceil(n_samples / codec.chunk_size) * codec.chunk_tokens
+        if self._held is not None:
+            self._held = self._held[: max(0, needed - self._n_tokens)]
+        length = codec.output_length(n_samples)
+        for samples in self.close():
+            over = max(0, self._n_samples - length)
+            yield samples[: max(0, samples.size - over)]
+
+    def _heard(self, samples: F32) -> F32:
+        """Mute what of these samples, the next ones of the stream, lies in a gap."""
+        start, end = self._n_samples, self._n_samples + samples.size
+        self._n_samples = end
+        while self._muted and self._muted[0][0] < end:
+            low, high = self._muted[0]
+            samples[max(0, low - start) : high - start] = 0
+            if high > end:
+                break
+            self._muted.popleft()
+        return samples
+
+
+def header_of(events: list[Event]) -> Header | None:
+    """Return the header among a batch of events, if it is there."""
+    return next((event.header for event in events if isinstance(event, HeaderRead)), None)
+
+
+def play_tokens(blocks: Iterator[NDArray[np.integer]], codec: Codec, path: Path) -> Iterator[F32]:
+    """Yield the sound of bare tokens, (n,) float32 at a time."""
+    decoder = codec.stream_decoder(8)
+    for tokens in blocks:
+        try:
+            yield decoder.push(tokens)
+        except ValueError as error:
+            raise FcsError(f"{path}: {error}") from None
+    yield decoder.flush()

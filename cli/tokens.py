@@ -1,0 +1,71 @@
+"""Bare tokens in ``.npy`` files, in and out in blocks."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fcs_edge.errors import FcsError
+
+U16: TypeAlias = NDArray[np.uint16]
+
+_BLOCK = 4096
+
+
+class NpyWriter:
+    """Writes an array whose length is known only at the end."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._n = 0
+        file.write(_header(0))
+
+    def write(self, tokens: U16) -> None:
+        """Append tokens, (n,) uint16."""
+        self._file.write(tokens.astype("<u2").tobytes())
+        self._n += tokens.size
+
+    def close(self, n_samples: int) -> None:
+        """Write the length into the header; the file stays open. `n_samples` is not kept."""
+        self._file.seek(0)
+        self._file.write(_header(self._n))
+        self._file.seek(0, io.SEEK_END)
+        self._file.flush()
+
+
+def _header(n: int) -> bytes:
+    """Return an .npy header; NumPy pads it so that every length takes the same room."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        buffer, {"descr": "<u2", "fortran_order": False, "shape": (n,)}
+    )
+    return buffer.getvalue()
+
+
+def read_npy(path: Path) -> Iterator[NDArray[np.integer]]:
+    """Yield the tokens of an .npy file in blocks.
+
+    Raises
+    ------
+    FcsError
+        It is no .npy file of a row of integers.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise FcsError(f"{path}: no such file") from None
+    except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
+        raise FcsError(f"{path}: not a readable .npy file ({error})") from None
+    if (
+        not isinstance(array, np.ndarray)
+        or array.ndim != 1
+        or not np.issubdtype(array.dtype, np.integer)
+    ):
+        raise FcsError(f"{path}: holds no row of integer tokens")
+    for start in range(0, array.size, _BLOCK):
+        yield array[start : start + _BLOCK]
