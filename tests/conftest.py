@@ -1,0 +1,102 @@
+"""Shared fixtures: the golden cases, models made from them, and a clip of speech."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+import fcs_edge
+from fcs_edge.convert import convert
+
+ROOT = Path(__file__).parent.parent
+DATA = Path(__file__).parent / "data"
+SMALL_CASES = ("tiny", "options", "nolookahead")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--full", action="store_true", help="also run the 249 M-weight case (4 GB of memory, disk)"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--full"):
+        return
+    for item in items:
+        if "full" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="needs --full"))
+
+
+def load_script(name: str) -> ModuleType:
+    """Import a file of scripts/."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A golden case: what goes in, what the reference makes of it, the model to run."""
+
+    name: str
+    case: dict[str, Any]
+    expected: dict[str, NDArray[Any]]
+    signal: NDArray[np.float32]
+    checkpoint: Path
+    model: Path
+
+    @property
+    def codec(self) -> fcs_edge.Codec:
+        return fcs_edge.load(self.model)
+
+
+@pytest.fixture(scope="session")
+def speech() -> NDArray[np.float32]:
+    """10.96 s of speech, (175360,) float32 at 16 kHz."""
+    signal, rate = soundfile.read(DATA / "251-118436-0003.flac", dtype="float32")
+    assert rate == 16000
+    return signal
+
+
+@pytest.fixture(scope="session")
+def golden(
+    tmp_path_factory: pytest.TempPathFactory, speech: NDArray[np.float32]
+) -> Callable[[str], Golden]:
+    """Return a golden case by name, its model converted from a freshly made checkpoint."""
+    made: dict[str, Golden] = {}
+    scripts = load_script("make_checkpoint")
+
+    def get(name: str) -> Golden:
+        if name not in made:
+            case_path = DATA / "golden" / f"{name}.json"
+            case = json.loads(case_path.read_text())
+            folder = tmp_path_factory.mktemp(name)
+            scripts.write(case_path, folder)
+            model = folder / f"{name}.safetensors"
+            convert(folder, model, name)
+            with np.load(DATA / "golden" / f"{name}.npz") as arrays:
+                expected = {key: arrays[key] for key in arrays.files}
+            n = case["input"]["chunks"] * case["chunk_size"]
+            made[name] = Golden(name, case, expected, speech[:n], folder, model)
+        return made[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def tiny(golden: Callable[[str], Golden]) -> fcs_edge.Codec:
+    """The tiny golden model: every part at odd widths."""
+    return golden("tiny").codec
