@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fcs_edge.config import CodecConfig
+from fcs_edge.errors import ConfigError
+from fcs_edge.layout import tensor_shapes
+
+GOLDEN = Path(__file__).parent.parent / "data" / "golden"
+
+
+def published() -> dict[str, Any]:
+    """The configuration of a published causal checkpoint."""
+    config: dict[str, Any] = json.loads((GOLDEN / "full_4k.json").read_text())["config"]
+    return config
+
+
+@pytest.mark.parametrize("name", ["tiny", "options", "nolookahead", "full_4k"])
+def test_layout_is_that_of_the_checkpoint(name: str) -> None:
+    case = json.loads((GOLDEN / f"{name}.json").read_text())
+    config = CodecConfig.from_dict(case["config"])
+    assert {k: list(v) for k, v in tensor_shapes(config).items()} == case["params"]
+    assert config.chunk_size == case["chunk_size"]
+    assert config.sample_rate_out == case["sample_rate_out"]
+
+
+@pytest.mark.parametrize("name", ["tiny", "options", "full_4k"])
+def test_round_trip(name: str) -> None:
+    config = CodecConfig.from_dict(json.loads((GOLDEN / f"{name}.json").read_text())["config"])
+    assert CodecConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_published_rates() -> None:
+    config = CodecConfig.from_dict(published())
+    assert (config.chunk_size, config.chunk_tokens, config.bits_per_token) == (1280, 4, 12)
+    assert (config.samples_per_token, config.samples_out_per_token) == (320, 480)
+    assert config.sample_rate_out == 24000
+
+
+@pytest.mark.parametrize("part", ["encoder", "compressor", "decompressor", "decoder"])
+def test_a_model_that_is_not_causal_is_refused(part: str) -> None:
+    config = published()
+    config[f"{part}_config"]["causal"] = False
+    with pytest.raises(ConfigError, match=f"{part}.*non-causal.*focalcodec_50hz_4k_causal"):
+        CodecConfig.from_dict(config)
+
+
+def test_vocos_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"decoder_name 'Vocos'.*causal"):
+        CodecConfig.from_dict({**published(), "decoder_name": "Vocos"})
+
+
+def wrong() -> list[tuple[str, str, Any, str]]:
+    return [
+        ("encoder", "hidden_dim", 3, "unknown key encoder_config.hidden_dim"),
+        ("encoder", "dim", "1024", "encoder_config.dim must be an integer"),
+        ("encoder", "dim", True, "encoder_config.dim must be an integer"),
+        ("encoder", "dim", 0, "encoder_config.dim must be 1 to"),
+        ("encoder", "dim", 10**9, "encoder_config.dim must be 1 to"),
+        ("encoder", "num_heads", 7, "num_heads must divide dim"),
+        ("encoder", "conv_pos_groups", 3, "conv_pos_groups must divide dim"),
+        ("encoder", "strides", [5, 2], "must be of one length"),
+        ("encoder", "strides", 5, "must be a list of integers"),
+        ("encoder", "strides", [5, 2, 2, 2, 2, 2, 2.0], "must be an integer"),
+        ("encoder", "strides", [60000] * 7, "too large"),
+        ("encoder", "window_size", 2, "window_size must hold a chunk"),
+        ("encoder", "causal", 1, "must be true or false"),
+        ("encoder", "dropout", float("nan"), "must be a number"),
+        ("encoder", "num_buckets", 2, "num_buckets"),
+        ("encoder", "lookahead_size", 4, "refiner"),
+        ("encoder", "lookahead_size", -1, "must be 0 to"),
+        ("compressor", "input_dim", 512, "compressor_config.input_dim is 512"),
+        ("compressor", "output_dim", 17, "1 to 16 bits"),
+        ("compressor", "output_dim", 11, "codebook_size must be 2048"),
+        ("compressor", "downscale_factors", [1, 1], "one length"),
+        ("compressor", "downscale_factors", [3, 1, 1], "no whole number of tokens"),
+        ("quantizer", "codebook_size", 4095, "codebook_size"),
+        ("decompressor", "input_dim", 11, "decompressor_config.input_dim is 11"),
+        ("decoder", "input_dim", 11, "decoder_config.input_dim is 11"),
+        ("encoder", "strides", [7, 2, 2, 2, 2, 2, 2], "no whole number of Hz"),
+        ("decoder", "layerscale_init", "a", "must be a number"),
+    ]
+
+
+@pytest.mark.parametrize(("part", "key", "value", "message"), wrong())
+def test_a_wrong_value_is_named(part: str, key: str, value: Any, message: str) -> None:
+    config = published()
+    config[f"{part}_config"][key] = value
+    with pytest.raises(ConfigError, match=message):
+        CodecConfig.from_dict(config)
+
+
+@pytest.mark.parametrize("raw", [None, [], "x", {"encoder": {}}, {"encoder_config": []}])
+def test_not_a_configuration(raw: object) -> None:
+    with pytest.raises(ConfigError, match="config: "):
+        CodecConfig.from_dict(raw)
+
+
+def test_inference_ignores_what_training_alone_uses() -> None:
+    config = published()
+    config["encoder_config"].update(dropout=0.1, use_flex_attention=True, max_cached_steps=0)
+    assert tensor_shapes(CodecConfig.from_dict(config)) == tensor_shapes(
+        CodecConfig.from_dict(published())
+    )
