@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -36,7 +35,10 @@ for _command in (convert, encode, decode, info, demo):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command and exit: 0 it worked, 1 it failed, 2 it was called wrongly."""
+    """Run the command and exit: 0 it worked, 1 it failed, 2 it was called wrongly.
+
+    Where standard output is closed early, click ends the command with 1, as `head` expects.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     code = 1
     try:
@@ -46,10 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = 2
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted; no output was written")
-    except BrokenPipeError:
-        # Whoever read standard output has left; the interpreter must not try to flush it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _say("standard output was closed before the end")
     except Exception as error:
         if "--debug" in arguments:
             traceback.print_exc()

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from rich.color import Color
 from rich.style import Style
 from rich.text import Text
 
@@ -17,18 +16,16 @@ Signal = npt.NDArray[np.float32]
 Cells = npt.NDArray[np.float64]
 
 FLOOR_DB = -80.0
-_MAX_TOP_HZ = 12000.0
-_MIN_SECONDS = 0.1
 _WINDOW_SECONDS = 0.025
 _HOP_SECONDS = 0.005
 _FRAMES_A_COLUMN = 8
 _PNG_SHAPE = (480, 800)
 _GUTTER, _GAP = 4, "  "
 _RAMP = np.array(list(" .:-=+*#%@"))
-_SHADES = 32
-# Matplotlib's "magma" at nine even steps, so that both pictures look alike.
-_MAGMA = np.array(
-    [0x000004, 0x1C1044, 0x4F127B, 0x812581, 0xB5367A, 0xE55064, 0xFB8761, 0xFEC287, 0xFCFDBF]
+# Matplotlib's "magma" in 5 dB steps, so that both pictures look alike.
+_MAGMA = (
+    "#000004#0a0822#1d1147#36106b#51127c#6a1c81#832681#9c2e7f#b73779"
+    "#d0416f#e75263#f56b5c#fc8961#fea772#fec488#fde2a3#fcfdbf"
 )
 
 
@@ -54,20 +51,12 @@ def analyse(
 ) -> Pair:
     """Measure two mono signals on one grid of picture cells.
 
-    Frequency runs to the higher Nyquist frequency, at most 12 kHz; time to the end of the longer
-    signal, at least 0.1 s. A cell holds the maximum over the frames and bins in it.
-
-    Parameters
-    ----------
-    original, decoded : ndarray of float32, shape (samples,)
-        Signals of any length, also empty.
-    rate_in, rate_out : int
-        Their sample rates, in Hz.
-    rows, columns : int
-        Cells along frequency and along time.
+    The signals may have any length, also 0. Frequency runs to the higher Nyquist frequency, at
+    most 12 kHz; time to the end of the longer signal, at least 0.1 s. A cell holds the maximum
+    over the frames and bins in it.
     """
-    top_hz = min(max(rate_in, rate_out) / 2, _MAX_TOP_HZ)
-    seconds = max(len(original) / rate_in, len(decoded) / rate_out, _MIN_SECONDS)
+    top_hz = min(max(rate_in, rate_out) / 2, 12000.0)
+    seconds = max(len(original) / rate_in, len(decoded) / rate_out, 0.1)
     before = _power(original, rate_in, seconds / columns, top_hz / rows, (rows, columns))
     after = _power(decoded, rate_out, seconds / columns, top_hz / rows, (rows, columns))
     peak = max(before.max(), after.max()) or 1.0
@@ -104,8 +93,6 @@ def save_png(
     ------
     ImportError
         If Matplotlib is not installed.
-    OSError
-        If the file cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -117,20 +104,15 @@ def save_png(
     figure.suptitle(title, fontsize=14, fontweight="bold")
     axes = figure.subplots(1, 2, sharex=True, sharey=True)
     axes[0].set(ylabel="frequency (kHz)", yticks=_ticks(top_khz, 7))
-    headings = labels or _rates(rate_in, rate_out)
-    for axis, cells, rate, heading in zip(
-        axes, pair[:2], (rate_in, rate_out), headings, strict=True
-    ):
-        extent = (0, pair.seconds, 0, top_khz)
-        image = axis.imshow(
-            cells, "magma", vmin=FLOOR_DB, vmax=0, origin="lower", aspect="auto", extent=extent
-        )
+    style = {"cmap": "magma", "vmin": FLOOR_DB, "vmax": 0, "origin": "lower", "aspect": "auto"}
+    headings, rates = labels or _rates(rate_in, rate_out), (rate_in, rate_out)
+    for axis, cells, rate, heading in zip(axes, pair[:2], rates, headings, strict=True):
+        image = axis.imshow(cells, extent=(0, pair.seconds, 0, top_khz), **style)
         axis.set(title=heading, xlabel="time (s)")
         edge = rate / 2000
         if edge < top_khz:  # say why the top of the picture is empty
             axis.axhline(edge, color="white", alpha=0.5, linewidth=0.8, linestyle="--")
-            note = f"nothing above {edge:g} kHz at this sample rate"
-            at = (pair.seconds / 2, (edge + top_khz) / 2)
+            note, at = f"no band above {edge:g} kHz", (pair.seconds / 2, (edge + top_khz) / 2)
             axis.annotate(note, at, color="white", alpha=0.7, ha="center", va="center")
     figure.colorbar(image, ax=axes, label="level (dB of the peak)", pad=0.015, aspect=28)
 
@@ -179,7 +161,7 @@ def terminal(
     """
     columns = (max(width, 24) - _GUTTER - len(_GAP)) // 2
     lines = max(height, 4) - 2
-    blocks = colour and _has_blocks(encoding)
+    blocks = colour and bool("▀".encode(encoding, "ignore"))
     rows = 2 * lines if blocks else lines
     pair = analyse(original, rate_in, decoded, rate_out, rows, columns)
     before, after = map(_draw_blocks if blocks else _draw_ascii, pair[:2])
@@ -224,17 +206,10 @@ def _rates(rate_in: int, rate_out: int) -> tuple[str, str]:
     return f"{rate_in / 1000:g} kHz in", f"{rate_out / 1000:g} kHz out"
 
 
-def _has_blocks(encoding: str) -> bool:
-    try:
-        return bool("▀".encode(encoding))
-    except (UnicodeEncodeError, LookupError):
-        return False
-
-
 def _ticks(end: float, most: int) -> list[float]:
     """Return round values from 0 up to `end`, in about `most` even steps or fewer."""
     power = 10.0 ** np.floor(np.log10(end / most))
-    step = next(s * power for s in (1, 2, 4, 5, 10, 20) if s * power * most >= end)
+    step = next(s * power for s in (1, 2, 4, 5, 6, 10, 20) if s * power * most >= end)
     return [step * k for k in range(int(end / step + 1e-9) + 1)]
 
 
@@ -251,21 +226,16 @@ def _time_axis(seconds: float, columns: int) -> str:
     """Return one line of times, each label starting where it is on the axis."""
     axis = ""
     for time in _ticks(seconds, max(columns // 8, 1)):
-        label = f"{time:g}s"
-        at = int(time / seconds * columns)
-        if at + len(label) <= columns:
-            axis = axis.ljust(at) + label
+        longer = axis.ljust(int(time / seconds * columns)) + f"{time:g}s"
+        axis = longer if len(longer) <= columns else axis
     return axis.ljust(columns)
 
 
 def _draw_blocks(levels: Cells) -> list[Text]:
     """Return text lines, topmost first, of half blocks that hold two rows of cells each."""
-    shades = _shades(levels, _SHADES)
-    halves = zip(shades[0::2], shades[1::2], strict=True)
-    return [
-        Text.assemble(*(("▀", _style(*cell)) for cell in zip(*pair, strict=True)))
-        for pair in halves
-    ]
+    shades = _shades(levels, len(_MAGMA) // 7)
+    pairs = [zip(*rows, strict=True) for rows in zip(shades[0::2], shades[1::2], strict=True)]
+    return [Text.assemble(*(("▀", _style(*pair)) for pair in line)) for line in pairs]
 
 
 def _draw_ascii(levels: Cells) -> list[Text]:
@@ -278,13 +248,7 @@ def _shades(levels: Cells, count: int) -> npt.NDArray[np.intp]:
     return np.rint((1 - levels[::-1] / FLOOR_DB) * (count - 1)).astype(np.intp)
 
 
-@lru_cache(maxsize=_SHADES**2)
+@lru_cache
 def _style(upper: int, lower: int) -> Style:
-    return Style.from_color(_colour(upper), _colour(lower))
-
-
-def _colour(shade: int) -> Color:
-    at = shade / (_SHADES - 1) * (len(_MAGMA) - 1)
-    steps = np.arange(len(_MAGMA))
-    red, green, blue = (round(np.interp(at, steps, _MAGMA >> bits & 255)) for bits in (16, 8, 0))
-    return Color.from_rgb(red, green, blue)
+    front, back = (_MAGMA[7 * shade : 7 * shade + 7] for shade in (upper, lower))
+    return Style(color=front, bgcolor=back)

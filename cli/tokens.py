@@ -56,16 +56,12 @@ def read_npy(path: Path) -> Iterator[NDArray[np.integer]]:
         It is no .npy file of a row of integers.
     """
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
         raise FcsError(f"{path}: no such file") from None
     except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
         raise FcsError(f"{path}: not a readable .npy file ({error})") from None
-    if (
-        not isinstance(array, np.ndarray)
-        or array.ndim != 1
-        or not np.issubdtype(array.dtype, np.integer)
-    ):
+    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         raise FcsError(f"{path}: holds no row of integer tokens")
     for start in range(0, array.size, _BLOCK):
         yield array[start : start + _BLOCK]

@@ -86,7 +86,7 @@ class BitstreamReader:
         self._pos = 0
         self._base = 0
         self._sequence = 0
-        self._unverified = 0
+        self._n_failed = 0
         self._steps = self._read()
 
     def feed(self, data: bytes) -> list[Event]:
@@ -192,7 +192,7 @@ class BitstreamReader:
             return _Attempt()
         end = self._offset + size
         # Blocks that overlap, each behind a damaged one, would else play the same bytes forever.
-        if self._unverified + count > end * 8 // header.bits:
+        if self._n_failed + count > end * 8 // header.bits:
             return _Attempt()
         done = 0
         while done < count:
@@ -210,7 +210,7 @@ class BitstreamReader:
             self._sequence = (sequence + 1) % 256
             self._pos += size
             return _Attempt(verified=True)
-        self._unverified += done
+        self._n_failed += done
         if not complete:
             return _Attempt(n_tokens=done)
         yield self._damage(
@@ -310,7 +310,6 @@ class BitstreamReader:
             raise BitstreamError(message)
         self.damaged += 1
         self.n_tokens += n_tokens
-        self._unverified += n_tokens
         return Damage(n_tokens, message)
 
     def _tokens(self, header: Header, first: int, last: int) -> Tokens:

@@ -501,6 +501,17 @@ class TestLive:
         assert got == tokens.tolist() + [0] * 8
         assert reader.damaged == 0
 
+    @pytest.mark.parametrize("change", [{}, {28 + 9 * 255 + 4: 1}])
+    def test_whole_tokens_arrive_when_the_sequence_starts_over(self, change):
+        tokens = random_tokens(258, 8)
+        data = damaged(change, b"".join(naive_file(tokens, header_of(8, 1))))
+        reader = BitstreamReader(eager=True)
+        reader.feed(data[: 28 + 9 * 256])
+        # Behind a damaged block, one has to verify before the next is played early.
+        reader.feed(data[28 + 9 * 256 : 28 + 9 * 257])
+        events = reader.feed(data[28 + 9 * 257 : 28 + 9 * 257 + 5])
+        assert tokens_in(events).tolist() == tokens[257:258].tolist()
+
     @pytest.mark.parametrize("buffering", [0, -1])
     def test_pipe(self, buffering):
         read_end, write_end = os.pipe()
@@ -769,6 +780,36 @@ class TestDamage:
         assert len(found) == 37
         assert np.array_equal(found[:10], TOKENS[:10])
         assert np.array_equal(found[20:], TOKENS[40:])
+
+    def test_last_block_damaged_after_blocks_deleted(self, eager):
+        """The sample count asks for more than the bytes warrant."""
+        data = damaged({OFFSETS[6] + 8: 1})
+        data = data[: OFFSETS[2]] + data[OFFSETS[4] :]
+        events = self.read(data, eager)
+        found = timeline(events)
+        assert len(found) == 37
+        assert np.array_equal(found[:30], np.delete(TOKENS[:50], range(10, 30)))
+        if not eager:
+            assert (found[30:] == -1).all()
+
+    def test_empty_block(self, eager):
+        """A count of 0 is not valid, even with a CRC that holds."""
+        data = DATA[: OFFSETS[3]] + naive_block([], 11, 2) + DATA[OFFSETS[3] :]
+        events = self.read(data, eager)
+        assert np.array_equal(timeline(events), TOKENS)
+        assert f"byte {OFFSETS[3]}: 8 bytes skipped" in damage_in(events)[0].message
+
+    def test_sequence_starts_over(self, eager):
+        """Block 256 follows block 255, be that one whole or damaged."""
+        tokens = random_tokens(2600, 8)
+        records = naive_file(tokens, header_of(8))
+        start = len(b"".join(records[:256]))
+        for change in ({}, {start + 6: 1}):
+            data = damaged(change, b"".join(records[:258]))
+            events = self.read(data, eager)
+            assert np.array_equal(timeline(events)[2560:], tokens[2560:2570])
+        repeated = self.read(b"".join([*records[:257], records[256], *records[257:]]), eager)
+        assert "block 255 where block 0 was expected" in damage_in(repeated)[0].message
 
     def test_end_record(self, eager):
         for offset in range(END, len(DATA)):

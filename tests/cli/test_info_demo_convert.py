@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import fcs_edge
+
+
+def test_info_of_a_bitstream(wav: Path, tmp_path: Path, run: Callable) -> None:
+    out = tmp_path / "a.fcs"
+    run("encode", wav, out)
+    result = run("info", "--json", out)
+    assert result.code == 0
+    facts = json.loads(result.out)
+    assert facts["kind"] == "bitstream"
+    assert facts["model"] == "preview-4k"
+    assert facts["samples"] == 33333
+    assert facts["seconds"] == pytest.approx(33333 / 16000)
+    assert (facts["tokens"], facts["tokens_lost"], facts["bitrate"]) == (108, 0, 600)
+    assert facts["bytes"] == out.stat().st_size == 28 + 8 + 162 + 12
+    assert facts["sound"] is True
+    table = run("info", out)
+    assert table.code == 0
+    for text in ("preview-4k", "2.08 s", "0.60 kbps", "all hold"):
+        assert text in table.out
+
+
+def test_info_of_a_damaged_bitstream(wav: Path, tmp_path: Path, run: Callable) -> None:
+    out = tmp_path / "a.fcs"
+    run("encode", wav, out)
+    data = bytearray(out.read_bytes())
+    data[100] ^= 1
+    out.write_bytes(data)
+    result = run("info", "--json", out)
+    facts = json.loads(result.out)
+    assert result.code == 1
+    assert (facts["tokens"], facts["tokens_lost"], facts["sound"]) == (0, 105, False)
+    assert len(facts["problems"]) == 1
+    assert "warning" in result.err
+
+
+def test_info_of_the_built_in_model_says_it_is_a_preview(run: Callable) -> None:
+    result = run("info", "preview-4k")
+    assert result.code == 0
+    text = " ".join(result.out.replace("│", " ").split())
+    assert "a preview" in text
+    assert "not intelligible" in text
+    assert "6.44 M" in text
+    facts = json.loads(run("info", "--json", "preview-4k").out)
+    assert facts["fingerprint"] == fcs_edge.load().fingerprint.hex()
+
+
+def test_info_of_a_model_file(golden: Callable, tmp_path: Path, run: Callable) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(golden("options").model.read_bytes())
+    facts = json.loads(run("info", "--json", path).out)
+    assert (facts["model"], facts["bits_per_token"], facts["sample_rate_out"]) == (
+        "options",
+        16,
+        16000,
+    )
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    result = run("info", path)
+    assert result.code == 1
+    assert "SHA-256" in result.err
+
+
+def test_demo(run: Callable, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    result = run("demo", "--out", tmp_path)
+    assert result.code == 0
+    for text in ("not intelligible", "0.60 kbps", "80 ms", "compute time / audio time"):
+        assert text in " ".join(result.out.split())
+    names = sorted(os.listdir(tmp_path))
+    assert names == ["fcs-edge-demo.fcs", "fcs-edge-demo.png", "fcs-edge-demo.wav"]
+    assert (tmp_path / "fcs-edge-demo.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    clip, rate = soundfile.read(Path(fcs_edge.__file__).parent / "data" / "demo.flac")
+    assert rate == 16000
+    assert soundfile.info(tmp_path / "fcs-edge-demo.wav").frames == round(clip.size * 1.5)
+    assert run("decode", tmp_path / "fcs-edge-demo.fcs", tmp_path / "again.wav").code == 0
+    sound = [soundfile.read(tmp_path / n)[0] for n in ("again.wav", "fcs-edge-demo.wav")]
+    assert np.array_equal(*sound)
+    assert "--force" in run("demo", "--out", tmp_path).failed()
+    assert run("demo", "--out", tmp_path, "--force").code == 0
+
+
+def test_demo_draws_in_the_terminal_without_matplotlib(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        f"from fcs_edge.cli.main import main; main(['demo', '--out', {str(tmp_path)!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert sorted(os.listdir(tmp_path)) == ["fcs-edge-demo.fcs", "fcs-edge-demo.wav"]
+    assert "16 kHz in" in done.stdout
+    assert "24 kHz out, 0.60 kbps" in done.stdout
+
+
+def test_convert(golden: Callable, tmp_path: Path, run: Callable) -> None:
+    case = golden("tiny")
+    out = tmp_path / "tiny.safetensors"
+    result = run("convert", case.checkpoint, out, "--name", "tiny")
+    assert (result.code, result.out) == (0, "")
+    assert fcs_edge.load(out).fingerprint == case.codec.fingerprint
+    assert "--force" in run("convert", case.checkpoint, out).failed()
+    assert run("convert", case.checkpoint, out, "--force", "--quiet").err == ""
+    assert "no such" in run("convert", tmp_path / "x", tmp_path / "y.safetensors").failed()
+    assert sorted(os.listdir(tmp_path)) == ["tiny.safetensors"]

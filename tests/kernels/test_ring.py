@@ -1,0 +1,49 @@
+"""Rings and sliding buffers, row by row."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from fcs_edge.kernels import ring
+from fcs_edge.kernels._types import F32
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 9])
+def test_write_wraps_at_every_phase(size: int, normal: Callable[..., F32]) -> None:
+    for slot in range(size):
+        for rows in range(1, size + 1):
+            x, actual = normal(rows, 3), normal(size, 3)
+            expected = actual.copy()
+            for m in range(rows):
+                expected[(slot + m) % size] = x[m]
+            ring.write(x, actual, slot)
+            np.testing.assert_array_equal(actual, expected)
+
+
+def test_write_takes_any_columns(shape: tuple[int, int], normal: Callable[..., F32]) -> None:
+    x = normal(*shape)
+    actual = np.zeros_like(x)
+    ring.write(x, actual, 1 % shape[0])
+    np.testing.assert_array_equal(actual, np.roll(x, 1, axis=0))
+
+
+def test_write_of_no_rows_changes_nothing(normal: Callable[..., F32]) -> None:
+    actual = normal(4, 3)
+    expected = actual.copy()
+    ring.write(normal(0, 3), actual, 2)
+    np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2, 7, 33])
+@pytest.mark.parametrize("rows", [1, 2, 5, 40])
+@pytest.mark.parametrize("columns", [1, 7, 40])
+def test_keep_last_moves_the_last_rows_to_the_front(
+    kept: int, rows: int, columns: int, normal: Callable[..., F32]
+) -> None:
+    spare = 2
+    buffer = normal(3, kept + rows + spare, columns)
+    expected = buffer.copy()
+    expected[:, :kept] = buffer[:, rows : rows + kept].copy()
+    ring.keep_last(buffer, rows, kept)
+    np.testing.assert_array_equal(buffer, expected)

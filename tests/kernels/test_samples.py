@@ -1,0 +1,69 @@
+"""Samples at the two ends of the codec."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from fcs_edge.kernels import samples
+from fcs_edge.kernels._types import F32
+
+LIMIT = np.float32(2.5)
+BAD = [np.nan, np.inf, -np.inf]
+
+
+def sanitize(x: F32, limit: np.float32 = LIMIT) -> tuple[int, F32]:
+    out = np.full_like(x, np.nan)
+    return samples.sanitize(x, limit, out), out
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 8, 17, 513])
+def test_finite_samples_are_clipped_to_the_limit(n: int, normal: Callable[..., F32]) -> None:
+    x = 3 * normal(n)
+    bad, out = sanitize(x)
+    assert bad == 0
+    np.testing.assert_array_equal(out, np.clip(x, -LIMIT, LIMIT))
+
+
+@pytest.mark.parametrize("value", BAD)
+def test_what_is_not_finite_is_counted_and_zeroed(value: float, normal: Callable[..., F32]) -> None:
+    for n in (1, 7, 33):
+        for at in range(n):
+            x = normal(n)
+            x[at] = value
+            bad, out = sanitize(x, np.float32(10))
+            expected = x.copy()
+            expected[at] = 0
+            assert bad == 1
+            np.testing.assert_array_equal(out, expected)
+
+
+def test_all_of_them_together() -> None:
+    x = np.array([*BAD, 1, -1, 3, -3, LIMIT, -LIMIT, 3.4e38, 1e-45, *BAD], np.float32)
+    bad, out = sanitize(x)
+    assert bad == 6
+    expected = [0, 0, 0, 1, -1, LIMIT, -LIMIT, LIMIT, -LIMIT, LIMIT, 1e-45, 0, 0, 0]
+    np.testing.assert_array_equal(out, np.array(expected, np.float32))
+
+
+def test_input_stays_as_it_was(normal: Callable[..., F32]) -> None:
+    x = 5 * normal(40)
+    x[3] = np.nan
+    before = x.copy()
+    sanitize(x)
+    np.testing.assert_array_equal(x, before)
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 8, 17, 513])
+def test_clip_to_one(n: int, normal: Callable[..., F32]) -> None:
+    x = normal(n)
+    out = np.full_like(x, np.nan)
+    samples.clip(x, out)
+    np.testing.assert_array_equal(out, np.clip(x, -1, 1))
+
+
+def test_clip_keeps_the_ends_and_cuts_what_is_beyond() -> None:
+    x = np.array([-3.4e38, -1, -0.99999994, 0, 0.99999994, 1, np.nextafter(1, 2)], np.float32)
+    out = np.full_like(x, np.nan)
+    samples.clip(x, out)
+    np.testing.assert_array_equal(out, np.array([-1, *x[1:6], 1], np.float32))
