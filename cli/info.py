@@ -166,10 +166,13 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
 
 
 def _print(file: str, facts: Facts) -> None:
-    table = Table(title=file, show_header=False, title_justify="left")
+    table = Table(show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
     for key, value in facts.items():
         if key == "note" and value is None:
             continue
         label, show = _UNITS[key]
         table.add_row(label or key, show(value))
-    Console(soft_wrap=False).print(table)
+    click.echo(file)
+    Console().print(table)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,10 +16,7 @@ Signal = npt.NDArray[np.float32]
 Cells = npt.NDArray[np.float64]
 
 FLOOR_DB = -80.0
-_WINDOW_SECONDS = 0.025
-_HOP_SECONDS = 0.005
-_FRAMES_A_COLUMN = 8
-_PNG_SHAPE = (480, 800)
+_WINDOW_SECONDS, _HOP_SECONDS = 0.025, 0.005
 _GUTTER, _GAP = 4, "  "
 _RAMP = np.array(list(" .:-=+*#%@"))
 # Matplotlib's "magma" in 5 dB steps, so that both pictures look alike.
@@ -97,7 +94,7 @@ def save_png(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    pair = analyse(original, rate_in, decoded, rate_out, *_PNG_SHAPE)
+    pair = analyse(original, rate_in, decoded, rate_out, rows=480, columns=800)
     top_khz = pair.top_hz / 1000
     figure = Figure(figsize=(12, 4.6), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
@@ -114,10 +111,9 @@ def save_png(
             axis.axhline(edge, color="white", alpha=0.5, linewidth=0.8, linestyle="--")
             note, at = f"no band above {edge:g} kHz", (pair.seconds / 2, (edge + top_khz) / 2)
             axis.annotate(note, at, color="white", alpha=0.7, ha="center", va="center")
-    figure.colorbar(image, ax=axes, label="level (dB of the peak)", pad=0.015, aspect=28)
+    figure.colorbar(image, ax=axes, label="level (dB relative to the peak)", pad=0.015, aspect=28)
 
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished = Path(f"{os.fspath(path)}.{os.getpid()}.tmp")
     try:
         figure.savefig(unfinished, format="png")
         unfinished.replace(path)
@@ -162,8 +158,7 @@ def terminal(
     columns = (max(width, 24) - _GUTTER - len(_GAP)) // 2
     lines = max(height, 4) - 2
     blocks = colour and bool("▀".encode(encoding, "ignore"))
-    rows = 2 * lines if blocks else lines
-    pair = analyse(original, rate_in, decoded, rate_out, rows, columns)
+    pair = analyse(original, rate_in, decoded, rate_out, lines * (1 + blocks), columns)
     before, after = map(_draw_blocks if blocks else _draw_ascii, pair[:2])
     charset = encoding if blocks else "ascii"
     headings = [
@@ -172,7 +167,7 @@ def terminal(
     ]
     times = _time_axis(pair.seconds, columns)
 
-    text = Text("kHz ", no_wrap=True, overflow="crop").append(_GAP.join(headings))
+    text = Text("kHz ", no_wrap=True, overflow="crop").append(_GAP.join(headings), "bold")
     for gutter, left, right in zip(_gutters(pair.top_hz, lines), before, after, strict=True):
         text.append("\n" + gutter).append_text(left).append(_GAP).append_text(right)
     return text.append("\n" + " " * _GUTTER + times + _GAP + times)
@@ -184,8 +179,8 @@ def _power(
     """Return the power in each picture cell, 0 where there is no signal or no band."""
     rows, columns = shape
     window = max(round(_WINDOW_SECONDS * rate), 1)
-    # A long signal is sampled, so that an hour costs no more than a minute.
-    hop = max(round(_HOP_SECONDS * rate), 1, -(-len(signal) // (_FRAMES_A_COLUMN * columns)))
+    # At most 8 frames a column: a long signal is sampled, so an hour costs no more than a minute.
+    hop = max(round(_HOP_SECONDS * rate), 1, -(-len(signal) // (8 * columns)))
     padded = np.pad(np.asarray(signal, np.float64), (window // 2, window))
     frames = np.lib.stride_tricks.sliding_window_view(padded, window)[: len(signal) + 1 : hop]
     hann = np.hanning(window + 2)[1:-1]
@@ -248,7 +243,7 @@ def _shades(levels: Cells, count: int) -> npt.NDArray[np.intp]:
     return np.rint((1 - levels[::-1] / FLOOR_DB) * (count - 1)).astype(np.intp)
 
 
-@lru_cache
+@cache
 def _style(upper: int, lower: int) -> Style:
     front, back = (_MAGMA[7 * shade : 7 * shade + 7] for shade in (upper, lower))
     return Style(color=front, bgcolor=back)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fcs_edge.cli.main import main
 
-COMMAND = [sys.executable, "-c", "from fcs_edge.cli.main import main; main()"]
+COMMAND = [sys.executable, "-m", "fcs_edge.cli"]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ import fcs_edge
 from fcs_edge.bitstream_reader import Tokens, read_events
 from fcs_edge.cli.audio import open_input
 
-COMMAND = [sys.executable, "-c", "from fcs_edge.cli.main import main; main()"]
+COMMAND = [sys.executable, "-m", "fcs_edge.cli"]
 N = 33333
 
 

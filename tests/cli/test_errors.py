@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 import fcs_edge
 from fcs_edge.bitstream import HEADER_BYTES
 
-COMMAND = [sys.executable, "-c", "from fcs_edge.cli.main import main; main()"]
+COMMAND = [sys.executable, "-m", "fcs_edge.cli"]
 
 
 @pytest.fixture

@@ -63,7 +63,8 @@ def test_clip_to_one(n: int, normal: Callable[..., F32]) -> None:
 
 
 def test_clip_keeps_the_ends_and_cuts_what_is_beyond() -> None:
-    x = np.array([-3.4e38, -1, -0.99999994, 0, 0.99999994, 1, np.nextafter(1, 2)], np.float32)
+    beyond = np.nextafter(np.float32(1), np.float32(2))
+    x = np.array([-3.4e38, -1, -0.99999994, 0, 0.99999994, 1, beyond], np.float32)
     out = np.full_like(x, np.nan)
     samples.clip(x, out)
     np.testing.assert_array_equal(out, np.array([-1, *x[1:6], 1], np.float32))
