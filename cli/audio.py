@@ -96,9 +96,9 @@ def open_input(path: str, raw: str | None, rate: int, channels: int) -> Iterator
         # libsndfile reads a pipe by its descriptor; a Python file would have to seek.
         file = soundfile.SoundFile(sys.stdin.fileno() if path == "-" else path, closefd=path != "-")
     except (soundfile.LibsndfileError, TypeError) as error:
-        hint = "; for bare samples give --raw and --rate" if path == "-" else ""
         raise AudioError(
-            f"{label}: not a sound that can be read ({_reason(error)}){hint}"
+            f"{label}: not a sound that can be read ({_reason(error)}); "
+            "for bare samples give --raw and --rate"
         ) from None
     with file:
         if not 1 <= file.samplerate <= _MAX_RATE:

@@ -67,6 +67,8 @@ class Messages:
 def check_output(path: str, force: bool) -> None:
     """Refuse an output that exists already or has no folder to be in, before any work."""
     out = Path(path)
+    if path == "-" and sys.stdout.isatty():
+        raise click.UsageError("OUT is -, but standard output is a terminal; use a pipe or a file.")
     if path == "-" or _is_special(out):
         return
     if out.is_dir():

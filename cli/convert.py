@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from fcs_edge.cli.common import Messages, check_output, common_options, force_option
@@ -25,12 +27,13 @@ def convert(source: str, out: str, name: str | None, force: bool, quiet: bool) -
       fcs-edge convert downloads/focalcodec_50hz_4k_causal 4k.safetensors
       fcs-edge encode --model 4k.safetensors speech.wav speech.fcs
     """
-    from fcs_edge.convert import convert as run
+    from fcs_edge.convert import convert_files, locate
 
     messages = Messages(quiet)
     check_output(out, force)
+    found = locate(source)
     with messages.busy(f"Converting {source} ..."):
-        model = run(source, out, name)
+        model = convert_files(found, Path(out), name)
     messages.note(
         f"{out}: {model.name}, {model.weights / 1e6:.1f} M weights, "
         f"fingerprint {model.fingerprint.hex()}"

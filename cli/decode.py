@@ -30,7 +30,7 @@ from fcs_edge.cli.common import (
     output_path,
     prepare,
 )
-from fcs_edge.cli.playback import F32, Player, check_header, header_of, play_tokens, read_batches
+from fcs_edge.cli.playback import F32, Player, check_header, header_in, play_tokens, read_batches
 from fcs_edge.cli.tokens import read_npy
 from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError
@@ -115,7 +115,7 @@ def _decode_stream(
         show = stack.enter_context(messages.progress("Decoding", None))
         try:
             for events in batches:
-                header = header_of(events)
+                header = header_in(events)
                 if header is not None:
                     check_header(header, codec, any_model)
                     sink = stack.enter_context(_output(out, raw, codec))

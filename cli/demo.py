@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 import fcs_edge
-from fcs_edge.bitstream import BitstreamWriter, Header
+from fcs_edge.bitstream import BitstreamWriter
 from fcs_edge.cli import spectrogram
 from fcs_edge.cli.audio import F32, FileOutput
 from fcs_edge.cli.common import (
@@ -27,12 +27,11 @@ from fcs_edge.cli.common import (
     output_path,
     prepare,
 )
-from fcs_edge.cli.tokens import U16
+from fcs_edge.cli.tokens import FILE_BLOCK_SECONDS, U16, header_of
 from fcs_edge.codec import Codec
 from fcs_edge.models import BUILT_IN
 
 _NAME = "fcs-edge-demo"
-_BLOCK_TOKENS = 600
 
 
 @click.command()
@@ -99,16 +98,8 @@ def _decode(codec: Codec, tokens: U16) -> tuple[F32, float]:
 def _write(
     codec: Codec, tokens: U16, n_samples: int, decoded: F32, bitstream: Path, sound: Path
 ) -> None:
-    header = Header(
-        bits=codec.bits_per_token,
-        samples_per_token=codec.samples_per_token,
-        input_rate=codec.sample_rate_in,
-        output_rate=codec.sample_rate_out,
-        fingerprint=codec.fingerprint,
-        block_tokens=_BLOCK_TOKENS,
-    )
     with output_file(str(bitstream)) as file:
-        writer = BitstreamWriter(file, header)
+        writer = BitstreamWriter(file, header_of(codec, FILE_BLOCK_SECONDS))
         writer.write(tokens)
         writer.close(n_samples)
     with output_path(str(sound)) as path:

@@ -12,7 +12,7 @@ from typing import BinaryIO, Protocol
 import click
 
 import fcs_edge
-from fcs_edge.bitstream import MAX_BLOCK_TOKENS, BitstreamWriter, Header
+from fcs_edge.bitstream import BitstreamWriter
 from fcs_edge.cli.audio import F32, RAW_FORMATS, is_regular, open_input
 from fcs_edge.cli.common import (
     Messages,
@@ -23,10 +23,9 @@ from fcs_edge.cli.common import (
     output_file,
     prepare,
 )
-from fcs_edge.cli.tokens import U16, NpyWriter
+from fcs_edge.cli.tokens import FILE_BLOCK_SECONDS, U16, NpyWriter, header_of
 from fcs_edge.codec import Codec
 
-_FILE_BLOCK_SECONDS = 12.0
 _LIVE_BLOCK_SECONDS = 1.0
 _FILE_CHUNKS = 8
 
@@ -133,18 +132,8 @@ def _writer(file: BinaryIO, out: str, codec: Codec, seconds: float | None) -> To
         return NpyWriter(file)
     live = not is_regular(file)
     if seconds is None:
-        seconds = _LIVE_BLOCK_SECONDS if live else _FILE_BLOCK_SECONDS
-    chunks = round(seconds * codec.token_rate / codec.chunk_tokens)
-    most = MAX_BLOCK_TOKENS // codec.chunk_tokens
-    header = Header(
-        bits=codec.bits_per_token,
-        samples_per_token=codec.samples_per_token,
-        input_rate=codec.sample_rate_in,
-        output_rate=codec.sample_rate_out,
-        fingerprint=codec.fingerprint,
-        block_tokens=min(max(chunks, 1), most) * codec.chunk_tokens,
-    )
-    return BitstreamWriter(file, header, eager=live)
+        seconds = _LIVE_BLOCK_SECONDS if live else FILE_BLOCK_SECONDS
+    return BitstreamWriter(file, header_of(codec, seconds), eager=live)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -52,7 +53,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if "--debug" in arguments:
             traceback.print_exc()
         _say(_line(error))
-    sys.exit(code)
+    sys.exit(_finish_output(code))
+
+
+def _finish_output(code: int) -> int:
+    """Flush standard output, and see to it that the interpreter does not try again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if code == 0 and not isinstance(error, BrokenPipeError):
+            _say(f"standard output: {error.strerror}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
 
 
 def _line(error: Exception) -> str:

@@ -140,7 +140,7 @@ class Player:
         return samples
 
 
-def header_of(events: list[Event]) -> Header | None:
+def header_in(events: list[Event]) -> Header | None:
     """Return the header among a batch of events, if it is there."""
     return next((event.header for event in events if isinstance(event, HeaderRead)), None)
 

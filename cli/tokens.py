@@ -1,4 +1,4 @@
-"""Bare tokens in ``.npy`` files, in and out in blocks."""
+"""Tokens in files: the header of a bitstream, and bare ``.npy`` in and out in blocks."""
 
 from __future__ import annotations
 
@@ -10,11 +10,30 @@ from typing import BinaryIO, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fcs_edge.bitstream import MAX_BLOCK_TOKENS, Header
+from fcs_edge.codec import Codec
 from fcs_edge.errors import FcsError
 
 U16: TypeAlias = NDArray[np.uint16]
 
+FILE_BLOCK_SECONDS = 12.0
+"""Sound in a block of a file: short enough to lose, long enough to cost under 2 % of overhead."""
+
 _BLOCK = 4096
+
+
+def header_of(codec: Codec, block_seconds: float) -> Header:
+    """Return the header of a codec's bitstreams; a block is a whole number of chunks."""
+    chunks = round(block_seconds * codec.token_rate / codec.chunk_tokens)
+    most = MAX_BLOCK_TOKENS // codec.chunk_tokens
+    return Header(
+        bits=codec.bits_per_token,
+        samples_per_token=codec.samples_per_token,
+        input_rate=codec.sample_rate_in,
+        output_rate=codec.sample_rate_out,
+        fingerprint=codec.fingerprint,
+        block_tokens=min(max(chunks, 1), most) * codec.chunk_tokens,
+    )
 
 
 class NpyWriter:

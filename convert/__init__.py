@@ -7,10 +7,10 @@ from pathlib import Path
 
 from fcs_edge import model_file
 from fcs_edge.convert.checkpoint import read_config, read_tensors
-from fcs_edge.convert.source import locate
+from fcs_edge.convert.source import Source, locate
 from fcs_edge.model_file import ModelFile
 
-__all__ = ["convert"]
+__all__ = ["Source", "convert", "convert_files", "locate"]
 
 
 def convert(
@@ -41,8 +41,12 @@ def convert(
     fcs_edge.FcsError
         The source cannot be found, read or converted; one line says why.
     """
-    found = locate(str(source))
-    config = read_config(found.config)
-    tensors = read_tensors(found.weights, config)
-    model_file.write(Path(out), config, tensors, name or found.name, found.origin)
-    return model_file.read(Path(out))
+    return convert_files(locate(str(source)), Path(out), name)
+
+
+def convert_files(source: Source, out: Path, name: str | None = None) -> ModelFile:
+    """Convert a checkpoint whose files `locate` found; see `convert`."""
+    config = read_config(source.config)
+    tensors = read_tensors(source.weights, config)
+    model_file.write(out, config, tensors, name or source.name, source.origin)
+    return model_file.read(out)

@@ -230,10 +230,16 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+def heed_interrupts() -> None:
+    """Undo what a shell does to processes in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_finishes_a_live_recording(tmp_path: Path, signal_in: NDArray[np.float32]) -> None:
     out = tmp_path / "live.fcs"
     command = [*COMMAND, "encode", "--raw", "f32le", "-", str(out)]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stderr=pipe, preexec_fn=heed_interrupts)
     assert process.stdin is not None
     process.stdin.write(signal_in[:16000].tobytes())
     process.stdin.flush()
@@ -250,7 +256,7 @@ def test_ctrl_c_leaves_nothing_of_a_file(tmp_path: Path) -> None:
     soundfile.write(long, np.zeros(16000 * 3600, np.int16), 16000)
     before = sorted(os.listdir(tmp_path))
     command = [*COMMAND, "encode", str(long), str(tmp_path / "long.fcs")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=heed_interrupts)
     wait_until(lambda: any(tmp_path.glob(".long-*.fcs")))
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)

@@ -157,7 +157,7 @@ def test_a_full_disk(wav: Path, bitstream: Path, shell: Callable) -> None:
     assert done.returncode == 1
     assert b"No space left on device" in done.stderr
     with Path("/dev/full").open("wb") as full:
-        for arguments in (("encode", wav, "-"), ("decode", bitstream, "-")):
+        for arguments in (("encode", wav, "-"), ("decode", bitstream, "-"), ("info", bitstream)):
             command = [*COMMAND, *map(str, arguments)]
             process = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60)
             assert process.returncode == 1
