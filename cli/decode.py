@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -11,7 +11,7 @@ from typing import BinaryIO
 import click
 
 import fcs_edge
-from fcs_edge.bitstream_reader import BitstreamReader, Damage
+from fcs_edge.bitstream_reader import BitstreamReader, Damage, Event
 from fcs_edge.cli.audio import (
     FILE_FORMATS,
     RAW_FORMATS,
@@ -30,12 +30,16 @@ from fcs_edge.cli.common import (
     output_path,
     prepare,
 )
-from fcs_edge.cli.playback import F32, Player, check_header, header_in, play_tokens, read_batches
-from fcs_edge.cli.tokens import read_npy
+from fcs_edge.cli.playback import (
+    F32,
+    Player,
+    check_header,
+    play_tokens,
+    read_batches,
+    read_header,
+)
 from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError
-
-_FILE_CHUNKS = 8
 
 
 @click.command()
@@ -80,77 +84,58 @@ def decode(
         raise click.UsageError("OUT must end in .wav, .flac or .ogg, or be - for standard output.")
     check_output(out, force)
     codec = fcs_edge.load(model)
-    if source != "-" and Path(source).suffix == ".npy":
-        prepare(codec, messages, decoder=True)
-        with _output(out, raw, codec) as sink:
-            _write(play_tokens(read_npy(Path(source)), codec, Path(source)), sink, codec, None)
-        return
+    prepare(codec, messages, decoder=True)
+    reader = None
     with ExitStack() as stack:
-        file = sys.stdin.buffer if source == "-" else stack.enter_context(_open(source))
-        damaged = _decode_stream(file, source, out, raw, codec, messages, strict, any_model)
-    if damaged:
+        if source != "-" and Path(source).suffix == ".npy":
+            blocks = play_tokens(Path(source), codec)
+        else:
+            file = sys.stdin.buffer if source == "-" else stack.enter_context(_open(source))
+            label = "standard input" if source == "-" else source
+            live = out == "-" and not is_regular(file)
+            reader = BitstreamReader(eager=live, strict=strict)
+            stack.enter_context(_named(label))
+            header, batches = read_header(read_batches(file, reader))
+            check_header(header, codec, any_model)
+            blocks = _play(batches, Player(codec, live=live), reader, messages, label)
+        sink = stack.enter_context(_output(out, raw, codec))
+        show = stack.enter_context(messages.progress("Decoding", None))
+        n_samples = 0
+        for samples in blocks:
+            sink.write(samples)
+            n_samples += samples.size
+            show(n_samples / codec.sample_rate_out)
+    messages.note(f"{n_samples / codec.sample_rate_out:.2f} s at {codec.sample_rate_out} Hz")
+    if reader is not None and reader.damaged:
         click.get_current_context().exit(1)
 
 
-def _decode_stream(
-    file: BinaryIO,
-    source: str,
-    out: str,
-    raw: str | None,
-    codec: Codec,
+def _play(
+    batches: Iterator[list[Event]],
+    player: Player,
+    reader: BitstreamReader,
     messages: Messages,
-    strict: bool,
-    any_model: bool,
-) -> bool:
-    """Decode a bitstream; return whether it was damaged."""
-    live = out == "-" and not is_regular(file)
-    label = "standard input" if source == "-" else source
-    reader = BitstreamReader(eager=live, strict=strict)
-    batches = read_batches(file, reader)
-    prepare(codec, messages, decoder=True)
-    with ExitStack() as stack:
-        player = Player(codec, live=live, max_chunks=1 if live else _FILE_CHUNKS)
-        sink: AudioOutput | None = None
-        done = 0
-        show = stack.enter_context(messages.progress("Decoding", None))
-        try:
-            for events in batches:
-                header = header_in(events)
-                if header is not None:
-                    check_header(header, codec, any_model)
-                    sink = stack.enter_context(_output(out, raw, codec))
-                for event in events:
-                    if isinstance(event, Damage):
-                        messages.warn(f"{label}: {event.message}")
-                if sink is not None:
-                    done += _write(player.play(events), sink, codec, show, done)
-            if sink is not None and not reader.ended:
-                done += _write(player.close(), sink, codec, show, done)
-        except BitstreamError as error:
-            raise BitstreamError(f"{label}: {error}") from None
-    seconds = player.n_lost / codec.token_rate
+    label: str,
+) -> Iterator[F32]:
+    """Yield the sound of a bitstream, (n,) float32 at a time, and warn of what is lost."""
+    for events in batches:
+        for event in events:
+            if isinstance(event, Damage):
+                messages.warn(f"{label}: {event.message}")
+        yield from player.play(events)
+    if not reader.ended:
+        yield from player.close()
     if reader.damaged:
-        messages.warn(f"{label}: damaged; {seconds:.2f} s of it are silence")
-    messages.note(f"{done / codec.sample_rate_out:.2f} s at {codec.sample_rate_out} Hz")
-    return reader.damaged > 0
+        messages.warn(f"{label}: damaged; {player.seconds_lost:.2f} s of it are silence")
 
 
-def _write(
-    blocks: Iterator[F32],
-    sink: AudioOutput,
-    codec: Codec,
-    show: Callable[[float], None] | None,
-    done: int = 0,
-) -> int:
-    """Write blocks of sound; return how many samples they were."""
-    start = done
-    for samples in blocks:
-        if samples.size:
-            sink.write(samples)
-            done += samples.size
-            if show is not None:
-                show(done / codec.sample_rate_out)
-    return done - start
+@contextmanager
+def _named(label: str) -> Iterator[None]:
+    """Let a bitstream's error say which input it is about."""
+    try:
+        yield
+    except BitstreamError as error:
+        raise BitstreamError(f"{label}: {error}") from None
 
 
 def _open(source: str) -> BinaryIO:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from fcs_edge.bitstream import Header
 from fcs_edge.bitstream_reader import BitstreamReader, Damage, End, Event, HeaderRead, Tokens
+from fcs_edge.cli.tokens import read_npy
 from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError, FcsError
 
@@ -20,6 +22,7 @@ F32: TypeAlias = NDArray[np.float32]
 
 _READ_BYTES = 1 << 16
 _SILENCE_TOKENS = 4096
+_FILE_CHUNKS = 8
 
 
 def read_batches(file: BinaryIO, reader: BitstreamReader) -> Iterator[list[Event]]:
@@ -28,6 +31,15 @@ def read_batches(file: BinaryIO, reader: BitstreamReader) -> Iterator[list[Event
     while data := read(_READ_BYTES):
         yield reader.feed(data)
     yield reader.close()
+
+
+def read_header(batches: Iterator[list[Event]]) -> tuple[Header, Iterator[list[Event]]]:
+    """Return a bitstream's header, and the batches of events from the one that brought it on."""
+    for events in batches:
+        for event in events:
+            if isinstance(event, HeaderRead):
+                return event.header, itertools.chain([events], batches)
+    raise BitstreamError("it has no header")  # the reader says why, before this
 
 
 def check_header(header: Header, codec: Codec, any_model: bool) -> None:
@@ -62,21 +74,23 @@ class Player:
     live : bool
         Play tokens in the batch that brings them. Without it they wait until it is known
         whether the stream ends in them; what is held is one event's tokens.
-    max_chunks : int
-        Chunks a step.
     """
 
-    def __init__(self, codec: Codec, *, live: bool, max_chunks: int = 1) -> None:
+    def __init__(self, codec: Codec, *, live: bool) -> None:
         self._codec = codec
         self._live = live
-        self._decoder = codec.stream_decoder(max_chunks)
+        self._decoder = codec.stream_decoder(1 if live else _FILE_CHUNKS)
         self._held: NDArray[np.uint16] | None = None
         self._muted: deque[tuple[int, int]] = deque()
         self._n_tokens = 0
         self._n_samples = 0
         self._last = np.uint16(0)
-        self.n_lost = 0
-        """Tokens so far that silence stands for."""
+        self._n_lost = 0
+
+    @property
+    def seconds_lost(self) -> float:
+        """Sound so far that silence stands for."""
+        return self._n_lost / self._codec.token_rate
 
     def play(self, events: list[Event]) -> Iterator[F32]:
         """Yield the sound of a batch of events, (n,) float32 at a time."""
@@ -113,7 +127,7 @@ class Player:
         hop = self._codec.samples_out_per_token
         start = self._n_tokens * hop
         self._muted.append((start, start + n_tokens * hop))
-        self.n_lost += n_tokens
+        self._n_lost += n_tokens
         for done in range(0, n_tokens, _SILENCE_TOKENS):
             yield self._decode(np.full(min(_SILENCE_TOKENS, n_tokens - done), self._last))
 
@@ -140,15 +154,10 @@ class Player:
         return samples
 
 
-def header_in(events: list[Event]) -> Header | None:
-    """Return the header among a batch of events, if it is there."""
-    return next((event.header for event in events if isinstance(event, HeaderRead)), None)
-
-
-def play_tokens(blocks: Iterator[NDArray[np.integer]], codec: Codec, path: Path) -> Iterator[F32]:
-    """Yield the sound of bare tokens, (n,) float32 at a time."""
-    decoder = codec.stream_decoder(8)
-    for tokens in blocks:
+def play_tokens(path: Path, codec: Codec) -> Iterator[F32]:
+    """Yield the sound of bare tokens in an .npy file, (n,) float32 at a time."""
+    decoder = codec.stream_decoder(_FILE_CHUNKS)
+    for tokens in read_npy(path):
         try:
             yield decoder.push(tokens)
         except ValueError as error:
