@@ -16,7 +16,7 @@ from fcs_edge.cli.common import Messages, check_output, common_options, force_op
 @force_option
 @common_options
 def convert(source: str, out: str, name: str | None, force: bool, quiet: bool) -> None:
-    r"""Convert the checkpoint SOURCE to the model file OUT.
+    """Convert the checkpoint SOURCE to the model file OUT.
 
     SOURCE is a folder with config.json and model.safetensors or model.pt, the path of a
     config.json, or a hub repository to download.

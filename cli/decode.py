@@ -67,7 +67,7 @@ def decode(
     force: bool,
     quiet: bool,
 ) -> None:
-    r"""Decode the bitstream IN to the sound OUT.
+    """Decode the bitstream IN to the sound OUT.
 
     IN is a .fcs bitstream, an .npy of bare tokens, or - for a bitstream on standard input.
     OUT is a .wav, .flac or .ogg file, or - for a WAV, or with --raw bare samples, on standard

@@ -47,7 +47,7 @@ _NAME = "fcs-edge-demo"
 @force_option
 @common_options
 def demo(folder: Path, model: str | None, force: bool, quiet: bool) -> None:
-    r"""Send a clip of speech through the codec, and show what comes back.
+    """Send a clip of speech through the codec.
 
     Writes the bitstream fcs-edge-demo.fcs, the decoded fcs-edge-demo.wav and, where
     Matplotlib is installed, both spectrograms in fcs-edge-demo.png; else it draws them in the

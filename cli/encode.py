@@ -83,7 +83,7 @@ def encode(
     force: bool,
     quiet: bool,
 ) -> None:
-    r"""Encode the sound IN to the bitstream OUT.
+    """Encode the sound IN to the bitstream OUT.
 
     IN is a sound file (WAV, FLAC, Ogg, MP3, ...; any rate, any channels) or - for a WAV, or
     with --raw bare samples, on standard input. OUT is a .fcs bitstream, an .npy of bare

@@ -27,7 +27,9 @@ Facts = dict[str, Any]
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, in plain units.")
 @common_options
 def info(file: str, as_json: bool, quiet: bool) -> None:
-    r"""Say what FILE is: a model (a file or a built-in one's name) or a .fcs bitstream.
+    """Say what the model or bitstream FILE is.
+
+    FILE is a model file, a built-in model's name, or a .fcs bitstream.
 
     Everything in it is checked: the SHA-256 of a model, every CRC of a bitstream. The exit
     code is 1 where one does not hold.

@@ -21,7 +21,7 @@ from fcs_edge.errors import FcsError
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="fcs-edge")
 def cli() -> None:
-    r"""Speech at 0.55 to 0.80 kbps: FocalCodec-Stream on one CPU core.
+    """Speech at 0.55 to 0.80 kbps: FocalCodec-Stream on one CPU core.
 
     \b
     Try it:

@@ -48,7 +48,8 @@ def test_usage(run: Callable, wav: Path, tmp_path: Path) -> None:
 def test_help_holds_an_example(command: str, run: Callable) -> None:
     result = run(*command.split(), "--help")
     assert (result.code, result.err) == (0, "")
-    assert f"fcs-edge {command}".strip() in result.out.split("Usage", 1)[1].split("\n", 1)[1]
+    examples = result.out.split("Example", 1)[-1] if command else result.out.split("Try it:")[1]
+    assert examples.splitlines()[1].startswith(f"    fcs-edge {command}".rstrip())
 
 
 def test_version(run: Callable) -> None:
