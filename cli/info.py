@@ -16,7 +16,7 @@ from fcs_edge.bitstream_reader import BitstreamReader, Damage, End, Tokens
 from fcs_edge.cli.common import Messages, common_options
 from fcs_edge.cli.playback import read_batches
 from fcs_edge.codec import Codec
-from fcs_edge.errors import BitstreamError, ModelFileError
+from fcs_edge.errors import BitstreamError, FcsError, ModelFileError
 from fcs_edge.models import BUILT_IN, find
 
 Facts = dict[str, Any]
@@ -43,11 +43,9 @@ def info(file: str, as_json: bool, quiet: bool) -> None:
     path = Path(file)
     if _starts_like_bitstream(path):
         facts, problems = _bitstream(path)
-    elif file in BUILT_IN or not path.exists() or path.suffix != ".fcs":
-        with messages.busy(f"Checking {file} ..."):
-            facts, problems = _model(file)
     else:
-        raise BitstreamError(f"{file}: not an .fcs file: it does not start with 'FCS'")
+        with messages.busy(f"Checking {file} ..."):
+            facts, problems = _model_facts(file)
     if as_json:
         click.echo(json.dumps({**facts, "problems": problems}, indent=2))
     else:
@@ -63,6 +61,15 @@ def _starts_like_bitstream(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return file.read(len(MAGIC)) == MAGIC
+
+
+def _model_facts(file: str) -> tuple[Facts, list[str]]:
+    try:
+        return _model(file)
+    except ModelFileError:
+        if Path(file).is_file() and Path(file).suffix != ".safetensors":
+            raise FcsError(f"{file}: neither an .fcs bitstream nor a model file") from None
+        raise
 
 
 def _bitstream(path: Path) -> tuple[Facts, list[str]]:

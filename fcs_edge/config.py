@@ -18,6 +18,10 @@ SUPPORTED = (
 )
 
 _SIZE_LIMIT = 1 << 16
+_WINDOW_LIMIT = 1 << 13
+"""Keys and values of so many frames are memory that no tensor of the file stands for."""
+_CHUNK_LIMIT = 1 << 17
+"""Samples a chunk, in and out: what a stage works in grows with it."""
 _INTEGERS = "list of integers"
 _ZERO_ALLOWED = {"lookahead_size", "max_cached_steps", "focal_level", "focal_factor"}
 
@@ -331,13 +335,20 @@ def _check_encoder(enc: EncoderConfig) -> None:
         f"encoder_config.window_size must hold a chunk ({enc.chunk_frames} frames)",
     )
     _require(
-        enc.num_layers <= 256 and enc.lookahead_size <= 255 and enc.frame_size <= _SIZE_LIMIT,
-        "encoder_config: num_layers, lookahead_size or strides are too large",
+        enc.window_size <= _WINDOW_LIMIT and enc.num_layers <= 256 and enc.lookahead_size <= 255,
+        f"encoder_config: window_size is at most {_WINDOW_LIMIT}, num_layers 256 and "
+        "lookahead_size 255",
     )
 
 
 def _check_chunk(config: CodecConfig) -> None:
     frames, per_token = config.encoder.chunk_frames, config.frames_per_token
+    _require(
+        config.samples_per_token < 1 << 16
+        and config.chunk_size <= _CHUNK_LIMIT
+        and config.encoder.chunk_frames * config.samples_out_per_token <= _CHUNK_LIMIT,
+        "strides, factors, lookahead_size or hop_length make chunks that are too large",
+    )
     _require(
         frames % per_token == 0,
         f"a chunk of {frames} frames is no whole number of tokens of {per_token} frames",
