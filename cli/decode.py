@@ -11,7 +11,7 @@ from typing import BinaryIO
 import click
 
 import fcs_edge
-from fcs_edge.bitstream_reader import BitstreamReader, Damage, Event
+from fcs_edge.bitstream_reader import BitstreamReader, Damage, Event, read_batches
 from fcs_edge.cli.audio import (
     FILE_FORMATS,
     RAW_FORMATS,
@@ -35,7 +35,6 @@ from fcs_edge.cli.playback import (
     Player,
     check_header,
     play_tokens,
-    read_batches,
     read_header,
 )
 from fcs_edge.codec import Codec

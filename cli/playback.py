@@ -7,30 +7,21 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fcs_edge.bitstream import Header
-from fcs_edge.bitstream_reader import BitstreamReader, Damage, End, Event, HeaderRead, Tokens
+from fcs_edge.bitstream_reader import Damage, End, Event, HeaderRead, Tokens
 from fcs_edge.cli.tokens import read_npy
 from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError, FcsError
 
 F32: TypeAlias = NDArray[np.float32]
 
-_READ_BYTES = 1 << 16
 _SILENCE_TOKENS = 4096
 _FILE_CHUNKS = 8
-
-
-def read_batches(file: BinaryIO, reader: BitstreamReader) -> Iterator[list[Event]]:
-    """Yield the events of each read as they come; a pipe is not waited on for a full buffer."""
-    read = getattr(file, "read1", file.read)
-    while data := read(_READ_BYTES):
-        yield reader.feed(data)
-    yield reader.close()
 
 
 def read_header(batches: Iterator[list[Event]]) -> tuple[Header, Iterator[list[Event]]]:

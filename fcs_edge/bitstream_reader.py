@@ -29,6 +29,7 @@ __all__ = [
     "Event",
     "HeaderRead",
     "Tokens",
+    "read_batches",
     "read_events",
 ]
 
@@ -338,33 +339,30 @@ class BitstreamReader:
 def read_events(
     file: BinaryIO, *, eager: bool = False, strict: bool = False, chunk_bytes: int = 65536
 ) -> Iterator[Event]:
-    """Read a ``.fcs`` file to its end, event by event.
-
-    Parameters
-    ----------
-    file : binary file
-        Where to read, in blocking mode; a pipe is fine. What has arrived is read at once if the
-        file has ``read1``, as buffered files do, or is not buffered. It is never closed here.
-    eager, strict : bool, optional
-        As for `BitstreamReader`.
-    chunk_bytes : int, optional
-        Most bytes to read at once.
+    """Read a ``.fcs`` file to its end, event by event; see `BitstreamReader` and `read_batches`.
 
     Yields
     ------
     HeaderRead, Tokens, Damage or End
         The events. Whoever reads from a pipe that stays open stops at `End`.
-
-    Raises
-    ------
-    BitstreamError
-        As for `BitstreamReader.feed`.
     """
     reader = BitstreamReader(eager=eager, strict=strict)
+    for events in read_batches(file, reader, chunk_bytes):
+        yield from events
+
+
+def read_batches(
+    file: BinaryIO, reader: BitstreamReader, chunk_bytes: int = 65536
+) -> Iterator[list[Event]]:
+    """Feed a file to a reader; yield the events of each read as it comes.
+
+    `file` is in blocking mode and may be a pipe. What has arrived is read at once if it has
+    ``read1``, as buffered files do, or is not buffered. It is never closed here.
+    """
     read = getattr(file, "read1", file.read)
     while data := read(chunk_bytes):
-        yield from reader.feed(data)
-    yield from reader.close()
+        yield reader.feed(data)
+    yield reader.close()
 
 
 def _record_size(header: Header, sync: int, second: int, count: int) -> int:
