@@ -106,8 +106,7 @@ def _from_torch(path: Path) -> dict[str, StoredTensor]:
         import torch
     except ImportError:
         raise CheckpointError(
-            f"{path}: reading .pt needs torch: pip install 'fcs-edge[convert]'; a "
-            "model.safetensors needs nothing"
+            f"{path}: reading .pt needs torch: pip install torch; a model.safetensors needs nothing"
         ) from None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)

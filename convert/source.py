@@ -67,7 +67,7 @@ def _download(repository: str) -> Source:
     except ImportError:
         raise CheckpointError(
             f"{repository}: no such folder; to download it as a hub repository, "
-            f"pip install 'fcs-edge[convert]', {_BY_HAND}"
+            f"pip install huggingface-hub, {_BY_HAND}"
         ) from None
     try:
         config = Path(huggingface_hub.hf_hub_download(repository, "config.json"))

@@ -237,13 +237,13 @@ def without(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
 
 def test_without_hub_library(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, "huggingface_hub")
-    refused(REPOSITORY, out, r"pip install 'fcs-edge\[convert\]'.*convert FOLDER OUT")
+    refused(REPOSITORY, out, r"pip install huggingface-hub.*convert FOLDER OUT")
 
 
 def test_pt_without_torch(checkpoint: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, "torch")
     (checkpoint / "model.safetensors").rename(checkpoint / "model.pt")
-    refused(checkpoint, out, r"needs torch: pip install 'fcs-edge\[convert\]'", CheckpointError)
+    refused(checkpoint, out, "needs torch: pip install torch", CheckpointError)
 
 
 def test_pt(checkpoint: Path, out: Path) -> None:
