@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -84,7 +85,7 @@ def decode(
     check_output(out, force)
     codec = fcs_edge.load(model)
     prepare(codec, messages, decoder=True)
-    reader = None
+    reader = seconds = None
     with ExitStack() as stack:
         if source != "-" and Path(source).suffix == ".npy":
             blocks = play_tokens(Path(source), codec)
@@ -97,8 +98,10 @@ def decode(
             header, batches = read_header(read_batches(file, reader))
             check_header(header, codec, any_model)
             blocks = _play(batches, Player(codec, live=live), reader, messages, label)
+            if is_regular(file):
+                seconds = os.fstat(file.fileno()).st_size * 8 / codec.bitrate
         sink = stack.enter_context(_output(out, raw, codec))
-        show = stack.enter_context(messages.progress("Decoding", None))
+        show = stack.enter_context(messages.progress("Decoding", seconds))
         n_samples = 0
         for samples in blocks:
             sink.write(samples)

@@ -133,7 +133,7 @@ def _writer(file: BinaryIO, out: str, codec: Codec, seconds: float | None) -> To
     live = not is_regular(file)
     if seconds is None:
         seconds = _LIVE_BLOCK_SECONDS if live else FILE_BLOCK_SECONDS
-    return BitstreamWriter(file, header_of(codec, seconds), eager=live)
+    return BitstreamWriter(file, header_of(codec, seconds, live=live), eager=live)
 
 
 @contextmanager

@@ -41,14 +41,14 @@ def check_header(header: Header, codec: Codec, any_model: bool) -> None:
     BitstreamError
         The fingerprints differ, or the tokens do not fit the model at all.
     """
-    made_for = (header.bits, header.samples_per_token, header.input_rate)
-    runs = (codec.bits_per_token, codec.samples_per_token, codec.sample_rate_in)
+    made_for = (header.samples_per_token, header.input_rate)
+    runs = (codec.samples_per_token, codec.sample_rate_in)
     if header.fingerprint != codec.fingerprint and not any_model:
         raise BitstreamError(
             f"made with another model ({header.fingerprint.hex()}) than {codec.name} "
             f"({codec.fingerprint.hex()}); give that one with --model, or --any-model to try"
         )
-    if made_for != runs:
+    if made_for != runs or header.bits < codec.bits_per_token:
         raise BitstreamError(
             f"its tokens of {header.bits} bits, one every {header.samples_per_token} samples, "
             f"do not fit {codec.name}"
@@ -108,6 +108,15 @@ class Player:
             yield self._decode(held)
 
     def _decode(self, tokens: NDArray[np.uint16]) -> F32:
+        # They may be stored in more bits than the model's. What is played before its CRC is
+        # known may be anything.
+        most = (1 << self._codec.bits_per_token) - 1
+        if self._live:
+            tokens = tokens & np.uint16(most)
+        elif tokens.size and tokens.max() > most:
+            raise BitstreamError(
+                f"it holds the token {tokens.max()}; this model's tokens end at {most}"
+            )
         if tokens.size:
             self._last = tokens[-1]
         self._n_tokens += tokens.size

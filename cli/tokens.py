@@ -10,6 +10,7 @@ from typing import BinaryIO, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fcs_edge.bitpack import MAX_BITS
 from fcs_edge.bitstream import MAX_BLOCK_TOKENS, Header
 from fcs_edge.codec import Codec
 from fcs_edge.errors import FcsError
@@ -22,12 +23,18 @@ FILE_BLOCK_SECONDS = 12.0
 _BLOCK = 4096
 
 
-def header_of(codec: Codec, block_seconds: float) -> Header:
-    """Return the header of a codec's bitstreams; a block is a whole number of chunks."""
+def header_of(codec: Codec, block_seconds: float, *, live: bool = False) -> Header:
+    """Return the header of a codec's bitstreams; a block is a whole number of chunks.
+
+    A live one stores its tokens in as many bits as let a chunk end on a byte, so that no chunk
+    waits for the next one's bits: 12 for tokens of 11.
+    """
+    widths = range(codec.bits_per_token, MAX_BITS + 1)
+    bits = next(w for w in widths if not live or w * codec.chunk_tokens % 8 == 0)
     chunks = round(block_seconds * codec.token_rate / codec.chunk_tokens)
     most = MAX_BLOCK_TOKENS // codec.chunk_tokens
     return Header(
-        bits=codec.bits_per_token,
+        bits=bits,
         samples_per_token=codec.samples_per_token,
         input_rate=codec.sample_rate_in,
         output_rate=codec.sample_rate_out,

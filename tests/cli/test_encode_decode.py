@@ -235,6 +235,33 @@ def heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def test_no_chunk_waits_for_the_next(
+    golden: Callable, signal_in: NDArray[np.float32], tmp_path: Path
+) -> None:
+    """Four tokens of 11 bits end inside a byte; a pipe stores them in 12."""
+    model = golden("tiny").model
+    command = [*COMMAND, "encode", "--quiet", "--model", str(model), "--raw", "f32le", "-", "-"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    data = b""
+    for at in range(0, 7 * 1280, 1280):
+        process.stdin.write(signal_in[at : at + 1280].tobytes())
+        process.stdin.flush()
+        data += read_exactly(process.stdout, 6 if at else 28 + 4 + 6)
+    process.stdin.close()
+    data += process.stdout.read()
+    process.stdout.close()
+    assert process.wait(60) == 0
+    (tmp_path / "live.fcs").write_bytes(data)
+    codec = fcs_edge.load(model)
+    tokens = codec.encode(signal_in[: 7 * 1280])
+    assert np.array_equal(tokens_of(tmp_path / "live.fcs")[:28], tokens)
+    decode = [*COMMAND, "decode", "--quiet", "--model", str(model), "--raw", "f32le"]
+    done = subprocess.run([*decode, "-", "-"], input=data, capture_output=True, check=True)
+    assert np.array_equal(np.frombuffer(done.stdout, "<f4"), codec.decode(tokens))
+
+
 def test_ctrl_c_finishes_a_live_recording(tmp_path: Path, signal_in: NDArray[np.float32]) -> None:
     out = tmp_path / "live.fcs"
     command = [*COMMAND, "encode", "--raw", "f32le", "-", str(out)]

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import fcs_edge
-from fcs_edge.bitstream import HEADER_BYTES
+from fcs_edge.bitstream import HEADER_BYTES, BitstreamWriter
+from fcs_edge.cli.tokens import header_of
 
 COMMAND = [sys.executable, "-m", "fcs_edge.cli"]
 
@@ -210,7 +212,28 @@ def test_another_model(
     assert soundfile.info(tmp_path / "a.wav").frames == 50000
     eleven_bits = golden("tiny").model
     line = run(*forced[:2], "--model", eleven_bits, bitstream, tmp_path / "b.wav").failed()
-    assert "do not fit" in line
+    assert "this model's tokens end at 2047" in line
+    narrow = tmp_path / "narrow.fcs"
+    assert run("encode", "--model", eleven_bits, wav, narrow).code == 0
+    line = run("decode", "--any-model", narrow, tmp_path / "b.wav").failed()
+    assert "tokens of 11 bits" in line
+    assert "do not fit preview-4k" in line
+    assert not (tmp_path / "b.wav").exists()
+
+
+def test_a_token_that_the_model_does_not_have(
+    golden: Callable, tmp_path: Path, run: Callable
+) -> None:
+    codec = golden("tiny").codec
+    header = replace(header_of(codec, 1), bits=12)
+    with (tmp_path / "in.fcs").open("wb") as file:
+        writer = BitstreamWriter(file, header)
+        writer.write(np.array([1, 2, 2048, 3], np.uint16))
+        writer.close(1280)
+    out = tmp_path / "out.wav"
+    line = run("decode", "--model", golden("tiny").model, tmp_path / "in.fcs", out).failed()
+    assert "token 2048" in line
+    assert not out.exists()
 
 
 def damage(path: Path, at: int) -> None:
