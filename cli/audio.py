@@ -26,7 +26,8 @@ FILE_FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": 
 
 _LIVE_SECONDS = 0.02
 _FILE_SECONDS = 1.0
-_MAX_RATE = 1_000_000
+_BLOCK_SAMPLES = 1 << 20
+MIN_RATE, MAX_RATE = 1000, 1_000_000
 
 
 @dataclass
@@ -101,12 +102,16 @@ def open_input(path: str, raw: str | None, rate: int, channels: int) -> Iterator
             "for bare samples give --raw and --rate"
         ) from None
     with file:
-        if not 1 <= file.samplerate <= _MAX_RATE:
-            raise AudioError(f"{label}: a sample rate of {file.samplerate} Hz is not supported")
+        if not MIN_RATE <= file.samplerate <= MAX_RATE:
+            raise AudioError(
+                f"{label}: a sample rate of {file.samplerate} Hz is not supported; "
+                f"{MIN_RATE} to {MAX_RATE} are"
+            )
         # A pipe's header may claim any length.
         seconds = file.frames / file.samplerate if file.seekable() else None
         block = _FILE_SECONDS if file.seekable() else _LIVE_SECONDS
-        frames = max(1, round(block * file.samplerate))
+        # Rate and channels are what the header says: bound what they make a block take.
+        frames = min(round(block * file.samplerate), _BLOCK_SAMPLES // file.channels)
         yield AudioInput(file.samplerate, file.channels, seconds, _file_blocks(file, frames, label))
 
 

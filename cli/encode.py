@@ -13,7 +13,7 @@ import click
 
 import fcs_edge
 from fcs_edge.bitstream import BitstreamWriter
-from fcs_edge.cli.audio import F32, RAW_FORMATS, is_regular, open_input
+from fcs_edge.cli.audio import F32, MAX_RATE, MIN_RATE, RAW_FORMATS, is_regular, open_input
 from fcs_edge.cli.common import (
     Messages,
     check_output,
@@ -51,7 +51,7 @@ class TokenWriter(Protocol):
 )
 @click.option(
     "--rate",
-    type=click.IntRange(1000, 1_000_000),
+    type=click.IntRange(MIN_RATE, MAX_RATE),
     default=16000,
     show_default=True,
     help="Sample rate of --raw input in Hz.",

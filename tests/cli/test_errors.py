@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 import fcs_edge
 from fcs_edge.bitstream import HEADER_BYTES, BitstreamWriter
+from fcs_edge.cli.audio import open_input
 from fcs_edge.cli.tokens import header_of
 
 COMMAND = [sys.executable, "-m", "fcs_edge.cli"]
@@ -102,6 +104,26 @@ def test_not_a_sound(content: bytes, run: Callable, tmp_path: Path) -> None:
     line = run("encode", tmp_path / "in.wav", tmp_path / "a.fcs").failed()
     assert "not a sound that can be read" in line
     assert not any(tmp_path.glob("*.fcs"))
+
+
+@pytest.mark.parametrize("rate", [1, 999, 1_000_001])
+def test_a_rate_that_no_sound_has(rate: int, run: Callable, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "in.wav", np.zeros(100, np.int16), rate)
+    line = run("encode", tmp_path / "in.wav", tmp_path / "a.fcs").failed()
+    assert f"a sample rate of {rate} Hz is not supported" in line
+
+
+def test_a_header_cannot_ask_for_memory(tmp_path: Path) -> None:
+    """1024 channels at 1 MHz would be 4 GB a second."""
+    path = tmp_path / "in.wav"
+    soundfile.write(path, np.zeros((10, 1024), np.int16), 1_000_000)
+    with open_input(str(path), None, 0, 0) as sound:
+        tracemalloc.start()
+        mono = np.concatenate(list(sound.blocks))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert mono.size == 10
+    assert peak < 50_000_000
 
 
 def test_not_a_sound_on_standard_input(shell: Callable) -> None:
