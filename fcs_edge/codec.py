@@ -7,7 +7,7 @@ import os
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fcs_edge import models, quantizer
 from fcs_edge.compressor import Compressor
@@ -296,24 +296,20 @@ class Codec:
         return out
 
     @cached_property
-    def _tensors(self) -> dict[str, NDArray[np.float32]]:
-        return self._model.float32()
-
-    @cached_property
     def _encoder(self) -> Encoder:
-        return Encoder(self._config.encoder, self._tensors)
+        return Encoder(self._config.encoder, self._model.float32())
 
     @cached_property
     def _compressor(self) -> Compressor:
-        return Compressor(self._config.compressor, self._tensors)
+        return Compressor(self._config.compressor, self._model.float32())
 
     @cached_property
     def _decompressor(self) -> Decompressor:
-        return Decompressor(self._config.decompressor, self._tensors)
+        return Decompressor(self._config.decompressor, self._model.float32())
 
     @cached_property
     def _decoder(self) -> Decoder:
-        return Decoder(self._config.decoder, self._tensors)
+        return Decoder(self._config.decoder, self._model.float32())
 
 
 def _blocks(n: int) -> list[slice]:

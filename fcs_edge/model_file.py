@@ -6,7 +6,7 @@ import hashlib
 import json
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -66,9 +66,9 @@ class ModelFile:
         """Number of weights."""
         return sum(t.size for t in self.tensors.values())
 
-    def float32(self) -> dict[str, NDArray[np.float32]]:
-        """Return every tensor as float32, in place where the file holds float32."""
-        return {name: _float32(t) for name, t in self.tensors.items()}
+    def float32(self) -> Mapping[str, NDArray[np.float32]]:
+        """Return the tensors as float32: mapped where the file holds that, else made when asked."""
+        return _Float32(self.tensors)
 
     def verify(self) -> None:
         """Read the whole file and check it against the SHA-256 it states.
@@ -85,10 +85,22 @@ class ModelFile:
             )
 
 
-def _float32(tensor: Array) -> NDArray[np.float32]:
-    array = tensor.astype(np.float32, copy=False)
-    array.flags.writeable = False
-    return array
+class _Float32(Mapping[str, NDArray[np.float32]]):
+    """Tensors widened one by one, so that none is kept that nobody uses."""
+
+    def __init__(self, tensors: Mapping[str, Array]) -> None:
+        self._tensors = tensors
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        array = self._tensors[name].astype(np.float32, copy=False)
+        array.flags.writeable = False
+        return array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
 
 
 def map_tensors(path: Path) -> tuple[dict[str, str], dict[str, StoredTensor]]:

@@ -16,6 +16,7 @@ from numba.core.runtime import _nrt_python as runtime
 from numba.core.runtime import rtsys
 
 from fcs_edge import kernels
+from fcs_edge.kernels import linear
 from fcs_edge.kernels._types import F32, U16
 
 
@@ -46,6 +47,10 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "gelu.gelu": (ones(4, 17), ones(4, 17)),
     "layer_norm.layer_norm": (ones(4, 17), ones(17), ones(17), HALF, ones(4, 17)),
     "linear.linear_f32": (ones(68), 17, ones(5, 17), ones(5), ones(4, 6), 1),
+    "linear.linear_panels": (
+        *(ones(68), 17, ones(2, 17, linear.WIDE), ones(2 * linear.WIDE)),
+        *(ones(4, 2 * linear.WIDE + 1), 1),
+    ),
     "residual.add": (ones(4, 17), ones(4, 17)),
     "residual.add_scaled": (ones(4, 17), ones(4, 17), ones(17)),
     "ring.write": (ones(4, 17), ones(9, 17), 7),
@@ -125,7 +130,9 @@ VECTOR_MULTIPLY_ADD = {
     platform.machine() == "x86_64" and not llvm.get_host_cpu_features().get("fma"),
     reason="no fused multiply-add",
 )
-@pytest.mark.parametrize("name", ["linear.linear_f32", "gelu.gelu", "depthwise.depthwise"])
+@pytest.mark.parametrize(
+    "name", ["linear.linear_f32", "linear.linear_panels", "gelu.gelu", "depthwise.depthwise"]
+)
 def test_hot_loop_runs_in_vector_lanes(name: str) -> None:
     cached = kernel(name)
     # Code from the cache cannot be inspected: compile it again.

@@ -1,4 +1,7 @@
-"""Linear layers and overlapping windows against float64; what may not change a bit."""
+"""Linear layers and overlapping windows against float64; what may not change a bit.
+
+Every test runs on the plain loops and on the packed weights.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +17,14 @@ F64 = NDArray[np.float64]
 # Relative to the largest output: a sum in vector lanes of up to 1024 products.
 TOLERANCE = 2e-6
 ROWS = (1, 2, 3, 4, 5, 9)
+PANELS = (linear.NARROW, linear.WIDE, linear.WIDE + linear.NARROW + 3, 2 * linear.WIDE + 1)
+
+
+@pytest.fixture(params=["plain", "simd"], autouse=True)
+def choice(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let `prepare` choose these kernels."""
+    monkeypatch.setattr(linear, "CHOICE", request.param)
+    return str(request.param)
 
 
 def reference(x: F32, step: int, weight: F32, bias: F32, rows: int) -> F64:
@@ -29,7 +40,7 @@ def apply(x: F32, step: int, weight: F32, bias: F32 | None, rows: int) -> F32:
 
 
 @pytest.mark.parametrize("depth", [1, 3, 7, 8, 17, 40, 513, 1024])
-@pytest.mark.parametrize("outputs", [1, 2, 3, 8, 17])
+@pytest.mark.parametrize("outputs", [1, 2, 3, 8, 17, *PANELS])
 def test_against_formula(
     outputs: int,
     depth: int,
@@ -58,7 +69,7 @@ def test_windows_overlap_or_leave_gaps(
     assert_near(apply(x, step, weight, bias, rows), expected, TOLERANCE)
 
 
-@pytest.mark.parametrize("outputs", [1, 2, 5])
+@pytest.mark.parametrize("outputs", [1, 2, 5, *PANELS])
 @pytest.mark.parametrize("column", [0, 1, 4])
 def test_only_the_columns_asked_for_are_written(
     outputs: int, column: int, normal: Callable[..., F32]
@@ -76,7 +87,10 @@ def test_only_the_columns_asked_for_are_written(
     np.testing.assert_array_equal(out[:, column : column + outputs], alone)
 
 
-@pytest.mark.parametrize(("depth", "outputs"), [(1, 2), (17, 3), (40, 5), (513, 4), (1024, 7)])
+@pytest.mark.parametrize(
+    ("depth", "outputs"),
+    [(1, 2), (17, 3), (40, 5), (513, 4), (1024, 7), *((300, n) for n in PANELS)],
+)
 def test_the_rows_beside_change_no_bit(
     depth: int,
     outputs: int,
@@ -145,3 +159,31 @@ def test_prepare_leaves_the_callers_arrays_writeable(normal: Callable[..., F32])
     linear.prepare(weight, bias)
     assert weight.flags.writeable
     assert bias.flags.writeable
+
+
+def test_the_choice_is_heeded(choice: str, normal: Callable[..., F32]) -> None:
+    kinds = {"plain": linear.PlainLinear, "simd": linear.PackedLinear}
+    assert type(linear.prepare(normal(5, 40))) is kinds[choice]
+
+
+@pytest.mark.parametrize("width", [1, 4, 6])
+def test_packing(width: int, normal: Callable[..., F32]) -> None:
+    weight = normal(12, 5)
+    packed = linear.pack(weight, width)
+    assert packed.flags.c_contiguous
+    assert not packed.flags.writeable
+    for p in range(12 // width):
+        for k in range(5):
+            for n in range(width):
+                assert packed[p, k, n] == weight[p * width + n, k]
+
+
+def test_a_packed_weight_does_not_hold_on_to_its_source(choice: str) -> None:
+    if choice == "plain":
+        pytest.skip("plain loops use the weight where it lies")
+    weight = np.ones((linear.WIDE + 3, 5), np.float32)
+    product = linear.prepare(weight)
+    out = np.empty((1, linear.WIDE + 3), np.float32)
+    weight[:] = 7
+    product(np.ones(5, np.float32), 5, out)
+    assert (out == 5).all()
