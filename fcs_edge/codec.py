@@ -15,6 +15,8 @@ from fcs_edge.config import SAMPLE_RATE_IN
 from fcs_edge.decoder import Decoder
 from fcs_edge.decompressor import Decompressor
 from fcs_edge.encoder import Encoder
+from fcs_edge.errors import FcsError
+from fcs_edge.kernels import linear
 from fcs_edge.layers import F32, new
 from fcs_edge.model_file import ModelFile
 from fcs_edge.stream import U16, StreamDecoder, StreamEncoder, as_signal, as_tokens
@@ -55,6 +57,11 @@ class Codec:
     """Speech to tokens and back. Holds weights only: streams made from it never meet."""
 
     def __init__(self, model: ModelFile) -> None:
+        if linear.CHOICE not in linear.CHOICES:
+            raise FcsError(
+                f"FCS_EDGE_KERNELS is {linear.CHOICE!r} in the environment; "
+                f"{' and '.join(linear.CHOICES)} are known"
+            )
         self._model = model
         self._config = model.config
 

@@ -11,8 +11,9 @@ from fcs_edge.kernels._jit import kernel, reduction
 from fcs_edge.kernels._types import F32
 from fcs_edge.kernels.simd import host_lanes, panel_product
 
+CHOICES = ("simd", "plain")
 CHOICE = os.environ.get("FCS_EDGE_KERNELS", "simd")
-"""``simd`` or ``plain``: which kernels `prepare` chooses."""
+"""Which of `CHOICES` `prepare` takes."""
 
 LANES = host_lanes()
 # Four rows of sums and a vector each of weights and inputs: AVX2 has 16 registers, AVX-512 and

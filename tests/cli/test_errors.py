@@ -359,6 +359,14 @@ def test_any_damage_gives_sound_or_one_line(
         out.unlink()
 
 
+def test_unknown_kernels(wav: Path, tmp_path: Path, shell: Callable) -> None:
+    environment = {**os.environ, "FCS_EDGE_KERNELS": "magic"}
+    done = shell("encode", wav, tmp_path / "a.fcs", env=environment)
+    assert done.returncode == 1
+    assert b"FCS_EDGE_KERNELS is 'magic' in the environment; simd and plain" in done.stderr
+    assert b"internal" not in done.stderr
+
+
 def test_debug_shows_the_traceback(run: Callable, tmp_path: Path) -> None:
     result = run("info", "--debug", tmp_path / "gone.fcs")
     assert result.code == 1

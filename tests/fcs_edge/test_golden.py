@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fcs_edge import Codec
+from fcs_edge.kernels import linear
 
 CASES = ("tiny", "options", "nolookahead", pytest.param("full_4k", marks=pytest.mark.full))
 FEATURES = 1e-4
@@ -90,3 +91,12 @@ def test_rates(name: str, golden: Callable) -> None:
     assert codec.sample_rate_out == case.case["sample_rate_out"]
     assert codec.chunk_size == case.case["chunk_size"]
     assert codec.bits_per_token == case.case["config"]["compressor_config"]["output_dim"]
+
+
+@pytest.mark.parametrize("name", ["tiny", "options", "nolookahead"])
+def test_plain_kernels(name: str, golden: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "CHOICE", "plain")
+    case = golden(name)
+    codec = case.codec
+    assert np.array_equal(codec.encode(case.signal), case.expected["toks"])
+    assert np.abs(codec.decode(case.expected["toks"]) - case.expected["sig"]).max() < SAMPLES
