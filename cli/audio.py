@@ -10,16 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeAlias
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import soundfile
 import soxr
-from numpy.typing import NDArray
 
 from fcs_edge.errors import AudioError
-
-F32: TypeAlias = NDArray[np.float32]
+from fcs_edge.layers import F32
 
 RAW_FORMATS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
 FILE_FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
@@ -199,9 +197,9 @@ class StreamOutput:
         self._file = file
         self._dtype = RAW_FORMATS[raw or "s16le"]
         self._data_bytes = 0
-        self._start = _position(file) if raw is None else None
+        self._start = file.tell() if raw is None and is_regular(file) else None
         if raw is None:
-            file.write(_wav_header(rate, None))
+            file.write(_wav_header(rate))
 
     def write(self, samples: F32) -> None:
         """Write samples and flush them."""
@@ -223,21 +221,13 @@ class StreamOutput:
         self._file.flush()
 
 
-def _wav_header(rate: int, data_bytes: int | None) -> bytes:
-    """Return the 44 bytes before 16-bit mono samples; an unknown length is written as the most."""
-    data = 0xFFFFFFFF if data_bytes is None else data_bytes
-    riff = 0xFFFFFFFF if data_bytes is None else data_bytes + 36
+def _wav_header(rate: int) -> bytes:
+    """Return the 44 bytes before 16-bit mono samples; their length, not yet known, is the most."""
+    most = 0xFFFFFFFF
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI",
-        *(b"RIFF", riff, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16, b"data", data),
+        *(b"RIFF", most, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16, b"data", most),
     )
-
-
-def _position(file: BinaryIO) -> int | None:
-    """Return where a file stands if its header can be mended later, else None."""
-    if is_regular(file):
-        return file.tell()
-    return None
 
 
 def is_regular(file: BinaryIO) -> bool:

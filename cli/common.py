@@ -69,7 +69,7 @@ def check_output(path: str, force: bool) -> None:
     out = Path(path)
     if path == "-" and sys.stdout.isatty():
         raise click.UsageError("OUT is -, but standard output is a terminal; use a pipe or a file.")
-    if path == "-" or _is_special(out):
+    if path == "-" or is_special(out):
         return
     if out.is_dir():
         raise AudioError(f"{path}: is a folder; give a file name")
@@ -83,7 +83,7 @@ def check_output(path: str, force: bool) -> None:
 def output_path(path: str) -> Iterator[Path]:
     """Give the path to write to: a temporary one that is renamed at the end, or a device itself."""
     out = Path(path)
-    if _is_special(out):
+    if is_special(out):
         yield out
         return
     with replacing(out) as temporary:
@@ -100,7 +100,8 @@ def output_file(path: str) -> Iterator[BinaryIO]:
         yield file
 
 
-def _is_special(path: Path) -> bool:
+def is_special(path: Path) -> bool:
+    """Tell a device, pipe or socket, which is written to where it is, from a file or folder."""
     return path.exists() and not path.is_file() and not path.is_dir()
 
 

@@ -32,7 +32,6 @@ from fcs_edge.cli.common import (
     prepare,
 )
 from fcs_edge.cli.playback import (
-    F32,
     Player,
     check_header,
     play_tokens,
@@ -40,6 +39,7 @@ from fcs_edge.cli.playback import (
 )
 from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError
+from fcs_edge.layers import F32
 
 
 @click.command()

@@ -16,7 +16,7 @@ from rich.table import Table
 import fcs_edge
 from fcs_edge.bitstream import BitstreamWriter
 from fcs_edge.cli import spectrogram
-from fcs_edge.cli.audio import F32, FileOutput
+from fcs_edge.cli.audio import FileOutput
 from fcs_edge.cli.common import (
     Messages,
     check_output,
@@ -27,8 +27,9 @@ from fcs_edge.cli.common import (
     output_path,
     prepare,
 )
-from fcs_edge.cli.tokens import FILE_BLOCK_SECONDS, U16, header_of
+from fcs_edge.cli.tokens import FILE_BLOCK_SECONDS, header_of
 from fcs_edge.codec import Codec
+from fcs_edge.layers import F32, U16
 from fcs_edge.models import BUILT_IN
 
 _NAME = "fcs-edge-demo"

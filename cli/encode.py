@@ -13,21 +13,22 @@ import click
 
 import fcs_edge
 from fcs_edge.bitstream import BitstreamWriter
-from fcs_edge.cli.audio import F32, MAX_RATE, MIN_RATE, RAW_FORMATS, is_regular, open_input
+from fcs_edge.cli.audio import MAX_RATE, MIN_RATE, RAW_FORMATS, is_regular, open_input
 from fcs_edge.cli.common import (
     Messages,
     check_output,
     common_options,
     force_option,
+    is_special,
     model_option,
     output_file,
     prepare,
 )
-from fcs_edge.cli.tokens import FILE_BLOCK_SECONDS, U16, NpyWriter, header_of
-from fcs_edge.codec import Codec
+from fcs_edge.cli.tokens import FILE_BLOCK_SECONDS, NpyWriter, header_of
+from fcs_edge.codec import BLOCK_CHUNKS, Codec
+from fcs_edge.layers import F32, U16
 
 _LIVE_BLOCK_SECONDS = 1.0
-_FILE_CHUNKS = 8
 
 
 class TokenWriter(Protocol):
@@ -96,7 +97,8 @@ def encode(
       fcs-edge encode --raw s16le --rate 48000 - - < samples | ssh host fcs-edge decode - out.wav
     """
     messages = Messages(quiet)
-    if out != "-" and Path(out).suffix not in (".fcs", ".npy") and not _is_device(out):
+    named = Path(out).suffix in (".fcs", ".npy")
+    if out != "-" and not named and not is_special(Path(out)) and not Path(out).is_dir():
         raise click.UsageError("OUT must end in .fcs or .npy, or be - for standard output.")
     check_output(out, force)
     codec = fcs_edge.load(model)
@@ -106,7 +108,7 @@ def encode(
         file = stack.enter_context(output_file(out))
         writer = _writer(file, out, codec, block_seconds)
         show = stack.enter_context(messages.progress("Encoding", sound.seconds))
-        encoder = codec.stream_encoder(1 if source == "-" else _FILE_CHUNKS)
+        encoder = codec.stream_encoder(1 if source == "-" else BLOCK_CHUNKS)
         n_samples = 0
         with _until_interrupted(sound.at_rate(codec.sample_rate_in), source == "-") as blocks:
             for block in blocks:
@@ -120,11 +122,6 @@ def encode(
     if n_samples == 0:
         messages.warn("the input holds no sound")
     messages.note(f"{n_samples / codec.sample_rate_in:.2f} s at {codec.bitrate:g} bit/s")
-
-
-def _is_device(out: str) -> bool:
-    path = Path(out)
-    return path.exists() and not path.is_file()
 
 
 def _writer(file: BinaryIO, out: str, codec: Codec, seconds: float | None) -> TokenWriter:

@@ -7,7 +7,6 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +14,11 @@ from numpy.typing import NDArray
 from fcs_edge.bitstream import Header
 from fcs_edge.bitstream_reader import Damage, End, Event, HeaderRead, Tokens
 from fcs_edge.cli.tokens import read_npy
-from fcs_edge.codec import Codec
+from fcs_edge.codec import BLOCK_CHUNKS, Codec
 from fcs_edge.errors import BitstreamError, FcsError
-
-F32: TypeAlias = NDArray[np.float32]
+from fcs_edge.layers import F32
 
 _SILENCE_TOKENS = 4096
-_FILE_CHUNKS = 8
 
 
 def read_header(batches: Iterator[list[Event]]) -> tuple[Header, Iterator[list[Event]]]:
@@ -70,7 +67,7 @@ class Player:
     def __init__(self, codec: Codec, *, live: bool) -> None:
         self._codec = codec
         self._live = live
-        self._decoder = codec.stream_decoder(1 if live else _FILE_CHUNKS)
+        self._decoder = codec.stream_decoder(1 if live else BLOCK_CHUNKS)
         self._held: NDArray[np.uint16] | None = None
         self._muted: deque[tuple[int, int]] = deque()
         self._n_tokens = 0
@@ -156,7 +153,7 @@ class Player:
 
 def play_tokens(path: Path, codec: Codec) -> Iterator[F32]:
     """Yield the sound of bare tokens in an .npy file, (n,) float32 at a time."""
-    decoder = codec.stream_decoder(_FILE_CHUNKS)
+    decoder = codec.stream_decoder(BLOCK_CHUNKS)
     for tokens in read_npy(path):
         try:
             yield decoder.push(tokens)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,7 @@ from fcs_edge.bitpack import MAX_BITS
 from fcs_edge.bitstream import MAX_BLOCK_TOKENS, Header
 from fcs_edge.codec import Codec
 from fcs_edge.errors import FcsError
-
-U16: TypeAlias = NDArray[np.uint16]
+from fcs_edge.layers import U16
 
 FILE_BLOCK_SECONDS = 12.0
 """Sound in a block of a file: short enough to lose, long enough to cost under 2 % of overhead."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,7 @@ import numpy as np
 
 from fcs_edge.config import CodecConfig
 from fcs_edge.errors import CheckpointError, ConfigError, ModelFileError
-from fcs_edge.layout import tensor_shapes
-from fcs_edge.model_file import Array, StoredTensor, map_tensors
+from fcs_edge.model_file import Array, StoredTensor, expected, map_tensors
 
 _CONFIG_BYTES = 1 << 20
 
@@ -66,21 +64,15 @@ def read_tensors(path: Path, config: CodecConfig) -> dict[str, Array]:
     """
     try:
         stored = _from_torch(path) if path.suffix == ".pt" else map_tensors(path)[1]
+        return {
+            name: _checked(path, name, shape, tensor)
+            for name, shape, tensor in expected(path, config, stored)
+        }
     except ModelFileError as error:
         raise CheckpointError(str(error)) from None
-    shapes = tensor_shapes(config)
-    for name in stored:
-        if name not in shapes:
-            raise CheckpointError(f"{path}: unexpected tensor {name}")
-    return {name: _checked(path, name, shape, stored) for name, shape in shapes.items()}
 
 
-def _checked(
-    path: Path, name: str, shape: tuple[int, ...], stored: Mapping[str, StoredTensor]
-) -> Array:
-    tensor = stored.get(name)
-    if tensor is None:
-        raise CheckpointError(f"{path}: tensor {name} is missing")
+def _checked(path: Path, name: str, shape: tuple[int, ...], tensor: StoredTensor) -> Array:
     if tensor.shape != shape:
         raise CheckpointError(
             f"{path}: tensor {name} has shape {list(tensor.shape)}, but the configuration asks "

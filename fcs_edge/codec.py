@@ -17,11 +17,11 @@ from fcs_edge.decompressor import Decompressor
 from fcs_edge.encoder import Encoder
 from fcs_edge.errors import FcsError
 from fcs_edge.kernels import linear
-from fcs_edge.layers import F32, new
+from fcs_edge.layers import F32, U16, new
 from fcs_edge.model_file import ModelFile
-from fcs_edge.stream import U16, StreamDecoder, StreamEncoder, as_signal, as_tokens
+from fcs_edge.stream import StreamDecoder, StreamEncoder, as_signal, as_tokens
 
-_BLOCK_CHUNKS = 8
+BLOCK_CHUNKS = 8
 """Chunks a step over a whole signal: each weight is read once for that many."""
 
 
@@ -175,7 +175,7 @@ class Codec:
         numpy.ndarray
             (ceil(n / chunk_size) * chunk_tokens,) uint16.
         """
-        encoder = self.stream_encoder(_BLOCK_CHUNKS)
+        encoder = self.stream_encoder(BLOCK_CHUNKS)
         return np.concatenate([encoder.push(signal), encoder.flush()])
 
     def decode(self, tokens: ArrayLike) -> F32:
@@ -191,7 +191,7 @@ class Codec:
         numpy.ndarray
             (n * samples_out_per_token,) float32 at `sample_rate_out`, in [-1, 1].
         """
-        decoder = self.stream_decoder(_BLOCK_CHUNKS)
+        decoder = self.stream_decoder(BLOCK_CHUNKS)
         return np.concatenate([decoder.push(tokens), decoder.flush()])
 
     def features(self, signal: ArrayLike) -> F32:
@@ -212,7 +212,7 @@ class Codec:
         padded = new(math.ceil(samples.size / size) * size)
         padded[: samples.size] = samples
         out = new(padded.size // size * frames, self._config.encoder.dim)
-        state = self._encoder.state(_BLOCK_CHUNKS)
+        state = self._encoder.state(BLOCK_CHUNKS)
         for part in _blocks(padded.size // size):
             inputs = padded[part.start * size : part.stop * size]
             self._encoder(inputs, out[part.start * frames : part.stop * frames], state)
@@ -236,7 +236,7 @@ class Codec:
         if x.shape[0] % per_token:
             raise ValueError(f"features come {per_token} frames a token, not {x.shape[0]} frames")
         out = new(x.shape[0] // per_token, self.bits_per_token)
-        state = self._compressor.state(_BLOCK_CHUNKS * per_token)
+        state = self._compressor.state(BLOCK_CHUNKS * per_token)
         for part in _blocks(out.shape[0]):
             inputs = x[part.start * per_token : part.stop * per_token]
             self._compressor(inputs, out[part], state)
@@ -273,7 +273,7 @@ class Codec:
         size = self.chunk_tokens
         frames = self.samples_out_per_token // self._config.decoder.hop_length
         out = new(x.shape[0] * frames, self._config.decompressor.output_dim)
-        state = self._decompressor.state(_BLOCK_CHUNKS * size)
+        state = self._decompressor.state(BLOCK_CHUNKS * size)
         for part in _blocks(math.ceil(x.shape[0] / size)):
             inputs = x[part.start * size : part.stop * size]
             first = part.start * size * frames
@@ -297,7 +297,7 @@ class Codec:
         x = _matrix(features, self._config.decoder.input_dim, "features")
         hop = self._config.decoder.hop_length
         out = new(x.shape[0] * hop)
-        state = self._decoder.state(_BLOCK_CHUNKS)
+        state = self._decoder.state(BLOCK_CHUNKS)
         for part in _blocks(x.shape[0]):
             self._decoder(x[part], out[part.start * hop : part.stop * hop], state)
         return out
@@ -320,8 +320,8 @@ class Codec:
 
 
 def _blocks(n: int) -> list[slice]:
-    """Cut n rows into slices of `_BLOCK_CHUNKS`."""
-    return [slice(i, min(i + _BLOCK_CHUNKS, n)) for i in range(0, n, _BLOCK_CHUNKS)]
+    """Cut n rows into slices of `BLOCK_CHUNKS`."""
+    return [slice(i, min(i + BLOCK_CHUNKS, n)) for i in range(0, n, BLOCK_CHUNKS)]
 
 
 def _matrix(values: ArrayLike, columns: int, what: str) -> F32:

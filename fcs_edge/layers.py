@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from typing import Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fcs_edge.kernels import depthwise, gelu, layer_norm, linear, ring
+from fcs_edge.kernels._types import F32 as F32
+from fcs_edge.kernels._types import U16 as U16
 
-F32: TypeAlias = NDArray[np.float32]
 Tensors: TypeAlias = Mapping[str, F32]
 """Float32 tensors by their published names."""
 

@@ -78,7 +78,7 @@ class ModelFile:
         ModelFileError
             The contents are not those that were written.
         """
-        metadata, _ = map_tensors(self.path)
+        _, metadata, _ = _header(self.path)
         if _digest(metadata["config"], self.tensors).hex() != self.sha256:
             raise ModelFileError(
                 f"{self.path}: damaged: its SHA-256 does not match; convert or copy it again"
@@ -193,16 +193,30 @@ def read(path: Path) -> ModelFile:
     )
 
 
-def _checked(path: Path, config: CodecConfig, stored: dict[str, StoredTensor]) -> dict[str, Array]:
+def expected(
+    path: Path, config: CodecConfig, stored: Mapping[str, StoredTensor]
+) -> Iterator[tuple[str, tuple[int, ...], StoredTensor]]:
+    """Yield name, shape asked for, and tensor of each tensor that a configuration asks for.
+
+    Raises
+    ------
+    ModelFileError
+        `stored` lacks one, or holds another.
+    """
     shapes = tensor_shapes(config)
     for name in stored:
         if name not in shapes:
             raise ModelFileError(f"{path}: unexpected tensor {name}")
-    tensors: dict[str, Array] = {}
     for name, shape in shapes.items():
         tensor = stored.get(name)
         if tensor is None:
             raise ModelFileError(f"{path}: tensor {name} is missing")
+        yield name, shape, tensor
+
+
+def _checked(path: Path, config: CodecConfig, stored: dict[str, StoredTensor]) -> dict[str, Array]:
+    tensors: dict[str, Array] = {}
+    for name, shape, tensor in expected(path, config, stored):
         if tensor.shape != shape:
             raise ModelFileError(f"{path}: tensor {name} is {tensor.shape}, not {shape}")
         if tensor.data is None or tensor.dtype not in ("F32", "F16"):

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
-
 from fcs_edge.kernels import binary
-from fcs_edge.layers import F32
-
-U16: TypeAlias = NDArray[np.uint16]
+from fcs_edge.layers import F32, U16
 
 
 def quantize(latents: F32, out: U16) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fcs_edge import quantizer
 from fcs_edge.compressor import Compressor
@@ -15,9 +14,7 @@ from fcs_edge.decoder import Decoder
 from fcs_edge.decompressor import Decompressor
 from fcs_edge.encoder import Encoder
 from fcs_edge.kernels import samples as sample_kernels
-from fcs_edge.layers import F32, new
-
-U16: TypeAlias = NDArray[np.uint16]
+from fcs_edge.layers import F32, U16, new
 
 SAMPLE_LIMIT = np.float32(65536)
 """Samples beyond this are clipped to it; speech is within 1, int16 scaled as float within 2**15."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from fcs_edge.cli.main import main
-
-COMMAND = [sys.executable, "-m", "fcs_edge.cli"]
+from helpers import COMMAND
 
 
 @dataclass(frozen=True)

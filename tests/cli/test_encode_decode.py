@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 import fcs_edge
 from fcs_edge.bitstream_reader import Tokens, read_events
 from fcs_edge.cli.audio import open_input
+from helpers import COMMAND
 
-COMMAND = [sys.executable, "-m", "fcs_edge.cli"]
 N = 33333
 
 

@@ -6,7 +6,6 @@ import errno
 import os
 import resource
 import subprocess
-import sys
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,8 +22,7 @@ import fcs_edge
 from fcs_edge.bitstream import HEADER_BYTES, BitstreamWriter
 from fcs_edge.cli.audio import open_input
 from fcs_edge.cli.tokens import header_of
-
-COMMAND = [sys.executable, "-m", "fcs_edge.cli"]
+from helpers import COMMAND
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from fcs_edge.bitstream_reader import (
     read_events,
 )
 from fcs_edge.errors import BitstreamError
+from helpers import merged
 
 DOC = Path(__file__).parents[2] / "docs" / "bitstream.md"
 SPT = 320
@@ -77,19 +78,6 @@ def timeline(events):
         if isinstance(event, Damage):
             parts.append(np.full(event.n_tokens, -1))
     return np.concatenate(parts)
-
-
-def merged(events):
-    """Events in a form that can be compared, neighbouring tokens joined."""
-    out = []
-    for event in events:
-        if not isinstance(event, Tokens):
-            out.append(event)
-        elif out and isinstance(out[-1], list):
-            out[-1] += event.tokens.tolist()
-        else:
-            out.append(event.tokens.tolist())
-    return out
 
 
 def with_crc(data):

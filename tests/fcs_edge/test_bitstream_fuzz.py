@@ -20,6 +20,7 @@ from fcs_edge.bitpack import pack_tokens, unpack_tokens
 from fcs_edge.bitstream import BitstreamWriter, Header, block_size
 from fcs_edge.bitstream_reader import BitstreamReader, Damage, End, HeaderRead, Tokens
 from fcs_edge.errors import BitstreamError
+from helpers import merged
 
 SPT = 320
 HEAD = 28
@@ -85,18 +86,6 @@ def read(data, *, eager, step=None, strict=False):
     except BitstreamError as error:
         return reader, events, str(error)
     return reader, events, None
-
-
-def merged(events):
-    out = []
-    for event in events:
-        if not isinstance(event, Tokens):
-            out.append(event)
-        elif out and isinstance(out[-1], list):
-            out[-1] += event.tokens.tolist()
-        else:
-            out.append(event.tokens.tolist())
-    return out
 
 
 def timeline(events):
