@@ -125,7 +125,6 @@ def _model(name: str) -> tuple[Facts, list[str]]:
         model.verify()
     except ModelFileError as error:
         problems.append(str(error))
-    stored = sorted({str(t.dtype) for t in model.tensors.values()})
     facts: Facts = {
         "kind": "model",
         "model": model.name,
@@ -134,7 +133,7 @@ def _model(name: str) -> tuple[Facts, list[str]]:
         "fingerprint": model.fingerprint.hex(),
         "sha256": model.sha256,
         "weights": model.weights,
-        "stored_as": ", ".join(stored),
+        "stored_as": model.scheme,
         "bytes": model.path.stat().st_size,
         "sample_rate_in": codec.sample_rate_in,
         "sample_rate_out": codec.sample_rate_out,

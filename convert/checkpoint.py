@@ -12,7 +12,8 @@ import numpy as np
 
 from fcs_edge.config import CodecConfig
 from fcs_edge.errors import CheckpointError, ConfigError, ModelFileError
-from fcs_edge.model_file import Array, StoredTensor, expected, map_tensors
+from fcs_edge.model_file import expected
+from fcs_edge.tensors import Array, StoredTensor, map_tensors
 
 _CONFIG_BYTES = 1 << 20
 
@@ -78,7 +79,7 @@ def _checked(path: Path, name: str, shape: tuple[int, ...], tensor: StoredTensor
             f"{path}: tensor {name} has shape {list(tensor.shape)}, but the configuration asks "
             f"for {list(shape)}"
         )
-    if tensor.data is None:
+    if tensor.data is None or tensor.dtype not in ("F32", "F16", "BF16"):
         raise CheckpointError(
             f"{path}: tensor {name} is {tensor.dtype}; F32, F16 and BF16 are supported"
         )

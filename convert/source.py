@@ -1,4 +1,4 @@
-"""Where a checkpoint lies: a folder, a config.json, or a hub repository."""
+"""Where a checkpoint lies: a folder, a config.json, a hub repository, or a model file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from fcs_edge import model_file, models
 from fcs_edge.errors import CheckpointError
+from fcs_edge.model_file import ModelFile
+from fcs_edge.tensors import header
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _BY_HAND = (
@@ -26,8 +29,10 @@ class Source:
     """What to say the model came from."""
 
 
-def locate(source: str) -> Source:
+def locate(source: str) -> Source | ModelFile:
     """Find a checkpoint's files, downloading them where `source` is a hub repository.
+
+    A model file, by path or built-in name, is a source too.
 
     Raises
     ------
@@ -35,6 +40,8 @@ def locate(source: str) -> Source:
         Nothing is there, or the download fails.
     """
     path = Path(source)
+    if source in models.BUILT_IN or (path.suffix == ".safetensors" and _is_model_file(path)):
+        return models.find(source)
     if path.is_dir():
         return _local(path / "config.json")
     if path.is_file():
@@ -44,6 +51,11 @@ def locate(source: str) -> Source:
     if _REPOSITORY.fullmatch(source):
         return _download(source)
     raise CheckpointError(f"{source}: no such folder, config.json or hub repository")
+
+
+def _is_model_file(path: Path) -> bool:
+    """Tell a model file from a checkpoint's own safetensors."""
+    return path.is_file() and header(path)[1].get("format") == model_file.FORMAT
 
 
 def _local(config: Path) -> Source:

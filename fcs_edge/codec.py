@@ -16,7 +16,7 @@ from fcs_edge.decoder import Decoder
 from fcs_edge.decompressor import Decompressor
 from fcs_edge.encoder import Encoder
 from fcs_edge.errors import FcsError
-from fcs_edge.kernels import linear
+from fcs_edge.kernels import instructions
 from fcs_edge.layers import F32, U16, new
 from fcs_edge.model_file import ModelFile
 from fcs_edge.stream import StreamDecoder, StreamEncoder, as_signal, as_tokens
@@ -57,10 +57,10 @@ class Codec:
     """Speech to tokens and back. Holds weights only: streams made from it never meet."""
 
     def __init__(self, model: ModelFile) -> None:
-        if linear.CHOICE not in linear.CHOICES:
+        if instructions.CHOICE not in instructions.available():
             raise FcsError(
-                f"FCS_EDGE_KERNELS is {linear.CHOICE!r} in the environment; "
-                f"{' and '.join(linear.CHOICES)} are known"
+                f"{instructions.VARIABLE} is {instructions.CHOICE!r} in the environment; "
+                f"this CPU has {', '.join(instructions.available())}"
             )
         self._model = model
         self._config = model.config
@@ -304,19 +304,19 @@ class Codec:
 
     @cached_property
     def _encoder(self) -> Encoder:
-        return Encoder(self._config.encoder, self._model.float32())
+        return Encoder(self._config.encoder, self._model.reader())
 
     @cached_property
     def _compressor(self) -> Compressor:
-        return Compressor(self._config.compressor, self._model.float32())
+        return Compressor(self._config.compressor, self._model.reader())
 
     @cached_property
     def _decompressor(self) -> Decompressor:
-        return Decompressor(self._config.decompressor, self._model.float32())
+        return Decompressor(self._config.decompressor, self._model.reader())
 
     @cached_property
     def _decoder(self) -> Decoder:
-        return Decoder(self._config.decoder, self._model.float32())
+        return Decoder(self._config.decoder, self._model.reader())
 
 
 def _blocks(n: int) -> list[slice]:

@@ -43,7 +43,9 @@ class Compressor:
             name = f"compressor.layers.{i}"
             conv = f"{name}.downscale.downscale"
             self.downscales.append(
-                CausalConv(tensors[f"{conv}.weight"], tensors[f"{conv}.bias"], factor)
+                CausalConv(
+                    tensors.matrix(f"{conv}.weight"), tensors[f"{conv}.bias"], factor, factor
+                )
             )
             self._snakes.append(Snake(tensors, f"{name}.downscale.activation"))
             self.blocks.append(

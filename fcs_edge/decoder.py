@@ -67,7 +67,10 @@ class Decoder:
         self.config = config
         name = "decoder.backbone"
         self.embedding = CausalConv(
-            tensors[f"{name}.embedding.weight"], tensors[f"{name}.embedding.bias"], zeros=True
+            tensors.matrix(f"{name}.embedding.weight"),
+            tensors[f"{name}.embedding.bias"],
+            config.kernel_size,
+            zeros=True,
         )
         self._input_norm = LayerNorm(tensors, f"{name}.input_norm", _EPS)
         self.blocks = [

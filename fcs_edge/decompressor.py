@@ -49,7 +49,9 @@ class Decompressor:
             name = f"decompressor.layers.{i}"
             self.blocks.append(FocalBlock(config, tensors, f"{name}.focal_block", window))
             self._snakes.append(Snake(tensors, f"{name}.upscale.activation"))
-            self._upscales.append(_transposed(tensors, f"{name}.upscale.upscale"))
+            self._upscales.append(
+                _transposed(tensors, f"{name}.upscale.upscale", config.upscale_factors[i])
+            )
         self._refine = None
         if config.lookahead_size > 0:
             self._refine = FeedForward(tensors, "decompressor.refiner")
@@ -97,9 +99,6 @@ class Decompressor:
         residual.add(x, refined.reshape(-1, x.shape[1])[:rows])
 
 
-def _transposed(tensors: Tensors, name: str) -> Linear:
+def _transposed(tensors: Tensors, name: str, kernel: int) -> Linear:
     """Return a transposed convolution whose kernel is its stride: one row in, k rows out."""
-    weight = tensors[f"{name}.weight"]
-    inputs, outputs, kernel = weight.shape
-    rows = weight.transpose(2, 1, 0).reshape(kernel * outputs, inputs)
-    return Linear(rows, np.tile(tensors[f"{name}.bias"], kernel))
+    return Linear(tensors.matrix(f"{name}.weight"), np.tile(tensors[f"{name}.bias"], kernel))

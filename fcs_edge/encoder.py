@@ -21,11 +21,10 @@ from fcs_edge.layers import (
 class FeatureBlock:
     """Strided causal convolution, LayerNorm, GELU."""
 
-    def __init__(self, tensors: Tensors, name: str, stride: int) -> None:
+    def __init__(self, tensors: Tensors, name: str, kernel: int, stride: int) -> None:
         self.stride = stride
-        weight = tensors[f"{name}.conv.weight"]
-        self.outputs = weight.shape[0]
-        self.conv = CausalConv(weight, None, stride)
+        self.conv = CausalConv(tensors.matrix(f"{name}.conv.weight"), None, kernel, stride)
+        self.outputs = self.conv.outputs
         self._norm = LayerNorm(tensors, f"{name}.norm")
 
     def __call__(self, x: F32, out: F32, work: F32, conv: ConvState) -> None:
@@ -88,14 +87,19 @@ class Encoder:
     def __init__(self, config: EncoderConfig, tensors: Tensors) -> None:
         self.config = config
         self.blocks = [
-            FeatureBlock(tensors, f"encoder.feature_extractor.layers.{i}", stride)
-            for i, stride in enumerate(config.strides)
+            FeatureBlock(tensors, f"encoder.feature_extractor.layers.{i}", kernel, stride)
+            for i, (kernel, stride) in enumerate(
+                zip(config.kernel_sizes, config.strides, strict=True)
+            )
         ]
         self._norm = LayerNorm(tensors, "encoder.norm")
         self._project = Linear.named(tensors, "encoder.feature_proj")
         conv = "encoder.encoder.positional_embedding.conv"
         self.positional = CausalConv(
-            tensors[f"{conv}.weight"], tensors[f"{conv}.bias"], groups=config.conv_pos_groups
+            tensors.matrix(f"{conv}.weight"),
+            tensors[f"{conv}.bias"],
+            config.conv_pos,
+            groups=config.conv_pos_groups,
         )
         bias = position_bias(tensors["encoder.encoder.relative_embedding.weight"], config)
         self.layers = [

@@ -6,6 +6,7 @@ import numpy as np
 
 from fcs_edge.config import FocalConfig
 from fcs_edge.kernels import dynamic_tanh, focal, residual, snake
+from fcs_edge.kernels import weights as stored
 from fcs_edge.layers import F32, DepthwiseConv, FeedForward, Linear, Tensors, new
 
 
@@ -59,11 +60,12 @@ class FocalModulation:
     """``out_proj(query * context_proj(sum of gated contexts))``, contexts ever wider."""
 
     def __init__(self, config: FocalConfig, tensors: Tensors, name: str, window: int) -> None:
-        weight, bias = tensors[f"{name}.in_proj.weight"], tensors[f"{name}.in_proj.bias"]
+        weight, bias = tensors.matrix(f"{name}.in_proj.weight"), tensors[f"{name}.in_proj.bias"]
         self.width = width = weight.shape[1]
-        self._query = Linear(weight[:width], bias[:width])
-        self._context = Linear(weight[width : 2 * width], bias[width : 2 * width])
-        self._gates = Linear(weight[2 * width :], bias[2 * width :])
+        self._query, self._context, self._gates = (
+            Linear(stored.rows(weight, start, stop), bias[start:stop])
+            for start, stop in ((0, width), (width, 2 * width), (2 * width, bias.size))
+        )
         self.levels = [
             DepthwiseConv(tensors, f"{name}.layers.{level}.0")
             for level in range(len(config.kernel_sizes(window)))

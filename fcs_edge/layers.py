@@ -7,17 +7,29 @@ Activations are (rows, channels) float32; a call takes any number of rows up to 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 
 from fcs_edge.kernels import depthwise, gelu, layer_norm, linear, ring
+from fcs_edge.kernels import weights as stored
 from fcs_edge.kernels._types import F32 as F32
 from fcs_edge.kernels._types import U16 as U16
+from fcs_edge.kernels.weights import Weight as Weight
 
-Tensors: TypeAlias = Mapping[str, F32]
-"""Float32 tensors by their published names."""
+
+class Tensors(Protocol):
+    """A model's tensors by their published names."""
+
+    def __getitem__(self, name: str) -> F32:
+        """Return a tensor as float32."""
+
+    def matrix(self, name: str) -> Weight:
+        """Return a weight of matrix products as it is stored, (outputs, depth).
+
+        A convolution's is its windows' weight, depth kernel x channels; a transposed
+        convolution's has kernel x outputs rows.
+        """
 
 
 class State(Protocol):
@@ -35,15 +47,14 @@ def new(*shape: int) -> F32:
 class Linear:
     """``y = x @ weight.T + bias``."""
 
-    def __init__(self, weight: F32, bias: F32 | None) -> None:
-        self._product = linear.prepare(np.ascontiguousarray(weight), bias)
+    def __init__(self, weight: Weight, bias: F32 | None) -> None:
+        self._product = linear.prepare(weight, bias)
         self.outputs = self._product.outputs
 
     @classmethod
     def named(cls, tensors: Tensors, name: str) -> Linear:
         """Build from ``name.weight`` and ``name.bias``; a 1x1 convolution counts as linear."""
-        weight = tensors[f"{name}.weight"]
-        return cls(weight.reshape(weight.shape[:2]), tensors[f"{name}.bias"])
+        return cls(tensors.matrix(f"{name}.weight"), tensors[f"{name}.bias"])
 
     def __call__(self, x: F32, out: F32) -> None:
         """Write y of x (rows, inputs) into out (rows, outputs)."""
@@ -94,21 +105,27 @@ class ConvState:
 
 
 class CausalConv:
-    """A causal convolution, kernel [out, in / groups, k], as products with windows of rows.
+    """A causal convolution as products with windows of rows, weight (out, kernel * in / groups).
 
     When a stream starts, the past is the first row repeated, or zeros.
     """
 
     def __init__(
-        self, weight: F32, bias: F32 | None, stride: int = 1, groups: int = 1, zeros: bool = False
+        self,
+        weight: Weight,
+        bias: F32 | None,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        zeros: bool = False,
     ) -> None:
-        outputs, self._channels, self._kernel = weight.shape
+        self.outputs, depth = weight.shape
+        self._channels, self._kernel = depth // kernel, kernel
         self._stride, self._groups, self._zeros = stride, groups, zeros
-        windows = weight.transpose(0, 2, 1).reshape(outputs, -1)
-        size = outputs // groups
+        size = self.outputs // groups
         self._products = [
             linear.prepare(
-                np.ascontiguousarray(windows[g * size : (g + 1) * size]),
+                stored.rows(weight, g * size, (g + 1) * size),
                 None if bias is None else bias[g * size : (g + 1) * size],
             )
             for g in range(groups)

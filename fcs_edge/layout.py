@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fcs_edge.config import CodecConfig, FocalConfig
 
 Shape = tuple[int, ...]
+
+_NOT_PRODUCTS = re.compile(
+    r"relative_embedding|gru_rel_pos|modulation\.layers|dwconv|activation\.alpha"
+)
+"""Tables, the gate of eight rows, depthwise convolutions, and what is one number a channel."""
+_TRANSPOSED = re.compile(r"upscale\.upscale\.weight$")
 
 
 def tensor_shapes(config: CodecConfig) -> dict[str, Shape]:
@@ -30,6 +42,38 @@ def tensor_shapes(config: CodecConfig) -> dict[str, Shape]:
             *_decoder(config),
         ]
     )
+
+
+def matrix_shape(name: str, shape: Shape) -> tuple[int, int] | None:
+    """Return (outputs, depth) of a weight of matrix products, None for any other tensor.
+
+    Parameters
+    ----------
+    name : str
+        Published name.
+    shape : tuple of int
+        Published shape: (outputs, inputs), (outputs, inputs / groups, kernel), or, for a
+        transposed convolution, (inputs, outputs, kernel).
+    """
+    if len(shape) < 2 or _NOT_PRODUCTS.search(name):
+        return None
+    if _TRANSPOSED.search(name):
+        return shape[1] * shape[2], shape[0]
+    return shape[0], math.prod(shape[1:])
+
+
+def as_matrix(name: str, tensor: NDArray[Any]) -> NDArray[Any]:
+    """Return a weight of matrix products as (outputs, depth), contiguous, as it is multiplied.
+
+    A window of rows is kernel x channels, so a convolution's inputs come kernel first; a
+    transposed convolution makes kernel x outputs of a row.
+    """
+    if tensor.ndim == 3:
+        order = (2, 1, 0) if _TRANSPOSED.search(name) else (0, 2, 1)
+        tensor = tensor.transpose(order)
+        split = 2 if _TRANSPOSED.search(name) else 1
+        tensor = tensor.reshape(math.prod(tensor.shape[:split]), -1)
+    return np.ascontiguousarray(tensor)
 
 
 def _affine(name: str, *shape: int) -> Iterator[tuple[str, Shape]]:

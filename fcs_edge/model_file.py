@@ -4,44 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
-import os
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
-import safetensors
-from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from fcs_edge.config import CodecConfig
 from fcs_edge.errors import ConfigError, ModelFileError
 from fcs_edge.files import replacing
-from fcs_edge.layout import tensor_shapes
+from fcs_edge.layout import Shape, matrix_shape, tensor_shapes
+from fcs_edge.tensors import SCALE, Array, StoredTensor, TensorReader, header, map_tensors
 
 FORMAT = "fcs-edge model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Files of float weights alone are still written as version 1, which older releases read."""
 
-Array: TypeAlias = NDArray[Any]
+SCHEMES = ("f32", "f16", "int8", "int4")
+"""What weights of matrix products are stored as."""
 
-_DTYPES: dict[str, np.dtype[Any]] = {
-    "F32": np.dtype("<f4"),
-    "F16": np.dtype("<f2"),
-    "BF16": np.dtype("<u2"),
-}
-
-
-@dataclass(frozen=True)
-class StoredTensor:
-    """A tensor as a safetensors file holds it."""
-
-    dtype: str
-    """Its safetensors name: F32, F16, BF16, ..."""
-    shape: tuple[int, ...]
-    data: Array | None
-    """The mapped elements, read-only (bfloat16 as uint16); None for any other dtype."""
+GROUPS = (32, 64, 128, 256, 512, 1024)
+"""How many weights may share a scale in int4."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +39,12 @@ class ModelFile:
     source: str
     """What it was converted from."""
     config: CodecConfig
-    tensors: Mapping[str, Array]
-    """Mapped float32 or float16 arrays by published name, read-only."""
+    stored: Mapping[str, StoredTensor]
+    """Mapped arrays by published name, read-only: floats, or integers and their scales."""
+    scheme: str
+    """What the weights are stored as: one of `SCHEMES`."""
+    group: int
+    """Weights that share a scale in int4."""
     sha256: str
     """Of the configuration and every tensor as stored, hexadecimal, as the file states it."""
     fingerprint: bytes
@@ -64,11 +53,16 @@ class ModelFile:
     @property
     def weights(self) -> int:
         """Number of weights."""
-        return sum(t.size for t in self.tensors.values())
+        return sum(math.prod(shape) for shape in tensor_shapes(self.config).values())
 
-    def float32(self) -> Mapping[str, NDArray[np.float32]]:
-        """Return the tensors as float32: mapped where the file holds that, else made when asked."""
-        return _Float32(self.tensors)
+    @property
+    def tensors(self) -> dict[str, Array]:
+        """The arrays as stored, by name."""
+        return {name: t.data for name, t in self.stored.items() if t.data is not None}
+
+    def reader(self) -> TensorReader:
+        """Return the tensors as layers ask for them."""
+        return TensorReader(self.stored, tensor_shapes(self.config), self.group)
 
     def verify(self) -> None:
         """Read the whole file and check it against the SHA-256 it states.
@@ -78,87 +72,11 @@ class ModelFile:
         ModelFileError
             The contents are not those that were written.
         """
-        _, metadata, _ = _header(self.path)
+        _, metadata, _ = header(self.path)
         if _digest(metadata["config"], self.tensors).hex() != self.sha256:
             raise ModelFileError(
                 f"{self.path}: damaged: its SHA-256 does not match; convert or copy it again"
             )
-
-
-class _Float32(Mapping[str, NDArray[np.float32]]):
-    """Tensors widened one by one, so that none is kept that nobody uses."""
-
-    def __init__(self, tensors: Mapping[str, Array]) -> None:
-        self._tensors = tensors
-
-    def __getitem__(self, name: str) -> NDArray[np.float32]:
-        array = self._tensors[name].astype(np.float32, copy=False)
-        array.flags.writeable = False
-        return array
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tensors)
-
-    def __len__(self) -> int:
-        return len(self._tensors)
-
-
-def map_tensors(path: Path) -> tuple[dict[str, str], dict[str, StoredTensor]]:
-    """Map a safetensors file.
-
-    The safetensors library checks the header first: sizes, offsets, no gap, no overlap, and
-    that the file is as long as they say.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    metadata : dict of str to str
-        The file's free-form metadata.
-    tensors : dict of str to StoredTensor
-        By name, in the file's order.
-
-    Raises
-    ------
-    ModelFileError
-        The file is missing, unreadable, or not a sound safetensors file.
-    """
-    entries, metadata, start = _header(path)
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size > start else b""
-    tensors = {name: _stored(mapped, start, entry) for name, entry in entries.items()}
-    return metadata, tensors
-
-
-def _header(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
-    try:
-        with safetensors.safe_open(path, framework="numpy"):
-            pass
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            entries = json.loads(file.read(length))
-    except FileNotFoundError:
-        raise ModelFileError(f"{path}: no such file") from None
-    except (OSError, ValueError, safetensors.SafetensorError) as error:
-        raise ModelFileError(f"{path}: not a sound safetensors file ({error})") from None
-    metadata = entries.pop("__metadata__", None) or {}
-    return entries, metadata, 8 + length
-
-
-def _stored(mapped: mmap.mmap | bytes, start: int, entry: dict[str, Any]) -> StoredTensor:
-    shape = tuple(entry["shape"])
-    dtype = _DTYPES.get(entry["dtype"])
-    if dtype is None:
-        return StoredTensor(entry["dtype"], shape, None)
-    begin, end = entry["data_offsets"]
-    flat = np.frombuffer(mapped, dtype, (end - begin) // dtype.itemsize, start + begin)
-    if not flat.flags.aligned:
-        flat = flat.copy()
-    return StoredTensor(entry["dtype"], shape, flat.reshape(shape))
 
 
 def read(path: Path) -> ModelFile:
@@ -176,7 +94,7 @@ def read(path: Path) -> ModelFile:
             "'fcs-edge convert CHECKPOINT OUT'"
         )
     version = metadata.get("format_version")
-    if version != str(FORMAT_VERSION):
+    if version not in [str(v) for v in range(1, FORMAT_VERSION + 1)]:
         raise ModelFileError(
             f"{path}: model file format {version} is not known to this release; update fcs-edge"
         )
@@ -184,18 +102,22 @@ def read(path: Path) -> ModelFile:
         config = CodecConfig.from_dict(json.loads(metadata["config"]))
         fingerprint = bytes.fromhex(metadata["fingerprint"])
         name, source, sha256 = metadata["name"], metadata["source"], metadata["sha256"]
+        half = any(tensor.dtype == "F16" for tensor in stored.values())
+        scheme = metadata.get("weights", "f16" if half else "f32")
+        group = int(metadata.get("group", GROUPS[0]))
     except (KeyError, ValueError, ConfigError) as error:
         raise ModelFileError(f"{path}: damaged metadata ({error})") from None
     if len(fingerprint) != 8:
         raise ModelFileError(f"{path}: damaged metadata (the fingerprint is not 8 bytes)")
-    return ModelFile(
-        path, name, source, config, _checked(path, config, stored), sha256, fingerprint
-    )
+    if scheme not in SCHEMES or group not in GROUPS:
+        raise ModelFileError(f"{path}: damaged metadata (weights {scheme}, group {group})")
+    _check(path, config, stored, group)
+    return ModelFile(path, name, source, config, stored, scheme, group, sha256, fingerprint)
 
 
 def expected(
     path: Path, config: CodecConfig, stored: Mapping[str, StoredTensor]
-) -> Iterator[tuple[str, tuple[int, ...], StoredTensor]]:
+) -> Iterator[tuple[str, Shape, StoredTensor]]:
     """Yield name, shape asked for, and tensor of each tensor that a configuration asks for.
 
     Raises
@@ -205,7 +127,8 @@ def expected(
     """
     shapes = tensor_shapes(config)
     for name in stored:
-        if name not in shapes:
+        weight = stored.get(name.removesuffix(SCALE)) if name.endswith(SCALE) else None
+        if name not in shapes and (weight is None or weight.dtype not in ("I8", "U8")):
             raise ModelFileError(f"{path}: unexpected tensor {name}")
     for name, shape in shapes.items():
         tensor = stored.get(name)
@@ -214,19 +137,42 @@ def expected(
         yield name, shape, tensor
 
 
-def _checked(path: Path, config: CodecConfig, stored: dict[str, StoredTensor]) -> dict[str, Array]:
-    tensors: dict[str, Array] = {}
+def _check(path: Path, config: CodecConfig, stored: Mapping[str, StoredTensor], group: int) -> None:
     for name, shape, tensor in expected(path, config, stored):
-        if tensor.shape != shape:
-            raise ModelFileError(f"{path}: tensor {name} is {tensor.shape}, not {shape}")
-        if tensor.data is None or tensor.dtype not in ("F32", "F16"):
-            raise ModelFileError(f"{path}: tensor {name} is {tensor.dtype}, not F32 or F16")
-        tensors[name] = tensor.data
-    return tensors
+        matrix = matrix_shape(name, shape)
+        if matrix is not None and tensor.dtype in ("I8", "U8"):
+            outputs, depth = matrix
+            scales: Shape = (outputs,)
+            if tensor.dtype == "I8":
+                _check_tensor(path, name, tensor, (outputs, depth), "I8")
+            else:
+                _check_tensor(path, name, tensor, (outputs, -(-depth // 2)), "U8")
+                scales = (outputs, -(-depth // group))
+            if name + SCALE not in stored:
+                raise ModelFileError(f"{path}: tensor {name}{SCALE} is missing")
+            dtype = "F32" if tensor.dtype == "I8" else "F16"
+            _check_tensor(path, name + SCALE, stored[name + SCALE], scales, dtype)
+        else:
+            _check_tensor(path, name, tensor, shape, "F32", "F16")
+
+
+def _check_tensor(path: Path, name: str, tensor: StoredTensor, shape: Shape, *dtypes: str) -> None:
+    if tensor.shape != shape:
+        raise ModelFileError(f"{path}: tensor {name} is {tensor.shape}, not {shape}")
+    if tensor.data is None or tensor.dtype not in dtypes:
+        raise ModelFileError(f"{path}: tensor {name} is {tensor.dtype}, not {' or '.join(dtypes)}")
 
 
 def write(
-    path: Path, config: CodecConfig, tensors: Mapping[str, Array], name: str, source: str
+    path: Path,
+    config: CodecConfig,
+    tensors: Mapping[str, Array],
+    name: str,
+    source: str,
+    *,
+    scheme: str | None = None,
+    group: int = GROUPS[0],
+    identity: bytes | None = None,
 ) -> None:
     """Write a model file: to a temporary name beside `path`, then renamed.
 
@@ -237,21 +183,33 @@ def write(
     config : CodecConfig
         The configuration.
     tensors : mapping of str to numpy.ndarray
-        float32 or float16, by published name.
+        float32 or float16, by published name; or int8 and 4-bit weights in uint8, as matrices
+        (`fcs_edge.kernels.weights`), beside scales named after them.
     name, source : str
         What to call it, and what it came from.
+    scheme : str, optional
+        One of `SCHEMES`, where weights are quantised.
+    group : int
+        Weights that share a scale in int4.
+    identity : bytes, optional
+        The fingerprint; that of `tensors` where it is absent. Quantised weights carry that of
+        the floats they were.
     """
+    if identity is None:
+        identity = fingerprint(config, tensors)
     stated = _stated(config)
     arrays = {key: np.ascontiguousarray(tensors[key]) for key in sorted(tensors)}
     metadata = {
         "format": FORMAT,
-        "format_version": str(FORMAT_VERSION),
+        "format_version": str(FORMAT_VERSION if scheme in ("int8", "int4") else 1),
         "name": name,
         "source": source,
         "config": stated,
         "sha256": _digest(stated, arrays).hex(),
-        "fingerprint": fingerprint(config, arrays).hex(),
+        "fingerprint": identity.hex(),
     }
+    if scheme in ("int8", "int4"):
+        metadata |= {"weights": scheme, "group": str(group)}
     with replacing(path) as temporary:
         save_file(arrays, temporary, metadata)
 

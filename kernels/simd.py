@@ -1,124 +1,101 @@
-"""The inner loop of a matrix product, written in vector instructions.
+"""Vector values and instructions, as operations on an LLVM builder; what panels are emitted with.
 
-LLVM does not keep a block of sums in registers across a plain loop. `panel_product` emits that
-loop as LLVM vector operations, for any row count and vector width; LLVM then picks the CPU's own
-instructions (AVX-512, AVX2, NEON, ...).
+LLVM neither keeps a block of sums in registers across a plain loop nor turns a blocked loop over
+int8 into multiply-add instructions. Emitted in these operations, it does.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TypeAlias
 
-import llvmlite.binding as llvm
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
-_FLOAT = ir.FloatType()
-_INT = ir.IntType(64)
-_LANE_INDEX = ir.IntType(32)
+from fcs_edge.kernels.instructions import Dot
 
+Value: TypeAlias = ir.Value
+Builder: TypeAlias = ir.IRBuilder
 
-def host_lanes() -> int:
-    """Return how many float32 numbers a vector register of this CPU holds."""
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f"):
-        return 16
-    return 8 if features.get("avx") else 4
+FLOAT, HALF = ir.FloatType(), ir.HalfType()
+I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 
 
-def _declare(module: ir.Module, name: str, vector: ir.Type) -> ir.Function:
-    """Declare an LLVM intrinsic of three vectors and a vector result."""
-    known = module.globals.get(name)
-    return known or ir.Function(module, ir.FunctionType(vector, [vector] * 3), name)
+def vector(element: ir.Type, lanes: int) -> ir.VectorType:
+    """Return the type of `lanes` elements side by side."""
+    return ir.VectorType(element, lanes)
 
 
-def panel_product(rows: int, lanes: int, vectors: int) -> Any:
-    """Return an intrinsic that adds one panel's products to `rows` rows of the output.
+def call(b: Builder, name: str, result: ir.Type, *arguments: Value) -> Value:
+    """Call an LLVM intrinsic by its full name."""
+    known = b.module.globals.get(name)
+    if known is None:
+        known = ir.Function(b.module, ir.FunctionType(result, [a.type for a in arguments]), name)
+    return b.call(known, arguments)
 
-    For m < rows and n < vectors * lanes::
 
-        out[o0 + m * stride + n] += sum_k x[x0 + m * step + k] * weight[w0 + k * width + n]
+def load(b: Builder, base: Value, offset: Value, kind: ir.Type) -> Value:
+    """Read a `kind` from `base`, `offset` of base's own elements further; no alignment is asked."""
+    value = b.load(b.bitcast(b.gep(base, [offset]), kind.as_pointer()))
+    value.align = 1
+    return value
 
-    with width = vectors * lanes and k < depth, in rising order of k. All sums stay in registers;
-    each weight is read once for all rows. Called as ``(x, x0, step, weight, w0, depth, out, o0,
-    stride)``: contiguous float32 arrays, of which only the memory is used, and integers.
+
+def store(b: Builder, value: Value, base: Value, offset: Value) -> None:
+    """Write `value` to `base`, `offset` of base's own elements further."""
+    stored = b.store(value, b.bitcast(b.gep(base, [offset]), value.type.as_pointer()))
+    stored.align = 1
+
+
+def splat(b: Builder, scalar: Value, lanes: int) -> Value:
+    """Put a number in every lane."""
+    kind = vector(scalar.type, lanes)
+    first = b.insert_element(ir.Constant(kind, ir.Undefined), scalar, I32(0))
+    return b.shuffle_vector(first, first, ir.Constant(vector(I32, lanes), None))
+
+
+def multiply_add(b: Builder, x: Value, y: Value, z: Value) -> Value:
+    """``x * y + z`` in float32, rounded once where the CPU can."""
+    return call(b, f"llvm.fmuladd.v{x.type.count}f32", x.type, x, y, z)
+
+
+def dot(b: Builder, kind: Dot, x: Value, y: Value, z: Value) -> Value:
+    """``z[i] + sum_j x[i * n + j] * y[i * n + j]``, z int32 and n the products a lane.
+
+    x and y are int16 for pmaddwd (n = 2) and smlal (n = 1), int8 for sdot (n = 4).
     """
-    vector = ir.VectorType(_FLOAT, lanes)
-    width = lanes * vectors
+    total = z.type
+    if kind == "sdot":
+        return call(b, "llvm.aarch64.neon.sdot.v4i32.v16i8", total, z, x, y)
+    if kind == "smlal":
+        return b.add(z, b.mul(b.sext(x, total), b.sext(y, total)))
+    name = {4: "sse2.pmadd.wd", 8: "avx2.pmadd.wd", 16: "avx512.pmaddw.d.512"}[total.count]
+    return b.add(z, call(b, f"llvm.x86.{name}", total, x, y))
 
-    def splat(b: ir.IRBuilder, scalar: ir.Value) -> ir.Value:
-        undefined = ir.Constant(vector, ir.Undefined)
-        first = b.insert_element(undefined, scalar, _LANE_INDEX(0))
-        zeros = ir.Constant(ir.VectorType(_LANE_INDEX, lanes), [0] * lanes)
-        return b.shuffle_vector(first, undefined, zeros)
 
-    def address(b: ir.IRBuilder, base: ir.Value, offset: ir.Value) -> ir.Value:
-        return b.bitcast(b.gep(base, [offset]), vector.as_pointer())
+def repeat(
+    b: Builder, count: Value, starts: list[Value], body: Callable[[Value, list[Value]], list[Value]]
+) -> list[Value]:
+    """Emit ``for i in range(count): values = body(i, values)``; return the values after it.
 
-    def load(b: ir.IRBuilder, pointer: ir.Value) -> ir.Value:
-        loaded = b.load(pointer)
-        loaded.align = 4
-        return loaded
-
-    def generate(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        x, weight, out = (
-            context.make_array(signature.args[i])(context, b, arguments[i]).data for i in (0, 3, 6)
-        )
-        x0, step, w0, depth, o0, stride = (arguments[i] for i in (1, 2, 4, 5, 7, 8))
-        multiply_add = _declare(b.module, f"llvm.fmuladd.v{lanes}f32", vector)
-        row = [b.gep(x, [b.add(x0, b.mul(step, _INT(m)))]) for m in range(rows)]
-        panel = b.gep(weight, [w0])
-
-        before, loop, after = b.block, b.append_basic_block("k"), b.append_basic_block("done")
-        b.cbranch(b.icmp_signed(">", depth, _INT(0)), loop, after)
-        b.position_at_end(loop)
-        k = b.phi(_INT)
-        k.add_incoming(_INT(0), before)
-        sums = [[b.phi(vector) for _ in range(vectors)] for _ in range(rows)]
-        at = b.mul(k, _INT(width))
-        weights = [load(b, address(b, panel, b.add(at, _INT(v * lanes)))) for v in range(vectors)]
-        added = []
-        for m in range(rows):
-            value = splat(b, b.load(b.gep(row[m], [k])))
-            added.append(
-                [b.call(multiply_add, [value, weights[v], sums[m][v]]) for v in range(vectors)]
-            )
-        following = b.add(k, _INT(1))
-        k.add_incoming(following, loop)
-        zero = ir.Constant(vector, None)
-        for m in range(rows):
-            for v in range(vectors):
-                sums[m][v].add_incoming(zero, before)
-                sums[m][v].add_incoming(added[m][v], loop)
-        b.cbranch(b.icmp_signed("<", following, depth), loop, after)
-
-        b.position_at_end(after)
-        totals = [[b.phi(vector) for _ in range(vectors)] for _ in range(rows)]
-        for m in range(rows):
-            start = b.add(o0, b.mul(stride, _INT(m)))
-            for v in range(vectors):
-                totals[m][v].add_incoming(zero, before)
-                totals[m][v].add_incoming(added[m][v], loop)
-                to = address(b, out, b.add(start, _INT(v * lanes)))
-                stored = b.store(b.fadd(load(b, to), totals[m][v]), to)
-                stored.align = 4
-        return context.get_dummy_value()
-
-    @intrinsic
-    def product(
-        typing: Any,
-        x: Any,
-        x0: Any,
-        step: Any,
-        weight: Any,
-        w0: Any,
-        depth: Any,
-        out: Any,
-        o0: Any,
-        stride: Any,
-    ) -> Any:
-        at = types.intp
-        return types.void(x, at, at, weight, at, at, out, at, at), generate
-
-    return product
+    The values stay in registers as long as there are enough of them. `body` may not branch.
+    """
+    before, loop, after = b.block, b.append_basic_block("loop"), b.append_basic_block("after")
+    b.cbranch(b.icmp_signed(">", count, I64(0)), loop, after)
+    b.position_at_end(loop)
+    i = b.phi(I64)
+    values = [b.phi(start.type) for start in starts]
+    results = body(i, list(values))
+    following = b.add(i, I64(1))
+    phis, firsts, nexts = [i, *values], [I64(0), *starts], [following, *results]
+    for phi, start, result in zip(phis, firsts, nexts, strict=True):
+        phi.add_incoming(start, before)
+        phi.add_incoming(result, loop)
+    b.cbranch(b.icmp_signed("<", following, count), loop, after)
+    b.position_at_end(after)
+    totals = []
+    for start, result in zip(starts, results, strict=True):
+        total = b.phi(start.type)
+        total.add_incoming(start, before)
+        total.add_incoming(result, loop)
+        totals.append(total)
+    return totals

@@ -86,7 +86,7 @@ def golden(
             folder = tmp_path_factory.mktemp(name)
             scripts.write(case_path, folder)
             model = folder / f"{name}.safetensors"
-            convert(folder, model, name)
+            convert(folder, model, name, "f32")
             with np.load(DATA / "golden" / f"{name}.npz") as arrays:
                 expected = {key: arrays[key] for key in arrays.files}
             n = case["input"]["chunks"] * case["chunk_size"]

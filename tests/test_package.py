@@ -16,7 +16,7 @@ FOLDERS = ("fcs_edge", "kernels", "convert", "cli")
 MAY_IMPORT = {
     "kernels": {"fcs_edge.kernels"},
     "fcs_edge": {"fcs_edge", "fcs_edge.kernels"},
-    "convert": {"fcs_edge", "fcs_edge.convert"},
+    "convert": {"fcs_edge", "fcs_edge.convert", "fcs_edge.kernels"},
     "cli": {"fcs_edge", "fcs_edge.convert", "fcs_edge.cli"},
 }
 SUBPACKAGES = ("fcs_edge.kernels", "fcs_edge.convert", "fcs_edge.cli")

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fcs_edge import Codec
-from fcs_edge.kernels import linear
+from fcs_edge.kernels import instructions
 
 CASES = ("tiny", "options", "nolookahead", pytest.param("full_4k", marks=pytest.mark.full))
 FEATURES = 1e-4
@@ -95,7 +95,7 @@ def test_rates(name: str, golden: Callable) -> None:
 
 @pytest.mark.parametrize("name", ["tiny", "options", "nolookahead"])
 def test_plain_kernels(name: str, golden: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "CHOICE", "plain")
+    monkeypatch.setattr(instructions, "CHOICE", "plain")
     case = golden(name)
     codec = case.codec
     assert np.array_equal(codec.encode(case.signal), case.expected["toks"])

@@ -16,7 +16,7 @@ from numba.core.runtime import _nrt_python as runtime
 from numba.core.runtime import rtsys
 
 from fcs_edge import kernels
-from fcs_edge.kernels import linear
+from fcs_edge.kernels import instructions, products
 from fcs_edge.kernels._types import F32, U16
 
 
@@ -26,6 +26,10 @@ def ones(*shape: int) -> F32:
 
 def tokens(n: int) -> U16:
     return np.ones(n, np.uint16)
+
+
+def whole(dtype: Any, *shape: int) -> np.ndarray:
+    return np.ones(shape, dtype)
 
 
 HALF = np.float32(0.5)
@@ -46,11 +50,20 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "focal.modulate": (ones(4, 17), ones(4, 17)),
     "gelu.gelu": (ones(4, 17), ones(4, 17)),
     "layer_norm.layer_norm": (ones(4, 17), ones(17), ones(17), HALF, ones(4, 17)),
-    "linear.linear_f32": (ones(68), 17, ones(5, 17), ones(5), ones(4, 6), 1),
-    "linear.linear_panels": (
-        *(ones(68), 17, ones(2, 17, linear.WIDE), ones(2 * linear.WIDE)),
-        *(ones(4, 2 * linear.WIDE + 1), 1),
+    "linear_plain.linear_f32": (ones(68), 17, ones(5, 17), ones(5), ones(4, 6), 1),
+    "linear_plain.linear_int8": (
+        *(ones(68), 17, whole(np.int8, 5, 17), ones(5), ones(5)),
+        *(whole(np.int16, 17), ones(4, 6), 1),
     ),
+    "linear_plain.linear_int4": (
+        *(ones(68), 17, whole(np.uint8, 5, 9), ones(5, 1), ones(5), 32),
+        *(whole(np.int16, 17), ones(4, 6), 1),
+    ),
+    "linear_plain.widen": (tokens(34).reshape(2, 17), ones(2, 17)),
+    "packing.pack_float": (ones(5, 17), ones(2, 17, 4)),
+    "packing.pack_int8": (whole(np.int8, 5, 17), 2, whole(np.int8, 48, 4)),
+    "packing.pack_int4": (whole(np.uint8, 5, 9), 17, 4, 1, 2, 4, whole(np.uint8, 24, 4)),
+    "weights.best_int4": (ones(5, 40), ones(5, 2, 3), 32, ones(5, 2), whole(np.uint8, 5, 20)),
     "residual.add": (ones(4, 17), ones(4, 17)),
     "residual.add_scaled": (ones(4, 17), ones(4, 17), ones(17)),
     "ring.write": (ones(4, 17), ones(9, 17), 7),
@@ -118,6 +131,88 @@ def test_an_allocation_would_be_counted(allocations: Callable[..., int]) -> None
     assert allocations(allocate, ones(3)) == 2
 
 
+MADE = {
+    f"{using.name} {kind} {width}": (made, arguments(width))
+    for using in instructions.supported()
+    for kind, arguments in {
+        "floats": lambda width: (ones(4 * 17), 17, ones(2, 17, width), ones(2 * width)),
+        "int8": lambda width: (
+            *(ones(4 * 24), 24, whole(np.int8, 48, width), ones(1, 2 * width), ones(2 * width)),
+            *(24, 1 << 30),
+        ),
+        "int4": lambda width: (
+            *(ones(4 * 24), 24, whole(np.int8, 24, width), ones(1, 2 * width), ones(2 * width)),
+            *(24, 32),
+        ),
+    }.items()
+    for width, made in getattr(products.kernels(using), kind).items()
+}
+"""Kernels made for a set of instructions and a panel's width."""
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_product_allocates_nothing(name: str, allocations: Callable[..., int]) -> None:
+    made, arguments = MADE[name]
+    width = int(name.split()[-1])
+    arguments = (*arguments, ones(4, 2 * width + 1), 1)
+    assert allocations(made, *arguments) == arrays_in(arguments)
+
+
+INSTRUCTIONS = {
+    "avx512 floats": (r"\bvfmadd\d+ps\b.*%zmm",),
+    "avx512 halves": (r"\bvfmadd\d+ps\b.*%zmm", r"\bvcvtph2ps\b.*%zmm"),
+    "avx512 int8": (r"\b(vpmaddwd|vpdpwssd)\b.*%zmm",),
+    "avx512 int4": (r"\b(vpmaddwd|vpdpwssd)\b.*%zmm", r"\bvpsraw\b.*%zmm"),
+    "avx2 floats": (r"\bvfmadd\d+ps\b.*%ymm",),
+    "avx2 halves": (r"\bvfmadd\d+ps\b.*%ymm", r"\bvcvtph2ps\b.*%ymm"),
+    "avx2 int8": (r"\b(vpmaddwd|vpdpwssd)\b.*%ymm",),
+    "avx2 int4": (r"\b(vpmaddwd|vpdpwssd)\b.*%ymm", r"\bvpsraw\b.*%ymm"),
+    "sse2 floats": (r"\bv?mulps\b|\bvfmadd\d+ps\b",),
+    "sse2 int8": (r"\bv?pmaddwd\b|\bvpdpwssd\b",),
+    "sse2 int4": (r"\bv?pmaddwd\b|\bvpdpwssd\b",),
+    "dotprod floats": (r"\bfmla(\.4s|\s+v\d+\.4s)",),
+    "dotprod halves": (r"\bfmla(\.4s|\s+v\d+\.4s)", r"\bfcvtl"),
+    "dotprod int8": (r"\bsdot(\.4s|\s+v\d+\.4s)",),
+    "dotprod int4": (r"\bsdot(\.4s|\s+v\d+\.4s)",),
+    "neon floats": (r"\bfmla(\.4s|\s+v\d+\.4s)",),
+    "neon halves": (r"\bfmla(\.4s|\s+v\d+\.4s)", r"\bfcvtl"),
+    "neon int8": (r"\bsmlal2?(\.4s|\s+v\d+\.4s)",),
+    "neon int4": (r"\bsmlal2?(\.4s|\s+v\d+\.4s)",),
+}
+"""What the hot loop of a product must be made of, by set of instructions and weights."""
+
+
+@pytest.mark.skipif(numba.config.CPU_NAME is not None, reason="compiled for another processor")
+@pytest.mark.parametrize("name", INSTRUCTIONS)
+def test_products_use_the_instructions_they_are_made_for(name: str) -> None:
+    set_name, kind = name.split()
+    using = next((s for s in instructions.supported() if s.name == set_name), None)
+    if using is None:
+        pytest.skip(f"this CPU has no {set_name}")
+    assembly = assembly_of(using, kind)
+    for pattern in INSTRUCTIONS[name]:
+        # Four rows of sums, of one vector at least, in one loop.
+        assert len(re.findall(pattern, assembly)) >= 4
+
+
+def assembly_of(using: instructions.Instructions, kind: str) -> str:
+    made = products.kernels(using)
+    width, cached = next(iter(getattr(made, "floats" if kind == "halves" else kind).items()))
+    arguments = MADE[f"{using.name} {'floats' if kind == 'halves' else kind} {width}"][1]
+    if kind == "halves":
+        arguments = (*arguments[:2], arguments[2].astype(np.uint16), *arguments[3:])
+    return compiled_again(cached, (*arguments, ones(4, 2 * width + 1), 1))
+
+
+def compiled_again(cached: Dispatcher, arguments: tuple[Any, ...]) -> str:
+    """Return a kernel's assembly: code from the cache cannot be inspected."""
+    options = {key: cached.targetoptions[key] for key in ("nogil", "error_model", "fastmath")}
+    compiled = numba.njit(**options)(cached.py_func)
+    compiled(*arguments)
+    (assembly,) = compiled.inspect_asm().values()
+    return str(assembly)
+
+
 VECTOR_MULTIPLY_ADD = {
     "x86_64": r"\bvfmadd\d+ps\b.*%[yz]mm",
     "aarch64": r"\bfmla(\.4s|\s+v\d+\.4s)",
@@ -130,13 +225,7 @@ VECTOR_MULTIPLY_ADD = {
     platform.machine() == "x86_64" and not llvm.get_host_cpu_features().get("fma"),
     reason="no fused multiply-add",
 )
-@pytest.mark.parametrize(
-    "name", ["linear.linear_f32", "linear.linear_panels", "gelu.gelu", "depthwise.depthwise"]
-)
+@pytest.mark.parametrize("name", ["linear_plain.linear_f32", "gelu.gelu"])
 def test_hot_loop_runs_in_vector_lanes(name: str) -> None:
-    cached = kernel(name)
-    # Code from the cache cannot be inspected: compile it again.
-    compiled = numba.jit(**cached.targetoptions)(cached.py_func)
-    compiled(*ARGUMENTS[name])
-    (assembly,) = compiled.inspect_asm().values()
+    assembly = compiled_again(kernel(name), ARGUMENTS[name])
     assert re.search(VECTOR_MULTIPLY_ADD[platform.machine()], assembly)

@@ -1,0 +1,88 @@
+"""Which vector instructions the kernels use: chosen by the CPU, or by the environment."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import llvmlite.binding as llvm
+
+VARIABLE = "FCS_EDGE_KERNELS"
+"""Environment variable that forces one of `available()`."""
+
+Dot = Literal["pmaddwd", "sdot", "smlal"]
+DEPTH: dict[Dot, int] = {"pmaddwd": 2, "sdot": 4, "smlal": 1}
+"""Integer products that one lane sums."""
+
+
+@dataclass(frozen=True)
+class Instructions:
+    """How matrix products are cut up for one kind of CPU.
+
+    Sums of four rows, a vector of each weight and one of activations stay in registers: AVX2 and
+    SSE have 16 of them, AVX-512 and NEON 32.
+    """
+
+    name: str
+    lanes: int
+    """Float32 numbers in a register."""
+    float_vectors: int
+    """Registers across a wide panel of float weights."""
+    integer_lanes: int
+    """Int32 sums that one operation on integers makes, in one register or two."""
+    integer_vectors: int
+    """Such operations across a wide panel of integer weights: 1, 2 or 4."""
+    dot: Dot
+    """What multiplies integers."""
+    half: bool
+    """Whether float16 can be widened in registers."""
+
+    @property
+    def integer_depth(self) -> int:
+        """Integer products summed into one lane by one step."""
+        return DEPTH[self.dot]
+
+
+AVX512 = Instructions("avx512", 16, 4, 16, 4, "pmaddwd", half=True)
+AVX2 = Instructions("avx2", 8, 3, 8, 2, "pmaddwd", half=True)
+SSE2 = Instructions("sse2", 4, 2, 4, 2, "pmaddwd", half=False)
+DOTPROD = Instructions("dotprod", 4, 4, 4, 2, "sdot", half=True)
+NEON = Instructions("neon", 4, 4, 8, 2, "smlal", half=True)
+GENERIC = Instructions("generic", 4, 4, 8, 2, "smlal", half=False)
+
+PLAIN = "plain"
+"""Plain loops, which every CPU runs and the tests compare with."""
+
+
+@cache
+def supported() -> tuple[Instructions, ...]:
+    """Return the sets that this CPU has, the best first."""
+    features = llvm.get_host_cpu_features()
+    machine = platform.machine().lower()
+    if machine in ("x86_64", "amd64"):
+        sets = [SSE2]
+        if features.get("avx2") and features.get("fma") and features.get("f16c"):
+            sets.insert(0, AVX2)
+            if features.get("avx512f") and features.get("avx512bw"):
+                sets.insert(0, AVX512)
+        return tuple(sets)
+    if machine in ("aarch64", "arm64"):
+        return (DOTPROD, NEON) if features.get("dotprod") else (NEON,)
+    return (GENERIC,)
+
+
+def available() -> tuple[str, ...]:
+    """Return the names that the environment variable may hold."""
+    return (*(s.name for s in supported()), PLAIN)
+
+
+CHOICE = os.environ.get(VARIABLE) or supported()[0].name
+"""The name of the set in use, or `PLAIN`; anything else is refused when a model is loaded."""
+
+
+def chosen() -> Instructions:
+    """Return the set in use; the best one where plain loops, or something unknown, are chosen."""
+    return next((s for s in supported() if s.name == CHOICE), supported()[0])
