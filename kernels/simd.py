@@ -19,6 +19,9 @@ Builder: TypeAlias = ir.IRBuilder
 FLOAT, HALF = ir.FloatType(), ir.HalfType()
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 
+LINE = 64
+"""Bytes of a cache line."""
+
 
 def vector(element: ir.Type, lanes: int) -> ir.VectorType:
     """Return the type of `lanes` elements side by side."""
@@ -44,6 +47,16 @@ def store(b: Builder, value: Value, base: Value, offset: Value) -> None:
     """Write `value` to `base`, `offset` of base's own elements further."""
     stored = b.store(value, b.bitcast(b.gep(base, [offset]), value.type.as_pointer()))
     stored.align = 1
+
+
+def prefetch(b: Builder, base: Value, offset: Value, size: int) -> None:
+    """Ask for the lines of `size` bytes at `base`, `offset` of base's own elements further."""
+    start = b.bitcast(b.gep(base, [offset]), I8.as_pointer())
+    # llvmlite writes the pointer's type as its LLVM does, p0 or p0i8.
+    kind = ir.FunctionType(ir.VoidType(), [start.type, I32, I32, I32])
+    ask = b.module.declare_intrinsic("llvm.prefetch", [start.type], kind)
+    for line in range(0, size, LINE):
+        b.call(ask, [b.gep(start, [I64(line)]), I32(0), I32(3), I32(1)])
 
 
 def splat(b: Builder, scalar: Value, lanes: int) -> Value:
