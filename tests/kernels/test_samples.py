@@ -42,7 +42,7 @@ def test_all_of_them_together() -> None:
     x = np.array([*BAD, 1, -1, 3, -3, LIMIT, -LIMIT, 3.4e38, 1e-45, *BAD], np.float32)
     bad, out = sanitize(x)
     assert bad == 6
-    expected = [0, 0, 0, 1, -1, LIMIT, -LIMIT, LIMIT, -LIMIT, LIMIT, 1e-45, 0, 0, 0]
+    expected = [0, 0, 0, 1, -1, LIMIT, -LIMIT, LIMIT, -LIMIT, LIMIT, 0, 0, 0, 0]
     np.testing.assert_array_equal(out, np.array(expected, np.float32))
 
 
@@ -68,3 +68,10 @@ def test_clip_keeps_the_ends_and_cuts_what_is_beyond() -> None:
     out = np.full_like(x, np.nan)
     samples.clip(x, out)
     np.testing.assert_array_equal(out, np.array([-1, *x[1:6], 1], np.float32))
+
+
+def test_what_is_next_to_nothing_is_nothing() -> None:
+    """Subnormal numbers slow a CPU down, in the middle of silence."""
+    bad, out = sanitize(np.array([1e-40, -1e-38, 9e-31, 2e-30, -0.0, 1e-3], np.float32))
+    assert bad == 0
+    np.testing.assert_array_equal(out, np.array([0, 0, 0, 2e-30, 0, 1e-3], np.float32))
