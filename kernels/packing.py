@@ -13,6 +13,9 @@ BLOCK = 1024
 DEPTH_MULTIPLE = 8
 """Integer weights are filled up with zeros to a multiple of so many inputs."""
 
+_TILE = 64
+"""Inputs that are moved at a time, so that what is read and written stays in the first cache."""
+
 
 def padded_depth(depth: int) -> int:
     """Return the inputs that integer weights of `depth` inputs are filled up to."""
@@ -29,13 +32,15 @@ def pack_float(weight: F32, packed: F32) -> None:
     outputs, depth = weight.shape
     panels, _, width = packed.shape
     for p in range(panels):
-        for k in range(depth):
+        for start in range(0, depth, _TILE):
+            stop = min(start + _TILE, depth)
             for n in range(width):
                 row = p * width + n
-                if row < outputs:
-                    packed[p, k, n] = weight[row, k]
-                else:
-                    packed[p, k, n] = 0
+                for k in range(start, stop):
+                    if row < outputs:
+                        packed[p, k, n] = weight[row, k]
+                    else:
+                        packed[p, k, n] = 0
 
 
 @kernel
@@ -50,16 +55,19 @@ def pack_int8(values: I8, lane_depth: int, packed: I8) -> None:
     padded = (depth + DEPTH_MULTIPLE - 1) // DEPTH_MULTIPLE * DEPTH_MULTIPLE
     panels = (outputs + width - 1) // width
     flat = packed.reshape(-1)
-    for start in range(0, depth, BLOCK):
-        size = min(BLOCK, padded - start)
-        used = min(BLOCK, depth - start)
+    for block in range(0, depth, BLOCK):
+        size = min(BLOCK, padded - block)
         for p in range(panels):
-            base = (start * panels + p * size) * width
-            for k in range(0, used, lane_depth):
+            base = (block * panels + p * size) * width
+            for start in range(block, min(block + BLOCK, depth), _TILE):
+                stop = min(start + _TILE, depth)
                 for n in range(min(width, outputs - p * width)):
-                    at = base + k * width + n * lane_depth
-                    for j in range(min(lane_depth, used - k)):
-                        flat[at + j] = values[p * width + n, start + k + j]
+                    row = values[p * width + n]
+                    for j in range(lane_depth):
+                        at = base + n * lane_depth + (start - block) * width + j
+                        for k in range(start + j, stop, lane_depth):
+                            flat[at] = row[k]
+                            at += width * lane_depth
 
 
 @kernel
@@ -81,20 +89,25 @@ def pack_int4(
     width = packed.shape[1]
     padded = (depth + DEPTH_MULTIPLE - 1) // DEPTH_MULTIPLE * DEPTH_MULTIPLE
     panels = (outputs + width - 1) // width
-    size_of_element = per_load // 2
-    elements = lanes * lane_depth
+    element = per_load // 2
+    load_size = lanes * lane_depth * element
     flat = packed.reshape(-1)
-    for start in range(0, depth, BLOCK):
-        size = min(BLOCK, padded - start)
+    for block in range(0, depth, BLOCK):
+        size = min(BLOCK, padded - block)
         for p in range(panels):
-            base = (start * panels + p * size) * width // 2
-            for k in range(min(BLOCK, depth - start)):
-                step, j = k // lane_depth, k % lane_depth
+            base = (block * panels + p * size) * width // 2
+            for start in range(block, min(block + BLOCK, depth), _TILE):
+                stop = min(start + _TILE, depth)
                 for n in range(min(width, outputs - p * width)):
-                    byte = values[p * width + n, (start + k) // 2]
-                    value = (byte >> (4 * ((start + k) % 2))) & 15
-                    which = step * vectors + n // lanes
-                    nibble = which % per_load
-                    element = which // per_load * elements + (n % lanes) * lane_depth + j
-                    at = base + element * size_of_element + nibble // 2
-                    flat[at] |= np.uint8(value << (4 * (nibble % 2)))
+                    row = values[p * width + n]
+                    lane_at = base + (n % lanes) * lane_depth * element
+                    # Which vector of which step, counted through the block.
+                    which = (start - block) // lane_depth * vectors + n // lanes
+                    for k in range(start, stop, lane_depth):
+                        # per_load is 2 or 4.
+                        nibble = which & (per_load - 1)
+                        at = lane_at + (which >> (per_load // 2)) * load_size + (nibble >> 1)
+                        for j in range(min(lane_depth, stop - k)):
+                            value = (row[(k + j) >> 1] >> (4 * ((k + j) & 1))) & 15
+                            flat[at + j * element] |= np.uint8(value << (4 * (nibble & 1)))
+                        which += vectors
