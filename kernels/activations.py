@@ -1,4 +1,7 @@
-"""Rows of activations as 12-bit integers, what integer weights are multiplied with."""
+"""Rows of activations as 12-bit integers, what integer weights are multiplied with.
+
+Callers pass slices: an index from 0 on cannot be negative, and its loop runs in vector lanes.
+"""
 
 import numpy as np
 
@@ -14,10 +17,10 @@ _LEAST = np.float32(1e-30)
 
 
 @inline
-def largest(bits: Scalar, start: int, count: int) -> Scalar:
+def largest(bits: Scalar) -> Scalar:
     """``max |x|`` of float32 numbers given as their int32 bits: rising bits are rising numbers."""
     top = np.int32(0)
-    for k in range(start, start + count):
+    for k in range(bits.size):
         top = max(top, bits[k] & np.int32(0x7FFFFFFF))
     return np.int32(top).view(np.float32)
 
@@ -35,18 +38,18 @@ def scale(top: Scalar) -> Scalar:
 
 
 @inline
-def quantize(x: F32, start: int, count: int, inverse: Scalar, q: Scalar, at: int) -> None:
-    """``q[at + k] = round(x[start + k] * inverse)``, as int16."""
-    for k in range(count):
-        q[at + k] = np.int16(np.rint(x[start + k] * inverse))
+def quantize(x: F32, inverse: Scalar, q: Scalar) -> None:
+    """``q[k] = round(x[k] * inverse)``, as int16."""
+    for k in range(x.size):
+        q[k] = np.int16(np.rint(x[k] * inverse))
 
 
 @inline
-def quantize_split(x: F32, start: int, count: int, inverse: Scalar, q: Scalar, at: int) -> None:
+def quantize_split(x: F32, inverse: Scalar, q: Scalar) -> None:
     """Write the same as h and l, ``16 h + l``, -8 <= l < 8, int8: four h, four l, and so on."""
-    for k in range(count):
-        value = np.int32(np.rint(x[start + k] * inverse))
+    for k in range(x.size):
+        value = np.int32(np.rint(x[k] * inverse))
         high = (value + np.int32(8)) >> np.int32(4)
-        to = at + (k >> 2) * 8 + (k & 3)
+        to = (k >> 2) * 8 + (k & 3)
         q[to] = np.int8(high)
         q[to + 4] = np.int8(value - (high << np.int32(4)))

@@ -64,9 +64,10 @@ def linear_int8(
     outputs, depth = values.shape
     bits = x.view(np.int32)
     for m in range(out.shape[0]):
-        top = activations.largest(bits, m * step, depth)
+        row = x[m * step : m * step + depth]
+        top = activations.largest(bits[m * step : m * step + depth])
         row_scale = activations.scale(top)
-        activations.quantize(x, m * step, depth, activations.inverse_scale(top), q, 0)
+        activations.quantize(row, activations.inverse_scale(top), q)
         for n in range(outputs):
             total = bias[n]
             for start in range(0, depth, BLOCK):
@@ -90,9 +91,10 @@ def linear_int4(
     depth = q.size
     bits = x.view(np.int32)
     for m in range(out.shape[0]):
-        top = activations.largest(bits, m * step, depth)
+        row = x[m * step : m * step + depth]
+        top = activations.largest(bits[m * step : m * step + depth])
         row_scale = activations.scale(top)
-        activations.quantize(x, m * step, depth, activations.inverse_scale(top), q, 0)
+        activations.quantize(row, activations.inverse_scale(top), q)
         for n in range(outputs):
             total = bias[n]
             for g in range(groups):

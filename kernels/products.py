@@ -141,7 +141,8 @@ def linear_integer(lanes: int, vectors: int, dot: int, bits: int) -> Kernel:
         for first in range(0, rows, _ROWS):
             count = min(_ROWS, rows - first)
             for m in range(count):
-                top = activations.largest(x_bits, (first + m) * step, depth)
+                x0 = (first + m) * step
+                top = activations.largest(x_bits[x0 : x0 + depth])
                 row_scale[m] = activations.scale(top)
                 inverse[m] = activations.inverse_scale(top)
                 for n in range(bias.size):
@@ -151,11 +152,13 @@ def linear_integer(lanes: int, vectors: int, dot: int, bits: int) -> Kernel:
                 some = min(BLOCK, depth - start)
                 for m in range(count):
                     x0 = (first + m) * step + start
-                    q[m * pitch + some // 8 * 8 * parts : m * pitch + size * parts] = 0
+                    row = x[x0 : x0 + some]
+                    held_row = q[m * pitch : m * pitch + size * parts]
+                    held_row[some // 8 * 8 * parts :] = 0
                     if split:
-                        activations.quantize_split(x, x0, some, inverse[m], q, m * pitch)
+                        activations.quantize_split(row, inverse[m], held_row)
                     else:
-                        activations.quantize(x, x0, some, inverse[m], q, m * pitch)
+                        activations.quantize(row, inverse[m], held_row)
                 for n0 in range(0, outputs, width):
                     used = min(width, bias.size - n0)
                     for k in range(0, size, group):
