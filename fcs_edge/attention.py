@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcs_edge.config import EncoderConfig
-from fcs_edge.kernels import attention
+from fcs_edge.kernels.attention import RingAttention, position_gate
+from fcs_edge.kernels.weights import Int4, Int8
 from fcs_edge.layers import F32, Linear, Tensors, new
 
 
@@ -39,16 +40,14 @@ def position_bias(table: F32, config: EncoderConfig) -> F32:
 class AttentionState:
     """Keys and values of the window, in rings, and the memory a chunk is computed in."""
 
-    def __init__(self, config: EncoderConfig, max_rows: int) -> None:
-        heads, size, head_dim = config.num_heads, config.window_size, config.head_dim
-        self.keys = new(heads, head_dim, size)
-        self.values = new(heads, size, head_dim)
+    def __init__(self, config: EncoderConfig, attend: RingAttention, max_rows: int) -> None:
+        self.keys, self.values = attend.rings()
         self.slot = 0
         self.filled = 0
         self.qkv = new(max_rows, 3 * config.dim)
-        self.gate = new(max_rows, heads)
+        self.gate = new(max_rows, config.num_heads)
         self.joined = new(max_rows, config.dim)
-        self.scores = new(size)
+        self.scores = attend.scores()
 
     def reset(self) -> None:
         """Start a new stream."""
@@ -62,6 +61,9 @@ class Attention:
     def __init__(self, config: EncoderConfig, tensors: Tensors, name: str, bias: F32) -> None:
         self._config = config
         self._bias = bias
+        # Keys and values that integer weights made are not worth more than float16.
+        half = isinstance(tensors.matrix(f"{name}.qkv_proj.weight"), Int8 | Int4)
+        self._attend = RingAttention(config.num_heads, config.head_dim, config.window_size, half)
         self._qkv = Linear.named(tensors, f"{name}.qkv_proj")
         self._out = Linear.named(tensors, f"{name}.out_proj")
         gate = tensors[f"{name}.gru_rel_pos_linear.weight"]
@@ -73,14 +75,14 @@ class Attention:
 
     def state(self, max_rows: int) -> AttentionState:
         """Return the state of a new stream whose calls take up to `max_rows` rows."""
-        return AttentionState(self._config, max_rows)
+        return AttentionState(self._config, self._attend, max_rows)
 
     def __call__(self, z: F32, out: F32, state: AttentionState) -> None:
         """Write the attention of z into out, both (rows, dim), rows whole chunks."""
         rows, chunk = z.shape[0], self._config.chunk_frames
         qkv, gate, joined = state.qkv[:rows], state.gate[:rows], state.joined[:rows]
         self._qkv(z, qkv)
-        attention.position_gate(z, self._gate_weight, self._gate_bias, self._gate_const, gate)
+        position_gate(z, self._gate_weight, self._gate_bias, self._gate_const, gate)
         for start in range(0, rows, chunk):
             part = slice(start, start + chunk)
             self._attend_chunk(qkv[part], gate[part], joined[part], state)
@@ -88,10 +90,9 @@ class Attention:
 
     def _attend_chunk(self, qkv: F32, gate: F32, out: F32, state: AttentionState) -> None:
         rows, size = qkv.shape[0], self._config.window_size
-        attention.store(qkv, state.slot, state.keys, state.values)
-        state.slot = (state.slot + rows) % size
+        slot = state.slot
+        state.slot = (slot + rows) % size
         state.filled = min(state.filled + rows, size)
-        first = (state.slot - state.filled) % size
-        attention.attend(
-            qkv, gate, self._bias, state.keys, state.values, first, state.filled, state.scores, out
+        self._attend(
+            qkv, gate, self._bias, state.keys, state.values, slot, state.filled, state.scores, out
         )

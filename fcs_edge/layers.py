@@ -13,6 +13,7 @@ import numpy as np
 
 from fcs_edge.kernels import depthwise, gelu, layer_norm, linear, ring
 from fcs_edge.kernels import weights as stored
+from fcs_edge.kernels._types import F16
 from fcs_edge.kernels._types import F32 as F32
 from fcs_edge.kernels._types import U16 as U16
 from fcs_edge.kernels.weights import Weight as Weight
@@ -23,6 +24,9 @@ class Tensors(Protocol):
 
     def __getitem__(self, name: str) -> F32:
         """Return a tensor as float32."""
+
+    def floats(self, name: str) -> F32 | F16:
+        """Return a tensor as it is stored, float32 or float16."""
 
     def matrix(self, name: str) -> Weight:
         """Return a weight of matrix products as it is stored, (outputs, depth).
@@ -153,9 +157,8 @@ class CausalConv:
 class RingState:
     """The last rows of a depthwise convolution's input, in a ring."""
 
-    def __init__(self, past: int, max_rows: int, channels: int) -> None:
-        self.past = past
-        self.ring = new(past + max_rows, channels)
+    def __init__(self, ring: F32) -> None:
+        self.ring = ring
         self.slot = 0
         self.started = False
 
@@ -166,23 +169,27 @@ class RingState:
 
 
 class DepthwiseConv:
-    """A causal depthwise convolution, kernel [channels, 1, k]."""
+    """A causal depthwise convolution, kernel [channels, 1, k].
+
+    When a stream starts, the past is the first row repeated, or zeros.
+    """
 
     def __init__(self, tensors: Tensors, name: str, zeros: bool = False) -> None:
-        self._weight = np.ascontiguousarray(tensors[f"{name}.weight"][:, 0].T)
-        self._bias = tensors[f"{name}.bias"]
+        weight = np.ascontiguousarray(tensors.floats(f"{name}.weight")[:, 0].T)
+        self._conv = depthwise.prepare(weight, tensors[f"{name}.bias"])
         self._zeros = zeros
 
     def state(self, max_rows: int) -> RingState:
         """Return the state of a new stream whose calls take up to `max_rows` rows."""
-        taps, channels = self._weight.shape
-        return RingState(taps - 1, max_rows, channels)
+        return RingState(self._conv.ring(max_rows))
 
     def __call__(self, x: F32, out: F32, state: RingState) -> None:
         """Write the convolution of x into out, both (rows, channels)."""
         if not state.started:
-            state.ring[:] = 0 if self._zeros else x[0]
+            if self._zeros:
+                state.ring[:] = 0
+            else:
+                self._conv.fill(x[0], state.ring)
             state.started = True
-        ring.write(x, state.ring, state.slot)
-        depthwise.depthwise(state.ring, state.slot, self._weight, self._bias, out)
-        state.slot = (state.slot + x.shape[0]) % state.ring.shape[0]
+        self._conv(x, state.ring, state.slot, out)
+        state.slot = (state.slot + x.shape[0]) % state.ring.shape[1]

@@ -75,6 +75,10 @@ class TensorReader:
         array.flags.writeable = False
         return array
 
+    def floats(self, name: str) -> Array:
+        """Return a tensor as it is stored, float32 or float16."""
+        return self._data(name)
+
     def matrix(self, name: str) -> Weight:
         """Return a weight of matrix products as it is stored, (outputs, depth)."""
         self.release()

@@ -1,10 +1,37 @@
 """Attention of one chunk over a ring of keys and values, with gated position bias."""
 
-import numpy as np
+from __future__ import annotations
 
-from fcs_edge.kernels import vecmath
-from fcs_edge.kernels._jit import inline, kernel
-from fcs_edge.kernels._types import F32
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba.np.numpy_support import carray
+
+from fcs_edge.kernels import attention_plain, instructions, softmax, vecmath
+from fcs_edge.kernels._jit import kernel, reduction
+from fcs_edge.kernels._types import F32, Scalar
+from fcs_edge.kernels.attention_plain import start_scores, store
+from fcs_edge.kernels.instructions import PLAIN, Instructions
+from fcs_edge.kernels.panels import float_panel, stack
+
+_DEPTH = 256
+"""Slots whose values are summed in one go: sums of sums round less than one long sum."""
+
+_ROWS = 4
+"""Queries that share the reading of a key or value."""
+
+Kernel = Callable[..., None]
+
+
+@reduction
+def dot(x: F32, y: F32) -> Scalar:
+    """``sum_i x[i] * y[i]``."""
+    total = np.float32(0)
+    for i in range(x.size):
+        total += x[i] * y[i]
+    return total
 
 
 @kernel
@@ -29,132 +56,180 @@ def position_gate(z: F32, weight: F32, bias: F32, const: F32, gate: F32) -> None
     head_dim = weight.shape[1]
     for m in range(rows):
         for h in range(heads):
-            u = bias[0]
-            v = bias[1]
-            for d in range(head_dim):
-                u += z[m, h * head_dim + d] * weight[0, d]
-                v += z[m, h * head_dim + d] * weight[1, d]
-            a = vecmath.sigmoid(u)
-            b = vecmath.sigmoid(v)
+            head = z[m, h * head_dim : (h + 1) * head_dim]
+            a = vecmath.sigmoid(bias[0] + dot(head, weight[0]))
+            b = vecmath.sigmoid(bias[1] + dot(head, weight[1]))
             gate[m, h] = a * (b * const[h] - np.float32(1)) + np.float32(2)
 
 
-@kernel
-def store(qkv: F32, slot: int, keys: F32, values: F32) -> None:
-    """Write a chunk's keys and values into the rings from `slot` on, wrapping around.
+class RingAttention:
+    """Attention to the last `size` rows, whose keys and values lie in rings.
+
+    Key d of slot i is ``keys[h, i // width, d, i % width]``, value d of slot i
+    ``values[h, d // width, i, d % width]``: panels as `panels.float_panel` reads them, each
+    array with a width of its own.
 
     Parameters
     ----------
-    qkv : numpy.ndarray
-        (rows, 3 * heads * head_dim) float32: queries, then keys, then values.
-    slot : int
-        Slot of the first row.
-    keys : numpy.ndarray
-        (heads, head_dim, size) float32.
-    values : numpy.ndarray
-        (heads, size, head_dim) float32.
+    heads, head_dim : int
+        Heads, and the columns of one.
+    size : int
+        Slots of the rings.
+    half : bool
+        Keep keys and values as float16, in half the memory. Where the CPU cannot widen
+        float16 in registers, and in plain loops, they are float32 nevertheless.
     """
-    heads, size, head_dim = values.shape
-    dim = heads * head_dim
-    for m in range(qkv.shape[0]):
-        to = slot + m
-        if to >= size:
-            to -= size
+
+    def __init__(self, heads: int, head_dim: int, size: int, half: bool = False) -> None:
+        using = instructions.chosen()
+        self._half = half and using.half and instructions.CHOICE != PLAIN
+        self._attend: Kernel
+        if instructions.CHOICE == PLAIN:
+            key_width, value_width = size, head_dim
+            self._attend = attention_plain.attend
+        else:
+            over_slots, over_columns = _panel(size, using), _panel(head_dim, using)
+            key_width, value_width = (lanes * n for lanes, n in (over_slots, over_columns))
+            self._attend = attend_panels(*over_slots, *over_columns, self._half)
+        key_panels, value_panels = -(-size // key_width), -(-head_dim // value_width)
+        self._keys = heads, key_panels, head_dim, key_width
+        self._values = heads, value_panels, size, value_width
+        self._scores = _ROWS, key_panels * key_width
+
+    def rings(self) -> tuple[Any, Any]:
+        """Return memory for keys and values, zeroed: float32, or float16 in uint16."""
+        dtype = np.uint16 if self._half else np.float32
+        return np.zeros(self._keys, dtype), np.zeros(self._values, dtype)
+
+    def scores(self) -> F32:
+        """Return the memory that a call works in."""
+        return np.zeros(self._scores, np.float32)
+
+    def __call__(
+        self,
+        qkv: F32,
+        gate: F32,
+        position_bias: F32,
+        keys: Any,
+        values: Any,
+        slot: int,
+        count: int,
+        scores: F32,
+        out: F32,
+    ) -> None:
+        """Store a chunk, then ``out_h = softmax(q_h @ k_h / sqrt(head_dim) + gate * bias) @ v_h``.
+
+        Parameters
+        ----------
+        qkv : numpy.ndarray
+            (rows, 3 * heads * head_dim) float32, contiguous: queries, then keys, then values.
+        gate : numpy.ndarray
+            (rows, heads) float32.
+        position_bias : numpy.ndarray
+            (heads, span) float32: the bias of key - query = rows - 1 comes last, and before it
+            those of ever more distant keys; span is at least count + rows - 1.
+        keys, values : numpy.ndarray
+            The rings.
+        slot : int
+            Slot of the chunk's first row; the next ones follow, wrapping around.
+        count : int
+            Keys in the window, the chunk's own included: those of slots 0 to count - 1. Where
+            it is less than `size`, the chunk ends in slot count - 1.
+        scores : numpy.ndarray
+            What `scores` returns.
+        out : numpy.ndarray
+            (rows, heads * head_dim) float32.
+        """
+        self._attend(qkv, gate, position_bias, keys, values, slot, count, scores, out)
+
+
+def _panel(columns: int, using: Instructions) -> tuple[int, int]:
+    """Return lanes and vectors of the panels that cover so many columns with the least to spare."""
+    lanes = min(using.lanes, 1 << (columns - 1).bit_length())
+    vectors = range(using.float_vectors, 0, -1)
+    return lanes, min(vectors, key=lambda n: -(-columns // (lanes * n)) * n)
+
+
+@cache
+def attend_panels(
+    key_lanes: int, key_vectors: int, value_lanes: int, value_vectors: int, half: bool
+) -> Kernel:
+    """Return the kernel for rings of such panels."""
+    key_width, value_width = key_lanes * key_vectors, value_lanes * value_vectors
+    tile_size = _ROWS * value_width
+
+    @kernel
+    def attend(
+        qkv: F32,
+        gate: F32,
+        position_bias: F32,
+        keys: Any,
+        values: Any,
+        slot: int,
+        count: int,
+        scores: F32,
+        out: F32,
+    ) -> None:
+        """Store a chunk and attend; see `RingAttention`.
+
+        The keys are worked through in the order of their slots, wherever the oldest one is: only
+        the position bias needs to know. Scores are kept times sqrt(head_dim). Every row is
+        computed in the same order, whatever rows stand beside it.
+        """
+        rows, heads = gate.shape
+        key_panels, head_dim = keys.shape[1:3]
+        value_panels, size = values.shape[1:3]
+        step, pitch = qkv.shape[1], scores.shape[1]
+        span = position_bias.shape[1]
+        root = np.sqrt(np.float32(head_dim))
+        scale = np.float32(1) / root
+        first = (slot + rows) % size if count == size else 0
+        tile = carray(stack(np.float32, tile_size), tile_size)
+        inverse = carray(stack(np.float32, _ROWS), _ROWS)
         for h in range(heads):
-            for d in range(head_dim):
-                keys[h, d, to] = qkv[m, dim + h * head_dim + d]
-                values[h, to, d] = qkv[m, 2 * dim + h * head_dim + d]
+            store(qkv, h, slot, half, keys, values)
+            m = 0
+            while m < rows:
+                block = _ROWS if rows - m >= _ROWS else 1
+                for r in range(block):
+                    bias = position_bias[h, span - count - m - r :]
+                    start_scores(gate[m + r, h] * root, bias, first, scores[r, :count])
+                q0 = m * step + h * head_dim
+                for p in range((count + key_width - 1) // key_width):
+                    w0 = (h * key_panels + p) * head_dim * key_width
+                    s0 = p * key_width
+                    if block == _ROWS:
+                        float_panel(
+                            _ROWS, key_lanes, key_vectors, qkv, q0, step,
+                            keys, w0, key_width, head_dim, scores, s0, pitch,
+                        )  # fmt: skip
+                    else:
+                        float_panel(
+                            1, key_lanes, key_vectors, qkv, q0, step,
+                            keys, w0, key_width, head_dim, scores, s0, pitch,
+                        )  # fmt: skip
+                for r in range(block):
+                    inverse[r] = softmax.exponentials(scores[r, :count], scale)
+                for p in range(value_panels):
+                    tile[:] = np.float32(0)
+                    for k in range(0, count, _DEPTH):
+                        w0 = ((h * value_panels + p) * size + k) * value_width
+                        some = min(_DEPTH, count - k)
+                        if block == _ROWS:
+                            float_panel(
+                                _ROWS, value_lanes, value_vectors, scores, k, pitch,
+                                values, w0, value_width, some, tile, 0, value_width,
+                            )  # fmt: skip
+                        else:
+                            float_panel(
+                                1, value_lanes, value_vectors, scores, k, pitch,
+                                values, w0, value_width, some, tile, 0, value_width,
+                            )  # fmt: skip
+                    column = p * value_width
+                    for r in range(block):
+                        for d in range(min(value_width, head_dim - column)):
+                            x = tile[r * value_width + d] * inverse[r]
+                            out[m + r, h * head_dim + column + d] = x
+                m += block
 
-
-@inline
-def _add_scores(query: F32, keys: F32, slot: int, scores: F32) -> None:
-    """``scores[i] += sum_d query[d] * keys[d, slot + i]``."""
-    for d in range(query.size):
-        q = query[d]
-        row = keys[d, slot : slot + scores.size]
-        for i in range(scores.size):
-            scores[i] += q * row[i]
-
-
-@inline
-def _add_values(scores: F32, values: F32, slot: int, out: F32) -> None:
-    """``out += sum_i scores[i] * values[slot + i]``."""
-    for i in range(scores.size):
-        p = scores[i]
-        row = values[slot + i]
-        for d in range(out.size):
-            out[d] += p * row[d]
-
-
-@inline
-def _softmax(s: F32) -> None:
-    """``s = exp(s - max(s)) / sum(exp(s - max(s)))``."""
-    top = s[0]
-    for i in range(s.size):
-        top = max(top, s[i])
-    for i in range(s.size):
-        s[i] = vecmath.exp(s[i] - top)
-    total = np.float32(0)
-    for i in range(s.size):
-        total += s[i]
-    inverse = np.float32(1) / total
-    for i in range(s.size):
-        s[i] *= inverse
-
-
-@kernel
-def attend(
-    qkv: F32,
-    gate: F32,
-    position_bias: F32,
-    keys: F32,
-    values: F32,
-    first: int,
-    count: int,
-    scores: F32,
-    out: F32,
-) -> None:
-    """``out_h = softmax(q_h @ k_h / sqrt(head_dim) + gate * bias) @ v_h``, over one window.
-
-    Parameters
-    ----------
-    qkv : numpy.ndarray
-        (rows, 3 * heads * head_dim) float32; the queries come first.
-    gate : numpy.ndarray
-        (rows, heads) float32.
-    position_bias : numpy.ndarray
-        (heads, span) float32: the bias of key - query = rows - 1 comes last, and before it
-        those of ever more distant keys; span is at least count + rows - 1.
-    keys, values : numpy.ndarray
-        The rings, (heads, head_dim, size) and (heads, size, head_dim) float32, this chunk's
-        rows included.
-    first : int
-        Slot of the oldest key in the window.
-    count : int
-        Keys in the window, at most size; the last `rows` of them are this chunk's own.
-    scores : numpy.ndarray
-        (at least count,) float32, to work in.
-    out : numpy.ndarray
-        (rows, heads * head_dim) float32.
-    """
-    rows, heads = gate.shape
-    size, head_dim = values.shape[1:]
-    span = position_bias.shape[1]
-    scale = np.float32(1) / np.sqrt(np.float32(head_dim))
-    head_part = min(count, size - first)
-    for h in range(heads):
-        for m in range(rows):
-            query = qkv[m, h * head_dim : (h + 1) * head_dim]
-            s = scores[:count]
-            s[:] = np.float32(0)
-            _add_scores(query, keys[h], first, s[:head_part])
-            _add_scores(query, keys[h], 0, s[head_part:])
-            b = position_bias[h, span - count - m :]
-            g = gate[m, h]
-            for i in range(count):
-                s[i] = s[i] * scale + g * b[i]
-            o = out[m, h * head_dim : (h + 1) * head_dim]
-            _softmax(s)
-            o[:] = np.float32(0)
-            _add_values(s[:head_part], values[h], first, o)
-            _add_values(s[head_part:], values[h], 0, o)
+    return attend

@@ -62,41 +62,72 @@ def windows(rows: int, depth: int, step: int, outputs: int) -> tuple[Side, Side]
     return ours, lambda: sliding_window_view(x, depth)[::step] @ weight.T
 
 
-def convolution(rows: int, channels: int, taps: int) -> tuple[Side, Side]:
-    past, weight, bias = normal(taps - 1 + rows, channels), normal(taps, channels), normal(channels)
+def convolution(
+    rows: int, channels: int, taps: int, dtype: type[np.floating] = np.float32
+) -> tuple[Side, Side]:
+    """A depthwise convolution whose weights and past rows are cold."""
+    past, bias = normal(taps - 1 + rows, channels), normal(channels)
+    weight = normal(taps, channels).astype(dtype)
     out = np.empty((rows, channels), np.float32)
-    wrap = taps // 3
-    ring = np.roll(past, wrap, axis=0)
-    newest = (taps - 1 + wrap) % len(ring)
+    size = len(past)
+    oldest = size // 3
+    slot = (oldest + taps - 1) % size
+
+    def prepared() -> tuple[depthwise.Depthwise, F32]:
+        made = depthwise.prepare(weight, bias)
+        ring = made.ring(rows)
+        for i, row in enumerate(past[: taps - 1]):
+            made(row[None], ring, (oldest + i) % size, out[:1])
+        return made, ring
+
+    copies = COLD_BYTES // (weight.nbytes + past.nbytes)
+    widened = weight.astype(np.float32)
+    layers = cycle([prepared() for _ in range(min(copies, 1000))])
 
     def ours() -> F32:
-        depthwise.depthwise(ring, newest, weight, bias, out)
+        made, ring = next(layers)
+        made(past[taps - 1 :], ring, slot, out)
         return out
 
     def plain() -> F32:
         return np.stack(
-            [bias + np.einsum("jc,jc->c", weight, past[t : t + taps]) for t in range(rows)]
+            [bias + np.einsum("jc,jc->c", widened, past[t : t + taps]) for t in range(rows)]
         )
 
     return ours, plain
 
 
-def attend(rows: int, heads: int, head_dim: int, count: int) -> tuple[Side, Side]:
-    qkv, gate = normal(rows, 3 * heads * head_dim), normal(rows, heads)
+def attend(
+    rows: int, heads: int, head_dim: int, count: int, half: bool = False
+) -> tuple[Side, Side]:
+    """Attention over a full window that is cold."""
+    dim = heads * head_dim
+    chunks = normal(count // rows, rows, 3 * dim)
+    qkv, gate = chunks[-1], normal(rows, heads)
     position_bias = normal(heads, count + rows - 1)
-    keys, values = normal(heads, head_dim, count), normal(heads, count, head_dim)
-    out = np.empty((rows, heads * head_dim), np.float32)
-    scores = np.empty(count, np.float32)
-    columns = np.arange(rows)[::-1, None] + np.arange(count)
-    first = count // 3
-    key_ring, value_ring = np.roll(keys, first, axis=2), np.roll(values, first, axis=1)
+    out = np.empty((rows, dim), np.float32)
+    layer = attention.RingAttention(heads, head_dim, count, half)
+    keys, values = layer.rings()
+    scores = layer.scores()
+    start = count // 3
+    for i, chunk in enumerate(chunks):
+        slot = (start + i * rows) % count
+        layer(chunk, gate, position_bias, keys, values, slot, count, scores, out)
+    copies = COLD_BYTES // (keys.nbytes + values.nbytes)
+    rings = cycle([(keys.copy(), values.copy()) for _ in range(copies)])
 
     def ours() -> F32:
-        attention.attend(qkv, gate, position_bias, key_ring, value_ring, first, count, scores, out)
+        layer(qkv, gate, position_bias, *next(rings), slot, count, scores, out)
         return out
 
+    split = chunks.reshape(count, 3, heads, head_dim).transpose(1, 2, 0, 3)
+    query, plain_values = split[0, :, -rows:], split[2].copy()
+    plain_keys = split[1].transpose(0, 2, 1).copy()
+    plain_rings = cycle([(plain_keys.copy(), plain_values.copy()) for _ in range(copies)])
+    columns = np.arange(rows)[::-1, None] + np.arange(count)
+
     def plain() -> F32:
-        query = qkv[:, : heads * head_dim].reshape(rows, heads, head_dim).transpose(1, 0, 2)
+        keys, values = next(plain_rings)
         s = query @ keys * np.float32(head_dim**-0.5)
         s += gate.T[:, :, None] * position_bias[:, columns]
         s = np.exp(s - s.max(2, keepdims=True))
@@ -165,8 +196,11 @@ CASES: dict[str, Callable[[], tuple[Side, Side]]] = {
     "linear 4x4096->1024, cold": lambda: product(4, 4096, 1024),
     "windows 256x10->512": lambda: windows(256, 10, 5, 512),
     "windows 128x1536->512": lambda: windows(128, 1536, 1024, 512),
-    "depthwise 4x1024, 512 taps": lambda: convolution(4, 1024, 512),
-    "attention 4 rows, 16x64, 512 keys": lambda: attend(4, 16, 64, 512),
+    "depthwise 4x1024, 512 taps, cold": lambda: convolution(4, 1024, 512),
+    "depthwise 4x1024, 512 taps in float16, cold": lambda: convolution(4, 1024, 512, np.float16),
+    "depthwise 4x1024, 7 taps, cold": lambda: convolution(4, 1024, 7),
+    "attention 4 rows, 16x64, 512 keys, cold": lambda: attend(4, 16, 64, 512),
+    "attention 4 rows, 16x64, 512 keys in float16, cold": lambda: attend(4, 16, 64, 512, True),
     "layer_norm 4x1024": lambda: norm(4, 1024),
     "layer_norm 256x512": lambda: norm(256, 512),
     "gelu 4x4096": lambda: activation(4, 4096),

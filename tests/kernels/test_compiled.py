@@ -16,7 +16,7 @@ from numba.core.runtime import _nrt_python as runtime
 from numba.core.runtime import rtsys
 
 from fcs_edge import kernels
-from fcs_edge.kernels import instructions, products
+from fcs_edge.kernels import attention, depthwise, instructions, products
 from fcs_edge.kernels._types import F32, U16
 
 
@@ -35,15 +35,18 @@ def whole(dtype: Any, *shape: int) -> np.ndarray:
 HALF = np.float32(0.5)
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "attention.position_gate": (ones(4, 21), ones(2, 7), ones(2), ones(3), ones(4, 3)),
-    "attention.store": (ones(4, 63), 3, ones(3, 7, 5), ones(3, 5, 7)),
-    "attention.attend": (
+    "attention.dot": (ones(17), ones(17)),
+    "attention_plain.store": (ones(4, 63), 1, 3, False, ones(3, 1, 7, 5), ones(3, 1, 5, 7)),
+    "attention_plain.start_scores": (HALF, ones(9), 3, ones(9)),
+    "attention_plain.attend": (
         *(ones(4, 63), ones(4, 3), ones(3, 9)),
-        *(ones(3, 7, 5), ones(3, 5, 7), 3, 5, ones(5), ones(4, 21)),
+        *(ones(3, 1, 7, 5), ones(3, 1, 5, 7), 3, 5, ones(4, 5), ones(4, 21)),
     ),
     "binary.normalize": (ones(4, 12), ones(4, 12)),
     "binary.quantize": (ones(4, 12), tokens(4)),
     "binary.codes": (tokens(4), ones(4, 12)),
     "depthwise.depthwise": (ones(9, 17), 7, ones(5, 17), ones(17), ones(4, 17)),
+    "depthwise.fill_panels": (ones(17), ones(2, 9, 16)),
     "dynamic_tanh.dynamic_tanh": (ones(4, 17), HALF, ones(4, 17)),
     "focal.aggregate": (ones(4, 17), ones(4, 3), 1, ones(4, 17), ones(4, 17)),
     "focal.divide": (ones(4, 17), HALF),
@@ -63,6 +66,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "packing.pack_float": (ones(5, 17), ones(2, 17, 4)),
     "packing.pack_int8": (whole(np.int8, 5, 17), 2, whole(np.int8, 48, 4)),
     "packing.pack_int4": (whole(np.uint8, 5, 9), 17, 4, 1, 2, 4, whole(np.uint8, 24, 4)),
+    "machine.read": (ones(17), 2),
     "weights.best_int4": (ones(5, 40), ones(5, 2, 3), 32, ones(5, 2), whole(np.uint8, 5, 20)),
     "residual.add": (ones(4, 17), ones(4, 17)),
     "residual.add_scaled": (ones(4, 17), ones(4, 17), ones(17)),
@@ -70,6 +74,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "ring.keep_last": (ones(2, 9, 17), 4, 5),
     "samples.sanitize": (ones(17), HALF, ones(17)),
     "samples.clip": (ones(17), ones(17)),
+    "softmax.total": (ones(17),),
+    "softmax.exponentials": (ones(17), HALF),
     "snake.snake": (ones(4, 17), ones(17), ones(17), ones(4, 17)),
 }
 
@@ -158,6 +164,36 @@ def test_product_allocates_nothing(name: str, allocations: Callable[..., int]) -
     assert allocations(made, *arguments) == arrays_in(arguments)
 
 
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("choice", instructions.available())
+def test_attention_allocates_nothing(
+    choice: str,
+    half: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    allocations: Callable[..., int],
+) -> None:
+    monkeypatch.setattr(instructions, "CHOICE", choice)
+    attend = attention.RingAttention(3, 3, 13, half)
+    keys, values = attend.rings()
+    arguments = (ones(9, 27), ones(9, 3), ones(3, 21), keys, values, 0, 9, attend.scores())
+    assert allocations(attend, *arguments, ones(9, 9)) == arrays_in(arguments) + 1
+
+
+def depthwise_arguments(using: instructions.Instructions, dtype: Any) -> tuple[Any, ...]:
+    width = using.lanes * depthwise.VECTORS
+    weight = whole(dtype, 2, 7, width)
+    return ones(9, width + 1), ones(2, 15, width), 0, weight, ones(2 * width), ones(9, width + 1)
+
+
+@pytest.mark.parametrize("using", instructions.supported(), ids=lambda using: using.name)
+def test_depthwise_allocates_nothing(
+    using: instructions.Instructions, allocations: Callable[..., int]
+) -> None:
+    arguments = depthwise_arguments(using, np.float32)
+    made = depthwise.depthwise_panels(using.lanes, depthwise.VECTORS)
+    assert allocations(made, *arguments) == arrays_in(arguments)
+
+
 INSTRUCTIONS = {
     "avx512 floats": (r"\bvfmadd\d+ps\b.*%zmm",),
     "avx512 halves": (r"\bvfmadd\d+ps\b.*%zmm", r"\bvcvtph2ps\b.*%zmm"),
@@ -211,6 +247,21 @@ def compiled_again(cached: Dispatcher, arguments: tuple[Any, ...]) -> str:
     compiled(*arguments)
     (assembly,) = compiled.inspect_asm().values()
     return str(assembly)
+
+
+@pytest.mark.skipif(numba.config.CPU_NAME is not None, reason="compiled for another processor")
+@pytest.mark.parametrize("name", [n for n in INSTRUCTIONS if n.endswith(("floats", "halves"))])
+def test_depthwise_uses_the_instructions_it_is_made_for(name: str) -> None:
+    set_name, kind = name.split()
+    using = next((s for s in instructions.supported() if s.name == set_name), None)
+    if using is None:
+        pytest.skip(f"this CPU has no {set_name}")
+    made = depthwise.depthwise_panels(using.lanes, depthwise.VECTORS)
+    dtype = np.uint16 if kind == "halves" else np.float32
+    assembly = compiled_again(made, depthwise_arguments(using, dtype))
+    multiply_add, *widen = INSTRUCTIONS[name]
+    assert len(re.findall(multiply_add, assembly)) >= 4
+    assert all(re.search(pattern, assembly) for pattern in widen)
 
 
 VECTOR_MULTIPLY_ADD = {

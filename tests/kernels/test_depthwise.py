@@ -1,4 +1,7 @@
-"""Depthwise convolution over a ring: against float64, and to the bit at every phase."""
+"""Depthwise convolution over a ring: against float64, and to the bit at every phase.
+
+Every test runs on the plain loops and on every set of instructions that this CPU has.
+"""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -7,16 +10,25 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fcs_edge.kernels import depthwise, ring
-from fcs_edge.kernels._types import F32
+from fcs_edge.kernels import depthwise, instructions
+from fcs_edge.kernels._types import F16, F32
 
 F64 = NDArray[np.float64]
 # Relative to the largest output: up to 33 products summed in order.
 TOLERANCE = 1e-6
 TAPS = (1, 2, 7, 33)
+# Around the panels' widths: 8, 16, 32.
+CHANNELS = (1, 7, 16, 19, 32, 65)
 
 
-def reference(past: F32, weight: F32, bias: F32) -> F64:
+@pytest.fixture(params=instructions.available(), autouse=True)
+def choice(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let `prepare` choose these kernels."""
+    monkeypatch.setattr(instructions, "CHOICE", request.param)
+    return str(request.param)
+
+
+def reference(past: F32, weight: F32 | F16, bias: F32) -> F64:
     taps = weight.shape[0]
     rows = past.shape[0] - (taps - 1)
     out = np.tile(bias.astype(np.float64), (rows, 1))
@@ -26,32 +38,41 @@ def reference(past: F32, weight: F32, bias: F32) -> F64:
     return out
 
 
-def convolve(past: F32, weight: F32, bias: F32, size: int, oldest: int) -> F32:
-    """Convolve rows that lie in a ring of `size` from slot `oldest` on, all else NaN."""
+def convolve(past: F32, weight: F32 | F16, bias: F32, size: int, oldest: int, rows: int) -> F32:
+    """Convolve the last `rows` of rows that lie in a ring of `size` from slot `oldest` on."""
     taps, channels = weight.shape
-    buffer = np.full((size, channels), np.nan, np.float32)
-    buffer[(oldest + np.arange(past.shape[0])) % size] = past
-    out = np.full((past.shape[0] - (taps - 1), channels), np.nan, np.float32)
-    depthwise.depthwise(buffer, (oldest + taps - 1) % size, weight, bias, out)
+    convolution = depthwise.prepare(weight, bias)
+    ring = convolution.ring(size - (taps - 1))
+    assert ring.shape[1] == size
+    ring[:] = np.nan
+    before = past.shape[0] - rows
+    unused = np.zeros((1, channels), np.float32)
+    for i in range(before):
+        convolution(past[i : i + 1], ring, (oldest + i) % size, unused)
+    out = np.full((rows, channels), np.nan, np.float32)
+    convolution(past[before:], ring, (oldest + before) % size, out)
     return out
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("channels", CHANNELS)
 @pytest.mark.parametrize("taps", TAPS)
 def test_against_formula(
-    shape: tuple[int, int],
     taps: int,
+    channels: int,
+    dtype: type[np.floating],
     normal: Callable[..., F32],
     assert_near: Callable[[F32, F64, float], None],
 ) -> None:
-    rows, channels = shape
-    past = normal(taps - 1 + rows, channels)
-    weight, bias = normal(taps, channels), normal(channels)
-    out = convolve(past, weight, bias, len(past), 0)
-    assert_near(out, reference(past, weight, bias), TOLERANCE)
+    weight, bias = normal(taps, channels).astype(dtype), normal(channels)
+    for rows in range(1, 10):
+        past = normal(taps - 1 + rows, channels)
+        out = convolve(past, weight, bias, len(past), 0, rows)
+        assert_near(out, reference(past, weight, bias), TOLERANCE)
 
 
 @pytest.mark.parametrize("spare", [0, 1, 5])
-@pytest.mark.parametrize("rows", [1, 3, 4])
+@pytest.mark.parametrize("rows", [1, 3, 4, 6])
 @pytest.mark.parametrize("taps", TAPS)
 def test_wrapping_changes_no_bit(
     taps: int,
@@ -62,10 +83,10 @@ def test_wrapping_changes_no_bit(
 ) -> None:
     past = normal(taps - 1 + rows, 19)
     weight, bias = normal(taps, 19), normal(19)
-    unwrapped = convolve(past, weight, bias, len(past), 0)
+    unwrapped = convolve(past, weight, bias, len(past), 0, rows)
     size = len(past) + spare
     for oldest in range(size):
-        assert_same_bits(convolve(past, weight, bias, size, oldest), unwrapped)
+        assert_same_bits(convolve(past, weight, bias, size, oldest, rows), unwrapped)
 
 
 @pytest.mark.parametrize("pieces", [[23], [1] * 23, [4, 4, 4, 4, 4, 3], [2, 5, 1, 7, 8]])
@@ -77,13 +98,14 @@ def test_cutting_the_rows_into_calls_changes_no_bit(
     assert_same_bits: Callable[[F32, F32], None],
 ) -> None:
     x, weight, bias = normal(sum(pieces), 19), normal(taps, 19), normal(19)
-    silence = np.zeros((taps - 1, 19), np.float32)
-    past = np.concatenate([silence, x])
-    buffer = np.zeros((taps - 1 + max(pieces), 19), np.float32)
+    first = normal(19)
+    convolution = depthwise.prepare(weight, bias)
+    ring = convolution.ring(max(pieces))
+    convolution.fill(first, ring)
     out = np.full_like(x, np.nan)
     slot = 0
     for start, stop in pairwise(np.cumsum([0, *pieces])):
-        ring.write(x[start:stop], buffer, slot)
-        depthwise.depthwise(buffer, slot, weight, bias, out[start:stop])
-        slot = (slot + stop - start) % len(buffer)
-    assert_same_bits(out, convolve(past, weight, bias, len(past), 0))
+        convolution(x[start:stop], ring, slot, out[start:stop])
+        slot = (slot + stop - start) % ring.shape[1]
+    past = np.concatenate([np.tile(first, (taps - 1, 1)), x])
+    assert_same_bits(out, convolve(past, weight, bias, len(past), 0, len(x)))

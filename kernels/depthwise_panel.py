@@ -1,0 +1,77 @@
+"""The inner loop of a depthwise convolution: one panel of channels, a few rows, sums in registers.
+
+Plain loops over such panels come close at one panel width and are scalar, fifty times slower, at
+another; and they cannot widen float16.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import types
+
+from fcs_edge.kernels import simd
+from fcs_edge.kernels.panels import _INDEX, _intrinsic, _memory
+from fcs_edge.kernels.simd import FLOAT, HALF, I64, Builder, Value
+
+
+@_intrinsic
+def depthwise_panel(
+    typing: Any,
+    rows: Any,
+    lanes: Any,
+    vectors: Any,
+    x: Any,
+    starts: Any,
+    weight: Any,
+    w0: Any,
+    taps: Any,
+    out: Any,
+    o0: Any,
+) -> Any:
+    """For m < rows and c < width = lanes * vectors, j in rising order.
+
+    ``out[o0 + m * width + c] += sum_{j < taps} weight[w0 + j * width + c] * row(j + m)[c]``
+
+    Row m of the first `rows` starts at x[starts[m]]; those after the last of them follow it,
+    width apart. Each weight and each row is read once. x and out are float32; weight is float32,
+    or float16 held in uint16. The first three arguments are literal.
+    """
+    n_rows, n_lanes, n_vectors = (a.literal_value for a in (rows, lanes, vectors))
+    width = n_lanes * n_vectors
+    half = weight.dtype == types.uint16
+
+    def generate(context: Any, b: Builder, signature: Any, arguments: Any) -> Value:
+        x_at, starts_at, w_at, out_at = (
+            _memory(context, b, signature.args[i], arguments[i]) for i in (3, 4, 5, 8)
+        )
+        w0, taps, o0 = (arguments[i] for i in (6, 7, 9))
+        row = [b.gep(x_at, [b.load(b.gep(starts_at, [I64(m)]))]) for m in range(n_rows)]
+        panel = b.gep(w_at, [w0])
+        stored = simd.vector(HALF if half else FLOAT, n_lanes)
+        used = simd.vector(FLOAT, n_lanes)
+        columns = [I64(v * n_lanes) for v in range(n_vectors)]
+        places = [b.add(o0, I64(n)) for n in range(0, n_rows * width, n_lanes)]
+
+        def tap(j: Value, values: list[Value]) -> list[Value]:
+            sums, held = values[: n_rows * n_vectors], values[n_rows * n_vectors :]
+            at = [b.add(b.mul(j, I64(width)), column) for column in columns]
+            held = [*held, *(simd.load(b, row[-1], a, used) for a in at)]
+            weights = [simd.load(b, panel, a, stored) for a in at]
+            if half:
+                weights = [b.fpext(w, used) for w in weights]
+            added = [
+                simd.multiply_add(b, weights[i % n_vectors], held[i], total)
+                for i, total in enumerate(sums)
+            ]
+            return [*added, *held[n_vectors:]]
+
+        sums = [simd.load(b, out_at, place, used) for place in places]
+        held = [simd.load(b, r, column, used) for r in row[:-1] for column in columns]
+        values = simd.repeat(b, taps, [*sums, *held], tap)
+        for place, total in zip(places, values, strict=False):
+            simd.store(b, total, out_at, place)
+        return context.get_dummy_value()
+
+    arrays = (x, starts, weight, _INDEX, _INDEX, out, _INDEX)
+    return types.void(rows, lanes, vectors, *arrays), generate
