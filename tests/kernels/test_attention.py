@@ -132,7 +132,7 @@ def test_a_stream_against_formula(
     assert_near: Callable[[F32, F64, float], None],
 ) -> None:
     attend = make(HEADS, head_dim, size)
-    if attend.half and size > 100:
+    if attend.half and head_dim > 64:
         pytest.skip("as with float32: only the loads differ")
     past = np.zeros((2, HEADS, 0, head_dim))
     # From an empty window to one that has wrapped around, for small ones at every phase.
