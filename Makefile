@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-full bench lint typecheck wheel check clean clean-cache
+.PHONY: demo test test-full bench arm64 lint typecheck wheel check clean clean-cache
 
 demo: $(VENV)/.demo  ## install, and send a clip of speech through the codec
 	$(BIN)/fcs-edge demo --force
@@ -19,6 +19,10 @@ test-full: $(VENV)/.test  ## the 249 M-weight model too: 4 GB of memory and of d
 
 bench: $(VENV)/.test  ## time every kernel and the whole chunk
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
+
+# Checks on emulated Cortex-A76, A72 and A53: some minutes, root where QEMU is missing.
+arm64: $(VENV)/.test
+	scripts/arm64_smoke.sh
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
