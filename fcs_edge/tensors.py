@@ -59,7 +59,7 @@ class StoredTensor:
 class TensorReader:
     """A model's tensors as layers ask for them; see `fcs_edge.layers.Tensors`.
 
-    The memory of one matrix is released when the next is asked for: layers copy matrices when
+    The memory of one large weight is released when the next is asked for: layers copy them when
     they pack them, and a file of a gigabyte would else stand in memory twice.
     """
 
@@ -77,13 +77,11 @@ class TensorReader:
 
     def floats(self, name: str) -> Array:
         """Return a tensor as it is stored, float32 or float16."""
-        return self._data(name)
+        return self._large(name)
 
     def matrix(self, name: str) -> Weight:
         """Return a weight of matrix products as it is stored, (outputs, depth)."""
-        self.release()
-        self._last = self._stored[name]
-        values = self._data(name)
+        values = self._large(name)
         if values.dtype == np.int8:
             return Int8(values, self._data(name + SCALE))
         if values.dtype == np.uint8:
@@ -92,10 +90,11 @@ class TensorReader:
             return Int4(values, self._data(name + SCALE), shape[1], self._group)
         return as_matrix(name, values)
 
-    def release(self) -> None:
-        """Give back the memory of the last matrix."""
+    def _large(self, name: str) -> Array:
         if self._last is not None:
             self._last.release()
+        self._last = self._stored[name]
+        return self._data(name)
 
     def _data(self, name: str) -> Array:
         data = self._stored[name].data
