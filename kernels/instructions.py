@@ -6,6 +6,7 @@ import os
 import platform
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Literal
 
 import llvmlite.binding as llvm
@@ -70,8 +71,20 @@ def supported() -> tuple[Instructions, ...]:
                 sets.insert(0, AVX512)
         return tuple(sets)
     if machine in ("aarch64", "arm64"):
-        return (DOTPROD, NEON) if features.get("dotprod") else (NEON,)
+        return (DOTPROD, NEON) if features.get("dotprod") or _linux_has_dotprod() else (NEON,)
     return (GENERIC,)
+
+
+def _linux_has_dotprod() -> bool:
+    """Tell whether the kernel names dot products, and LLVM knows the core and makes code for it.
+
+    LLVM itself does not report them on every version.
+    """
+    try:
+        named = "asimddp" in Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return False
+    return named and llvm.get_host_cpu_name() != "generic"
 
 
 def available() -> tuple[str, ...]:
