@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import click
 import numpy as np
+from numba.core import event as events
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -19,6 +20,34 @@ from fcs_edge.errors import AudioError
 from fcs_edge.files import replacing
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+COMPILING = "compiling kernels for this CPU (once; about a minute on a small board) ..."
+
+
+class Compilation(events.Listener):
+    """Counts the kernels that are compiled; those in the cache make no event."""
+
+    def __init__(self, tell: Callable[[int], None]) -> None:
+        self.n_kernels = 0
+        self._tell = tell
+
+    def on_start(self, event: Any) -> None:
+        """Tell that a kernel is being compiled."""
+        if _is_kernel(event):
+            self._tell(self.n_kernels)
+
+    def on_end(self, event: Any) -> None:
+        """Count it."""
+        if _is_kernel(event):
+            self.n_kernels += 1
+            self._tell(self.n_kernels)
+
+
+def _is_kernel(event: Any) -> bool:
+    """Tell a kernel from the helpers, ours and Numba's, that are compiled on the way."""
+    dispatcher = event.data["dispatcher"]
+    ours = str(dispatcher.py_func.__module__).startswith("fcs_edge.")
+    return ours and dispatcher.targetoptions.get("inline") != "always"
 
 
 @dataclass
@@ -62,6 +91,28 @@ class Messages:
             return
         with console.status(what):
             yield
+
+    @contextmanager
+    def preparing(self, what: str | None) -> Iterator[Compilation]:
+        """Say, once, where kernels are compiled in the block; with `what` show a spinner, too."""
+        console = Console(stderr=True)
+        told = False
+        with ExitStack() as stack:
+            spinner = None
+            if what is not None and console.is_terminal and not self.quiet:
+                spinner = stack.enter_context(console.status(what))
+
+            def tell(n_kernels: int) -> None:
+                nonlocal told
+                if spinner is not None:
+                    spinner.update(f"{COMPILING} {n_kernels} done")
+                elif not told:
+                    self.note(COMPILING)
+                told = True
+
+            compilation = Compilation(tell)
+            stack.enter_context(events.install_listener("numba:compile", compilation))
+            yield compilation
 
 
 def check_output(path: str, force: bool) -> None:
@@ -139,9 +190,7 @@ def prepare(
     codec: Codec, messages: Messages, *, encoder: bool = False, decoder: bool = False
 ) -> None:
     """Read the weights and compile the kernels now, not under the first chunk of sound."""
-    with messages.busy(
-        f"Preparing {codec.name} (the first time compiles the kernels, for up to a minute) ..."
-    ):
+    with messages.preparing(f"Preparing {codec.name} ..."):
         if encoder:
             codec.stream_encoder().push(np.zeros(codec.chunk_size, np.float32))
         if decoder:

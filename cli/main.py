@@ -10,11 +10,13 @@ from collections.abc import Sequence
 import click
 
 from fcs_edge import __version__
+from fcs_edge.cli.bench import bench
 from fcs_edge.cli.convert import convert
 from fcs_edge.cli.decode import decode
 from fcs_edge.cli.demo import demo
 from fcs_edge.cli.encode import encode
 from fcs_edge.cli.info import info
+from fcs_edge.cli.warmup import warmup
 from fcs_edge.errors import FcsError
 
 
@@ -31,7 +33,7 @@ def cli() -> None:
     """
 
 
-for _command in (convert, encode, decode, info, demo):
+for _command in (convert, encode, decode, info, demo, bench, warmup):
     cli.add_command(_command)
 
 

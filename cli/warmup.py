@@ -1,0 +1,62 @@
+"""``fcs-edge warmup``: compile the kernels ahead of their first use."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+
+import fcs_edge
+from fcs_edge import host
+from fcs_edge.cli.common import Messages, common_options, model_option
+from fcs_edge.codec import Codec
+from fcs_edge.model_file import SCHEMES
+from fcs_edge.models import find
+
+
+@click.command()
+@model_option
+@click.option("--all", "every", is_flag=True, help="For all types of weights, not one model's.")
+@common_options
+def warmup(model: str | None, every: bool, quiet: bool) -> None:
+    """Compile the kernels now, so that the first use of a model need not wait for it.
+
+    That happens once for a CPU and a type of weights: what is compiled is kept on disk.
+
+    \b
+    Examples:
+      fcs-edge warmup
+      fcs-edge warmup --all
+    """
+    from fcs_edge.convert import convert_files
+
+    messages = Messages(quiet)
+    start = time.perf_counter()
+    codec = fcs_edge.load(model)
+    with messages.preparing(f"Preparing {codec.name} ...") as compilation:
+        _run(codec)
+        if every:
+            with tempfile.TemporaryDirectory() as folder:
+                for scheme in SCHEMES:
+                    path = Path(folder) / f"{scheme}.safetensors"
+                    _run(Codec(convert_files(find(), path, weights=scheme)))
+    seconds, n, cache = time.perf_counter() - start, compilation.n_kernels, host.kernel_cache()
+    if cache is None:
+        messages.warn(
+            "compiled kernels cannot be kept: no folder of theirs can be written to; set "
+            "NUMBA_CACHE_DIR to one that can"
+        )
+    elif n:
+        some = f"{n} kernel{'s' * (n > 1)}"
+        messages.note(f"compiled {some} in {seconds:.1f} s; next time they are there: {cache}")
+    else:
+        messages.note(f"nothing to compile: all kernels are there, {seconds:.1f} s: {cache}")
+
+
+def _run(codec: Codec) -> None:
+    """Encode and decode a chunk."""
+    tokens = codec.stream_encoder().push(np.zeros(codec.chunk_size, np.float32))
+    codec.stream_decoder().push(tokens)
