@@ -89,7 +89,8 @@ def _machine(facts: Facts) -> Table:
         "one core",
         f"reads {limits['read_gb_per_s']:.1f} GB/s from memory\n"
         f"multiplies and adds {limits['float32_gmac_per_s']:.1f} GMAC/s in float32, "
-        f"{limits['integer_gmac_per_s']:.1f} in integers ({machine['integer_instruction']})",
+        f"{limits['int8_gmac_per_s']:.1f} in int8 ({machine['int8_instruction']}), "
+        f"{limits['int4_gmac_per_s']:.1f} in int4 ({machine['int4_instruction']})",
     )
     return table
 

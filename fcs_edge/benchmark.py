@@ -114,12 +114,17 @@ class Limits:
     """Memory read, GB/s."""
     float32: Rate
     """GMAC/s."""
-    integer: Rate
-    """GMAC/s, of integers as the products multiply them."""
+    int8: Rate
+    """GMAC/s, weights of 8 bits by activations of 12."""
+    int4: Rate
+    """GMAC/s, weights of 4 bits by activations of 8."""
 
-    def milliseconds(self, size: float, macs: float, read: Rate, integer: bool) -> float:
-        """Return the least time for bytes read at a rate, and multiply-accumulates meanwhile."""
-        peak = self.integer if integer else self.float32
+    def milliseconds(self, size: float, macs: float, read: Rate, bits: int) -> float:
+        """Return the least time for bytes read at a rate, and multiply-accumulates meanwhile.
+
+        bits are those of the weights: 4, 8, or more for floats.
+        """
+        peak = {4: self.int4, 8: self.int8}.get(bits, self.float32)
         return max(size / read.best, macs / peak.best) / 1e6
 
     def facts(self) -> Facts:
@@ -127,7 +132,8 @@ class Limits:
         rates = {
             "read_gb_per_s": self.read,
             "float32_gmac_per_s": self.float32,
-            "integer_gmac_per_s": self.integer,
+            "int8_gmac_per_s": self.int8,
+            "int4_gmac_per_s": self.int4,
         }
         found: Facts = {"read_buffer_bytes": self.buffer_bytes}
         for name, rate in rates.items():
@@ -145,12 +151,11 @@ def limits(seconds: float = 1.0) -> Limits:
     """Measure what one core of this machine does at most, in about so many seconds."""
     using = instructions.chosen()
     size = min(max(_BUFFER, 4 * host.last_level_cache()), host.memory_available() // 4)
-    each = min(seconds / 3, 0.3)
+    each = min(seconds / 4, 0.3)
     return Limits(
         size,
         machine.read_rate(size, each),
-        machine.float_rate(using, each),
-        machine.integer_rate(using, each),
+        *(machine.rate(using, bits, each) for bits in (32, 8, 4)),
     )
 
 
@@ -302,9 +307,7 @@ class Bench:
         total = sum(size for _, size, _ in weights)
         rate = limits.read_at(total)
         n = self._chunks
-        least = sum(
-            limits.milliseconds(size, n * p.macs, rate, integer) for p, size, integer in weights
-        )
+        least = sum(limits.milliseconds(size, n * p.macs, rate, bits) for p, size, bits in weights)
         found = self._summary(mode)
         return {
             **{key: value for key, value in found.items() if key != "chunk_ms"},
@@ -316,8 +319,10 @@ class Bench:
             "chunk_ms": found["chunk_ms"],
         }
 
-    def _stored(self, name: str) -> tuple[int, bool]:
-        """Return the bytes of a weight as stored, scales included, and whether it is integers."""
+    def _stored(self, name: str) -> tuple[int, int]:
+        """Return the bytes of a weight as stored, scales included, and the bits of a number."""
         tensors = [self._model.stored.get(key) for key in (name, name + SCALE)]
-        size = sum(t.data.nbytes for t in tensors if t is not None and t.data is not None)
-        return size, tensors[1] is not None
+        held = [t.data for t in tensors if t is not None and t.data is not None]
+        size = sum(data.nbytes for data in held)
+        # Two numbers of four bits are one uint8.
+        return size, 4 if held[0].dtype == np.uint8 else 8 * held[0].dtype.itemsize

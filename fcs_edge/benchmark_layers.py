@@ -121,8 +121,8 @@ def measure(layer: Layer, limits: Limits, seconds: float) -> Facts:
     calls = [work.make() for _ in range(copies)]
     ms = _time(calls, seconds)
     rate = limits.read_at(copies * work.size)
-    integer = layer.weights in ("int8", "int4")
-    least = limits.milliseconds(work.size, work.macs, rate, integer)
+    bits = {"int8": 8, "int4": 4}.get(layer.weights, 32)
+    least = limits.milliseconds(work.size, work.macs, rate, bits)
     median = float(np.median(ms))
     return {
         "kind": layer.kind,

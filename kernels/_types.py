@@ -9,6 +9,7 @@ F32: TypeAlias = NDArray[np.float32]
 F16: TypeAlias = NDArray[np.float16]
 I8: TypeAlias = NDArray[np.int8]
 I16: TypeAlias = NDArray[np.int16]
+I32: TypeAlias = NDArray[np.int32]
 U8: TypeAlias = NDArray[np.uint8]
 U16: TypeAlias = NDArray[np.uint16]
 Scalar: TypeAlias = Any

@@ -1,4 +1,4 @@
-"""Rows of activations as 12-bit integers, what integer weights are multiplied with.
+"""Rows of activations as integers of 12 bits or 8, what integer weights are multiplied with.
 
 Callers pass slices: an index from 0 on cannot be negative, and its loop runs in vector lanes.
 """
@@ -45,11 +45,35 @@ def quantize(x: F32, inverse: Scalar, q: Scalar) -> None:
 
 
 @inline
-def quantize_split(x: F32, inverse: Scalar, q: Scalar) -> None:
-    """Write the same as h and l, ``16 h + l``, -8 <= l < 8, int8: four h, four l, and so on."""
+def quantize_split(x: F32, inverse: Scalar, high: Scalar, low: Scalar) -> Scalar:
+    """Write the same as ``16 high + low``, -8 <= low < 8, both int8; return ``sum_k q[k]``."""
+    total = np.int32(0)
     for k in range(x.size):
         value = np.int32(np.rint(x[k] * inverse))
-        high = (value + np.int32(8)) >> np.int32(4)
-        to = (k >> 2) * 8 + (k & 3)
-        q[to] = np.int8(high)
-        q[to + 4] = np.int8(value - (high << np.int32(4)))
+        above = (value + np.int32(8)) >> np.int32(4)
+        high[k] = np.int8(above)
+        low[k] = np.int8(value - (above << np.int32(4)))
+        total += value
+    return total
+
+
+@inline
+def quantize_groups(x: F32, group: int, q: Scalar, scale: Scalar, offset: Scalar) -> None:
+    """``q[k] = round(x[k] / scale[g])``, as int8, for k in group g of x.
+
+    ``scale[g] = max |x[k]| / 127`` and ``offset[g] = -8 sum_k q[k]``.
+    """
+    bits = x.view(np.int32)
+    for g in range((x.size + group - 1) // group):
+        start = g * group
+        stop = min(start + group, x.size)
+        top = largest(bits[start:stop])
+        inverse = np.float32(127) / top if top > _LEAST else np.float32(0)
+        scale[g] = top / np.float32(127)
+        some, some_q = x[start:stop], q[start:stop]
+        total = np.int32(0)
+        for k in range(some.size):
+            value = np.int32(np.rint(some[k] * inverse))
+            some_q[k] = np.int8(value)
+            total += value
+        offset[g] = np.int32(-8) * total

@@ -11,11 +11,11 @@ from typing import Any
 from numba import types
 
 from fcs_edge.kernels import simd
-from fcs_edge.kernels.panels import _INDEX, _intrinsic, _memory
+from fcs_edge.kernels.panels import INDEX, intrinsic, memory
 from fcs_edge.kernels.simd import FLOAT, HALF, I64, Builder, Value
 
 
-@_intrinsic
+@intrinsic
 def depthwise_panel(
     typing: Any,
     rows: Any,
@@ -43,7 +43,7 @@ def depthwise_panel(
 
     def generate(context: Any, b: Builder, signature: Any, arguments: Any) -> Value:
         x_at, starts_at, w_at, out_at = (
-            _memory(context, b, signature.args[i], arguments[i]) for i in (3, 4, 5, 8)
+            memory(context, b, signature.args[i], arguments[i]) for i in (3, 4, 5, 8)
         )
         w0, taps, o0 = (arguments[i] for i in (6, 7, 9))
         row = [b.gep(x_at, [b.load(b.gep(starts_at, [I64(m)]))]) for m in range(n_rows)]
@@ -73,5 +73,5 @@ def depthwise_panel(
             simd.store(b, total, out_at, place)
         return context.get_dummy_value()
 
-    arrays = (x, starts, weight, _INDEX, _INDEX, out, _INDEX)
+    arrays = (x, starts, weight, INDEX, INDEX, out, INDEX)
     return types.void(rows, lanes, vectors, *arrays), generate

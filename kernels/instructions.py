@@ -14,9 +14,19 @@ import llvmlite.binding as llvm
 VARIABLE = "FCS_EDGE_KERNELS"
 """Environment variable that forces one of `available()`."""
 
-Dot = Literal["pmaddwd", "sdot", "smlal"]
-DEPTH: dict[Dot, int] = {"pmaddwd": 2, "sdot": 4, "smlal": 1}
+Dot = Literal["vpdpbusd", "pmaddwd", "sdot", "smlal"]
+DEPTH: dict[Dot, int] = {"vpdpbusd": 4, "pmaddwd": 2, "sdot": 4, "smlal": 1}
 """Integer products that one lane sums."""
+
+Int4Dot = Literal["vpdpbusd", "pmaddubsw", "sdot", "mla"]
+INT4_DEPTH: dict[Int4Dot, int] = {"vpdpbusd": 4, "pmaddubsw": 4, "sdot": 4, "mla": 1}
+"""Products with 4-bit weights that one lane sums."""
+
+SPLIT = frozenset({"vpdpbusd", "sdot"})
+"""What takes an activation of 12 bits in two parts of 8."""
+
+BY_LANE = frozenset({"sdot", "smlal", "mla"})
+"""What can take one factor from any lane of a register, or from one moved out of it."""
 
 
 @dataclass(frozen=True)
@@ -32,27 +42,34 @@ class Instructions:
     """Float32 numbers in a register."""
     float_vectors: int
     """Registers across a wide panel of float weights."""
-    integer_lanes: int
+    int8_lanes: int
     """Int32 sums that one operation on integers makes, in one register or two."""
-    integer_vectors: int
+    int8_vectors: int
     """Such operations across a wide panel of integer weights: 1, 2 or 4."""
-    dot: Dot
+    int8_dot: Dot
     """What multiplies integers."""
+    int4_lanes: int
+    """Int32 sums that one operation on 4-bit weights makes."""
+    int4_vectors: int
+    """Such operations across a wide panel of 4-bit weights: an even number."""
+    int4_dot: Int4Dot
+    """What multiplies 4-bit weights."""
     half: bool
     """Whether float16 can be widened in registers."""
 
     @property
-    def integer_depth(self) -> int:
+    def int8_depth(self) -> int:
         """Integer products summed into one lane by one step."""
-        return DEPTH[self.dot]
+        return DEPTH[self.int8_dot]
 
 
-AVX512 = Instructions("avx512", 16, 4, 16, 4, "pmaddwd", half=True)
-AVX2 = Instructions("avx2", 8, 3, 8, 2, "pmaddwd", half=True)
-SSE2 = Instructions("sse2", 4, 2, 4, 2, "pmaddwd", half=False)
-DOTPROD = Instructions("dotprod", 4, 4, 4, 2, "sdot", half=True)
-NEON = Instructions("neon", 4, 4, 8, 2, "smlal", half=True)
-GENERIC = Instructions("generic", 4, 4, 8, 2, "smlal", half=False)
+VNNI = Instructions("vnni", 16, 4, 16, 2, "vpdpbusd", 16, 2, "vpdpbusd", half=True)
+AVX512 = Instructions("avx512", 16, 4, 16, 4, "pmaddwd", 16, 2, "pmaddubsw", half=True)
+AVX2 = Instructions("avx2", 8, 3, 8, 2, "pmaddwd", 8, 2, "pmaddubsw", half=True)
+SSE2 = Instructions("sse2", 4, 2, 4, 2, "pmaddwd", 8, 2, "mla", half=False)
+DOTPROD = Instructions("dotprod", 4, 4, 4, 2, "sdot", 4, 4, "sdot", half=True)
+NEON = Instructions("neon", 4, 4, 8, 2, "smlal", 8, 2, "mla", half=True)
+GENERIC = Instructions("generic", 4, 4, 8, 2, "smlal", 8, 2, "mla", half=False)
 
 PLAIN = "plain"
 """Plain loops, which every CPU runs and the tests compare with."""
@@ -69,6 +86,8 @@ def supported() -> tuple[Instructions, ...]:
             sets.insert(0, AVX2)
             if features.get("avx512f") and features.get("avx512bw"):
                 sets.insert(0, AVX512)
+                if features.get("avx512vnni"):
+                    sets.insert(0, VNNI)
         return tuple(sets)
     if machine in ("aarch64", "arm64"):
         return (DOTPROD, NEON) if features.get("dotprod") or _linux_has_dotprod() else (NEON,)

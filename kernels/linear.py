@@ -10,8 +10,7 @@ import numpy as np
 from fcs_edge.kernels import instructions, linear_plain, packing, products
 from fcs_edge.kernels import weights as stored
 from fcs_edge.kernels._types import F32
-from fcs_edge.kernels.instructions import PLAIN, Instructions
-from fcs_edge.kernels.panels import nibbles
+from fcs_edge.kernels.instructions import INT4_DEPTH, PLAIN, Instructions
 from fcs_edge.kernels.weights import Int4, Int8, Weight
 
 
@@ -56,12 +55,16 @@ def prepare(weight: Weight, bias: F32 | None = None) -> Linear:
     if bias is None:
         bias = np.zeros(weight.shape[0], np.float32)
     if instructions.CHOICE == PLAIN:
-        if isinstance(weight, Int8 | Int4):
-            return PlainInteger(weight, bias)
+        if isinstance(weight, Int8):
+            return PlainInt8(weight, bias)
+        if isinstance(weight, Int4):
+            return PlainInt4(weight, bias)
         return PlainLinear(stored.float32(weight), bias)
     using = instructions.chosen()
-    if isinstance(weight, Int8 | Int4):
-        return PackedInteger(weight, bias, using)
+    if isinstance(weight, Int8):
+        return PackedInt8(weight, bias, using)
+    if isinstance(weight, Int4):
+        return PackedInt4(weight, bias, using)
     return PackedLinear(weight, bias, using)
 
 
@@ -78,26 +81,38 @@ class PlainLinear:
         linear_plain.linear_f32(x, step, self._weight, self._bias, out, column)
 
 
-class PlainInteger:
-    """An integer weight where it lies, in plain loops."""
+class PlainInt8:
+    """An 8-bit weight where it lies, in plain loops."""
 
-    def __init__(self, weight: Int8 | Int4, bias: F32) -> None:
+    def __init__(self, weight: Int8, bias: F32) -> None:
         self.outputs, self.depth = weight.shape
-        self._weight = weight
-        self._scale = _frozen(weight.scale.astype(np.float32))
-        self._values = _frozen(weight.values)
+        self._values, self._scale = _frozen(weight.values), _frozen(weight.scale)
         self._bias = _frozen(bias)
 
     def __call__(self, x: F32, step: int, out: F32, column: int = 0) -> None:
         """Apply the weight; see `Linear`."""
         q = np.empty(self.depth, np.int16)
-        if isinstance(self._weight, Int8):
-            linear_plain.linear_int8(x, step, self._values, self._scale, self._bias, q, out, column)
-        else:
-            group = self._weight.group
-            linear_plain.linear_int4(
-                x, step, self._values, self._scale, self._bias, group, q, out, column
-            )
+        linear_plain.linear_int8(x, step, self._values, self._scale, self._bias, q, out, column)
+
+
+class PlainInt4:
+    """A 4-bit weight where it lies, in plain loops."""
+
+    def __init__(self, weight: Int4, bias: F32) -> None:
+        self.outputs, self.depth = weight.shape
+        self._values, self._group = _frozen(weight.values), weight.group
+        self._scale = _frozen(weight.scale.astype(np.float32))
+        self._bias = _frozen(bias)
+
+    def __call__(self, x: F32, step: int, out: F32, column: int = 0) -> None:
+        """Apply the weight; see `Linear`."""
+        groups = self._scale.shape[1]
+        q, offset = np.empty(self.depth, np.int8), np.empty(groups, np.int32)
+        row_scale = np.empty(groups, np.float32)
+        values, scale, bias = self._values, self._scale, self._bias
+        linear_plain.linear_int4(
+            x, step, values, scale, bias, self._group, q, row_scale, offset, out, column
+        )
 
 
 class PackedLinear:
@@ -120,27 +135,49 @@ class PackedLinear:
             kernel(x, step, packed, bias, out, column + start)
 
 
-class PackedInteger:
-    """An integer weight packed into panels of outputs, for vector registers."""
+class PackedInt8:
+    """An 8-bit weight packed into panels of outputs, for vector registers."""
 
-    def __init__(self, weight: Int8 | Int4, bias: F32, using: Instructions) -> None:
+    def __init__(self, weight: Int8, bias: F32, using: Instructions) -> None:
         self.outputs, self.depth = weight.shape
-        kernels = products.kernels(using)
-        four = isinstance(weight, Int4)
-        # A scale for all inputs is a group that never ends.
-        self._group = weight.group if isinstance(weight, Int4) else 1 << 30
         self._parts: list[tuple[Callable[..., None], Any, F32, F32, int]] = []
-        for kernel, width, start, stop in _cut(
-            self.outputs, kernels.int4 if four else kernels.int8
-        ):
+        # vpdpbusd takes weights as numbers from 0 on.
+        flip = np.int8(-128 if using.int8_dot == "vpdpbusd" else 0)
+        for kernel, width, start, stop in _cut(self.outputs, products.kernels(using).int8):
             part = weight.rows(start, stop)
-            scale = np.atleast_2d(part.scale.T).astype(np.float32)
             panels = -(-(stop - start) // width)
-            padded = np.zeros((scale.shape[0], panels * width), np.float32)
-            padded[:, : stop - start] = scale
-            packed = _packed_integer(part, panels, width, using)
+            scale = np.zeros(panels * width, np.float32)
+            scale[: stop - start] = part.scale
+            packed = np.zeros((panels * packing.padded_depth(self.depth), width), np.int8)
+            values = np.ascontiguousarray(part.values)
+            packing.pack_int8(values, using.int8_depth, flip, packed)
             columns = _frozen(bias[start:stop].copy())
-            self._parts.append((kernel, packed, _frozen(padded), columns, start))
+            self._parts.append((kernel, _frozen(packed), _frozen(scale), columns, start))
+
+    def __call__(self, x: F32, step: int, out: F32, column: int = 0) -> None:
+        """Apply the weight; see `Linear`."""
+        for kernel, packed, scale, bias, start in self._parts:
+            kernel(x, step, packed, scale, bias, self.depth, out, column + start)
+
+
+class PackedInt4:
+    """A 4-bit weight packed into panels of outputs, for vector registers."""
+
+    def __init__(self, weight: Int4, bias: F32, using: Instructions) -> None:
+        self.outputs, self.depth = weight.shape
+        self._group = weight.group
+        self._parts: list[tuple[Callable[..., None], Any, F32, F32, int]] = []
+        lanes, lane_depth = using.int4_lanes, INT4_DEPTH[using.int4_dot]
+        for kernel, width, start, stop in _cut(self.outputs, products.kernels(using).int4):
+            part = weight.rows(start, stop)
+            panels = -(-(stop - start) // width)
+            scale = _packed_scale(part, panels, width, using.half)
+            size = panels * packing.padded_depth(self.depth)
+            packed = np.zeros((size // 2, width), np.uint8)
+            values = np.ascontiguousarray(part.values)
+            packing.pack_int4(values, self.depth, lanes, width // lanes, lane_depth, packed)
+            columns = _frozen(bias[start:stop].copy())
+            self._parts.append((kernel, _frozen(packed), _frozen(scale), columns, start))
 
     def __call__(self, x: F32, step: int, out: F32, column: int = 0) -> None:
         """Apply the weight; see `Linear`."""
@@ -148,20 +185,16 @@ class PackedInteger:
             kernel(x, step, packed, scale, bias, self.depth, self._group, out, column + start)
 
 
-def _packed_integer(weight: Int8 | Int4, panels: int, width: int, using: Instructions) -> Any:
-    size = panels * packing.padded_depth(weight.shape[1])
-    values: Any = np.ascontiguousarray(weight.values)
-    if isinstance(weight, Int8):
-        packed = np.zeros((size, width), np.int8)
-        packing.pack_int8(values, using.integer_depth, packed)
-        return _frozen(packed)
-    lanes = using.integer_lanes
-    packed4 = np.zeros((size // 2, width), np.uint8)
-    per_load = nibbles(lanes, using.dot)[0]
-    packing.pack_int4(
-        values, weight.depth, lanes, width // lanes, using.integer_depth, per_load, packed4
-    )
-    return _frozen(packed4.view(np.int8))
+def _packed_scale(weight: Int4, panels: int, width: int, half: bool) -> Any:
+    """Return scales as ``[block, panel, group, n]``, float16 in uint16 or float32."""
+    outputs, groups = weight.scale.shape
+    padded = np.zeros((panels * width, groups), np.float16 if half else np.float32)
+    padded[:outputs] = weight.scale
+    panel = padded.reshape(panels, width, groups).transpose(0, 2, 1)
+    block = packing.BLOCK // weight.group
+    blocks = [panel[:, g : g + block].reshape(-1, width) for g in range(0, groups, block)]
+    packed: Any = np.ascontiguousarray(np.concatenate(blocks))
+    return packed.view(np.uint16) if half else packed
 
 
 def _cut(outputs: int, kernels: dict[int, Any]) -> list[tuple[Any, int, int, int]]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from fcs_edge.kernels import activations
 from fcs_edge.kernels._jit import kernel, reduction
-from fcs_edge.kernels._types import F32, I8, I16, U8, U16
+from fcs_edge.kernels._types import F32, I8, I16, I32, U8, U16
 from fcs_edge.kernels.packing import BLOCK
 
 
@@ -59,7 +59,7 @@ def linear_int8(
 ) -> None:
     """``out[m, column + n] = bias[n] + r[m] scale[n] sum_k q[m, k] values[n, k]``.
 
-    r and q as in `products.linear_integer`; q (depth,) int16 is worked in.
+    r and q as in `products.linear_int8`; q (depth,) int16 is worked in.
     """
     outputs, depth = values.shape
     bits = x.view(np.int32)
@@ -80,29 +80,39 @@ def linear_int8(
 
 @kernel
 def linear_int4(
-    x: F32, step: int, values: U8, scale: F32, bias: F32, group: int, q: I16, out: F32, column: int
+    x: F32,
+    step: int,
+    values: U8,
+    scale: F32,
+    bias: F32,
+    group: int,
+    q: I8,
+    row_scale: F32,
+    offset: I32,
+    out: F32,
+    column: int,
 ) -> None:
-    """``out[m, column + n] = bias[n] + r[m] sum_g scale[n, g] sum_{k in g} q[m, k] w[n, k]``.
+    """``out[m, column + n] = bias[n] + sum_g r[m, g] scale[n, g] sum_{k in g} q[m, k] w[n, k]``.
 
-    r and q as in `products.linear_integer`; values holds w as `weights.Int4` says; q (depth,)
-    int16 is worked in.
+    r and q as in `products.linear_int4`; values holds w as `weights.Int4` says. Worked in are
+    q (depth,) int8, row_scale (groups,) float32 and offset (groups,) int32.
     """
     outputs, groups = scale.shape
     depth = q.size
-    bits = x.view(np.int32)
     for m in range(out.shape[0]):
-        row = x[m * step : m * step + depth]
-        top = activations.largest(bits[m * step : m * step + depth])
-        row_scale = activations.scale(top)
-        activations.quantize(row, activations.inverse_scale(top), q)
+        x0 = m * step
+        activations.quantize_groups(x[x0 : x0 + depth], group, q, row_scale, offset)
         for n in range(outputs):
             total = bias[n]
-            for g in range(groups):
-                products = np.int32(0)
-                for k in range(g * group, min((g + 1) * group, depth)):
-                    nibble = np.int32(values[n, k // 2] >> (4 * (k % 2))) & np.int32(15)
-                    products += np.int32(q[k]) * ((nibble ^ np.int32(8)) - np.int32(8))
-                total += np.float32(products) * (scale[n, g] * row_scale)
+            for start in range(0, groups, max(BLOCK // group, 1)):
+                part = np.float32(0)
+                for g in range(start, min(start + BLOCK // group, groups)):
+                    products = offset[g]
+                    for k in range(g * group, min((g + 1) * group, depth)):
+                        nibble = np.int32(values[n, k // 2] >> (4 * (k % 2))) & np.int32(15)
+                        products += np.int32(q[k]) * (nibble ^ np.int32(8))
+                    part += np.float32(products) * (scale[n, g] * row_scale[g])
+                total += part
             out[m, column + n] = total
 
 

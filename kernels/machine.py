@@ -6,22 +6,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
 from numba import extending, types
 
-from fcs_edge.kernels import simd
+from fcs_edge.kernels import int4_panel, int8_panel, simd
 from fcs_edge.kernels._jit import kernel, reduction
 from fcs_edge.kernels._types import F32
-from fcs_edge.kernels.instructions import DEPTH, Instructions
-from fcs_edge.kernels.panels import DOTS
+from fcs_edge.kernels.instructions import DEPTH, INT4_DEPTH, SPLIT, Instructions
+from fcs_edge.kernels.int4_panel import NARROW
 from fcs_edge.kernels.simd import FLOAT, I8, I16, I32, I64, Builder, Value
 
 _ROWS = 4
-_FLOATS = -1
-"""Beside the numbers of `DOTS`: float32."""
 _TURNS = 8
 """Sets of factors that the loop goes through, so that no product can be moved out of it."""
 _LEAST_SECONDS = 0.002
@@ -53,32 +51,23 @@ def read_rate(size: int, seconds: float = 0.3) -> Rate:
     return _rate(lambda passes: read(buffer, passes), buffer.nbytes, seconds)
 
 
-def float_rate(using: Instructions, seconds: float = 0.3) -> Rate:
-    """Measure how fast one core multiplies and adds float32, in GMAC/s."""
-    return _multiply_rate(_FLOATS, using.lanes, 1, 3, seconds)
+def rate(using: Instructions, bits: int, seconds: float = 0.3) -> Rate:
+    """Measure how fast one core multiplies and adds as products do, in GMAC/s.
 
-
-def integer_rate(using: Instructions, seconds: float = 0.3) -> Rate:
-    """Measure how fast one core multiplies and adds integers as the products do, in GMAC/s.
-
-    That is weights of 8 bits by activations of 12: sdot takes those in two parts, so that two of
-    its products count as one.
+    Parameters
+    ----------
+    using : Instructions
+        What it multiplies with.
+    bits : int
+        Of the weights: 32, float32; 8, by activations of 12 bits, some taken in two parts, so that
+        two products count as one; or 4, by activations of 8 bits.
+    seconds : float
+        How long to measure, about.
     """
-    # Sums of two registers each (smlal): fewer of them.
-    vectors = 3 if using.integer_lanes == using.lanes else 2
-    kind, lanes = DOTS.index(using.dot), using.integer_lanes
-    rate = _multiply_rate(kind, lanes, DEPTH[using.dot], vectors, seconds)
-    parts = 2 if using.dot == "sdot" else 1
-    return Rate(rate.best / parts, rate.median / parts)
-
-
-def _multiply_rate(kind: int, lanes: int, depth: int, vectors: int, seconds: float) -> Rate:
-    multiply = multiplier(lanes, vectors, kind)
-    dtype = np.float32 if kind == _FLOATS else np.int8 if DOTS[kind] == "sdot" else np.int16
-    factors: Any = np.ones(_TURNS * (_ROWS + vectors) * lanes * depth, dtype)
-    sums: Any = np.zeros(_ROWS * vectors * lanes, np.float32 if kind == _FLOATS else np.int32)
-    macs = _ROWS * vectors * lanes * depth
-    return _rate(lambda count: multiply(factors, count, sums), macs, seconds)
+    multiply, sizes, dtypes, macs = multiplier(using, bits)
+    factors, sums = (np.ones(n, t) for n, t in zip(sizes, dtypes, strict=True))
+    parts = 2 if bits == 8 and using.int8_dot in SPLIT else 1
+    return _rate(lambda count: multiply(factors, count, sums), macs // parts, seconds)
 
 
 def _rate(run: Callable[[int], object], work: int, seconds: float) -> Rate:
@@ -110,17 +99,42 @@ def read(x: F32, passes: int) -> Any:
     return total
 
 
+class Multiplier(NamedTuple):
+    """A kernel that only multiplies, ``kernel(factors, count, sums)``: see `_multiply`."""
+
+    kernel: Callable[[Any, int, Any], None]
+    sizes: tuple[int, int]
+    """Numbers of factors, ``(_TURNS, _ROWS + vectors, lanes, depth)``, and of sums."""
+    dtypes: tuple[Any, Any]
+    macs: int
+    """Multiply-accumulates that a count of one does."""
+
+
 @cache
-def multiplier(lanes: int, vectors: int, kind: int) -> Callable[[Any, int, Any], None]:
-    """Return the kernel ``multiply(factors, count, sums)`` for one instruction; see `_multiply`."""
+def multiplier(using: Instructions, bits: int) -> Multiplier:
+    """Return what multiplies as the products with weights of so many bits do."""
+    dtypes: tuple[Any, Any]
+    if bits == 32:
+        lanes, depth, dot, dtypes = using.lanes, 1, 0, (np.float32, np.float32)
+    elif bits == 8:
+        lanes, depth = using.int8_lanes, DEPTH[using.int8_dot]
+        dot = int8_panel.DOTS.index(using.int8_dot)
+        dtypes = (np.int8 if using.int8_dot in SPLIT else np.int16, np.int32)
+    else:
+        lanes, depth = using.int4_lanes, INT4_DEPTH[using.int4_dot]
+        dot = int4_panel.DOTS.index(using.int4_dot)
+        dtypes = (np.int8, np.int16 if using.int4_dot in NARROW else np.int32)
+    # Sums of two registers each (smlal): fewer of them.
+    vectors = 3 if lanes == using.lanes else 2
 
     @kernel
     def multiply(factors: Any, count: int, sums: Any) -> None:
         """Multiply ``count * _ROWS * vectors`` pairs of vectors."""
-        _multiply(lanes, vectors, kind, factors, count, sums)
+        _multiply(lanes, vectors, bits, dot, factors, count, sums)
 
-    made: Callable[[Any, int, Any], None] = multiply
-    return made
+    per_lane = 2 if bits == 4 and using.int4_dot == "pmaddubsw" else 1
+    sizes = _TURNS * (_ROWS + vectors) * lanes * depth, _ROWS * vectors * lanes * per_lane
+    return Multiplier(multiply, sizes, dtypes, _ROWS * vectors * lanes * depth)
 
 
 def _intrinsic(function: Callable[..., Any]) -> Any:
@@ -129,32 +143,45 @@ def _intrinsic(function: Callable[..., Any]) -> Any:
 
 @_intrinsic
 def _multiply(
-    typing: Any, lanes: Any, vectors: Any, kind: Any, factors: Any, count: Any, sums: Any
+    typing: Any,
+    lanes: Any,
+    vectors: Any,
+    bits: Any,
+    dot: Any,
+    factors: Any,
+    count: Any,
+    sums: Any,
 ) -> Any:
     """``sums[m, v] = sum_i x[i % _TURNS, m] * y[i % _TURNS, v]``, m < _ROWS, i < count.
 
     factors holds x and y of each turn, `_ROWS` and `vectors` vectors; like those of a product,
-    they come from the nearest cache and the sums stay in registers. kind is `_FLOATS`, float32,
-    or a number of `DOTS`: int16, or int8 for sdot, with sums in int32.
+    they come from the nearest cache and the sums stay in registers. bits is 32, float32, or 8 or
+    4, and dot a number of `int8_panel.DOTS` or `int4_panel.DOTS`.
     """
-    n_lanes, n_vectors, which = (a.literal_value for a in (lanes, vectors, kind))
-    if which == _FLOATS:
+    n_lanes, n_vectors, n_bits, which = (a.literal_value for a in (lanes, vectors, bits, dot))
+    eight, four = int8_panel.DOTS[which], int4_panel.DOTS[which]
+    if n_bits == 32:
         factor = total = simd.vector(FLOAT, n_lanes)
-    else:
-        dot = DOTS[which]
-        factor = simd.vector(I8 if dot == "sdot" else I16, n_lanes * DEPTH[dot])
+    elif n_bits == 8:
+        factor = simd.vector(I8 if eight in SPLIT else I16, n_lanes * DEPTH[eight])
         total = simd.vector(I32, n_lanes)
+    else:
+        factor = simd.vector(I8, n_lanes * INT4_DEPTH[four])
+        narrow = simd.vector(I16, n_lanes * (2 if four == "pmaddubsw" else 1))
+        total = narrow if four in NARROW else simd.vector(I32, n_lanes)
 
     def generate(context: Any, b: Builder, signature: Any, arguments: Any) -> Value:
         x_at, out_at = (
-            context.make_array(signature.args[i])(context, b, arguments[i]).data for i in (3, 5)
+            context.make_array(signature.args[i])(context, b, arguments[i]).data for i in (4, 6)
         )
         several = _ROWS + n_vectors
 
         def multiply_add(x: Value, y: Value, z: Value) -> Value:
-            if which == _FLOATS:
+            if n_bits == 32:
                 return simd.multiply_add(b, x, y, z)
-            return simd.dot(b, DOTS[which], x, y, z)
+            if n_bits == 8:
+                return simd.dot(b, eight, x, y, z)
+            return simd.int4_dot(b, four, x, y, z)
 
         def step(i: Value, old: list[Value]) -> list[Value]:
             start = b.mul(b.and_(i, I64(_TURNS - 1)), I64(several * factor.count))
@@ -166,8 +193,8 @@ def _multiply(
             return [multiply_add(*pair, z) for pair, z in zip(pairs, old, strict=True)]
 
         zeros = [ir.Constant(total, None)] * (_ROWS * n_vectors)
-        for j, value in enumerate(simd.repeat(b, arguments[4], zeros, step)):
-            simd.store(b, value, out_at, I64(j * n_lanes))
+        for j, value in enumerate(simd.repeat(b, arguments[5], zeros, step)):
+            simd.store(b, value, out_at, I64(j * total.count))
         return context.get_dummy_value()
 
-    return types.void(lanes, vectors, kind, factors, types.intp, sums), generate
+    return types.void(lanes, vectors, bits, dot, factors, types.intp, sums), generate

@@ -10,8 +10,8 @@ from fcs_edge.kernels._types import F32, I8, U8
 BLOCK = 1024
 """Inputs whose integer products are summed in one go; activations wait for it on the stack."""
 
-DEPTH_MULTIPLE = 8
-"""Integer weights are filled up with zeros to a multiple of so many inputs."""
+DEPTH_MULTIPLE = 32
+"""Integer weights are filled up to a multiple of so many inputs."""
 
 _TILE = 64
 """Inputs that are moved at a time, so that what is read and written stays in the first cache."""
@@ -44,11 +44,11 @@ def pack_float(weight: F32, packed: F32) -> None:
 
 
 @kernel
-def pack_int8(values: I8, lane_depth: int, packed: I8) -> None:
+def pack_int8(values: I8, lane_depth: int, flip: int, packed: I8) -> None:
     """Lay int8 weights (outputs, depth) out as ``[block, panel, step, output, product]``.
 
     A block is `BLOCK` inputs, a step `lane_depth` of them; packed is (bytes / width, width),
-    zeroed, its width the outputs of a panel.
+    zeroed, its width the outputs of a panel. The bits in flip are flipped: -128 adds 128.
     """
     outputs, depth = values.shape
     width = packed.shape[1]
@@ -66,31 +66,24 @@ def pack_int8(values: I8, lane_depth: int, packed: I8) -> None:
                     for j in range(lane_depth):
                         at = base + n * lane_depth + (start - block) * width + j
                         for k in range(start + j, stop, lane_depth):
-                            flat[at] = row[k]
+                            flat[at] = row[k] ^ flip
                             at += width * lane_depth
 
 
 @kernel
 def pack_int4(
-    values: U8,
-    depth: int,
-    lanes: int,
-    vectors: int,
-    lane_depth: int,
-    per_load: int,
-    packed: U8,
+    values: U8, depth: int, lanes: int, vectors: int, lane_depth: int, packed: U8
 ) -> None:
-    """Lay 4-bit weights out as `pack_int8` does, `per_load` vectors interleaved in each load.
+    """Lay 4-bit weights out as `pack_int8` does, each plus 8, two vectors in each load.
 
     values is (outputs, ceil(depth / 2)), as `weights.Int4` holds them; packed (bytes / width,
-    width), zeroed, half as long as int8 weights. Where in a load: see `panels.nibbles`.
+    width), zeroed. `int4_panel.int4_panel` says where in a load a weight is.
     """
     outputs = values.shape[0]
     width = packed.shape[1]
     padded = (depth + DEPTH_MULTIPLE - 1) // DEPTH_MULTIPLE * DEPTH_MULTIPLE
     panels = (outputs + width - 1) // width
-    element = per_load // 2
-    load_size = lanes * lane_depth * element
+    load_size = lanes * lane_depth
     flat = packed.reshape(-1)
     for block in range(0, depth, BLOCK):
         size = min(BLOCK, padded - block)
@@ -100,14 +93,12 @@ def pack_int4(
                 stop = min(start + _TILE, depth)
                 for n in range(min(width, outputs - p * width)):
                     row = values[p * width + n]
-                    lane_at = base + (n % lanes) * lane_depth * element
+                    lane_at = base + (n % lanes) * lane_depth
                     # Which vector of which step, counted through the block.
                     which = (start - block) // lane_depth * vectors + n // lanes
                     for k in range(start, stop, lane_depth):
-                        # per_load is 2 or 4.
-                        nibble = which & (per_load - 1)
-                        at = lane_at + (which >> (per_load // 2)) * load_size + (nibble >> 1)
+                        at = lane_at + (which >> 1) * load_size
                         for j in range(min(lane_depth, stop - k)):
                             value = (row[(k + j) >> 1] >> (4 * ((k + j) & 1))) & 15
-                            flat[at + j * element] |= np.uint8(value << (4 * (nibble & 1)))
+                            flat[at + j] |= np.uint8((value ^ 8) << (4 * (which & 1)))
                         which += vectors

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numba.np.numpy_support import carray
 
-from fcs_edge.kernels import activations
-from fcs_edge.kernels._jit import kernel
-from fcs_edge.kernels._types import F32, I8
-from fcs_edge.kernels.instructions import DEPTH, Instructions
+from fcs_edge.kernels import activations, int4_panel, int8_panel
+from fcs_edge.kernels._jit import inline, kernel
+from fcs_edge.kernels._types import F32, I8, U8
+from fcs_edge.kernels.instructions import SPLIT, Instructions
 from fcs_edge.kernels.packing import BLOCK, DEPTH_MULTIPLE
-from fcs_edge.kernels.panels import DOTS, float_panel, integer_panel, stack
+from fcs_edge.kernels.panels import float_panel, stack
 
 _DEPTH = 256
 """Products of floats summed in one go: sums of sums round less than one long sum."""
@@ -24,8 +24,12 @@ _ROWS = 32
 """Rows whose quantised activations are held at once: a weight is read once for all of them."""
 
 _HELD = _ROWS * BLOCK
-_WIDEST = 64
-"""Outputs of the widest panel."""
+_GROUPS = BLOCK // DEPTH_MULTIPLE
+"""Most groups of 4-bit weights in a block."""
+
+_HELD_GROUPS = _ROWS * _GROUPS
+_TILE = 4 * 64
+"""Sums of four rows of the widest panel."""
 
 Kernel = Callable[..., None]
 
@@ -42,12 +46,12 @@ class Kernels:
 @cache
 def kernels(using: Instructions) -> Kernels:
     """Return the kernels for a set of instructions; each is compiled when first called."""
-    lanes, wide = using.integer_lanes, using.integer_vectors
-    dot = DOTS.index(using.dot)
+    lanes8, lanes4 = using.int8_lanes, using.int4_lanes
+    dot8, dot4 = int8_panel.DOTS.index(using.int8_dot), int4_panel.DOTS.index(using.int4_dot)
     return Kernels(
         {n * using.lanes: linear_float(using.lanes, n) for n in (using.float_vectors, 1)},
-        {n * lanes: linear_integer(lanes, n, dot, 8) for n in (wide, 1)},
-        {n * lanes: linear_integer(lanes, n, dot, 4) for n in (wide, 1)},
+        {n * lanes8: linear_int8(lanes8, n, dot8) for n in (using.int8_vectors, 1)},
+        {n * lanes4: linear_int4(lanes4, n, dot4) for n in (using.int4_vectors, 1)},
     )
 
 
@@ -64,82 +68,67 @@ def linear_float(lanes: int, vectors: int) -> Kernel:
         changes no bit.
         """
         panels, depth = packed.shape[:2]
-        rows, stride = out.shape
-        tile = carray(stack(np.float32, _WIDEST), _WIDEST)
+        rows = out.shape[0]
+        tile = carray(stack(np.float32, _TILE), _TILE)
         for m in range(rows):
             for n in range(bias.size):
                 out[m, column + n] = bias[n]
         for p in range(panels):
-            n0 = column + p * width
-            used = min(width, bias.size - p * width)
+            n0 = p * width
+            used = min(width, bias.size - n0)
             for k in range(0, depth, _DEPTH):
                 some = min(_DEPTH, depth - k)
                 w0 = (p * depth + k) * width
                 m = 0
                 while m < rows:
+                    several = 4 if rows - m >= 4 else 1
                     x0 = m * step + k
-                    o0 = m * stride + n0
-                    if used < width:
-                        # Outputs past the last one have no room in `out`.
-                        tile[:width] = np.float32(0)
+                    tile[: several * width] = np.float32(0)
+                    if several == 4:
                         float_panel(
-                            1, lanes, vectors, x, x0, step, packed, w0, width, some, tile, 0, 0
-                        )
-                        for n in range(used):
-                            out[m, n0 + n] += tile[n]
-                        m += 1
-                    elif rows - m >= 4:
-                        float_panel(
-                            4, lanes, vectors, x, x0, step, packed, w0, width, some, out, o0, stride
-                        )
-                        m += 4
+                            4, lanes, vectors,
+                            x, x0, step, packed, w0, width, some, tile, 0, width,
+                        )  # fmt: skip
                     else:
                         float_panel(
-                            1, lanes, vectors, x, x0, step, packed, w0, width, some, out, o0, stride
-                        )
-                        m += 1
+                            1, lanes, vectors,
+                            x, x0, step, packed, w0, width, some, tile, 0, width,
+                        )  # fmt: skip
+                    _add(tile, width, used, out[m : m + several, column + n0 :])
+                    m += several
 
     return linear_float
 
 
-def linear_integer(lanes: int, vectors: int, dot: int, bits: int) -> Kernel:
-    """Return the kernel for panels of lanes * vectors outputs, 8-bit or 4-bit weights."""
+def linear_int8(lanes: int, vectors: int, dot: int) -> Kernel:
+    """Return the kernel for panels of lanes * vectors outputs, weights of 8 bits."""
     width = lanes * vectors
-    lane_depth = DEPTH[DOTS[dot]]
-    split = DOTS[dot] == "sdot"
+    split = int8_panel.DOTS[dot] in SPLIT
     # Numbers that an activation takes in q, and their type.
     parts = 2 if split else 1
     pitch, held = BLOCK * parts, _HELD * parts
     element = np.int8 if split else np.int16
+    panel = int8_panel.int8_panel
 
     @kernel
-    def linear_integer(
-        x: F32,
-        step: int,
-        packed: I8,
-        scale: F32,
-        bias: F32,
-        depth: int,
-        group: int,
-        out: F32,
-        column: int,
+    def linear_int8(
+        x: F32, step: int, packed: I8, scale: F32, bias: F32, depth: int, out: F32, column: int
     ) -> None:
-        """``out[m, column + n] = bias[n] + r[m] sum_g scale[g, n] sum_{k in g} q[m, k] w[n, k]``.
+        """``out[m, column + n] = bias[n] + r[m] scale[n] sum_k q[m, k] w[n, k]``.
 
         ``r[m] = max_k |x[m * step + k]| / 2039`` and ``q[m, k] = round(x[m * step + k] / r[m])``.
-        packed is ``pack_int8`` or ``pack_int4`` of w; scale is (groups, panels * width), group
-        the inputs that share one: all of them, or a divisor of `BLOCK`.
+        packed is ``pack_int8`` of w; scale is (panels * width,).
         """
-        rows, stride = out.shape
-        outputs = scale.shape[1]
+        outputs = scale.size
         padded = (depth + DEPTH_MULTIPLE - 1) // DEPTH_MULTIPLE * DEPTH_MULTIPLE
         q = carray(stack(element, held), held)
-        tile = carray(stack(np.float32, _WIDEST), _WIDEST)
+        tile = carray(stack(np.float32, _TILE), _TILE)
         row_scale = carray(stack(np.float32, _ROWS), _ROWS)
+        offset = carray(stack(np.int32, _ROWS), _ROWS)
         inverse = carray(stack(np.float32, _ROWS), _ROWS)
         x_bits = x.view(np.int32)
-        for first in range(0, rows, _ROWS):
-            count = min(_ROWS, rows - first)
+        for first in range(0, out.shape[0], _ROWS):
+            count = min(_ROWS, out.shape[0] - first)
             for m in range(count):
                 x0 = (first + m) * step
                 top = activations.largest(x_bits[x0 : x0 + depth])
@@ -153,91 +142,123 @@ def linear_integer(lanes: int, vectors: int, dot: int, bits: int) -> Kernel:
                 for m in range(count):
                     x0 = (first + m) * step + start
                     row = x[x0 : x0 + some]
-                    held_row = q[m * pitch : m * pitch + size * parts]
-                    held_row[some // 8 * 8 * parts :] = 0
+                    held_row = q[m * pitch : m * pitch + size]
+                    held_row[some:] = 0
                     if split:
-                        activations.quantize_split(row, inverse[m], held_row)
+                        low = q[m * pitch + BLOCK : m * pitch + BLOCK + size]
+                        low[some:] = 0
+                        total = activations.quantize_split(row, inverse[m], held_row, low)
+                        offset[m] = np.int32(-128) * total
                     else:
                         activations.quantize(row, inverse[m], held_row)
                 for n0 in range(0, outputs, width):
                     used = min(width, bias.size - n0)
-                    for k in range(0, size, group):
-                        steps = min(group, size - k) // lane_depth
-                        w0 = ((start * outputs + n0 * size) + k * width) * bits // 8
-                        s0 = (start + k) // group * outputs + n0
-                        m = 0
-                        while m < count:
-                            q0 = m * pitch + k * parts
-                            o0 = (first + m) * stride + column + n0
-                            if used < width:
-                                # Outputs past the last one have no room in `out`.
-                                tile[:width] = np.float32(0)
-                                integer_panel(
-                                    1,
-                                    lanes,
-                                    vectors,
-                                    dot,
-                                    bits,
-                                    q,
-                                    q0,
-                                    pitch,
-                                    packed,
-                                    w0,
-                                    steps,
-                                    scale,
-                                    s0,
-                                    row_scale,
-                                    m,
-                                    tile,
-                                    0,
-                                    0,
-                                )
-                                for n in range(used):
-                                    out[first + m, column + n0 + n] += tile[n]
-                                m += 1
-                            elif count - m >= 4:
-                                integer_panel(
-                                    4,
-                                    lanes,
-                                    vectors,
-                                    dot,
-                                    bits,
-                                    q,
-                                    q0,
-                                    pitch,
-                                    packed,
-                                    w0,
-                                    steps,
-                                    scale,
-                                    s0,
-                                    row_scale,
-                                    m,
-                                    out,
-                                    o0,
-                                    stride,
-                                )
-                                m += 4
-                            else:
-                                integer_panel(
-                                    1,
-                                    lanes,
-                                    vectors,
-                                    dot,
-                                    bits,
-                                    q,
-                                    q0,
-                                    pitch,
-                                    packed,
-                                    w0,
-                                    steps,
-                                    scale,
-                                    s0,
-                                    row_scale,
-                                    m,
-                                    out,
-                                    o0,
-                                    stride,
-                                )
-                                m += 1
+                    w0 = start * outputs + n0 * size
+                    m = 0
+                    while m < count:
+                        several = 4 if count - m >= 4 else 1
+                        q0 = m * pitch
+                        tile[: several * width] = np.float32(0)
+                        if several == 4:
+                            panel(
+                                4, lanes, vectors, dot,
+                                q, q0, pitch, packed, w0, size, scale, n0,
+                                row_scale, offset, m, tile, 0, width,
+                            )  # fmt: skip
+                        else:
+                            panel(
+                                1, lanes, vectors, dot,
+                                q, q0, pitch, packed, w0, size, scale, n0,
+                                row_scale, offset, m, tile, 0, width,
+                            )  # fmt: skip
+                        m0 = first + m
+                        _add(tile, width, used, out[m0 : m0 + several, column + n0 :])
+                        m += several
 
-    return linear_integer
+    return linear_int8
+
+
+def linear_int4(lanes: int, vectors: int, dot: int) -> Kernel:
+    """Return the kernel for panels of lanes * vectors outputs, weights of 4 bits."""
+    width = lanes * vectors
+    panel = int4_panel.int4_panel
+
+    @kernel
+    def linear_int4(
+        x: F32,
+        step: int,
+        packed: U8,
+        scale: Any,
+        bias: F32,
+        depth: int,
+        group: int,
+        out: F32,
+        column: int,
+    ) -> None:
+        """``out[m, column + n] = bias[n] + sum_g r[m, g] s[g, n] sum_{k in g} q[m, k] w[n, k]``.
+
+        ``r[m, g] = max_{k in g} |x[m * step + k]| / 127`` and ``q[m, k] = round(x[m * step + k] /
+        r[m, g])``. packed is ``pack_int4`` of w; scale is s as ``[block, panel, group, n]``,
+        float32 or float16 in uint16, in rows of width. group, the inputs that share one, is a
+        multiple of `DEPTH_MULTIPLE` and a divisor of `BLOCK`.
+        """
+        outputs = (bias.size + width - 1) // width * width
+        padded = (depth + DEPTH_MULTIPLE - 1) // DEPTH_MULTIPLE * DEPTH_MULTIPLE
+        q = carray(stack(np.int8, _HELD), _HELD)
+        tile = carray(stack(np.float32, _TILE), _TILE)
+        row_scale = carray(stack(np.float32, _HELD_GROUPS), _HELD_GROUPS)
+        offset = carray(stack(np.int32, _HELD_GROUPS), _HELD_GROUPS)
+        for first in range(0, out.shape[0], _ROWS):
+            count = min(_ROWS, out.shape[0] - first)
+            for m in range(count):
+                for n in range(bias.size):
+                    out[first + m, column + n] = bias[n]
+            for start in range(0, padded, BLOCK):
+                size = min(BLOCK, padded - start)
+                some = min(BLOCK, depth - start)
+                for m in range(count):
+                    x0 = (first + m) * step + start
+                    held_row = q[m * BLOCK : m * BLOCK + size]
+                    held_row[some:] = 0
+                    r0 = m * _GROUPS
+                    activations.quantize_groups(
+                        x[x0 : x0 + some],
+                        group,
+                        held_row,
+                        row_scale[r0 : r0 + _GROUPS],
+                        offset[r0 : r0 + _GROUPS],
+                    )
+                for n0 in range(0, outputs, width):
+                    used = min(width, bias.size - n0)
+                    w0 = (start * outputs + n0 * size) // 2
+                    s0 = start // group * outputs + n0 * ((size + group - 1) // group)
+                    m = 0
+                    while m < count:
+                        several = 4 if count - m >= 4 else 1
+                        q0, r0 = m * BLOCK, m * _GROUPS
+                        tile[: several * width] = np.float32(0)
+                        if several == 4:
+                            panel(
+                                4, lanes, vectors, dot,
+                                q, q0, BLOCK, row_scale, offset, r0, _GROUPS,
+                                packed, w0, size, group, scale, s0, tile, 0, width,
+                            )  # fmt: skip
+                        else:
+                            panel(
+                                1, lanes, vectors, dot,
+                                q, q0, BLOCK, row_scale, offset, r0, _GROUPS,
+                                packed, w0, size, group, scale, s0, tile, 0, width,
+                            )  # fmt: skip
+                        m0 = first + m
+                        _add(tile, width, used, out[m0 : m0 + several, column + n0 :])
+                        m += several
+
+    return linear_int4
+
+
+@inline
+def _add(tile: F32, width: int, used: int, out: F32) -> None:
+    """``out[m, n] += tile[m * width + n]`` for n < used: others have no room in `out`."""
+    for m in range(out.shape[0]):
+        for n in range(used):
+            out[m, n] += tile[m * width + n]

@@ -148,7 +148,7 @@ prepare() { # CPU
 look='
 from llvmlite import binding
 from fcs_edge.kernels import instructions
-print(binding.get_host_cpu_name(), instructions.chosen().dot)
+print(binding.get_host_cpu_name(), instructions.chosen().int8_dot)
 '
 
 # Here: a second of speech, its tokens, and what they decode to.

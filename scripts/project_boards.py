@@ -21,14 +21,15 @@ from pathlib import Path
 
 from fcs_edge import models
 from fcs_edge.config import SAMPLE_RATE_IN, CodecConfig, EncoderConfig
+from fcs_edge.convert.schemes import EIGHT, FLOAT
 from fcs_edge.kernels.weights import GROUP
 from fcs_edge.layout import Shape, tensor_shapes
 
 Range = tuple[float, float]
 """The low and the high value."""
 
-BYTES = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "int4": 0.5 + 4 / GROUP}
-"""Of a weight as it is read; 4-bit ones share a float32 scale in groups."""
+BYTES = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "int4": 0.5 + 2 / GROUP}
+"""Of a weight as it is read; 4-bit ones share a float16 scale in groups."""
 PARTS = ("encoder", "compressor", "decompressor", "decoder")
 MODES = {"encode": PARTS[:2], "decode": PARTS[2:], "both": PARTS}
 """What runs on the one core, and how the names of its stages start."""
@@ -43,7 +44,7 @@ class Board:
     read: Range
     """Memory that one core reads, GB/s."""
     rates: dict[str, Range]
-    """By weight type; int4 is int8's arithmetic."""
+    """By weight type."""
     slower: float
     """Times the x86-64 server's time for a Python call (assumed)."""
     memory: tuple[float, ...]
@@ -55,7 +56,12 @@ BOARDS = (
         "Raspberry Pi 5",
         "Cortex-A76, 2.4 GHz",
         (9.4, 14.9),
-        {"float32": (8 * 2.4, 8 * 2.4), "float16": (11, 12.8), "int8": (26 / 2, 77 / 2)},
+        {
+            "float32": (8 * 2.4, 8 * 2.4),
+            "float16": (11, 12.8),
+            "int8": (26 / 2, 77 / 2),
+            "int4": (26, 77),
+        },
         3,
         (2, 4, 8, 16),
     ),
@@ -63,7 +69,12 @@ BOARDS = (
         "Raspberry Pi 4",
         "Cortex-A72, 1.5 or 1.8 GHz",
         (3.7, 4.3),
-        {"float32": (4 * 1.5, 4 * 1.8), "float16": (5.2, 5.2), "int8": (4 * 1.5, 4 * 1.8)},
+        {
+            "float32": (4 * 1.5, 4 * 1.8),
+            "float16": (5.2, 5.2),
+            "int8": (4 * 1.5, 4 * 1.8),
+            "int4": (11.5, 14.4),
+        },
         6,
         (1, 2, 4, 8),
     ),
@@ -71,7 +82,12 @@ BOARDS = (
         "Raspberry Pi Zero 2 W",
         "Cortex-A53, 1.0 GHz",
         (2.0, 2.3),
-        {"float32": (2, 2), "float16": (2 * 4 / 5, 2 * 4 / 5), "int8": (2, 2)},
+        {
+            "float32": (2, 2),
+            "float16": (2 * 4 / 5, 2 * 4 / 5),
+            "int8": (2, 2),
+            "int4": (2.4, 2.4),
+        },
         15,
         (0.5,),
     ),
@@ -83,10 +99,12 @@ widened to float32, and where it was not run for a loop, what the pipes take:
 - float32, fmla of 4 lanes: A76 two a cycle, 8 x 2.4; A72 one, 4 x 1.5 to 1.8; A53 half of one,
   as its vector datapath is 64 bits wide, 2 x 1.0. float16 there: an fcvtl for each four fmla,
   2 x 4/5.
-- int8 and int4 weights meet activations of 12 bits. A76: in two parts of 8 bits, so two sdot where
+- int8 weights meet activations of 12 bits. A76: in two parts of 8 bits, so two sdot where
   llvm-mca's bound has one: half of 26 to 77. A72 and A53: smlal of 16-bit lanes, 4 products an
   instruction; A72 has one pipe that multiplies integers, 128 bits wide, 4 x 1.5 to 1.8; A53 takes
-  two cycles for the 128-bit result, 2 x 1.0."""
+  two cycles for the 128-bit result, 2 x 1.0.
+- int4 weights meet activations of 8 bits: llvm-mca's bounds for 8 bits by 8, sdot or smlal of 8-bit
+  lanes. In that scheme some weights are int8 or float16 (convert/schemes.py)."""
 
 
 @dataclass(frozen=True)
@@ -130,22 +148,29 @@ class Work:
     group: str
     macs: int
     weights: int = 0
-    """Read in the weight type; where there are none the arithmetic is float32."""
+    """Read as they are stored; where there are none the arithmetic is float32."""
+    name: str = ""
+    """Of the weights, as published."""
     floats: int = 0
     """float32 numbers read besides: windows of the past, and weights that stay float32."""
     keys: int = 0
     """Numbers of the attention's window, float16 beside integer weights, else float32."""
     calls: int = 1
 
+    def stored(self, kind: str) -> str:
+        """Return what the weights are stored as, in a model of this kind."""
+        if kind in ("int8", "int4") and FLOAT.search(self.name):
+            return "float16"
+        return "int8" if kind == "int4" and EIGHT.search(self.name) else kind
+
     def bytes(self, kind: str) -> float:
         """Return what is read."""
         key = 2 if kind in ("int8", "int4") else 4
-        return self.weights * BYTES[kind] + self.floats * 4 + self.keys * key
+        return self.weights * BYTES[self.stored(kind)] + self.floats * 4 + self.keys * key
 
     def milliseconds(self, board: Board, kind: str, figure: Figure) -> tuple[float, float]:
         """Return the time of the arithmetic and that of the reading."""
-        rate = board.rates["int8" if kind == "int4" else kind] if self.weights else None
-        bound = (rate or board.rates["float32"])[figure.high]
+        bound = board.rates[self.stored(kind) if self.weights else "float32"][figure.high]
         read = board.read[figure.high] * figure.bandwidth
         return self.macs / (bound * figure.efficiency) / 1e6, self.bytes(kind) / read / 1e6
 
@@ -182,7 +207,7 @@ def _product(name: str, shape: Shape, rows: int, encoder: EncoderConfig) -> Iter
         group = "refiner"
     elif ".modulation.in_proj." in name:
         calls = 3
-    yield Work(f"{stage}: {group}", rows * size, weights=size, calls=calls)
+    yield Work(f"{stage}: {group}", rows * size, weights=size, name=name, calls=calls)
     if re.search(r"focal_block\.(modulation|feed_forward)\.in_proj", name):
         yield Work(elementwise, rows * shape[1] * TANH)
     if group == "convolutions" or re.search(r"(feed_forward|refiner)\.in_proj|pwconv1", name):
@@ -233,8 +258,8 @@ def bounds() -> Iterator[str]:
     yield f"| | {' | '.join(f'{board.name}, {board.core}' for board in BOARDS)} |"
     yield "|---" * (len(BOARDS) + 1) + "|"
     rows = {"read, GB/s": [board.read for board in BOARDS]}
-    for kind, label in (("float32",) * 2, ("float16",) * 2, ("int8", "int8, int4")):
-        rows[f"bound, {label}, GMAC/s"] = [board.rates[kind] for board in BOARDS]
+    for kind in ("float32", "float16", "int8", "int4"):
+        rows[f"bound, {kind}, GMAC/s"] = [board.rates[kind] for board in BOARDS]
     for label, ranges in rows.items():
         cells = (" to ".join(f"{value:.3g}" for value in sorted(set(values))) for values in ranges)
         yield f"| {label} | {' | '.join(cells)} |"

@@ -88,7 +88,7 @@ def test_bench(tmp_path: Path, run: Callable) -> None:
     assert (facts["fcs_edge"], facts["model"]["name"]) == (fcs_edge.__version__, "preview-4k")
     assert facts["model"]["chunk_ms"] == 80
     assert facts["machine"]["kernels"] in facts["machine"]["kernels_available"]
-    for name in ("read_gb_per_s", "float32_gmac_per_s", "integer_gmac_per_s"):
+    for name in ("read_gb_per_s", *(f"{n}_gmac_per_s" for n in ("float32", "int8", "int4"))):
         assert facts["limits"][name] >= facts["limits"][f"{name}_median"] > 0
     assert [r["weights"] for r in facts["runs"]] == ["f16"]
     check_run(facts["runs"][0], 80)

@@ -60,12 +60,12 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     ),
     "linear_plain.linear_int4": (
         *(ones(68), 17, whole(np.uint8, 5, 9), ones(5, 1), ones(5), 32),
-        *(whole(np.int16, 17), ones(4, 6), 1),
+        *(whole(np.int8, 17), ones(1), whole(np.int32, 1), ones(4, 6), 1),
     ),
     "linear_plain.widen": (tokens(34).reshape(2, 17), ones(2, 17)),
     "packing.pack_float": (ones(5, 17), ones(2, 17, 4)),
-    "packing.pack_int8": (whole(np.int8, 5, 17), 2, whole(np.int8, 48, 4)),
-    "packing.pack_int4": (whole(np.uint8, 5, 9), 17, 4, 1, 2, 4, whole(np.uint8, 24, 4)),
+    "packing.pack_int8": (whole(np.int8, 5, 17), 2, np.int8(0), whole(np.int8, 64, 4)),
+    "packing.pack_int4": (whole(np.uint8, 5, 9), 17, 4, 1, 2, whole(np.uint8, 32, 4)),
     "machine.read": (ones(17), 2),
     "weights.best_int4": (ones(5, 40), ones(5, 2, 3), 32, ones(5, 2), whole(np.uint8, 5, 20)),
     "residual.add": (ones(4, 17), ones(4, 17)),
@@ -143,11 +143,11 @@ MADE = {
     for kind, arguments in {
         "floats": lambda width: (ones(4 * 17), 17, ones(2, 17, width), ones(2 * width)),
         "int8": lambda width: (
-            *(ones(4 * 24), 24, whole(np.int8, 48, width), ones(1, 2 * width), ones(2 * width)),
-            *(24, 1 << 30),
+            *(ones(4 * 24), 24, whole(np.int8, 64, width), ones(2 * width), ones(2 * width)),
+            24,
         ),
         "int4": lambda width: (
-            *(ones(4 * 24), 24, whole(np.int8, 24, width), ones(1, 2 * width), ones(2 * width)),
+            *(ones(4 * 24), 24, whole(np.uint8, 32, width), ones(2, width), ones(2 * width)),
             *(24, 32),
         ),
     }.items()
@@ -195,17 +195,19 @@ def test_depthwise_allocates_nothing(
 
 
 INSTRUCTIONS = {
-    "avx512 floats": (r"\bvfmadd\d+ps\b.*%zmm",),
-    "avx512 halves": (r"\bvfmadd\d+ps\b.*%zmm", r"\bvcvtph2ps\b.*%zmm"),
+    "vnni floats": (r"\bvfmadd\d+ps\b.*%zmm",),
+    "vnni halves": (r"\bvfmadd\d+ps\b.*%zmm", r"\bvcvtph2ps\b.*%zmm"),
+    "vnni int8": (r"\bvpdpbusd\b.*%zmm", r"\bprefetcht1\b"),
+    "vnni int4": (r"\bvpdpbusd\b.*%zmm", r"\bprefetcht1\b"),
     "avx512 int8": (r"\b(vpmaddwd|vpdpwssd)\b.*%zmm",),
-    "avx512 int4": (r"\b(vpmaddwd|vpdpwssd)\b.*%zmm", r"\bvpsraw\b.*%zmm"),
+    "avx512 int4": (r"\bvpmaddubsw\b.*%zmm",),
     "avx2 floats": (r"\bvfmadd\d+ps\b.*%ymm",),
     "avx2 halves": (r"\bvfmadd\d+ps\b.*%ymm", r"\bvcvtph2ps\b.*%ymm"),
     "avx2 int8": (r"\b(vpmaddwd|vpdpwssd)\b.*%ymm",),
-    "avx2 int4": (r"\b(vpmaddwd|vpdpwssd)\b.*%ymm", r"\bvpsraw\b.*%ymm"),
+    "avx2 int4": (r"\bvpmaddubsw\b.*%ymm",),
     "sse2 floats": (r"\bv?mulps\b|\bvfmadd\d+ps\b",),
     "sse2 int8": (r"\bv?pmaddwd\b|\bvpdpwssd\b",),
-    "sse2 int4": (r"\bv?pmaddwd\b|\bvpdpwssd\b",),
+    "sse2 int4": (r"\bv?pmullw\b|\bv?pmadd",),
     "dotprod floats": (r"\bfmla(\.4s|\s+v\d+\.4s)",),
     "dotprod halves": (r"\bfmla(\.4s|\s+v\d+\.4s)", r"\bfcvtl"),
     "dotprod int8": (r"\bsdot(\.4s|\s+v\d+\.4s)",),
@@ -213,7 +215,7 @@ INSTRUCTIONS = {
     "neon floats": (r"\bfmla(\.4s|\s+v\d+\.4s)",),
     "neon halves": (r"\bfmla(\.4s|\s+v\d+\.4s)", r"\bfcvtl"),
     "neon int8": (r"\bsmlal2?(\.4s|\s+v\d+\.4s)",),
-    "neon int4": (r"\bsmlal2?(\.4s|\s+v\d+\.4s)",),
+    "neon int4": (r"\bsmlal2?(\.8h|\s+v\d+\.8h)",),
 }
 """What the hot loop of a product must be made of, by set of instructions and weights."""
 

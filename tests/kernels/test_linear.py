@@ -46,10 +46,18 @@ def reference(x: F32, step: int, weight: Weight, bias: F32, rows: int) -> F64:
     values = weights.float32(weight).astype(np.float64)
     depth = values.shape[1]
     windows = np.array([x[m * step : m * step + depth] for m in range(rows)], np.float32)
-    if isinstance(weight, weights.Int8 | weights.Int4):
-        top = np.abs(windows).max(1, keepdims=True)
-        windows = np.rint(windows * (np.float32(2039) / top)) * (top.astype(np.float64) / 2039)
+    if isinstance(weight, weights.Int8):
+        windows = rounded(windows, 2039)
+    elif isinstance(weight, weights.Int4):
+        groups = range(0, depth, weight.group)
+        parts = [rounded(windows[:, k : k + weight.group], 127) for k in groups]
+        windows = np.concatenate(parts, axis=1)
     return windows.astype(np.float64) @ values.T + bias
+
+
+def rounded(x: F32, limit: int) -> F64:
+    top = np.abs(x).max(1, keepdims=True)
+    return np.rint(x * (np.float32(limit) / top)) * (top.astype(np.float64) / limit)
 
 
 def apply(x: F32, step: int, weight: Weight, bias: F32 | None, rows: int) -> F32:
@@ -80,8 +88,9 @@ def test_integers_are_summed_exactly(stored: Callable[[F32], Weight]) -> None:
     """Whole numbers as activations and weights: every kernel gives the same whole numbers."""
     random = np.random.default_rng(1)
     weight = stored(random.integers(-7, 8, (70, 300)).astype(np.float32))
-    x = random.integers(-2039, 2040, (5, 300)).astype(np.float32)
-    x[:, 0] = 2039
+    limit = 127 if isinstance(weight, weights.Int4) else 2039
+    x = random.integers(-limit, limit + 1, (5, 300)).astype(np.float32)
+    x[:, ::32] = limit
     out = apply(x.reshape(-1), 300, weight, None, 5)
     want = x.astype(np.float64) @ weights.float32(weight).T.astype(np.float64)
     assert np.abs(out - want).max() <= 1e-7 * np.abs(want).max() * 8

@@ -1,36 +1,34 @@
 """The kernels that measure the machine do the work that they are timed for."""
 
 import re
-from typing import Any
 
 import numba
 import numpy as np
 import pytest
 
 from fcs_edge.kernels import instructions, machine
-from fcs_edge.kernels.instructions import DEPTH, Instructions
-from fcs_edge.kernels.panels import DOTS
+from fcs_edge.kernels.instructions import DEPTH, INT4_DEPTH, Instructions
 
 MULTIPLIERS = {
-    f"{using.name} {kind}": (using, kind)
+    f"{using.name} {bits}": (using, bits)
     for using in instructions.supported()
-    for kind in ("floats", "integers")
+    for bits in (32, 8, 4)
 }
 PRODUCT = r"\b(vfmadd\d+ps|v?mulps|fmla|fmadd)\b"
 INTEGER_PRODUCT = {
+    "vpdpbusd": r"\bvpdpbusd\b",
     "pmaddwd": r"\b(v?pmaddwd|vpdpwssd)\b",
+    "pmaddubsw": r"\bvpmaddubsw\b",
     "sdot": r"\bsdot\b",
     "smlal": r"\bsmlal2?\b",
+    "mla": r"\b([su]mlal2?|mla|v?pmullw|v?pmaddwd)\b",
 }
 
 
-def made(using: Instructions, kind: str) -> tuple[Any, int, int, int]:
-    """Return the kernel, and its lanes, products a lane and vectors."""
-    if kind == "floats":
-        return machine.multiplier(using.lanes, 3, -1), using.lanes, 1, 3
-    which, lanes = DOTS.index(using.dot), using.integer_lanes
-    vectors = 3 if lanes == using.lanes else 2
-    return machine.multiplier(lanes, vectors, which), lanes, DEPTH[using.dot], vectors
+def depth(using: Instructions, bits: int) -> int:
+    if bits == 32:
+        return 1
+    return DEPTH[using.int8_dot] if bits == 8 else INT4_DEPTH[using.int4_dot]
 
 
 @pytest.mark.parametrize("passes", [0, 1, 3])
@@ -43,44 +41,44 @@ def test_read_is_a_sum(size: int, passes: int) -> None:
 @pytest.mark.parametrize("count", [1, 8, 21])
 @pytest.mark.parametrize("name", MULTIPLIERS)
 def test_multiply_against_formula(name: str, count: int) -> None:
-    using, kind = MULTIPLIERS[name]
-    kernel, lanes, depth, vectors = made(using, kind)
+    using, bits = MULTIPLIERS[name]
+    kernel, sizes, dtypes, _ = machine.multiplier(using, bits)
     rng = np.random.default_rng(count)
-    shape = (8, 4 + vectors, lanes, depth)
-    if kind == "floats":
-        factors, sums = rng.standard_normal(shape, np.float32), np.zeros(0, np.float32)
-    else:
-        element = np.int8 if using.dot == "sdot" else np.int16
-        factors, sums = rng.integers(-127, 128, shape).astype(element), np.zeros(0, np.int32)
-    sums = np.zeros(4 * vectors * lanes, sums.dtype)
-    kernel(factors.reshape(-1), count, sums)
-    exact = factors.astype(np.float64)[np.arange(count) % 8]
-    expected = np.einsum("imnd,ivnd->mvn", exact[:, :4], exact[:, 4:])
-    np.testing.assert_allclose(sums.reshape(4, vectors, lanes), expected, rtol=1e-4, atol=1e-4)
+    vectors = 3 if sizes[0] % 7 == 0 else 2
+    factors = rng.integers(-15, 16, (8, 4 + vectors, sizes[0] // 8 // (4 + vectors)))
+    # Some take only numbers from 0 on first.
+    factors[:, :4] = abs(factors[:, :4])
+    sums = np.zeros(sizes[1], dtypes[1])
+    kernel(factors.astype(dtypes[0]).reshape(-1), count, sums)
+    exact = factors[np.arange(count) % 8]
+    products = np.einsum("imn,ivn->mvn", exact[:, :4], exact[:, 4:])
+    # Products side by side are summed, all of a lane or two of four.
+    summed = products.reshape(sizes[1], -1).sum(1)
+    assert products.size // sizes[1] in (depth(using, bits), depth(using, bits) // 2)
+    np.testing.assert_array_equal(sums, summed)
 
 
 @pytest.mark.skipif(numba.config.CPU_NAME is not None, reason="compiled for another processor")
 @pytest.mark.parametrize("name", MULTIPLIERS)
 def test_no_product_is_merged_or_moved_out_of_the_loop(name: str) -> None:
-    using, kind = MULTIPLIERS[name]
+    using, bits = MULTIPLIERS[name]
     if using.name == "generic":
         pytest.skip("unknown processor")
-    kernel, lanes, depth, vectors = made(using, kind)
+    kernel, sizes, dtypes, macs = machine.multiplier(using, bits)
     options = {key: kernel.targetoptions[key] for key in ("nogil", "error_model", "fastmath")}
     compiled = numba.njit(**options)(kernel.py_func)
-    dtypes: tuple[Any, Any] = (np.float32, np.float32)
-    if kind == "integers":
-        dtypes = (np.int8 if using.dot == "sdot" else np.int16, np.int32)
-    sizes = (8 * (4 + vectors) * lanes * depth, 4 * vectors * lanes)
     compiled(np.ones(sizes[0], dtypes[0]), 1, np.ones(sizes[1], dtypes[1]))
     (assembly,) = compiled.inspect_asm().values()
-    pattern = PRODUCT if kind == "floats" else INTEGER_PRODUCT[using.dot]
-    assert len(re.findall(pattern, assembly)) >= 4 * vectors
+    dots = {32: "", 8: using.int8_dot, 4: using.int4_dot}
+    pattern = INTEGER_PRODUCT.get(dots[bits], PRODUCT)
+    pairs = macs // (sizes[0] // 8 // (7 if sizes[0] % 7 == 0 else 6))
+    assert len(re.findall(pattern, assembly)) >= pairs
 
 
 @pytest.mark.parametrize("using", instructions.supported(), ids=lambda using: using.name)
 def test_rates(using: Instructions) -> None:
-    for rate in (machine.float_rate(using, 0.01), machine.integer_rate(using, 0.01)):
+    for bits in (32, 8, 4):
+        rate = machine.rate(using, bits, 0.01)
         assert rate.best >= rate.median > 0
     rate = machine.read_rate(1 << 16, 0.01)
     assert rate.best >= rate.median > 0
