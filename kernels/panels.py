@@ -72,8 +72,9 @@ def float_panel(
 
         def step_k(k: Value, sums: list[Value]) -> list[Value]:
             at = b.mul(k, pitch)
-            if half and n_rows > 1:
-                size = 2 * n_lanes * n_vectors
+            size = 2 * n_lanes * n_vectors
+            # Narrow panels would ask for every line twice.
+            if half and n_rows > 1 and 2 * size > simd.LINE:
                 simd.prefetch(b, panel, b.add(at, I64(AHEAD // 2)), size)
             weights = []
             for v in range(n_vectors):
