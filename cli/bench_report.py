@@ -75,7 +75,7 @@ def _machine(facts: Facts) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    names = [machine["board"], machine["cpu"], machine["cpu_llvm"], machine["architecture"]]
+    names = [machine["board"], machine["cpu"], machine["architecture"]]
     known = ", ".join(dict.fromkeys(name for name in names if name))
     table.add_row("machine", f"{known}, {machine['cores']} cores")
     if machine["memory_bytes"] and machine["memory_available_bytes"]:
@@ -84,7 +84,8 @@ def _machine(facts: Facts) -> Table:
     table.add_row("CPU features", " ".join(machine["features"]))
     using = machine["limits_measured_with"]
     other = "" if using == machine["kernels"] else f"; limits measured with {using}"
-    table.add_row("kernels", f"{machine['kernels']}{other}")
+    compiled = f"compiled {machine['kernels_compiled']}"
+    table.add_row("kernels", f"{machine['kernels']}, {compiled}{other}")
     table.add_row(
         "one core",
         f"reads {limits['read_gb_per_s']:.1f} GB/s from memory\n"

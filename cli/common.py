@@ -4,43 +4,60 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import click
 import numpy as np
-from numba.core import event as events
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fcs_edge.codec import Codec
 from fcs_edge.errors import AudioError
 from fcs_edge.files import replacing
+from fcs_edge.kernels._jit import uses_numba
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 COMPILING = "compiling kernels for this CPU (once; about a minute on a small board) ..."
 
 
-class Compilation(events.Listener):
-    """Counts the kernels that are compiled; those in the cache make no event."""
+class Compilation:
+    """Counts the kernels that Numba compiles; those in its cache make no event."""
 
     def __init__(self, tell: Callable[[int], None]) -> None:
         self.n_kernels = 0
         self._tell = tell
 
-    def on_start(self, event: Any) -> None:
+    def on_start(self) -> None:
         """Tell that a kernel is being compiled."""
-        if _is_kernel(event):
-            self._tell(self.n_kernels)
+        self._tell(self.n_kernels)
 
-    def on_end(self, event: Any) -> None:
+    def on_end(self) -> None:
         """Count it."""
-        if _is_kernel(event):
-            self.n_kernels += 1
-            self._tell(self.n_kernels)
+        self.n_kernels += 1
+        self._tell(self.n_kernels)
+
+
+def _listening(compilation: Compilation) -> AbstractContextManager[Any]:
+    """Tell what Numba compiles, where it does."""
+    if not uses_numba():
+        return nullcontext()
+    from numba.core import event as events
+
+    class Listener(events.Listener):
+        def on_start(self, event: Any) -> None:
+            if _is_kernel(event):
+                compilation.on_start()
+
+        def on_end(self, event: Any) -> None:
+            if _is_kernel(event):
+                compilation.on_end()
+
+    listening: AbstractContextManager[Any] = events.install_listener("numba:compile", Listener())
+    return listening
 
 
 def _is_kernel(event: Any) -> bool:
@@ -111,7 +128,7 @@ class Messages:
                 told = True
 
             compilation = Compilation(tell)
-            stack.enter_context(events.install_listener("numba:compile", compilation))
+            stack.enter_context(_listening(compilation))
             yield compilation
 
 

@@ -10,15 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import llvmlite.binding as llvm
-
-from fcs_edge.kernels import instructions, machine
+from fcs_edge.kernels import _jit, ahead, instructions, machine
 
 _FEATURES = re.compile(
-    r"sse2|ssse3|sse4\.1|avx|avx2|avxvnni|fma|f16c|avx512(f|bw|vl|vnni)|"
+    r"sse2|ssse3|sse4[._]1|avx|avx2|avx_?vnni|fma|f16c|avx512(f|bw|vl|_?vnni)|"
     r"asimd|asimddp|asimdhp|i8mm|bf16|sve"
 )
-"""What matters to matrix products: x86-64's in LLVM's words, ARM's in those of Linux."""
+"""What matters to matrix products, in the words of Linux or of LLVM."""
 _ASSUMED_CACHE = 32 << 20
 _ASSUMED_MEMORY = 512 << 20
 
@@ -28,7 +26,6 @@ def facts() -> dict[str, Any]:
     using = instructions.chosen()
     return {
         "cpu": _cpu_name(),
-        "cpu_llvm": llvm.get_host_cpu_name(),
         "board": _text("/proc/device-tree/model").rstrip("\0") or None,
         "architecture": platform.machine(),
         "cores": os.cpu_count(),
@@ -37,6 +34,7 @@ def facts() -> dict[str, Any]:
         "memory_available_bytes": memory_available(),
         "last_level_cache_bytes": last_level_cache(),
         "kernels": instructions.CHOICE,
+        "kernels_compiled": "by Numba" if _jit.uses_numba() else f"ahead, for {ahead.target()}",
         "kernels_available": list(instructions.available()),
         "limits_measured_with": using.name,
         "int8_instruction": using.int8_dot,
@@ -78,6 +76,8 @@ def memory_used() -> tuple[int, int]:
 
 def kernel_cache() -> str | None:
     """Return the folder that compiled kernels are kept in, None where they cannot be kept."""
+    if not _jit.uses_numba():
+        return str(ahead.FOLDER)
     kernel: Any = machine.read
     path: str | None = kernel.stats.cache_path
     return path
@@ -85,15 +85,11 @@ def kernel_cache() -> str | None:
 
 def _cpu_name() -> str:
     match = re.search(r"^model name\s*:\s*(.+)$", _text("/proc/cpuinfo"), re.M)
-    return match[1].strip() if match else platform.processor() or llvm.get_host_cpu_name()
+    return match[1].strip() if match else platform.processor() or "unknown"
 
 
 def _features() -> list[str]:
-    found = [name for name, there in llvm.get_host_cpu_features().items() if there]
-    match = re.search(r"^Features\s*:(.*)$", _text("/proc/cpuinfo"), re.M)
-    if match:
-        found += match[1].split()
-    return sorted({name for name in found if _FEATURES.fullmatch(name)})
+    return sorted(name for name in instructions.cpu_flags() if _FEATURES.fullmatch(name))
 
 
 def _meminfo(key: str) -> int | None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
-from numba.np.numpy_support import carray
 
 from fcs_edge.kernels import attention_plain, instructions, softmax, vecmath
-from fcs_edge.kernels._jit import kernel, reduction
+from fcs_edge.kernels._jit import factory, kernel, reduction
 from fcs_edge.kernels._types import F32, Scalar
 from fcs_edge.kernels.attention_plain import start_scores, store
 from fcs_edge.kernels.instructions import PLAIN, Instructions
-from fcs_edge.kernels.panels import float_panel, stack
 
 _DEPTH = 256
 """Slots whose values are summed in one go: sums of sums round less than one long sum."""
@@ -150,11 +147,15 @@ def _panel(columns: int, using: Instructions) -> tuple[int, int]:
     return lanes, min(vectors, key=lambda n: -(-columns // (lanes * n)) * n)
 
 
-@cache
+@factory
 def attend_panels(
     key_lanes: int, key_vectors: int, value_lanes: int, value_vectors: int, half: bool
 ) -> Kernel:
     """Return the kernel for rings of such panels."""
+    from numba.np.numpy_support import carray
+
+    from fcs_edge.kernels.panels import float_panel, stack
+
     key_width, value_width = key_lanes * key_vectors, value_lanes * value_vectors
     tile_size = _ROWS * value_width
 

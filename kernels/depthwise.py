@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
-from numba.np.numpy_support import carray
 
 from fcs_edge.kernels import instructions
 from fcs_edge.kernels import ring as rings
 from fcs_edge.kernels import weights as stored
-from fcs_edge.kernels._jit import kernel
+from fcs_edge.kernels._jit import factory, kernel
 from fcs_edge.kernels._types import F16, F32
-from fcs_edge.kernels.depthwise_panel import depthwise_panel
 from fcs_edge.kernels.instructions import PLAIN, Instructions
-from fcs_edge.kernels.panels import stack
 
 _ROWS = 4
 """Rows that share the reading of a weight."""
@@ -111,7 +107,7 @@ class PackedDepthwise:
         self._weight: Any = packed.view(np.uint16) if packed.dtype == np.float16 else packed
         self._bias = np.zeros(panels * width, np.float32)
         self._bias[:channels] = bias
-        self._convolve = depthwise_panels(using.lanes, VECTORS)
+        self._convolve = depthwise_panels(using.lanes, VECTORS, self._weight.dtype == np.uint16)
 
     def ring(self, rows: int) -> F32:
         """Return memory for the past; see `Depthwise`."""
@@ -138,9 +134,14 @@ def fill_panels(row: F32, ring: F32) -> None:
                 ring[p, i, c] = part[c]
 
 
-@cache
-def depthwise_panels(lanes: int, vectors: int) -> Kernel:
-    """Return the kernel for panels of lanes * vectors channels."""
+@factory
+def depthwise_panels(lanes: int, vectors: int, half: bool) -> Kernel:
+    """Return the kernel for panels of lanes * vectors channels, float16 where half is true."""
+    from numba.np.numpy_support import carray
+
+    from fcs_edge.kernels.depthwise_panel import depthwise_panel
+    from fcs_edge.kernels.panels import stack
+
     width = lanes * vectors
     tile_size = _ROWS * width
 

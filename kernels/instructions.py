@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-import llvmlite.binding as llvm
-
 VARIABLE = "FCS_EDGE_KERNELS"
 """Environment variable that forces one of `available()`."""
 
 Dot = Literal["vpdpbusd", "pmaddwd", "sdot", "smlal"]
+DOTS: tuple[Dot, ...] = ("vpdpbusd", "pmaddwd", "sdot", "smlal")
+"""By number: kernels are told apart by the numbers in them."""
 DEPTH: dict[Dot, int] = {"vpdpbusd": 4, "pmaddwd": 2, "sdot": 4, "smlal": 1}
 """Integer products that one lane sums."""
 
 Int4Dot = Literal["vpdpbusd", "pmaddubsw", "sdot", "mla"]
+INT4_DOTS: tuple[Int4Dot, ...] = ("vpdpbusd", "pmaddubsw", "sdot", "mla")
 INT4_DEPTH: dict[Int4Dot, int] = {"vpdpbusd": 4, "pmaddubsw": 4, "sdot": 4, "mla": 1}
 """Products with 4-bit weights that one lane sums."""
+
+NARROW: dict[Int4Dot, int] = {"pmaddubsw": 8, "mla": 16}
+"""Steps whose sums int16 holds: a step adds two products of 15 * 127 at most, or one."""
 
 SPLIT = frozenset({"vpdpbusd", "sdot"})
 """What takes an activation of 12 bits in two parts of 8."""
@@ -78,32 +83,60 @@ PLAIN = "plain"
 @cache
 def supported() -> tuple[Instructions, ...]:
     """Return the sets that this CPU has, the best first."""
-    features = llvm.get_host_cpu_features()
     machine = platform.machine().lower()
+    flags = cpu_flags()
     if machine in ("x86_64", "amd64"):
         sets = [SSE2]
-        if features.get("avx2") and features.get("fma") and features.get("f16c"):
+        if flags >= {"avx2", "fma", "f16c"}:
             sets.insert(0, AVX2)
-            if features.get("avx512f") and features.get("avx512bw"):
+            if flags >= {"avx512f", "avx512bw"}:
                 sets.insert(0, AVX512)
-                if features.get("avx512vnni"):
+                if flags & {"avx512vnni", "avx512_vnni"}:
                     sets.insert(0, VNNI)
         return tuple(sets)
     if machine in ("aarch64", "arm64"):
-        return (DOTPROD, NEON) if features.get("dotprod") or _linux_has_dotprod() else (NEON,)
+        return (DOTPROD, NEON) if _has_dotprod(flags) else (NEON,)
     return (GENERIC,)
 
 
-def _linux_has_dotprod() -> bool:
-    """Tell whether the kernel names dot products, and LLVM knows the core and makes code for it.
+_DOTPROD_PARTS = {"0xd05", "0xd0a", "0xd0b", "0xd0c"}
+"""Cortex-A55, A75, A76, Neoverse N1."""
 
-    LLVM itself does not report them on every version.
-    """
-    try:
-        named = "asimddp" in Path("/proc/cpuinfo").read_text().split()
-    except OSError:
+
+def _has_dotprod(flags: frozenset[str]) -> bool:
+    if "dotprod" in flags or ("asimddp" in flags and cpu_part() in _DOTPROD_PARTS):
+        return True
+    if "asimddp" not in flags:
         return False
-    return named and llvm.get_host_cpu_name() != "generic"
+    import llvmlite.binding as llvm
+
+    # LLVM does not name them on every version, but makes code for every core it knows.
+    return bool(llvm.get_host_cpu_name() != "generic")
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """Return what the CPU can do, in Linux's words, or in LLVM's where there is no Linux."""
+    match = re.search(r"^(?:flags|Features)\s*:(.*)$", _cpuinfo(), re.M)
+    if match:
+        return frozenset(match[1].split())
+    import llvmlite.binding as llvm
+
+    return frozenset(name for name, there in llvm.get_host_cpu_features().items() if there)
+
+
+def cpu_part() -> str | None:
+    """Return the number that an ARM core says it is, where Linux tells."""
+    match = re.search(r"^CPU part\s*:\s*(\S+)$", _cpuinfo(), re.M)
+    return match[1] if match else None
+
+
+@cache
+def _cpuinfo() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def available() -> tuple[str, ...]:

@@ -12,18 +12,12 @@ from llvmlite import ir
 from numba import types
 
 from fcs_edge.kernels import simd
-from fcs_edge.kernels.instructions import BY_LANE, INT4_DEPTH, Int4Dot
+from fcs_edge.kernels.instructions import BY_LANE, INT4_DEPTH, INT4_DOTS, NARROW
 from fcs_edge.kernels.panels import AHEAD, INDEX, intrinsic, memory
 from fcs_edge.kernels.simd import FLOAT, HALF, I8, I16, I32, I64, Builder, Value
 
-DOTS: tuple[Int4Dot, ...] = ("vpdpbusd", "pmaddubsw", "sdot", "mla")
-"""What multiplies, by number: kernels are told apart by the numbers in them."""
-
 ROUND = 32
 """Inputs that one round of the loop takes; a group is a multiple of it."""
-
-NARROW: dict[Int4Dot, int] = {"pmaddubsw": 8, "mla": 16}
-"""Steps whose sums int16 holds: a step adds two products of 15 * 127 at most, or one."""
 
 _CHAINS = 4
 """Sums that the steps of one row take turns in: a step need not wait for the one before."""
@@ -59,14 +53,14 @@ def int4_panel(
     * (offset[r(m, g)] + sum_k q[q0 + m * pitch + k] * u[k, n])``
 
     where ``r(m, g) = r0 + m * row_groups + g`` and k < size, a multiple of `ROUND`, as group is.
-    kind is a number of `DOTS`. q is int8, -127 to 127; weight is uint8 and holds u in
+    kind is a number of `INT4_DOTS`. q is int8, -127 to 127; weight is uint8 and holds u in
     loads of lanes * depth bytes, two vectors in each, one in the low four bits and the next, in
     the order of steps and vectors, in the high ones. scale is float32, or float16 held in
     uint16; offset is int32, row_scale and out are float32. width is
     lanes * vectors.
     """
     n_rows, n_lanes, n_vectors = (a.literal_value for a in (rows, lanes, vectors))
-    dot = DOTS[kind.literal_value]
+    dot = INT4_DOTS[kind.literal_value]
     depth = INT4_DEPTH[dot]
     load_size = n_lanes * depth
     steps = ROUND // depth

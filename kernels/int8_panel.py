@@ -12,13 +12,10 @@ from llvmlite import ir
 from numba import types
 
 from fcs_edge.kernels import simd
-from fcs_edge.kernels.instructions import BY_LANE, DEPTH, SPLIT, Dot
+from fcs_edge.kernels.instructions import BY_LANE, DEPTH, DOTS, SPLIT
 from fcs_edge.kernels.packing import BLOCK
 from fcs_edge.kernels.panels import AHEAD, INDEX, intrinsic, memory
 from fcs_edge.kernels.simd import FLOAT, I8, I16, I32, I64, Builder, Value
-
-DOTS: tuple[Dot, ...] = ("vpdpbusd", "pmaddwd", "sdot", "smlal")
-"""What multiplies, by number: kernels are told apart by the numbers in them."""
 
 ROUND = 16
 """Inputs that one round of the loop takes."""

@@ -122,11 +122,15 @@ class PackedLinear:
         self.outputs, self.depth = weight.shape
         if weight.dtype == np.float16:
             weight = weight.view(np.uint16) if using.half else stored.float32(weight)
+        made = products.kernels(using)
+        half = weight.dtype == np.uint16
+        kernels = made.halves if half else made.floats
+        pack = packing.pack_half if half else packing.pack_float
         self._parts: list[tuple[Callable[..., None], F32, F32, int]] = []
-        for kernel, width, start, stop in _cut(self.outputs, products.kernels(using).floats):
+        for kernel, width, start, stop in _cut(self.outputs, kernels):
             rows = np.ascontiguousarray(weight[start:stop])
             packed = np.empty((-(-(stop - start) // width), self.depth, width), weight.dtype)
-            packing.pack_float(rows, packed)
+            pack(rows, packed)
             self._parts.append((kernel, _frozen(packed), _frozen(bias[start:stop].copy()), start))
 
     def __call__(self, x: F32, step: int, out: F32, column: int = 0) -> None:
@@ -142,15 +146,15 @@ class PackedInt8:
         self.outputs, self.depth = weight.shape
         self._parts: list[tuple[Callable[..., None], Any, F32, F32, int]] = []
         # vpdpbusd takes weights as numbers from 0 on.
-        flip = np.int8(-128 if using.int8_dot == "vpdpbusd" else 0)
+        flip = -128 if using.int8_dot == "vpdpbusd" else 0
         for kernel, width, start, stop in _cut(self.outputs, products.kernels(using).int8):
             part = weight.rows(start, stop)
             panels = -(-(stop - start) // width)
             scale = np.zeros(panels * width, np.float32)
             scale[: stop - start] = part.scale
-            packed = np.zeros((panels * packing.padded_depth(self.depth), width), np.int8)
+            packed = np.zeros(panels * width * packing.padded_depth(self.depth), np.int8)
             values = np.ascontiguousarray(part.values)
-            packing.pack_int8(values, using.int8_depth, flip, packed)
+            packing.pack_int8(values, width, using.int8_depth, flip, packed)
             columns = _frozen(bias[start:stop].copy())
             self._parts.append((kernel, _frozen(packed), _frozen(scale), columns, start))
 
@@ -172,8 +176,7 @@ class PackedInt4:
             part = weight.rows(start, stop)
             panels = -(-(stop - start) // width)
             scale = _packed_scale(part, panels, width, using.half)
-            size = panels * packing.padded_depth(self.depth)
-            packed = np.zeros((size // 2, width), np.uint8)
+            packed = np.zeros(panels * width * packing.padded_depth(self.depth) // 2, np.uint8)
             values = np.ascontiguousarray(part.values)
             packing.pack_int4(values, self.depth, lanes, width // lanes, lane_depth, packed)
             columns = _frozen(bias[start:stop].copy())

@@ -5,22 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba import extending, types
 
-from fcs_edge.kernels import int4_panel, int8_panel, simd
-from fcs_edge.kernels._jit import kernel, reduction
+from fcs_edge.kernels._jit import factory, kernel, reduction
 from fcs_edge.kernels._types import F32
-from fcs_edge.kernels.instructions import DEPTH, INT4_DEPTH, SPLIT, Instructions
-from fcs_edge.kernels.int4_panel import NARROW
-from fcs_edge.kernels.simd import FLOAT, I8, I16, I32, I64, Builder, Value
+from fcs_edge.kernels.instructions import (
+    DEPTH,
+    DOTS,
+    INT4_DEPTH,
+    INT4_DOTS,
+    NARROW,
+    SPLIT,
+    Instructions,
+)
 
-_ROWS = 4
-_TURNS = 8
+ROWS = 4
+TURNS = 8
 """Sets of factors that the loop goes through, so that no product can be moved out of it."""
 _LEAST_SECONDS = 0.002
 """What is timed as one run: far longer than a call, and than a step of the clock."""
@@ -100,101 +102,53 @@ def read(x: F32, passes: int) -> Any:
 
 
 class Multiplier(NamedTuple):
-    """A kernel that only multiplies, ``kernel(factors, count, sums)``: see `_multiply`."""
+    """A kernel that only multiplies, ``kernel(factors, count, sums)``: see `multiply`."""
 
     kernel: Callable[[Any, int, Any], None]
     sizes: tuple[int, int]
-    """Numbers of factors, ``(_TURNS, _ROWS + vectors, lanes, depth)``, and of sums."""
+    """Numbers of factors, ``(TURNS, ROWS + vectors, lanes, depth)``, and of sums."""
     dtypes: tuple[Any, Any]
     macs: int
     """Multiply-accumulates that a count of one does."""
 
 
-@cache
 def multiplier(using: Instructions, bits: int) -> Multiplier:
     """Return what multiplies as the products with weights of so many bits do."""
+    arguments, dtypes = multiplier_arguments(using, bits)
+    lanes, vectors = arguments[:2]
+    depth = {32: 1, 8: DEPTH[using.int8_dot], 4: INT4_DEPTH[using.int4_dot]}[bits]
+    per_lane = 2 if bits == 4 and using.int4_dot == "pmaddubsw" else 1
+    sums = ROWS * vectors * lanes
+    sizes = TURNS * (ROWS + vectors) * lanes * depth, sums * per_lane
+    return Multiplier(multiply(*arguments), sizes, dtypes, sums * depth)
+
+
+def multiplier_arguments(
+    using: Instructions, bits: int
+) -> tuple[tuple[int, int, int, int], tuple[Any, Any]]:
+    """Return what `multiply` is to be called with, and the types of factors and sums."""
     dtypes: tuple[Any, Any]
     if bits == 32:
-        lanes, depth, dot, dtypes = using.lanes, 1, 0, (np.float32, np.float32)
+        lanes, dot, dtypes = using.lanes, 0, (np.float32, np.float32)
     elif bits == 8:
-        lanes, depth = using.int8_lanes, DEPTH[using.int8_dot]
-        dot = int8_panel.DOTS.index(using.int8_dot)
+        lanes, dot = using.int8_lanes, DOTS.index(using.int8_dot)
         dtypes = (np.int8 if using.int8_dot in SPLIT else np.int16, np.int32)
     else:
-        lanes, depth = using.int4_lanes, INT4_DEPTH[using.int4_dot]
-        dot = int4_panel.DOTS.index(using.int4_dot)
+        lanes, dot = using.int4_lanes, INT4_DOTS.index(using.int4_dot)
         dtypes = (np.int8, np.int16 if using.int4_dot in NARROW else np.int32)
     # Sums of two registers each (smlal): fewer of them.
-    vectors = 3 if lanes == using.lanes else 2
+    return (lanes, 3 if lanes == using.lanes else 2, bits, dot), dtypes
+
+
+@factory
+def multiply(lanes: int, vectors: int, bits: int, dot: int) -> Callable[[Any, int, Any], None]:
+    """Return the kernel for weights of so many bits and one way to multiply them."""
+    from fcs_edge.kernels.multiply_panel import multiply_panel
 
     @kernel
     def multiply(factors: Any, count: int, sums: Any) -> None:
-        """Multiply ``count * _ROWS * vectors`` pairs of vectors."""
-        _multiply(lanes, vectors, bits, dot, factors, count, sums)
+        """Multiply ``count * ROWS * vectors`` pairs of vectors."""
+        multiply_panel(lanes, vectors, bits, dot, factors, count, sums)
 
-    per_lane = 2 if bits == 4 and using.int4_dot == "pmaddubsw" else 1
-    sizes = _TURNS * (_ROWS + vectors) * lanes * depth, _ROWS * vectors * lanes * per_lane
-    return Multiplier(multiply, sizes, dtypes, _ROWS * vectors * lanes * depth)
-
-
-def _intrinsic(function: Callable[..., Any]) -> Any:
-    return extending.intrinsic(prefer_literal=True)(function)
-
-
-@_intrinsic
-def _multiply(
-    typing: Any,
-    lanes: Any,
-    vectors: Any,
-    bits: Any,
-    dot: Any,
-    factors: Any,
-    count: Any,
-    sums: Any,
-) -> Any:
-    """``sums[m, v] = sum_i x[i % _TURNS, m] * y[i % _TURNS, v]``, m < _ROWS, i < count.
-
-    factors holds x and y of each turn, `_ROWS` and `vectors` vectors; like those of a product,
-    they come from the nearest cache and the sums stay in registers. bits is 32, float32, or 8 or
-    4, and dot a number of `int8_panel.DOTS` or `int4_panel.DOTS`.
-    """
-    n_lanes, n_vectors, n_bits, which = (a.literal_value for a in (lanes, vectors, bits, dot))
-    eight, four = int8_panel.DOTS[which], int4_panel.DOTS[which]
-    if n_bits == 32:
-        factor = total = simd.vector(FLOAT, n_lanes)
-    elif n_bits == 8:
-        factor = simd.vector(I8 if eight in SPLIT else I16, n_lanes * DEPTH[eight])
-        total = simd.vector(I32, n_lanes)
-    else:
-        factor = simd.vector(I8, n_lanes * INT4_DEPTH[four])
-        narrow = simd.vector(I16, n_lanes * (2 if four == "pmaddubsw" else 1))
-        total = narrow if four in NARROW else simd.vector(I32, n_lanes)
-
-    def generate(context: Any, b: Builder, signature: Any, arguments: Any) -> Value:
-        x_at, out_at = (
-            context.make_array(signature.args[i])(context, b, arguments[i]).data for i in (4, 6)
-        )
-        several = _ROWS + n_vectors
-
-        def multiply_add(x: Value, y: Value, z: Value) -> Value:
-            if n_bits == 32:
-                return simd.multiply_add(b, x, y, z)
-            if n_bits == 8:
-                return simd.dot(b, eight, x, y, z)
-            return simd.int4_dot(b, four, x, y, z)
-
-        def step(i: Value, old: list[Value]) -> list[Value]:
-            start = b.mul(b.and_(i, I64(_TURNS - 1)), I64(several * factor.count))
-            x = [
-                simd.load(b, x_at, b.add(start, I64(j * factor.count)), factor)
-                for j in range(several)
-            ]
-            pairs = [(x[m], x[_ROWS + v]) for m in range(_ROWS) for v in range(n_vectors)]
-            return [multiply_add(*pair, z) for pair, z in zip(pairs, old, strict=True)]
-
-        zeros = [ir.Constant(total, None)] * (_ROWS * n_vectors)
-        for j, value in enumerate(simd.repeat(b, arguments[5], zeros, step)):
-            simd.store(b, value, out_at, I64(j * total.count))
-        return context.get_dummy_value()
-
-    return types.void(lanes, vectors, bits, dot, factors, types.intp, sums), generate
+    made: Callable[[Any, int, Any], None] = multiply
+    return made

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fcs_edge.kernels._jit import kernel
-from fcs_edge.kernels._types import F32, I8, U8
+from fcs_edge.kernels._jit import inline, kernel
+from fcs_edge.kernels._types import F32, I8, U8, U16, Scalar
 
 BLOCK = 1024
 """Inputs whose integer products are summed in one go; activations wait for it on the stack."""
@@ -26,9 +26,19 @@ def padded_depth(depth: int) -> int:
 def pack_float(weight: F32, packed: F32) -> None:
     """``packed[p, k, n] = weight[p * width + n, k]``, zeros beyond the last output.
 
-    weight is (outputs, depth), packed (panels, depth, width); both float32, or both uint16 that
-    hold float16.
+    weight is (outputs, depth), packed (panels, depth, width).
     """
+    _pack(weight, packed)
+
+
+@kernel
+def pack_half(weight: U16, packed: U16) -> None:
+    """Do the same with float16 held in uint16."""
+    _pack(weight, packed)
+
+
+@inline
+def _pack(weight: Scalar, packed: Scalar) -> None:
     outputs, depth = weight.shape
     panels, _, width = packed.shape
     for p in range(panels):
@@ -44,17 +54,15 @@ def pack_float(weight: F32, packed: F32) -> None:
 
 
 @kernel
-def pack_int8(values: I8, lane_depth: int, flip: int, packed: I8) -> None:
+def pack_int8(values: I8, width: int, lane_depth: int, flip: int, packed: I8) -> None:
     """Lay int8 weights (outputs, depth) out as ``[block, panel, step, output, product]``.
 
-    A block is `BLOCK` inputs, a step `lane_depth` of them; packed is (bytes / width, width),
-    zeroed, its width the outputs of a panel. The bits in flip are flipped: -128 adds 128.
+    A block is `BLOCK` inputs, a step `lane_depth` of them, a panel width outputs; packed is
+    (bytes,), zeroed. The bits in flip are flipped: -128 adds 128.
     """
     outputs, depth = values.shape
-    width = packed.shape[1]
     padded = (depth + DEPTH_MULTIPLE - 1) // DEPTH_MULTIPLE * DEPTH_MULTIPLE
     panels = (outputs + width - 1) // width
-    flat = packed.reshape(-1)
     for block in range(0, depth, BLOCK):
         size = min(BLOCK, padded - block)
         for p in range(panels):
@@ -66,7 +74,7 @@ def pack_int8(values: I8, lane_depth: int, flip: int, packed: I8) -> None:
                     for j in range(lane_depth):
                         at = base + n * lane_depth + (start - block) * width + j
                         for k in range(start + j, stop, lane_depth):
-                            flat[at] = row[k] ^ flip
+                            packed[at] = row[k] ^ flip
                             at += width * lane_depth
 
 
@@ -76,15 +84,13 @@ def pack_int4(
 ) -> None:
     """Lay 4-bit weights out as `pack_int8` does, each plus 8, two vectors in each load.
 
-    values is (outputs, ceil(depth / 2)), as `weights.Int4` holds them; packed (bytes / width,
-    width), zeroed. `int4_panel.int4_panel` says where in a load a weight is.
+    values is (outputs, ceil(depth / 2)), as `weights.Int4` holds them; packed (bytes,), zeroed.
+    `int4_panel.int4_panel` says where in a load a weight is.
     """
-    outputs = values.shape[0]
-    width = packed.shape[1]
+    outputs, width = values.shape[0], lanes * vectors
     padded = (depth + DEPTH_MULTIPLE - 1) // DEPTH_MULTIPLE * DEPTH_MULTIPLE
     panels = (outputs + width - 1) // width
     load_size = lanes * lane_depth
-    flat = packed.reshape(-1)
     for block in range(0, depth, BLOCK):
         size = min(BLOCK, padded - block)
         for p in range(panels):
@@ -100,5 +106,5 @@ def pack_int4(
                         at = lane_at + (which >> 1) * load_size
                         for j in range(min(lane_depth, stop - k)):
                             value = (row[(k + j) >> 1] >> (4 * ((k + j) & 1))) & 15
-                            flat[at + j] |= np.uint8((value ^ 8) << (4 * (which & 1)))
+                            packed[at + j] |= np.uint8((value ^ 8) << (4 * (which & 1)))
                         which += vectors

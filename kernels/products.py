@@ -8,14 +8,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba.np.numpy_support import carray
 
-from fcs_edge.kernels import activations, int4_panel, int8_panel
-from fcs_edge.kernels._jit import inline, kernel
+from fcs_edge.kernels import activations
+from fcs_edge.kernels._jit import factory, inline, kernel
 from fcs_edge.kernels._types import F32, I8, U8
-from fcs_edge.kernels.instructions import SPLIT, Instructions
+from fcs_edge.kernels.instructions import DOTS, INT4_DOTS, SPLIT, Instructions
 from fcs_edge.kernels.packing import BLOCK, DEPTH_MULTIPLE
-from fcs_edge.kernels.panels import float_panel, stack
 
 _DEPTH = 256
 """Products of floats summed in one go: sums of sums round less than one long sum."""
@@ -39,6 +37,7 @@ class Kernels:
     """The products of one set of instructions, each by the outputs of a panel, widest first."""
 
     floats: dict[int, Kernel]
+    halves: dict[int, Kernel]
     int8: dict[int, Kernel]
     int4: dict[int, Kernel]
 
@@ -46,17 +45,23 @@ class Kernels:
 @cache
 def kernels(using: Instructions) -> Kernels:
     """Return the kernels for a set of instructions; each is compiled when first called."""
-    lanes8, lanes4 = using.int8_lanes, using.int4_lanes
-    dot8, dot4 = int8_panel.DOTS.index(using.int8_dot), int4_panel.DOTS.index(using.int4_dot)
+    lanes, lanes8, lanes4 = using.lanes, using.int8_lanes, using.int4_lanes
+    dot8, dot4 = DOTS.index(using.int8_dot), INT4_DOTS.index(using.int4_dot)
     return Kernels(
-        {n * using.lanes: linear_float(using.lanes, n) for n in (using.float_vectors, 1)},
+        {n * lanes: linear_float(lanes, n, False) for n in (using.float_vectors, 1)},
+        {n * lanes: linear_float(lanes, n, True) for n in (using.float_vectors, 1)},
         {n * lanes8: linear_int8(lanes8, n, dot8) for n in (using.int8_vectors, 1)},
         {n * lanes4: linear_int4(lanes4, n, dot4) for n in (using.int4_vectors, 1)},
     )
 
 
-def linear_float(lanes: int, vectors: int) -> Kernel:
-    """Return the kernel for panels of lanes * vectors outputs."""
+@factory
+def linear_float(lanes: int, vectors: int, half: bool) -> Kernel:
+    """Return the kernel for panels of lanes * vectors outputs, float16 where half is true."""
+    from numba.np.numpy_support import carray
+
+    from fcs_edge.kernels.panels import float_panel, stack
+
     width = lanes * vectors
 
     @kernel
@@ -100,15 +105,20 @@ def linear_float(lanes: int, vectors: int) -> Kernel:
     return linear_float
 
 
+@factory
 def linear_int8(lanes: int, vectors: int, dot: int) -> Kernel:
     """Return the kernel for panels of lanes * vectors outputs, weights of 8 bits."""
+    from numba.np.numpy_support import carray
+
+    from fcs_edge.kernels.int8_panel import int8_panel as panel
+    from fcs_edge.kernels.panels import stack
+
     width = lanes * vectors
-    split = int8_panel.DOTS[dot] in SPLIT
+    split = DOTS[dot] in SPLIT
     # Numbers that an activation takes in q, and their type.
     parts = 2 if split else 1
     pitch, held = BLOCK * parts, _HELD * parts
     element = np.int8 if split else np.int16
-    panel = int8_panel.int8_panel
 
     @kernel
     def linear_int8(
@@ -178,10 +188,15 @@ def linear_int8(lanes: int, vectors: int, dot: int) -> Kernel:
     return linear_int8
 
 
+@factory
 def linear_int4(lanes: int, vectors: int, dot: int) -> Kernel:
     """Return the kernel for panels of lanes * vectors outputs, weights of 4 bits."""
+    from numba.np.numpy_support import carray
+
+    from fcs_edge.kernels.int4_panel import int4_panel as panel
+    from fcs_edge.kernels.panels import stack
+
     width = lanes * vectors
-    panel = int4_panel.int4_panel
 
     @kernel
     def linear_int4(

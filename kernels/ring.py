@@ -12,7 +12,9 @@ def write(x: F32, ring: F32, slot: int) -> None:
         to = slot + m
         if to >= size:
             to -= size
-        ring[to] = x[m]
+        # Not ring[to] = x[m]: that takes seconds to compile.
+        for n in range(x.shape[1]):
+            ring[to, n] = x[m, n]
 
 
 @kernel
