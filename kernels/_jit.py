@@ -39,7 +39,8 @@ def factory(build: _F) -> _F:
     """Make a function that builds a kernel for its arguments give each kernel once.
 
     A kernel compiled ahead is taken where there is one for these arguments. `build` is called
-    only where Numba compiles, and imports what it needs of that.
+    only where Numba compiles, and imports what it needs of that, as globals: Numba's cache tells
+    closures apart by what they hold, and intrinsics are never the same again.
     """
 
     @cache

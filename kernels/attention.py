@@ -152,6 +152,7 @@ def attend_panels(
     key_lanes: int, key_vectors: int, value_lanes: int, value_vectors: int, half: bool
 ) -> Kernel:
     """Return the kernel for rings of such panels."""
+    global carray, float_panel, stack
     from numba.np.numpy_support import carray
 
     from fcs_edge.kernels.panels import float_panel, stack

@@ -137,6 +137,7 @@ def fill_panels(row: F32, ring: F32) -> None:
 @factory
 def depthwise_panels(lanes: int, vectors: int, half: bool) -> Kernel:
     """Return the kernel for panels of lanes * vectors channels, float16 where half is true."""
+    global carray, depthwise_panel, stack
     from numba.np.numpy_support import carray
 
     from fcs_edge.kernels.depthwise_panel import depthwise_panel

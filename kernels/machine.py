@@ -143,6 +143,7 @@ def multiplier_arguments(
 @factory
 def multiply(lanes: int, vectors: int, bits: int, dot: int) -> Callable[[Any, int, Any], None]:
     """Return the kernel for weights of so many bits and one way to multiply them."""
+    global multiply_panel
     from fcs_edge.kernels.multiply_panel import multiply_panel
 
     @kernel

@@ -58,6 +58,7 @@ def kernels(using: Instructions) -> Kernels:
 @factory
 def linear_float(lanes: int, vectors: int, half: bool) -> Kernel:
     """Return the kernel for panels of lanes * vectors outputs, float16 where half is true."""
+    global carray, float_panel, stack
     from numba.np.numpy_support import carray
 
     from fcs_edge.kernels.panels import float_panel, stack
@@ -108,9 +109,10 @@ def linear_float(lanes: int, vectors: int, half: bool) -> Kernel:
 @factory
 def linear_int8(lanes: int, vectors: int, dot: int) -> Kernel:
     """Return the kernel for panels of lanes * vectors outputs, weights of 8 bits."""
+    global carray, int8_panel, stack
     from numba.np.numpy_support import carray
 
-    from fcs_edge.kernels.int8_panel import int8_panel as panel
+    from fcs_edge.kernels.int8_panel import int8_panel
     from fcs_edge.kernels.panels import stack
 
     width = lanes * vectors
@@ -170,13 +172,13 @@ def linear_int8(lanes: int, vectors: int, dot: int) -> Kernel:
                         q0 = m * pitch
                         tile[: several * width] = np.float32(0)
                         if several == 4:
-                            panel(
+                            int8_panel(
                                 4, lanes, vectors, dot,
                                 q, q0, pitch, packed, w0, size, scale, n0,
                                 row_scale, offset, m, tile, 0, width,
                             )  # fmt: skip
                         else:
-                            panel(
+                            int8_panel(
                                 1, lanes, vectors, dot,
                                 q, q0, pitch, packed, w0, size, scale, n0,
                                 row_scale, offset, m, tile, 0, width,
@@ -191,9 +193,10 @@ def linear_int8(lanes: int, vectors: int, dot: int) -> Kernel:
 @factory
 def linear_int4(lanes: int, vectors: int, dot: int) -> Kernel:
     """Return the kernel for panels of lanes * vectors outputs, weights of 4 bits."""
+    global carray, int4_panel, stack
     from numba.np.numpy_support import carray
 
-    from fcs_edge.kernels.int4_panel import int4_panel as panel
+    from fcs_edge.kernels.int4_panel import int4_panel
     from fcs_edge.kernels.panels import stack
 
     width = lanes * vectors
@@ -253,13 +256,13 @@ def linear_int4(lanes: int, vectors: int, dot: int) -> Kernel:
                         q0, r0 = m * BLOCK, m * _GROUPS
                         tile[: several * width] = np.float32(0)
                         if several == 4:
-                            panel(
+                            int4_panel(
                                 4, lanes, vectors, dot,
                                 q, q0, BLOCK, row_scale, offset, r0, _GROUPS,
                                 packed, w0, size, group, scale, s0, tile, 0, width,
                             )  # fmt: skip
                         else:
-                            panel(
+                            int4_panel(
                                 1, lanes, vectors, dot,
                                 q, q0, BLOCK, row_scale, offset, r0, _GROUPS,
                                 packed, w0, size, group, scale, s0, tile, 0, width,
