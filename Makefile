@@ -3,10 +3,17 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+ifeq ($(shell uname -m),aarch64)
+OTHER_LD := x86_64-linux-gnu-ld
+OTHER_BINUTILS := binutils-x86-64-linux-gnu
+else
+OTHER_LD := aarch64-linux-gnu-ld
+OTHER_BINUTILS := binutils-aarch64-linux-gnu
+endif
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-full bench arm64 lint typecheck wheel check clean clean-cache
+.PHONY: demo test test-full bench arm64 lint typecheck compiled wheel check clean clean-cache
 
 demo: $(VENV)/.demo  ## install, and send a clip of speech through the codec
 	$(BIN)/fcs-edge demo --force
@@ -29,13 +36,28 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 
 
-# The installed command must run where the sources are not.
+# Kernels for the CPUs that a wheel has them for; other CPUs, and the sources, compile with Numba.
+TARGETS := x86-64-v3 x86-64-v4-vnni cortex-a53 cortex-a72 cortex-a76
+compiled: $(TARGETS:%=kernels/compiled/%.so)
+
+kernels/compiled/%.so: $(wildcard kernels/*.py) scripts/compile_kernels.py | $(VENV)/.dev linkers
+	$(BIN)/python scripts/compile_kernels.py --target $*
+
+.PHONY: linkers
+linkers:
+	@command -v ld >/dev/null && command -v $(OTHER_LD) >/dev/null || { \
+	    echo 'a linker is missing: installing binutils with apt-get'; \
+	    $(SUDO) apt-get update && $(SUDO) apt-get install --yes binutils $(OTHER_BINUTILS); }
+
+# The installed command must run where the sources are not, and with no Numba where it can.
 wheel: $(VENV)/.dev
+	$(MAKE) -j2 compiled
 	rm -rf build dist
 	$(BIN)/python -m build --wheel --outdir dist .
 	$(PYTHON) -m venv --clear $(VENV)-wheel
 	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
 	cd /tmp && $(CURDIR)/$(VENV)-wheel/bin/fcs-edge info preview-4k
+	cd /tmp && $(CURDIR)/$(VENV)-wheel/bin/fcs-edge warmup
 
 # The installed package: mypy does not follow the package-dir of an editable install.
 typecheck: wheel
@@ -45,7 +67,7 @@ typecheck: wheel
 check: lint typecheck test
 
 clean:
-	rm -rf build dist $(VENV) $(VENV)-wheel *.egg-info
+	rm -rf build dist kernels/compiled $(VENV) $(VENV)-wheel *.egg-info
 
 # Numba notices a changed kernel, but not a changed helper that it was compiled with.
 clean-cache:
