@@ -77,7 +77,7 @@ def memory_used() -> tuple[int, int]:
 def kernel_cache() -> str | None:
     """Return the folder that compiled kernels are kept in, None where they cannot be kept."""
     if not _jit.uses_numba():
-        return str(ahead.FOLDER)
+        return str(ahead.folder())
     kernel: Any = machine.read
     path: str | None = kernel.stats.cache_path
     return path

@@ -68,15 +68,19 @@ _V3 = {"avx2", "fma", "f16c", "bmi1", "bmi2", "movbe", "abm"}
 _V4 = _V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni"}
 
 
+def folder() -> Path:
+    """Return where the libraries are."""
+    return Path(os.environ.get(VARIABLE) or FOLDER)
+
+
 @cache
 def library() -> tuple[ctypes.CDLL, dict[str, Any]] | None:
     """Return the library in use and its kernels by name, None where Numba compiles."""
-    folder = os.environ.get(VARIABLE) or str(FOLDER)
     name = target()
-    if folder == "off" or name is None or not _arrays_are_as_known():
+    if os.environ.get(VARIABLE) == "off" or name is None or not _arrays_are_as_known():
         return None
     try:
-        loaded = ctypes.CDLL(str(Path(folder) / f"{name}.so"))
+        loaded = ctypes.CDLL(str(folder() / f"{name}.so"))
         text = ctypes.string_at(ctypes.addressof(ctypes.c_char.in_dll(loaded, MANIFEST)))
     except (OSError, ValueError):
         return None

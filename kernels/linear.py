@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fcs_edge.kernels import instructions, linear_plain, packing, products
+from fcs_edge.kernels import instructions, linear_plain, memory, packing, products
 from fcs_edge.kernels import weights as stored
 from fcs_edge.kernels._types import F32
 from fcs_edge.kernels.instructions import INT4_DEPTH, PLAIN, Instructions
@@ -129,7 +129,8 @@ class PackedLinear:
         self._parts: list[tuple[Callable[..., None], F32, F32, int]] = []
         for kernel, width, start, stop in _cut(self.outputs, kernels):
             rows = np.ascontiguousarray(weight[start:stop])
-            packed = np.empty((-(-(stop - start) // width), self.depth, width), weight.dtype)
+            panels = -(-(stop - start) // width)
+            packed = memory.zeros((panels, self.depth, width), weight.dtype)
             pack(rows, packed)
             self._parts.append((kernel, _frozen(packed), _frozen(bias[start:stop].copy()), start))
 
@@ -152,7 +153,8 @@ class PackedInt8:
             panels = -(-(stop - start) // width)
             scale = np.zeros(panels * width, np.float32)
             scale[: stop - start] = part.scale
-            packed = np.zeros(panels * width * packing.padded_depth(self.depth), np.int8)
+            size = panels * width * packing.padded_depth(self.depth)
+            packed = memory.zeros((size,), np.int8)
             values = np.ascontiguousarray(part.values)
             packing.pack_int8(values, width, using.int8_depth, flip, packed)
             columns = _frozen(bias[start:stop].copy())
@@ -176,7 +178,8 @@ class PackedInt4:
             part = weight.rows(start, stop)
             panels = -(-(stop - start) // width)
             scale = _packed_scale(part, panels, width, using.half)
-            packed = np.zeros(panels * width * packing.padded_depth(self.depth) // 2, np.uint8)
+            size = panels * width * packing.padded_depth(self.depth)
+            packed = memory.zeros((size // 2,), np.uint8)
             values = np.ascontiguousarray(part.values)
             packing.pack_int4(values, self.depth, lanes, width // lanes, lane_depth, packed)
             columns = _frozen(bias[start:stop].copy())

@@ -1,0 +1,44 @@
+"""Memory for packed weights: zeroed, of the shape asked for, and nobody else's."""
+
+from __future__ import annotations
+
+import mmap
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fcs_edge.kernels import memory
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.float32])
+@pytest.mark.parametrize("shape", [(3,), (70_001,), (257, 300), (5, 7, 40_000), (40 << 20,)])
+def test_arrays_are_zeros_and_apart(shape: tuple[int, ...], dtype: Any) -> None:
+    arrays = [memory.zeros(shape, dtype) for _ in range(3)]
+    for number, array in enumerate(arrays):
+        assert (array.shape, array.dtype) == (shape, dtype)
+        assert array.flags.c_contiguous
+        assert array.flags.writeable
+        assert array.flags.aligned
+        assert not array.any()
+        array[...] = number + 1
+    for number, array in enumerate(arrays):
+        assert (array == number + 1).all()
+
+
+def test_blocks_are_shared_and_given_back() -> None:
+    first, second = (memory.zeros((1 << 17,), np.int8) for _ in range(2))
+    assert first.base is not None
+    assert second.ctypes.data - first.ctypes.data == 1 << 17 or first.base is not second.base
+    large = memory.zeros((100 << 20,), np.int8)
+    large[:] = 1
+
+    def resident() -> int:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * mmap.PAGESIZE
+
+    before = resident()
+    del large
+    # What is left of its block is the next one's: that takes another.
+    memory.zeros((33 << 20,), np.int8)
+    assert before - resident() > 90 << 20
