@@ -4,7 +4,8 @@
 #     scripts/arm64_smoke.sh [--cpus "cortex-a76 cortex-a72 cortex-a53"] [--count] [FOLDER]
 #
 # For each processor: the tests of the kernels, assertions on instructions among them; the small
-# golden cases; and a second of speech through the installed command, compared with the same here.
+# golden cases; and a second of speech through the installed command, with the kernels compiled
+# ahead for that processor, compared with the same here.
 # With --count, only instructions per multiply-accumulate instead (arm64_count.py).
 #
 # Emulation checks results and the choice of instructions. Its times say nothing about a board.
@@ -119,8 +120,14 @@ install_project() {
     fi
 
     # Numba does not notice a changed helper in another file: with any change all kernels go.
-    if ! diff -rq --exclude='*.dist-info' "$work/new" "$work/project" &>/dev/null; then
+    if ! diff -rq --exclude='*.dist-info' --exclude=compiled "$work/new" "$work/project" &>/dev/null
+    then
         rm -rf "$work/project" "$work"/cpu/*/kernels
+        local compile=("$python" "$root/scripts/compile_kernels.py") cpu
+        for cpu in cortex-{a76,a72,a53}; do
+            PYTHONPATH=$work/new PYTHONSAFEPATH=1 "${compile[@]}" --target "$cpu" \
+                "$work/new/fcs_edge/kernels/compiled"
+        done
         mv "$work/new" "$work/project"
     fi
 }
@@ -144,11 +151,17 @@ prepare() { # CPU
     local found
     found=$(emulate "$1" -c "$look")
     [[ $found == "$1 ${dot[$1]}" ]] || die "kernels are made for $found, not for $1 ${dot[$1]}"
+    found=$(emulate "$1" -c "$ahead")
+    [[ $found == "$1 False" ]] || die "kernels of $1 were not taken: $found"
 }
 look='
 from llvmlite import binding
 from fcs_edge.kernels import instructions
 print(binding.get_host_cpu_name(), instructions.chosen().int8_dot)
+'
+ahead='
+from fcs_edge.kernels import _jit, ahead
+print(ahead.target(), _jit.uses_numba())
 '
 
 # Here: a second of speech, its tokens, and what they decode to.
@@ -222,6 +235,7 @@ count() { # CPU
 }
 
 install_here qemu-aarch64 qemu-user
+install_here aarch64-linux-gnu-ld binutils-aarch64-linux-gnu
 make_system
 install_project
 if [[ $what == check ]]; then

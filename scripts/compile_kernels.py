@@ -11,10 +11,12 @@ called with stands in `SIGNATURES` and `made_kernels`; `kernels/ahead.py` loads 
 from __future__ import annotations
 
 import os
+import tempfile
 
-# Optimised later, for another CPU than this one.
+# Optimised later, for another CPU than this one: nothing of it belongs into Numba's cache.
+_cache = tempfile.TemporaryDirectory()
 os.environ.update(NUMBA_OPT="0", NUMBA_LOOP_VECTORIZE="0", NUMBA_SLP_VECTORIZE="0")
-os.environ["FCS_EDGE_COMPILED"] = "off"
+os.environ.update(NUMBA_CACHE_DIR=_cache.name, FCS_EDGE_COMPILED="off")
 
 import argparse
 import json
@@ -23,7 +25,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
