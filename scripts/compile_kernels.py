@@ -14,11 +14,11 @@ import os
 import tempfile
 
 # Optimised later, for another CPU than this one: nothing of it belongs into Numba's cache.
-_cache = tempfile.TemporaryDirectory()
 os.environ.update(NUMBA_OPT="0", NUMBA_LOOP_VECTORIZE="0", NUMBA_SLP_VECTORIZE="0")
-os.environ.update(NUMBA_CACHE_DIR=_cache.name, FCS_EDGE_COMPILED="off")
+os.environ.update(NUMBA_CACHE_DIR=tempfile.mkdtemp(), FCS_EDGE_COMPILED="off")
 
 import argparse
+import atexit
 import json
 import platform
 import re
@@ -310,6 +310,7 @@ def main() -> None:
     parser.add_argument("--target", action="append", choices=names, help="default: all")
     parser.add_argument("folder", nargs="?", type=Path, default=ahead.FOLDER)
     options = parser.parse_args()
+    atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"])
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     for target in TARGETS:
