@@ -26,6 +26,7 @@ import shutil
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -37,6 +38,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import compiler, types
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.errors import NumbaWarning
 from numba.core.registry import cpu_target
 from numba.np import arrayobj, numpy_support
 
@@ -285,6 +287,8 @@ def _object(target: Target, text: str, exported: set[str]) -> bytes:
     unknown = {n for n in declared if not n.startswith("llvm.")} - _FROM_LIBC
     if unknown:
         sys.exit(f"compile_kernels: kernels call what no library has: {', '.join(unknown)}")
+    if re.search(r"inttoptr \(i64 \d{5,}", str(module)):
+        sys.exit("compile_kernels: a kernel holds an address of this process")
     compiled: bytes = machine.emit_object(module)
     return compiled
 
@@ -311,6 +315,8 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, default=ahead.FOLDER)
     options = parser.parse_args()
     atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"])
+    # That what is not optimised yet cannot be cached.
+    warnings.simplefilter("ignore", NumbaWarning)
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     for target in TARGETS:

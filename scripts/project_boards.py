@@ -132,8 +132,8 @@ VERDICTS = ("is expected to", "may, if the optimistic figure holds,", "cannot")
 
 CALL_US = 1.5
 """A kernel call from Python on the x86-64 server, microseconds, with what is around it."""
-PROCESS_MB = 160
-"""The interpreter and the libraries."""
+PROCESS_MB = 60
+"""The interpreter and the libraries, kernels compiled ahead."""
 SYSTEM_MB = 100
 """Left to the operating system."""
 
