@@ -16,8 +16,8 @@ from fcs_edge.kernels.instructions import DOTS, INT4_DOTS, SPLIT, Instructions
 from fcs_edge.kernels.packing import BLOCK, DEPTH_MULTIPLE
 
 _DEPTH = 1024
-"""Products of floats summed in one go: sums of sums round less than one long sum, but reading starts
-anew with each, which at 256 took 12 % of the time."""
+"""Products of floats summed in one go: sums of sums round less than one long sum, but reading
+starts anew with each, which at 256 took 12 % of the time."""
 
 _ROWS = 32
 """Rows whose quantised activations are held at once: a weight is read once for all of them."""
