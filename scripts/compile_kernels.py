@@ -167,6 +167,7 @@ def named_kernels() -> Iterator[tuple[str, Any, str]]:
 def compile_target(target: Target, folder: Path) -> Path:
     """Write the library of a CPU; it appears whole or not at all."""
     context = cpu_target.target_context
+    _keep_out_of_engine(context.codegen())
     code = context.codegen().create_library(target.name)
     module = code.create_ir_module(target.name)
     kernels: dict[str, tuple[str, list[str], str]] = {}
@@ -186,6 +187,17 @@ def compile_target(target: Target, folder: Path) -> Path:
     code.finalize()
     exported = {symbol for symbol, _, _ in kernels.values()} | {ahead.MANIFEST}
     return _link(target, _object(target, code.get_llvm_str(), exported), folder)
+
+
+def _keep_out_of_engine(codegen: Any) -> None:
+    """Let Numba's engine make no machine code of what may be for another CPU than this one."""
+    add = type(codegen)._add_module
+
+    def add_what_runs_here(module: Any) -> None:
+        if not re.search(r"@llvm\.(aarch64|x86)\.", str(module)):
+            add(codegen, module)
+
+    codegen._add_module = add_what_runs_here
 
 
 def _wrapped(
