@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from fcs_edge.codec import Codec
 from fcs_edge.errors import AudioError
 from fcs_edge.files import replacing
-from fcs_edge.kernels._jit import uses_numba
+from fcs_edge.host import uses_numba
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

@@ -34,7 +34,7 @@ def facts() -> dict[str, Any]:
         "memory_available_bytes": memory_available(),
         "last_level_cache_bytes": last_level_cache(),
         "kernels": instructions.CHOICE,
-        "kernels_compiled": "by Numba" if _jit.uses_numba() else f"ahead, for {ahead.target()}",
+        "kernels_compiled": "by Numba" if uses_numba() else f"ahead, for {ahead.target()}",
         "kernels_available": list(instructions.available()),
         "limits_measured_with": using.name,
         "int8_instruction": using.int8_dot,
@@ -74,9 +74,14 @@ def memory_used() -> tuple[int, int]:
     return most, most
 
 
+def uses_numba() -> bool:
+    """Tell whether Numba compiles the kernels; others come compiled."""
+    return _jit.uses_numba()
+
+
 def kernel_cache() -> str | None:
     """Return the folder that compiled kernels are kept in, None where they cannot be kept."""
-    if not _jit.uses_numba():
+    if not uses_numba():
         return str(ahead.folder())
     kernel: Any = machine.read
     path: str | None = kernel.stats.cache_path
