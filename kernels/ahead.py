@@ -31,7 +31,7 @@ MANIFEST = "fcs_edge_kernels"
 
 Kernel = Callable[..., Any]
 
-_RETURNED = {"none": ctypes.c_int, "int": ctypes.c_int64, "float": ctypes.c_float}
+_RETURNED = {"int": ctypes.c_int64, "float": ctypes.c_float}
 _SCALARS = {"int": ctypes.c_int64, "float": ctypes.c_float, "bool": ctypes.c_bool}
 
 OBJECT_SIZE = 16
@@ -115,7 +115,7 @@ def find(name: str) -> Kernel | None:
     symbol, types, returned = kernels[name]
     function = getattr(loaded, symbol)
     function.argtypes = [_SCALARS.get(t, ctypes.py_object) for t in types]
-    function.restype = _accepted if returned == "none" else _RETURNED[returned]
+    function.restype = _RETURNED.get(returned, _accepted)
     kernel: Kernel = function
     return kernel
 

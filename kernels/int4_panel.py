@@ -13,7 +13,7 @@ from numba import types
 
 from fcs_edge.kernels import simd
 from fcs_edge.kernels.instructions import BY_LANE, INT4_DEPTH, INT4_DOTS, NARROW
-from fcs_edge.kernels.panels import AHEAD, INDEX, intrinsic, memory
+from fcs_edge.kernels.panels import AHEAD, INDEX, add_to_rows, intrinsic, memory, spread
 from fcs_edge.kernels.simd import FLOAT, HALF, I8, I16, I32, I64, Builder, Value
 
 ROUND = 32
@@ -56,8 +56,7 @@ def int4_panel(
     kind is a number of `INT4_DOTS`. q is int8, -127 to 127; weight is uint8 and holds u in
     loads of lanes * depth bytes, two vectors in each, one in the low four bits and the next, in
     the order of steps and vectors, in the high ones. scale is float32, or float16 held in
-    uint16; offset is int32, row_scale and out are float32. width is
-    lanes * vectors.
+    uint16; offset is int32, row_scale and out are float32. width is lanes * vectors.
     """
     n_rows, n_lanes, n_vectors = (a.literal_value for a in (rows, lanes, vectors))
     dot = INT4_DOTS[kind.literal_value]
@@ -95,29 +94,12 @@ def int4_panel(
         row = [b.gep(q_at, [b.add(q0, b.mul(pitch, I64(m)))]) for m in range(n_rows)]
         panel = b.gep(w_at, [w0])
 
-        def values(m: int, j: Value) -> list[Value]:
-            """Return a row's activations in round j, by step, each in all lanes."""
-            first = b.mul(j, I64(ROUND))
-            word = ir.IntType(8 * depth)
-            found = []
-            if dot in BY_LANE:
-                # Multiplied by lane, so that one load of 16 bytes serves several steps.
-                count = 16 // depth
-                for s in range(0, steps, count):
-                    at = b.add(first, I64(s * depth))
-                    some = simd.load(b, row[m], at, simd.vector(word, count))
-                    found += [simd.splat_lane(b, some, lane, n_lanes) for lane in range(count)]
-            else:
-                for s in range(steps):
-                    one = simd.load(b, row[m], b.add(first, I64(s * depth)), word)
-                    found.append(simd.splat(b, one, n_lanes))
-            return [b.bitcast(value, factors) for value in found]
-
         def round_(j: Value, sums: list[Value]) -> list[Value]:
             weights = unpacked(b, panel, j)
+            first = b.mul(j, I64(ROUND))
             added = list(sums)
             for m in range(n_rows):
-                by_step = values(m, j)
+                by_step = spread(b, row[m], first, factors, depth, steps, dot in BY_LANE)
                 for v in range(n_vectors):
                     at = (m * n_vectors + v) * chains
                     if not fold_after:
@@ -174,11 +156,7 @@ def int4_panel(
         zeros = [ir.Constant(kind_f, None)] * (n_rows * n_vectors)
         groups = b.sdiv(b.add(size, b.sub(group, I64(1))), group)
         sums = simd.repeat(b, groups, zeros, group_)
-        for m in range(n_rows):
-            for v in range(n_vectors):
-                at = b.add(b.add(o0, b.mul(stride, I64(m))), I64(v * n_lanes))
-                old = simd.load(b, out_at, at, kind_f)
-                simd.store(b, b.fadd(old, sums[m * n_vectors + v]), out_at, at)
+        add_to_rows(b, sums, n_vectors, out_at, o0, stride)
         return context.get_dummy_value()
 
     index = (INDEX,)

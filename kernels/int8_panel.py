@@ -14,7 +14,7 @@ from numba import types
 from fcs_edge.kernels import simd
 from fcs_edge.kernels.instructions import BY_LANE, DEPTH, DOTS, SPLIT
 from fcs_edge.kernels.packing import BLOCK
-from fcs_edge.kernels.panels import AHEAD, INDEX, intrinsic, memory
+from fcs_edge.kernels.panels import AHEAD, INDEX, intrinsic, memory, spread
 from fcs_edge.kernels.simd import FLOAT, I8, I16, I32, I64, Builder, Value
 
 ROUND = 16
@@ -75,24 +75,6 @@ def int8_panel(
             found.append(raw if element == I8 else b.sext(raw, factors))
         return found
 
-    def activations_of(b: Builder, row: Value, i: Value, part: int) -> list[Value]:
-        """Return a row's activations in round i, by step, each in all lanes."""
-        first = b.add(b.mul(i, I64(ROUND)), I64(part * BLOCK))
-        word = ir.IntType(element.width * depth)
-        found = []
-        if dot in BY_LANE:
-            # Multiplied by lane, so that one load of 16 bytes serves several steps.
-            count = 128 // word.width
-            for s in range(0, steps, count):
-                at = b.add(first, I64(s * depth))
-                some = simd.load(b, row, at, simd.vector(word, count))
-                found += [simd.splat_lane(b, some, lane, n_lanes) for lane in range(count)]
-        else:
-            for s in range(steps):
-                one = simd.load(b, row, b.add(first, I64(s * depth)), word)
-                found.append(simd.splat(b, one, n_lanes))
-        return [b.bitcast(value, factors) for value in found]
-
     def generate(context: Any, b: Builder, signature: Any, arguments: Any) -> Value:
         q_at, w_at, scale_at, row_at, offset_at, out_at = (
             memory(context, b, signature.args[i], arguments[i]) for i in (4, 7, 10, 12, 13, 15)
@@ -108,7 +90,8 @@ def int8_panel(
             added = list(sums)
             for m in range(n_rows):
                 for part in range(parts):
-                    values = activations_of(b, row[m], i, part)
+                    first = b.add(b.mul(i, I64(ROUND)), I64(part * BLOCK))
+                    values = spread(b, row[m], first, factors, depth, steps, dot in BY_LANE)
                     for s, value in enumerate(values):
                         for v in range(n_vectors):
                             j = (m * parts + part) * n_vectors + v

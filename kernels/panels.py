@@ -34,6 +34,39 @@ def memory(context: Any, b: Builder, kind: Any, array: Any) -> Value:
     return context.make_array(kind)(context, b, array).data
 
 
+def spread(
+    b: Builder, row: Value, first: Value, factors: ir.VectorType, depth: int, steps: int, lane: bool
+) -> list[Value]:
+    """Return a row's activations from `first` on, by step of `depth`, each in all lanes.
+
+    With `lane` one load of 16 bytes serves several steps: they are multiplied by lane.
+    """
+    word = ir.IntType(factors.element.width * depth)
+    lanes = factors.count // depth
+    found = []
+    if lane:
+        count = 128 // word.width
+        for s in range(0, steps, count):
+            several = simd.load(b, row, b.add(first, I64(s * depth)), simd.vector(word, count))
+            found += [simd.splat_lane(b, several, i, lanes) for i in range(count)]
+    else:
+        for s in range(steps):
+            one = simd.load(b, row, b.add(first, I64(s * depth)), word)
+            found.append(simd.splat(b, one, lanes))
+    return [b.bitcast(value, factors) for value in found]
+
+
+def add_to_rows(
+    b: Builder, sums: list[Value], vectors: int, out: Value, o0: Value, stride: Value
+) -> None:
+    """Add sums, row by row and vector by vector, to rows of out that start `stride` apart."""
+    for i, summed in enumerate(sums):
+        m, v = divmod(i, vectors)
+        at = b.add(b.add(o0, b.mul(stride, I64(m))), I64(v * summed.type.count))
+        old = simd.load(b, out, at, summed.type)
+        simd.store(b, b.fadd(old, summed), out, at)
+
+
 @intrinsic
 def float_panel(
     typing: Any,
@@ -90,11 +123,7 @@ def float_panel(
 
         zeros = [ir.Constant(used, None)] * (n_rows * n_vectors)
         sums = simd.repeat(b, depth, zeros, step_k)
-        for m in range(n_rows):
-            for v in range(n_vectors):
-                at = b.add(b.add(o0, b.mul(stride, I64(m))), I64(v * n_lanes))
-                old = simd.load(b, out_at, at, used)
-                simd.store(b, b.fadd(old, sums[m * n_vectors + v]), out_at, at)
+        add_to_rows(b, sums, n_vectors, out_at, o0, stride)
         return context.get_dummy_value()
 
     index = (INDEX,) * 2

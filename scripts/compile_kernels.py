@@ -42,6 +42,7 @@ from numba.core.errors import NumbaWarning
 from numba.core.registry import cpu_target
 from numba.np import arrayobj, numpy_support
 
+from fcs_edge.files import replacing
 from fcs_edge.kernels import ahead, attention, depthwise, instructions, machine, products
 from fcs_edge.kernels.instructions import DOTS, INT4_DOTS, Instructions
 
@@ -306,16 +307,13 @@ def _object(target: Target, text: str, exported: set[str]) -> bytes:
 
 
 def _link(target: Target, compiled: bytes, folder: Path) -> Path:
-    with tempfile.TemporaryDirectory() as work:
-        parts = Path(work) / "kernels.o", Path(work) / "kernels.so"
-        parts[0].write_bytes(compiled)
-        options = ("-shared", "-s", "--gc-sections", "-z", "noexecstack")
-        subprocess.run([target.linker(), *options, "-o", parts[1], parts[0]], check=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{target.name}.so"
-        made = path.with_suffix(".new")
-        shutil.copyfile(parts[1], made)
-        made.replace(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{target.name}.so"
+    options = ("-shared", "-s", "--gc-sections", "-z", "noexecstack")
+    with tempfile.TemporaryDirectory() as work, replacing(path) as made:
+        part = Path(work) / "kernels.o"
+        part.write_bytes(compiled)
+        subprocess.run([target.linker(), *options, "-o", made, part], check=True)
     return path
 
 
