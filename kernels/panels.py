@@ -1,8 +1,8 @@
 """The inner loops of matrix products: one panel of outputs, a few rows, sums in registers.
 
 Each is one intrinsic, emitted for the row count, vector width and weight type it is called with.
-Arrays are contiguous, of any shape: only their memory is used. The first arguments are literal
-numbers, or constants of the function around.
+Arrays are contiguous, of any shape, or pointers: only their memory is used. The first arguments
+are literal numbers, or constants of the function around.
 """
 
 from __future__ import annotations
@@ -148,5 +148,16 @@ def stack(typing: Any, dtype: Any, size: Any) -> Any:
             memory.align = 64
         return b.bitcast(memory, context.get_value_type(signature.return_type))
 
-    pointer: Any = types.CPointer
-    return pointer(element)(dtype, size), generate
+    kind: Any = types.CPointer
+    return kind(element)(dtype, size), generate
+
+
+@intrinsic
+def pointer(typing: Any, array: Any, first: Any) -> Any:
+    """Return a pointer to number `first` of an array's memory."""
+
+    def generate(context: Any, b: Builder, signature: Any, arguments: Any) -> Value:
+        return b.gep(memory(context, b, array, arguments[0]), [arguments[1]])
+
+    kind: Any = types.CPointer
+    return kind(array.dtype)(array, INDEX), generate

@@ -59,10 +59,10 @@ def kernels(using: Instructions) -> Kernels:
 @factory
 def linear_float(lanes: int, vectors: int, half: bool) -> Kernel:
     """Return the kernel for panels of lanes * vectors outputs, float16 where half is true."""
-    global carray, float_panel, stack
+    global carray, float_panel, pointer, stack
     from numba.np.numpy_support import carray
 
-    from fcs_edge.kernels.panels import float_panel, stack
+    from fcs_edge.kernels.panels import float_panel, pointer, stack
 
     width = lanes * vectors
 
@@ -75,7 +75,7 @@ def linear_float(lanes: int, vectors: int, half: bool) -> Kernel:
         changes no bit.
         """
         panels, depth = packed.shape[:2]
-        rows = out.shape[0]
+        rows, columns = out.shape
         tile = carray(stack(np.float32, _TILE), _TILE)
         for m in range(rows):
             for n in range(bias.size):
@@ -90,18 +90,22 @@ def linear_float(lanes: int, vectors: int, half: bool) -> Kernel:
                 while m < rows:
                     several = 4 if rows - m >= 4 else 1
                     x0 = m * step + k
-                    tile[: several * width] = np.float32(0)
+                    to, stride = pointer(out, m * columns + column + n0), columns
+                    if used < width:
+                        tile[: several * width] = np.float32(0)
+                        to, stride = pointer(tile, 0), width
                     if several == 4:
                         float_panel(
                             4, lanes, vectors,
-                            x, x0, step, packed, w0, width, some, tile, 0, width,
+                            x, x0, step, packed, w0, width, some, to, 0, stride,
                         )  # fmt: skip
                     else:
                         float_panel(
                             1, lanes, vectors,
-                            x, x0, step, packed, w0, width, some, tile, 0, width,
+                            x, x0, step, packed, w0, width, some, to, 0, stride,
                         )  # fmt: skip
-                    _add(tile, width, used, out[m : m + several, column + n0 :])
+                    if used < width:
+                        _add(tile, width, used, out[m : m + several, column + n0 :])
                     m += several
 
     return linear_float
@@ -110,11 +114,11 @@ def linear_float(lanes: int, vectors: int, half: bool) -> Kernel:
 @factory
 def linear_int8(lanes: int, vectors: int, dot: int) -> Kernel:
     """Return the kernel for panels of lanes * vectors outputs, weights of 8 bits."""
-    global carray, int8_panel, stack
+    global carray, int8_panel, pointer, stack
     from numba.np.numpy_support import carray
 
     from fcs_edge.kernels.int8_panel import int8_panel
-    from fcs_edge.kernels.panels import stack
+    from fcs_edge.kernels.panels import pointer, stack
 
     width = lanes * vectors
     split = DOTS[dot] in SPLIT
@@ -140,8 +144,9 @@ def linear_int8(lanes: int, vectors: int, dot: int) -> Kernel:
         offset = carray(stack(np.int32, _ROWS), _ROWS)
         inverse = carray(stack(np.float32, _ROWS), _ROWS)
         x_bits = x.view(np.int32)
-        for first in range(0, out.shape[0], _ROWS):
-            count = min(_ROWS, out.shape[0] - first)
+        rows, columns = out.shape
+        for first in range(0, rows, _ROWS):
+            count = min(_ROWS, rows - first)
             for m in range(count):
                 x0 = (first + m) * step
                 top = activations.largest(x_bits[x0 : x0 + depth])
@@ -170,22 +175,25 @@ def linear_int8(lanes: int, vectors: int, dot: int) -> Kernel:
                     m = 0
                     while m < count:
                         several = 4 if count - m >= 4 else 1
-                        q0 = m * pitch
-                        tile[: several * width] = np.float32(0)
+                        q0, m0 = m * pitch, first + m
+                        to, stride = pointer(out, m0 * columns + column + n0), columns
+                        if used < width:
+                            tile[: several * width] = np.float32(0)
+                            to, stride = pointer(tile, 0), width
                         if several == 4:
                             int8_panel(
                                 4, lanes, vectors, dot,
                                 q, q0, pitch, packed, w0, size, scale, n0,
-                                row_scale, offset, m, tile, 0, width,
+                                row_scale, offset, m, to, 0, stride,
                             )  # fmt: skip
                         else:
                             int8_panel(
                                 1, lanes, vectors, dot,
                                 q, q0, pitch, packed, w0, size, scale, n0,
-                                row_scale, offset, m, tile, 0, width,
+                                row_scale, offset, m, to, 0, stride,
                             )  # fmt: skip
-                        m0 = first + m
-                        _add(tile, width, used, out[m0 : m0 + several, column + n0 :])
+                        if used < width:
+                            _add(tile, width, used, out[m0 : m0 + several, column + n0 :])
                         m += several
 
     return linear_int8
@@ -194,11 +202,11 @@ def linear_int8(lanes: int, vectors: int, dot: int) -> Kernel:
 @factory
 def linear_int4(lanes: int, vectors: int, dot: int) -> Kernel:
     """Return the kernel for panels of lanes * vectors outputs, weights of 4 bits."""
-    global carray, int4_panel, stack
+    global carray, int4_panel, pointer, stack
     from numba.np.numpy_support import carray
 
     from fcs_edge.kernels.int4_panel import int4_panel
-    from fcs_edge.kernels.panels import stack
+    from fcs_edge.kernels.panels import pointer, stack
 
     width = lanes * vectors
 
@@ -227,8 +235,9 @@ def linear_int4(lanes: int, vectors: int, dot: int) -> Kernel:
         tile = carray(stack(np.float32, _TILE), _TILE)
         row_scale = carray(stack(np.float32, _HELD_GROUPS), _HELD_GROUPS)
         offset = carray(stack(np.int32, _HELD_GROUPS), _HELD_GROUPS)
-        for first in range(0, out.shape[0], _ROWS):
-            count = min(_ROWS, out.shape[0] - first)
+        rows, columns = out.shape
+        for first in range(0, rows, _ROWS):
+            count = min(_ROWS, rows - first)
             for m in range(count):
                 for n in range(bias.size):
                     out[first + m, column + n] = bias[n]
@@ -254,22 +263,25 @@ def linear_int4(lanes: int, vectors: int, dot: int) -> Kernel:
                     m = 0
                     while m < count:
                         several = 4 if count - m >= 4 else 1
-                        q0, r0 = m * BLOCK, m * _GROUPS
-                        tile[: several * width] = np.float32(0)
+                        q0, r0, m0 = m * BLOCK, m * _GROUPS, first + m
+                        to, stride = pointer(out, m0 * columns + column + n0), columns
+                        if used < width:
+                            tile[: several * width] = np.float32(0)
+                            to, stride = pointer(tile, 0), width
                         if several == 4:
                             int4_panel(
                                 4, lanes, vectors, dot,
                                 q, q0, BLOCK, row_scale, offset, r0, _GROUPS,
-                                packed, w0, size, group, scale, s0, tile, 0, width,
+                                packed, w0, size, group, scale, s0, to, 0, stride,
                             )  # fmt: skip
                         else:
                             int4_panel(
                                 1, lanes, vectors, dot,
                                 q, q0, BLOCK, row_scale, offset, r0, _GROUPS,
-                                packed, w0, size, group, scale, s0, tile, 0, width,
+                                packed, w0, size, group, scale, s0, to, 0, stride,
                             )  # fmt: skip
-                        m0 = first + m
-                        _add(tile, width, used, out[m0 : m0 + several, column + n0 :])
+                        if used < width:
+                            _add(tile, width, used, out[m0 : m0 + several, column + n0 :])
                         m += several
 
     return linear_int4
@@ -277,7 +289,7 @@ def linear_int4(lanes: int, vectors: int, dot: int) -> Kernel:
 
 @inline
 def _add(tile: F32, width: int, used: int, out: F32) -> None:
-    """``out[m, n] += tile[m * width + n]`` for n < used: others have no room in `out`."""
+    """``out[m, n] += tile[m * width + n]`` for n < used: others have no place in `out`."""
     for m in range(out.shape[0]):
         for n in range(used):
             out[m, n] += tile[m * width + n]
