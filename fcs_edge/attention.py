@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from fcs_edge.config import EncoderConfig
 from fcs_edge.kernels.attention import RingAttention, position_gate
 from fcs_edge.kernels.weights import Int4, Int8
-from fcs_edge.layers import F32, Linear, Tensors, new
+from fcs_edge.layers import ADD, F32, Linear, Tensors, new
 
 
 def position_buckets(distances: NDArray[np.int64], config: EncoderConfig) -> NDArray[np.int64]:
@@ -78,7 +78,7 @@ class Attention:
         return AttentionState(self._config, self._attend, max_rows)
 
     def __call__(self, z: F32, out: F32, state: AttentionState) -> None:
-        """Write the attention of z into out, both (rows, dim), rows whole chunks."""
+        """Add the attention of z to out, both (rows, dim), rows whole chunks."""
         rows, chunk = z.shape[0], self._config.chunk_frames
         qkv, gate, joined = state.qkv[:rows], state.gate[:rows], state.joined[:rows]
         self._qkv(z, qkv)
@@ -86,7 +86,7 @@ class Attention:
         for start in range(0, rows, chunk):
             part = slice(start, start + chunk)
             self._attend_chunk(qkv[part], gate[part], joined[part], state)
-        self._out(joined, out)
+        self._out(joined, out, ADD)
 
     def _attend_chunk(self, qkv: F32, gate: F32, out: F32, state: AttentionState) -> None:
         rows, size = qkv.shape[0], self._config.window_size

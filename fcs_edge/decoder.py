@@ -35,7 +35,7 @@ class ConvNextBlock:
         y, normed = state.y[:rows], state.normed[:rows]
         self.conv(x, y, past)
         self._norm(y, normed)
-        self._feed_forward(normed, y, state.hidden[:rows], state.active[:rows])
+        self._feed_forward(normed, y, state.hidden[:rows])
         residual.add_scaled(x, y, self._gamma)
 
 
@@ -50,7 +50,6 @@ class DecoderState:
         self.y = new(max_rows, config.dim)
         self.normed = new(max_rows, config.dim)
         self.hidden = new(max_rows, config.ffn_dim)
-        self.active = new(max_rows, config.ffn_dim)
         self.samples = new(max_rows, config.hop_length)
 
     def reset(self) -> None:

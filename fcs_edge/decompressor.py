@@ -8,8 +8,7 @@ import numpy as np
 
 from fcs_edge.config import DecompressorConfig
 from fcs_edge.focal import FocalBlock, FocalState, Snake
-from fcs_edge.kernels import residual
-from fcs_edge.layers import F32, FeedForward, Linear, Tensors, new
+from fcs_edge.layers import ADD, F32, FeedForward, Linear, Tensors, new
 
 
 class DecompressorState:
@@ -27,8 +26,7 @@ class DecompressorState:
             rows *= config.upscale_factors[i]
         chunks = math.ceil(rows / config.chunk_frames)
         width = config.chunk_frames * config.output_dim if config.lookahead_size else 0
-        self.chunks, self.refined = new(chunks, width), new(chunks, width)
-        self.hidden, self.active = new(chunks, width), new(chunks, width)
+        self.chunks, self.hidden = new(chunks, width), new(chunks, width)
 
     def reset(self) -> None:
         """Start a new stream."""
@@ -94,9 +92,8 @@ class Decompressor:
         flat = whole.reshape(-1, x.shape[1])
         flat[:rows] = x
         flat[rows:] = 0
-        refined = state.refined[:chunks]
-        refine(whole, refined, state.hidden[:chunks], state.active[:chunks])
-        residual.add(x, refined.reshape(-1, x.shape[1])[:rows])
+        refine(whole, whole, state.hidden[:chunks], ADD)
+        x[:] = flat[:rows]
 
 
 def _transposed(tensors: Tensors, name: str, kernel: int) -> Linear:

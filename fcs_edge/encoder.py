@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from fcs_edge.attention import Attention, AttentionState, position_bias
 from fcs_edge.config import EncoderConfig
-from fcs_edge.kernels import gelu, residual
+from fcs_edge.kernels import residual
 from fcs_edge.layers import (
+    ADD,
     F32,
+    GELU,
     CausalConv,
     ConvState,
     FeedForward,
@@ -25,13 +27,12 @@ class FeatureBlock:
         self.stride = stride
         self.conv = CausalConv(tensors.matrix(f"{name}.conv.weight"), None, kernel, stride)
         self.outputs = self.conv.outputs
-        self._norm = LayerNorm(tensors, f"{name}.norm")
+        self._norm = LayerNorm(tensors, f"{name}.norm", active=True)
 
     def __call__(self, x: F32, out: F32, work: F32, conv: ConvState) -> None:
         """Write the block's output of x (rows, in) into out (rows / stride, out)."""
-        self.conv(x, out, conv)
-        self._norm(out, work)
-        gelu.gelu(work, out)
+        self.conv(x, work, conv)
+        self._norm(work, out)
 
 
 class TransformerLayer:
@@ -46,13 +47,11 @@ class TransformerLayer:
     def __call__(self, x: F32, state: EncoderState, attention: AttentionState) -> None:
         """Replace x (rows, dim) by the layer's output."""
         rows = x.shape[0]
-        normed, out = state.normed[:rows], state.out[:rows]
+        normed = state.normed[:rows]
         self._attention_norm(x, normed)
-        self.attention(normed, out, attention)
-        residual.add(x, out)
+        self.attention(normed, x, attention)
         self._feed_forward_norm(x, normed)
-        self._feed_forward(normed, out, state.hidden[:rows], state.active[:rows])
-        residual.add(x, out)
+        self._feed_forward(normed, x, state.hidden[:rows], ADD)
 
 
 class EncoderState:
@@ -70,9 +69,7 @@ class EncoderState:
         self.positional = encoder.positional.state(rows)
         self.attention = [layer.attention.state(rows) for layer in encoder.layers]
         self.normed = new(rows, config.dim)
-        self.out = new(rows, config.dim)
         self.hidden = new(rows, config.ffn_dim)
-        self.active = new(rows, config.ffn_dim)
 
     def reset(self) -> None:
         """Start a new stream."""
@@ -136,7 +133,6 @@ class Encoder:
             layer(out, state, attention)
 
     def _embed_position(self, x: F32, state: EncoderState) -> None:
-        conv, active = state.normed[: x.shape[0]], state.out[: x.shape[0]]
-        self.positional(x, conv, state.positional)
-        gelu.gelu(conv, active)
+        active = state.normed[: x.shape[0]]
+        self.positional(x, active, state.positional, GELU)
         residual.add(x, active)

@@ -7,7 +7,8 @@ import numpy as np
 from fcs_edge.config import FocalConfig
 from fcs_edge.kernels import dynamic_tanh, focal, residual, snake
 from fcs_edge.kernels import weights as stored
-from fcs_edge.layers import F32, DepthwiseConv, FeedForward, Linear, Tensors, new
+from fcs_edge.kernels.weights import Int4, Int8
+from fcs_edge.layers import ADD, F32, WRITE, DepthwiseConv, FeedForward, Linear, Tensors, new
 
 
 class DynamicTanh:
@@ -48,7 +49,6 @@ class FocalState:
         self.convolved = new(max_rows, width)
         self.total = new(max_rows, width)
         self.hidden = new(max_rows, block.feed_forward.inner)
-        self.active = new(max_rows, block.feed_forward.inner)
 
     def reset(self) -> None:
         """Start a new stream."""
@@ -66,8 +66,10 @@ class FocalModulation:
             Linear(stored.rows(weight, start, stop), bias[start:stop])
             for start, stop in ((0, width), (width, 2 * width), (2 * width, bias.size))
         )
+        # What integer weights made is not worth more than float16.
+        half = isinstance(weight, Int8 | Int4)
         self.levels = [
-            DepthwiseConv(tensors, f"{name}.layers.{level}.0")
+            DepthwiseConv(tensors, f"{name}.layers.{level}.0", half=half)
             for level in range(len(config.kernel_sizes(window)))
         ]
         self._divisor = np.float32(len(self.levels)) if config.normalize_modulator else None
@@ -75,8 +77,8 @@ class FocalModulation:
         self._norm = DynamicTanh(tensors, f"{name}.norm") if config.use_post_norm else None
         self._out = Linear.named(tensors, f"{name}.out_proj")
 
-    def __call__(self, x: F32, out: F32, state: FocalState) -> None:
-        """Write the modulation of x into out, both (rows, width)."""
+    def __call__(self, x: F32, out: F32, state: FocalState, finish: int = WRITE) -> None:
+        """Write the modulation of x into out, or add it, both (rows, width)."""
         rows = x.shape[0]
         query, context, gates = state.query[:rows], state.context[:rows], state.gates[:rows]
         convolved, total = state.convolved[:rows], state.total[:rows]
@@ -93,7 +95,7 @@ class FocalModulation:
         if self._norm is not None:
             self._norm(convolved, total)
             convolved = total
-        self._out(convolved, out)
+        self._out(convolved, out, finish)
 
 
 class FocalBlock:
@@ -116,22 +118,27 @@ class FocalBlock:
     def __call__(self, x: F32, state: FocalState) -> None:
         """Replace x (rows, width) by the block's output."""
         rows = x.shape[0]
-        normed, out = state.normed[:rows], state.out[:rows]
-        hidden, active = state.hidden[:rows], state.active[:rows]
+        normed, out, hidden = state.normed[:rows], state.out[:rows], state.hidden[:rows]
         if self._post_norm:
             self.modulation(x, out, state)
             self._modulation_norm(out, normed)
             _add(x, normed, self._modulation_gamma)
-            self.feed_forward(x, out, hidden, active)
+            self.feed_forward(x, out, hidden)
             self._feed_forward_norm(out, normed)
             _add(x, normed, self._feed_forward_gamma)
+            return
+        self._modulation_norm(x, normed)
+        if self._modulation_gamma is None:
+            self.modulation(normed, x, state, ADD)
         else:
-            self._modulation_norm(x, normed)
             self.modulation(normed, out, state)
-            _add(x, out, self._modulation_gamma)
-            self._feed_forward_norm(x, normed)
-            self.feed_forward(normed, out, hidden, active)
-            _add(x, out, self._feed_forward_gamma)
+            residual.add_scaled(x, out, self._modulation_gamma)
+        self._feed_forward_norm(x, normed)
+        if self._feed_forward_gamma is None:
+            self.feed_forward(normed, x, hidden, ADD)
+        else:
+            self.feed_forward(normed, out, hidden)
+            residual.add_scaled(x, out, self._feed_forward_gamma)
 
 
 def _add(x: F32, y: F32, gamma: F32 | None) -> None:

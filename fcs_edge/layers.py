@@ -11,11 +11,14 @@ from typing import Protocol
 
 import numpy as np
 
-from fcs_edge.kernels import depthwise, gelu, layer_norm, linear, ring
+from fcs_edge.kernels import depthwise, layer_norm, linear, ring
 from fcs_edge.kernels import weights as stored
 from fcs_edge.kernels._types import F16
 from fcs_edge.kernels._types import F32 as F32
 from fcs_edge.kernels._types import U16 as U16
+from fcs_edge.kernels.linear import ADD as ADD
+from fcs_edge.kernels.linear import GELU as GELU
+from fcs_edge.kernels.linear import WRITE as WRITE
 from fcs_edge.kernels.weights import Weight as Weight
 
 
@@ -60,22 +63,25 @@ class Linear:
         """Build from ``name.weight`` and ``name.bias``; a 1x1 convolution counts as linear."""
         return cls(tensors.matrix(f"{name}.weight"), tensors[f"{name}.bias"])
 
-    def __call__(self, x: F32, out: F32) -> None:
-        """Write y of x (rows, inputs) into out (rows, outputs)."""
-        self._product(x.reshape(-1), x.shape[1], out)
+    def __call__(self, x: F32, out: F32, finish: int = WRITE) -> None:
+        """Write y of x (rows, inputs), gelu(y), or the sum with y into out (rows, outputs)."""
+        self._product(x.reshape(-1), x.shape[1], out, 0, finish)
 
 
 class LayerNorm:
-    """``y = (x - mean) / sqrt(variance + eps) * weight + bias`` over columns."""
+    """``y = (x - mean) / sqrt(variance + eps) * weight + bias`` over columns, or its GELU."""
 
-    def __init__(self, tensors: Tensors, name: str, eps: float = 1e-5) -> None:
+    def __init__(
+        self, tensors: Tensors, name: str, eps: float = 1e-5, active: bool = False
+    ) -> None:
         self._weight = tensors[f"{name}.weight"]
         self._bias = tensors[f"{name}.bias"]
         self._eps = np.float32(eps)
+        self._kernel = layer_norm.layer_norm_gelu if active else layer_norm.layer_norm
 
     def __call__(self, x: F32, out: F32) -> None:
         """Write y of x into out, both (rows, columns)."""
-        layer_norm.layer_norm(x, self._weight, self._bias, self._eps, out)
+        self._kernel(x, self._weight, self._bias, self._eps, out)
 
 
 class FeedForward:
@@ -88,11 +94,10 @@ class FeedForward:
         self._last = Linear.named(tensors, f"{name}.{last}")
         self.inner = self._first.outputs
 
-    def __call__(self, x: F32, out: F32, hidden: F32, active: F32) -> None:
-        """Write y of x into out; hidden and active, (rows, inner) each, are worked in."""
-        self._first(x, hidden)
-        gelu.gelu(hidden, active)
-        self._last(active, out)
+    def __call__(self, x: F32, out: F32, hidden: F32, finish: int = WRITE) -> None:
+        """Write y of x into out, or add it; hidden, (rows, inner), is worked in."""
+        self._first(x, hidden, GELU)
+        self._last(hidden, out, finish)
 
 
 class ConvState:
@@ -139,8 +144,8 @@ class CausalConv:
         """Return the state of a new stream whose calls take up to `max_rows` rows."""
         return ConvState(self._groups, self._kernel - 1, max_rows, self._channels)
 
-    def __call__(self, x: F32, out: F32, state: ConvState) -> None:
-        """Write the convolution of x (rows, in) into out (rows / stride, out)."""
+    def __call__(self, x: F32, out: F32, state: ConvState, finish: int = WRITE) -> None:
+        """Write the convolution of x (rows, in), or its GELU, into out (rows / stride, out)."""
         rows, past = x.shape[0], state.past
         grouped = x.reshape(rows, self._groups, self._channels).transpose(1, 0, 2)
         if not state.started:
@@ -149,7 +154,7 @@ class CausalConv:
         state.rows[:, past : past + rows] = grouped
         column = 0
         for window, product in zip(state.rows, self._products, strict=True):
-            product(window.reshape(-1), self._stride * self._channels, out, column)
+            product(window.reshape(-1), self._stride * self._channels, out, column, finish)
             column += product.outputs
         ring.keep_last(state.rows, rows, past)
 
@@ -171,12 +176,14 @@ class RingState:
 class DepthwiseConv:
     """A causal depthwise convolution, kernel [channels, 1, k].
 
-    When a stream starts, the past is the first row repeated, or zeros.
+    When a stream starts, the past is the first row repeated, or zeros; it may be kept as float16.
     """
 
-    def __init__(self, tensors: Tensors, name: str, zeros: bool = False) -> None:
+    def __init__(
+        self, tensors: Tensors, name: str, zeros: bool = False, half: bool = False
+    ) -> None:
         weight = np.ascontiguousarray(tensors.floats(f"{name}.weight")[:, 0].T)
-        self._conv = depthwise.prepare(weight, tensors[f"{name}.bias"])
+        self._conv = depthwise.prepare(weight, tensors[f"{name}.bias"], half)
         self._zeros = zeros
 
     def state(self, max_rows: int) -> RingState:

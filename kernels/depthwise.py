@@ -11,7 +11,8 @@ from fcs_edge.kernels import instructions
 from fcs_edge.kernels import ring as rings
 from fcs_edge.kernels import weights as stored
 from fcs_edge.kernels._jit import factory, kernel
-from fcs_edge.kernels._types import F16, F32
+from fcs_edge.kernels._types import F16, F32, U16
+from fcs_edge.kernels.half import to_half
 from fcs_edge.kernels.instructions import PLAIN, Instructions
 
 _ROWS = 4
@@ -26,19 +27,19 @@ Kernel = Callable[..., None]
 class Depthwise(Protocol):
     """What a layer asks of a prepared depthwise convolution."""
 
-    def ring(self, rows: int) -> F32:
+    def ring(self, rows: int) -> Any:
         """Return memory for the past of calls of up to `rows` rows, zeroed: that many slots more.
 
-        Its second dimension is the slots.
+        Its second dimension is the slots. It is float32, or float16 in uint16.
         """
 
-    def fill(self, row: F32, ring: F32) -> None:
+    def fill(self, row: F32, ring: Any) -> None:
         """Make every past row equal to `row`, (channels,) float32."""
 
-    def __call__(self, x: F32, ring: F32, slot: int, out: F32) -> None:
+    def __call__(self, x: F32, ring: Any, slot: int, out: F32) -> None:
         """Store x, then ``out[t, c] = bias[c] + sum_j weight[j, c] * row(t + j)[c]``.
 
-        row(taps - 1 + t) is x[t], and the ones before it are what the ring holds.
+        row(taps - 1 + t) is x[t] as the ring holds it, and so are the ones before it.
 
         Parameters
         ----------
@@ -53,7 +54,7 @@ class Depthwise(Protocol):
         """
 
 
-def prepare(weight: F32 | F16, bias: F32) -> Depthwise:
+def prepare(weight: F32 | F16, bias: F32, half: bool = False) -> Depthwise:
     """Prepare a convolution for use on this machine.
 
     Parameters
@@ -62,10 +63,13 @@ def prepare(weight: F32 | F16, bias: F32) -> Depthwise:
         (taps, channels), float32 or float16.
     bias : numpy.ndarray
         (channels,) float32.
+    half : bool
+        Keep the past as float16, in half the memory. Where the CPU cannot widen float16 in
+        registers, and in plain loops, it is float32 nevertheless.
     """
     if instructions.CHOICE == PLAIN:
         return PlainDepthwise(stored.float32(weight), bias)
-    return PackedDepthwise(weight, bias, instructions.chosen())
+    return PackedDepthwise(weight, bias, instructions.chosen(), half)
 
 
 class PlainDepthwise:
@@ -95,7 +99,9 @@ class PackedDepthwise:
     What a panel takes is one run of memory, which the CPU fetches ahead.
     """
 
-    def __init__(self, weight: F32 | F16, bias: F32, using: Instructions) -> None:
+    def __init__(
+        self, weight: F32 | F16, bias: F32, using: Instructions, half: bool = False
+    ) -> None:
         if weight.dtype == np.float16 and not using.half:
             weight = stored.float32(weight)
         taps, channels = weight.shape
@@ -107,18 +113,20 @@ class PackedDepthwise:
         self._weight: Any = packed.view(np.uint16) if packed.dtype == np.float16 else packed
         self._bias = np.zeros(panels * width, np.float32)
         self._bias[:channels] = bias
-        self._convolve = depthwise_panels(using.lanes, VECTORS, self._weight.dtype == np.uint16)
+        kinds = self._weight.dtype == np.uint16, half and using.half
+        self._ring_type = np.uint16 if kinds[1] else np.float32
+        self._convolve = depthwise_panels(using.lanes, VECTORS, *kinds)
 
-    def ring(self, rows: int) -> F32:
+    def ring(self, rows: int) -> Any:
         """Return memory for the past; see `Depthwise`."""
         panels, taps, width = self._weight.shape
-        return np.zeros((panels, taps - 1 + rows, width), np.float32)
+        return np.zeros((panels, taps - 1 + rows, width), self._ring_type)
 
-    def fill(self, row: F32, ring: F32) -> None:
+    def fill(self, row: F32, ring: Any) -> None:
         """Make every past row equal to `row`."""
-        fill_panels(row, ring)
+        fill_half(row, ring) if ring.dtype == np.uint16 else fill_panels(row, ring)
 
-    def __call__(self, x: F32, ring: F32, slot: int, out: F32) -> None:
+    def __call__(self, x: F32, ring: Any, slot: int, out: F32) -> None:
         """Apply the convolution; see `Depthwise`."""
         self._convolve(x, ring, slot, self._weight, self._bias, out)
 
@@ -134,9 +142,20 @@ def fill_panels(row: F32, ring: F32) -> None:
                 ring[p, i, c] = part[c]
 
 
+@kernel
+def fill_half(row: F32, ring: U16) -> None:
+    """Do the same with float16 held in uint16."""
+    panels, size, width = ring.shape
+    for p in range(panels):
+        part = row[p * width : (p + 1) * width]
+        for i in range(size):
+            for c in range(part.size):
+                ring[p, i, c] = to_half(part[c])
+
+
 @factory
-def depthwise_panels(lanes: int, vectors: int, half: bool) -> Kernel:
-    """Return the kernel for panels of lanes * vectors channels, float16 where half is true."""
+def depthwise_panels(lanes: int, vectors: int, half: bool, half_ring: bool) -> Kernel:
+    """Return the kernel for panels of lanes * vectors channels; weights or ring may be float16."""
     global carray, depthwise_panel, stack
     from numba.np.numpy_support import carray
 
@@ -147,7 +166,7 @@ def depthwise_panels(lanes: int, vectors: int, half: bool) -> Kernel:
     tile_size = _ROWS * width
 
     @kernel
-    def depthwise_panels(x: F32, ring: F32, slot: int, weight: Any, bias: F32, out: F32) -> None:
+    def depthwise_panels(x: F32, ring: Any, slot: int, weight: Any, bias: F32, out: F32) -> None:
         """Store x and convolve; see `Depthwise`, and `PackedDepthwise` for the layout.
 
         Every row is summed in the same order, whatever rows stand beside it.
@@ -168,7 +187,7 @@ def depthwise_panels(lanes: int, vectors: int, half: bool) -> Kernel:
                 if to >= size:
                     to -= size
                 for c in range(used):
-                    ring[p, to, c] = x[t, c0 + c]
+                    ring[p, to, c] = to_half(x[t, c0 + c]) if half_ring else x[t, c0 + c]
             t = 0
             while t < rows:
                 block = _ROWS if rows - t >= _ROWS else 1

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from fcs_edge.kernels._jit import reduction
+from fcs_edge.kernels import vecmath
+from fcs_edge.kernels._jit import kernel, reduction
 from fcs_edge.kernels._types import F32
 
 
@@ -27,3 +28,13 @@ def layer_norm(x: F32, weight: F32, bias: F32, eps: np.float32, out: F32) -> Non
         inverse = np.float32(1) / np.sqrt(squares * scale + eps)
         for n in range(columns):
             out[m, n] = (x[m, n] - mean) * inverse * weight[n] + bias[n]
+
+
+@kernel
+def layer_norm_gelu(x: F32, weight: F32, bias: F32, eps: np.float32, out: F32) -> None:
+    """Do the same, and ``out = gelu(out)`` while a row is in the first cache."""
+    for m in range(x.shape[0]):
+        layer_norm(x[m : m + 1], weight, bias, eps, out[m : m + 1])
+        row = out[m]
+        for n in range(row.size):
+            row[n] = vecmath.gelu(row[n])

@@ -7,10 +7,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fcs_edge.kernels import instructions, linear_plain, memory, packing, products
+from fcs_edge.kernels import gelu, instructions, linear_plain, memory, packing, products
 from fcs_edge.kernels import weights as stored
 from fcs_edge.kernels._types import F32
 from fcs_edge.kernels.instructions import INT4_DEPTH, PLAIN, Instructions
+from fcs_edge.kernels.products import ADD as ADD
+from fcs_edge.kernels.products import GELU as GELU
+from fcs_edge.kernels.products import WRITE as WRITE
 from fcs_edge.kernels.weights import Int4, Int8, Weight
 
 
@@ -20,8 +23,8 @@ class Linear(Protocol):
     outputs: int
     depth: int
 
-    def __call__(self, x: F32, step: int, out: F32, column: int = 0) -> None:
-        """Write ``out[m, column + n] = bias[n] + sum_k x[m * step + k] * weight[n, k]``.
+    def __call__(self, x: F32, step: int, out: F32, column: int = 0, finish: int = WRITE) -> None:
+        """Compute ``y[m, n] = bias[n] + sum_k x[m * step + k] * weight[n, k]``.
 
         Parameters
         ----------
@@ -32,7 +35,9 @@ class Linear(Protocol):
         out : numpy.ndarray
             (rows, at least column + outputs) float32, contiguous; it must not overlap `x`.
         column : int
-            First column written.
+            First column written: that of y's first.
+        finish : int
+            `WRITE`: ``out = y``; `GELU`: ``out = gelu(y)``; `ADD`: ``out += y``.
         """
 
 
@@ -68,7 +73,30 @@ def prepare(weight: Weight, bias: F32 | None = None) -> Linear:
     return PackedLinear(weight, bias, using)
 
 
-class PlainLinear:
+class _Plain:
+    """What plain loops have in common: they write y, and another kernel finishes it."""
+
+    outputs: int
+
+    def __call__(self, x: F32, step: int, out: F32, column: int = 0, finish: int = WRITE) -> None:
+        """Apply the weight; see `Linear`."""
+        if finish == WRITE:
+            self._write(x, step, out, column)
+            return
+        y = np.empty((out.shape[0], self.outputs), np.float32)
+        self._write(x, step, y, 0)
+        place = out[:, column : column + self.outputs]
+        if finish == GELU:
+            gelu.gelu(y, active := np.empty_like(y))
+            place[:] = active
+        else:
+            place += y
+
+    def _write(self, x: F32, step: int, out: F32, column: int) -> None:
+        raise NotImplementedError
+
+
+class PlainLinear(_Plain):
     """A float32 weight, used where it lies (it may be memory-mapped), in plain loops."""
 
     def __init__(self, weight: F32, bias: F32) -> None:
@@ -76,12 +104,11 @@ class PlainLinear:
         self._weight = _frozen(weight)
         self._bias = _frozen(bias)
 
-    def __call__(self, x: F32, step: int, out: F32, column: int = 0) -> None:
-        """Apply the weight; see `Linear`."""
+    def _write(self, x: F32, step: int, out: F32, column: int) -> None:
         linear_plain.linear_f32(x, step, self._weight, self._bias, out, column)
 
 
-class PlainInt8:
+class PlainInt8(_Plain):
     """An 8-bit weight where it lies, in plain loops."""
 
     def __init__(self, weight: Int8, bias: F32) -> None:
@@ -89,13 +116,12 @@ class PlainInt8:
         self._values, self._scale = _frozen(weight.values), _frozen(weight.scale)
         self._bias = _frozen(bias)
 
-    def __call__(self, x: F32, step: int, out: F32, column: int = 0) -> None:
-        """Apply the weight; see `Linear`."""
+    def _write(self, x: F32, step: int, out: F32, column: int) -> None:
         q = np.empty(self.depth, np.int16)
         linear_plain.linear_int8(x, step, self._values, self._scale, self._bias, q, out, column)
 
 
-class PlainInt4:
+class PlainInt4(_Plain):
     """A 4-bit weight where it lies, in plain loops."""
 
     def __init__(self, weight: Int4, bias: F32) -> None:
@@ -104,8 +130,7 @@ class PlainInt4:
         self._scale = _frozen(weight.scale.astype(np.float32))
         self._bias = _frozen(bias)
 
-    def __call__(self, x: F32, step: int, out: F32, column: int = 0) -> None:
-        """Apply the weight; see `Linear`."""
+    def _write(self, x: F32, step: int, out: F32, column: int) -> None:
         groups = self._scale.shape[1]
         q, offset = np.empty(self.depth, np.int8), np.empty(groups, np.int32)
         row_scale = np.empty(groups, np.float32)
@@ -134,10 +159,10 @@ class PackedLinear:
             pack(rows, packed)
             self._parts.append((kernel, _frozen(packed), _frozen(bias[start:stop].copy()), start))
 
-    def __call__(self, x: F32, step: int, out: F32, column: int = 0) -> None:
+    def __call__(self, x: F32, step: int, out: F32, column: int = 0, finish: int = WRITE) -> None:
         """Apply the weight; see `Linear`."""
         for kernel, packed, bias, start in self._parts:
-            kernel(x, step, packed, bias, out, column + start)
+            kernel(x, step, packed, bias, out, column + start, finish)
 
 
 class PackedInt8:
@@ -160,10 +185,10 @@ class PackedInt8:
             columns = _frozen(bias[start:stop].copy())
             self._parts.append((kernel, _frozen(packed), _frozen(scale), columns, start))
 
-    def __call__(self, x: F32, step: int, out: F32, column: int = 0) -> None:
+    def __call__(self, x: F32, step: int, out: F32, column: int = 0, finish: int = WRITE) -> None:
         """Apply the weight; see `Linear`."""
         for kernel, packed, scale, bias, start in self._parts:
-            kernel(x, step, packed, scale, bias, self.depth, out, column + start)
+            kernel(x, step, packed, scale, bias, self.depth, out, column + start, finish)
 
 
 class PackedInt4:
@@ -185,10 +210,11 @@ class PackedInt4:
             columns = _frozen(bias[start:stop].copy())
             self._parts.append((kernel, _frozen(packed), _frozen(scale), columns, start))
 
-    def __call__(self, x: F32, step: int, out: F32, column: int = 0) -> None:
+    def __call__(self, x: F32, step: int, out: F32, column: int = 0, finish: int = WRITE) -> None:
         """Apply the weight; see `Linear`."""
+        depth, group = self.depth, self._group
         for kernel, packed, scale, bias, start in self._parts:
-            kernel(x, step, packed, scale, bias, self.depth, self._group, out, column + start)
+            kernel(x, step, packed, scale, bias, depth, group, out, column + start, finish)
 
 
 def _packed_scale(weight: Int4, panels: int, width: int, half: bool) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fcs_edge.kernels import activations
+from fcs_edge.kernels import activations, vecmath
 from fcs_edge.kernels._jit import factory, inline, kernel
 from fcs_edge.kernels._types import F32, I8, U8
 from fcs_edge.kernels.instructions import DOTS, INT4_DOTS, SPLIT, Instructions
@@ -29,6 +29,9 @@ _GROUPS = BLOCK // DEPTH_MULTIPLE
 _HELD_GROUPS = _ROWS * _GROUPS
 _TILE = 4 * 64
 """Sums of four rows of the widest panel."""
+
+WRITE, GELU, ADD = 0, 1, 2
+"""What is done with a product y: ``out = y``, ``out = gelu(y)``, ``out += y``."""
 
 Kernel = Callable[..., None]
 
@@ -67,19 +70,19 @@ def linear_float(lanes: int, vectors: int, half: bool) -> Kernel:
     width = lanes * vectors
 
     @kernel
-    def linear_float(x: F32, step: int, packed: Any, bias: F32, out: F32, column: int) -> None:
-        """``out[m, column + n] = bias[n] + sum_k x[m * step + k] * weight[n, k]``.
+    def linear_float(
+        x: F32, step: int, packed: Any, bias: F32, out: F32, column: int, finish: int
+    ) -> None:
+        """``y[m, n] = bias[n] + sum_k x[m * step + k] * weight[n, k]``, to column + n of out.
 
-        packed is ``pack_float`` of the weight, float32 or float16 in uint16. Every output is
-        summed in the same order, whatever rows stand beside it: grouping rows into calls
-        changes no bit.
+        finish is one of `WRITE`, `GELU` and `ADD`. packed is ``pack_float`` of the weight,
+        float32 or float16 in uint16. Every output is summed in the same order, whatever rows
+        stand beside it: grouping rows into calls changes no bit.
         """
         panels, depth = packed.shape[:2]
         rows, columns = out.shape
         tile = carray(stack(np.float32, _TILE), _TILE)
-        for m in range(rows):
-            for n in range(bias.size):
-                out[m, column + n] = bias[n]
+        _start(bias, finish, out, column)
         for p in range(panels):
             n0 = p * width
             used = min(width, bias.size - n0)
@@ -107,6 +110,8 @@ def linear_float(lanes: int, vectors: int, half: bool) -> Kernel:
                     if used < width:
                         _add(tile, width, used, out[m : m + several, column + n0 :])
                     m += several
+            if finish == GELU:
+                _gelu(out, column + n0, used)
 
     return linear_float
 
@@ -129,12 +134,21 @@ def linear_int8(lanes: int, vectors: int, dot: int) -> Kernel:
 
     @kernel
     def linear_int8(
-        x: F32, step: int, packed: I8, scale: F32, bias: F32, depth: int, out: F32, column: int
+        x: F32,
+        step: int,
+        packed: I8,
+        scale: F32,
+        bias: F32,
+        depth: int,
+        out: F32,
+        column: int,
+        finish: int,
     ) -> None:
-        """``out[m, column + n] = bias[n] + r[m] scale[n] sum_k q[m, k] w[n, k]``.
+        """``y[m, n] = bias[n] + r[m] scale[n] sum_k q[m, k] w[n, k]``, to column + n of out.
 
         ``r[m] = max_k |x[m * step + k]| / 2039`` and ``q[m, k] = round(x[m * step + k] / r[m])``.
-        packed is ``pack_int8`` of w; scale is (panels * width,).
+        finish is one of `WRITE`, `GELU` and `ADD`. packed is ``pack_int8`` of w; scale is
+        (panels * width,).
         """
         outputs = scale.size
         padded = (depth + DEPTH_MULTIPLE - 1) // DEPTH_MULTIPLE * DEPTH_MULTIPLE
@@ -152,8 +166,8 @@ def linear_int8(lanes: int, vectors: int, dot: int) -> Kernel:
                 top = activations.largest(x_bits[x0 : x0 + depth])
                 row_scale[m] = activations.scale(top)
                 inverse[m] = activations.inverse_scale(top)
-                for n in range(bias.size):
-                    out[first + m, column + n] = bias[n]
+            some_out = out[first : first + count]
+            _start(bias, finish, some_out, column)
             for start in range(0, padded, BLOCK):
                 size = min(BLOCK, padded - start)
                 some = min(BLOCK, depth - start)
@@ -195,6 +209,8 @@ def linear_int8(lanes: int, vectors: int, dot: int) -> Kernel:
                         if used < width:
                             _add(tile, width, used, out[m0 : m0 + several, column + n0 :])
                         m += several
+                    if finish == GELU and start + BLOCK >= padded:
+                        _gelu(some_out, column + n0, used)
 
     return linear_int8
 
@@ -221,9 +237,11 @@ def linear_int4(lanes: int, vectors: int, dot: int) -> Kernel:
         group: int,
         out: F32,
         column: int,
+        finish: int,
     ) -> None:
-        """``out[m, column + n] = bias[n] + sum_g r[m, g] s[g, n] sum_{k in g} q[m, k] w[n, k]``.
+        """``y[m, n] = bias[n] + sum_g r[m, g] s[g, n] sum_{k in g} q[m, k] w[n, k]``.
 
+        y goes to column + n of out; finish is one of `WRITE`, `GELU` and `ADD`.
         ``r[m, g] = max_{k in g} |x[m * step + k]| / 127`` and ``q[m, k] = round(x[m * step + k] /
         r[m, g])``. packed is ``pack_int4`` of w; scale is s as ``[block, panel, group, n]``,
         float32 or float16 in uint16, in rows of width. group, the inputs that share one, is a
@@ -238,9 +256,8 @@ def linear_int4(lanes: int, vectors: int, dot: int) -> Kernel:
         rows, columns = out.shape
         for first in range(0, rows, _ROWS):
             count = min(_ROWS, rows - first)
-            for m in range(count):
-                for n in range(bias.size):
-                    out[first + m, column + n] = bias[n]
+            some_out = out[first : first + count]
+            _start(bias, finish, some_out, column)
             for start in range(0, padded, BLOCK):
                 size = min(BLOCK, padded - start)
                 some = min(BLOCK, depth - start)
@@ -283,6 +300,8 @@ def linear_int4(lanes: int, vectors: int, dot: int) -> Kernel:
                         if used < width:
                             _add(tile, width, used, out[m0 : m0 + several, column + n0 :])
                         m += several
+                    if finish == GELU and start + BLOCK >= padded:
+                        _gelu(some_out, column + n0, used)
 
     return linear_int4
 
@@ -293,3 +312,25 @@ def _add(tile: F32, width: int, used: int, out: F32) -> None:
     for m in range(out.shape[0]):
         for n in range(used):
             out[m, n] += tile[m * width + n]
+
+
+@inline
+def _start(bias: F32, finish: int, out: F32, column: int) -> None:
+    """``out[m, column + n] = bias[n]``, or ``+=`` where the product is to be added."""
+    for m in range(out.shape[0]):
+        row = out[m, column : column + bias.size]
+        if finish == ADD:
+            for n in range(bias.size):
+                row[n] += bias[n]
+        else:
+            for n in range(bias.size):
+                row[n] = bias[n]
+
+
+@inline
+def _gelu(out: F32, column: int, used: int) -> None:
+    """``out[m, n] = gelu(out[m, n])`` for `used` columns, while they are in the first cache."""
+    for m in range(out.shape[0]):
+        row = out[m, column : column + used]
+        for n in range(row.size):
+            row[n] = vecmath.gelu(row[n])

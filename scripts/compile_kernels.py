@@ -52,6 +52,7 @@ SIGNATURES = {
     "binary.codes": "H1 f2",
     "binary.normalize": "f2 f2",
     "binary.quantize": "f2 H1",
+    "depthwise.fill_half": "f1 H3",
     "depthwise.fill_panels": "f1 f3",
     "dynamic_tanh.dynamic_tanh": "f2 float f2",
     "focal.aggregate": "f2 f2 int f2 f2",
@@ -59,6 +60,7 @@ SIGNATURES = {
     "focal.modulate": "f2 f2",
     "gelu.gelu": "f2 f2",
     "layer_norm.layer_norm": "f2 f1 f1 float f2",
+    "layer_norm.layer_norm_gelu": "f2 f1 f1 float f2",
     "linear_plain.widen": "H2 f2",
     "machine.read": "f1 int -> float",
     "packing.pack_float": "f2 f3",
@@ -131,10 +133,11 @@ def made_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
         weight = "H" if half else "f"
         for n in (using.float_vectors, 1):
             made = products.linear_float(lanes, n, half)
-            yield f"products.linear_float{lanes, n, half}", made, f"f1 int {weight}3 f1 f2 int"
-        convolve = depthwise.depthwise_panels(lanes, depthwise.VECTORS, half)
-        name = f"depthwise.depthwise_panels{lanes, depthwise.VECTORS, half}"
-        yield name, convolve, f"f2 f3 int {weight}3 f1 f2"
+            yield f"products.linear_float{lanes, n, half}", made, f"f1 int {weight}3 f1 f2 int int"
+        for ring in ("f", "H"):
+            kinds = lanes, depthwise.VECTORS, half, ring == "H"
+            taken = f"f2 {ring}3 int {weight}3 f1 f2"
+            yield f"depthwise.depthwise_panels{kinds}", depthwise.depthwise_panels(*kinds), taken
         # Windows of the past and columns of a head, of any number from the lanes of a register on.
         for keys in range(1, using.float_vectors + 1):
             for values in range(1, using.float_vectors + 1):
@@ -145,11 +148,11 @@ def made_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
     dot8, dot4 = DOTS.index(using.int8_dot), INT4_DOTS.index(using.int4_dot)
     for n in (using.int8_vectors, 1):
         eight = (using.int8_lanes, n, dot8)
-        taken = "f1 int b1 f1 f1 int f2 int"
+        taken = "f1 int b1 f1 f1 int f2 int int"
         yield f"products.linear_int8{eight}", products.linear_int8(*eight), taken
     for n in (using.int4_vectors, 1):
         four = (using.int4_lanes, n, dot4)
-        taken = "f1 int B1 H2 f1 int int f2 int"
+        taken = "f1 int B1 H2 f1 int int f2 int int"
         yield f"products.linear_int4{four}", products.linear_int4(*four), taken
     for bits in (32, 8, 4):
         arguments, dtypes = machine.multiplier_arguments(using, bits)

@@ -47,12 +47,14 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "binary.codes": (tokens(4), ones(4, 12)),
     "depthwise.depthwise": (ones(9, 17), 7, ones(5, 17), ones(17), ones(4, 17)),
     "depthwise.fill_panels": (ones(17), ones(2, 9, 16)),
+    "depthwise.fill_half": (ones(17), whole(np.uint16, 2, 9, 16)),
     "dynamic_tanh.dynamic_tanh": (ones(4, 17), HALF, ones(4, 17)),
     "focal.aggregate": (ones(4, 17), ones(4, 3), 1, ones(4, 17), ones(4, 17)),
     "focal.divide": (ones(4, 17), HALF),
     "focal.modulate": (ones(4, 17), ones(4, 17)),
     "gelu.gelu": (ones(4, 17), ones(4, 17)),
     "layer_norm.layer_norm": (ones(4, 17), ones(17), ones(17), HALF, ones(4, 17)),
+    "layer_norm.layer_norm_gelu": (ones(4, 17), ones(17), ones(17), HALF, ones(4, 17)),
     "linear_plain.linear_f32": (ones(68), 17, ones(5, 17), ones(5), ones(4, 6), 1),
     "linear_plain.linear_int8": (
         *(ones(68), 17, whole(np.int8, 5, 17), ones(5), ones(5)),
@@ -163,7 +165,7 @@ MADE = {
 def test_product_allocates_nothing(name: str, allocations: Callable[..., int]) -> None:
     made, arguments = MADE[name]
     width = int(name.split()[-1])
-    arguments = (*arguments, ones(4, 2 * width + 1), 1)
+    arguments = (*arguments, ones(4, 2 * width + 1), 1, products.GELU)
     assert allocations(made, *arguments) == arrays_in(arguments)
 
 
@@ -184,8 +186,8 @@ def test_attention_allocates_nothing(
 
 def depthwise_arguments(using: instructions.Instructions, dtype: Any) -> tuple[Any, ...]:
     width = using.lanes * depthwise.VECTORS
-    weight = whole(dtype, 2, 7, width)
-    return ones(9, width + 1), ones(2, 15, width), 0, weight, ones(2 * width), ones(9, width + 1)
+    weight, ring = whole(dtype, 2, 7, width), whole(dtype, 2, 15, width)
+    return ones(9, width + 1), ring, 0, weight, ones(2 * width), ones(9, width + 1)
 
 
 @pytest.mark.parametrize("using", instructions.supported(), ids=lambda using: using.name)
@@ -193,7 +195,7 @@ def test_depthwise_allocates_nothing(
     using: instructions.Instructions, allocations: Callable[..., int]
 ) -> None:
     arguments = depthwise_arguments(using, np.float32)
-    made = depthwise.depthwise_panels(using.lanes, depthwise.VECTORS, False)
+    made = depthwise.depthwise_panels(using.lanes, depthwise.VECTORS, False, False)
     assert allocations(made, *arguments) == arrays_in(arguments)
 
 
@@ -242,7 +244,7 @@ def assembly_of(using: instructions.Instructions, kind: str) -> str:
     arguments = MADE[f"{using.name} {'floats' if kind == 'halves' else kind} {width}"][1]
     if kind == "halves":
         arguments = (*arguments[:2], arguments[2].astype(np.uint16), *arguments[3:])
-    return compiled_again(cached, (*arguments, ones(4, 2 * width + 1), 1))
+    return compiled_again(cached, (*arguments, ones(4, 2 * width + 1), 1, products.WRITE))
 
 
 def compiled_again(cached: Dispatcher, arguments: tuple[Any, ...]) -> str:
@@ -262,7 +264,7 @@ def test_depthwise_uses_the_instructions_it_is_made_for(name: str) -> None:
     if using is None:
         pytest.skip(f"this CPU has no {set_name}")
     half = kind == "halves"
-    made = depthwise.depthwise_panels(using.lanes, depthwise.VECTORS, half)
+    made = depthwise.depthwise_panels(using.lanes, depthwise.VECTORS, half, half)
     dtype = np.uint16 if half else np.float32
     assembly = compiled_again(made, depthwise_arguments(using, dtype))
     multiply_add, *widen = INSTRUCTIONS[name]

@@ -71,6 +71,34 @@ def test_against_formula(
         assert_near(out, reference(past, weight, bias), TOLERANCE)
 
 
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_a_past_in_float16_is_rounded_and_nothing_else(
+    channels: int,
+    choice: str,
+    normal: Callable[..., F32],
+    assert_same_bits: Callable[[F32, F32], None],
+) -> None:
+    weight, bias, first = normal(7, channels).astype(np.float16), normal(channels), normal(channels)
+    halved = depthwise.prepare(weight, bias, half=True)
+    exact = depthwise.prepare(weight, bias)
+    rings = halved.ring(5), exact.ring(5)
+    if choice == "plain":
+        assert rings[0].dtype == np.float32
+        return
+    assert rings[0].dtype == (np.uint16 if instructions.chosen().half else np.float32)
+    rounds = np.float16 if instructions.chosen().half else np.float32
+    halved.fill(first, rings[0])
+    exact.fill(first.astype(rounds).astype(np.float32), rings[1])
+    slot = 0
+    for rows in (5, 1, 4, 2, 5, 3):
+        x = normal(rows, channels)
+        out, wanted = np.full_like(x, np.nan), np.full_like(x, np.nan)
+        halved(x, rings[0], slot, out)
+        exact(x.astype(rounds).astype(np.float32), rings[1], slot, wanted)
+        assert_same_bits(out, wanted)
+        slot = (slot + rows) % rings[0].shape[1]
+
+
 @pytest.mark.parametrize("spare", [0, 1, 5])
 @pytest.mark.parametrize("rows", [1, 3, 4, 6])
 @pytest.mark.parametrize("taps", TAPS)

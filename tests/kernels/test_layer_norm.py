@@ -1,5 +1,6 @@
 """Layer normalisation against float64."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -35,6 +36,18 @@ def test_against_formula(
     assert_near(out, reference(x, weight, bias, eps), TOLERANCE)
 
 
+def test_activated(
+    shape: tuple[int, int],
+    normal: Callable[..., F32],
+    assert_near: Callable[[F32, F64, float], None],
+) -> None:
+    x, weight, bias = normal(*shape), normal(shape[1]), normal(shape[1])
+    out = np.full(shape, np.nan, np.float32)
+    layer_norm.layer_norm_gelu(x, weight, bias, EPS, out)
+    y = reference(x, weight, bias, 1e-5)
+    assert_near(out, y * (1 + np.vectorize(math.erf)(y / math.sqrt(2))) / 2, TOLERANCE)
+
+
 def test_large_mean_does_not_drown_the_variance(
     normal: Callable[..., F32], assert_near: Callable[[F32, F64, float], None]
 ) -> None:
@@ -52,10 +65,11 @@ def test_rows_do_not_meet(
 ) -> None:
     x, weight, bias = normal(9, 41), normal(41), normal(41)
     together, alone = np.full_like(x, np.nan), np.full_like(x, np.nan)
-    layer_norm.layer_norm(x, weight, bias, EPS, together)
-    for m in range(9):
-        layer_norm.layer_norm(x[m : m + 1], weight, bias, EPS, alone[m : m + 1])
-    assert_same_bits(alone, together)
+    for kernel in (layer_norm.layer_norm, layer_norm.layer_norm_gelu):
+        kernel(x, weight, bias, EPS, together)
+        for m in range(9):
+            kernel(x[m : m + 1], weight, bias, EPS, alone[m : m + 1])
+        assert_same_bits(alone, together)
 
 
 def test_silence_gives_the_bias(normal: Callable[..., F32]) -> None:

@@ -3,6 +3,7 @@
 Every test runs on the plain loops and on every set of instructions that this CPU has.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,6 +83,28 @@ def test_against_formula(
         out = np.full((rows, outputs), np.nan, np.float32)
         product(x, depth, out)
         assert_near(out, reference(x, depth, weight, bias, rows), TOLERANCE)
+
+
+@pytest.mark.parametrize("depth", [17, 1061])
+@pytest.mark.parametrize("outputs", [1, 5, *PANELS])
+def test_a_product_is_activated_or_added_in_its_place(
+    outputs: int,
+    depth: int,
+    stored: Callable[[F32], Weight],
+    normal: Callable[..., F32],
+) -> None:
+    weight, bias = stored(normal(outputs, depth)), normal(outputs)
+    product = linear.prepare(weight, bias)
+    for rows in (1, 4, 6, 38):
+        x, before = normal(rows * depth), normal(rows, outputs + 3)
+        y = reference(x, depth, weight, bias, rows)
+        gelu = y * (1 + np.vectorize(math.erf)(y / math.sqrt(2))) / 2
+        for finish, wanted in ((linear.GELU, gelu), (linear.ADD, before[:, 2:-1] + y)):
+            out = before.copy()
+            product(x, depth, out, 2, finish)
+            # gelu makes next to nothing of what is far below zero.
+            assert np.abs(out[:, 2:-1] - wanted).max() <= TOLERANCE * np.abs(y).max()
+            np.testing.assert_array_equal(out[:, [0, 1, -1]], before[:, [0, 1, -1]])
 
 
 def test_integers_are_summed_exactly(stored: Callable[[F32], Weight]) -> None:
