@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fcs_edge.kernels import attention_plain, instructions, softmax, vecmath
+from fcs_edge.kernels import attention_plain, instructions, memory, softmax, vecmath
 from fcs_edge.kernels._jit import factory, kernel, reduction
 from fcs_edge.kernels._types import F32, Scalar
 from fcs_edge.kernels.attention_plain import start_scores, store
@@ -96,7 +96,7 @@ class RingAttention:
     def rings(self) -> tuple[Any, Any]:
         """Return memory for keys and values, zeroed: float32, or float16 in uint16."""
         dtype = np.uint16 if self._half else np.float32
-        return np.zeros(self._keys, dtype), np.zeros(self._values, dtype)
+        return memory.zeros(self._keys, dtype), memory.zeros(self._values, dtype)
 
     def scores(self) -> F32:
         """Return the memory that a call works in."""

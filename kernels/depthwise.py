@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fcs_edge.kernels import instructions
+from fcs_edge.kernels import instructions, memory
 from fcs_edge.kernels import ring as rings
 from fcs_edge.kernels import weights as stored
 from fcs_edge.kernels._jit import factory, kernel
@@ -109,7 +109,8 @@ class PackedDepthwise:
         panels = -(-channels // width)
         padded = np.zeros((taps, panels * width), weight.dtype)
         padded[:, :channels] = weight
-        packed = np.ascontiguousarray(padded.reshape(taps, panels, width).transpose(1, 0, 2))
+        packed = memory.zeros((panels, taps, width), weight.dtype)
+        packed[:] = padded.reshape(taps, panels, width).transpose(1, 0, 2)
         self._weight: Any = packed.view(np.uint16) if packed.dtype == np.float16 else packed
         self._bias = np.zeros(panels * width, np.float32)
         self._bias[:channels] = bias
@@ -120,7 +121,7 @@ class PackedDepthwise:
     def ring(self, rows: int) -> Any:
         """Return memory for the past; see `Depthwise`."""
         panels, taps, width = self._weight.shape
-        return np.zeros((panels, taps - 1 + rows, width), self._ring_type)
+        return memory.zeros((panels, taps - 1 + rows, width), self._ring_type)
 
     def fill(self, row: F32, ring: Any) -> None:
         """Make every past row equal to `row`."""

@@ -1,6 +1,6 @@
-"""Memory for packed weights, in large pages where Linux gives them.
+"""Memory for packed weights and long pasts, in large pages where Linux gives them.
 
-A chunk reads every weight once: with pages of 4 KB the CPU looks up tens of thousands of addresses
+A chunk reads all of it once: with pages of 4 KB the CPU looks up tens of thousands of addresses
 for that, and fetches nothing ahead across a page's end.
 """
 
@@ -26,7 +26,7 @@ _block: Any = np.empty(0, np.uint8)
 
 
 def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
-    """Return an array of zeros, (shape), contiguous, for weights that stay as long as a model."""
+    """Return an array of zeros, (shape), contiguous, to stay as long as a model or a stream."""
     global _block
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     if size < _LEAST or not hasattr(mmap, "MADV_HUGEPAGE"):
