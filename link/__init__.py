@@ -1,0 +1,1 @@
+"""A stream over datagrams: packets, keys, the jitter buffer, concealment."""

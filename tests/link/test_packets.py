@@ -1,0 +1,266 @@
+"""The packet format: bytes, sealing, what is rejected and why, and the document."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fcs_edge.errors import FcsError
+from fcs_edge.link.packets import (
+    HEADER_BYTES,
+    MAX_CHUNKS,
+    MAX_PACKET,
+    REASONS,
+    Format,
+    Packet,
+    PacketError,
+    read_packet,
+    write_packet,
+)
+
+DOC = Path(__file__).parents[2] / "docs" / "link.md"
+FIXED = settings(max_examples=150, derandomize=True, deadline=None, database=None)
+FORM = Format(bytes.fromhex("0123456789abcdef"), 11, 4)
+KEY = bytes(range(32))
+EXAMPLE = Packet(0x17F3A6C2B1D40E88, 1000, np.array([1, 2047, 1024, 5], np.uint16))
+SEAL = pytest.mark.parametrize("key", [None, KEY], ids=["open", "sealed"])
+
+
+def packet_of(chunks, bits=11, seed=0, sequence=7):
+    tokens = np.random.default_rng(seed).integers(0, 1 << bits, chunks * 4, dtype=np.uint16)
+    return Packet(5, sequence, tokens)
+
+
+def reason(data, key=None, form=FORM):
+    with pytest.raises(PacketError) as caught:
+        read_packet(form, data, key)
+    assert "\n" not in str(caught.value)
+    assert caught.value.reason in REASONS
+    return caught.value.reason
+
+
+def packet_or_none(data, key):
+    try:
+        return read_packet(FORM, data, key)
+    except PacketError:
+        return None
+
+
+def changed(data, offset, value):
+    return data[:offset] + bytes([value]) + data[offset + 1 :]
+
+
+def same(one, other):
+    numbers = (one.stream, one.sequence) == (other.stream, other.sequence)
+    return numbers and np.array_equal(one.tokens, other.tokens)
+
+
+class TestBytes:
+    def test_known(self):
+        assert write_packet(FORM, EXAMPLE).hex(" ") == (
+            "fc 01 01 01 23 45 67 88 0e d4 b1 c2 a6 f3 17 e8 03 00 00 00 3f fe 00 00 50"
+        )
+
+    def test_sealed_known(self):
+        """The construction written out: the nonce, and the header as associated data."""
+        from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_encrypt as encrypt
+
+        header = bytes.fromhex("fc8101 01234567 880ed4b1c2a6f317 e8030000")
+        nonce = bytes.fromhex("880ed4b1c2a6f317 e8030000") + bytes(12)
+        payload = bytes.fromhex("003ffe000050")
+        sealed = write_packet(FORM, EXAMPLE, KEY)
+        assert sealed == header + encrypt(payload, header, nonce, KEY)
+        assert len(sealed) == len(write_packet(FORM, EXAMPLE)) + 16
+
+    @SEAL
+    @pytest.mark.parametrize("bits", [11, 12, 16])
+    @pytest.mark.parametrize("chunks", range(1, MAX_CHUNKS + 1))
+    def test_round_trip(self, key, bits, chunks):
+        form = Format(bytes(8), bits, 4)
+        packet = packet_of(chunks, bits)
+        data = write_packet(form, packet, key)
+        assert len(data) == form.packet_size(chunks, sealed=key is not None)
+        back = read_packet(form, data, key)
+        assert same(back, packet)
+        assert back.tokens.dtype == np.uint16
+
+    @SEAL
+    def test_largest(self, key):
+        form = Format(bytes(8), 16, 48)
+        packet = Packet((1 << 64) - 1, (1 << 32) - 12, np.full(12 * 48, 65535, np.uint16))
+        data = write_packet(form, packet, key)
+        assert len(data) <= MAX_PACKET
+        assert same(read_packet(form, data, key), packet)
+
+    def test_nonces_differ(self):
+        packets = [Packet(s, q, np.zeros(4, np.uint16)) for s in (0, 1) for q in (0, 1, 256)]
+        sealed = {write_packet(FORM, packet, KEY)[HEADER_BYTES:] for packet in packets}
+        assert len(sealed) == len(packets)
+
+    def test_of_codec(self):
+        codec = SimpleNamespace(fingerprint=FORM.fingerprint, bits_per_token=11, chunk_tokens=4)
+        assert Format.of(codec) == FORM
+
+    def test_cryptography_is_loaded_with_a_key_only(self):
+        code = (
+            "import sys, numpy as np; from fcs_edge.link.packets import *;"
+            "f = Format(bytes(8), 11, 4); p = Packet(1, 2, np.zeros(4, np.uint16));"
+            "read_packet(f, write_packet(f, p)); assert 'nacl' not in sys.modules;"
+            "read_packet(f, write_packet(f, p, bytes(32)), bytes(32)); assert 'nacl' in sys.modules"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class TestWrong:
+    @pytest.mark.parametrize("count", [0, 3, 5, 52])
+    def test_chunks(self, count):
+        with pytest.raises(ValueError, match=rf"1\.\.12 chunks of 4 tokens, not {count}"):
+            write_packet(FORM, Packet(1, 0, np.zeros(count, np.uint16)))
+
+    def test_token(self):
+        with pytest.raises(ValueError, match="does not fit 11 bits"):
+            write_packet(FORM, Packet(1, 0, np.array([0, 0, 0, 2048], np.uint16)))
+
+    @pytest.mark.parametrize(("stream", "sequence"), [(-1, 0), (1 << 64, 0), (0, -1)])
+    def test_numbers(self, stream, sequence):
+        with pytest.raises(ValueError, match="out of range"):
+            write_packet(FORM, Packet(stream, sequence, np.zeros(4, np.uint16)))
+
+    def test_end_of_stream(self):
+        with pytest.raises(FcsError, match=r"at its end.*start a new one"):
+            write_packet(FORM, Packet(1, (1 << 32) - 1, np.zeros(8, np.uint16)))
+        last = Packet(1, (1 << 32) - 1, np.zeros(4, np.uint16))
+        assert same(read_packet(FORM, write_packet(FORM, last)), last)
+
+    @pytest.mark.parametrize(
+        "fields", [(bytes(7), 11, 4), (bytes(8), 0, 4), (bytes(8), 17, 4), (bytes(8), 11, 49)]
+    )
+    def test_format(self, fields):
+        with pytest.raises(ValueError, match="must be"):
+            Format(*fields)
+
+
+class TestRejected:
+    OPEN = write_packet(FORM, EXAMPLE)
+    SEALED = write_packet(FORM, EXAMPLE, KEY)
+
+    @pytest.mark.parametrize("size", range(25))
+    def test_cut(self, size):
+        assert reason(self.OPEN[:size]) == "size"
+
+    def test_size(self):
+        assert reason(self.OPEN + b"\0") == "size"
+        assert reason(bytes(MAX_PACKET + 1)) == "size"
+        assert reason(self.SEALED[:35], KEY) == "size"
+        assert reason(self.SEALED[:-1], KEY) == "authentication"
+        sealed = write_packet(Format(FORM.fingerprint, 11, 3), packet_of(3), KEY)
+        assert reason(sealed, KEY) == "size"
+
+    def test_version(self):
+        assert reason(changed(self.OPEN, 0, 0xFD)) == "version"
+        assert reason(changed(self.OPEN, 1, 2)) == "version"
+        assert reason(changed(self.SEALED, 1, 0x82), KEY) == "version"
+
+    def test_key_at_one_end(self):
+        assert reason(self.OPEN, KEY) == "open"
+        assert reason(self.SEALED) == "sealed"
+
+    def test_fingerprint(self):
+        other = Format(bytes(8), 11, 4)
+        assert reason(self.OPEN, form=other) == "fingerprint"
+        assert reason(self.SEALED, KEY, other) == "fingerprint"
+        assert reason(changed(self.SEALED, 3, 9), KEY) == "authentication"
+
+    def test_range(self):
+        assert reason(changed(self.OPEN, 2, 0)) == "range"
+        assert reason(changed(self.OPEN, 2, MAX_CHUNKS + 1)) == "range"
+        assert reason(changed(self.OPEN, len(self.OPEN) - 1, 0x51)) == "range"
+        end = b"\xff" * 4
+        assert reason(self.OPEN[:2] + b"\2" + self.OPEN[3:15] + end + bytes(11)) == "range"
+
+    def test_another_key(self):
+        assert reason(self.SEALED, bytes(32)) == "authentication"
+
+    def test_any_flipped_bit_of_a_sealed_packet(self):
+        for chunks in (1, 3):
+            data = write_packet(FORM, packet_of(chunks), KEY)
+            for bit in range(len(data) * 8):
+                flipped = changed(data, bit // 8, data[bit // 8] ^ 1 << bit % 8)
+                assert reason(flipped, KEY) in ("version", "open", "authentication")
+
+    def test_other_header_on_a_sealed_payload(self):
+        other = write_packet(FORM, Packet(EXAMPLE.stream, 1001, EXAMPLE.tokens), KEY)
+        assert reason(other[:HEADER_BYTES] + self.SEALED[HEADER_BYTES:], KEY) == "authentication"
+
+
+class TestFuzz:
+    @SEAL
+    @FIXED
+    @given(data=st.binary(max_size=80))
+    def test_any_bytes(self, key, data):
+        for prefix in (b"", write_packet(FORM, EXAMPLE, key)[:7]):
+            packet = packet_or_none(prefix + data, key)
+            if packet is not None:
+                assert key is None
+                assert write_packet(FORM, packet) == prefix + data
+
+    @SEAL
+    @FIXED
+    @given(data=st.data())
+    def test_mutated(self, key, data):
+        chunks = data.draw(st.integers(1, MAX_CHUNKS))
+        original = write_packet(FORM, packet_of(chunks), key)
+        body = original
+        for _ in range(data.draw(st.integers(1, 3))):
+            start = data.draw(st.integers(0, len(body)))
+            stop = data.draw(st.integers(start, min(len(body), start + 8)))
+            body = body[:start] + data.draw(st.binary(max_size=8)) + body[stop:]
+        packet = packet_or_none(body, key)
+        if packet is not None:
+            assert write_packet(FORM, packet, key) == body
+            assert key is None or body == original
+
+
+class TestDocument:
+    @staticmethod
+    def fields():
+        example = DOC.read_text().split("## Worked example", 1)[1].split("\n## ", 1)[0]
+        pattern = r"^([0-9a-f]{2})  ((?:[0-9a-f]{2} )*[0-9a-f]{2})  +\S"
+        return re.findall(pattern, example, re.MULTILINE)
+
+    def test_worked_example(self):
+        fields = self.fields()
+        split = [i for i, (offset, _) in enumerate(fields) if offset == "00"][1]
+        for part, key in ((fields[:split], None), (fields[split:], KEY)):
+            data = b""
+            for offset, text in part:
+                assert int(offset, 16) == len(data)
+                data += bytes.fromhex(text)
+            assert write_packet(FORM, EXAMPLE, key) == data
+            assert same(read_packet(FORM, data, key), EXAMPLE)
+
+    def test_rates(self):
+        section = DOC.read_text().split("## On the wire", 1)[1].split("\n## ", 1)[0]
+        rows = re.findall(r"^\| (\d+) \| (\d+) ms \| (.+) \|$", section, re.MULTILINE)
+        assert len(rows) == 9
+        for bits, length, numbers in rows:
+            chunks = int(length) // 80
+            form = Format(bytes(8), int(bits), 4)
+            expected = []
+            for sealed in (False, True):
+                size = form.packet_size(chunks, sealed=sealed)
+                rate = (size + 28) * 12.5 / chunks
+                expected += [str(size), f"{rate:.1f}", f"{rate * 8 / 1000:.2f}"]
+            assert numbers.split(" | ") == expected
+
+    def test_reasons(self):
+        text = DOC.read_text()
+        assert all(f"`{name}`" in text for name in REASONS)
