@@ -24,11 +24,20 @@ from fcs_edge.cli.common import (
     output_file,
     prepare,
 )
-from fcs_edge.cli.tokens import FILE_BLOCK_SECONDS, NpyWriter, header_of
+from fcs_edge.cli.live import (
+    ending,
+    input_option,
+    latency_option,
+    open_microphone,
+    prompt_threads,
+)
+from fcs_edge.cli.panel import shortfall, troubles
+from fcs_edge.cli.tokens import FILE_BLOCK_SECONDS, LIVE_BLOCK_SECONDS, NpyWriter, header_of
 from fcs_edge.codec import BLOCK_CHUNKS, Codec
 from fcs_edge.layers import F32, U16
-
-_LIVE_BLOCK_SECONDS = 1.0
+from fcs_edge.live import devices
+from fcs_edge.live.loop import DeviceLostError, Loopback
+from fcs_edge.live.microphone import Latency
 
 
 class TokenWriter(Protocol):
@@ -43,8 +52,11 @@ class TokenWriter(Protocol):
 
 @click.command()
 @click.argument("source", metavar="IN")
-@click.argument("out", metavar="OUT")
+@click.argument("out", metavar="OUT", required=False)
 @model_option
+@click.option("--mic", "hearing", is_flag=True, help="Take the microphone in place of IN.")
+@input_option
+@latency_option
 @click.option(
     "--raw",
     type=click.Choice(list(RAW_FORMATS)),
@@ -75,8 +87,11 @@ class TokenWriter(Protocol):
 @common_options
 def encode(
     source: str,
-    out: str,
+    out: str | None,
     model: str | None,
+    hearing: bool,
+    microphone: str | None,
+    latency: Latency,
     raw: str | None,
     rate: int,
     channels: int,
@@ -88,21 +103,33 @@ def encode(
 
     IN is a sound file (WAV, FLAC, Ogg, MP3, ...; any rate, any channels) or - for a WAV, or
     with --raw bare samples, on standard input. OUT is a .fcs bitstream, an .npy of bare
-    tokens, or - for a bitstream on standard output, flushed chunk by chunk.
+    tokens, or - for a bitstream on standard output, flushed chunk by chunk. With --mic there is
+    no IN.
 
     \b
     Examples:
       fcs-edge encode speech.wav speech.fcs
-      arecord -f S16_LE -r 16000 | fcs-edge encode - speech.fcs
+      fcs-edge encode --mic speech.fcs
+      fcs-edge encode --mic - | ssh host fcs-edge decode - --play
       fcs-edge encode --raw s16le --rate 48000 - - < samples | ssh host fcs-edge decode - out.wav
     """
     messages = Messages(quiet)
+    source, out = _arguments(source, out, hearing)
     named = Path(out).suffix in (".fcs", ".npy")
     if out != "-" and not named and not is_special(Path(out)) and not Path(out).is_dir():
         raise click.UsageError("OUT must end in .fcs or .npy, or be - for standard output.")
     check_output(out, force)
+    if hearing:
+        devices.find("input", microphone)
     codec = fcs_edge.load(model)
     prepare(codec, messages, encoder=True)
+    if hearing:
+        with output_file(out) as file:
+            writer = _writer(file, out, codec, block_seconds)
+            lost = _encode_microphone(codec, writer, microphone, latency, messages)
+        if lost:
+            click.get_current_context().exit(1)
+        return
     with ExitStack() as stack:
         sound = stack.enter_context(open_input(source, raw, rate, channels))
         file = stack.enter_context(output_file(out))
@@ -124,12 +151,48 @@ def encode(
     messages.note(f"{n_samples / codec.sample_rate_in:.2f} s at {codec.bitrate:g} bit/s")
 
 
+def _arguments(source: str, out: str | None, hearing: bool) -> tuple[str, str]:
+    """Return IN and OUT; with --mic the only argument is OUT."""
+    if hearing and out is not None:
+        raise click.UsageError("--mic takes the place of IN: give OUT alone.")
+    if hearing:
+        return "", source
+    if out is None:
+        raise click.UsageError("Missing argument 'OUT'; or --mic takes the place of IN.")
+    return source, out
+
+
+def _encode_microphone(
+    codec: Codec, writer: TokenWriter, wanted: str | None, latency: Latency, messages: Messages
+) -> bool:
+    """Encode what the microphone hears until Ctrl-C; tell whether it went away before."""
+    loop = Loopback(codec, lambda samples, tokens, sound: writer.write(tokens), decode=False)
+    with prompt_threads(), ending(loop.stop), ExitStack() as stack:
+        heard = open_microphone(codec, wanted, latency)
+        stack.callback(heard.close)
+        messages.note(f"listening to {heard.device.name}; Ctrl-C ends")
+        lost = None
+        try:
+            loop.run(heard, None)
+        except DeviceLostError as error:
+            lost = error
+    seconds = loop.statistics.n_tokens / codec.token_rate
+    writer.close(round(seconds * codec.sample_rate_in))
+    messages.note(f"{seconds:.2f} s at {codec.bitrate:g} bit/s")
+    for trouble in (troubles(loop), shortfall(loop, codec)):
+        if trouble:
+            messages.warn(trouble)
+    if lost is not None:
+        messages.warn(f"{lost}; what was heard before is written")
+    return lost is not None
+
+
 def _writer(file: BinaryIO, out: str, codec: Codec, seconds: float | None) -> TokenWriter:
     if Path(out).suffix == ".npy":
         return NpyWriter(file)
     live = not is_regular(file)
     if seconds is None:
-        seconds = _LIVE_BLOCK_SECONDS if live else FILE_BLOCK_SECONDS
+        seconds = LIVE_BLOCK_SECONDS if live else FILE_BLOCK_SECONDS
     return BitstreamWriter(file, header_of(codec, seconds, live=live), eager=live)
 
 

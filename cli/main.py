@@ -16,6 +16,7 @@ from fcs_edge.cli.decode import decode
 from fcs_edge.cli.demo import demo
 from fcs_edge.cli.encode import encode
 from fcs_edge.cli.info import info
+from fcs_edge.cli.mic import mic
 from fcs_edge.cli.warmup import warmup
 from fcs_edge.errors import FcsError
 
@@ -33,7 +34,7 @@ def cli() -> None:
     """
 
 
-for _command in (convert, encode, decode, info, demo, bench, warmup):
+for _command in (convert, encode, decode, info, mic, demo, bench, warmup):
     cli.add_command(_command)
 
 

@@ -19,6 +19,9 @@ from fcs_edge.layers import U16
 FILE_BLOCK_SECONDS = 12.0
 """Sound in a block of a file: short enough to lose, long enough to cost under 2 % of overhead."""
 
+LIVE_BLOCK_SECONDS = 1.0
+"""Sound in a block of a live stream: whoever joins late waits for the next one."""
+
 _BLOCK = 4096
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Iterator
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Protocol
 
 from fcs_edge.bitpack import unpack_tokens
 from fcs_edge.bitstream import (
@@ -62,6 +62,9 @@ class BitstreamReader:
         already out. Without it, only tokens of blocks whose CRC holds are handed out.
     strict : bool, optional
         Raise at the first damage instead of reporting it. Other events of that call are lost.
+    join : Header, optional
+        What to take for the header where the input does not start with one: it is the middle of
+        a stream, and reading starts at its next block.
 
     Attributes
     ----------
@@ -73,10 +76,16 @@ class BitstreamReader:
         Number of `Damage` events so far.
     n_tokens : int
         Tokens handed out so far, those of silence included.
+    joined : bool
+        Whether the input started in the middle of a stream.
     """
 
-    def __init__(self, *, eager: bool = False, strict: bool = False) -> None:
+    def __init__(
+        self, *, eager: bool = False, strict: bool = False, join: Header | None = None
+    ) -> None:
         self.header: Header | None = None
+        self.joined = False
+        self._join = join
         self.ended = False
         self.damaged = 0
         self.n_tokens = 0
@@ -150,6 +159,8 @@ class BitstreamReader:
 
     def _read(self) -> Generator[Event | None, None, None]:
         header = yield from self._read_header()
+        if self.joined and (yield from self._find_record(header)):
+            self._sequence = self._buf[self._pos + 1]
         yield HeaderRead(header)
         yield from self._read_records(header)
         if self.ended and (yield from self._need(1)):
@@ -161,6 +172,9 @@ class BitstreamReader:
     def _read_header(self) -> Generator[None, None, Header]:
         while len(self._buf) < HEADER_BYTES and not self._closed and is_magic(self._buf):
             yield None
+        if self._join is not None and self._buf and not is_magic(self._buf):
+            self.joined, self.header = True, self._join
+            return self.header
         self.header = Header.from_bytes(bytes(self._buf[:HEADER_BYTES]))
         self._pos = HEADER_BYTES
         return self.header
@@ -262,7 +276,7 @@ class BitstreamReader:
         if skipped:
             lost = _tokens_in(header, skipped) - attempt.n_tokens
             yield from self._skip(header, start, min(lost, needed), attempt)
-        elif needed > 0 and not self.damaged:
+        elif needed > 0 and not self.damaged and not self.joined:
             yield self._damage(
                 0,
                 f"byte {start}: blocks are missing, {_counted(needed, 'token')} "
@@ -351,8 +365,15 @@ def read_events(
         yield from events
 
 
+class Readable(Protocol):
+    """What bytes are read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most so many bytes, and none at the end."""
+
+
 def read_batches(
-    file: BinaryIO, reader: BitstreamReader, chunk_bytes: int = 65536
+    file: Readable, reader: BitstreamReader, chunk_bytes: int = 65536
 ) -> Iterator[list[Event]]:
     """Feed a file to a reader; yield the events of each read as it comes.
 

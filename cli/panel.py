@@ -1,0 +1,167 @@
+"""The live panel: what goes on, redrawn in place on a terminal, as plain lines elsewhere."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from fcs_edge.codec import Codec
+from fcs_edge.live.loop import Loopback
+
+_METER_DB, _METER_CELLS = 60, 30
+_LINE_SECONDS = 5.0
+
+Show = Callable[[], None]
+
+
+def meter(peak_db: float) -> Text:
+    """Return a bar for a peak from -60 to 0 dB."""
+    share = max(0.0, min(1.0, 1 + peak_db / _METER_DB)) if math.isfinite(peak_db) else 0.0
+    n = round(share * _METER_CELLS)
+    colour = "red" if peak_db > -1 else "green"
+    bar = Text("█" * n, colour)
+    bar.append("░" * (_METER_CELLS - n), "dim")
+    bar.append(f" {peak_db:6.1f} dB" if math.isfinite(peak_db) else "   -inf dB")
+    return bar
+
+
+def milliseconds(seconds: float) -> str:
+    """Return a time as milliseconds, whole."""
+    return f"{1e3 * seconds:.0f} ms"
+
+
+def latencies(loop: Loopback, codec: Codec) -> dict[str, float]:
+    """Return the parts of the delay from microphone to speaker, in seconds, and their sum."""
+    microphone, speaker = loop.microphone, loop.speaker
+    compute = loop.statistics.times.percentile_ms(50) / 1e3
+    parts = {
+        "capture": microphone.latency if microphone is not None else math.nan,
+        "chunk": codec.latency,
+        "compute": compute,
+        "playback": speaker.playout.delay + speaker.latency if speaker is not None else 0.0,
+    }
+    return {**parts, "in all": sum(parts.values())}
+
+
+def troubles(loop: Loopback) -> str:
+    """Return what was lost so far, in words; empty where nothing was."""
+    s, mic, speaker = loop.statistics, loop.microphone, loop.speaker
+    found = []
+    if mic is not None and mic.n_overruns:
+        found.append(f"{mic.n_overruns} overruns of the microphone")
+    if s.n_dropped:
+        found.append(f"{s.n_dropped:.2f} s not encoded")
+    if s.n_late:
+        found.append(f"{s.n_late} late chunks")
+    if speaker is not None:
+        playout, rate = speaker.playout, speaker.format.rate
+        if playout.n_underruns or speaker.n_xruns:
+            found.append(
+                f"{playout.n_underruns + speaker.n_xruns} underruns of the speaker "
+                f"({playout.n_silent / rate:.2f} s silent)"
+            )
+        if playout.n_skipped:
+            found.append(f"{playout.n_skipped / rate:.2f} s not played")
+    if s.n_lost_devices:
+        found.append(f"{s.n_lost_devices} times without a device")
+    return ", ".join(found)
+
+
+def shortfall(loop: Loopback, codec: Codec) -> str:
+    """Return what to do where the machine does not keep up; empty where it does."""
+    p50 = loop.statistics.times.percentile_ms(50)
+    chunk = 1e3 * codec.latency
+    if not p50 > chunk:
+        return ""
+    return (
+        f"too slow: {p50:.0f} ms for a chunk of {chunk:.0f} ms, {p50 / chunk:.2f} times what there "
+        "is; take a smaller model or --weights int4 at its conversion, or decode on another machine"
+    )
+
+
+class Panel:
+    """Shows a loopback.
+
+    Parameters
+    ----------
+    loop : Loopback
+        What is shown.
+    codec : Codec
+        Its model.
+    quiet : bool
+        Show nothing but troubles, at the end.
+    """
+
+    def __init__(self, loop: Loopback, codec: Codec, quiet: bool) -> None:
+        self._loop, self._codec, self._quiet = loop, codec, quiet
+        self._start = time.monotonic()
+        self._next_line = self._start + _LINE_SECONDS
+
+    @contextmanager
+    def showing(self) -> Iterator[Show]:
+        """Yield what brings the display up to date, to be called a few times a second."""
+        console = Console(stderr=True)
+        if self._quiet:
+            yield lambda: None
+        elif not console.is_terminal:
+            yield self._line_when_due
+        else:
+            with Live(self._drawn(), console=console, auto_refresh=False) as live:
+                yield lambda: live.update(self._drawn(), refresh=True)
+
+    def _line_when_due(self) -> None:
+        if time.monotonic() >= self._next_line:
+            self._next_line += _LINE_SECONDS
+            click.echo(self.line(), err=True)
+
+    def line(self) -> str:
+        """Return all of it in one line."""
+        loop, times = self._loop, self._loop.statistics.times
+        parts = latencies(loop, self._codec)
+        shown = [f"{name} {milliseconds(s)}" for name, s in parts.items() if math.isfinite(s)]
+        text = (
+            f"{time.monotonic() - self._start:.0f} s: {loop.statistics.n_tokens} tokens, chunk "
+            f"p50 {times.percentile_ms(50):.1f} p99 {times.percentile_ms(99):.1f} ms, "
+            f"latency {', '.join(shown)}; {troubles(loop) or 'nothing lost'}"
+        )
+        short = shortfall(loop, self._codec)
+        return f"{text}; {short}" if short else text
+
+    def _drawn(self) -> Group:
+        loop, codec, s = self._loop, self._codec, self._loop.statistics
+        table = Table.grid(padding=(0, 2))
+        table.add_row("in", meter(s.heard.peak_db))
+        if loop.speaker is not None:
+            table.add_row("out", meter(s.played.peak_db))
+        seconds = time.monotonic() - self._start
+        bits = f"{codec.bitrate:g} bit/s, {s.n_tokens} tokens, the last one {s.last_token}"
+        table.add_row(f"{seconds:.0f} s", f"{codec.name}: {bits}")
+        t = s.times
+        table.add_row(
+            "chunk",
+            f"p50 {t.percentile_ms(50):.1f}  p99 {t.percentile_ms(99):.1f}  "
+            f"longest {t.longest_ms:.1f} of {1e3 * codec.latency:.0f} ms",
+        )
+        parts = latencies(loop, codec)
+        table.add_row("latency", "  ".join(f"{n} {1e3 * v:.0f}" for n, v in parts.items()) + " ms")
+        if loop.speaker is not None:
+            correction = 1e6 * (loop.speaker.playout.speed - 1)
+            table.add_row("clock", f"{correction:+.0f} ppm")
+        lost = troubles(loop)
+        table.add_row("lost", Text(lost or "nothing", "yellow" if lost else ""))
+        keys = "Ctrl-C or q ends"
+        if loop.speaker is not None:
+            heard, other = ("dry", "coded") if loop.bypass else ("coded", "dry")
+            keys += f"; you hear {heard} sound, b changes to {other}"
+        rows: list[Table | Text] = [table, Text(keys, "dim")]
+        if short := shortfall(loop, codec):
+            rows.append(Text(short, "bold red"))
+        return Group(*rows)

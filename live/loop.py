@@ -1,0 +1,182 @@
+"""The worker: microphone, encoder, tokens, decoder, speaker, chunk by chunk."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import soxr
+
+from fcs_edge.codec import Codec
+from fcs_edge.errors import AudioError
+from fcs_edge.layers import F32, U16, new
+from fcs_edge.live.microphone import Microphone
+from fcs_edge.live.speaker import Speaker
+from fcs_edge.live.statistics import Statistics
+
+_POLL_SECONDS = 0.004
+_MOST_WAITING = 2.0
+"""Chunks that may wait to be encoded; what is older is dropped, so that delay does not grow."""
+_CROSSFADE_SECONDS = 0.01
+_DRY_SPARE = 16
+
+
+class DeviceLostError(AudioError):
+    """A microphone or speaker that was open is gone."""
+
+
+class Listener:
+    """Whole chunks from a microphone, and none of them old.
+
+    Parameters
+    ----------
+    microphone : Microphone
+        What is heard.
+    chunk_size : int
+        Samples a chunk.
+    statistics : Statistics
+        Where meters and losses are counted.
+    """
+
+    def __init__(self, microphone: Microphone, chunk_size: int, statistics: Statistics) -> None:
+        self._microphone, self._statistics = microphone, statistics
+        self._chunk = new(chunk_size)
+        self._filled = 0
+        self._rest = new(0)
+        self._seconds = chunk_size / microphone.rate
+
+    def next(self, stopped: Callable[[], bool]) -> F32 | None:
+        """Wait for a chunk and return it, (chunk_size,) float32; None once it should stop.
+
+        Raises
+        ------
+        DeviceLostError
+            The microphone does not call any more.
+        """
+        while not stopped():
+            if self._filled == self._chunk.size:
+                self._filled = 0
+                self._statistics.heard.update(self._chunk, self._seconds)
+                return self._chunk
+            if not self._rest.size:
+                self._drop_old()
+                self._rest = self._microphone.read()
+            if not self._rest.size:
+                if not self._microphone.alive:
+                    raise DeviceLostError(f"microphone {self._microphone.device.name}: it is gone")
+                time.sleep(_POLL_SECONDS)
+                continue
+            n = min(self._rest.size, self._chunk.size - self._filled)
+            self._chunk[self._filled : self._filled + n] = self._rest[:n]
+            self._filled += n
+            self._rest = self._rest[n:]
+        return None
+
+    def _drop_old(self) -> None:
+        over = self._microphone.waiting - _MOST_WAITING * self._seconds
+        if over > 0:
+            # Whole chunks, so that losses are few and long rather than many and short.
+            chunks = np.ceil(over / self._seconds)
+            self._statistics.n_dropped += self._microphone.skip(chunks * self._seconds)
+
+
+class Loopback:
+    """Hears, encodes, decodes and plays, until it is stopped.
+
+    Parameters
+    ----------
+    codec : Codec
+        The model.
+    sink : callable
+        Takes each chunk's (samples, tokens, sound or None), to record it or send it on.
+    decode : bool
+        Whether sound is wanted, by a speaker or by `sink`.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        sink: Callable[[F32, U16, F32 | None], None],
+        decode: bool,
+    ) -> None:
+        self._codec, self._sink = codec, sink
+        self._encoder = codec.stream_encoder()
+        self._decoder = codec.stream_decoder() if decode else None
+        self._tokens = np.zeros(codec.chunk_tokens, np.uint16)
+        self._sound = new(codec.chunk_tokens * codec.samples_out_per_token)
+        self._dry: Any = soxr.ResampleStream(codec.sample_rate_in, codec.sample_rate_out, 1)
+        self._dry_waiting = new(0)
+        self._dry_share = 0.0
+        self.statistics = Statistics()
+        self.bypass = False
+        """Whether the dry sound is played instead of the decoded one; may change at any time."""
+        self._stop = threading.Event()
+        self.microphone: Microphone | None = None
+        self.speaker: Speaker | None = None
+
+    def stop(self) -> None:
+        """Let `run` return soon; from any thread."""
+        self._stop.set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stop.is_set()
+
+    def run(self, microphone: Microphone, speaker: Speaker | None) -> None:
+        """Work until stopped, or until the microphone is gone.
+
+        Raises
+        ------
+        DeviceLostError
+            A device does not call any more.
+        """
+        self.microphone, self.speaker = microphone, speaker
+        listener = Listener(microphone, self._codec.chunk_size, self.statistics)
+        while (samples := listener.next(self._stop.is_set)) is not None:
+            self._step(samples)
+            if speaker is not None and not speaker.alive:
+                raise DeviceLostError(f"speaker {speaker.device.name}: it is gone")
+        if speaker is not None:
+            speaker.playout.finish()
+
+    def _step(self, samples: F32) -> None:
+        statistics, codec = self.statistics, self._codec
+        start = time.perf_counter()
+        self._encoder.step(samples, self._tokens)
+        if self._decoder is not None:
+            self._decoder.step(self._tokens, self._sound)
+        took = time.perf_counter() - start
+        statistics.times.add(took)
+        statistics.n_late += took > codec.latency
+        statistics.n_tokens += self._tokens.size
+        statistics.last_token = int(self._tokens[-1])
+        sound = None if self._decoder is None else self._sound
+        self._sink(samples, self._tokens, sound)
+        if self.speaker is not None and sound is not None:
+            heard = self._mixed(samples, sound)
+            statistics.played.update(heard, codec.latency)
+            if self.microphone is not None:
+                self.speaker.playout.jitter = self.microphone.block
+            self.speaker.playout.write(heard)
+
+    def _mixed(self, samples: F32, sound: F32) -> F32:
+        """Return what is to be played, dry or decoded, one faded into the other."""
+        made = self._dry.resample_chunk(samples)
+        if not self._dry_waiting.size:
+            # What the resampler holds back at first, and may hold back more in another chunk.
+            self._dry_waiting = new(max(0, sound.size - made.size) + _DRY_SPARE)
+        waiting = np.concatenate([self._dry_waiting, made])
+        dry, self._dry_waiting = waiting[: sound.size], waiting[sound.size :]
+        before, after = self._dry_share, float(self.bypass)
+        self._dry_share = after
+        if before == after:
+            return dry if after else sound
+        share = np.full(sound.size, after, np.float32)
+        n = round(_CROSSFADE_SECONDS * self._codec.sample_rate_out)
+        share[:n] = np.linspace(before, after, n, dtype=np.float32)
+        mixed: F32 = dry * share + sound * (1 - share)
+        return mixed

@@ -1,0 +1,124 @@
+"""From a microphone to the worker: a callback, a ring, a resampler."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import soxr
+
+from fcs_edge.layers import F32, new
+from fcs_edge.live import devices
+from fcs_edge.live.devices import Device
+from fcs_edge.live.ring import SampleRing
+
+_RING_SECONDS = 4.0
+_BLOCK_FRAMES = 1 << 16
+SILENT_SECONDS = 2.0
+"""A device whose callback is not called for so long is gone."""
+
+Latency = float | str
+
+
+class Microphone:
+    """One open microphone; `read` gives what it heard.
+
+    Parameters
+    ----------
+    device : Device
+        Which one.
+    rate : int
+        Hz of what `read` gives.
+    latency : float or str
+        Seconds, ``low`` or ``high``: what PortAudio is asked for.
+
+    Raises
+    ------
+    AudioError
+        It cannot be opened.
+    """
+
+    def __init__(self, device: Device, rate: int, latency: Latency) -> None:
+        self.device = device
+        self.rate = rate
+        self.format = devices.input_format(device, rate)
+        self._ring = SampleRing(round(_RING_SECONDS * self.format.rate))
+        self._taken = new(self._ring.capacity)
+        self._mono = new(_BLOCK_FRAMES)
+        self._resampler: Any = None
+        if self.format.rate != rate:
+            self._resampler = soxr.ResampleStream(self.format.rate, rate, 1, dtype="float32")
+        self.n_overruns = 0
+        """Times that the system lost sound before it reached the program."""
+        self.n_dropped = 0
+        """Samples, at the device's rate, that the worker did not take in time."""
+        self._largest = 0
+        self._called = time.monotonic()
+        sounddevice = devices.library()
+        try:
+            with devices.silenced():
+                self._stream = sounddevice.InputStream(
+                    samplerate=self.format.rate,
+                    channels=self.format.channels,
+                    device=device.number,
+                    dtype="float32",
+                    latency=latency,
+                    callback=self._heard,
+                )
+                self._stream.start()
+        except sounddevice.PortAudioError as error:
+            raise devices.problem("input", device, error) from None
+
+    def _heard(self, samples: Any, frames: int, times: Any, status: Any) -> None:
+        self._called = time.monotonic()
+        self._largest = max(self._largest, frames)
+        if status.input_overflow:
+            self.n_overruns += 1
+        mono = self._mono[:frames]
+        if samples.shape[1] == 1:
+            mono = samples[:, 0]
+        else:
+            np.mean(samples, axis=1, out=mono)
+        self.n_dropped += frames - self._ring.write(mono)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the device still calls back."""
+        return self._stream.active and time.monotonic() - self._called < SILENT_SECONDS
+
+    @property
+    def latency(self) -> float:
+        """Seconds from the microphone to the ring, and through the resampler."""
+        delay = self._resampler.delay() / self.rate if self._resampler is not None else 0.0
+        return float(self._stream.latency) + delay
+
+    @property
+    def block(self) -> float:
+        """Seconds of sound that the device brings at a time, at most so far."""
+        return self._largest / self.format.rate
+
+    @property
+    def waiting(self) -> float:
+        """Seconds of sound that wait in the ring."""
+        return self._ring.level / self.format.rate
+
+    def skip(self, seconds: float) -> float:
+        """Drop the oldest sound that waits; return how many seconds were dropped."""
+        n = self._ring.skip(round(seconds * self.format.rate))
+        self.n_dropped += n
+        return n / self.format.rate
+
+    def read(self) -> F32:
+        """Return all that was heard since, (n,) float32 at `rate`; finite, channels averaged."""
+        n = self._ring.read(self._taken)
+        heard = self._taken[:n]
+        if self._resampler is None:
+            return heard
+        resampled: F32 = self._resampler.resample_chunk(np.nan_to_num(heard, copy=False))
+        return resampled
+
+    def close(self) -> None:
+        """Let go of the device."""
+        with devices.silenced():
+            self._stream.close(ignore_errors=True)

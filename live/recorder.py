@@ -1,0 +1,147 @@
+"""Recordings that a slow disk cannot hold up, and that are whole up to any end."""
+
+from __future__ import annotations
+
+import queue
+import struct
+import threading
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from fcs_edge.bitstream import BitstreamWriter, Header
+from fcs_edge.errors import AudioError
+from fcs_edge.layers import F32, U16
+
+_MOST_WAITING = 1000
+"""Chunks that may wait for the disk, 80 s of them."""
+_WAV_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
+
+
+class WavFile:
+    """A 16-bit mono WAV file whose header is right after every write: it may end at any time."""
+
+    def __init__(self, file: BinaryIO, rate: int) -> None:
+        self._file, self._rate = file, rate
+        self._n_bytes = 0
+        self._finish()
+
+    def write(self, samples: F32) -> None:
+        """Append (n,) float32 in [-1, 1]; the samples first, then the header that counts them."""
+        data = np.rint(np.clip(samples, -1, 1) * np.float32(32767)).astype("<i2").tobytes()
+        self._file.seek(0, 2)
+        self._file.write(data)
+        self._file.flush()
+        self._n_bytes += len(data)
+        self._finish()
+
+    def _finish(self) -> None:
+        # What is longer than a header can say (a day) is read up to the file's end.
+        size = min(self._n_bytes, 0xFFFFFFFF - 36)
+        fields = (b"RIFF", size + 36, b"WAVE", b"fmt ", 16, 1, 1, self._rate, 2 * self._rate, 2, 16)
+        self._file.seek(0)
+        self._file.write(_WAV_HEADER.pack(*fields, b"data", size))
+        self._file.flush()
+
+
+class Recorder:
+    """Writes what the worker hands over, on a thread of its own.
+
+    Parameters
+    ----------
+    bitstream, sound_in, sound_out : Path or None
+        Where tokens, what was heard, and what was decoded go; each where it is wanted.
+    header : Header
+        Of the bitstream.
+    rate_in, rate_out : int
+        Hz.
+
+    Raises
+    ------
+    OSError
+        A file cannot be written.
+    """
+
+    def __init__(
+        self,
+        bitstream: Path | None,
+        sound_in: Path | None,
+        sound_out: Path | None,
+        header: Header,
+        rate_in: int,
+        rate_out: int,
+    ) -> None:
+        self._files: list[BinaryIO] = []
+        self._tokens = self._in = self._out = None
+        if bitstream is not None:
+            self._tokens = BitstreamWriter(self._open(bitstream), header)
+        if sound_in is not None:
+            self._in = WavFile(self._open(sound_in), rate_in)
+        if sound_out is not None:
+            self._out = WavFile(self._open(sound_out), rate_out)
+        self._queue: queue.SimpleQueue[tuple[F32, U16, F32 | None] | None] = queue.SimpleQueue()
+        self._n_samples = 0
+        self.n_lost = 0
+        """Chunks that were not recorded, as the disk was too slow."""
+        self._error: OSError | None = None
+        self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
+        self._thread.start()
+
+    @property
+    def wants_sound(self) -> bool:
+        """Whether decoded sound is recorded."""
+        return self._out is not None
+
+    def put(self, samples: F32, tokens: U16, sound: F32 | None) -> None:
+        """Record a chunk: what was heard, its tokens, and what was decoded, where it was.
+
+        Raises
+        ------
+        AudioError
+            An earlier chunk could not be written.
+        """
+        if self._error is not None:
+            raise AudioError(f"recording: {self._error.strerror}; is the disk full?")
+        if not self._files:
+            return
+        if self._queue.qsize() >= _MOST_WAITING:
+            self.n_lost += 1
+            return
+        self._queue.put((samples.copy(), tokens.copy(), None if sound is None else sound.copy()))
+
+    def close(self) -> None:
+        """Write what waits, finish the files, and close them."""
+        self._queue.put(None)
+        self._thread.join()
+        try:
+            if self._error is None and self._tokens is not None:
+                self._tokens.close(self._n_samples)
+        finally:
+            for file in self._files:
+                file.close()
+        if self._error is not None:
+            raise AudioError(f"recording: {self._error.strerror}; is the disk full?")
+
+    def _open(self, path: Path) -> BinaryIO:
+        # In its place from the start: it must be there whatever becomes of this process.
+        file = path.open("wb")
+        self._files.append(file)
+        return file
+
+    def _work(self) -> None:
+        while (item := self._queue.get()) is not None:
+            if self._error is None:
+                try:
+                    self._write(*item)
+                except OSError as error:
+                    self._error = error
+
+    def _write(self, samples: F32, tokens: U16, sound: F32 | None) -> None:
+        if self._tokens is not None:
+            self._tokens.write(tokens)
+            self._n_samples += samples.size
+        if self._in is not None:
+            self._in.write(samples)
+        if self._out is not None and sound is not None:
+            self._out.write(sound)
