@@ -36,7 +36,8 @@ from fcs_edge.cli.tokens import FILE_BLOCK_SECONDS, LIVE_BLOCK_SECONDS, NpyWrite
 from fcs_edge.codec import BLOCK_CHUNKS, Codec
 from fcs_edge.layers import F32, U16
 from fcs_edge.live import devices
-from fcs_edge.live.loop import DeviceLostError, Loopback
+from fcs_edge.live.devices import DeviceLostError
+from fcs_edge.live.loop import Loopback
 from fcs_edge.live.microphone import Latency
 
 

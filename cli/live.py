@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, TypeVar
 
@@ -20,7 +21,7 @@ from fcs_edge.cli.common import Messages
 from fcs_edge.codec import Codec
 from fcs_edge.errors import AudioError
 from fcs_edge.live import devices
-from fcs_edge.live.loop import DeviceLostError
+from fcs_edge.live.devices import DeviceLostError
 from fcs_edge.live.microphone import Latency, Microphone
 from fcs_edge.live.speaker import Speaker
 from fcs_edge.live.statistics import Statistics
@@ -87,6 +88,28 @@ def reconnect_option(command: _F) -> _F:
         "--reconnect", is_flag=True, help="Wait for a device that goes away, and go on with it."
     )
     return decorate(command)
+
+
+def key_option(command: _F) -> _F:
+    """Add --key."""
+    decorate: Callable[[_F], _F] = click.option(
+        "--key",
+        metavar="FILE",
+        help="The key that packets are sealed with, the same at both ends; see fcs-edge key.",
+    )
+    return decorate(command)
+
+
+def say_open(
+    key: Path | None, messages: Messages, key_warning: Callable[[Path], str | None]
+) -> None:
+    """Say that a link without a key is open, or what is wrong with its key file."""
+    if key is None:
+        messages.note(
+            "the link is open: whoever can reach it can listen in and talk; --key seals it"
+        )
+    elif warning := key_warning(key):
+        messages.warn(warning)
 
 
 def open_microphone(codec: Codec, wanted: str | None, latency: Latency) -> Microphone:

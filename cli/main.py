@@ -16,7 +16,10 @@ from fcs_edge.cli.decode import decode
 from fcs_edge.cli.demo import demo
 from fcs_edge.cli.encode import encode
 from fcs_edge.cli.info import info
+from fcs_edge.cli.key import key
 from fcs_edge.cli.mic import mic
+from fcs_edge.cli.receive import receive
+from fcs_edge.cli.send import send
 from fcs_edge.cli.warmup import warmup
 from fcs_edge.errors import FcsError
 
@@ -34,7 +37,7 @@ def cli() -> None:
     """
 
 
-for _command in (convert, encode, decode, info, mic, demo, bench, warmup):
+for _command in (convert, encode, decode, info, mic, send, receive, key, demo, bench, warmup):
     cli.add_command(_command)
 
 

@@ -87,6 +87,21 @@ def shortfall(loop: Loopback, codec: Codec) -> str:
     )
 
 
+class Lines:
+    """A line of text every few seconds."""
+
+    def __init__(self, line: Callable[[], str], quiet: bool) -> None:
+        self._line, self._quiet = line, quiet
+        self._due = time.monotonic() + _LINE_SECONDS
+
+    def show(self) -> None:
+        """Show the line if it is time to."""
+        if self._quiet or time.monotonic() < self._due:
+            return
+        self._due += _LINE_SECONDS
+        click.echo(self._line(), err=True)
+
+
 class Panel:
     """Shows a loopback.
 

@@ -12,7 +12,6 @@ from fcs_edge.cli.common import Messages
 from fcs_edge.cli.live import open_speaker, prompt_threads
 from fcs_edge.codec import Codec
 from fcs_edge.layers import F32
-from fcs_edge.live.loop import DeviceLostError
 from fcs_edge.live.microphone import Latency
 from fcs_edge.live.speaker import Speaker
 
@@ -87,8 +86,7 @@ class Sounding:
         room = playout.target - samples.size / self._rate
         while not self._live and playout.waiting > room and self._speaker.alive:
             time.sleep(_POLL_SECONDS)
-        if not self._speaker.alive:
-            raise DeviceLostError(f"speaker {self._speaker.device.name}: it is gone")
+        self._speaker.check()
         if self._live:
             # Each time that sound came too late, a little more is kept ready.
             later = _JITTER_SECONDS * (1 + playout.n_underruns)

@@ -16,6 +16,10 @@ _RATES = (48000, 44100, 96000, 32000, 22050, 16000, 8000)
 _KINDS = {"input": "microphone", "output": "speaker"}
 
 
+class DeviceLostError(AudioError):
+    """A microphone or speaker that was open is gone."""
+
+
 @dataclass(frozen=True)
 class Device:
     """One of PortAudio's devices."""

@@ -11,7 +11,6 @@ import numpy as np
 import soxr
 
 from fcs_edge.codec import Codec
-from fcs_edge.errors import AudioError
 from fcs_edge.layers import F32, U16, new
 from fcs_edge.live.microphone import Microphone
 from fcs_edge.live.speaker import Speaker
@@ -22,10 +21,6 @@ _MOST_WAITING = 2.0
 """Chunks that may wait to be encoded; what is older is dropped, so that delay does not grow."""
 _CROSSFADE_SECONDS = 0.01
 _DRY_SPARE = 16
-
-
-class DeviceLostError(AudioError):
-    """A microphone or speaker that was open is gone."""
 
 
 class Listener:
@@ -65,8 +60,7 @@ class Listener:
                 self._drop_old()
                 self._rest = self._microphone.read()
             if not self._rest.size:
-                if not self._microphone.alive:
-                    raise DeviceLostError(f"microphone {self._microphone.device.name}: it is gone")
+                self._microphone.check()
                 time.sleep(_POLL_SECONDS)
                 continue
             n = min(self._rest.size, self._chunk.size - self._filled)
@@ -138,8 +132,8 @@ class Loopback:
         listener = Listener(microphone, self._codec.chunk_size, self.statistics)
         while (samples := listener.next(self._stop.is_set)) is not None:
             self._step(samples)
-            if speaker is not None and not speaker.alive:
-                raise DeviceLostError(f"speaker {speaker.device.name}: it is gone")
+            if speaker is not None:
+                speaker.check()
         if speaker is not None:
             speaker.playout.finish()
 

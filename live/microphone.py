@@ -10,7 +10,7 @@ import soxr
 
 from fcs_edge.layers import F32, new
 from fcs_edge.live import devices
-from fcs_edge.live.devices import Device
+from fcs_edge.live.devices import Device, DeviceLostError
 from fcs_edge.live.ring import SampleRing
 
 _RING_SECONDS = 4.0
@@ -86,6 +86,11 @@ class Microphone:
     def alive(self) -> bool:
         """Whether the device still calls back."""
         return self._stream.active and time.monotonic() - self._called < SILENT_SECONDS
+
+    def check(self) -> None:
+        """Raise `DeviceLostError` where the device is gone."""
+        if not self.alive:
+            raise DeviceLostError(f"microphone {self.device.name}: it is gone")
 
     @property
     def latency(self) -> float:

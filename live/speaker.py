@@ -11,7 +11,7 @@ import soxr
 from fcs_edge.layers import F32, new
 from fcs_edge.live import devices
 from fcs_edge.live.clock import MAX_CORRECTION, ClockHold
-from fcs_edge.live.devices import Device
+from fcs_edge.live.devices import Device, DeviceLostError
 from fcs_edge.live.microphone import SILENT_SECONDS, Latency
 from fcs_edge.live.ring import SampleRing
 
@@ -77,8 +77,11 @@ class Playout:
         held: float = self._resampler.delay() / self._device_rate
         return self._before + held
 
-    def write(self, samples: F32) -> None:
-        """Append a chunk, (n,) float32 at `rate`; skip what would make the delay grow."""
+    def write(self, samples: F32, speed: float | None = None) -> None:
+        """Append a chunk, (n,) float32 at `rate`; skip what would make the delay grow.
+
+        What comes next is played at `speed`, or as fast as holds what waits here.
+        """
         if not samples.size:
             return
         seconds = samples.size / self._rate
@@ -100,7 +103,7 @@ class Playout:
             resampled = self._faded_in(resampled[over:])
             self.n_skipped += over
         self.n_skipped += resampled.size - self._ring.write(resampled)
-        self._follow(seconds)
+        self._follow(seconds, speed)
 
     def _faded_in(self, samples: F32) -> F32:
         faded: F32 = samples.copy()
@@ -108,10 +111,11 @@ class Playout:
         faded[:n] *= self._ramp[:n]
         return faded
 
-    def _follow(self, seconds: float) -> None:
+    def _follow(self, seconds: float, speed: float | None) -> None:
         """Set the speed for the next chunk."""
         self._hold.target = self.target
-        self.speed = self._hold.update(self.waiting, seconds)
+        held = self._hold.update(self.waiting, seconds)
+        self.speed = held if speed is None else speed
         change = round(seconds * self._rate)
         self._resampler.set_io_ratio(self._rate * self.speed, self._device_rate, change)
 
@@ -198,6 +202,11 @@ class Speaker:
     def alive(self) -> bool:
         """Whether the device still calls back."""
         return self._stream.active and time.monotonic() - self._called < SILENT_SECONDS
+
+    def check(self) -> None:
+        """Raise `DeviceLostError` where the device is gone."""
+        if not self.alive:
+            raise DeviceLostError(f"speaker {self.device.name}: it is gone")
 
     @property
     def latency(self) -> float:

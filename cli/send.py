@@ -1,0 +1,192 @@
+"""``fcs-edge send``: the microphone, or a sound file, to another machine as packets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+import numpy as np
+
+import fcs_edge
+from fcs_edge.cli.audio import open_input
+from fcs_edge.cli.common import Messages, common_options, model_option, prepare
+from fcs_edge.cli.live import (
+    Keys,
+    Worker,
+    ending,
+    input_option,
+    key_option,
+    latency_option,
+    open_microphone,
+    prompt_threads,
+    reconnect_option,
+    say_open,
+    with_devices,
+)
+from fcs_edge.cli.panel import Lines, shortfall, troubles
+from fcs_edge.codec import Codec
+from fcs_edge.layers import F32, new
+from fcs_edge.link import keys as link_keys
+from fcs_edge.link.packets import MAX_CHUNKS, Format
+from fcs_edge.link.sender import Sender
+from fcs_edge.link.sockets import PacketSocket, parse
+from fcs_edge.live import devices
+from fcs_edge.live.loop import Loopback
+from fcs_edge.live.microphone import Latency
+
+_HEADERS = 28
+"""Bytes of IPv4 and UDP before a packet."""
+_SHOW_SECONDS = 0.2
+
+
+@click.command()
+@click.argument("address", metavar="HOST:PORT")
+@model_option
+@input_option
+@click.option("--from", "source", metavar="FILE", help="Send a sound file in place of sound heard.")
+@click.option(
+    "--packet-ms",
+    type=click.IntRange(min=1),
+    default=80,
+    show_default=True,
+    help="Sound in a packet, in whole chunks: longer ones cost fewer bytes and more delay.",
+)
+@key_option
+@latency_option
+@reconnect_option
+@common_options
+def send(
+    address: str,
+    model: str | None,
+    microphone: str | None,
+    source: str | None,
+    packet_ms: int,
+    key: str | None,
+    latency: Latency,
+    reconnect: bool,
+    quiet: bool,
+) -> None:
+    """Send the microphone to another machine, where `fcs-edge receive` plays it.
+
+    Packets go by UDP: what is lost on the way is concealed at the other end. Without --key
+    everybody on the way can listen in.
+
+    \b
+    Examples:
+      fcs-edge send pi.local:5004
+      fcs-edge send --key voice.key --packet-ms 240 10.0.0.2:5004
+      fcs-edge send --from speech.wav [::1]:5004
+    """
+    messages = Messages(quiet)
+    host, port = parse(address)
+    if source is None:
+        devices.find("input", microphone)
+    codec = fcs_edge.load(model)
+    chunks = packet_chunks(codec, packet_ms)
+    key_path = Path(key) if key is not None else None
+    say_open(key_path, messages, link_keys.key_warning)
+    with ExitStack() as stack:
+        socket = PacketSocket(host, port)
+        stack.callback(socket.close)
+        sender = Sender(socket, Format.of(codec), chunks, key_path)
+        if sender.warning:
+            messages.warn(sender.warning)
+        prepare(codec, messages, encoder=True)
+        loop = Loopback(codec, lambda samples, tokens, sound: sender.send(tokens), decode=False)
+        stack.enter_context(prompt_threads())
+        stack.enter_context(ending(loop.stop))
+        lines = Lines(lambda: _line(loop, codec, sender), quiet)
+        if source is not None:
+            _send_file(source, loop, codec, sender, lines)
+        else:
+            keys = stack.enter_context(Keys())
+            session = _microphone_session(loop, codec, microphone, latency, keys, lines)
+            with_devices(session, loop, reconnect, messages)
+        sender.flush()
+    messages.note(_line(loop, codec, sender))
+    if short := shortfall(loop, codec):
+        messages.warn(short)
+
+
+def packet_chunks(codec: Codec, packet_ms: int) -> int:
+    """Return the chunks of a packet of so many milliseconds."""
+    chunk_ms = round(1e3 * codec.latency)
+    if packet_ms % chunk_ms or packet_ms > MAX_CHUNKS * chunk_ms:
+        raise click.UsageError(
+            f"--packet-ms {packet_ms}: a chunk of {codec.name} is {chunk_ms} ms; give a multiple "
+            f"of it, up to {MAX_CHUNKS * chunk_ms}."
+        )
+    return packet_ms // chunk_ms
+
+
+def _microphone_session(
+    loop: Loopback,
+    codec: Codec,
+    microphone: str | None,
+    latency: Latency,
+    keys: Keys,
+    lines: Lines,
+) -> Callable[[], None]:
+    def session() -> None:
+        heard = open_microphone(codec, microphone, latency)
+        try:
+            worker = Worker(lambda: loop.run(heard, None))
+            while worker.running:
+                if keys.wait(_SHOW_SECONDS) == "q":
+                    loop.stop()
+                lines.show()
+            worker.join()
+        finally:
+            heard.close()
+
+    return session
+
+
+def _send_file(source: str, loop: Loopback, codec: Codec, sender: Sender, lines: Lines) -> None:
+    """Send a sound file at the pace of its sound."""
+    encoder = codec.stream_encoder()
+    with open_input(source, None, codec.sample_rate_in, 1) as sound:
+        start = time.monotonic()
+        chunks = _chunks(sound.at_rate(codec.sample_rate_in), codec.chunk_size)
+        for number, samples in enumerate(chunks, 1):
+            due = start + number * codec.latency
+            while not loop.stopped and (left := due - time.monotonic()) > 0:
+                time.sleep(min(left, _SHOW_SECONDS))
+                lines.show()
+            if loop.stopped:
+                return
+            before = time.perf_counter()
+            tokens = encoder.push(samples)
+            loop.statistics.times.add(time.perf_counter() - before)
+            loop.statistics.n_tokens += tokens.size
+            sender.send(tokens)
+
+
+def _chunks(blocks: Iterator[F32], size: int) -> Iterator[F32]:
+    """Cut blocks of any size into whole chunks, the last one filled up with zeros."""
+    rest = new(0)
+    for block in blocks:
+        rest = np.concatenate([rest, block])
+        whole = rest.size // size * size
+        yield from rest[:whole].reshape(-1, size)
+        rest = rest[whole:]
+    if rest.size:
+        yield np.concatenate([rest, new(size - rest.size)])
+
+
+def _line(loop: Loopback, codec: Codec, sender: Sender) -> str:
+    """Return what was sent so far, in one line."""
+    socket, s = sender.socket, loop.statistics
+    seconds = max(s.n_tokens / codec.token_rate, 1e-9)
+    on_wire = (socket.n_bytes + _HEADERS * socket.n_packets) / seconds
+    text = (
+        f"{seconds:.1f} s sent: {socket.n_packets} packets, {socket.n_bytes} bytes, "
+        f"{on_wire:.0f} bytes/s with IP headers, chunk p50 {s.times.percentile_ms(50):.1f} "
+        f"p99 {s.times.percentile_ms(99):.1f} ms"
+    )
+    failed = ", ".join(f"{n} not sent: {reason}" for reason, n in socket.errors.items())
+    lost = "; ".join(part for part in (troubles(loop), failed) if part)
+    return f"{text}; {lost or 'nothing lost here'}"
