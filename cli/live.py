@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import sys
 import threading
@@ -140,13 +141,40 @@ def list_devices() -> None:
 
 @contextmanager
 def prompt_threads() -> Iterator[None]:
-    """Let threads take turns often: a callback must not wait for a panel to be drawn."""
+    """Let threads take turns often: a callback must not wait for a panel to be drawn.
+
+    What PortAudio and ALSA print goes nowhere; what the program says still goes to standard error.
+    """
     before = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_SECONDS)
     try:
-        yield
+        with _own_stderr():
+            yield
     finally:
         sys.setswitchinterval(before)
+
+
+@contextmanager
+def _own_stderr() -> Iterator[None]:
+    try:
+        redirected = sys.stderr.fileno() == 2
+    except (OSError, ValueError):
+        redirected = False
+    if not redirected:
+        yield
+        return
+    python, saved = sys.stderr, os.dup(2)
+    with open(saved, "w", encoding=python.encoding, errors="replace", buffering=1) as own:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        sys.stderr = own
+        try:
+            yield
+        finally:
+            own.flush()
+            sys.stderr = python
+            os.dup2(saved, 2)
 
 
 @contextmanager

@@ -75,6 +75,16 @@ def troubles(loop: Loopback) -> str:
     return ", ".join(found)
 
 
+def suspended(loop: Loopback) -> str:
+    """Return which devices do nothing at present; empty where all work."""
+    found = []
+    if loop.microphone is not None and loop.microphone.suspended:
+        found.append("the microphone brings nothing (suspended?)")
+    if loop.speaker is not None and loop.speaker.suspended:
+        found.append("the speaker takes nothing (suspended?)")
+    return ", ".join(found)
+
+
 def shortfall(loop: Loopback, codec: Codec) -> str:
     """Return what to do where the machine does not keep up; empty where it does."""
     p50 = loop.statistics.times.percentile_ms(50)
@@ -147,8 +157,8 @@ class Panel:
             f"p50 {times.percentile_ms(50):.1f} p99 {times.percentile_ms(99):.1f} ms, "
             f"latency {', '.join(shown)}; {troubles(loop) or 'nothing lost'}"
         )
-        short = shortfall(loop, self._codec)
-        return f"{text}; {short}" if short else text
+        now = [suspended(loop), shortfall(loop, self._codec)]
+        return "; ".join([text, *filter(None, now)])
 
     def _drawn(self) -> Group:
         loop, codec, s = self._loop, self._codec, self._loop.statistics
@@ -177,6 +187,7 @@ class Panel:
             heard, other = ("dry", "coded") if loop.bypass else ("coded", "dry")
             keys += f"; you hear {heard} sound, b changes to {other}"
         rows: list[Table | Text] = [table, Text(keys, "dim")]
-        if short := shortfall(loop, codec):
-            rows.append(Text(short, "bold red"))
+        for text in (suspended(loop), shortfall(loop, codec)):
+            if text:
+                rows.append(Text(text, "bold red"))
         return Group(*rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,11 +14,36 @@ from typing import Any
 from fcs_edge.errors import AudioError
 
 _RATES = (48000, 44100, 96000, 32000, 22050, 16000, 8000)
+_LOOKED_AWAY_SECONDS = 0.5
 _KINDS = {"input": "microphone", "output": "speaker"}
 
 
 class DeviceLostError(AudioError):
     """A microphone or speaker that was open is gone."""
+
+
+class Heartbeat:
+    """Whether a callback is still called, as one sees it who looks often.
+
+    A time in which nobody looked does not count: this process was stopped, and so was the callback.
+    """
+
+    def __init__(self) -> None:
+        self.beat()
+        self._looked = time.monotonic()
+
+    def beat(self) -> None:
+        """Say that it was called."""
+        self._called = time.monotonic()
+
+    @property
+    def silence(self) -> float:
+        """Seconds since it was called."""
+        now = time.monotonic()
+        if now - self._looked > _LOOKED_AWAY_SECONDS:
+            self._called = now
+        self._looked = now
+        return now - self._called
 
 
 @dataclass(frozen=True)

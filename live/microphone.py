@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,13 @@ import soxr
 
 from fcs_edge.layers import F32, new
 from fcs_edge.live import devices
-from fcs_edge.live.devices import Device, DeviceLostError
+from fcs_edge.live.devices import Device, DeviceLostError, Heartbeat
 from fcs_edge.live.ring import SampleRing
 
 _RING_SECONDS = 4.0
 _BLOCK_FRAMES = 1 << 16
-SILENT_SECONDS = 2.0
-"""A device whose callback is not called for so long is gone."""
+SUSPENDED_SECONDS = 1.0
+"""A device whose callback is not called for so long is suspended."""
 
 Latency = float | str
 
@@ -54,7 +53,7 @@ class Microphone:
         self.n_dropped = 0
         """Samples, at the device's rate, that the worker did not take in time."""
         self._largest = 0
-        self._called = time.monotonic()
+        self._heartbeat = Heartbeat()
         sounddevice = devices.library()
         try:
             with devices.silenced():
@@ -71,7 +70,7 @@ class Microphone:
             raise devices.problem("input", device, error) from None
 
     def _heard(self, samples: Any, frames: int, times: Any, status: Any) -> None:
-        self._called = time.monotonic()
+        self._heartbeat.beat()
         self._largest = max(self._largest, frames)
         if status.input_overflow:
             self.n_overruns += 1
@@ -84,8 +83,13 @@ class Microphone:
 
     @property
     def alive(self) -> bool:
-        """Whether the device still calls back."""
-        return self._stream.active and time.monotonic() - self._called < SILENT_SECONDS
+        """Whether the device is still there, if only suspended."""
+        return bool(self._stream.active)
+
+    @property
+    def suspended(self) -> bool:
+        """Whether the device is there and does nothing."""
+        return self._heartbeat.silence > SUSPENDED_SECONDS
 
     def check(self) -> None:
         """Raise `DeviceLostError` where the device is gone."""

@@ -11,8 +11,8 @@ import soxr
 from fcs_edge.layers import F32, new
 from fcs_edge.live import devices
 from fcs_edge.live.clock import MAX_CORRECTION, ClockHold
-from fcs_edge.live.devices import Device, DeviceLostError
-from fcs_edge.live.microphone import SILENT_SECONDS, Latency
+from fcs_edge.live.devices import Device, DeviceLostError, Heartbeat
+from fcs_edge.live.microphone import SUSPENDED_SECONDS, Latency
 from fcs_edge.live.ring import SampleRing
 
 _RING_SECONDS = 4.0
@@ -174,7 +174,7 @@ class Speaker:
         self._mono = new(1 << 16)
         self.n_xruns = 0
         """Times that the system had nothing to play, for want of the callback."""
-        self._called = time.monotonic()
+        self._heartbeat = Heartbeat()
         sounddevice = devices.library()
         try:
             with devices.silenced():
@@ -191,7 +191,7 @@ class Speaker:
             raise devices.problem("output", device, error) from None
 
     def _wanted(self, out: Any, frames: int, times: Any, status: Any) -> None:
-        self._called = time.monotonic()
+        self._heartbeat.beat()
         if status.output_underflow:
             self.n_xruns += 1
         mono = self._mono[:frames]
@@ -200,8 +200,13 @@ class Speaker:
 
     @property
     def alive(self) -> bool:
-        """Whether the device still calls back."""
-        return self._stream.active and time.monotonic() - self._called < SILENT_SECONDS
+        """Whether the device is still there, if only suspended."""
+        return bool(self._stream.active)
+
+    @property
+    def suspended(self) -> bool:
+        """Whether the device is there and does nothing."""
+        return self._heartbeat.silence > SUSPENDED_SECONDS
 
     def check(self) -> None:
         """Raise `DeviceLostError` where the device is gone."""

@@ -1,0 +1,258 @@
+"""Measure ways to conceal lost chunks, and with `--words` how well words are understood.
+
+    python scripts/measure_concealment.py SOUND... [--model MODEL] [--seeds N] [--words] [--json F]
+
+Chunks are lost at random, or in bursts of three on average (Gilbert-Elliott), the same ones for
+each way. PESQ (wide band), STOI and the distance of mel bands compare with the same model's sound
+of all chunks. ``--words`` adds WER, PESQ and STOI against the uncoded sound, for the losses of the
+first seed; it takes the words of SOUND from a .txt beside it, or else from what Whisper hears.
+"""
+
+import os
+
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+
+import argparse
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import soundfile
+import soxr
+from measure_quantisation import JUDGES, Arrays, Facts, judge, mel_distance, read_sound, table
+from numpy.typing import NDArray
+
+import fcs_edge
+from fcs_edge.config import SAMPLE_RATE_IN
+from fcs_edge.errors import FcsError
+from fcs_edge.link.conceal import RAMP_SECONDS, Concealer
+
+F32: TypeAlias = NDArray[np.float32]
+Lost: TypeAlias = NDArray[np.bool_]
+Condition: TypeAlias = tuple[str, float]
+Held: TypeAlias = Literal["chunk", "token", "chunk features", "frame"]
+
+RATES = (0.01, 0.05, 0.1, 0.2)
+BURST_CHUNKS = 3
+SCORES = ("pesq", "stoi", "mel_db")
+_STEP_SECONDS = 0.005
+
+
+class Receiver:
+    """A receiver that conceals in one of the ways compared, as `Concealer` does in its one.
+
+    Parameters
+    ----------
+    codec : fcs_edge.Codec
+        The model.
+    held : str
+        What is decoded again: the last chunk's tokens, its last token, the features of the last
+        chunk or of its last frame. With features the decompressor still takes the last tokens.
+    restore : bool
+        Whether decoding goes on from the state before the loss.
+    level : callable
+        Chunks since the loss began, (n,) float64, to levels in [0, 1].
+    """
+
+    def __init__(
+        self,
+        codec: fcs_edge.Codec,
+        held: Held,
+        restore: bool = False,
+        level: Callable[[Any], Any] = np.ones_like,
+    ) -> None:
+        self._codec, self._held, self._restore, self._level_of = codec, held, restore, level
+        self._decoder = self._before = codec.stream_decoder()
+        self._size = codec.chunk_tokens * codec.samples_out_per_token
+        self._tokens, self._features = np.zeros(0, np.uint16), np.zeros(0, np.float32)
+        self._lost, self._level, self._last = 0, 1.0, 0.0
+
+    def play(self, tokens: NDArray[np.uint16]) -> F32:
+        """Decode a chunk that came."""
+        decoder, rate = self._before, self._codec.sample_rate_out
+        samples = np.empty(self._size, np.float32)
+        decoder.step(tokens, samples)
+        if self._lost:
+            n = round(RAMP_SECONDS * rate)
+            samples[:n] *= self._level + (1 - self._level) * np.arange(n) / n
+        if self._lost and self._restore:
+            n = round(_STEP_SECONDS * rate)
+            samples[:n] += (self._last - samples[0]) * (1 + np.cos(np.pi * np.arange(n) / n)) / 2
+        self._decoder, self._lost, self._level = decoder, 0, 1.0
+        self._tokens, self._features = tokens, decoder._state.features.copy()
+        return samples
+
+    def conceal(self) -> F32:
+        """Return what is played in place of a lost chunk."""
+        samples = np.zeros(self._size, np.float32)
+        if not self._tokens.size:
+            return samples
+        if self._restore and not self._lost:
+            self._decoder = self._before.copy()
+        tokens, state = self._tokens, self._decoder._state
+        if self._held == "token":
+            tokens = np.full_like(tokens, tokens[-1])
+        if self._held in ("chunk", "token"):
+            self._decoder.step(tokens, samples)
+        else:
+            features = self._features
+            if self._held == "frame":
+                features = np.tile(features[-1], (features.shape[0], 1))
+            codes = self._codec.codes(tokens)
+            self._decoder._decompressor(codes, state.features, state.decompressor)
+            self._decoder._decoder(features, samples, state.decoder)
+        level = self._level_of(self._lost + np.arange(1, self._size + 1) / self._size)
+        samples *= level
+        self._lost, self._level, self._last = self._lost + 1, level[-1], samples[-1]
+        return samples
+
+
+def falling(full: float, fade: float) -> Callable[[Any], Any]:
+    """Return a level that is 1 for `full` chunks and falls linearly to 0 over `fade` chunks."""
+    return lambda chunks: np.clip(1 - (chunks - full) / fade, 0, 1)
+
+
+WAYS: dict[str, Callable[[fcs_edge.Codec], Receiver | Concealer]] = {
+    "silence": lambda codec: Receiver(
+        codec, "chunk", level=falling(0, RAMP_SECONDS / codec.latency)
+    ),
+    "chunk": lambda codec: Receiver(codec, "chunk"),
+    "chunk features": lambda codec: Receiver(codec, "chunk features"),
+    "frame": lambda codec: Receiver(codec, "frame"),
+    "token": lambda codec: Receiver(codec, "token"),
+    "token, restored": lambda codec: Receiver(codec, "token", restore=True),
+    "token, fast fade": lambda codec: Receiver(codec, "token", level=falling(1, 2)),
+    "token, slow fade": Concealer,
+}
+"""What is decoded in place of a lost chunk; the last one is what fcs-edge does."""
+
+
+def losses(kind: str, rate: float, chunks: int, rng: np.random.Generator) -> Lost:
+    """Return which chunks are lost, (chunks,) bool."""
+    draws = rng.random(chunks)
+    if kind == "random":
+        return draws < rate
+    lost = np.zeros(chunks, np.bool_)
+    end = 1 / BURST_CHUNKS
+    lost[0] = draws[0] < rate
+    for i in range(1, chunks):
+        lost[i] = draws[i] < (1 - end if lost[i - 1] else rate * end / (1 - rate))
+    return lost
+
+
+def receive(receiver: Receiver | Concealer, tokens: NDArray[Any], lost: Lost) -> F32:
+    """Return the sound of a stream, (samples,) float32."""
+    chunks = tokens.reshape(lost.size, -1)
+    parts = [
+        receiver.conceal() if gone else receiver.play(chunks[i]) for i, gone in enumerate(lost)
+    ]
+    return np.concatenate(parts)
+
+
+def compare(sound: F32, wanted: F32, rate: int) -> list[float]:
+    """Return PESQ, STOI and the mel distance in dB of a sound to the one of all chunks."""
+    from pesq import pesq
+    from pystoi import stoi
+
+    x, y = (soxr.resample(signal, rate, SAMPLE_RATE_IN) for signal in (sound, wanted))
+    found = [pesq(SAMPLE_RATE_IN, y, x, "wb"), stoi(y, x, SAMPLE_RATE_IN)]
+    return [*map(float, found), mel_distance([sound], [wanted], rate)]
+
+
+def measure(codec: fcs_edge.Codec, tokens: Arrays, seeds: int) -> tuple[Facts, dict[str, Arrays]]:
+    """Return the scores by condition and way, (seeds * clips, 3), and the first seed's sounds."""
+    whole = [codec.decode(t) for t in tokens]
+    scores: Facts = {}
+    first: dict[str, Arrays] = {"none lost": whole}
+    for kind in ("random", "bursts"):
+        for rate in RATES:
+            found = scores[f"{kind}, {rate:.0%}"] = {name: [] for name in WAYS}
+            for seed in range(seeds):
+                for clip, given in enumerate(tokens):
+                    rng = np.random.default_rng([seed, clip])
+                    lost = losses(kind, rate, given.size // codec.chunk_tokens, rng)
+                    for name, way in WAYS.items():
+                        sound = receive(way(codec), given, lost)
+                        found[name].append(compare(sound, whole[clip], codec.sample_rate_out))
+                        if not seed:
+                            first.setdefault(f"{kind}, {rate:.0%}: {name}", []).append(sound)
+    return scores, first
+
+
+def spread(values: Any) -> str:
+    """Return the mean and its standard error."""
+    x = np.asarray(values)
+    return f"{x.mean():.3f} ± {x.std() / max(1, x.size - 1) ** 0.5:.3f}"
+
+
+def show(scores: Facts) -> None:
+    """Print a table a score, and one of differences from the last way over all conditions."""
+    for i, score in enumerate(SCORES):
+        print(f"{score} against the sound of all chunks: mean and standard error\n")
+        table(
+            [
+                {"lost": condition} | {name: spread(np.array(x)[:, i]) for name, x in found.items()}
+                for condition, found in scores.items()
+            ]
+        )
+    every = {name: np.concatenate([found[name] for found in scores.values()]) for name in WAYS}
+    own = every[list(WAYS)[-1]]
+    print(f"Difference from {list(WAYS)[-1]!r}, paired, over all of these\n")
+    table(
+        [
+            {"way": name} | {s: spread((x - own)[:, i]) for i, s in enumerate(SCORES)}
+            for name, x in every.items()
+        ]
+    )
+
+
+def show_words(judged: Facts) -> None:
+    """Print the mean over clips of what was judged against the uncoded sound."""
+    means = ("wer", "pesq", "stoi")
+    rows = [
+        {"sound": name} | {key: np.mean(facts[key]) for key in means}
+        for name, facts in judged.items()
+        if name != "words"
+    ]
+    print("Against the uncoded sound and its words\n")
+    table(rows)
+
+
+def main() -> None:
+    """Measure, print Markdown and write JSON."""
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("sounds", nargs="+", type=Path)
+    parser.add_argument("--model")
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--words", action="store_true")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    needed = JUDGES if args.words else ("pesq", "pystoi")
+    missing = [p for p in needed if not importlib.util.find_spec(p.replace("-", "_"))]
+    if missing:
+        sys.exit(f"not installed; pip install {' '.join(missing)}")
+    try:
+        codec = fcs_edge.load(args.model)
+        signals: Arrays = [read_sound(path, None) for path in args.sounds]
+    except (FcsError, OSError, soundfile.LibsndfileError) as error:
+        sys.exit(str(error))
+    scores, sounds = measure(codec, [codec.encode(x) for x in signals], args.seeds)
+    seconds = sum(x.size for x in signals) / SAMPLE_RATE_IN
+    print(f"{codec.name}: {seconds:.1f} s of sound, {args.seeds} seeds\n")
+    show(scores)
+    facts: Facts = {"model": codec.name, "seconds": seconds, "seeds": args.seeds, "scores": scores}
+    if args.words:
+        files = [path.with_suffix(".txt") for path in args.sounds]
+        texts = [file.read_text() if file.is_file() else None for file in files]
+        facts["judges"] = judge(signals, texts, sounds, codec.sample_rate_out)
+        show_words(facts["judges"])
+    if args.json:
+        args.json.write_text(json.dumps(facts, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
