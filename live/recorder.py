@@ -73,18 +73,23 @@ class Recorder:
         rate_out: int,
     ) -> None:
         self._files: list[BinaryIO] = []
-        self._tokens = self._in = self._out = None
-        if bitstream is not None:
-            self._tokens = BitstreamWriter(self._open(bitstream), header)
-        if sound_in is not None:
-            self._in = WavFile(self._open(sound_in), rate_in)
-        if sound_out is not None:
-            self._out = WavFile(self._open(sound_out), rate_out)
+        self._error: OSError | None = None
+        self._tokens: BitstreamWriter | None = None
+        self._in = self._out = None
+        try:
+            if bitstream is not None:
+                self._tokens = BitstreamWriter(self._open(bitstream), header)
+            if sound_in is not None:
+                self._in = WavFile(self._open(sound_in), rate_in)
+            if sound_out is not None:
+                self._out = WavFile(self._open(sound_out), rate_out)
+        except OSError:
+            self._close_files()
+            raise
         self._queue: queue.SimpleQueue[tuple[F32, U16, F32 | None] | None] = queue.SimpleQueue()
         self._n_samples = 0
         self.n_lost = 0
         """Chunks that were not recorded, as the disk was too slow."""
-        self._error: OSError | None = None
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
@@ -118,10 +123,16 @@ class Recorder:
             if self._error is None and self._tokens is not None:
                 self._tokens.close(self._n_samples)
         finally:
-            for file in self._files:
-                file.close()
+            self._close_files()
         if self._error is not None:
             raise AudioError(f"recording: {self._error.strerror}; is the disk full?")
+
+    def _close_files(self) -> None:
+        for file in self._files:
+            try:
+                file.close()
+            except OSError as error:
+                self._error = self._error or error
 
     def _open(self, path: Path) -> BinaryIO:
         # In its place from the start: it must be there whatever becomes of this process.

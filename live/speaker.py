@@ -49,7 +49,7 @@ class Playout:
         self._ramp = np.linspace(0, 1, round(_RAMP_SECONDS * device_rate), dtype=np.float32)
         self._playing = self._started = self._ending = False
         self._largest = 0
-        self._before = 0.0
+        self._last = self._before = 0.0
         self.speed = 1.0
         """How much faster than nominal it plays."""
         self.jitter = 0.0
@@ -124,15 +124,19 @@ class Playout:
         self._largest = max(self._largest, out.size)
         playing = self._playing
         n = self._ring.read(out) if playing else 0
-        out[n:] = 0
-        if n == out.size or not self._started or self._ending:
-            return
-        self.n_silent += out.size - n
-        if playing:
-            ramp = min(n, self._ramp.size)
-            out[n - ramp : n] *= self._ramp[:ramp][::-1]
-            self.n_underruns += 1
-            self._playing = False
+        if n < out.size:
+            self._fall_silent(out, n)
+            if self._started and not self._ending:
+                self.n_silent += out.size - n
+                self.n_underruns += playing
+                self._playing = False
+        self._last = float(out[-1])
+
+    def _fall_silent(self, out: F32, n: int) -> None:
+        """Fill out from sample n on: from the last one before it down to zero, without a click."""
+        fall = self._ramp[::-1][: out.size - n]
+        np.multiply(fall, out[n - 1] if n else self._last, out=out[n : n + fall.size])
+        out[n + fall.size :] = 0
 
     def finish(self) -> None:
         """Append what is left in the resampler; that nothing follows is no underrun."""

@@ -1,0 +1,283 @@
+"""The microphone through the codec to the speaker, on a real PortAudio and a real sound server."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+import fcs_edge
+from fcs_edge.bitstream_reader import Tokens, read_events
+from fcs_edge.layers import F32
+from sound_card import SoundCard, interrupt
+
+SECONDS = 66
+
+
+@pytest.fixture
+def long_speech(tmp_path: Path, speech: F32) -> Path:
+    """Speech for longer than any test."""
+    path = tmp_path / "speech.wav"
+    soundfile.write(path, np.tile(speech, 9), 16000)
+    return path
+
+
+def test_a_minute_of_it_is_the_codecs_own_and_gapless(
+    sound_card: SoundCard, tmp_path: Path, long_speech: Path, finished: Callable[..., str]
+) -> None:
+    heard, mic_heard = tmp_path / "spk.raw", tmp_path / "mic.raw"
+    files = [tmp_path / name for name in ("a.fcs", "in.wav", "out.wav")]
+    sound_card.record("spk.monitor", heard, 48000)
+    sound_card.record("micsink.monitor", mic_heard, 16000)
+    sound_card.speak(long_speech)
+    options = ("--record-bitstream", "--record-input", "--record-output")
+    recording = [part for pair in zip(options, files, strict=True) for part in pair]
+    said = finished(sound_card.fcs("mic", "--duration", SECONDS, *recording), seconds=180)
+    assert "tokens" in said
+    time.sleep(0.5)
+    codec = fcs_edge.load()
+    with files[0].open("rb") as file:
+        found = [e.tokens for e in read_events(file, strict=True) if isinstance(e, Tokens)]
+    tokens = np.concatenate(found)
+    assert tokens.size / codec.token_rate > 60
+    # What was recorded is what an offline codec makes of it, to the bit.
+    out, rate = soundfile.read(files[2], dtype="int16")
+    assert rate == codec.sample_rate_out
+    decoded = np.rint(np.clip(codec.decode(tokens), -1, 1) * np.float32(32767))
+    np.testing.assert_array_equal(out, decoded.astype(np.int16))
+    # The encoder's own input is recorded in 16 bits: nearly all of its tokens come of that.
+    signal, _ = soundfile.read(files[1], dtype="float32")
+    assert signal.size == tokens.size // codec.chunk_tokens * codec.chunk_size
+    bits = np.unpackbits((codec.encode(signal) ^ tokens).view(np.uint8)).sum()
+    assert bits < 0.02 * tokens.size * codec.bits_per_token
+    in_step(signal, bare(mic_heard), 16000)
+    in_step(soxr.resample(codec.decode(tokens), 24000, 48000), bare(heard), 48000)
+
+
+def bare(path: Path) -> F32:
+    return np.fromfile(path, "<i2").astype(np.float32) / 32768
+
+
+def low(sound: F32, rate: int) -> F32:
+    """Return what is below 4 kHz, at the same rate."""
+    lower: F32 = soxr.resample(soxr.resample(sound, rate, 8000), 8000, rate)
+    return lower
+
+
+def in_step(wanted: F32, heard: F32, rate: int) -> None:
+    """Check that `heard` is `wanted`, all of it, at one place in time that moves but slowly."""
+    # Less than a sample is half a period of what is highest: compare what is below 4 kHz.
+    wanted, heard = low(wanted, rate), low(heard, rate)
+    window, reach = rate // 10, rate // 100
+    start = 3 * rate
+    place, likeness = best_place(wanted[start : start + rate], heard)
+    assert likeness > 0.9
+    lag = place - start
+    lags, good, n = [], 0, 0
+    for at in range(start, wanted.size - window, window):
+        part = wanted[at : at + window]
+        first = at + lag - reach
+        if part.std() < 2e-3 or first + window + 2 * reach > heard.size:
+            continue
+        found, likeness = best_place(part, heard[first : first + window + 2 * reach])
+        n += 1
+        if likeness > 0.9:
+            good += 1
+            lag = first + found - at
+            lags.append(lag)
+    assert n > 300
+    assert good > 0.97 * n, f"{good} of {n} windows are like what was sent"
+    # A sample lost or doubled would stay; clocks are followed by less than 0.3 % of a window.
+    steps = np.abs(np.diff(lags))
+    assert steps.max() <= max(2, 0.01 * window), f"a jump of {steps.max() / rate * 1e3:.1f} ms"
+
+
+def best_place(part: F32, heard: F32) -> tuple[int, float]:
+    """Return where in `heard` a part lies, and how like it what is there is, up to 1."""
+    size = 1 << (part.size + heard.size).bit_length()
+    spectrum = np.fft.rfft(heard, size) * np.conj(np.fft.rfft(part, size))
+    product = np.fft.irfft(spectrum, size)[: heard.size - part.size]
+    energy = np.concatenate([[0], np.cumsum(heard.astype(np.float64) ** 2)])
+    energy = energy[part.size :][: product.size] - energy[: product.size]
+    alike: NDArray[np.float64] = product / np.sqrt(energy * np.sum(part**2) + 1e-9)
+    place = int(alike.argmax())
+    return place, float(alike[place])
+
+
+def test_in_step_sees_what_is_missing(speech: F32) -> None:
+    long = np.tile(speech, 4)
+    noise = np.random.default_rng(1).normal(0, 1e-3, long.size + 8000).astype(np.float32)
+
+    def placed(sound: F32) -> F32:
+        heard = noise.copy()
+        heard[4000 : 4000 + sound.size] += sound
+        return heard
+
+    in_step(long, placed(long), 16000)
+    for cut in (80, 1280):
+        with pytest.raises(AssertionError):
+            in_step(long, placed(np.delete(long, slice(200_000, 200_000 + cut))), 16000)
+
+
+AT_48_KHZ = """
+import sys
+from fcs_edge.cli.main import main
+from fcs_edge.live import devices
+# PulseAudio offers every rate: choose as if it had but one.
+devices.input_format = devices.output_format = lambda device, rate: devices.Format(48000, 2)
+main(sys.argv[1:])
+"""
+
+
+def test_at_48_khz_in_two_channels(
+    sound_card: SoundCard, tmp_path: Path, long_speech: Path, finished: Callable[..., str]
+) -> None:
+    heard, said = tmp_path / "spk.raw", tmp_path / "mic.raw"
+    recorded = [tmp_path / name for name in ("in.wav", "out.wav")]
+    sound_card.record("spk.monitor", heard, 48000)
+    sound_card.record("micsink.monitor", said, 16000)
+    sound_card.speak(long_speech)
+    options = ("--record-input", recorded[0], "--record-output", recorded[1], "--duration", 9)
+    command = (sys.executable, "-c", AT_48_KHZ, "mic", *options)
+    finished(sound_card.popen(*command, stderr=subprocess.PIPE))
+    for path, raw, rate in zip(recorded, (said, heard), (16000, 48000), strict=True):
+        sound, own = soundfile.read(path, dtype="float32")
+        wanted = soxr.resample(sound[4 * own : 9 * own // 2], own, rate)
+        assert best_place(low(wanted, rate), low(bare(raw), rate))[1] > 0.95
+
+
+def test_interrupted_it_finishes_its_files(
+    sound_card: SoundCard, tmp_path: Path, finished: Callable[..., str]
+) -> None:
+    bitstream = tmp_path / "a.fcs"
+    process = sound_card.fcs("mic", "--monitor", "off", "--record-bitstream", bitstream)
+    wait_for(bitstream, 120)
+    interrupt(process)
+    finished(process)
+    with bitstream.open("rb") as file:
+        list(read_events(file, strict=True))
+
+
+def wait_for(path: Path, size: int, seconds: float = 60) -> None:
+    """Wait until a file has so many bytes."""
+    deadline = time.monotonic() + seconds
+    while not path.exists() or path.stat().st_size < size:
+        assert time.monotonic() < deadline, f"{path} did not grow"
+        time.sleep(0.05)
+
+
+def test_killed_it_leaves_whole_blocks(sound_card: SoundCard, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.fcs", "in.wav", "out.wav")]
+    options = ("--record-bitstream", "--record-input", "--record-output")
+    recording = [part for pair in zip(options, files, strict=True) for part in pair]
+    process = sound_card.fcs("mic", *recording)
+    wait_for(files[0], 28 + 3 * 80)
+    process.kill()
+    process.communicate()
+    with files[0].open("rb") as file:
+        tokens = [e.tokens for e in read_events(file) if isinstance(e, Tokens)]
+    n = sum(part.size for part in tokens)
+    assert n >= 3 * 48
+    for path, rate in ((files[1], 16000), (files[2], 24000)):
+        assert soundfile.info(path).frames / rate >= n / 50 - 0.081
+        soundfile.read(path)
+
+
+def test_stopped_for_two_seconds_it_goes_on(
+    sound_card: SoundCard, tmp_path: Path, finished: Callable[..., str]
+) -> None:
+    bitstream = tmp_path / "a.fcs"
+    process = sound_card.fcs("mic", "--duration", 10, "--record-bitstream", bitstream)
+    wait_for(bitstream, 28 + 80)
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(2)
+    process.send_signal(signal.SIGCONT)
+    said = finished(process)
+    assert "not encoded" in said or "overruns" in said
+    with bitstream.open("rb") as file:
+        list(read_events(file, strict=True))
+
+
+def test_a_suspended_speaker_is_waited_for(
+    sound_card: SoundCard, tmp_path: Path, finished: Callable[..., str]
+) -> None:
+    bitstream = tmp_path / "a.fcs"
+    process = sound_card.fcs("mic", "--duration", 9, "--record-bitstream", bitstream)
+    wait_for(bitstream, 28 + 80)
+    sound_card.control("suspend-sink", "spk", "1")
+    time.sleep(2)
+    sound_card.control("suspend-sink", "spk", "0")
+    said = finished(process)
+    assert "not played" in said
+    with bitstream.open("rb") as file:
+        list(read_events(file, strict=True))
+
+
+def test_a_device_that_goes_away(
+    sound_card: SoundCard, tmp_path: Path, finished: Callable[..., str]
+) -> None:
+    bitstream = tmp_path / "a.fcs"
+    process = sound_card.fcs("mic", "--record-bitstream", bitstream)
+    wait_for(bitstream, 28 + 80)
+    sound_card.server.kill()
+    sound_card.server.communicate()
+    said = finished(process, code=1)
+    assert "it is gone" in said
+    assert "--reconnect" in said
+    with bitstream.open("rb") as file:
+        list(read_events(file, strict=True))
+
+
+def test_a_device_that_comes_back(
+    sound_card: SoundCard, tmp_path: Path, finished: Callable[..., str]
+) -> None:
+    bitstream = tmp_path / "a.fcs"
+    process = sound_card.fcs("mic", "--reconnect", "--record-bitstream", bitstream)
+    wait_for(bitstream, 28 + 80)
+    sound_card.server.kill()
+    sound_card.server.communicate()
+    time.sleep(1)
+    size = bitstream.stat().st_size
+    sound_card.start()
+    wait_for(bitstream, size + 2 * 80)
+    interrupt(process)
+    said = finished(process)
+    assert "waiting for it" in said
+    assert "1 times without a device" in said
+    with bitstream.open("rb") as file:
+        list(read_events(file, strict=True))
+
+
+def test_devices_are_listed_and_found(
+    sound_card: SoundCard, finished: Callable[..., str], tmp_path: Path
+) -> None:
+    process = sound_card.fcs("mic", "--list-devices", stdout=subprocess.PIPE)
+    out, _ = process.communicate()
+    assert b"pulse" in out
+    assert b"default" in out
+    for wanted, problem in (("nowhere", "no microphone is called"), ("99", "no microphone")):
+        said = finished(sound_card.fcs("mic", "--input", wanted), code=1)
+        assert problem in said
+        assert "--list-devices" in said
+
+
+def test_bypass_is_the_dry_sound(
+    sound_card: SoundCard, tmp_path: Path, long_speech: Path, finished: Callable[..., str]
+) -> None:
+    heard, recorded = tmp_path / "spk.raw", tmp_path / "in.wav"
+    sound_card.record("spk.monitor", heard, 48000)
+    sound_card.speak(long_speech)
+    finished(sound_card.fcs("mic", "--bypass", "--duration", 9, "--record-input", recorded))
+    time.sleep(0.3)
+    dry, _ = soundfile.read(recorded, dtype="float32")
+    wanted = soxr.resample(dry[4 * 16000 : 9 * 8000], 16000, 48000)
+    assert best_place(low(wanted, 48000), low(bare(heard), 48000))[1] > 0.95

@@ -1,0 +1,117 @@
+"""Each half alone: `encode --mic -` and `decode - --play`, a pipe between them."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import fcs_edge
+from fcs_edge.bitstream_reader import Tokens, read_events
+from fcs_edge.layers import F32
+from helpers import COMMAND
+from sound_card import SoundCard, interrupt
+
+
+def test_a_voice_link(
+    sound_card: SoundCard, tmp_path: Path, speech: F32, finished: Callable[..., str]
+) -> None:
+    voice, heard = tmp_path / "speech.wav", tmp_path / "spk.raw"
+    soundfile.write(voice, np.tile(speech, 3), 16000)
+    sound_card.record("spk.monitor", heard, 48000)
+    sound_card.speak(voice)
+    sender = sound_card.fcs("encode", "--mic", "-", stdout=subprocess.PIPE)
+    receiver = sound_card.fcs("decode", "-", "--play", stdin=sender.stdout)
+    assert sender.stdout is not None
+    sender.stdout.close()
+    time.sleep(10)
+    interrupt(sender)
+    assert "600 bit/s" in finished(sender)
+    assert "24000 Hz" in finished(receiver)
+    sound = np.fromfile(heard, "<i2")
+    loud = np.abs(sound) > 100
+    assert loud.any()
+    assert np.ptp(np.flatnonzero(loud)) > 4 * 48000
+
+
+@pytest.fixture
+def stream(tmp_path: Path, speech: F32, shell: Callable[..., subprocess.CompletedProcess[bytes]]):
+    """A live stream of 10.96 s of speech, as its bytes."""
+    path = tmp_path / "speech.wav"
+    soundfile.write(path, speech, 16000)
+    made = shell("encode", "-", "-", data=path.read_bytes())
+    assert made.returncode == 0
+    return made.stdout
+
+
+@pytest.fixture
+def shell() -> Callable[..., subprocess.CompletedProcess[bytes]]:
+    """Run the command as a process, with bytes on its standard input."""
+
+    def call(*arguments: object, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        command = [*COMMAND, *map(str, arguments)]
+        return subprocess.run(command, input=data, capture_output=True, check=False, timeout=120)
+
+    return call
+
+
+def tokens_of(stream: bytes, tmp_path: Path) -> np.ndarray:
+    path = tmp_path / "whole.fcs"
+    path.write_bytes(stream)
+    with path.open("rb") as file:
+        return np.concatenate([e.tokens for e in read_events(file) if isinstance(e, Tokens)])
+
+
+@pytest.mark.parametrize("cut", [29, 100, 333, 700])
+def test_joining_in_the_middle(
+    cut: int,
+    stream: bytes,
+    tmp_path: Path,
+    shell: Callable[..., subprocess.CompletedProcess[bytes]],
+) -> None:
+    joined = shell("decode", "--join", "--raw", "s16le", "-", "-", data=stream[cut:])
+    assert joined.returncode == 0, joined.stderr
+    assert b"has no header" in joined.stderr
+    block = 48
+    bytes_a_block = 8 + block * 12 // 8
+    skipped = -(-(cut - 28) // bytes_a_block) * block
+    codec = fcs_edge.load()
+    wanted = codec.decode(tokens_of(stream, tmp_path)[skipped:])
+    got = np.frombuffer(joined.stdout, "<i2")
+    wanted = np.rint(wanted * np.float32(32767)).astype(np.int16)
+    n = min(got.size, wanted.size)
+    assert n > wanted.size - block * 480
+    np.testing.assert_array_equal(got[:n], wanted[:n])
+
+
+def test_without_join_a_file_must_be_whole(
+    stream: bytes, shell: Callable[..., subprocess.CompletedProcess[bytes]]
+) -> None:
+    refused = shell("decode", "-", "-", data=stream[50:])
+    assert refused.returncode == 1
+    assert b"not an .fcs file" in refused.stderr
+
+
+def test_joining_what_is_no_stream(
+    shell: Callable[..., subprocess.CompletedProcess[bytes]],
+) -> None:
+    noise = np.random.default_rng(1).bytes(5000)
+    refused = shell("decode", "--join", "--raw", "s16le", "-", "-", data=noise)
+    assert refused.returncode == 1
+    assert refused.stdout == b""
+
+
+def test_a_recording_through_a_pipe_is_played_whole(
+    sound_card: SoundCard, stream: bytes, finished: Callable[..., str]
+) -> None:
+    start = time.monotonic()
+    process = sound_card.fcs("decode", "-", "--play", stdin=subprocess.PIPE)
+    said = process.communicate(stream, timeout=60)[1].decode()
+    assert process.returncode == 0, said
+    assert time.monotonic() - start > 10
+    assert "not played" not in said
