@@ -279,6 +279,21 @@ def block_size(count: int, bits: int) -> int:
     return BLOCK_OVERHEAD + packed_size(count, bits)
 
 
+def record_size(header: Header, sync: int, second: int, count: int) -> int:
+    """Return the size of the record that starts like this, or 0 if none does."""
+    if sync == END_SYNC:
+        return END_BYTES if second == 0 else 0
+    if sync != BLOCK_SYNC or not 1 <= count <= header.block_tokens:
+        return 0
+    return block_size(count, header.bits)
+
+
+def tokens_in(header: Header, n_bytes: int) -> int:
+    """Return the tokens that ``n_bytes`` hold: full blocks, and what is left as a shorter one."""
+    blocks, rest = divmod(n_bytes, block_size(header.block_tokens, header.bits))
+    return blocks * header.block_tokens + max(0, rest - BLOCK_OVERHEAD) * 8 // header.bits
+
+
 def with_crc(data: bytes) -> bytes:
     """Return ``data`` with its CRC behind it."""
     return data + CRC.pack(zlib.crc32(data))

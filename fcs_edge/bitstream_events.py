@@ -67,3 +67,16 @@ class End:
 
 
 Event = HeaderRead | Tokens | Damage | End
+
+
+def out_of_sequence(expected: int, sequence: int) -> str:
+    """Say what is wrong with a block's sequence number."""
+    missing = (sequence - expected) % 256
+    if missing < 128:
+        return f"{counted(missing, 'block')} missing before block {sequence}"
+    return f"block {sequence} where block {expected} was expected: repeated or out of order"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and what it counts."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

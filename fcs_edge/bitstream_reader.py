@@ -9,7 +9,6 @@ from typing import BinaryIO, NamedTuple, Protocol
 from fcs_edge.bitpack import unpack_tokens
 from fcs_edge.bitstream import (
     BLOCK_HEAD,
-    BLOCK_OVERHEAD,
     BLOCK_SYNC,
     END_BYTES,
     END_SYNC,
@@ -18,8 +17,18 @@ from fcs_edge.bitstream import (
     block_size,
     crc_holds,
     is_magic,
+    record_size,
+    tokens_in,
 )
-from fcs_edge.bitstream_events import Damage, End, Event, HeaderRead, Tokens
+from fcs_edge.bitstream_events import (
+    Damage,
+    End,
+    Event,
+    HeaderRead,
+    Tokens,
+    counted,
+    out_of_sequence,
+)
 from fcs_edge.errors import BitstreamError
 
 __all__ = [
@@ -202,7 +211,7 @@ class BitstreamReader:
         if not (yield from self._need(BLOCK_HEAD.size)):
             return _Attempt()
         sync, sequence, count = BLOCK_HEAD.unpack_from(self._buf, self._pos)
-        size = _record_size(header, sync, sequence, count)
+        size = record_size(header, sync, sequence, count)
         if sync != BLOCK_SYNC or not size or sequence != self._sequence:
             return _Attempt()
         end = self._offset + size
@@ -231,7 +240,7 @@ class BitstreamReader:
         yield self._damage(
             0,
             f"byte {self._offset}: the CRC of a block does not match, "
-            f"but its {_counted(done, 'token')} were already played",
+            f"but its {counted(done, 'token')} were already played",
         )
         return _Attempt(n_tokens=done, reported_to=end)
 
@@ -243,7 +252,7 @@ class BitstreamReader:
             if not (yield from self._need(BLOCK_HEAD.size)):
                 return 0
             sync, second, count = BLOCK_HEAD.unpack_from(self._buf, self._pos)
-            size = _record_size(header, sync, second, count)
+            size = record_size(header, sync, second, count)
             if (
                 size
                 and (yield from self._need(size))
@@ -263,7 +272,7 @@ class BitstreamReader:
             lost = min(gap, -(-skipped // full)) * header.block_tokens - attempt.n_tokens
             yield from self._skip(header, start, lost, attempt)
         elif gap:
-            yield self._damage(0, f"byte {start}: {_out_of_sequence(self._sequence, sequence)}")
+            yield self._damage(0, f"byte {start}: {out_of_sequence(self._sequence, sequence)}")
         yield self._tokens(header, 0, count)
         self._sequence = (sequence + 1) % 256
 
@@ -274,13 +283,12 @@ class BitstreamReader:
         needed = -(-n_samples // header.samples_per_token) - self.n_tokens
         skipped = self._offset - start
         if skipped:
-            lost = _tokens_in(header, skipped) - attempt.n_tokens
+            lost = tokens_in(header, skipped) - attempt.n_tokens
             yield from self._skip(header, start, min(lost, needed), attempt)
         elif needed > 0 and not self.damaged and not self.joined:
             yield self._damage(
                 0,
-                f"byte {start}: blocks are missing, {_counted(needed, 'token')} "
-                "by the sample count",
+                f"byte {start}: blocks are missing, {counted(needed, 'token')} by the sample count",
             )
         self.ended = True
         yield End(n_samples)
@@ -291,14 +299,14 @@ class BitstreamReader:
         """Report the bytes from ``start`` to here, unless that is done and nothing is lost."""
         silence = self._affordable(header, lost, self._offset)
         if silence:
-            what = f"damaged, replaced by {_counted(silence, 'token')} of silence"
+            what = f"damaged, replaced by {counted(silence, 'token')} of silence"
         elif self._offset <= attempt.reported_to:
             return
         elif attempt.n_tokens:
-            what = f"damaged, but {_counted(attempt.n_tokens, 'token')} in them were already played"
+            what = f"damaged, but {counted(attempt.n_tokens, 'token')} in them were already played"
         else:
             what = "skipped, part of no record"
-        size = _counted(self._offset - start, "byte")
+        size = counted(self._offset - start, "byte")
         yield self._damage(silence, f"byte {start}: {size} {what}")
 
     def _cut(self, header: Header, start: int, attempt: _Attempt) -> Damage:
@@ -309,11 +317,11 @@ class BitstreamReader:
                 0, f"byte {end}: ended without an end record: cut, or the writer was stopped"
             )
         # What is no longer than an end record is most likely one.
-        lost = _tokens_in(header, end - start) if end - start > END_BYTES else 0
+        lost = tokens_in(header, end - start) if end - start > END_BYTES else 0
         silence = self._affordable(header, lost - attempt.n_tokens, end)
         message = f"byte {end}: the stream is cut, no whole record from byte {start} on"
         if silence:
-            message += f", replaced by {_counted(silence, 'token')} of silence"
+            message += f", replaced by {counted(silence, 'token')} of silence"
         return self._damage(silence, message)
 
     def _affordable(self, header: Header, lost: int, end: int) -> int:
@@ -384,29 +392,3 @@ def read_batches(
     while data := read(chunk_bytes):
         yield reader.feed(data)
     yield reader.close()
-
-
-def _record_size(header: Header, sync: int, second: int, count: int) -> int:
-    """Return the size of the record that starts like this, or 0 if none does."""
-    if sync == END_SYNC:
-        return END_BYTES if second == 0 else 0
-    if sync != BLOCK_SYNC or not 1 <= count <= header.block_tokens:
-        return 0
-    return block_size(count, header.bits)
-
-
-def _tokens_in(header: Header, n_bytes: int) -> int:
-    """Return the tokens that ``n_bytes`` hold: full blocks, and what is left as a shorter one."""
-    blocks, rest = divmod(n_bytes, block_size(header.block_tokens, header.bits))
-    return blocks * header.block_tokens + max(0, rest - BLOCK_OVERHEAD) * 8 // header.bits
-
-
-def _out_of_sequence(expected: int, sequence: int) -> str:
-    missing = (sequence - expected) % 256
-    if missing < 128:
-        return f"{_counted(missing, 'block')} missing before block {sequence}"
-    return f"block {sequence} where block {expected} was expected: repeated or out of order"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -12,14 +12,16 @@ import pytest
 import fcs_edge
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("fcs_edge", "kernels", "convert", "cli")
+FOLDERS = ("fcs_edge", "kernels", "convert", "live", "link", "cli")
 MAY_IMPORT = {
     "kernels": {"fcs_edge.kernels"},
     "fcs_edge": {"fcs_edge", "fcs_edge.kernels"},
     "convert": {"fcs_edge", "fcs_edge.convert", "fcs_edge.kernels"},
-    "cli": {"fcs_edge", "fcs_edge.convert", "fcs_edge.cli"},
+    "live": {"fcs_edge", "fcs_edge.live"},
+    "link": {"fcs_edge", "fcs_edge.live", "fcs_edge.link"},
+    "cli": {"fcs_edge", "fcs_edge.convert", "fcs_edge.live", "fcs_edge.link", "fcs_edge.cli"},
 }
-SUBPACKAGES = ("fcs_edge.kernels", "fcs_edge.convert", "fcs_edge.cli")
+SUBPACKAGES = tuple(f"fcs_edge.{name}" for name in ("kernels", "convert", "live", "link", "cli"))
 
 
 def imports(path: Path) -> list[str]:
@@ -65,8 +67,8 @@ def test_metadata() -> None:
     assert version is not None
     assert fcs_edge.__version__ == version[1]
     assert f"## {fcs_edge.__version__}" in (ROOT / "CHANGELOG.md").read_text()
-    packages = re.search(r"^packages = \[(.+)\]$", project, re.MULTILINE)
+    packages = re.search(r"^packages = \[(.+?)\]$", project, re.MULTILINE | re.DOTALL)
     assert packages is not None
-    assert set(packages[1].replace('"', "").split(", ")) == {"fcs_edge", *SUBPACKAGES}
+    assert set(re.findall(r'"(.+?)"', packages[1])) == {"fcs_edge", *SUBPACKAGES}
     scripts = importlib.metadata.entry_points(group="console_scripts", name="fcs-edge")
     assert [s.value for s in scripts] == ["fcs_edge.cli.main:main"]
