@@ -134,7 +134,7 @@ class JitterBuffer:
             if not self._moves(packet, chunks, now):
                 return
             back = self._authenticated and packet.stream == self._stream
-            self._resync(packet, self._position if back else 0)
+            self._resync(packet, self._position if back else 0, now)
         self._seen_at = now
         self.counts.chunks += chunks
         highest = self._highest
@@ -211,10 +211,17 @@ class JitterBuffer:
         self._followers[(packet.stream ^ following) % _SLOTS] = packet.stream, following
         return follows
 
-    def _resync(self, packet: Packet, floor: int) -> None:
+    def _resync(self, packet: Packet, floor: int, now: float) -> None:
         if self._stream is not None:
             self.counts.resyncs += 1
             self.counts.skipped += self._count(self._position, self._highest + 1)
+            # What the sender can have sent since; it may also have jumped.
+            since = math.ceil((now - self._seen_at) / self._chunk_seconds)
+            missing = min(packet.sequence - (self._highest + 1), since)
+            if packet.stream == self._stream and missing > 0:
+                # What was concealed while nothing came stood for some of them.
+                self.counts.starved -= min(self._starving, missing)
+                self.counts.lost += missing
         self._stream = packet.stream
         self._begin(packet.sequence, floor)
 

@@ -561,3 +561,26 @@ def test_any_order(authenticated, steps, target, more):
                 assert last is None or here > last
                 last = here
     assert buffer.counts.received >= buffer.counts.foreign + buffer.counts.strays
+
+
+@pytest.mark.parametrize("authenticated", [False, True])
+def test_an_outage_is_counted_whatever_its_length(authenticated: bool) -> None:
+    for outage in (1, 5, 20, 30, 40, 500):
+        buffer = JitterBuffer(4, 0.08, authenticated=authenticated)
+        now, taken = 0.0, 0
+        for sequence in range(100 + outage):
+            now = sequence * 0.08
+            if not 50 <= sequence < 50 + outage:
+                buffer.put(Packet(7, sequence, np.zeros(4, np.uint16)), now)
+            taken += isinstance(buffer.take(now + 0.04), np.ndarray)
+        for _ in range(5):
+            now += 0.08
+            taken += isinstance(buffer.take(now), np.ndarray)
+        counts = buffer.counts
+        assert counts.played == taken
+        # In the open the first packet somewhere else is not believed.
+        strays = counts.strays
+        assert strays <= (0 if authenticated else 1)
+        assert counts.lost == outage + strays
+        assert counts.played + counts.skipped + strays == 100
+        assert 0 <= counts.starved <= 5
