@@ -216,7 +216,7 @@ class JitterBuffer:
             self.counts.resyncs += 1
             self.counts.skipped += self._count(self._position, self._highest + 1)
             # What the sender can have sent since; it may also have jumped.
-            since = math.ceil((now - self._seen_at) / self._chunk_seconds)
+            since = math.ceil((now - self._seen_at) / self._chunk_seconds) - 1
             missing = min(packet.sequence - (self._highest + 1), since)
             if packet.stream == self._stream and missing > 0:
                 # What was concealed while nothing came stood for some of them.
