@@ -54,7 +54,8 @@ class Timer:
 
     def write(self, samples: F32, speed: float | None = None) -> None:
         """Let time pass for (n,) float32."""
-        self._end = max(self._end, time.monotonic()) + samples.size / self._rate
+        seconds = samples.size / self._rate / (speed or 1.0)
+        self._end = max(self._end, time.monotonic()) + seconds
 
 
 class Receiver:
