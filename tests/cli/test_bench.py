@@ -225,9 +225,9 @@ def test_products_are_those_that_the_layers_make(
         original = product.__class__.__call__
 
         class Recorded(product.__class__):  # type: ignore[name-defined]
-            def __call__(self, x: Any, step: int, out: Any, column: int = 0) -> None:
+            def __call__(self, x: Any, step: int, out: Any, *rest: int) -> None:
                 made.append(out.shape[0] * self.depth * self.outputs)
-                original(self, x, step, out, column)
+                original(self, x, step, out, *rest)
 
         product.__class__ = Recorded
         return product
