@@ -16,6 +16,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from fcs_edge import wav
 from fcs_edge.errors import AudioError
 from fcs_edge.layers import F32
 
@@ -199,12 +200,13 @@ class StreamOutput:
         self._data_bytes = 0
         self._start = file.tell() if raw is None and is_regular(file) else None
         if raw is None:
-            file.write(_wav_header(rate))
+            # Its length is not known yet.
+            file.write(wav.header(rate, wav.MOST, wav.MOST))
 
     def write(self, samples: F32) -> None:
         """Write samples and flush them."""
         if self._dtype.kind == "i":
-            samples = np.rint(np.clip(samples, -1, 1) * np.float32(32767))
+            samples = wav.whole_numbers(samples)
         data = samples.astype(self._dtype).tobytes()
         self._data_bytes += len(data)
         self._file.write(data)
@@ -216,18 +218,9 @@ class StreamOutput:
             end = self._file.tell()
             for offset, value in ((4, self._data_bytes + 36), (40, self._data_bytes)):
                 self._file.seek(self._start + offset)
-                self._file.write(struct.pack("<I", min(value, 0xFFFFFFFF)))
+                self._file.write(struct.pack("<I", min(value, wav.MOST)))
             self._file.seek(end)
         self._file.flush()
-
-
-def _wav_header(rate: int) -> bytes:
-    """Return the 44 bytes before 16-bit mono samples; their length, not yet known, is the most."""
-    most = 0xFFFFFFFF
-    return struct.pack(
-        "<4sI4s4sIHHIIHH4sI",
-        *(b"RIFF", most, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16, b"data", most),
-    )
 
 
 def is_regular(file: BinaryIO) -> bool:

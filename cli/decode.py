@@ -44,7 +44,7 @@ from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError
 from fcs_edge.layers import F32
 from fcs_edge.live import devices
-from fcs_edge.live.microphone import Latency
+from fcs_edge.live.opened import Latency
 
 
 @click.command()

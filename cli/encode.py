@@ -38,7 +38,7 @@ from fcs_edge.layers import F32, U16
 from fcs_edge.live import devices
 from fcs_edge.live.devices import DeviceLostError
 from fcs_edge.live.loop import Loopback
-from fcs_edge.live.microphone import Latency
+from fcs_edge.live.opened import Latency
 
 
 class TokenWriter(Protocol):

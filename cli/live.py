@@ -21,9 +21,11 @@ from rich.table import Table
 from fcs_edge.cli.common import Messages
 from fcs_edge.codec import Codec
 from fcs_edge.errors import AudioError
+from fcs_edge.link import keys
 from fcs_edge.live import devices
 from fcs_edge.live.devices import DeviceLostError
-from fcs_edge.live.microphone import Latency, Microphone
+from fcs_edge.live.microphone import Microphone
+from fcs_edge.live.opened import Latency
 from fcs_edge.live.speaker import Speaker
 from fcs_edge.live.statistics import Statistics
 
@@ -33,6 +35,7 @@ MARGINS = {"low": 0.02, "high": 0.08}
 """Seconds that wait when the next chunk comes, by --latency; else half of what is asked for."""
 _SWITCH_SECONDS = 0.001
 _RETRY_SECONDS = 1.0
+_SHOW_SECONDS = 0.15
 
 
 def _latency(context: click.Context, option: click.Parameter, value: str) -> Latency:
@@ -101,15 +104,13 @@ def key_option(command: _F) -> _F:
     return decorate(command)
 
 
-def say_open(
-    key: Path | None, messages: Messages, key_warning: Callable[[Path], str | None]
-) -> None:
+def say_open(key: Path | None, messages: Messages) -> None:
     """Say that a link without a key is open, or what is wrong with its key file."""
     if key is None:
         messages.note(
             "the link is open: whoever can reach it can listen in and talk; --key seals it"
         )
-    elif warning := key_warning(key):
+    elif warning := keys.key_warning(key):
         messages.warn(warning)
 
 
@@ -163,18 +164,16 @@ def _own_stderr() -> Iterator[None]:
     if not redirected:
         yield
         return
-    python, saved = sys.stderr, os.dup(2)
-    with open(saved, "w", encoding=python.encoding, errors="replace", buffering=1) as own:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
+    python = sys.stderr
+    with (
+        open(os.dup(2), "w", encoding=python.encoding, errors="replace", buffering=1) as own,
+        devices.silenced(),
+    ):
         sys.stderr = own
         try:
             yield
         finally:
-            own.flush()
             sys.stderr = python
-            os.dup2(saved, 2)
 
 
 @contextmanager
@@ -295,3 +294,25 @@ class Worker:
             self._function()
         except BaseException as error:
             self._error = error
+
+
+def watch(
+    worker: Worker,
+    pressed: Keys,
+    show: Callable[[], None],
+    stop: Callable[[], None],
+    deadline: float = math.inf,
+    other: Callable[[str], None] = lambda key: None,
+) -> None:
+    """Show what goes on until the worker ends; q, or the deadline, lets it.
+
+    What the worker raised is raised here. `other` takes each other key.
+    """
+    while worker.running:
+        key = pressed.wait(_SHOW_SECONDS)
+        if key in ("q", "\x03") or time.monotonic() >= deadline:
+            stop()
+        elif key:
+            other(key)
+        show()
+    worker.join()

@@ -30,17 +30,17 @@ from fcs_edge.cli.live import (
     output_option,
     prompt_threads,
     reconnect_option,
+    watch,
     with_devices,
 )
-from fcs_edge.cli.panel import Panel, Show, shortfall, troubles
+from fcs_edge.cli.panel import Panel, shortfall, troubles
 from fcs_edge.cli.tokens import LIVE_BLOCK_SECONDS, header_of
 from fcs_edge.codec import Codec
 from fcs_edge.live import devices
 from fcs_edge.live.loop import Loopback
-from fcs_edge.live.microphone import Latency
+from fcs_edge.live.opened import Latency
 from fcs_edge.live.recorder import Recorder
 
-_SHOW_SECONDS = 0.15
 _DRAIN_SECONDS = 1.0
 
 
@@ -124,6 +124,10 @@ def mic(
         show = stack.enter_context(Panel(loop, codec, quiet).showing())
         deadline = math.inf if duration is None else time.monotonic() + duration
 
+        def pressed(key: str) -> None:
+            if key == "b":
+                loop.bypass = not loop.bypass
+
         def session() -> None:
             with ExitStack() as opened:
                 heard = open_microphone(codec, microphone, latency)
@@ -132,7 +136,7 @@ def mic(
                 if played is not None:
                     opened.callback(played.close)
                 worker = Worker(lambda: loop.run(heard, played))
-                _watch(worker, loop, keys, show, deadline)
+                watch(worker, keys, show, loop.stop, deadline, pressed)
                 if played is not None:
                     played.drain(_DRAIN_SECONDS)
 
@@ -156,18 +160,6 @@ def _recordings(
     if len(set(named)) < len(named):
         raise click.UsageError("two recordings go to the same file.")
     return paths[0], paths[1], paths[2]
-
-
-def _watch(worker: Worker, loop: Loopback, keys: Keys, show: Show, deadline: float) -> None:
-    """Show what goes on until the worker ends, or until it is to end."""
-    while worker.running:
-        key = keys.wait(_SHOW_SECONDS)
-        if key == "b":
-            loop.bypass = not loop.bypass
-        if key in ("q", "\x03") or time.monotonic() >= deadline:
-            loop.stop()
-        show()
-    worker.join()
 
 
 def _report(loop: Loopback, codec: Codec, recorder: Recorder, messages: Messages) -> None:

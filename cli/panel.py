@@ -62,14 +62,13 @@ def troubles(loop: Loopback) -> str:
     if s.n_late:
         found.append(f"{s.n_late} late chunks")
     if speaker is not None:
-        playout, rate = speaker.playout, speaker.format.rate
-        if playout.n_underruns or speaker.n_xruns:
+        if speaker.n_underruns:
             found.append(
-                f"{playout.n_underruns + speaker.n_xruns} underruns of the speaker "
-                f"({playout.n_silent / rate:.2f} s silent)"
+                f"{speaker.n_underruns} underruns of the speaker "
+                f"({speaker.seconds_silent:.2f} s silent)"
             )
-        if playout.n_skipped:
-            found.append(f"{playout.n_skipped / rate:.2f} s not played")
+        if speaker.seconds_skipped:
+            found.append(f"{speaker.seconds_skipped:.2f} s not played")
     if s.n_lost_devices:
         found.append(f"{s.n_lost_devices} times without a device")
     return ", ".join(found)

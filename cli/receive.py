@@ -30,20 +30,19 @@ from fcs_edge.cli.live import (
     prompt_threads,
     reconnect_option,
     say_open,
+    watch,
     with_devices,
 )
 from fcs_edge.cli.panel import Lines
 from fcs_edge.cli.tokens import LIVE_BLOCK_SECONDS, header_of
 from fcs_edge.layers import F32, new
-from fcs_edge.link import keys as link_keys
 from fcs_edge.link.receiver import Receiver, Timer
 from fcs_edge.link.sockets import ListeningSocket, parse
 from fcs_edge.live import devices
-from fcs_edge.live.microphone import Latency
+from fcs_edge.live.opened import Latency
 from fcs_edge.live.recorder import Recorder
 from fcs_edge.live.speaker import Speaker
 
-_SHOW_SECONDS = 0.2
 _NO_SAMPLES, _NO_TOKENS = new(0), np.zeros(0, np.uint16)
 
 
@@ -108,7 +107,7 @@ def receive(
         devices.find("output", speaker)
     codec = fcs_edge.load(model)
     key_path = Path(key) if key is not None else None
-    say_open(key_path, messages, link_keys.key_warning)
+    say_open(key_path, messages)
     buffered = math.ceil(buffer_ms / 1e3 / codec.latency)
     with ExitStack() as stack:
         listening = ListeningSocket(host, port)
@@ -139,11 +138,7 @@ def receive(
                     output = open_speaker(codec, speaker, latency)
                     opened.callback(output.close)
                 worker = Worker(lambda: _play(receiver, output))
-                while worker.running:
-                    if keys.wait(_SHOW_SECONDS) == "q" or time.monotonic() >= deadline:
-                        receiver.stop()
-                    lines.show()
-                worker.join()
+                watch(worker, keys, lines.show, receiver.stop, deadline)
 
         try:
             with_devices(session, receiver, reconnect, messages)

@@ -24,18 +24,18 @@ from fcs_edge.cli.live import (
     prompt_threads,
     reconnect_option,
     say_open,
+    watch,
     with_devices,
 )
 from fcs_edge.cli.panel import Lines, shortfall, troubles
 from fcs_edge.codec import Codec
 from fcs_edge.layers import F32, new
-from fcs_edge.link import keys as link_keys
 from fcs_edge.link.packets import MAX_CHUNKS, Format
 from fcs_edge.link.sender import Sender
 from fcs_edge.link.sockets import PacketSocket, parse
 from fcs_edge.live import devices
 from fcs_edge.live.loop import Loopback
-from fcs_edge.live.microphone import Latency
+from fcs_edge.live.opened import Latency
 
 _HEADERS = 28
 """Bytes of IPv4 and UDP before a packet."""
@@ -87,7 +87,7 @@ def send(
     codec = fcs_edge.load(model)
     chunks = packet_chunks(codec, packet_ms)
     key_path = Path(key) if key is not None else None
-    say_open(key_path, messages, link_keys.key_warning)
+    say_open(key_path, messages)
     with ExitStack() as stack:
         socket = PacketSocket(host, port)
         stack.callback(socket.close)
@@ -100,7 +100,7 @@ def send(
         stack.enter_context(ending(loop.stop))
         lines = Lines(lambda: _line(loop, codec, sender), quiet)
         if source is not None:
-            _send_file(source, loop, codec, sender, lines)
+            _send_file(source, loop, codec, lines)
         else:
             keys = stack.enter_context(Keys())
             session = _microphone_session(loop, codec, microphone, latency, keys, lines)
@@ -133,21 +133,15 @@ def _microphone_session(
     def session() -> None:
         heard = open_microphone(codec, microphone, latency)
         try:
-            worker = Worker(lambda: loop.run(heard, None))
-            while worker.running:
-                if keys.wait(_SHOW_SECONDS) == "q":
-                    loop.stop()
-                lines.show()
-            worker.join()
+            watch(Worker(lambda: loop.run(heard, None)), keys, lines.show, loop.stop)
         finally:
             heard.close()
 
     return session
 
 
-def _send_file(source: str, loop: Loopback, codec: Codec, sender: Sender, lines: Lines) -> None:
+def _send_file(source: str, loop: Loopback, codec: Codec, lines: Lines) -> None:
     """Send a sound file at the pace of its sound."""
-    encoder = codec.stream_encoder()
     with open_input(source, None, codec.sample_rate_in, 1) as sound:
         start = time.monotonic()
         chunks = _chunks(sound.at_rate(codec.sample_rate_in), codec.chunk_size)
@@ -158,11 +152,7 @@ def _send_file(source: str, loop: Loopback, codec: Codec, sender: Sender, lines:
                 lines.show()
             if loop.stopped:
                 return
-            before = time.perf_counter()
-            tokens = encoder.push(samples)
-            loop.statistics.times.add(time.perf_counter() - before)
-            loop.statistics.n_tokens += tokens.size
-            sender.send(tokens)
+            loop.step(samples)
 
 
 def _chunks(blocks: Iterator[F32], size: int) -> Iterator[F32]:

@@ -12,7 +12,7 @@ from fcs_edge.cli.common import Messages
 from fcs_edge.cli.live import open_speaker, prompt_threads
 from fcs_edge.codec import Codec
 from fcs_edge.layers import F32
-from fcs_edge.live.microphone import Latency
+from fcs_edge.live.opened import Latency
 from fcs_edge.live.speaker import Speaker
 
 _POLL_SECONDS = 0.005
@@ -107,11 +107,10 @@ def sounding(
         speaker.drain(_DRAIN_SECONDS)
     finally:
         speaker.close()
-    playout, rate = speaker.playout, speaker.format.rate
-    if playout.n_underruns or speaker.n_xruns:
+    if speaker.n_underruns:
         messages.warn(
-            f"{playout.n_underruns + speaker.n_xruns} underruns of the speaker, "
-            f"{playout.n_silent / rate:.2f} s of silence"
+            f"{speaker.n_underruns} underruns of the speaker, "
+            f"{speaker.seconds_silent:.2f} s of silence"
         )
-    if playout.n_skipped:
-        messages.warn(f"{playout.n_skipped / rate:.2f} s came too late and were not played")
+    if speaker.seconds_skipped:
+        messages.warn(f"{speaker.seconds_skipped:.2f} s came too late and were not played")

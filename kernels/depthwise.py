@@ -10,8 +10,8 @@ import numpy as np
 from fcs_edge.kernels import instructions, memory
 from fcs_edge.kernels import ring as rings
 from fcs_edge.kernels import weights as stored
-from fcs_edge.kernels._jit import factory, kernel
-from fcs_edge.kernels._types import F16, F32, U16
+from fcs_edge.kernels._jit import factory, inline, kernel
+from fcs_edge.kernels._types import F16, F32, U16, Scalar
 from fcs_edge.kernels.half import to_half
 from fcs_edge.kernels.instructions import PLAIN, Instructions
 
@@ -135,23 +135,26 @@ class PackedDepthwise:
 @kernel
 def fill_panels(row: F32, ring: F32) -> None:
     """``ring[p, i, c] = row[p * width + c]``, where row has so many numbers."""
-    panels, size, width = ring.shape
-    for p in range(panels):
-        part = row[p * width : (p + 1) * width]
-        for i in range(size):
-            for c in range(part.size):
-                ring[p, i, c] = part[c]
+    _fill(row, False, ring)
 
 
 @kernel
 def fill_half(row: F32, ring: U16) -> None:
     """Do the same with float16 held in uint16."""
+    _fill(row, True, ring)
+
+
+@inline
+def _fill(row: F32, half: bool, ring: Scalar) -> None:
     panels, size, width = ring.shape
     for p in range(panels):
         part = row[p * width : (p + 1) * width]
         for i in range(size):
             for c in range(part.size):
-                ring[p, i, c] = to_half(part[c])
+                if half:
+                    ring[p, i, c] = to_half(part[c])
+                else:
+                    ring[p, i, c] = part[c]
 
 
 @factory

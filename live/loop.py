@@ -131,13 +131,14 @@ class Loopback:
         self.microphone, self.speaker = microphone, speaker
         listener = Listener(microphone, self._codec.chunk_size, self.statistics)
         while (samples := listener.next(self._stop.is_set)) is not None:
-            self._step(samples)
+            self.step(samples)
             if speaker is not None:
                 speaker.check()
         if speaker is not None:
             speaker.playout.finish()
 
-    def _step(self, samples: F32) -> None:
+    def step(self, samples: F32) -> None:
+        """Take a chunk, (chunk_size,) float32: encode it, decode it, hand it on, and play it."""
         statistics, codec = self.statistics, self._codec
         start = time.perf_counter()
         self._encoder.step(samples, self._tokens)

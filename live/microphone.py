@@ -9,18 +9,15 @@ import soxr
 
 from fcs_edge.layers import F32, new
 from fcs_edge.live import devices
-from fcs_edge.live.devices import Device, DeviceLostError, Heartbeat
+from fcs_edge.live.devices import Device
+from fcs_edge.live.opened import Latency, OpenDevice
 from fcs_edge.live.ring import SampleRing
 
 _RING_SECONDS = 4.0
 _BLOCK_FRAMES = 1 << 16
-SUSPENDED_SECONDS = 1.0
-"""A device whose callback is not called for so long is suspended."""
-
-Latency = float | str
 
 
-class Microphone:
+class Microphone(OpenDevice):
     """One open microphone; `read` gives what it heard.
 
     Parameters
@@ -38,10 +35,12 @@ class Microphone:
         It cannot be opened.
     """
 
+    kind = "input"
+    name = "microphone"
+
     def __init__(self, device: Device, rate: int, latency: Latency) -> None:
-        self.device = device
+        super().__init__(device, devices.input_format(device, rate))
         self.rate = rate
-        self.format = devices.input_format(device, rate)
         self._ring = SampleRing(round(_RING_SECONDS * self.format.rate))
         self._taken = new(self._ring.capacity)
         self._mono = new(_BLOCK_FRAMES)
@@ -53,21 +52,7 @@ class Microphone:
         self.n_dropped = 0
         """Samples, at the device's rate, that the worker did not take in time."""
         self._largest = 0
-        self._heartbeat = Heartbeat()
-        sounddevice = devices.library()
-        try:
-            with devices.silenced():
-                self._stream = sounddevice.InputStream(
-                    samplerate=self.format.rate,
-                    channels=self.format.channels,
-                    device=device.number,
-                    dtype="float32",
-                    latency=latency,
-                    callback=self._heard,
-                )
-                self._stream.start()
-        except sounddevice.PortAudioError as error:
-            raise devices.problem("input", device, error) from None
+        self._open(latency, self._heard)
 
     def _heard(self, samples: Any, frames: int, times: Any, status: Any) -> None:
         self._heartbeat.beat()
@@ -80,21 +65,6 @@ class Microphone:
         else:
             np.mean(samples, axis=1, out=mono)
         self.n_dropped += frames - self._ring.write(mono)
-
-    @property
-    def alive(self) -> bool:
-        """Whether the device is still there, if only suspended."""
-        return bool(self._stream.active)
-
-    @property
-    def suspended(self) -> bool:
-        """Whether the device is there and does nothing."""
-        return self._heartbeat.silence > SUSPENDED_SECONDS
-
-    def check(self) -> None:
-        """Raise `DeviceLostError` where the device is gone."""
-        if not self.alive:
-            raise DeviceLostError(f"microphone {self.device.name}: it is gone")
 
     @property
     def latency(self) -> float:
@@ -126,8 +96,3 @@ class Microphone:
             return heard
         resampled: F32 = self._resampler.resample_chunk(np.nan_to_num(heard, copy=False))
         return resampled
-
-    def close(self) -> None:
-        """Let go of the device."""
-        with devices.silenced():
-            self._stream.close(ignore_errors=True)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import queue
-import struct
 import threading
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-
+from fcs_edge import wav
 from fcs_edge.bitstream import BitstreamWriter, Header
 from fcs_edge.errors import AudioError
 from fcs_edge.layers import F32, U16
 
 _MOST_WAITING = 1000
 """Chunks that may wait for the disk, 80 s of them."""
-_WAV_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
 
 
 class WavFile:
@@ -29,7 +26,7 @@ class WavFile:
 
     def write(self, samples: F32) -> None:
         """Append (n,) float32 in [-1, 1]; the samples first, then the header that counts them."""
-        data = np.rint(np.clip(samples, -1, 1) * np.float32(32767)).astype("<i2").tobytes()
+        data = wav.whole_numbers(samples).astype("<i2").tobytes()
         self._file.seek(0, 2)
         self._file.write(data)
         self._file.flush()
@@ -38,10 +35,9 @@ class WavFile:
 
     def _finish(self) -> None:
         # What is longer than a header can say (a day) is read up to the file's end.
-        size = min(self._n_bytes, 0xFFFFFFFF - 36)
-        fields = (b"RIFF", size + 36, b"WAVE", b"fmt ", 16, 1, 1, self._rate, 2 * self._rate, 2, 16)
+        size = min(self._n_bytes, wav.MOST - 36)
         self._file.seek(0)
-        self._file.write(_WAV_HEADER.pack(*fields, b"data", size))
+        self._file.write(wav.header(self._rate, size + 36, size))
         self._file.flush()
 
 

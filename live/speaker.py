@@ -11,8 +11,8 @@ import soxr
 from fcs_edge.layers import F32, new
 from fcs_edge.live import devices
 from fcs_edge.live.clock import MAX_CORRECTION, ClockHold
-from fcs_edge.live.devices import Device, DeviceLostError, Heartbeat
-from fcs_edge.live.microphone import SUSPENDED_SECONDS, Latency
+from fcs_edge.live.devices import Device
+from fcs_edge.live.opened import Latency, OpenDevice
 from fcs_edge.live.ring import SampleRing
 
 _RING_SECONDS = 4.0
@@ -149,7 +149,7 @@ class Playout:
         return self._ring.level == 0
 
 
-class Speaker:
+class Speaker(OpenDevice):
     """One open speaker; what is written to it is played.
 
     Parameters
@@ -169,30 +169,18 @@ class Speaker:
         It cannot be opened.
     """
 
+    kind = "output"
+    name = "speaker"
+
     def __init__(
         self, device: Device, rate: int, latency: Latency, margin: float, chunk: float
     ) -> None:
-        self.device = device
-        self.format = devices.output_format(device, rate)
+        super().__init__(device, devices.output_format(device, rate))
         self.playout = Playout(rate, self.format.rate, margin, chunk)
         self._mono = new(1 << 16)
         self.n_xruns = 0
         """Times that the system had nothing to play, for want of the callback."""
-        self._heartbeat = Heartbeat()
-        sounddevice = devices.library()
-        try:
-            with devices.silenced():
-                self._stream = sounddevice.OutputStream(
-                    samplerate=self.format.rate,
-                    channels=self.format.channels,
-                    device=device.number,
-                    dtype="float32",
-                    latency=latency,
-                    callback=self._wanted,
-                )
-                self._stream.start()
-        except sounddevice.PortAudioError as error:
-            raise devices.problem("output", device, error) from None
+        self._open(latency, self._wanted)
 
     def _wanted(self, out: Any, frames: int, times: Any, status: Any) -> None:
         self._heartbeat.beat()
@@ -203,19 +191,19 @@ class Speaker:
         out[:] = mono[:, np.newaxis]
 
     @property
-    def alive(self) -> bool:
-        """Whether the device is still there, if only suspended."""
-        return bool(self._stream.active)
+    def n_underruns(self) -> int:
+        """Times that nothing was left to play, here or in the system."""
+        return self.playout.n_underruns + self.n_xruns
 
     @property
-    def suspended(self) -> bool:
-        """Whether the device is there and does nothing."""
-        return self._heartbeat.silence > SUSPENDED_SECONDS
+    def seconds_silent(self) -> float:
+        """Silence that was played for want of sound."""
+        return self.playout.n_silent / self.format.rate
 
-    def check(self) -> None:
-        """Raise `DeviceLostError` where the device is gone."""
-        if not self.alive:
-            raise DeviceLostError(f"speaker {self.device.name}: it is gone")
+    @property
+    def seconds_skipped(self) -> float:
+        """Sound that was not played, so that delay does not grow."""
+        return self.playout.n_skipped / self.format.rate
 
     @property
     def latency(self) -> float:
@@ -229,8 +217,3 @@ class Speaker:
             time.sleep(0.01)
         # What the callback handed over is still on its way.
         time.sleep(min(self.latency, 0.5))
-
-    def close(self) -> None:
-        """Let go of the device."""
-        with devices.silenced():
-            self._stream.close(ignore_errors=True)

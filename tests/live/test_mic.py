@@ -188,6 +188,11 @@ def test_interrupted_it_finishes_its_files(
     wait_for(bitstream, 120)
     interrupt(process)
     finished(process)
+    check_whole(bitstream)
+
+
+def check_whole(bitstream: Path) -> None:
+    """Check that nothing of a bitstream is damaged or missing."""
     with bitstream.open("rb") as file:
         list(read_events(file, strict=True))
 
@@ -228,8 +233,7 @@ def test_stopped_for_two_seconds_it_goes_on(
     process.send_signal(signal.SIGCONT)
     said = finished(process)
     assert "not encoded" in said or "overruns" in said
-    with bitstream.open("rb") as file:
-        list(read_events(file, strict=True))
+    check_whole(bitstream)
 
 
 def test_a_suspended_speaker_is_waited_for(
@@ -243,8 +247,7 @@ def test_a_suspended_speaker_is_waited_for(
     sound_card.control("suspend-sink", "spk", "0")
     said = finished(process)
     assert "not played" in said
-    with bitstream.open("rb") as file:
-        list(read_events(file, strict=True))
+    check_whole(bitstream)
 
 
 def test_a_device_that_goes_away(
@@ -258,8 +261,7 @@ def test_a_device_that_goes_away(
     said = finished(process, code=1)
     assert "it is gone" in said
     assert "--reconnect" in said
-    with bitstream.open("rb") as file:
-        list(read_events(file, strict=True))
+    check_whole(bitstream)
 
 
 def test_a_device_that_comes_back(
@@ -278,8 +280,7 @@ def test_a_device_that_comes_back(
     said = finished(process)
     assert "waiting for it" in said
     assert "1 times without a device" in said
-    with bitstream.open("rb") as file:
-        list(read_events(file, strict=True))
+    check_whole(bitstream)
 
 
 def test_devices_are_listed_and_found(

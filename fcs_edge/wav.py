@@ -1,0 +1,27 @@
+"""What a 16-bit mono WAV file is made of where it is written before its length is known."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+from fcs_edge.layers import F32
+
+MOST = 0xFFFFFFFF
+"""The largest size that a header can state; as a length, not known."""
+
+
+def header(rate: int, riff_bytes: int, data_bytes: int) -> bytes:
+    """Return the 44 bytes before the samples: sizes are of what follows each one's place."""
+    return struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        *(b"RIFF", riff_bytes, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16),
+        *(b"data", data_bytes),
+    )
+
+
+def whole_numbers(samples: F32) -> F32:
+    """Return (n,) float32 in [-1, 1] as what 16 bits hold, -32767 to 32767, float32 still."""
+    rounded: F32 = np.rint(np.clip(samples, -1, 1) * np.float32(32767))
+    return rounded
