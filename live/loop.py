@@ -42,6 +42,7 @@ class Listener:
         self._filled = 0
         self._rest = new(0)
         self._seconds = chunk_size / microphone.rate
+        self._dropped = 0.0
 
     def next(self, stopped: Callable[[], bool]) -> F32 | None:
         """Wait for a chunk and return it, (chunk_size,) float32; None once it should stop.
@@ -74,7 +75,10 @@ class Listener:
         if over > 0:
             # Whole chunks, so that losses are few and long rather than many and short.
             chunks = np.ceil(over / self._seconds)
-            self._statistics.n_dropped += self._microphone.skip(chunks * self._seconds)
+            self._microphone.skip(chunks * self._seconds)
+        dropped = self._microphone.seconds_dropped
+        self._statistics.n_dropped += dropped - self._dropped
+        self._dropped = dropped
 
 
 class Loopback:

@@ -49,8 +49,7 @@ class Microphone(OpenDevice):
             self._resampler = soxr.ResampleStream(self.format.rate, rate, 1, dtype="float32")
         self.n_overruns = 0
         """Times that the system lost sound before it reached the program."""
-        self.n_dropped = 0
-        """Samples, at the device's rate, that the worker did not take in time."""
+        self._n_dropped = 0
         self._largest = 0
         self._open(latency, self._heard)
 
@@ -64,7 +63,7 @@ class Microphone(OpenDevice):
             mono = samples[:, 0]
         else:
             np.mean(samples, axis=1, out=mono)
-        self.n_dropped += frames - self._ring.write(mono)
+        self._n_dropped += frames - self._ring.write(mono)
 
     @property
     def latency(self) -> float:
@@ -82,11 +81,14 @@ class Microphone(OpenDevice):
         """Seconds of sound that wait in the ring."""
         return self._ring.level / self.format.rate
 
-    def skip(self, seconds: float) -> float:
-        """Drop the oldest sound that waits; return how many seconds were dropped."""
-        n = self._ring.skip(round(seconds * self.format.rate))
-        self.n_dropped += n
-        return n / self.format.rate
+    @property
+    def seconds_dropped(self) -> float:
+        """Seconds of sound that nobody read: skipped, or more than the ring has room for."""
+        return self._n_dropped / self.format.rate
+
+    def skip(self, seconds: float) -> None:
+        """Drop the oldest sound that waits."""
+        self._n_dropped += self._ring.skip(round(seconds * self.format.rate))
 
     def read(self) -> F32:
         """Return all that was heard since, (n,) float32 at `rate`; finite, channels averaged."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ os.environ["FCS_EDGE_COMPILED"] = "off"
 
 import fcs_edge
 from fcs_edge.convert import convert
+from helpers import COMMAND
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(__file__).parent / "data"
@@ -104,3 +106,19 @@ def golden(
 def tiny(golden: Callable[[str], Golden]) -> fcs_edge.Codec:
     """The tiny golden model: every part at odd widths."""
     return golden("tiny").codec
+
+
+@pytest.fixture
+def shell() -> Callable[..., subprocess.CompletedProcess[bytes]]:
+    """Run the command as a process, with bytes on its standard input."""
+
+    def call(*arguments: object, data: bytes = b"", **options: Any) -> Any:
+        return subprocess.run(
+            [*COMMAND, *map(str, arguments)],
+            input=data,
+            capture_output=True,
+            timeout=120,
+            **options,
+        )
+
+    return call

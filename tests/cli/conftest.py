@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +12,6 @@ import soundfile
 from numpy.typing import NDArray
 
 from fcs_edge.cli.main import main
-from helpers import COMMAND
 
 
 @dataclass(frozen=True)
@@ -45,22 +42,6 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
         captured = capsys.readouterr()
         assert isinstance(caught.value.code, int)
         return Result(caught.value.code, captured.out, captured.err)
-
-    return call
-
-
-@pytest.fixture
-def shell() -> Callable[..., subprocess.CompletedProcess[bytes]]:
-    """Run the command as a process, with bytes on its standard input."""
-
-    def call(*arguments: object, data: bytes = b"", **options: Any) -> Any:
-        return subprocess.run(
-            [*COMMAND, *map(str, arguments)],
-            input=data,
-            capture_output=True,
-            timeout=120,
-            **options,
-        )
 
     return call
 

@@ -14,7 +14,6 @@ import soundfile
 import fcs_edge
 from fcs_edge.bitstream_reader import Tokens, read_events
 from fcs_edge.layers import F32
-from helpers import COMMAND
 from sound_card import SoundCard, interrupt
 
 
@@ -47,17 +46,6 @@ def stream(tmp_path: Path, speech: F32, shell: Callable[..., subprocess.Complete
     made = shell("encode", "-", "-", data=path.read_bytes())
     assert made.returncode == 0
     return made.stdout
-
-
-@pytest.fixture
-def shell() -> Callable[..., subprocess.CompletedProcess[bytes]]:
-    """Run the command as a process, with bytes on its standard input."""
-
-    def call(*arguments: object, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        command = [*COMMAND, *map(str, arguments)]
-        return subprocess.run(command, input=data, capture_output=True, check=False, timeout=120)
-
-    return call
 
 
 def tokens_of(stream: bytes, tmp_path: Path) -> np.ndarray:
