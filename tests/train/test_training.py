@@ -1,0 +1,203 @@
+"""Training goes on to the step where it was stopped, and learns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("tomli")
+
+from train import stage as stages  # noqa: E402
+from train import workers  # noqa: E402
+from train.augment import Augmentation, Surroundings  # noqa: E402
+from train.corpus_reader import FRAME_16K, FRAME_24K, read, shares  # noqa: E402
+from train.crops import Crops  # noqa: E402
+from train.loop import Trainer  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+STAGE = """
+model = "model.json"
+objective = "{objective}"
+teacher = "whisper"
+parts = {parts}
+steps = 8
+learning_rate = 1e-3
+warmup = 2
+evaluate_every = 4
+quantise_by = {quantise_by}
+[losses]
+heard = 1.0
+kept = 1.0
+mel = 1.0
+short = 1.0
+long = 1.0
+linear = 1.0
+pitch = 1.0
+adversarial = 1.0
+matching = 1.0
+[data]
+frames = 16
+batch = 2
+"""
+JUDGES = """
+[discriminators]
+periods = [2, 3]
+sizes = [256]
+widths = [4, 4]
+width = 4
+samples = 3000
+learning_rate = 1e-3
+from_step = 2
+"""
+
+
+def write_shard(folder: Path, name: str, seconds: int, seed: int) -> None:
+    """A shard of tones in noise; the teacher's features are noise."""
+    folder.mkdir(exist_ok=True, parents=True)
+    random = np.random.default_rng(seed)
+    n = 50 * seconds
+    for kind, size in (("16k", FRAME_16K), ("24k", FRAME_24K)):
+        at = np.arange(n * size) / (50 * size)
+        sound = 0.4 * np.sin(2 * np.pi * 300 * at) + 0.05 * random.standard_normal(n * size)
+        np.save(folder / f"{name}.{kind}.npy", (sound * 32767).astype(np.int16))
+    teacher = random.standard_normal((n, 24)).astype(np.float16)
+    np.save(folder / f"{name}.whisper.npy", teacher)
+    facts = {"source": name, "band_hz": 12000, "real": seed % 2 == 0, "voices": ["a"]}
+    (folder / f"{name}.json").write_text(json.dumps(facts))
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    folder = tmp_path / "corpus"
+    write_shard(folder, "one", 4, 1)
+    write_shard(folder, "two", 3, 2)
+    write_shard(folder / "held_out", "three", 4, 3)
+    return folder
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Callable[[str], Path]:
+    """Return a stage's file by its objective, for a model as small as the golden one."""
+
+    def write(objective: str) -> Path:
+        case = json.loads((ROOT / "tests/data/golden/tiny.json").read_text())
+        config = case["config"]
+        config["decoder_config"]["hop_length"] = 480
+        (tmp_path / "model.json").write_text(json.dumps(config))
+        tokens = ["encoder", "compressor", "decompressor"]
+        parts = tokens if objective == "tokens" else ["decompressor", "decoder"]
+        text = STAGE.format(
+            objective=objective, parts=json.dumps(parts), quantise_by=6 if parts == tokens else 0
+        )
+        path = tmp_path / f"{objective}.toml"
+        path.write_text(text + (JUDGES if objective == "sound" else ""))
+        return path
+
+    return write
+
+
+def run(path: Path, corpus: Path, folder: Path, steps: int, start: Path | None = None) -> Trainer:
+    folder.mkdir(exist_ok=True)
+    stage = stages.read(path)
+    trainer = Trainer(stage, corpus, folder, start, 0)
+    while trainer.step < steps:
+        trainer.train_step(trainer.crops.at(trainer.step))
+    trainer.save()
+    return trainer
+
+
+@pytest.mark.parametrize("objective", ["tokens", "sound"])
+def test_goes_on_where_it_was_stopped(
+    objective: str, stage: Callable[[str], Path], corpus: Path, tmp_path: Path
+) -> None:
+    path = stage(objective)
+    whole = run(path, corpus, tmp_path / "whole", 6)
+    run(path, corpus, tmp_path / "parts", 3)
+    parts = run(path, corpus, tmp_path / "parts", 6)
+    assert parts.step == whole.step == 6
+    for trainer in (whole.whole, whole.average):
+        assert trainer is not None
+    for a, b in ((whole.whole, parts.whole), (whole.average, parts.average)):
+        for name, value in a.state_dict().items():
+            torch.testing.assert_close(b.state_dict()[name], value, rtol=0, atol=0, msg=name)
+
+
+def test_stages_follow_each_other(
+    stage: Callable[[str], Path], corpus: Path, tmp_path: Path
+) -> None:
+    """The second stage starts from the first one's weights, and leaves the encoder as it is."""
+    trainer = run(stage("tokens"), corpus, tmp_path / "first", 2)
+    trainer.run(until=float("inf"))
+    assert trainer.step == 8
+    best = tmp_path / "first/best.pt"
+    state = torch.load(best, weights_only=True)["codec"]
+    second = run(stage("sound"), corpus, tmp_path / "second", 4, best)
+    found = second.whole.codec.state_dict()
+    changed = {name.split(".")[0] for name, x in state.items() if not torch.equal(found[name], x)}
+    assert changed == {"decompressor", "decoder"}
+
+
+def test_log_and_held_out(stage: Callable[[str], Path], corpus: Path, tmp_path: Path) -> None:
+    path = stage("tokens")
+    path.write_text(path.read_text().replace("steps = 8", "steps = 60").replace("= 4", "= 20", 1))
+    trainer = run(path, corpus, tmp_path / "run", 0)
+    trainer.run(until=float("inf"))
+    lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    held_out = {line["step"]: line["held_out"]["total"] for line in lines if "held_out" in line}
+    assert list(held_out) == [20, 40, 60]
+    assert held_out[60] < held_out[20]
+    best = min(held_out, key=held_out.__getitem__)
+    assert torch.load(tmp_path / "run/best.pt", weights_only=True)["step"] == best
+
+
+def test_a_batch_is_its_steps(corpus: Path) -> None:
+    shards = read(corpus, "whisper")
+    settings = Augmentation(room_share=1.0, noise_share=1.0)
+    crops = [
+        Crops(shards, shares(shards, 2.0, {}), Surroundings(corpus), settings, 16, 3, (seed,))
+        for seed in (0, 0, 1)
+    ]
+    a, b, c = (crop.at(7) for crop in crops)
+    for name, value in vars(a).items():
+        torch.testing.assert_close(getattr(b, name), value)
+    assert not torch.equal(a.heard, c.heard)
+    assert a.heard.shape == (3, 16 * FRAME_16K)
+    assert a.wanted.shape == (3, 16 * FRAME_24K)
+    assert a.teacher.shape == (3, 16, 24)
+    ahead = crops[0].stream(7)
+    torch.testing.assert_close(next(ahead).heard, a.heard)
+
+
+def test_heard_and_wanted_are_in_step(corpus: Path) -> None:
+    """The same tone at both rates, whatever the crop's rate: its phase tells the time."""
+    shards = read(corpus, "whisper")
+    settings = Augmentation(noise_share=0, microphone_share=0, rate_share=1.0)
+    crops = Crops(shards, shares(shards, 1.0, {}), Surroundings(corpus), settings, 48, 8, (0,))
+    batch = crops.at(0)
+    for heard, wanted in zip(batch.heard.numpy(), batch.wanted.numpy(), strict=True):
+        middle = len(heard) // 2, len(wanted) // 2
+        low = heard[middle[0] - 1600 : middle[0] + 1600]
+        high = wanted[middle[1] - 2400 : middle[1] + 2400]
+        bins = [np.fft.rfft(x * np.hanning(len(x))) for x in (low, high)]
+        top = np.abs(bins[0]).argmax()
+        assert abs(np.abs(bins[1]).argmax() - top) <= 1
+        lag = np.angle(bins[0][top] / bins[1][top]) / (2 * np.pi * top * 5)
+        assert abs(lag) < 2e-4
+
+
+def _sum(index: int, folder: Path) -> None:
+    x = torch.full((3,), float(index + 1))
+    y = torch.full((2, 2), float(index))
+    workers.average([x, y])
+    (folder / f"{index}").write_text(json.dumps([x.tolist(), y.tolist()]))
+
+
+def test_workers_average(tmp_path: Path) -> None:
+    workers.run(_sum, 2, tmp_path, tmp_path)
+    found = [json.loads((tmp_path / f"{i}").read_text()) for i in range(2)]
+    assert found[0] == found[1] == [[1.5] * 3, [[0.5] * 2] * 2]

@@ -1,0 +1,121 @@
+"""What happens to sound between a mouth and a codec: level, microphone, room, noise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+
+_POINTS = 10
+"""Of a random microphone's frequency response, evenly spaced in octaves."""
+_LOWEST, _HIGHEST = 60.0, 12000.0
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How often and how far; the keys of ``[data.augmentation]``."""
+
+    level_db: tuple[float, float] = (-24.0, 0.0)
+    quiet_share: float = 0.1
+    quiet_db: float = -16.0
+    """Added to the level of so many crops."""
+    microphone_share: float = 0.35
+    microphone_db: float = 5.0
+    room_share: float = 0.25
+    noise_share: float = 0.4
+    noise_snr_db: tuple[float, float] = (8.0, 35.0)
+    rate_share: float = 0.5
+    """Of real speech, for other speakers: played faster or slower."""
+    rate: tuple[float, float] = (0.84, 1.2)
+
+
+class Surroundings:
+    """Rooms and noises of a corpus.
+
+    Parameters
+    ----------
+    folder : Path
+        Where ``rooms.npz`` and ``noise.npy`` are; without them there are no rooms, and the noise
+        is white.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        rooms, noise = folder / "rooms.npz", folder / "noise.npy"
+        self.rooms: list[tuple[F32, F32]] = []
+        if rooms.exists():
+            with np.load(rooms) as file:
+                found = [file[key] for key in file.files]
+            responses = [r for each in found for r in (each if each.ndim > 1 else [each])]
+            self.rooms = [(r.astype(np.float32), _at_24k(r)) for r in responses]
+        self.noise: NDArray[np.int16] | None = (
+            np.load(noise, mmap_mode="r") if noise.exists() else None
+        )
+
+    def noise_like(self, signal: F32, random: np.random.Generator) -> F32:
+        """Return noise of a signal's length with an RMS of 1."""
+        n = signal.size
+        noise = random.standard_normal(n, dtype=np.float32)
+        if self.noise is not None and random.random() < 0.7:
+            at = int(random.integers(0, len(self.noise) - n))
+            noise = self.noise[at : at + n].astype(np.float32)
+        rms = np.sqrt(np.mean(np.square(noise), dtype=np.float64))
+        return noise / np.float32(max(rms, 1e-9))
+
+
+def _at_24k(response: F32) -> F32:
+    resampled: F32 = soxr.resample(response.astype(np.float32), 16000, 24000)
+    return resampled * np.float32(2 / 3)
+
+
+def coloured(
+    low: F32, high: F32, settings: Augmentation, rooms: Surroundings, random: np.random.Generator
+) -> tuple[F32, F32]:
+    """Pass both rates' sound through one random microphone and room.
+
+    Parameters
+    ----------
+    low, high : numpy.ndarray
+        (n,) float32 at 16 kHz and (3n/2,) at 24 kHz.
+    settings : Augmentation
+        How often.
+    rooms : Surroundings
+        The rooms.
+    random : numpy.random.Generator
+        What chooses.
+    """
+    microphone = random.random() < settings.microphone_share
+    gains = random.uniform(-1, 1, _POINTS) * settings.microphone_db
+    room = rooms.rooms and random.random() < settings.room_share
+    chosen = rooms.rooms[int(random.integers(len(rooms.rooms)))] if room else None
+    if not microphone and chosen is None:
+        return low, high
+    out = []
+    for index, (x, rate) in enumerate(((low, 16000), (high, 24000))):
+        response = chosen[index] if chosen is not None else np.ones(1, np.float32)
+        n = _fast_length(x.size + response.size)
+        spectrum = np.fft.rfft(x, n) * np.fft.rfft(response, n)
+        if microphone:
+            spectrum *= _response(gains, n, rate)
+        out.append(np.fft.irfft(spectrum, n)[: x.size].astype(np.float32))
+    return out[0], out[1]
+
+
+def _fast_length(n: int) -> int:
+    """Return the smallest 2^a 3^b that is at least n: FFTs of other lengths are slow."""
+    powers = (3**b * 2 ** max(0, math.ceil(math.log2(n / 3**b))) for b in range(6))
+    return min(powers)
+
+
+def _response(gains: NDArray[Any], n: int, rate: int) -> NDArray[Any]:
+    """Return a zero-phase response at the bins of a real FFT, mean gain 0 dB."""
+    octaves = np.log2(np.clip(np.arange(n // 2 + 1) * rate / n, _LOWEST, _HIGHEST))
+    points = np.linspace(np.log2(_LOWEST), np.log2(_HIGHEST), _POINTS)
+    response: NDArray[Any] = 10 ** (np.interp(octaves, points, gains - gains.mean()) / 20)
+    return response

@@ -1,0 +1,53 @@
+"""Train one stage: ``python -m train.fit STAGE.toml --corpus DIR --run DIR``."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import click
+import torch
+
+from train import stage as stages
+from train import workers
+from train.loop import Trainer
+
+
+@click.command()
+@click.argument("stage", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--corpus", required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--run", "folder", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--start",
+    type=click.Path(exists=True, path_type=Path),
+    help="Weights to start from: the best.pt of the stage before.",
+)
+@click.option(
+    "--minutes", type=float, default=float("inf"), help="Stop after so long; go on later."
+)
+@click.option("--workers", "n_workers", type=int, help="Processes; one a core, or one on a GPU.")
+def main(
+    stage: Path,
+    corpus: Path,
+    folder: Path,
+    start: Path | None,
+    minutes: float,
+    n_workers: int | None,
+) -> None:
+    """Train one stage, or go on with it where it was stopped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if n_workers is None:
+        n_workers = 1 if torch.cuda.is_available() else len(os.sched_getaffinity(0))
+    workers.run(_work, n_workers, folder, stage, corpus, folder, start, time.time() + 60 * minutes)
+
+
+def _work(
+    index: int, stage: Path, corpus: Path, folder: Path, start: Path | None, until: float
+) -> None:
+    trainer = Trainer(stages.read(stage), corpus, folder, start, index)
+    trainer.run(time.monotonic() + until - time.time())
+
+
+if __name__ == "__main__":
+    main()

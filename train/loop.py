@@ -1,0 +1,345 @@
+"""The training loop of a stage, which goes on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from train import corpus_reader, workers
+from train.augment import Augmentation, Surroundings
+from train.crops import Batch, Crops
+from train.discriminators import Discriminators
+from train.model import FocalCodecStream
+from train.objectives import Adversary, SoundObjective, TokenObjective
+from train.stage import Stage
+
+_LOG_EVERY, _SAVE_EVERY = 50, 250
+_CALIBRATION_BATCHES = 6
+_HELD_OUT_BATCHES = 4
+_UNTOUCHED = Augmentation(
+    level_db=(-6, -6), quiet_share=0, microphone_share=0, room_share=0, noise_share=0, rate_share=0
+)
+
+
+class Whole(nn.Module):
+    """The codec and what its stage needs beside it: what is averaged and saved together."""
+
+    def __init__(self, stage: Stage, teacher_width: int) -> None:
+        super().__init__()
+        self.codec = FocalCodecStream(stage.model, whiten=stage.objective == "tokens")
+        self.objective: TokenObjective | SoundObjective
+        if stage.objective == "tokens":
+            self.objective = TokenObjective(stage.model, teacher_width)
+        else:
+            self.objective = SoundObjective(stage.model, teacher_width)
+
+
+class Trainer:
+    """One worker's share of a stage.
+
+    Parameters
+    ----------
+    stage : Stage
+        What to do.
+    corpus : Path
+        A built corpus, with its ``held_out`` shards.
+    folder : Path
+        Of the run: its state, its log, its best weights.
+    start : Path or None
+        Weights to start from, where the run has no state yet: a state dict of a codec.
+    index : int
+        Which worker it is.
+    """
+
+    def __init__(
+        self, stage: Stage, corpus: Path, folder: Path, start: Path | None, index: int
+    ) -> None:
+        self.stage, self.folder, self.index = stage, folder, index
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        shards = corpus_reader.read(corpus, stage.teacher)
+        data = stage.data
+        share = corpus_reader.shares(shards, data.real_weight, data.weights)
+        around = Surroundings(corpus)
+        seed = (stage.seed, index)
+        size = (data.frames, max(1, data.batch // workers.count()))
+        self.crops = Crops(shards, share, around, data.augmentation, *size, seed)
+        held_out = corpus_reader.read(corpus / "held_out", stage.teacher)
+        even = corpus_reader.shares(held_out, 1.0, {})
+        held = Crops(held_out, even, around, _UNTOUCHED, data.frames, 12, (12345,))
+        held.mean, held.deviation = self.crops.mean, self.crops.deviation
+        self.held_out = [held.at(i).to(self.device) for i in range(_HELD_OUT_BATCHES)]
+        torch.manual_seed(stage.seed)
+        self.whole = Whole(stage, len(self.crops.mean)).to(self.device)
+        _quiet_start(self.whole.codec)
+        if start is not None:
+            found = _start_from(start, self.whole, self.device)
+            if index == 0:
+                print(f"{start}: {found} tensors taken over", flush=True)
+        trained = self._trained()
+        self.parameters = [p for p in trained if p.requires_grad]
+        self.optimizer = _adam(self.parameters, stage.learning_rate, stage.weight_decay, 0.98)
+        self.adversary, self.judge_optimizer = _adversary(stage, self.device)
+        self.average = deepcopy(self.whole).eval().requires_grad_(False)
+        self.step, self.best, self.seconds = 0, math.inf, 0.0
+        self._sums: dict[str, float] = {}
+        self._load()
+
+    def _trained(self) -> list[nn.Parameter]:
+        codec = self.whole.codec
+        for name, part in codec.named_children():
+            part.requires_grad_(name in self.stage.parts)
+        return [*codec.parameters(), *self.whole.objective.parameters()]
+
+    def run(self, until: float) -> None:
+        """Train up to the stage's last step, or to a time of `time.monotonic`."""
+        batches = self.crops.stream(self.step)
+        since = time.monotonic()
+        while self.step < self.stage.steps and time.monotonic() < until:
+            self.train_step(next(batches))
+            now = time.monotonic()
+            self.seconds, since = self.seconds + now - since, now
+            last = self.step == self.stage.steps
+            if self.step % _LOG_EVERY == 0 or last:
+                self._log()
+            if self.index == 0 and (self.step % self.stage.evaluate_every == 0 or last):
+                self._evaluate()
+            if self.step % _SAVE_EVERY == 0 or last:
+                self.save()
+        self.save()
+
+    def train_step(self, batch: Batch) -> None:
+        """Take the next step with its batch."""
+        torch.manual_seed(1_000_003 * self.step + self.index)
+        self.whole.train()
+        batch = batch.to(self.device)
+        stage, whole = self.stage, self.whole
+        rate = stage.rate_at(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        losses, made = self._losses(whole, batch)
+        total = self._weighted(losses)
+        judged = self.adversary is not None and self._strength() > 0
+        if judged and made is not None:
+            adversarial, judge_loss = self._judge(batch, made)
+            losses |= adversarial | {"judges": judge_loss}
+            total = total + self._strength() * self._weighted(adversarial)
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        workers.average(p.grad for p in self.parameters if p.grad is not None)
+        norm = nn.utils.clip_grad_norm_(self.parameters, stage.clip)
+        if torch.isfinite(norm):
+            self.optimizer.step()
+        workers.average(b for n, b in whole.named_buffers() if ".whitening." in n)
+        self._add(losses | {"norm": norm})
+        keep = min(stage.average, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            own, new = list(self.average.parameters()), list(whole.parameters())
+            torch._foreach_lerp_(own, new, 1 - keep)
+        self.step += 1
+
+    def _losses(self, whole: Whole, batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
+        with torch.autocast(self.device.type, torch.bfloat16):
+            if isinstance(whole.objective, TokenObjective):
+                share = self.stage.quantised_at(self.step) if whole.training else 1.0
+                return whole.objective(whole.codec, batch, share), None
+            sound = whole.objective(whole.codec, batch, "encoder" in self.stage.parts)
+        losses: dict[str, Tensor] = sound[0]
+        return losses, sound[1]
+
+    def _weighted(self, losses: dict[str, Tensor]) -> Tensor:
+        weights = self.stage.losses
+        parts = [weights[name] * loss for name, loss in losses.items() if weights.get(name)]
+        return torch.stack(parts).sum()
+
+    def _strength(self) -> float:
+        judges = self.stage.discriminators
+        if judges is None or self.step < judges.from_step:
+            return 0.0
+        return min(1.0, (self.step - judges.from_step + 1) / 500)
+
+    def _judge(self, batch: Batch, made: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Train the discriminators on a part of each crop; return the codec's losses there."""
+        adversary, optimizer = self.adversary, self.judge_optimizer
+        assert adversary is not None
+        assert optimizer is not None
+        start = int(torch.randint(made.shape[1] - adversary.samples, ()))
+        # Judges hear the same loudness always: a quiet crop is no less worth judging.
+        scale = 0.5 / batch.level[:, None]
+        real = adversary.part(batch.wanted, start) * scale
+        fake = adversary.part(made, start) * scale
+        trusted = batch.band_hz >= 11000
+        if trusted.any():
+            real, fake = real[trusted], fake[trusted]
+        judges = adversary.discriminators
+        with torch.autocast(self.device.type, torch.bfloat16):
+            loss = adversary.judge_loss(real, fake.detach())
+        if not trusted.any():
+            loss = 0 * loss
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        workers.average(p.grad for p in judges.parameters() if p.grad is not None)
+        nn.utils.clip_grad_norm_(judges.parameters(), 5.0)
+        optimizer.step()
+        judges.requires_grad_(False)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            losses = adversary.maker_losses(real, fake)
+        judges.requires_grad_(True)
+        share = trusted.float().mean()
+        return {name: share * value.float() for name, value in losses.items()}, loss.detach()
+
+    def _add(self, losses: dict[str, Tensor]) -> None:
+        for name, loss in losses.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(loss.detach())
+        self._sums["n"] = self._sums.get("n", 0.0) + 1
+
+    def _log(self) -> None:
+        n = self._sums.pop("n")
+        seconds = self.stage.data.batch * self.stage.data.frames * 0.02 * n
+        facts: dict[str, Any] = {"step": self.step, "hours": round(self.seconds / 3600, 4)}
+        facts |= {name: round(value / n, 4) for name, value in self._sums.items()}
+        facts["rate"] = self.stage.rate_at(self.step)
+        now = time.monotonic()
+        facts["audio_per_s"] = round(seconds / (now - getattr(self, "_logged", now - 1e9)), 1)
+        self._logged = now
+        self._sums = {}
+        self._write(facts)
+
+    def _write(self, facts: dict[str, Any]) -> None:
+        if self.index == 0:
+            with (self.folder / "log.jsonl").open("a") as file:
+                file.write(json.dumps(facts) + "\n")
+            print(json.dumps(facts), flush=True)
+
+    @torch.no_grad()
+    def _evaluate(self) -> None:
+        """Measure the averaged weights on held-out crops; keep them where they are the best."""
+        self._calibrate()
+        sums: dict[str, float] = {}
+        for batch in self.held_out:
+            losses, _ = self._losses(self.average, batch)
+            losses["total"] = self._weighted(losses)
+            for name, loss in losses.items():
+                sums[name] = sums.get(name, 0.0) + float(loss) / len(self.held_out)
+        best = sums["total"] < self.best
+        self.best = min(self.best, sums["total"])
+        self._write({"step": self.step, "held_out": {k: round(v, 4) for k, v in sums.items()}})
+        if best:
+            _write_whole(self.folder / "best.pt", self._weights())
+        _write_whole(self.folder / "average.pt", self._weights())
+
+    def _weights(self) -> dict[str, Any]:
+        return {
+            "codec": self.average.codec.folded(),
+            "objective": self.average.objective.state_dict(),
+            "step": self.step,
+        }
+
+    def _calibrate(self) -> None:
+        """Whiten by what the averaged weights give, not by what those on their way gave."""
+        whitening = self.average.codec.compressor.whitening
+        if whitening is None:
+            return
+        whitening.n_batches.zero_()
+        whitening.train()
+        with torch.autocast(self.device.type, torch.bfloat16):
+            for i in range(_CALIBRATION_BATCHES):
+                self.average.codec.encode(self.crops.at(10**9 + i).heard.to(self.device))
+        whitening.eval()
+
+    def save(self) -> None:
+        """Write all that going on needs."""
+        if self.index:
+            return
+        state = {
+            "whole": self.whole.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "best": self.best,
+            "seconds": self.seconds,
+        }
+        if self.adversary is not None and self.judge_optimizer is not None:
+            state["judges"] = self.adversary.discriminators.state_dict()
+            state["judge_optimizer"] = self.judge_optimizer.state_dict()
+        _write_whole(self.folder / "last.pt", state)
+
+    def _load(self) -> None:
+        path = self.folder / "last.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        self.whole.load_state_dict(state["whole"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
+        if self.adversary is not None and self.judge_optimizer is not None and "judges" in state:
+            self.adversary.discriminators.load_state_dict(state["judges"])
+            self.judge_optimizer.load_state_dict(state["judge_optimizer"])
+
+
+def _start_from(start: Path, whole: Whole, device: torch.device) -> int:
+    """Take over what fits of another stage's weights, or of a model file; return how many did."""
+    if start.suffix == ".safetensors":
+        with safe_open(start, "pt") as file:
+            names = file.keys()
+            state = {"codec": {name: file.get_tensor(name).float() for name in names}}
+    else:
+        state = torch.load(start, map_location=device, weights_only=True)
+    taken = 0
+    for part in ("codec", "objective"):
+        module: nn.Module = getattr(whole, part)
+        own = module.state_dict()
+        fitting = {
+            name: tensor
+            for name, tensor in state.get(part, {}).items()
+            if name in own and own[name].shape == tensor.shape
+        }
+        module.load_state_dict(fitting, strict=False)
+        taken += len(fitting)
+    return taken
+
+
+@torch.no_grad()
+def _quiet_start(codec: FocalCodecStream) -> None:
+    """Start near silence, and with a first layer that hears more than its norm's epsilon."""
+    codec.encoder.feature_extractor.layers[0].conv.weight.mul_(20)
+    codec.decompressor.in_proj.weight.mul_(4)
+    codec.decoder.head.proj.weight.mul_(0.1)
+    codec.decoder.head.proj.bias.zero_()
+
+
+def _adam(
+    parameters: list[nn.Parameter], rate: float, decay: float, beta: float
+) -> torch.optim.AdamW:
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.8 if beta < 0.97 else 0.9, beta), fused=True)
+
+
+def _adversary(
+    stage: Stage, device: torch.device
+) -> tuple[Adversary | None, torch.optim.AdamW | None]:
+    judges = stage.discriminators
+    if judges is None:
+        return None, None
+    found = Discriminators(judges.periods, judges.sizes, judges.widths, judges.width).to(device)
+    optimizer = _adam(list(found.parameters()), judges.learning_rate, 0.0, 0.95)
+    return Adversary(found, judges.samples), optimizer
+
+
+def _write_whole(path: Path, state: dict[str, Any]) -> None:
+    """Write a file that is there whole or not at all."""
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    os.replace(partial, path)

@@ -1,0 +1,73 @@
+"""The whole codec, whole sequences at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from fcs_edge.config import CodecConfig
+from train.model.compressor import Compressor
+from train.model.decoder import Decoder
+from train.model.decompressor import Decompressor
+from train.model.encoder import Encoder
+from train.model.quantizer import quantize
+
+
+@dataclass
+class Coded:
+    """What encoding gives."""
+
+    features: Tensor
+    """(batch, frames, dim)."""
+    latents: Tensor
+    """(batch, tokens, bits) rows of unit length."""
+    codes: Tensor
+    """(batch, tokens, bits) of +-1/sqrt(bits), with the latents' gradients."""
+
+
+class FocalCodecStream(nn.Module):
+    """FocalCodec-Stream (arXiv 2509.16195), causal.
+
+    Parameters
+    ----------
+    config : CodecConfig
+        Its sizes.
+    whiten : bool
+        Whether latents are whitened, for training.
+    """
+
+    def __init__(self, config: CodecConfig, whiten: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config.encoder)
+        self.compressor = Compressor(config.compressor, whiten)
+        self.decompressor = Decompressor(config.decompressor)
+        self.decoder = Decoder(config.decoder)
+
+    def encode(self, samples: Tensor) -> Coded:
+        """Encode (batch, samples) at 16 kHz, whole chunks."""
+        features = self.encoder(samples)
+        latents = self.compressor(features)
+        return Coded(features, latents, quantize(latents))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Return the samples, (batch, samples), of codes (batch, tokens, bits)."""
+        samples: Tensor = self.decoder(self.decompressor(codes))
+        return samples
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Encode and decode (batch, samples)."""
+        return self.decode(self.encode(samples).codes)
+
+    def folded(self) -> dict[str, Tensor]:
+        """Return the state dict in the published names, with the whitening in ``out_proj``."""
+        state = {
+            k: v.detach().clone() for k, v in self.state_dict().items() if ".whitening." not in k
+        }
+        if self.compressor.whitening is not None:
+            name = "compressor.out_proj"
+            weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
+            folded = self.compressor.whitening.folded(weight, bias)
+            state[f"{name}.weight"], state[f"{name}.bias"] = folded
+        return state

@@ -1,0 +1,203 @@
+"""What each stage minimises, and the heads that it needs beside the codec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fcs_edge.config import CodecConfig
+from train.crops import Batch
+from train.discriminators import Discriminators
+from train.model import FocalCodecStream
+from train.model.quantizer import quantize
+from train.spectra import RATE, Resolution, Spectrum, difference
+
+Losses = dict[str, Tensor]
+
+HOP_HZ = 100
+_LOOKS = {
+    "mel": Resolution(1024, RATE // HOP_HZ, 100),
+    "short": Resolution(256, RATE // HOP_HZ, 24),
+    "long": Resolution(2048, RATE // HOP_HZ, 0, 1300.0),
+}
+"""What features are asked for a hundred times a second: envelope, moment, pitch."""
+
+
+_USUAL_LOG = -6.0
+"""Of a magnitude: where predictions start."""
+
+
+def agreement(found: Tensor, wanted: Tensor) -> Tensor:
+    """Return how far features are from a teacher's: by direction, and by value."""
+    apart = 1 - functional.cosine_similarity(found, wanted, dim=-1).mean()
+    return apart + 0.5 * functional.smooth_l1_loss(found, wanted, beta=0.5)
+
+
+class Reader(nn.Module):
+    """A small network that tells what features hold; it is dropped after training."""
+
+    def __init__(self, width_in: int, inner: int, width_out: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.LayerNorm(width_in),
+            nn.Linear(width_in, inner),
+            nn.GELU(),
+            nn.Linear(inner, width_out),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, rows, width_in) to (batch, rows, width_out) float32."""
+        y: Tensor = self.layers(x).float()
+        return y
+
+
+class TokenObjective(nn.Module):
+    """Stage 1: tokens from which a teacher's features and the spectrum can be told; no sound.
+
+    Parameters
+    ----------
+    config : CodecConfig
+        The codec's sizes.
+    teacher_width : int
+        Columns of the teacher's features.
+    """
+
+    def __init__(self, config: CodecConfig, teacher_width: int) -> None:
+        super().__init__()
+        width = config.decompressor.output_dim
+        per_token = config.samples_out_per_token // config.decoder.hop_length
+        self.heard = nn.Linear(config.encoder.dim, teacher_width)
+        self.kept = Reader(per_token * width, 512, teacher_width)
+        self.looks = nn.ModuleDict({name: Spectrum(look) for name, look in _LOOKS.items()})
+        self.n_rows = HOP_HZ // 50
+        self.widths = [look.centres.numel() for look in self.looks.values()]
+        self.spectrum = Reader(per_token * width, 512, self.n_rows * sum(self.widths))
+        nn.init.constant_(self.spectrum.layers[-1].bias, _USUAL_LOG)
+
+    def forward(self, codec: FocalCodecStream, batch: Batch, quantised: float) -> Losses:
+        """Return the losses of a batch, of which so much a share is quantised."""
+        coded = codec.encode(batch.heard)
+        codes = _mixed(coded.latents, quantised)
+        decoded = codec.decompressor(codes).float()
+        rows = decoded.reshape(*batch.teacher.shape[:2], -1)
+        told = self.spectrum(rows).reshape(len(rows), -1, sum(self.widths))
+        losses = {
+            "heard": agreement(self.heard(coded.features).float(), batch.teacher),
+            "kept": agreement(self.kept(rows), batch.teacher),
+        }
+        for (name, look), found in zip(
+            self.looks.items(), told.split(self.widths, -1), strict=True
+        ):
+            wanted = look.log(batch.wanted, batch.level)
+            losses[name] = difference(found, wanted, look.trusted(batch.band_hz))
+        return losses
+
+
+class SoundObjective(nn.Module):
+    """Stages 2 and 3: sound, by its spectra at many resolutions and by discriminators.
+
+    Parameters
+    ----------
+    teacher_width : int
+        Columns of the teacher's features; the encoder keeps to them when it is trained.
+    config : CodecConfig
+        The codec's sizes.
+    """
+
+    def __init__(self, config: CodecConfig, teacher_width: int) -> None:
+        super().__init__()
+        self.heard = nn.Linear(config.encoder.dim, teacher_width)
+        width = config.decompressor.output_dim
+        per_token = config.samples_out_per_token // config.decoder.hop_length
+        self.kept = Reader(per_token * width, 512, teacher_width)
+        self.looks = nn.ModuleList(
+            Spectrum(Resolution(size, hop, bands))
+            for size, hop, bands in (
+                (2048, 480, 120),
+                (1024, 240, 100),
+                (512, 120, 64),
+                (256, 60, 32),
+                (128, 30, 16),
+            )
+        )
+        self.pitch = Spectrum(Resolution(2048, 240, 0, 2000.0))
+
+    def forward(
+        self, codec: FocalCodecStream, batch: Batch, train_encoder: bool
+    ) -> tuple[Losses, Tensor]:
+        """Return the losses of a batch, and its sound, (batch, samples) float32."""
+        losses: Losses = {}
+        with torch.set_grad_enabled(train_encoder and torch.is_grad_enabled()):
+            coded = codec.encode(batch.heard)
+        if train_encoder:
+            losses["heard"] = agreement(self.heard(coded.features).float(), batch.teacher)
+        features = codec.decompressor(coded.codes)
+        rows = features.float().reshape(*batch.teacher.shape[:2], -1)
+        losses["kept"] = agreement(self.kept(rows), batch.teacher)
+        sound = codec.decoder(features).float()
+        losses |= self.spectral(sound, batch)
+        return losses, sound
+
+    def spectral(self, sound: Tensor, batch: Batch) -> Losses:
+        """Return how far a batch's sound is from what is wanted."""
+        mel = linear = torch.zeros((), device=sound.device)
+        for look in self.looks:
+            trusted = look.trusted(batch.band_hz)
+            with torch.no_grad():
+                wanted = look(batch.wanted)
+            found = look(sound)
+            floor = 1e-3 * batch.level[:, None, None]
+            mel = mel + difference(torch.log(found + floor), torch.log(wanted + floor), trusted)
+            apart = ((found - wanted).abs() * trusted).sum((1, 2))
+            linear = linear + (apart / (wanted * trusted).sum((1, 2)).add(floor.flatten())).mean()
+        n = len(self.looks)
+        with torch.no_grad():
+            wanted = self.pitch.log(batch.wanted, batch.level)
+        found = self.pitch.log(sound, batch.level)
+        apart = difference(found, wanted, self.pitch.trusted(batch.band_hz))
+        return {"mel": mel / n, "linear": linear / n, "pitch": apart}
+
+
+def _mixed(latents: Tensor, quantised: float) -> Tensor:
+    """Return codes of so large a share of crops, and latents as they are of the others."""
+    codes = quantize(latents)
+    if quantised >= 1:
+        return codes
+    chosen = torch.rand(len(latents), 1, 1, device=latents.device) < quantised
+    return torch.where(chosen, codes, latents)
+
+
+@dataclass
+class Adversary:
+    """Discriminators, and what they say of a part of each crop."""
+
+    discriminators: Discriminators
+    samples: int
+    """How long that part is."""
+
+    def part(self, sound: Tensor, start: int) -> Tensor:
+        """Return the part of (batch, samples) that starts there."""
+        return sound[:, start : start + self.samples]
+
+    def judge_loss(self, real: Tensor, made: Tensor) -> Tensor:
+        """Return the discriminators' hinge loss."""
+        total = torch.zeros((), device=real.device)
+        judged = zip(self.discriminators(real), self.discriminators(made), strict=True)
+        for (yes, _), (no, _) in judged:
+            total = total + functional.relu(1 - yes).mean() + functional.relu(1 + no).mean()
+        return total / len(self.discriminators)
+
+    def maker_losses(self, real: Tensor, made: Tensor) -> Losses:
+        """Return the codec's adversarial loss, and how far apart what they see in both is."""
+        adversarial = matching = torch.zeros((), device=real.device)
+        with torch.no_grad():
+            wanted = self.discriminators(real)
+        for (said, seen), (_, right) in zip(self.discriminators(made), wanted, strict=True):
+            adversarial = adversarial - said.mean()
+            for a, b in zip(seen, right, strict=True):
+                matching = matching + (a - b).abs().mean() / (b.abs().mean() + 1e-3) / len(seen)
+        n = len(self.discriminators)
+        return {"adversarial": adversarial / n, "matching": matching / n}

@@ -1,0 +1,91 @@
+"""Spectra of sound, and how far two are apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+RATE = 24000
+_FLOOR = 1e-3
+"""Of a crop's gain: what is 60 dB below it counts as silence."""
+
+
+def mel_bands(size: int, bands: int) -> tuple[Tensor, Tensor]:
+    """Return triangular filters, (size / 2 + 1, bands) float32, and their centres in Hz.
+
+    Each filter's weights sum to 1; mel is 2595 log10(1 + f / 700), from 0 to 12 kHz.
+    """
+    top = 2595 * np.log10(1 + RATE / 1400)
+    edges = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)
+    bins = np.linspace(0, RATE / 2, size // 2 + 1)[:, None]
+    width = np.diff(edges)
+    filters = np.minimum((bins - edges[:-2]) / width[:-1], (edges[2:] - bins) / width[1:])
+    filters = np.maximum(filters, 0)
+    filters /= np.maximum(filters.sum(0), 1e-8)
+    return torch.tensor(filters, dtype=torch.float32), torch.tensor(edges[1:-1].astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """One way to look at sound."""
+
+    size: int
+    """Samples of the window."""
+    hop: int
+    bands: int
+    """Mel bands; 0 for bins as they are."""
+    top_hz: float = RATE / 2
+    """Where bins end."""
+
+
+class Spectrum(nn.Module):
+    """Magnitudes of one resolution; a window for each hop, about its middle.
+
+    A full-scale sine has a magnitude of about 1 in its bin, whatever the window's size.
+    """
+
+    window: Tensor
+    filters: Tensor
+    centres: Tensor
+
+    def __init__(self, resolution: Resolution) -> None:
+        super().__init__()
+        self.resolution = resolution
+        window = torch.hann_window(resolution.size)
+        self.register_buffer("window", 2 * window / window.sum())
+        self.n_bins = round(resolution.top_hz * resolution.size / RATE) + 1
+        if resolution.bands:
+            filters, centres = mel_bands(resolution.size, resolution.bands)
+        else:
+            filters, centres = torch.empty(0), torch.arange(self.n_bins) * RATE / resolution.size
+        self.register_buffer("filters", filters)
+        self.register_buffer("centres", centres)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Map (batch, rows x hop) to magnitudes, (batch, rows, bands or bins)."""
+        r = self.resolution
+        side = (r.size - r.hop) // 2
+        padded = functional.pad(samples, (side, r.size - r.hop - side))
+        spectrum = torch.stft(
+            padded, r.size, r.hop, window=self.window, center=False, return_complex=True
+        )
+        power = torch.view_as_real(spectrum).square().sum(-1).transpose(1, 2)
+        magnitude = (power + 1e-12).sqrt()
+        return magnitude @ self.filters if r.bands else magnitude[..., : self.n_bins]
+
+    def log(self, samples: Tensor, level: Tensor) -> Tensor:
+        """Return log magnitudes; `level` is (batch,), and 60 dB below it is the floor."""
+        return torch.log(self(samples) + _FLOOR * level[:, None, None])
+
+    def trusted(self, band_hz: Tensor) -> Tensor:
+        """Return which bands are to be trusted, (batch, 1, bands) of 0 and 1."""
+        return (self.centres[None] <= 0.95 * band_hz[:, None]).float()[:, None]
+
+
+def difference(found: Tensor, wanted: Tensor, trusted: Tensor) -> Tensor:
+    """Return the mean absolute difference where it is trusted."""
+    return ((found - wanted).abs() * trusted).mean() / trusted.mean()
