@@ -19,6 +19,8 @@ from fcs_edge.live.statistics import Statistics
 _POLL_SECONDS = 0.004
 _MOST_WAITING = 2.0
 """Chunks that may wait to be encoded; what is older is dropped, so that delay does not grow."""
+_SETTLE_SECONDS, _SETTLE_STEP = 1.0, 0.06
+"""How long a sound server may bring what it kept from before, and how often that is looked at."""
 _CROSSFADE_SECONDS = 0.01
 _DRY_SPARE = 16
 
@@ -43,6 +45,16 @@ class Listener:
         self._rest = new(0)
         self._seconds = chunk_size / microphone.rate
         self._dropped = 0.0
+
+    def settle(self, stopped: Callable[[], bool]) -> None:
+        """Drop what was heard before: a sound server may bring seconds of it at once."""
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while not stopped() and (start := time.monotonic()) < deadline:
+            self._microphone.forget()
+            time.sleep(_SETTLE_STEP)
+            passed = time.monotonic() - start
+            if self._microphone.waiting <= 2 * passed + self._microphone.block:
+                return
 
     def next(self, stopped: Callable[[], bool]) -> F32 | None:
         """Wait for a chunk and return it, (chunk_size,) float32; None once it should stop.
@@ -134,6 +146,7 @@ class Loopback:
         """
         self.microphone, self.speaker = microphone, speaker
         listener = Listener(microphone, self._codec.chunk_size, self.statistics)
+        listener.settle(self._stop.is_set)
         while (samples := listener.next(self._stop.is_set)) is not None:
             self.step(samples)
             if speaker is not None:

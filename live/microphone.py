@@ -90,6 +90,10 @@ class Microphone(OpenDevice):
         """Drop the oldest sound that waits."""
         self._n_dropped += self._ring.skip(round(seconds * self.format.rate))
 
+    def forget(self) -> None:
+        """Drop all that waits, and do not count it: nobody has asked for it yet."""
+        self._ring.skip(self._ring.capacity)
+
     def read(self) -> F32:
         """Return all that was heard since, (n,) float32 at `rate`; finite, channels averaged."""
         n = self._ring.read(self._taken)
