@@ -16,6 +16,8 @@ F32 = NDArray[np.float32]
 _POINTS = 10
 """Of a random microphone's frequency response, evenly spaced in octaves."""
 _LOWEST, _HIGHEST = 60.0, 12000.0
+_ROOM_BAND = 7600.0
+_EARLY = 48
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Surroundings:
     Parameters
     ----------
     folder : Path
-        Where ``rooms.npz`` and ``noise.npy`` are; without them there are no rooms, and the noise
-        is white.
+        Where ``rooms.npz`` (``rooms``: (n, samples) responses at 16 kHz) and ``noise.npy`` are;
+        without them there are no rooms, and the noise is white.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -51,9 +53,9 @@ class Surroundings:
         self.rooms: list[tuple[F32, F32]] = []
         if rooms.exists():
             with np.load(rooms) as file:
-                found = [file[key] for key in file.files]
-            responses = [r for each in found for r in (each if each.ndim > 1 else [each])]
-            self.rooms = [(r.astype(np.float32), _at_24k(r)) for r in responses]
+                responses = file["rooms"].astype(np.float32)
+            responses /= np.sqrt(np.square(responses).sum(1, keepdims=True))
+            self.rooms = [(r, _at_24k(r)) for r in responses]
         self.noise: NDArray[np.int16] | None = (
             np.load(noise, mmap_mode="r") if noise.exists() else None
         )
@@ -70,13 +72,15 @@ class Surroundings:
 
 
 def _at_24k(response: F32) -> F32:
-    resampled: F32 = soxr.resample(response.astype(np.float32), 16000, 24000)
+    """Return a response at 24 kHz, `_EARLY` samples late: what rings before its start is kept."""
+    later = np.concatenate([np.zeros(_EARLY * 2 // 3, np.float32), response])
+    resampled: F32 = soxr.resample(later, 16000, 24000)
     return resampled * np.float32(2 / 3)
 
 
 def coloured(
     low: F32, high: F32, settings: Augmentation, rooms: Surroundings, random: np.random.Generator
-) -> tuple[F32, F32]:
+) -> tuple[F32, F32, float]:
     """Pass both rates' sound through one random microphone and room.
 
     Parameters
@@ -89,13 +93,20 @@ def coloured(
         The rooms.
     random : numpy.random.Generator
         What chooses.
+
+    Returns
+    -------
+    low, high : numpy.ndarray
+        As they were given.
+    band_hz : float
+        Up to where `high` is to be trusted still: rooms are known up to 7.6 kHz.
     """
     microphone = random.random() < settings.microphone_share
     gains = random.uniform(-1, 1, _POINTS) * settings.microphone_db
     room = rooms.rooms and random.random() < settings.room_share
     chosen = rooms.rooms[int(random.integers(len(rooms.rooms)))] if room else None
     if not microphone and chosen is None:
-        return low, high
+        return low, high, _HIGHEST
     out = []
     for index, (x, rate) in enumerate(((low, 16000), (high, 24000))):
         response = chosen[index] if chosen is not None else np.ones(1, np.float32)
@@ -103,8 +114,9 @@ def coloured(
         spectrum = np.fft.rfft(x, n) * np.fft.rfft(response, n)
         if microphone:
             spectrum *= _response(gains, n, rate)
-        out.append(np.fft.irfft(spectrum, n)[: x.size].astype(np.float32))
-    return out[0], out[1]
+        first = _EARLY if chosen is not None and index == 1 else 0
+        out.append(np.fft.irfft(spectrum, n)[first : first + x.size].astype(np.float32))
+    return out[0], out[1], _HIGHEST if chosen is None else _ROOM_BAND
 
 
 def _fast_length(n: int) -> int:

@@ -98,8 +98,10 @@ class Crops:
         if random.random() < s.quiet_share:
             level += s.quiet_db
         gain = np.float32(10 ** (level / 20))
-        low, high = augment.coloured(low * gain, high * gain, settings, self.surroundings, random)
-        return self._noisy(low, random), high, teacher, min(12000.0, shard.band_hz * rate), gain
+        low, high, band = augment.coloured(
+            low * gain, high * gain, settings, self.surroundings, random
+        )
+        return self._noisy(low, random), high, teacher, min(band, shard.band_hz * rate), gain
 
     def _noisy(self, low: F32, random: np.random.Generator) -> F32:
         s = self.settings

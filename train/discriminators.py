@@ -84,14 +84,6 @@ class Discriminators(nn.Module):
         of_spectra = [SpectrumDiscriminator(size, width) for size in sizes]
         self.all = nn.ModuleList([*of_samples, *of_spectra])
 
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return len(self.all)
-
-    def forward(self, sound: Tensor) -> list[Judged]:
-        """Judge (batch, samples)."""
-        return [one(sound) for one in self.all]
-
 
 def _through(x: Tensor, layers: nn.ModuleList, last: nn.Module) -> Judged:
     seen = []

@@ -181,7 +181,7 @@ class Trainer:
             real, fake = real[trusted], fake[trusted]
         judges = adversary.discriminators
         with torch.autocast(self.device.type, torch.bfloat16):
-            loss = adversary.judge_loss(real, fake.detach())
+            loss = adversary.judge_loss(real, fake.detach(), self.step)
         if not trusted.any():
             loss = 0 * loss
         optimizer.zero_grad(set_to_none=True)
@@ -191,7 +191,7 @@ class Trainer:
         optimizer.step()
         judges.requires_grad_(False)
         with torch.autocast(self.device.type, torch.bfloat16):
-            losses = adversary.maker_losses(real, fake)
+            losses = adversary.maker_losses(real, fake, self.step)
         judges.requires_grad_(True)
         share = trusted.float().mean()
         return {name: share * value.float() for name, value in losses.items()}, loss.detach()
@@ -335,7 +335,7 @@ def _adversary(
         return None, None
     found = Discriminators(judges.periods, judges.sizes, judges.widths, judges.width).to(device)
     optimizer = _adam(list(found.parameters()), judges.learning_rate, 0.0, 0.95)
-    return Adversary(found, judges.samples), optimizer
+    return Adversary(found, judges.samples, judges.a_step), optimizer
 
 
 def _write_whole(path: Path, state: dict[str, Any]) -> None:

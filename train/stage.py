@@ -40,8 +40,10 @@ class Judges:
     samples: int
     """Of each crop, at 24 kHz, that they see."""
     learning_rate: float
+    a_step: int
+    """How many of them take part in each step."""
     from_step: int
-    """Before it there are none; for as many steps after it, a tenth more each, they count less."""
+    """Before it there are none; in the 500 steps after it they count less."""
 
 
 @dataclass(frozen=True)

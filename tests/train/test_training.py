@@ -14,7 +14,7 @@ pytest.importorskip("tomli")
 
 from train import stage as stages  # noqa: E402
 from train import workers  # noqa: E402
-from train.augment import Augmentation, Surroundings  # noqa: E402
+from train.augment import Augmentation, Surroundings, coloured  # noqa: E402
 from train.corpus_reader import FRAME_16K, FRAME_24K, read, shares  # noqa: E402
 from train.crops import Crops  # noqa: E402
 from train.loop import Trainer  # noqa: E402
@@ -52,6 +52,7 @@ widths = [4, 4]
 width = 4
 samples = 3000
 learning_rate = 1e-3
+a_step = 2
 from_step = 2
 """
 
@@ -171,6 +172,26 @@ def test_a_batch_is_its_steps(corpus: Path) -> None:
     assert a.teacher.shape == (3, 16, 24)
     ahead = crops[0].stream(7)
     torch.testing.assert_close(next(ahead).heard, a.heard)
+
+
+def test_rooms_and_noises(tmp_path: Path) -> None:
+    rooms = np.zeros((3, 800), np.float32)
+    rooms[:, 0], rooms[:, 400] = 2, 2
+    np.savez(tmp_path / "rooms.npz", rooms=rooms, length=np.full(3, 800), rt60=np.ones(3))
+    np.save(tmp_path / "noise.npy", np.full(9000, 7, np.int16))
+    around = Surroundings(tmp_path)
+    assert len(around.rooms) == 3
+    settings = Augmentation(microphone_share=0, room_share=1.0)
+    low, high = np.zeros(3200, np.float32), np.zeros(4800, np.float32)
+    low[1000] = high[1500] = 1
+    heard, wanted, band = coloured(low, high, settings, around, np.random.default_rng(0))
+    np.testing.assert_allclose(heard[[1000, 1400]], 0.5**0.5, atol=1e-5)
+    # The same frequency response at both rates, up to where the room is known.
+    gains = [np.abs(np.fft.rfft(x, 24 * len(x)))[: 24 * 1500] for x in (heard, wanted)]
+    np.testing.assert_allclose(gains[1], gains[0], atol=0.08)
+    assert band == 7600
+    noise = around.noise_like(low, np.random.default_rng(3))
+    assert np.sqrt(np.square(noise).mean()) == pytest.approx(1, abs=1e-3)
 
 
 def test_heard_and_wanted_are_in_step(corpus: Path) -> None:
