@@ -67,6 +67,8 @@ class Stage:
     quantise_from: int = 0
     quantise_by: int = 0
     """Between these steps the share of crops whose latents are quantised grows from 0 to 1."""
+    optimizer: str = "adamw"
+    """``adamw``, or ``muon``: that for the codec's matrices, AdamW for the rest."""
     weight_decay: float = 0.01
     clip: float = 1.0
     """Largest norm of the gradients."""

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 STAGE = """
 model = "model.json"
 objective = "{objective}"
+optimizer = "muon"
 teacher = "whisper"
 parts = {parts}
 steps = 8
