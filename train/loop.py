@@ -26,6 +26,8 @@ _LOG_EVERY, _SAVE_EVERY = 50, 250
 _CALIBRATION_BATCHES = 6
 _HELD_OUT_BATCHES = 4
 _LEAST_MATRIX = 32
+_KNEE = 0.018
+"""Of full scale, -35 dB."""
 _UNTOUCHED = Augmentation(
     level_db=(-6, -6), quiet_share=0, microphone_share=0, room_share=0, noise_share=0, rate_share=0
 )
@@ -80,7 +82,7 @@ class Trainer:
         self.held_out = [held.at(i).to(self.device) for i in range(_HELD_OUT_BATCHES)]
         torch.manual_seed(stage.seed)
         self.whole = Whole(stage, len(self.crops.mean)).to(self.device)
-        _quiet_start(self.whole.codec)
+        start_well(self.whole.codec)
         if start is not None:
             found = _start_from(start, self.whole, self.device)
             if index == 0:
@@ -103,8 +105,11 @@ class Trainer:
     def run(self, until: float) -> None:
         """Train up to the stage's last step, or to a time of `time.monotonic`."""
         batches = self.crops.stream(self.step)
+        parent = os.getppid()
         since = time.monotonic()
         while self.step < self.stage.steps and time.monotonic() < until:
+            if os.getppid() != parent:
+                raise SystemExit("the process that started this worker is gone")
             self.train_step(next(batches))
             now = time.monotonic()
             self.seconds, since = self.seconds + now - since, now
@@ -313,9 +318,18 @@ def _start_from(start: Path, whole: Whole, device: torch.device) -> int:
 
 
 @torch.no_grad()
-def _quiet_start(codec: FocalCodecStream) -> None:
-    """Start near silence, and with a first layer that hears more than its norm's epsilon."""
-    codec.encoder.feature_extractor.layers[0].conv.weight.mul_(20)
+def start_well(codec: FocalCodecStream) -> None:
+    """Scale a new codec's weights so that it hears loudness, and starts near silence.
+
+    The first layer's norm takes loudness away, but for its epsilon: y = x / sqrt(var(x) + eps). So
+    its filters are scaled until what is _KNEE loud has a variance of eps; some 20 dB on both sides
+    can be told then. With larger filters a codec learns as if everything were equally loud.
+    Offsets keep the norms after it from enlarging what is next to nothing in silence.
+    """
+    layers = codec.encoder.feature_extractor.layers
+    layers[0].conv.weight.mul_(layers[0].norm.eps ** 0.5 / _KNEE)
+    for layer in layers:
+        nn.init.normal_(layer.norm.bias, std=0.1)
     codec.decompressor.in_proj.weight.mul_(4)
     codec.decoder.head.proj.weight.mul_(0.1)
     codec.decoder.head.proj.bias.zero_()

@@ -12,12 +12,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("tomli")
 
+from fcs_edge.config import CodecConfig  # noqa: E402
 from train import stage as stages  # noqa: E402
 from train import workers  # noqa: E402
 from train.augment import Augmentation, Surroundings, coloured  # noqa: E402
 from train.corpus_reader import FRAME_16K, FRAME_24K, read, shares  # noqa: E402
 from train.crops import Crops  # noqa: E402
-from train.loop import Trainer  # noqa: E402
+from train.loop import Trainer, start_well  # noqa: E402
+from train.model import FocalCodecStream  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 STAGE = """
@@ -142,6 +144,28 @@ def test_stages_follow_each_other(
     found = second.whole.codec.state_dict()
     changed = {name.split(".")[0] for name, x in state.items() if not torch.equal(found[name], x)}
     assert changed == {"decompressor", "decoder"}
+
+
+def test_a_new_codec_hears_loudness() -> None:
+    """And silence does not make its gradients explode."""
+    torch.manual_seed(0)
+    config = CodecConfig.from_dict(json.loads((ROOT / "train/configs/edge-65k.json").read_text()))
+    codec = FocalCodecStream(config)
+    start_well(codec)
+    sound = torch.randn(1, 8 * 1280)
+    loud, soft, softer = (
+        codec.encoder.feature_extractor.layers[0](level * sound[..., None])
+        for level in (0.1, 0.02, 0.004)
+    )
+    sizes = [x.std(-1).mean().item() for x in (loud, soft, softer)]
+    assert sizes[0] > 1.2 * sizes[1] > 1.5 * sizes[2]
+    norms = []
+    for level in (0.1, 1e-4, 0.0):
+        codec.zero_grad()
+        codec.encode(level * sound).latents[..., 0].mean().backward()
+        layers = codec.encoder.feature_extractor.layers[1:]
+        norms.append(sum(layer.conv.weight.grad.square().sum() for layer in layers) ** 0.5)
+    assert max(norms[1:]) < 30 * norms[0]
 
 
 def test_log_and_held_out(stage: Callable[[str], Path], corpus: Path, tmp_path: Path) -> None:
