@@ -1,0 +1,80 @@
+"""Build the corpus: python -m train.corpus OUT_DIR."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from . import backgrounds, classic, held_out, kokoro, neural, recordings
+from .jobs import Builder, Job
+
+_MINUTES = {"hibari": 90.0, "kokoro": 120.0, "joe": 40.0, "flite": 6.0, "festival": 6.0}
+_SPOKEN = ("asterisk", "prompts", "klettres")
+_SOURCES = (*_SPOKEN, *_MINUTES)
+
+
+def _parsed(
+    context: click.Context, option: click.Parameter, given: tuple[str, ...]
+) -> dict[str, float]:
+    wanted = dict(_MINUTES)
+    for pair in given:
+        name, _, number = pair.partition("=")
+        if name not in _MINUTES or not number.replace(".", "", 1).isdigit():
+            raise click.BadParameter(f"{pair!r} is not SOURCE=NUMBER of {', '.join(_MINUTES)}")
+        wanted[name] = float(number)
+    return wanted
+
+
+@click.command()
+@click.argument("folder", metavar="OUT_DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--only", multiple=True, type=click.Choice(_SOURCES), help="Build this source; repeatable."
+)
+@click.option(
+    "--minutes",
+    multiple=True,
+    callback=_parsed,
+    metavar="SOURCE=N",
+    help="Synthesise N minutes (of each voice, for flite and festival); repeatable.",
+)
+@click.option(
+    "--kokoro-js",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The npm archive with Kokoro's voices. [default: OUT_DIR/kokoro-js-1.2.1.tgz]",
+)
+def main(
+    folder: Path, only: tuple[str, ...], minutes: dict[str, float], kokoro_js: Path | None
+) -> None:
+    """Build the training corpus in OUT_DIR; what is there already is left as it is.
+
+    The sources take turns, shard by shard. Held-out clips, rooms and noises come last.
+    """
+    package = kokoro_js or folder / "kokoro-js-1.2.1.tgz"
+    makers: dict[str, Callable[[], list[Job]]] = {
+        "asterisk": recordings.asterisk,
+        "hibari": lambda: neural.hibari_heart(minutes["hibari"]),
+        "kokoro": lambda: kokoro.kokoro_voices(minutes["kokoro"], package),
+        "joe": lambda: neural.piper_joe(minutes["joe"]),
+        "festival": lambda: classic.festival(minutes["festival"]),
+        "klettres": recordings.klettres,
+        "flite": lambda: classic.flite(minutes["flite"]),
+        "prompts": recordings.narrow_prompts,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    builder = Builder(folder)
+    rows = [makers[name]() for name in makers if not only or name in only]
+    for row in itertools.zip_longest(*rows):
+        for job in row:
+            if job is not None:
+                builder.run(job)
+    held_out.write_clips(folder, package)
+    held_out.write_shards(folder)
+    backgrounds.write_rooms(folder / "rooms.npz")
+    backgrounds.write_noises(folder / "noise.npy", folder)
+
+
+if __name__ == "__main__":
+    main()

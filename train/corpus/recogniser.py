@@ -1,0 +1,105 @@
+"""Drop the synthetic utterances that a speech recogniser does not understand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jiwer
+import numpy as np
+import soxr
+from faster_whisper import WhisperModel
+from whisper_normalizer.english import EnglishTextNormalizer
+
+from .audio import RATE, Floats
+from .shard import NARROW_RATE, Utterance
+from .teacher import assemble_base, tiny_english
+
+WORST = 0.3
+_WINDOW = 28.0
+_GAP = np.zeros(int(0.4 * NARROW_RATE), np.float32)
+
+
+class Recogniser:
+    """Whisper tiny.en on full windows, then Whisper base, one by one, on what that got wrong."""
+
+    def __init__(self, folder: Path) -> None:
+        self._quick = _load(tiny_english())
+        self._sure = _load(assemble_base(folder))
+        self._normalise = EnglishTextNormalizer()
+
+    def filter(self, spoken: Sequence[Utterance]) -> tuple[list[Utterance], dict[str, Any]]:
+        """Return the utterances with at most three words in ten wrong, and how many went."""
+        kept: list[Utterance] = []
+        for window in _windows(spoken):
+            errors = self._window_errors(window)
+            kept += [
+                one
+                for one, wrong in zip(window, errors, strict=True)
+                if wrong <= WORST or self._alone(one) <= WORST
+            ]
+        counts = {"kept": len(kept), "dropped": len(spoken) - len(kept), "worst_wer": WORST}
+        return kept, counts
+
+    def _window_errors(self, window: Sequence[Utterance]) -> list[float]:
+        """Return each utterance's word error rate, heard one after another in one window."""
+        wanted = [self._normalise(one.text or "").split() for one in window]
+        sound = np.concatenate([part for one in window for part in (_narrow(one.sound), _GAP)])
+        heard = self._normalise(_transcribe(self._quick, sound)).split()
+        if not heard:
+            return [1.0] * len(window)
+        reference = " ".join(word for words in wanted for word in words)
+        alignment = jiwer.process_words(reference, " ".join(heard)).alignments[0]
+        owner = np.repeat(np.arange(len(window)), [len(words) for words in wanted])
+        wrong = np.zeros(len(window))
+        for chunk in alignment:
+            if chunk.type == "insert":
+                at = min(chunk.ref_start_idx, len(owner) - 1)
+                wrong[owner[at]] += chunk.hyp_end_idx - chunk.hyp_start_idx
+            elif chunk.type != "equal":
+                np.add.at(wrong, owner[chunk.ref_start_idx : chunk.ref_end_idx], 1)
+        return [float(w) / max(1, len(words)) for w, words in zip(wrong, wanted, strict=True)]
+
+    def _alone(self, one: Utterance) -> float:
+        """Return the word error rate of one utterance heard by the larger model."""
+        heard = self._normalise(_transcribe(self._sure, _narrow(one.sound)))
+        return float(jiwer.wer(self._normalise(one.text or ""), heard))
+
+
+def _windows(spoken: Sequence[Utterance]) -> list[list[Utterance]]:
+    """Group utterances, in their order, into windows of at most 28 s."""
+    groups: list[list[Utterance]] = []
+    filled = _WINDOW
+    for one in spoken:
+        seconds = len(one.sound) / RATE + len(_GAP) / NARROW_RATE
+        if filled + seconds > _WINDOW:
+            groups.append([])
+            filled = 0.0
+        groups[-1].append(one)
+        filled += seconds
+    return groups
+
+
+def _load(folder: Path) -> WhisperModel:
+    return WhisperModel(
+        str(folder), device="cpu", compute_type="int8", cpu_threads=1, local_files_only=True
+    )
+
+
+def _narrow(sound: Floats) -> Floats:
+    narrow: Floats = soxr.resample(sound, RATE, NARROW_RATE)
+    return narrow
+
+
+def _transcribe(model: WhisperModel, sound: Floats) -> str:
+    """Return what is said, decoded greedily."""
+    segments, _ = model.transcribe(
+        sound,
+        language="en",
+        beam_size=1,
+        temperature=0.0,
+        condition_on_previous_text=False,
+        without_timestamps=True,
+    )
+    return " ".join(segment.text for segment in segments)
