@@ -12,14 +12,20 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("tomli")
 
+from click.testing import CliRunner  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+
+import fcs_edge  # noqa: E402
 from fcs_edge.config import CodecConfig  # noqa: E402
+from fcs_edge.convert import convert  # noqa: E402
+from train import export, workers  # noqa: E402
 from train import stage as stages  # noqa: E402
-from train import workers  # noqa: E402
 from train.augment import Augmentation, Surroundings, coloured  # noqa: E402
 from train.corpus_reader import FRAME_16K, FRAME_24K, read, shares  # noqa: E402
 from train.crops import Crops  # noqa: E402
 from train.loop import Trainer, start_well  # noqa: E402
 from train.model import FocalCodecStream  # noqa: E402
+from train.model.quantizer import tokens  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 STAGE = """
@@ -144,6 +150,32 @@ def test_stages_follow_each_other(
     found = second.whole.codec.state_dict()
     changed = {name.split(".")[0] for name, x in state.items() if not torch.equal(found[name], x)}
     assert changed == {"decompressor", "decoder"}
+
+
+def test_export(stage: Callable[[str], Path], corpus: Path, tmp_path: Path) -> None:
+    """What is exported is what the runtime runs, and what training begins with."""
+    path = stage("tokens")
+    run(path, corpus, tmp_path / "run", 2).run(until=float("inf"))
+    best, out = tmp_path / "run/best.pt", tmp_path / "checkpoint"
+    call = CliRunner().invoke
+    assert call(export.main, [str(best), str(path), str(out)]).exit_code == 0
+    convert(out, tmp_path / "model.safetensors", "model", "f32")
+    codec = fcs_edge.load(tmp_path / "model.safetensors")
+    state = torch.load(best, weights_only=True)["codec"]
+    model = FocalCodecStream(stages.read(path).model).eval()
+    model.load_state_dict(state)
+    signal = 0.1 * np.random.default_rng(0).standard_normal(4 * codec.chunk_size)
+    with torch.no_grad():
+        coded = model.encode(torch.from_numpy(signal.astype(np.float32))[None])
+    wanted = tokens(coded.latents)[0].numpy()
+    np.testing.assert_array_equal(codec.encode(signal.astype(np.float32)), wanted)
+    half = tmp_path / "start.safetensors"
+    assert call(export.main, [str(best), str(path), str(half)]).exit_code == 0
+    started = run(path, corpus, tmp_path / "again", 0, half).whole.codec.state_dict()
+    for name, tensor in load_file(half).items():
+        assert name.split(".")[0] in ("encoder", "compressor", "decompressor")
+        torch.testing.assert_close(started[name], tensor.float(), rtol=0, atol=0)
+        torch.testing.assert_close(started[name], state[name], rtol=1e-3, atol=1e-6)
 
 
 def test_a_new_codec_hears_loudness() -> None:
