@@ -81,7 +81,7 @@ class Crops:
         return _stacked([self._crop(random) for _ in range(self.batch)])
 
     def _crop(self, random: np.random.Generator) -> tuple[F32, F32, F32, float, float]:
-        s, settings = self.settings, self.settings
+        s = self.settings
         shard = self.shards[random.choice(len(self.shards), p=self.share)]
         rate = 1.0
         if shard.real and random.random() < s.rate_share:
@@ -98,9 +98,7 @@ class Crops:
         if random.random() < s.quiet_share:
             level += s.quiet_db
         gain = np.float32(10 ** (level / 20))
-        low, high, band = augment.coloured(
-            low * gain, high * gain, settings, self.surroundings, random
-        )
+        low, high, band = augment.coloured(low * gain, high * gain, s, self.surroundings, random)
         return self._noisy(low, random), high, teacher, min(band, shard.band_hz * rate), gain
 
     def _noisy(self, low: F32, random: np.random.Generator) -> F32:

@@ -87,20 +87,16 @@ class Trainer:
             found = _start_from(start, self.whole, self.device)
             if index == 0:
                 print(f"{start}: {found} tensors taken over", flush=True)
-        trained = self._trained()
-        self.parameters = [p for p in trained if p.requires_grad]
+        for name, part in self.whole.codec.named_children():
+            part.requires_grad_(name in stage.parts)
+        self.parameters = [p for p in self.whole.parameters() if p.requires_grad]
         self.optimizers = _optimizers(self.whole, stage)
         self.adversary, self.judge_optimizer = _adversary(stage, self.device)
         self.average = deepcopy(self.whole).eval().requires_grad_(False)
         self.step, self.best, self.seconds = 0, math.inf, 0.0
         self._sums: dict[str, float] = {}
+        self._logged = -math.inf
         self._load()
-
-    def _trained(self) -> list[nn.Parameter]:
-        codec = self.whole.codec
-        for name, part in codec.named_children():
-            part.requires_grad_(name in self.stage.parts)
-        return [*codec.parameters(), *self.whole.objective.parameters()]
 
     def run(self, until: float) -> None:
         """Train up to the stage's last step, or to a time of `time.monotonic`."""
@@ -134,11 +130,11 @@ class Trainer:
                 group["lr"] = rate
         losses, made = self._losses(whole, batch)
         total = self._weighted(losses)
-        judged = self.adversary is not None and self._strength() > 0
-        if judged and made is not None:
+        strength = self._strength()
+        if strength > 0 and made is not None:
             adversarial, judge_loss = self._judge(batch, made)
             losses |= adversarial | {"judges": judge_loss}
-            total = total + self._strength() * self._weighted(adversarial)
+            total = total + strength * self._weighted(adversarial)
         self.whole.zero_grad(set_to_none=True)
         total.backward()
         workers.average(p.grad for p in self.parameters if p.grad is not None)
@@ -216,7 +212,7 @@ class Trainer:
         facts |= {name: round(value / n, 4) for name, value in self._sums.items()}
         facts["rate"] = self.stage.rate_at(self.step)
         now = time.monotonic()
-        facts["audio_per_s"] = round(seconds / (now - getattr(self, "_logged", now - 1e9)), 1)
+        facts["audio_per_s"] = round(seconds / (now - self._logged), 1)
         self._logged = now
         self._sums = {}
         self._write(facts)

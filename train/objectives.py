@@ -13,7 +13,7 @@ from train.crops import Batch
 from train.discriminators import Discriminators
 from train.model import FocalCodecStream
 from train.model.quantizer import quantize
-from train.spectra import RATE, Resolution, Spectrum, difference
+from train.spectra import FLOOR, RATE, Resolution, Spectrum, difference
 
 Losses = dict[str, Tensor]
 
@@ -25,7 +25,7 @@ _LOOKS = {
 }
 """What features are asked for a hundred times a second: envelope, moment, pitch."""
 
-
+_INNER = 512
 _LOOKS_A_STEP = 2
 _USUAL_LOG = -6.0
 """Of a magnitude: where predictions start."""
@@ -55,8 +55,8 @@ class Reader(nn.Module):
         return y
 
 
-class TokenObjective(nn.Module):
-    """Stage 1: tokens from which a teacher's features and the spectrum can be told; no sound.
+class Objective(nn.Module):
+    """What all stages ask: that the encoder, and what is decoded, tell what a teacher heard.
 
     Parameters
     ----------
@@ -68,14 +68,21 @@ class TokenObjective(nn.Module):
 
     def __init__(self, config: CodecConfig, teacher_width: int) -> None:
         super().__init__()
-        width = config.decompressor.output_dim
-        per_token = config.samples_out_per_token // config.decoder.hop_length
+        rows_per_token = config.samples_out_per_token // config.decoder.hop_length
+        self.token_width = rows_per_token * config.decompressor.output_dim
         self.heard = nn.Linear(config.encoder.dim, teacher_width)
-        self.kept = Reader(per_token * width, 512, teacher_width)
+        self.kept = Reader(self.token_width, _INNER, teacher_width)
+
+
+class TokenObjective(Objective):
+    """Stage 1: tokens from which a teacher's features and the spectrum can be told; no sound."""
+
+    def __init__(self, config: CodecConfig, teacher_width: int) -> None:
+        super().__init__(config, teacher_width)
         self.looks = nn.ModuleDict({name: Spectrum(look) for name, look in _LOOKS.items()})
         self.n_rows = HOP_HZ // 50
         self.widths = [look.centres.numel() for look in self.looks.values()]
-        self.spectrum = Reader(per_token * width, 512, self.n_rows * sum(self.widths))
+        self.spectrum = Reader(self.token_width, _INNER, self.n_rows * sum(self.widths))
         nn.init.constant_(self.spectrum.layers[-1].bias, _USUAL_LOG)
 
     def forward(self, codec: FocalCodecStream, batch: Batch, quantised: float) -> Losses:
@@ -97,23 +104,11 @@ class TokenObjective(nn.Module):
         return losses
 
 
-class SoundObjective(nn.Module):
-    """Stages 2 and 3: sound, by its spectra at many resolutions and by discriminators.
-
-    Parameters
-    ----------
-    teacher_width : int
-        Columns of the teacher's features; the encoder keeps to them when it is trained.
-    config : CodecConfig
-        The codec's sizes.
-    """
+class SoundObjective(Objective):
+    """Stages 2 and 3: sound, by its spectra at many resolutions; a teacher still has its say."""
 
     def __init__(self, config: CodecConfig, teacher_width: int) -> None:
-        super().__init__()
-        self.heard = nn.Linear(config.encoder.dim, teacher_width)
-        width = config.decompressor.output_dim
-        per_token = config.samples_out_per_token // config.decoder.hop_length
-        self.kept = Reader(per_token * width, 512, teacher_width)
+        super().__init__(config, teacher_width)
         self.looks = nn.ModuleList(
             Spectrum(Resolution(size, hop, bands))
             for size, hop, bands in (
@@ -155,7 +150,7 @@ class SoundObjective(nn.Module):
             with torch.no_grad():
                 wanted = look(batch.wanted)
             found = look(sound)
-            floor = 1e-3 * batch.level[:, None, None]
+            floor = FLOOR * batch.level[:, None, None]
             mel = mel + difference(torch.log(found + floor), torch.log(wanted + floor), trusted)
             apart = ((found - wanted).abs() * trusted).sum((1, 2))
             linear = linear + (apart / (wanted * trusted).sum((1, 2)).add(floor.flatten())).mean()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 RATE = 24000
-_FLOOR = 1e-3
+FLOOR = 1e-3
 """Of a crop's gain: what is 60 dB below it counts as silence."""
 
 
@@ -79,7 +79,7 @@ class Spectrum(nn.Module):
 
     def log(self, samples: Tensor, level: Tensor) -> Tensor:
         """Return log magnitudes; `level` is (batch,), and 60 dB below it is the floor."""
-        return torch.log(self(samples) + _FLOOR * level[:, None, None])
+        return torch.log(self(samples) + FLOOR * level[:, None, None])
 
     def trusted(self, band_hz: Tensor) -> Tensor:
         """Return which bands are to be trusted, (batch, 1, bands) of 0 and 1."""

@@ -66,6 +66,7 @@ def write_shards(folder: Path) -> None:
         Of the corpus, with its clips. Those of 16 kHz, which hold nothing above 7 kHz, are narrow.
     """
     held_out = folder / "held_out"
+    teacher = None
     for name, rate, band_hz in (("wide", RATE, 12000), ("narrow", NARROW_RATE, 7000)):
         if shard.is_whole(held_out, name):
             continue
@@ -77,7 +78,8 @@ def write_shards(folder: Path) -> None:
                 spoken.append(Utterance(wide, path.stem))
         licences = "those of the sources"
         origin = Origin(f"held_out-{name}", "train.corpus", "1", licences, licences, band_hz)
-        minutes = shard.write(held_out, name, origin, spoken, Teacher(folder / "models"))
+        teacher = teacher or Teacher(folder / "models")
+        minutes = shard.write(held_out, name, origin, spoken, teacher)
         click.echo(f"held_out/{name}: {minutes:.1f} min")
 
 

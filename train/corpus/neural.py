@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import metadata, resources
 from pathlib import Path
@@ -35,6 +35,28 @@ def one_core() -> onnxruntime.SessionOptions:
     return options
 
 
+def _jobs(
+    name: str,
+    origin: Origin,
+    minutes: float,
+    texts: tuple[float, float],
+    reads: Callable[[tuple[str, ...], int], Speak],
+) -> list[Job]:
+    """Return the jobs of one voice: shards NAME-i of its share of the texts, (start, length)."""
+    parts = pieces(minutes)
+    start, length = texts
+    jobs = []
+    for index, part in enumerate(parts):
+        ends = [start + length * at / len(parts) for at in (index, index + 1)]
+        jobs.append(Job(f"{name}-{index}", origin, reads(share(*ends), index), part, True))
+    return jobs
+
+
+def _sped(jobs: list[Job]) -> list[Job]:
+    """Return the first job slowed down and the last one sped up."""
+    return [sped(jobs[0], *SLOWER), sped(jobs[-1], *FASTER)]
+
+
 def hibari_heart(minutes: float) -> list[Job]:
     """Return the jobs of hibari's one voice and of its variants."""
     origin = Origin(
@@ -45,13 +67,8 @@ def hibari_heart(minutes: float) -> list[Job]:
         "hibari, Maureese Williams; distilled from Kokoro-82M (af_heart), hexgrad",
         12000,
     )
-    parts = pieces(minutes)
-    jobs = []
-    for index, part in enumerate(parts):
-        texts = share(0.3 * index / len(parts), 0.3 * (index + 1) / len(parts))
-        jobs.append(Job(f"hibari-{index}", origin, _hibari_reads(texts, index), part, True))
-    variants = [sped(jobs[0], *SLOWER), sped(jobs[-1], *FASTER)]
-    return [*jobs, *variants, revoiced(jobs[len(jobs) // 2], minutes / 4)]
+    jobs = _jobs("hibari", origin, minutes, (0.0, 0.3), _hibari_reads)
+    return [*jobs, *_sped(jobs), revoiced(jobs[len(jobs) // 2], minutes / 4)]
 
 
 @cache
@@ -86,13 +103,8 @@ def piper_joe(minutes: float) -> list[Job]:
         "Nabu Casa voice-datasets (joe); Piper, Michael Hansen",
         10500,
     )
-    parts = pieces(minutes)
-    jobs = []
-    for index, part in enumerate(parts):
-        texts = share(0.75 + 0.1 * index / len(parts), 0.75 + 0.1 * (index + 1) / len(parts))
-        jobs.append(Job(f"joe-{index}", origin, _joe_reads(texts, index), part, True))
-    variants = [sped(jobs[0], *SLOWER), sped(jobs[-1], *FASTER)]
-    return [*jobs, *variants, revoiced(jobs[-1], minutes / 4)]
+    jobs = _jobs("joe", origin, minutes, (0.75, 0.1), _joe_reads)
+    return [*jobs, *_sped(jobs), revoiced(jobs[-1], minutes / 4)]
 
 
 @cache
