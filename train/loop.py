@@ -28,6 +28,8 @@ _HELD_OUT_BATCHES = 4
 _LEAST_MATRIX = 32
 _KNEE = 0.018
 """Of full scale, -35 dB."""
+_HEAD_SCALE = 0.05
+"""Of the learning rate, for the layer whose outputs are samples: a twentieth of what norms give."""
 _UNTOUCHED = Augmentation(
     level_db=(-6, -6), quiet_share=0, microphone_share=0, room_share=0, noise_share=0, rate_share=0
 )
@@ -38,12 +40,12 @@ class Whole(nn.Module):
 
     def __init__(self, stage: Stage, teacher_width: int) -> None:
         super().__init__()
-        self.codec = FocalCodecStream(stage.model, whiten=stage.objective == "tokens")
+        self.codec = FocalCodecStream(stage.model, whiten="encoder" in stage.parts)
         self.objective: TokenObjective | SoundObjective
         if stage.objective == "tokens":
             self.objective = TokenObjective(stage.model, teacher_width)
         else:
-            self.objective = SoundObjective(stage.model, teacher_width)
+            self.objective = SoundObjective(stage.model, teacher_width, "encoder" in stage.parts)
 
 
 class Trainer:
@@ -127,7 +129,7 @@ class Trainer:
         rate = stage.rate_at(self.step)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("scale", 1.0)
         losses, made = self._losses(whole, batch)
         total = self._weighted(losses)
         strength = self._strength()
@@ -155,7 +157,7 @@ class Trainer:
             if isinstance(whole.objective, TokenObjective):
                 share = self.stage.quantised_at(self.step) if whole.training else 1.0
                 return whole.objective(whole.codec, batch, share), None
-            sound = whole.objective(whole.codec, batch, "encoder" in self.stage.parts)
+            sound = whole.objective(whole.codec, batch)
         losses: dict[str, Tensor] = sound[0]
         return losses, sound[1]
 
@@ -335,7 +337,8 @@ def _optimizers(whole: Whole, stage: Stage) -> list[torch.optim.Optimizer]:
     """Return AdamW, and Muon (arXiv 2502.16982) for the codec's matrices if the stage wants it.
 
     Muon costs a tenth of a step here. The refiner's matrices are left to AdamW: orthogonalising
-    them would cost more than all others together.
+    them would cost more than all others together. So is the decoder's last layer, at a lower rate:
+    samples are small, its weights with them, and steps as large as elsewhere would shake them.
     """
     trained = {name: p for name, p in whole.named_parameters() if p.requires_grad}
     matrices = {
@@ -346,11 +349,17 @@ def _optimizers(whole: Whole, stage: Stage) -> list[torch.optim.Optimizer]:
         and p.ndim == 2
         and min(p.shape) >= _LEAST_MATRIX
         and "refiner" not in name
+        and "decoder.head" not in name
     }
-    others = [p for name, p in trained.items() if name not in matrices]
+    others = [
+        p for name, p in trained.items() if name not in matrices and "decoder.head" not in name
+    ]
+    head = [p for name, p in trained.items() if "decoder.head" in name]
     found: list[torch.optim.Optimizer] = [
         _adam(others, stage.learning_rate, stage.weight_decay, 0.98)
     ]
+    if head:
+        found[0].add_param_group({"params": head, "weight_decay": 0.0, "scale": _HEAD_SCALE})
     if matrices:
         muon = torch.optim.Muon(
             list(matrices.values()),

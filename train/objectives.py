@@ -74,16 +74,36 @@ class Objective(nn.Module):
         self.kept = Reader(self.token_width, _INNER, teacher_width)
 
 
+class Told(nn.Module):
+    """What the spectrum is, told from decoded features by a small network that is dropped later.
+
+    It trains what is before it without sound: the spectrum's details arrive at once, where a
+    decoder has to learn to speak first.
+    """
+
+    def __init__(self, token_width: int) -> None:
+        super().__init__()
+        self.looks = nn.ModuleDict({name: Spectrum(look) for name, look in _LOOKS.items()})
+        self.widths = [look.centres.numel() for look in self.looks.values()]
+        self.reader = Reader(token_width, _INNER, HOP_HZ // 50 * sum(self.widths))
+        nn.init.constant_(self.reader.layers[-1].bias, _USUAL_LOG)
+
+    def forward(self, rows: Tensor, batch: Batch) -> Losses:
+        """Return how far it is from what is wanted, from rows (batch, frames, token_width)."""
+        told = self.reader(rows).reshape(len(rows), -1, sum(self.widths)).transpose(1, 2)
+        losses = {}
+        for (name, look), found in zip(self.looks.items(), told.split(self.widths, 1), strict=True):
+            wanted = look.log(batch.wanted, batch.level)
+            losses[f"told_{name}"] = difference(found, wanted, look.trusted(batch.band_hz))
+        return losses
+
+
 class TokenObjective(Objective):
     """Stage 1: tokens from which a teacher's features and the spectrum can be told; no sound."""
 
     def __init__(self, config: CodecConfig, teacher_width: int) -> None:
         super().__init__(config, teacher_width)
-        self.looks = nn.ModuleDict({name: Spectrum(look) for name, look in _LOOKS.items()})
-        self.n_rows = HOP_HZ // 50
-        self.widths = [look.centres.numel() for look in self.looks.values()]
-        self.spectrum = Reader(self.token_width, _INNER, self.n_rows * sum(self.widths))
-        nn.init.constant_(self.spectrum.layers[-1].bias, _USUAL_LOG)
+        self.told = Told(self.token_width)
 
     def forward(self, codec: FocalCodecStream, batch: Batch, quantised: float) -> Losses:
         """Return the losses of a batch, of which so much a share is quantised."""
@@ -91,24 +111,30 @@ class TokenObjective(Objective):
         codes = _mixed(coded.latents, quantised)
         decoded = codec.decompressor(codes).float()
         rows = decoded.reshape(*batch.teacher.shape[:2], -1)
-        told = self.spectrum(rows).reshape(len(rows), -1, sum(self.widths))
         losses = {
             "heard": agreement(self.heard(coded.features).float(), batch.teacher),
             "kept": agreement(self.kept(rows), batch.teacher),
         }
-        for (name, look), found in zip(
-            self.looks.items(), told.split(self.widths, -1), strict=True
-        ):
-            wanted = look.log(batch.wanted, batch.level)
-            losses[name] = difference(found, wanted, look.trusted(batch.band_hz))
-        return losses
+        return losses | self.told(rows, batch)
 
 
 class SoundObjective(Objective):
-    """Stages 2 and 3: sound, by its spectra at many resolutions; a teacher still has its say."""
+    """Stage 2: sound, by its spectra at many resolutions; and what stage 1 asks, if tokens learn.
 
-    def __init__(self, config: CodecConfig, teacher_width: int) -> None:
+    Parameters
+    ----------
+    config : CodecConfig
+        The codec's sizes.
+    teacher_width : int
+        Columns of the teacher's features.
+    train_encoder : bool
+        Whether tokens are trained too.
+    """
+
+    def __init__(self, config: CodecConfig, teacher_width: int, train_encoder: bool) -> None:
         super().__init__(config, teacher_width)
+        self.train_encoder = train_encoder
+        self.told = Told(self.token_width) if train_encoder else None
         self.looks = nn.ModuleList(
             Spectrum(Resolution(size, hop, bands))
             for size, hop, bands in (
@@ -121,18 +147,17 @@ class SoundObjective(Objective):
         )
         self.pitch = Spectrum(Resolution(2048, 240, 0, 2000.0))
 
-    def forward(
-        self, codec: FocalCodecStream, batch: Batch, train_encoder: bool
-    ) -> tuple[Losses, Tensor]:
+    def forward(self, codec: FocalCodecStream, batch: Batch) -> tuple[Losses, Tensor]:
         """Return the losses of a batch, and its sound, (batch, samples) float32."""
         losses: Losses = {}
-        with torch.set_grad_enabled(train_encoder and torch.is_grad_enabled()):
+        with torch.set_grad_enabled(self.train_encoder and torch.is_grad_enabled()):
             coded = codec.encode(batch.heard)
-        if train_encoder:
-            losses["heard"] = agreement(self.heard(coded.features).float(), batch.teacher)
         features = codec.decompressor(coded.codes)
         rows = features.float().reshape(*batch.teacher.shape[:2], -1)
         losses["kept"] = agreement(self.kept(rows), batch.teacher)
+        if self.told is not None:
+            losses["heard"] = agreement(self.heard(coded.features).float(), batch.teacher)
+            losses |= self.told(rows, batch)
         sound = codec.decoder(features).float()
         losses |= self.spectral(sound, batch)
         return losses, sound

@@ -66,24 +66,25 @@ class Spectrum(nn.Module):
         self.register_buffer("centres", centres)
 
     def forward(self, samples: Tensor) -> Tensor:
-        """Map (batch, rows x hop) to magnitudes, (batch, rows, bands or bins)."""
+        """Map (batch, rows x hop) to magnitudes, (batch, bands or bins, rows)."""
         r = self.resolution
         side = (r.size - r.hop) // 2
         padded = functional.pad(samples, (side, r.size - r.hop - side))
         spectrum = torch.stft(
             padded, r.size, r.hop, window=self.window, center=False, return_complex=True
         )
-        power = torch.view_as_real(spectrum).square().sum(-1).transpose(1, 2)
-        magnitude = (power + 1e-12).sqrt()
-        return magnitude @ self.filters if r.bands else magnitude[..., : self.n_bins]
+        if not r.bands:
+            spectrum = spectrum[:, : self.n_bins]
+        magnitude = (spectrum.real.square() + spectrum.imag.square() + 1e-12).sqrt()
+        return self.filters.t() @ magnitude if r.bands else magnitude
 
     def log(self, samples: Tensor, level: Tensor) -> Tensor:
         """Return log magnitudes; `level` is (batch,), and 60 dB below it is the floor."""
         return torch.log(self(samples) + FLOOR * level[:, None, None])
 
     def trusted(self, band_hz: Tensor) -> Tensor:
-        """Return which bands are to be trusted, (batch, 1, bands) of 0 and 1."""
-        return (self.centres[None] <= 0.95 * band_hz[:, None]).float()[:, None]
+        """Return which bands are to be trusted, (batch, bands, 1) of 0 and 1."""
+        return (self.centres[None] <= 0.95 * band_hz[:, None]).float()[..., None]
 
 
 def difference(found: Tensor, wanted: Tensor, trusted: Tensor) -> Tensor:

@@ -42,9 +42,10 @@ quantise_by = {quantise_by}
 [losses]
 heard = 1.0
 kept = 1.0
+told_mel = 1.0
+told_short = 1.0
+told_long = 1.0
 mel = 1.0
-short = 1.0
-long = 1.0
 linear = 1.0
 pitch = 1.0
 adversarial = 1.0
@@ -53,6 +54,11 @@ matching = 1.0
 frames = 16
 batch = 2
 """
+PARTS = {
+    "tokens": ["encoder", "compressor", "decompressor"],
+    "decoder": ["decompressor", "decoder"],
+    "together": ["encoder", "compressor", "decompressor", "decoder"],
+}
 JUDGES = """
 [discriminators]
 periods = [2, 3]
@@ -92,19 +98,19 @@ def corpus(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Callable[[str], Path]:
-    """Return a stage's file by its objective, for a model as small as the golden one."""
+    """Return a stage's file by its kind, for a model as small as the golden one."""
 
-    def write(objective: str) -> Path:
+    def write(kind: str) -> Path:
         case = json.loads((ROOT / "tests/data/golden/tiny.json").read_text())
         config = case["config"]
         config["decoder_config"]["hop_length"] = 480
         (tmp_path / "model.json").write_text(json.dumps(config))
-        tokens = ["encoder", "compressor", "decompressor"]
-        parts = tokens if objective == "tokens" else ["decompressor", "decoder"]
+        parts = PARTS[kind]
+        objective = "tokens" if kind == "tokens" else "sound"
         text = STAGE.format(
-            objective=objective, parts=json.dumps(parts), quantise_by=6 if parts == tokens else 0
+            objective=objective, parts=json.dumps(parts), quantise_by=6 if kind == "tokens" else 0
         )
-        path = tmp_path / f"{objective}.toml"
+        path = tmp_path / f"{kind}.toml"
         path.write_text(text + (JUDGES if objective == "sound" else ""))
         return path
 
@@ -121,11 +127,11 @@ def run(path: Path, corpus: Path, folder: Path, steps: int, start: Path | None =
     return trainer
 
 
-@pytest.mark.parametrize("objective", ["tokens", "sound"])
+@pytest.mark.parametrize("kind", list(PARTS))
 def test_goes_on_where_it_was_stopped(
-    objective: str, stage: Callable[[str], Path], corpus: Path, tmp_path: Path
+    kind: str, stage: Callable[[str], Path], corpus: Path, tmp_path: Path
 ) -> None:
-    path = stage(objective)
+    path = stage(kind)
     whole = run(path, corpus, tmp_path / "whole", 6)
     run(path, corpus, tmp_path / "parts", 3)
     parts = run(path, corpus, tmp_path / "parts", 6)
@@ -146,10 +152,28 @@ def test_stages_follow_each_other(
     assert trainer.step == 8
     best = tmp_path / "first/best.pt"
     state = torch.load(best, weights_only=True)["codec"]
-    second = run(stage("sound"), corpus, tmp_path / "second", 4, best)
+    second = run(stage("decoder"), corpus, tmp_path / "second", 4, best)
     found = second.whole.codec.state_dict()
     changed = {name.split(".")[0] for name, x in state.items() if not torch.equal(found[name], x)}
     assert changed == {"decompressor", "decoder"}
+
+
+def test_samples_are_not_shaken(stage: Callable[[str], Path], corpus: Path, tmp_path: Path) -> None:
+    """The layer whose outputs are samples takes smaller steps than all others."""
+    trainer = run(stage("together"), corpus, tmp_path / "run", 3)
+    rates = {
+        id(p): group["lr"]
+        for optimizer in trainer.optimizers
+        for group in optimizer.param_groups
+        for p in group["params"]
+    }
+    assert len(rates) == len(trainer.parameters)
+    found: dict[bool, set[float]] = {True: set(), False: set()}
+    for name, p in trainer.whole.named_parameters():
+        if id(p) in rates:
+            found["decoder.head" in name].add(rates[id(p)])
+    assert len(found[True]) == len(found[False]) == 1
+    assert found[True].pop() < 0.1 * found[False].pop()
 
 
 def test_export(stage: Callable[[str], Path], corpus: Path, tmp_path: Path) -> None:
