@@ -20,16 +20,14 @@ from train.crops import Batch, Crops
 from train.discriminators import Discriminators
 from train.model import FocalCodecStream
 from train.objectives import Adversary, SoundObjective, TokenObjective
+from train.optimizers import Optimizers, adam
 from train.stage import Stage
 
 _LOG_EVERY, _SAVE_EVERY = 50, 250
 _CALIBRATION_BATCHES = 6
 _HELD_OUT_BATCHES = 4
-_LEAST_MATRIX = 32
 _KNEE = 0.018
 """Of full scale, -35 dB."""
-_HEAD_SCALE = 0.05
-"""Of the learning rate, for the layer whose outputs are samples: a twentieth of what norms give."""
 _UNTOUCHED = Augmentation(
     level_db=(-6, -6), quiet_share=0, microphone_share=0, room_share=0, noise_share=0, rate_share=0
 )
@@ -92,7 +90,7 @@ class Trainer:
         for name, part in self.whole.codec.named_children():
             part.requires_grad_(name in stage.parts)
         self.parameters = [p for p in self.whole.parameters() if p.requires_grad]
-        self.optimizers = _optimizers(self.whole, stage)
+        self.optimizers = Optimizers(self.whole, stage)
         self.adversary, self.judge_optimizer = _adversary(stage, self.device)
         self.average = deepcopy(self.whole).eval().requires_grad_(False)
         self.step, self.best, self.seconds = 0, math.inf, 0.0
@@ -126,10 +124,6 @@ class Trainer:
         self.whole.train()
         batch = batch.to(self.device)
         stage, whole = self.stage, self.whole
-        rate = stage.rate_at(self.step)
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group.get("scale", 1.0)
         losses, made = self._losses(whole, batch)
         total = self._weighted(losses)
         strength = self._strength()
@@ -142,8 +136,7 @@ class Trainer:
         workers.average(p.grad for p in self.parameters if p.grad is not None)
         norm = nn.utils.clip_grad_norm_(self.parameters, stage.clip)
         if torch.isfinite(norm):
-            for optimizer in self.optimizers:
-                optimizer.step()
+            self.optimizers.step(stage.rate_at(self.step))
         workers.average(b for n, b in whole.named_buffers() if ".whitening." in n)
         self._add(losses | {"norm": norm})
         keep = min(stage.average, (1 + self.step) / (10 + self.step))
@@ -262,13 +255,14 @@ class Trainer:
         whitening.eval()
 
     def save(self) -> None:
-        """Write all that going on needs."""
+        """Write all that going on needs; all workers call it at once."""
+        optimizers = self.optimizers.state()
         if self.index:
             return
         state = {
             "whole": self.whole.state_dict(),
             "average": self.average.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "optimizers": optimizers,
             "step": self.step,
             "best": self.best,
             "seconds": self.seconds,
@@ -285,8 +279,7 @@ class Trainer:
         state = torch.load(path, map_location=self.device, weights_only=True)
         self.whole.load_state_dict(state["whole"])
         self.average.load_state_dict(state["average"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        self.optimizers.load(state["optimizers"])
         self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
         if self.adversary is not None and self.judge_optimizer is not None and "judges" in state:
             self.adversary.discriminators.load_state_dict(state["judges"])
@@ -333,54 +326,6 @@ def start_well(codec: FocalCodecStream) -> None:
     codec.decoder.head.proj.bias.zero_()
 
 
-def _optimizers(whole: Whole, stage: Stage) -> list[torch.optim.Optimizer]:
-    """Return AdamW, and Muon (arXiv 2502.16982) for the codec's matrices if the stage wants it.
-
-    Muon costs a tenth of a step here. The refiner's matrices are left to AdamW: orthogonalising
-    them would cost more than all others together. So is the decoder's last layer, at a lower rate:
-    samples are small, its weights with them, and steps as large as elsewhere would shake them.
-    """
-    trained = {name: p for name, p in whole.named_parameters() if p.requires_grad}
-    matrices = {
-        name: p
-        for name, p in trained.items()
-        if stage.optimizer == "muon"
-        and name.startswith("codec.")
-        and p.ndim == 2
-        and min(p.shape) >= _LEAST_MATRIX
-        and "refiner" not in name
-        and "decoder.head" not in name
-    }
-    others = [
-        p for name, p in trained.items() if name not in matrices and "decoder.head" not in name
-    ]
-    head = [p for name, p in trained.items() if "decoder.head" in name]
-    found: list[torch.optim.Optimizer] = [
-        _adam(others, stage.learning_rate, stage.weight_decay, 0.98)
-    ]
-    if head:
-        found[0].add_param_group({"params": head, "weight_decay": 0.0, "scale": _HEAD_SCALE})
-    if matrices:
-        muon = torch.optim.Muon(
-            list(matrices.values()),
-            lr=stage.learning_rate,
-            weight_decay=stage.weight_decay,
-            adjust_lr_fn="match_rms_adamw",
-        )
-        found.append(muon)
-    return found
-
-
-def _adam(
-    parameters: list[nn.Parameter], rate: float, decay: float, beta: float
-) -> torch.optim.AdamW:
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=rate, betas=(0.8 if beta < 0.97 else 0.9, beta), fused=True)
-
-
 def _adversary(
     stage: Stage, device: torch.device
 ) -> tuple[Adversary | None, torch.optim.AdamW | None]:
@@ -388,7 +333,7 @@ def _adversary(
     if judges is None:
         return None, None
     found = Discriminators(judges.periods, judges.sizes, judges.widths, judges.width).to(device)
-    optimizer = _adam(list(found.parameters()), judges.learning_rate, 0.0, 0.95)
+    optimizer = adam(list(found.parameters()), judges.learning_rate, 0.0, 0.95)
     return Adversary(found, judges.samples, judges.a_step), optimizer
 
 

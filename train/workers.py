@@ -7,7 +7,7 @@ small product wait for each other, and for whatever else the machine does.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,29 @@ def count() -> int:
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
+def index() -> int:
+    """Return which process this is."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+@torch.no_grad()
+def share(tensors: Sequence[Tensor]) -> None:
+    """Give each process tensor i as process ``i % count()`` has it, float32, in place."""
+    n = count()
+    for source in range(n) if n > 1 else ():
+        found = tensors[source::n]
+        flat = torch.cat([t.flatten() for t in found])
+        distributed.broadcast(flat, source)
+        _put(flat, found)
+
+
+def _put(flat: Tensor, tensors: Sequence[Tensor]) -> None:
+    at = 0
+    for t in tensors:
+        t.copy_(flat[at : at + t.numel()].view_as(t))
+        at += t.numel()
+
+
 @torch.no_grad()
 def average(tensors: Iterable[Tensor]) -> None:
     """Give each process the mean of all processes' tensors, float32, in place."""
@@ -53,8 +76,4 @@ def average(tensors: Iterable[Tensor]) -> None:
     found = list(tensors)
     flat = torch.cat([t.flatten() for t in found])
     distributed.all_reduce(flat)
-    flat /= n
-    at = 0
-    for t in found:
-        t.copy_(flat[at : at + t.numel()].view_as(t))
-        at += t.numel()
+    _put(flat / n, found)

@@ -163,7 +163,7 @@ def test_samples_are_not_shaken(stage: Callable[[str], Path], corpus: Path, tmp_
     trainer = run(stage("together"), corpus, tmp_path / "run", 3)
     rates = {
         id(p): group["lr"]
-        for optimizer in trainer.optimizers
+        for optimizer in trainer.optimizers.all
         for group in optimizer.param_groups
         for p in group["params"]
     }
@@ -290,6 +290,32 @@ def test_heard_and_wanted_are_in_step(corpus: Path) -> None:
         assert abs(np.abs(bins[1]).argmax() - top) <= 1
         lag = np.angle(bins[0][top] / bins[1][top]) / (2 * np.pi * top * 5)
         assert abs(lag) < 2e-4
+
+
+def _train(index: int, path: Path, corpus: Path, folder: Path) -> None:
+    trainer = Trainer(stages.read(path), corpus, folder, None, index)
+    while trainer.step < 2:
+        trainer.train_step(trainer.crops.at(trainer.step))
+    trainer.save()
+    torch.save(trainer.whole.state_dict(), folder / f"{index}.pt")
+
+
+def test_workers_stay_equal(stage: Callable[[str], Path], corpus: Path, tmp_path: Path) -> None:
+    """Each orthogonalises half of the matrices; all have all, and so has what is saved."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    path = stage("together")
+    workers.run(_train, 2, tmp_path, path, corpus, folder)
+    found = [torch.load(folder / f"{i}.pt", weights_only=True) for i in range(2)]
+    new = Trainer(stages.read(path), corpus, tmp_path / "new", None, 0).whole.state_dict()
+    for name, value in found[0].items():
+        assert torch.equal(found[1][name], value), name
+    trainer = Trainer(stages.read(path), corpus, folder, None, 0)
+    assert len(trainer.optimizers.matrices) > 4
+    names = {id(p): name for name, p in trainer.whole.named_parameters()}
+    for matrix in trainer.optimizers.matrices:
+        assert not torch.equal(matrix, new[names[id(matrix)]])
+        assert trainer.optimizers.all[-1].state[matrix]["momentum_buffer"].abs().max() > 0
 
 
 def _sum(index: int, folder: Path) -> None:
