@@ -202,6 +202,19 @@ def test_export(stage: Callable[[str], Path], corpus: Path, tmp_path: Path) -> N
         torch.testing.assert_close(started[name], state[name], rtol=1e-3, atol=1e-6)
 
 
+def test_stages_are_sound() -> None:
+    """Every stage that there is can be read, and weighs only losses that there are."""
+    paths = sorted((ROOT / "train/configs").glob("*.toml"))
+    assert len(paths) >= 3
+    known = {"heard", "kept", "told_mel", "told_short", "told_long", "mel", "linear", "pitch"}
+    for path in paths:
+        stage = stages.read(path)
+        extra = {"adversarial", "matching"} if stage.discriminators else set()
+        assert set(stage.losses) <= known | extra
+        assert stage.data.frames % stage.model.chunk_tokens == 0
+        assert all(hasattr(FocalCodecStream(stage.model), part) for part in stage.parts)
+
+
 def test_a_new_codec_hears_loudness() -> None:
     """And silence does not make its gradients explode."""
     torch.manual_seed(0)
