@@ -56,7 +56,7 @@ wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel --outdir dist .
 	$(PYTHON) -m venv --clear $(VENV)-wheel
 	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
-	cd /tmp && $(CURDIR)/$(VENV)-wheel/bin/fcs-edge info preview-4k
+	cd /tmp && $(CURDIR)/$(VENV)-wheel/bin/fcs-edge info edge-65k
 	cd /tmp && $(CURDIR)/$(VENV)-wheel/bin/fcs-edge warmup
 
 # The installed package: mypy does not follow the package-dir of an editable install.

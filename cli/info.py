@@ -36,7 +36,7 @@ def info(file: str, as_json: bool, quiet: bool) -> None:
     \b
     Examples:
       fcs-edge info speech.fcs
-      fcs-edge info preview-4k
+      fcs-edge info edge-65k
     """
     messages = Messages(quiet)
     path = Path(file)

@@ -13,6 +13,7 @@ import fcs_edge
 from fcs_edge import host
 from fcs_edge.cli.common import Messages, common_options, model_option
 from fcs_edge.codec import Codec
+from fcs_edge.layout import tensor_shapes
 from fcs_edge.model_file import SCHEMES
 from fcs_edge.models import find
 
@@ -31,7 +32,7 @@ def warmup(model: str | None, every: bool, quiet: bool) -> None:
       fcs-edge warmup
       fcs-edge warmup --all
     """
-    from fcs_edge.convert import convert_files
+    from fcs_edge.convert import write_model
 
     messages = Messages(quiet)
     start = time.perf_counter()
@@ -39,10 +40,13 @@ def warmup(model: str | None, every: bool, quiet: bool) -> None:
     with messages.preparing(f"Preparing {codec.name} ...") as compilation:
         _run(codec)
         if every:
+            config = find().config
+            # What weights are does not matter here, only what they are stored as.
+            zeros = {n: np.zeros(shape, np.float32) for n, shape in tensor_shapes(config).items()}
             with tempfile.TemporaryDirectory() as folder:
                 for scheme in SCHEMES:
                     path = Path(folder) / f"{scheme}.safetensors"
-                    _run(Codec(convert_files(find(), path, weights=scheme)))
+                    _run(Codec(write_model(path, config, zeros, scheme, "zeros", scheme)))
     seconds, n, cache = time.perf_counter() - start, compilation.n_kernels, host.kernel_cache()
     if cache is None:
         messages.warn(

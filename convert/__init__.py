@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from fcs_edge import model_file
+from fcs_edge.config import CodecConfig
 from fcs_edge.convert.checkpoint import read_config, read_tensors
 from fcs_edge.convert.schemes import default, store
 from fcs_edge.convert.source import Source, locate
@@ -13,7 +18,7 @@ from fcs_edge.errors import CheckpointError
 from fcs_edge.kernels.weights import GROUP
 from fcs_edge.model_file import ModelFile
 
-__all__ = ["Source", "convert", "convert_files", "locate"]
+__all__ = ["Source", "convert", "convert_files", "locate", "write_model"]
 
 
 def convert(
@@ -31,7 +36,7 @@ def convert(
     source : str or path
         A folder with config.json and model.safetensors or model.pt; the path of a
         config.json; a hub repository, such as lucadellalib/focalcodec_50hz_4k_causal; or a
-        model file of float weights, or the name of a built-in one.
+        model file of float weights.
     out : str or path
         The model file to write; it appears whole or not at all.
     name : str, optional
@@ -68,12 +73,24 @@ def convert_files(
     else:
         config = read_config(source.config)
         tensors, origin = read_tensors(source.weights, config), source.origin
+    return write_model(out, config, tensors, name or source.name, origin, weights)
+
+
+def write_model(
+    out: Path,
+    config: CodecConfig,
+    tensors: Mapping[str, NDArray[Any]],
+    name: str,
+    origin: str,
+    weights: str | None = None,
+) -> ModelFile:
+    """Write a model file of float tensors in their published shapes; see `convert`."""
     scheme = weights or default(config)
     model_file.write(
         out,
         config,
         store(config, tensors, scheme),
-        name or source.name,
+        name,
         origin,
         scheme=scheme,
         group=GROUP,

@@ -11,12 +11,12 @@ from fcs_edge import model_file
 from fcs_edge.errors import ModelFileError
 from fcs_edge.model_file import ModelFile
 
-DEFAULT_MODEL = "preview-4k"
+DEFAULT_MODEL = "edge-65k"
 """The built-in model that is used where none is named."""
 
 BUILT_IN = {
-    "preview-4k": "a preview, trained for under an hour: it carries the rhythm of speech, "
-    "not the words (not intelligible)",
+    "edge-65k": "small enough for a Raspberry Pi Zero 2 W; half of the words are lost on it "
+    "(docs/model-card.md)",
 }
 """What ships inside the package, and what to expect of it."""
 

@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 import soundfile
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 # Kernels as Numba makes them of these sources; `test_ahead` sees to those compiled ahead.
 os.environ["FCS_EDGE_COMPILED"] = "off"
 
 import fcs_edge
 from fcs_edge.convert import convert
+from fcs_edge.layout import tensor_shapes
 from helpers import COMMAND
 
 ROOT = Path(__file__).parent.parent
@@ -106,6 +108,21 @@ def golden(
 def tiny(golden: Callable[[str], Golden]) -> fcs_edge.Codec:
     """The tiny golden model: every part at odd widths."""
     return golden("tiny").codec
+
+
+@pytest.fixture(scope="session")
+def floats(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file as large as the built-in one, of seeded float32 weights."""
+    config = fcs_edge.load().model.config
+    params = {name: list(shape) for name, shape in tensor_shapes(config).items()}
+    folder = tmp_path_factory.mktemp("floats")
+    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    save_file(
+        load_script("make_checkpoint").make({"seed": 3, "params": params}),
+        folder / "model.safetensors",
+    )
+    convert(folder, folder / "floats.safetensors", "floats", "f32")
+    return folder / "floats.safetensors"
 
 
 @pytest.fixture

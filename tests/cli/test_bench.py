@@ -79,18 +79,18 @@ def test_bench(tmp_path: Path, run: Callable) -> None:
     assert max(map(len, result.out.splitlines())) <= 80
     text = " ".join(result.out.split())
     for expected in (
-        "preview-4k, 6.4 M weights as f16: chunks of 80 ms",
+        "edge-65k, 7.4 M weights as int8: chunks of 80 ms",
         *("encode only", "decode only", "both", *STAGES, "GB/s", "GMAC/s", "memory"),
         *("compute time / audio time", "x real time", "headroom"),
     ):
         assert expected in text
     facts = json.loads(path.read_text())
-    assert (facts["fcs_edge"], facts["model"]["name"]) == (fcs_edge.__version__, "preview-4k")
+    assert (facts["fcs_edge"], facts["model"]["name"]) == (fcs_edge.__version__, "edge-65k")
     assert facts["model"]["chunk_ms"] == 80
     assert facts["machine"]["kernels"] in facts["machine"]["kernels_available"]
     for name in ("read_gb_per_s", *(f"{n}_gmac_per_s" for n in ("float32", "int8", "int4"))):
         assert facts["limits"][name] >= facts["limits"][f"{name}_median"] > 0
-    assert [r["weights"] for r in facts["runs"]] == ["f16"]
+    assert [r["weights"] for r in facts["runs"]] == ["int8"]
     check_run(facts["runs"][0], 80)
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert sorted(os.listdir(tmp_path)) == ["bench.json", "bench.png"]
@@ -156,7 +156,7 @@ def test_layer_larger_than_memory(run: Callable) -> None:
 
 
 def test_errors(golden: Callable, tmp_path: Path, run: Callable) -> None:
-    for options in (("--model", "preview-4k"), ("--weights", "f32"), ("--plot", "x.png")):
+    for options in (("--model", "edge-65k"), ("--weights", "f32"), ("--plot", "x.png")):
         assert "--layer measures no model" in run("bench", "--layer", "gelu:1x1", *options).failed(
             2
         )

@@ -21,15 +21,15 @@ def test_info_of_a_bitstream(wav: Path, tmp_path: Path, run: Callable) -> None:
     assert result.code == 0
     facts = json.loads(result.out)
     assert facts["kind"] == "bitstream"
-    assert facts["model"] == "preview-4k"
+    assert facts["model"] == "edge-65k"
     assert facts["samples"] == 33333
     assert facts["seconds"] == pytest.approx(33333 / 16000)
-    assert (facts["tokens"], facts["tokens_lost"], facts["bitrate"]) == (108, 0, 600)
-    assert facts["bytes"] == out.stat().st_size == 28 + 8 + 162 + 12
+    assert (facts["tokens"], facts["tokens_lost"], facts["bitrate"]) == (108, 0, 800)
+    assert facts["bytes"] == out.stat().st_size == 28 + 8 + 216 + 12
     assert facts["sound"] is True
     table = run("info", out)
     assert table.code == 0
-    for text in ("preview-4k", "2.08 s", "0.60 kbps", "all hold"):
+    for text in ("edge-65k", "2.08 s", "0.80 kbps", "all hold"):
         assert text in table.out
 
 
@@ -47,14 +47,14 @@ def test_info_of_a_damaged_bitstream(wav: Path, tmp_path: Path, run: Callable) -
     assert "warning" in result.err
 
 
-def test_info_of_the_built_in_model_says_it_is_a_preview(run: Callable) -> None:
-    result = run("info", "preview-4k")
+def test_info_of_the_built_in_model_says_what_it_is_good_for(run: Callable) -> None:
+    result = run("info", "edge-65k")
     assert result.code == 0
     text = " ".join(result.out.replace("│", " ").split())
-    assert "a preview" in text
-    assert "not intelligible" in text
-    assert "6.44 M" in text
-    facts = json.loads(run("info", "--json", "preview-4k").out)
+    assert "Raspberry Pi Zero 2 W" in text
+    assert "docs/model-card.md" in text
+    assert "7.44 M" in text
+    facts = json.loads(run("info", "--json", "edge-65k").out)
     assert facts["fingerprint"] == fcs_edge.load().fingerprint.hex()
 
 
@@ -79,7 +79,7 @@ def test_demo(run: Callable, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     result = run("demo", "--out", tmp_path)
     assert result.code == 0
-    for text in ("not intelligible", "0.60 kbps", "80 ms", "compute time / audio time"):
+    for text in ("docs/model-card.md", "0.80 kbps", "80 ms", "compute time / audio time"):
         assert text in " ".join(result.out.split())
     names = sorted(os.listdir(tmp_path))
     assert names == ["fcs-edge-demo.fcs", "fcs-edge-demo.png", "fcs-edge-demo.wav"]
@@ -103,7 +103,7 @@ def test_demo_draws_in_the_terminal_without_matplotlib(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert sorted(os.listdir(tmp_path)) == ["fcs-edge-demo.fcs", "fcs-edge-demo.wav"]
     assert "16 kHz in" in done.stdout
-    assert "24 kHz out, 0.60 kbps" in done.stdout
+    assert "24 kHz out, 0.80 kbps" in done.stdout
 
 
 def test_convert(golden: Callable, tmp_path: Path, run: Callable) -> None:

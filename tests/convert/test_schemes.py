@@ -141,10 +141,11 @@ def test_from_a_model_file(golden: Callable, quantized: Callable, tmp_path: Path
     direct = quantized("tiny", "int8")
     for name, tensor in load_file(direct).items():
         assert np.array_equal(load_file(tmp_path / "a.safetensors")[name], tensor)
-    built_in = convert("preview-4k", tmp_path / "b.safetensors", weights="int4")
-    assert built_in.fingerprint == fcs_edge.load().fingerprint
-    with pytest.raises(CheckpointError, match="holds int8 weights; convert from the checkpoint"):
-        convert(direct, tmp_path / "c.safetensors", weights="int4")
+    four = convert(case.model, tmp_path / "b.safetensors", weights="int4")
+    assert four.fingerprint == fcs_edge.load(case.model).fingerprint
+    for source in (direct, "edge-65k"):
+        with pytest.raises(CheckpointError, match="holds int8 weights; convert from the check"):
+            convert(source, tmp_path / "c.safetensors", weights="int4")
     assert not (tmp_path / "c.safetensors").exists()
 
 

@@ -22,7 +22,7 @@ def test_output_length_is_python_rounding(n: int) -> None:
 
 
 def test_repr_names_model_and_rates() -> None:
-    assert repr(fcs_edge.load()) == "<Codec preview-4k: 16000 Hz -> 600 bit/s -> 24000 Hz>"
+    assert repr(fcs_edge.load()) == "<Codec edge-65k: 16000 Hz -> 800 bit/s -> 24000 Hz>"
 
 
 @pytest.mark.parametrize("name", ["tiny", "options", "nolookahead"])

@@ -72,16 +72,15 @@ print(json.dumps({"found": found, "loaded": loaded, "numba": _jit.uses_numba(), 
 
 
 def test_the_same_tokens_without_numba(
-    python: Callable[..., Any], golden: Callable[..., Any], tmp_path: Path
+    python: Callable[..., Any], golden: Callable[..., Any], floats: Path, tmp_path: Path
 ) -> None:
-    """Every type of weights goes through the built-in model."""
+    """The built-in model, and every type of weights at its size."""
     signal = golden("tiny").signal
     np.save(tmp_path / "signal.npy", signal)
-    built_in = fcs_edge.load().model.path
     models = {"built-in": fcs_edge.load()}
-    for scheme in ("f32", "int8", "int4"):
+    for scheme in ("f32", "f16", "int8", "int4"):
         path = tmp_path / f"{scheme}.safetensors"
-        convert(str(built_in), path, weights=scheme)
+        convert(floats, path, weights=scheme)
         models[str(path)] = fcs_edge.load(path)
     said = python(TOKENS, tmp_path / "signal.npy", *models)
     assert said["loaded"] == []

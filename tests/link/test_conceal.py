@@ -144,7 +144,7 @@ def test_memory_is_constant(codec: Codec, chunks: NDArray[np.uint16]) -> None:
         ([1, 2, 3], ValueError),
         ([1, 2, 3, 4] * 2, ValueError),
         ([[1, 2, 3, 4]], ValueError),
-        ([1, 2, 3, 4096], ValueError),
+        ([1, 2, 3, 65536], ValueError),
         ([1.0, 2.0, 3.0, 4.0], TypeError),
     ],
 )

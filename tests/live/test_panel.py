@@ -16,7 +16,7 @@ import soundfile
 from fcs_edge.layers import F32
 from sound_card import SoundCard
 
-WORDS = ("in", "out", "chunk", "latency", "clock", "lost", "600 bit/s", "capture", "playback")
+WORDS = ("in", "out", "chunk", "latency", "clock", "lost", "800 bit/s", "capture", "playback")
 
 
 class Terminal:

@@ -30,7 +30,7 @@ def test_a_voice_link(
     sender.stdout.close()
     time.sleep(10)
     interrupt(sender)
-    assert "600 bit/s" in finished(sender)
+    assert "800 bit/s" in finished(sender)
     assert "24000 Hz" in finished(receiver)
     sound = np.fromfile(heard, "<i2")
     loud = np.abs(sound) > 100
@@ -66,7 +66,7 @@ def test_joining_in_the_middle(
     assert joined.returncode == 0, joined.stderr
     assert b"has no header" in joined.stderr
     block = 48
-    bytes_a_block = 8 + block * 12 // 8
+    bytes_a_block = 8 + block * 16 // 8
     skipped = -(-(cut - 28) // bytes_a_block) * block
     codec = fcs_edge.load()
     wanted = codec.decode(tokens_of(stream, tmp_path)[skipped:])
