@@ -38,12 +38,13 @@ class Whole(nn.Module):
 
     def __init__(self, stage: Stage, teacher_width: int) -> None:
         super().__init__()
-        self.codec = FocalCodecStream(stage.model, whiten="encoder" in stage.parts)
+        train_encoder = "encoder" in stage.parts
+        self.codec = FocalCodecStream(stage.model, whiten=train_encoder)
         self.objective: TokenObjective | SoundObjective
         if stage.objective == "tokens":
             self.objective = TokenObjective(stage.model, teacher_width)
         else:
-            self.objective = SoundObjective(stage.model, teacher_width, "encoder" in stage.parts)
+            self.objective = SoundObjective(stage.model, teacher_width, train_encoder)
 
 
 class Trainer:

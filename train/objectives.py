@@ -119,7 +119,7 @@ class TokenObjective(Objective):
 
 
 class SoundObjective(Objective):
-    """Stage 2: sound, by its spectra at many resolutions; and what stage 1 asks, if tokens learn.
+    """Stages 2 and 3: sound, by its spectra; and what stage 1 asks, if tokens learn.
 
     Parameters
     ----------

@@ -53,7 +53,9 @@ def index() -> int:
 def share(tensors: Sequence[Tensor]) -> None:
     """Give each process tensor i as process ``i % count()`` has it, float32, in place."""
     n = count()
-    for source in range(n) if n > 1 else ():
+    if n == 1:
+        return
+    for source in range(n):
         found = tensors[source::n]
         flat = torch.cat([t.flatten() for t in found])
         distributed.broadcast(flat, source)
