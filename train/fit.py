@@ -45,7 +45,7 @@ def main(
 def _work(
     index: int, stage: Path, corpus: Path, folder: Path, start: Path | None, until: float
 ) -> None:
-    trainer = Trainer(stages.read(stage), corpus, folder, start, index)
+    trainer = Trainer(stages.read(stage), corpus, folder, start)
     trainer.run(time.monotonic() + until - time.time())
 
 

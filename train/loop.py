@@ -16,11 +16,13 @@ from torch import Tensor, nn
 
 from train import corpus_reader, workers
 from train.augment import Augmentation, Surroundings
+from train.balance import Balance
 from train.crops import Batch, Crops
 from train.discriminators import Discriminators
 from train.model import FocalCodecStream
-from train.objectives import Adversary, SoundObjective, TokenObjective
+from train.objectives import OF_SOUND, Adversary, SoundObjective, TokenObjective
 from train.optimizers import Optimizers, adam
+from train.spectra import lowpassed
 from train.stage import Stage
 
 _LOG_EVERY, _SAVE_EVERY = 50, 250
@@ -60,20 +62,16 @@ class Trainer:
         Of the run: its state, its log, its best weights.
     start : Path or None
         Weights to start from, where the run has no state yet: a state dict of a codec.
-    index : int
-        Which worker it is.
     """
 
-    def __init__(
-        self, stage: Stage, corpus: Path, folder: Path, start: Path | None, index: int
-    ) -> None:
-        self.stage, self.folder, self.index = stage, folder, index
+    def __init__(self, stage: Stage, corpus: Path, folder: Path, start: Path | None) -> None:
+        self.stage, self.folder, self.index = stage, folder, workers.index()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         shards = corpus_reader.read(corpus, stage.teacher)
         data = stage.data
         share = corpus_reader.shares(shards, data.real_weight, data.weights)
         around = Surroundings(corpus)
-        seed = (stage.seed, index)
+        seed = (stage.seed, self.index)
         size = (data.frames, max(1, data.batch // workers.count()))
         self.crops = Crops(shards, share, around, data.augmentation, *size, seed)
         held_out = corpus_reader.read(corpus / "held_out", stage.teacher)
@@ -86,13 +84,14 @@ class Trainer:
         start_well(self.whole.codec)
         if start is not None:
             found = _start_from(start, self.whole, self.device)
-            if index == 0:
+            if self.index == 0:
                 print(f"{start}: {found} tensors taken over", flush=True)
         for name, part in self.whole.codec.named_children():
             part.requires_grad_(name in stage.parts)
         self.parameters = [p for p in self.whole.parameters() if p.requires_grad]
         self.optimizers = Optimizers(self.whole, stage)
         self.adversary, self.judge_optimizer = _adversary(stage, self.device)
+        self.balance = Balance()
         self.average = deepcopy(self.whole).eval().requires_grad_(False)
         self.step, self.best, self.seconds = 0, math.inf, 0.0
         self._sums: dict[str, float] = {}
@@ -126,14 +125,11 @@ class Trainer:
         batch = batch.to(self.device)
         stage, whole = self.stage, self.whole
         losses, made = self._losses(whole, batch)
-        total = self._weighted(losses)
-        strength = self._strength()
-        if strength > 0 and made is not None:
-            adversarial, judge_loss = self._judge(batch, made)
-            losses |= adversarial | {"judges": judge_loss}
-            total = total + strength * self._weighted(adversarial)
-        self.whole.zero_grad(set_to_none=True)
-        total.backward()
+        whole.zero_grad(set_to_none=True)
+        if made is not None and self._strength() > 0:
+            losses |= self._judged_backward(losses, batch, made)
+        else:
+            self._weighted(losses).backward()
         workers.average(p.grad for p in self.parameters if p.grad is not None)
         norm = nn.utils.clip_grad_norm_(self.parameters, stage.clip)
         if torch.isfinite(norm):
@@ -166,35 +162,44 @@ class Trainer:
             return 0.0
         return min(1.0, (self.step - judges.from_step + 1) / 500)
 
-    def _judge(self, batch: Batch, made: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Train the discriminators on a part of each crop; return the codec's losses there."""
-        adversary, optimizer = self.adversary, self.judge_optimizer
-        assert adversary is not None
-        assert optimizer is not None
-        start = int(torch.randint(made.shape[1] - adversary.samples, ()))
-        # Judges hear the same loudness always: a quiet crop is no less worth judging.
+    def _judged_backward(
+        self, losses: dict[str, Tensor], batch: Batch, made: Tensor
+    ) -> dict[str, Tensor]:
+        """Pass back what losses ask, and the discriminators beside them; return what those say."""
+        assert self.adversary is not None
+        start = int(torch.randint(made.shape[1] - self.adversary.samples, ()))
+        # Judges hear the same loudness always: a quiet crop is no less worth judging. And they
+        # hear of both only where what is wanted is to be trusted.
         scale = 0.5 / batch.level[:, None]
-        real = adversary.part(batch.wanted, start) * scale
-        fake = adversary.part(made, start) * scale
-        trusted = batch.band_hz >= 11000
-        if trusted.any():
-            real, fake = real[trusted], fake[trusted]
-        judges = adversary.discriminators
+        real, fake = (
+            lowpassed(self.adversary.part(sound, start) * scale, batch.band_hz)
+            for sound in (batch.wanted, made)
+        )
         with torch.autocast(self.device.type, torch.bfloat16):
-            loss = adversary.judge_loss(real, fake.detach(), self.step)
-        if not trusted.any():
-            loss = 0 * loss
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        workers.average(p.grad for p in judges.parameters() if p.grad is not None)
-        nn.utils.clip_grad_norm_(judges.parameters(), 5.0)
-        optimizer.step()
-        judges.requires_grad_(False)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            losses = adversary.maker_losses(real, fake, self.step)
-        judges.requires_grad_(True)
-        share = trusted.float().mean()
-        return {name: share * value.float() for name, value in losses.items()}, loss.detach()
+            of_judges, judged = self.adversary.judge(real, fake, self.step)
+        others = {}
+        for name, loss in judged.items():
+            (gradient,) = torch.autograd.grad(loss, made, retain_graph=True)
+            others[name] = (self._strength() * self.stage.losses[name], gradient)
+        self._judges_step(of_judges)
+        of_sound = {name: losses[name] for name in OF_SOUND}
+        of_tokens = {name: loss for name, loss in losses.items() if name not in OF_SOUND}
+        (first,) = torch.autograd.grad(self._weighted(of_sound), made)
+        total, factors = self.balance.add(first, others, batch.level)
+        torch.autograd.backward([self._weighted(of_tokens), made], [None, total])
+        times = {f"times_{name}": torch.tensor(factor) for name, factor in factors.items()}
+        return judged | {"judges": of_judges} | times
+
+    def _judges_step(self, loss: Tensor) -> None:
+        """Let the discriminators learn, and nothing else."""
+        assert self.adversary is not None
+        assert self.judge_optimizer is not None
+        parameters = list(self.adversary.discriminators.parameters())
+        self.judge_optimizer.zero_grad(set_to_none=True)
+        loss.backward(inputs=parameters)
+        workers.average(p.grad for p in parameters if p.grad is not None)
+        nn.utils.clip_grad_norm_(parameters, 5.0)
+        self.judge_optimizer.step()
 
     def _add(self, losses: dict[str, Tensor]) -> None:
         for name, loss in losses.items():
@@ -271,6 +276,7 @@ class Trainer:
         if self.adversary is not None and self.judge_optimizer is not None:
             state["judges"] = self.adversary.discriminators.state_dict()
             state["judge_optimizer"] = self.judge_optimizer.state_dict()
+            state["balance"] = self.balance.means
         _write_whole(self.folder / "last.pt", state)
 
     def _load(self) -> None:
@@ -285,6 +291,7 @@ class Trainer:
         if self.adversary is not None and self.judge_optimizer is not None and "judges" in state:
             self.adversary.discriminators.load_state_dict(state["judges"])
             self.judge_optimizer.load_state_dict(state["judge_optimizer"])
+            self.balance.means = state["balance"]
 
 
 def _start_from(start: Path, whole: Whole, device: torch.device) -> int:

@@ -27,6 +27,8 @@ _LOOKS = {
 
 _INNER = 512
 _LOOKS_A_STEP = 2
+OF_SOUND = ("mel", "linear", "pitch")
+"""Losses of sound alone."""
 _USUAL_LOG = -6.0
 """Of a magnitude: where predictions start."""
 
@@ -216,25 +218,22 @@ class Adversary:
         """Return the part of (batch, samples) that starts there."""
         return sound[:, start : start + self.samples]
 
-    def judge_loss(self, real: Tensor, made: Tensor, step: int) -> Tensor:
-        """Return the discriminators' hinge loss."""
-        total = torch.zeros((), device=real.device)
-        judges = self.chosen(step)
-        for judge in judges:
-            scores = judge(torch.cat([real, made]))[0].float()
-            yes, no = scores.split(len(real))
-            total = total + functional.relu(1 - yes).mean() + functional.relu(1 + no).mean()
-        return total / len(judges)
+    def judge(self, real: Tensor, made: Tensor, step: int) -> tuple[Tensor, Losses]:
+        """Return the discriminators' hinge loss, and the codec's losses from the same look.
 
-    def maker_losses(self, real: Tensor, made: Tensor, step: int) -> Losses:
-        """Return the codec's adversarial loss, and how far apart what they see in both is."""
-        adversarial = matching = torch.zeros((), device=real.device)
+        Those are adversarial, and how far apart what discriminators see in both is.
+        """
+        of_judges = adversarial = matching = torch.zeros((), device=real.device)
         judges = self.chosen(step)
         for judge in judges:
-            with torch.no_grad():
-                right = judge(real)[1]
-            said, seen = judge(made)
-            adversarial = adversarial - said.mean()
-            for a, b in zip(seen, right, strict=True):
-                matching = matching + (a - b).abs().mean() / (b.abs().mean() + 1e-3) / len(seen)
-        return {"adversarial": adversarial / len(judges), "matching": matching / len(judges)}
+            scores, seen = judge(torch.cat([real, made]))
+            yes, no = scores.float().chunk(2)
+            hinge = functional.relu(1 - yes).mean() + functional.relu(1 + no).mean()
+            of_judges = of_judges + hinge / len(judges)
+            adversarial = adversarial - no.mean() / len(judges)
+            for both in seen:
+                right, found = both.chunk(2)
+                right = right.detach()
+                apart = (found - right).abs().mean() / (right.abs().mean() + 1e-3)
+                matching = matching + apart.float() / (len(seen) * len(judges))
+        return of_judges, {"adversarial": adversarial, "matching": matching}

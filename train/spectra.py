@@ -90,3 +90,11 @@ class Spectrum(nn.Module):
 def difference(found: Tensor, wanted: Tensor, trusted: Tensor) -> Tensor:
     """Return the mean absolute difference where it is trusted."""
     return ((found - wanted).abs() * trusted).mean() / trusted.mean()
+
+
+def lowpassed(samples: Tensor, band_hz: Tensor) -> Tensor:
+    """Return (batch, samples) with nothing left that is not to be trusted."""
+    n = samples.shape[1]
+    spectrum = torch.fft.rfft(samples)
+    frequencies = torch.arange(n // 2 + 1, device=samples.device) * (RATE / n)
+    return torch.fft.irfft(spectrum * (frequencies <= 0.95 * band_hz[:, None]), n)

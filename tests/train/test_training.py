@@ -21,11 +21,13 @@ from fcs_edge.convert import convert  # noqa: E402
 from train import export, workers  # noqa: E402
 from train import stage as stages  # noqa: E402
 from train.augment import Augmentation, Surroundings, coloured  # noqa: E402
+from train.balance import Balance  # noqa: E402
 from train.corpus_reader import FRAME_16K, FRAME_24K, read, shares  # noqa: E402
 from train.crops import Crops  # noqa: E402
 from train.loop import Trainer, start_well  # noqa: E402
 from train.model import FocalCodecStream  # noqa: E402
 from train.model.quantizer import tokens  # noqa: E402
+from train.spectra import RATE, lowpassed  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 STAGE = """
@@ -120,7 +122,7 @@ def stage(tmp_path: Path) -> Callable[[str], Path]:
 def run(path: Path, corpus: Path, folder: Path, steps: int, start: Path | None = None) -> Trainer:
     folder.mkdir(exist_ok=True)
     stage = stages.read(path)
-    trainer = Trainer(stage, corpus, folder, start, 0)
+    trainer = Trainer(stage, corpus, folder, start)
     while trainer.step < steps:
         trainer.train_step(trainer.crops.at(trainer.step))
     trainer.save()
@@ -215,6 +217,31 @@ def test_stages_are_sound() -> None:
         assert all(hasattr(FocalCodecStream(stage.model), part) for part in stage.parts)
 
 
+def test_balance() -> None:
+    """What judges ask for is as large as its share of what spectra do, whatever its scale."""
+    random = torch.Generator().manual_seed(0)
+    level = torch.tensor([1.0, 0.1, 0.01])
+    shapes = torch.randn(200, 3, 3, 50, generator=random) / level[:, None]
+    balance = Balance()
+    for spectra, small, large in shapes:
+        others = {"small": (0.5, 1e-3 * small), "large": (2.0, 1e3 * large)}
+        total, factors = balance.add(spectra, others, level)
+    assert factors["small"] == pytest.approx(500, rel=0.1)
+    assert factors["large"] == pytest.approx(2e-3, rel=0.1)
+    wanted = spectra + factors["small"] * 1e-3 * small + factors["large"] * 1e3 * large
+    torch.testing.assert_close(total, wanted)
+    quiet, _ = Balance().add(spectra, {"none": (1.0, torch.zeros_like(spectra))}, level)
+    torch.testing.assert_close(quiet, spectra)
+
+
+def test_judges_hear_what_is_to_be_trusted() -> None:
+    at = torch.arange(2400) / RATE
+    tones = torch.sin(2 * torch.pi * 1000 * at) + torch.sin(2 * torch.pi * 6000 * at)
+    low, whole = lowpassed(torch.stack([tones, tones]), torch.tensor([4000.0, 12000.0]))
+    torch.testing.assert_close(low, torch.sin(2 * torch.pi * 1000 * at), rtol=0, atol=1e-3)
+    torch.testing.assert_close(whole, tones, rtol=0, atol=1e-3)
+
+
 def test_a_new_codec_hears_loudness() -> None:
     """And silence does not make its gradients explode."""
     torch.manual_seed(0)
@@ -306,7 +333,7 @@ def test_heard_and_wanted_are_in_step(corpus: Path) -> None:
 
 
 def _train(index: int, path: Path, corpus: Path, folder: Path) -> None:
-    trainer = Trainer(stages.read(path), corpus, folder, None, index)
+    trainer = Trainer(stages.read(path), corpus, folder, None)
     while trainer.step < 2:
         trainer.train_step(trainer.crops.at(trainer.step))
     trainer.save()
@@ -320,10 +347,10 @@ def test_workers_stay_equal(stage: Callable[[str], Path], corpus: Path, tmp_path
     path = stage("together")
     workers.run(_train, 2, tmp_path, path, corpus, folder)
     found = [torch.load(folder / f"{i}.pt", weights_only=True) for i in range(2)]
-    new = Trainer(stages.read(path), corpus, tmp_path / "new", None, 0).whole.state_dict()
+    new = Trainer(stages.read(path), corpus, tmp_path / "new", None).whole.state_dict()
     for name, value in found[0].items():
         assert torch.equal(found[1][name], value), name
-    trainer = Trainer(stages.read(path), corpus, folder, None, 0)
+    trainer = Trainer(stages.read(path), corpus, folder, None)
     assert len(trainer.optimizers.matrices) > 4
     names = {id(p): name for name, p in trainer.whole.named_parameters()}
     for matrix in trainer.optimizers.matrices:
