@@ -26,7 +26,7 @@ class Balance:
         self.means: dict[str, float] = {}
 
     def add(
-        self, first: Tensor, others: dict[str, tuple[float, Tensor]], level: Tensor
+        self, first: Tensor, others: dict[str, Tensor], shares: dict[str, float], level: Tensor
     ) -> tuple[Tensor, dict[str, float]]:
         """Return the sum of gradients, and what each was multiplied by.
 
@@ -34,12 +34,14 @@ class Balance:
         ----------
         first : torch.Tensor
             (batch, samples), what spectra ask for.
-        others : dict of (float, torch.Tensor)
-            Share and gradient of each loss that is measured by it.
+        others : dict of torch.Tensor
+            The gradients that are measured by it.
+        shares : dict of float
+            How large each is to be.
         level : torch.Tensor
             (batch,): what is quiet has gradients as much larger.
         """
-        gradients = {"": first} | {name: gradient for name, (_, gradient) in others.items()}
+        gradients = {"": first} | others
         norms = torch.stack([(g.norm(dim=1) * level).mean() for g in gradients.values()])
         workers.average([norms])
         for name, norm in zip(gradients, norms.tolist(), strict=True):
@@ -47,7 +49,7 @@ class Balance:
             self.means[name] = self.keep * mean + (1 - self.keep) * norm
         total = first.clone()
         factors = {}
-        for name, (share, gradient) in others.items():
-            factors[name] = share * self.means[""] / max(self.means[name], 1e-12)
+        for name, gradient in others.items():
+            factors[name] = shares[name] * self.means[""] / max(self.means[name], 1e-12)
             total += factors[name] * gradient
         return total, factors

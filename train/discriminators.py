@@ -84,6 +84,33 @@ class Discriminators(nn.Module):
         of_spectra = [SpectrumDiscriminator(size, width) for size in sizes]
         self.all = nn.ModuleList([*of_samples, *of_spectra])
 
+    def judge(
+        self, real: Tensor, made: Tensor, chosen: list[int]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Let some of them hear both, each (batch, samples).
+
+        Returns
+        -------
+        of_judges : torch.Tensor
+            Their hinge loss.
+        of_maker : dict
+            Of whoever made it: ``adversarial``, and how far apart what they see in both is,
+            ``matching``.
+        """
+        of_judges = adversarial = matching = torch.zeros((), device=real.device)
+        for index in chosen:
+            scores, seen = self.all[index](torch.cat([real, made]))
+            yes, no = scores.float().chunk(2)
+            hinge = functional.relu(1 - yes).mean() + functional.relu(1 + no).mean()
+            of_judges = of_judges + hinge / len(chosen)
+            adversarial = adversarial - no.mean() / len(chosen)
+            for both in seen:
+                right, found = both.chunk(2)
+                right = right.detach()
+                apart = (found - right).abs().mean() / (right.abs().mean() + 1e-3)
+                matching = matching + apart.float() / (len(seen) * len(chosen))
+        return of_judges, {"adversarial": adversarial, "matching": matching}
+
 
 def _through(x: Tensor, layers: nn.ModuleList, last: nn.Module) -> Judged:
     seen = []

@@ -16,13 +16,11 @@ from torch import Tensor, nn
 
 from train import corpus_reader, workers
 from train.augment import Augmentation, Surroundings
-from train.balance import Balance
 from train.crops import Batch, Crops
-from train.discriminators import Discriminators
+from train.hearers import Hearers
 from train.model import FocalCodecStream
-from train.objectives import OF_SOUND, Adversary, SoundObjective, TokenObjective
-from train.optimizers import Optimizers, adam
-from train.spectra import lowpassed
+from train.objectives import OF_SOUND, SoundObjective, TokenObjective
+from train.optimizers import Optimizers
 from train.stage import Stage
 
 _LOG_EVERY, _SAVE_EVERY = 50, 250
@@ -90,8 +88,7 @@ class Trainer:
             part.requires_grad_(name in stage.parts)
         self.parameters = [p for p in self.whole.parameters() if p.requires_grad]
         self.optimizers = Optimizers(self.whole, stage)
-        self.adversary, self.judge_optimizer = _adversary(stage, self.device)
-        self.balance = Balance()
+        self.hearers = Hearers(stage, self.device)
         self.average = deepcopy(self.whole).eval().requires_grad_(False)
         self.step, self.best, self.seconds = 0, math.inf, 0.0
         self._sums: dict[str, float] = {}
@@ -126,10 +123,7 @@ class Trainer:
         stage, whole = self.stage, self.whole
         losses, made = self._losses(whole, batch)
         whole.zero_grad(set_to_none=True)
-        if made is not None and self._strength() > 0:
-            losses |= self._judged_backward(losses, batch, made)
-        else:
-            self._weighted(losses).backward()
+        losses |= self._pass_back(losses, batch, made)
         workers.average(p.grad for p in self.parameters if p.grad is not None)
         norm = nn.utils.clip_grad_norm_(self.parameters, stage.clip)
         if torch.isfinite(norm):
@@ -156,50 +150,18 @@ class Trainer:
         parts = [weights[name] * loss for name, loss in losses.items() if weights.get(name)]
         return torch.stack(parts).sum()
 
-    def _strength(self) -> float:
-        judges = self.stage.discriminators
-        if judges is None or self.step < judges.from_step:
-            return 0.0
-        return min(1.0, (self.step - judges.from_step + 1) / 500)
-
-    def _judged_backward(
-        self, losses: dict[str, Tensor], batch: Batch, made: Tensor
+    def _pass_back(
+        self, losses: dict[str, Tensor], batch: Batch, made: Tensor | None
     ) -> dict[str, Tensor]:
-        """Pass back what losses ask, and the discriminators beside them; return what those say."""
-        assert self.adversary is not None
-        start = int(torch.randint(made.shape[1] - self.adversary.samples, ()))
-        # Judges hear the same loudness always: a quiet crop is no less worth judging. And they
-        # hear of both only where what is wanted is to be trusted.
-        scale = 0.5 / batch.level[:, None]
-        real, fake = (
-            lowpassed(self.adversary.part(sound, start) * scale, batch.band_hz)
-            for sound in (batch.wanted, made)
-        )
-        with torch.autocast(self.device.type, torch.bfloat16):
-            of_judges, judged = self.adversary.judge(real, fake, self.step)
-        others = {}
-        for name, loss in judged.items():
-            (gradient,) = torch.autograd.grad(loss, made, retain_graph=True)
-            others[name] = (self._strength() * self.stage.losses[name], gradient)
-        self._judges_step(of_judges)
+        """Pass back what losses ask, and who hears the sound beside them; return what those say."""
+        if made is None or not self.hearers.are_there(self.step):
+            self._weighted(losses).backward()
+            return {}
         of_sound = {name: losses[name] for name in OF_SOUND}
         of_tokens = {name: loss for name, loss in losses.items() if name not in OF_SOUND}
-        (first,) = torch.autograd.grad(self._weighted(of_sound), made)
-        total, factors = self.balance.add(first, others, batch.level)
-        torch.autograd.backward([self._weighted(of_tokens), made], [None, total])
-        times = {f"times_{name}": torch.tensor(factor) for name, factor in factors.items()}
-        return judged | {"judges": of_judges} | times
-
-    def _judges_step(self, loss: Tensor) -> None:
-        """Let the discriminators learn, and nothing else."""
-        assert self.adversary is not None
-        assert self.judge_optimizer is not None
-        parameters = list(self.adversary.discriminators.parameters())
-        self.judge_optimizer.zero_grad(set_to_none=True)
-        loss.backward(inputs=parameters)
-        workers.average(p.grad for p in parameters if p.grad is not None)
-        nn.utils.clip_grad_norm_(parameters, 5.0)
-        self.judge_optimizer.step()
+        gradient, said = self.hearers.ask(self._weighted(of_sound), batch, made, self.step)
+        torch.autograd.backward([self._weighted(of_tokens), made], [None, gradient])
+        return said
 
     def _add(self, losses: dict[str, Tensor]) -> None:
         for name, loss in losses.items():
@@ -272,11 +234,8 @@ class Trainer:
             "step": self.step,
             "best": self.best,
             "seconds": self.seconds,
+            "hearers": self.hearers.state(),
         }
-        if self.adversary is not None and self.judge_optimizer is not None:
-            state["judges"] = self.adversary.discriminators.state_dict()
-            state["judge_optimizer"] = self.judge_optimizer.state_dict()
-            state["balance"] = self.balance.means
         _write_whole(self.folder / "last.pt", state)
 
     def _load(self) -> None:
@@ -288,10 +247,7 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         self.optimizers.load(state["optimizers"])
         self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
-        if self.adversary is not None and self.judge_optimizer is not None and "judges" in state:
-            self.adversary.discriminators.load_state_dict(state["judges"])
-            self.judge_optimizer.load_state_dict(state["judge_optimizer"])
-            self.balance.means = state["balance"]
+        self.hearers.load(state["hearers"])
 
 
 def _start_from(start: Path, whole: Whole, device: torch.device) -> int:
@@ -332,17 +288,6 @@ def start_well(codec: FocalCodecStream) -> None:
     codec.decompressor.in_proj.weight.mul_(4)
     codec.decoder.head.proj.weight.mul_(0.1)
     codec.decoder.head.proj.bias.zero_()
-
-
-def _adversary(
-    stage: Stage, device: torch.device
-) -> tuple[Adversary | None, torch.optim.AdamW | None]:
-    judges = stage.discriminators
-    if judges is None:
-        return None, None
-    found = Discriminators(judges.periods, judges.sizes, judges.widths, judges.width).to(device)
-    optimizer = adam(list(found.parameters()), judges.learning_rate, 0.0, 0.95)
-    return Adversary(found, judges.samples, judges.a_step), optimizer
 
 
 def _write_whole(path: Path, state: dict[str, Any]) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fcs_edge.config import CodecConfig
 from train.crops import Batch
-from train.discriminators import Discriminators
 from train.model import FocalCodecStream
 from train.model.quantizer import quantize
 from train.spectra import FLOOR, RATE, Resolution, Spectrum, difference
@@ -196,44 +193,3 @@ def _mixed(latents: Tensor, quantised: float) -> Tensor:
         return codes
     chosen = torch.rand(len(latents), 1, 1, device=latents.device) < quantised
     return torch.where(chosen, codes, latents)
-
-
-@dataclass
-class Adversary:
-    """Discriminators, and what they say of a part of each crop."""
-
-    discriminators: Discriminators
-    samples: int
-    """How long that part is."""
-    a_step: int
-    """How many of them take part in a step."""
-
-    def chosen(self, step: int) -> list[nn.Module]:
-        """Return those that take part in a step, the same for all workers."""
-        random = torch.Generator().manual_seed(step)
-        order = torch.randperm(len(self.discriminators.all), generator=random)
-        return [self.discriminators.all[i] for i in order[: self.a_step]]
-
-    def part(self, sound: Tensor, start: int) -> Tensor:
-        """Return the part of (batch, samples) that starts there."""
-        return sound[:, start : start + self.samples]
-
-    def judge(self, real: Tensor, made: Tensor, step: int) -> tuple[Tensor, Losses]:
-        """Return the discriminators' hinge loss, and the codec's losses from the same look.
-
-        Those are adversarial, and how far apart what discriminators see in both is.
-        """
-        of_judges = adversarial = matching = torch.zeros((), device=real.device)
-        judges = self.chosen(step)
-        for judge in judges:
-            scores, seen = judge(torch.cat([real, made]))
-            yes, no = scores.float().chunk(2)
-            hinge = functional.relu(1 - yes).mean() + functional.relu(1 + no).mean()
-            of_judges = of_judges + hinge / len(judges)
-            adversarial = adversarial - no.mean() / len(judges)
-            for both in seen:
-                right, found = both.chunk(2)
-                right = right.detach()
-                apart = (found - right).abs().mean() / (right.abs().mean() + 1e-3)
-                matching = matching + apart.float() / (len(seen) * len(judges))
-        return of_judges, {"adversarial": adversarial, "matching": matching}

@@ -47,6 +47,16 @@ class Judges:
 
 
 @dataclass(frozen=True)
+class Ears:
+    """The recogniser that hears what is made (``[listener]``)."""
+
+    layers: int
+    """Of its encoder."""
+    crops: int
+    """Of a step's, that it hears, over all workers."""
+
+
+@dataclass(frozen=True)
 class Stage:
     """One stage of training."""
 
@@ -77,6 +87,7 @@ class Stage:
     evaluate_every: int = 500
     seed: int = 0
     discriminators: Judges | None = None
+    listener: Ears | None = None
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of a step."""
@@ -106,11 +117,12 @@ def read(path: Path) -> Stage:
         model = CodecConfig.from_dict(json.loads((path.parent / raw.pop("model")).read_text()))
         data = raw.pop("data")
         data["augmentation"] = Augmentation(**_tuples(data.get("augmentation", {})))
-        judges = raw.pop("discriminators", None)
+        judges, ears = raw.pop("discriminators", None), raw.pop("listener", None)
         return Stage(
             model=model,
             data=Data(**data),
             discriminators=Judges(**judges) if judges is not None else None,
+            listener=Ears(**ears) if ears is not None else None,
             **raw,
         )
     except (KeyError, TypeError) as error:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file  # noqa: E402
 import fcs_edge  # noqa: E402
 from fcs_edge.config import CodecConfig  # noqa: E402
 from fcs_edge.convert import convert  # noqa: E402
-from train import export, workers  # noqa: E402
+from train import export, hearers, workers  # noqa: E402
 from train import stage as stages  # noqa: E402
 from train.augment import Augmentation, Surroundings, coloured  # noqa: E402
 from train.balance import Balance  # noqa: E402
@@ -52,6 +52,7 @@ linear = 1.0
 pitch = 1.0
 adversarial = 1.0
 matching = 1.0
+listener = 1.0
 [data]
 frames = 16
 batch = 2
@@ -60,6 +61,7 @@ PARTS = {
     "tokens": ["encoder", "compressor", "decompressor"],
     "decoder": ["decompressor", "decoder"],
     "together": ["encoder", "compressor", "decompressor", "decoder"],
+    "listened": ["encoder", "compressor", "decompressor", "decoder"],
 }
 JUDGES = """
 [discriminators]
@@ -71,6 +73,11 @@ samples = 3000
 learning_rate = 1e-3
 a_step = 2
 from_step = 2
+"""
+LISTENER = """
+[listener]
+layers = 1
+crops = 1
 """
 
 
@@ -99,8 +106,11 @@ def corpus(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Callable[[str], Path]:
+def stage(
+    tmp_path: Path, tiny_whisper: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], Path]:
     """Return a stage's file by its kind, for a model as small as the golden one."""
+    monkeypatch.setattr(hearers, "tiny_english", lambda: tiny_whisper)
 
     def write(kind: str) -> Path:
         case = json.loads((ROOT / "tests/data/golden/tiny.json").read_text())
@@ -114,6 +124,8 @@ def stage(tmp_path: Path) -> Callable[[str], Path]:
         )
         path = tmp_path / f"{kind}.toml"
         path.write_text(text + (JUDGES if objective == "sound" else ""))
+        if kind == "listened":
+            path.write_text(path.read_text() + LISTENER)
         return path
 
     return write
@@ -212,6 +224,7 @@ def test_stages_are_sound() -> None:
     for path in paths:
         stage = stages.read(path)
         extra = {"adversarial", "matching"} if stage.discriminators else set()
+        extra |= {"listener"} if stage.listener else set()
         assert set(stage.losses) <= known | extra
         assert stage.data.frames % stage.model.chunk_tokens == 0
         assert all(hasattr(FocalCodecStream(stage.model), part) for part in stage.parts)
@@ -224,13 +237,14 @@ def test_balance() -> None:
     shapes = torch.randn(200, 3, 3, 50, generator=random) / level[:, None]
     balance = Balance()
     for spectra, small, large in shapes:
-        others = {"small": (0.5, 1e-3 * small), "large": (2.0, 1e3 * large)}
-        total, factors = balance.add(spectra, others, level)
+        others = {"small": 1e-3 * small, "large": 1e3 * large}
+        total, factors = balance.add(spectra, others, {"small": 0.5, "large": 2.0}, level)
     assert factors["small"] == pytest.approx(500, rel=0.1)
     assert factors["large"] == pytest.approx(2e-3, rel=0.1)
     wanted = spectra + factors["small"] * 1e-3 * small + factors["large"] * 1e3 * large
     torch.testing.assert_close(total, wanted)
-    quiet, _ = Balance().add(spectra, {"none": (1.0, torch.zeros_like(spectra))}, level)
+    none = {"none": torch.zeros_like(spectra)}
+    quiet, _ = Balance().add(spectra, none, {"none": 1.0}, level)
     torch.testing.assert_close(quiet, spectra)
 
 

@@ -1,0 +1,156 @@
+"""Who hears the sound that is made, beside spectra: discriminators, and a speech recogniser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from train import workers
+from train.balance import Balance
+from train.crops import Batch
+from train.discriminators import Discriminators
+from train.listener import Listener
+from train.optimizers import adam
+from train.spectra import lowpassed
+from train.stage import Ears, Judges, Stage
+from train.whisper import tiny_english
+
+_LOUD = 0.5
+_RAMP = 500
+Asked = dict[str, Tensor]
+"""Gradients at the sound."""
+
+
+class Hearers:
+    """Those that a stage has; what they ask of the sound is measured by what spectra ask.
+
+    Parameters
+    ----------
+    stage : Stage
+        Its discriminators and its listener, and the share of each of their losses.
+    device : torch.device
+        Where they are.
+    """
+
+    def __init__(self, stage: Stage, device: torch.device) -> None:
+        self.device, self.shares = device, stage.losses
+        self.judges = _Judges(stage.discriminators, device) if stage.discriminators else None
+        self.listener = _Listening(stage.listener, device) if stage.listener else None
+        self.balance = Balance()
+
+    def strength(self, step: int) -> float:
+        """Return how much the discriminators count at a step."""
+        first = self.judges.settings.from_step if self.judges is not None else step + 1
+        return min(1.0, max(0.0, (step - first + 1) / _RAMP))
+
+    def are_there(self, step: int) -> bool:
+        """Return whether anyone hears a step's sound."""
+        return self.listener is not None or self.strength(step) > 0
+
+    def ask(
+        self, of_spectra: Tensor, batch: Batch, made: Tensor, step: int
+    ) -> tuple[Tensor, Asked]:
+        """Let them hear what was made, and the discriminators learn.
+
+        Parameters
+        ----------
+        of_spectra : torch.Tensor
+            The loss that they are measured by.
+        batch : Batch
+            What was wanted.
+        made : torch.Tensor
+            (batch, samples); its graph is not touched.
+        step : int
+            Which step it is.
+
+        Returns
+        -------
+        gradient : torch.Tensor
+            (batch, samples), of all that is asked of the sound.
+        said : dict of torch.Tensor
+            Their losses, and what each one's gradient was multiplied by.
+        """
+        sound = made.detach().requires_grad_()
+        # All hear the same loudness always: a quiet crop is worth no less. And they hear of both
+        # only where what is wanted is to be trusted.
+        scale = _LOUD / batch.level[:, None]
+        real, fake = (lowpassed(x * scale, batch.band_hz) for x in (batch.wanted, sound))
+        said: Asked = {}
+        asked: Asked = {}
+        with torch.autocast(self.device.type, torch.bfloat16):
+            if self.listener is not None:
+                said["listener"] = self.listener.apart(fake, real)
+            of_judges = None
+            if self.judges is not None and self.strength(step) > 0:
+                of_judges, of_maker = self.judges.hear(real, fake, step)
+                said |= of_maker
+        for name, loss in said.items():
+            (asked[name],) = torch.autograd.grad(loss, sound, retain_graph=True)
+        if self.judges is not None and of_judges is not None:
+            self.judges.learn(of_judges)
+            said["judges"] = of_judges
+        ramped = ("adversarial", "matching")
+        shares = {
+            name: self.shares[name] * (self.strength(step) if name in ramped else 1.0)
+            for name in asked
+        }
+        (first,) = torch.autograd.grad(of_spectra, made)
+        total, factors = self.balance.add(first, asked, shares, batch.level)
+        return total, said | {f"times_{name}": torch.tensor(x) for name, x in factors.items()}
+
+    def state(self) -> dict[str, Any]:
+        """Return all that going on needs."""
+        judges = self.judges.state() if self.judges is not None else {}
+        return {"balance": self.balance.means} | judges
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        self.balance.means = state["balance"]
+        if self.judges is not None and "judges" in state:
+            self.judges.load(state)
+
+
+class _Judges:
+    def __init__(self, settings: Judges, device: torch.device) -> None:
+        self.settings = settings
+        found = Discriminators(
+            settings.periods, settings.sizes, settings.widths, settings.width
+        )  # fmt: skip
+        self.all = found.to(device)
+        self.parameters = list(self.all.parameters())
+        self.optimizer = adam(self.parameters, settings.learning_rate, 0.0, 0.95)
+
+    def hear(self, real: Tensor, fake: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Let some hear a part of each crop: the same ones in all workers."""
+        start = int(torch.randint(real.shape[1] - self.settings.samples, ()))
+        part = slice(start, start + self.settings.samples)
+        random = torch.Generator().manual_seed(step)
+        order = torch.randperm(len(self.all.all), generator=random).tolist()
+        return self.all.judge(real[:, part], fake[:, part], order[: self.settings.a_step])
+
+    def learn(self, loss: Tensor) -> None:
+        """Take a step, and change nobody else's gradients."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward(inputs=self.parameters)
+        workers.average(p.grad for p in self.parameters if p.grad is not None)
+        nn.utils.clip_grad_norm_(self.parameters, 5.0)
+        self.optimizer.step()
+
+    def state(self) -> dict[str, Any]:
+        return {"judges": self.all.state_dict(), "judge_optimizer": self.optimizer.state_dict()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.all.load_state_dict(state["judges"])
+        self.optimizer.load_state_dict(state["judge_optimizer"])
+
+
+class _Listening:
+    def __init__(self, settings: Ears, device: torch.device) -> None:
+        self.crops = max(1, settings.crops // workers.count())
+        self.listener = Listener(tiny_english() / "model.bin", settings.layers).to(device)
+
+    def apart(self, fake: Tensor, real: Tensor) -> Tensor:
+        """Return how far apart some of the crops are for it."""
+        return self.listener.apart(fake[: self.crops], real[: self.crops])
