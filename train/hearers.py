@@ -19,8 +19,6 @@ from train.whisper import tiny_english
 
 _LOUD = 0.5
 _RAMP = 500
-Asked = dict[str, Tensor]
-"""Gradients at the sound."""
 
 
 class Hearers:
@@ -51,7 +49,7 @@ class Hearers:
 
     def ask(
         self, of_spectra: Tensor, batch: Batch, made: Tensor, step: int
-    ) -> tuple[Tensor, Asked]:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Let them hear what was made, and the discriminators learn.
 
         Parameters
@@ -77,12 +75,13 @@ class Hearers:
         # only where what is wanted is to be trusted.
         scale = _LOUD / batch.level[:, None]
         real, fake = (lowpassed(x * scale, batch.band_hz) for x in (batch.wanted, sound))
-        said: Asked = {}
-        asked: Asked = {}
+        said: dict[str, Tensor] = {}
+        asked: dict[str, Tensor] = {}
+        of_judges: Tensor | None = None
+        of_maker: dict[str, Tensor] = {}
         with torch.autocast(self.device.type, torch.bfloat16):
             if self.listener is not None:
                 said["listener"] = self.listener.apart(fake, real)
-            of_judges = None
             if self.judges is not None and self.strength(step) > 0:
                 of_judges, of_maker = self.judges.hear(real, fake, step)
                 said |= of_maker
@@ -91,11 +90,9 @@ class Hearers:
         if self.judges is not None and of_judges is not None:
             self.judges.learn(of_judges)
             said["judges"] = of_judges
-        ramped = ("adversarial", "matching")
-        shares = {
-            name: self.shares[name] * (self.strength(step) if name in ramped else 1.0)
-            for name in asked
-        }
+        shares = {name: self.shares[name] for name in asked}
+        for name in of_maker:
+            shares[name] *= self.strength(step)
         (first,) = torch.autograd.grad(of_spectra, made)
         total, factors = self.balance.add(first, asked, shares, batch.level)
         return total, said | {f"times_{name}": torch.tensor(x) for name, x in factors.items()}
@@ -118,8 +115,8 @@ class _Judges:
         found = Discriminators(
             settings.periods, settings.sizes, settings.widths, settings.width
         )  # fmt: skip
-        self.all = found.to(device)
-        self.parameters = list(self.all.parameters())
+        self.discriminators = found.to(device)
+        self.parameters = list(self.discriminators.parameters())
         self.optimizer = adam(self.parameters, settings.learning_rate, 0.0, 0.95)
 
     def hear(self, real: Tensor, fake: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -127,8 +124,10 @@ class _Judges:
         start = int(torch.randint(real.shape[1] - self.settings.samples, ()))
         part = slice(start, start + self.settings.samples)
         random = torch.Generator().manual_seed(step)
-        order = torch.randperm(len(self.all.all), generator=random).tolist()
-        return self.all.judge(real[:, part], fake[:, part], order[: self.settings.a_step])
+        order = torch.randperm(len(self.discriminators.all), generator=random).tolist()
+        return self.discriminators.judge(
+            real[:, part], fake[:, part], order[: self.settings.a_step]
+        )
 
     def learn(self, loss: Tensor) -> None:
         """Take a step, and change nobody else's gradients."""
@@ -139,10 +138,13 @@ class _Judges:
         self.optimizer.step()
 
     def state(self) -> dict[str, Any]:
-        return {"judges": self.all.state_dict(), "judge_optimizer": self.optimizer.state_dict()}
+        return {
+            "judges": self.discriminators.state_dict(),
+            "judge_optimizer": self.optimizer.state_dict(),
+        }
 
     def load(self, state: dict[str, Any]) -> None:
-        self.all.load_state_dict(state["judges"])
+        self.discriminators.load_state_dict(state["judges"])
         self.optimizer.load_state_dict(state["judge_optimizer"])
 
 
