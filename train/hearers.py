@@ -40,8 +40,9 @@ class Hearers:
 
     def strength(self, step: int) -> float:
         """Return how much the discriminators count at a step."""
-        first = self.judges.settings.from_step if self.judges is not None else step + 1
-        return min(1.0, max(0.0, (step - first + 1) / _RAMP))
+        if self.judges is None:
+            return 0.0
+        return min(1.0, max(0.0, (step - self.judges.settings.from_step + 1) / _RAMP))
 
     def are_there(self, step: int) -> bool:
         """Return whether anyone hears a step's sound."""
@@ -112,10 +113,8 @@ class Hearers:
 class _Judges:
     def __init__(self, settings: Judges, device: torch.device) -> None:
         self.settings = settings
-        found = Discriminators(
-            settings.periods, settings.sizes, settings.widths, settings.width
-        )  # fmt: skip
-        self.discriminators = found.to(device)
+        kinds = settings.periods, settings.sizes, settings.widths, settings.width
+        self.discriminators = Discriminators(*kinds).to(device)
         self.parameters = list(self.discriminators.parameters())
         self.optimizer = adam(self.parameters, settings.learning_rate, 0.0, 0.95)
 

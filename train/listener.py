@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.spectra import RATE
+from train.spectra import RATE, triangles
 
 _RATE = 16000
 _WINDOW, _HOP, _BANDS = 400, 160, 80
@@ -145,12 +145,10 @@ def _mel_filters() -> Tensor:
     """
     top = 15 + 27 * np.log(_RATE / 2000) / np.log(6.4)
     steps = np.linspace(0, top, _BANDS + 2)
-    edges = np.where(steps < 15, steps * 200 / 3, 1000 * 6.4 ** ((steps - 15) / 27))[:, None]
+    edges = np.where(steps < 15, steps * 200 / 3, 1000 * 6.4 ** ((steps - 15) / 27))
     bins = np.linspace(0, _RATE / 2, _WINDOW // 2 + 1)
-    width = np.diff(edges, axis=0)
-    sides = np.minimum((bins - edges[:-2]) / width[:-1], (edges[2:] - bins) / width[1:])
-    filters = np.maximum(sides, 0) * 2 / (edges[2:] - edges[:-2])
-    return torch.from_numpy(filters.astype(np.float32))
+    filters = triangles(edges, bins) * 2 / (edges[2:] - edges[:-2])
+    return torch.from_numpy(np.ascontiguousarray(filters.T, np.float32))
 
 
 def _at_16k(sound: Tensor) -> Tensor:
@@ -187,7 +185,8 @@ def read_weights(path: Path) -> dict[str, NDArray[np.generic]]:
     try:
         if number("I") != 6:
             raise ValueError(f"{path}: not a model of CTranslate2, version 6")
-        name(), number("I")
+        name()
+        number("I")
         for _ in range(number("I")):
             key = name()
             shape = [number("I") for _ in range(number("B"))]

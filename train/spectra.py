@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,12 +22,18 @@ def mel_bands(size: int, bands: int) -> tuple[Tensor, Tensor]:
     """
     top = 2595 * np.log10(1 + RATE / 1400)
     edges = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)
-    bins = np.linspace(0, RATE / 2, size // 2 + 1)[:, None]
-    width = np.diff(edges)
-    filters = np.minimum((bins - edges[:-2]) / width[:-1], (edges[2:] - bins) / width[1:])
-    filters = np.maximum(filters, 0)
+    bins = np.linspace(0, RATE / 2, size // 2 + 1)
+    filters = triangles(edges, bins)
     filters /= np.maximum(filters.sum(0), 1e-8)
     return torch.tensor(filters, dtype=torch.float32), torch.tensor(edges[1:-1].astype(np.float32))
+
+
+def triangles(edges: NDArray[np.float64], bins: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (bins, bands): each band rises from one edge, (bands + 2,), to 1 at the next."""
+    at, width = bins[:, None], np.diff(edges)
+    sides = np.minimum((at - edges[:-2]) / width[:-1], (edges[2:] - at) / width[1:])
+    filters: NDArray[np.float64] = np.maximum(sides, 0)
+    return filters
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ class Spectrum(nn.Module):
 
     def trusted(self, band_hz: Tensor) -> Tensor:
         """Return which bands are to be trusted, (batch, bands, 1) of 0 and 1."""
-        return (self.centres[None] <= 0.95 * band_hz[:, None]).float()[..., None]
+        return _are_trusted(self.centres, band_hz).float()[..., None]
 
 
 def difference(found: Tensor, wanted: Tensor, trusted: Tensor) -> Tensor:
@@ -97,4 +104,8 @@ def lowpassed(samples: Tensor, band_hz: Tensor) -> Tensor:
     n = samples.shape[1]
     spectrum = torch.fft.rfft(samples)
     frequencies = torch.arange(n // 2 + 1, device=samples.device) * (RATE / n)
-    return torch.fft.irfft(spectrum * (frequencies <= 0.95 * band_hz[:, None]), n)
+    return torch.fft.irfft(spectrum * _are_trusted(frequencies, band_hz), n)
+
+
+def _are_trusted(frequencies: Tensor, band_hz: Tensor) -> Tensor:
+    return frequencies <= 0.95 * band_hz[:, None]
