@@ -1,4 +1,4 @@
-"""Who hears the sound that is made, beside spectra: discriminators, and a speech recogniser."""
+"""Who hears the sound that is made, beside spectra: discriminators, a recogniser, envelopes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from train import workers
 from train.balance import Balance
 from train.crops import Batch
 from train.discriminators import Discriminators
+from train.envelopes import Envelopes
 from train.listener import Listener
 from train.optimizers import adam
 from train.spectra import lowpassed
@@ -36,6 +37,7 @@ class Hearers:
         self.device, self.shares = device, stage.losses
         self.judges = _Judges(stage.discriminators, device) if stage.discriminators else None
         self.listener = _Listening(stage.listener, device) if stage.listener else None
+        self.envelopes = Envelopes().to(device) if "envelope" in self.shares else None
         self.balance = Balance()
 
     def strength(self, step: int) -> float:
@@ -46,7 +48,8 @@ class Hearers:
 
     def are_there(self, step: int) -> bool:
         """Return whether anyone hears a step's sound."""
-        return self.listener is not None or self.strength(step) > 0
+        always = self.listener is not None or self.envelopes is not None
+        return always or self.strength(step) > 0
 
     def ask(
         self, of_spectra: Tensor, batch: Batch, made: Tensor, step: int
@@ -86,6 +89,8 @@ class Hearers:
             if self.judges is not None and self.strength(step) > 0:
                 of_judges, of_maker = self.judges.hear(real, fake, step)
                 said |= of_maker
+        if self.envelopes is not None:
+            said["envelope"] = self.envelopes.apart(fake, real, _LOUD)
         for name, loss in said.items():
             (asked[name],) = torch.autograd.grad(loss, sound, retain_graph=True)
         if self.judges is not None and of_judges is not None:

@@ -54,7 +54,7 @@ adversarial = 1.0
 matching = 1.0
 listener = 1.0
 [data]
-frames = 16
+frames = 20
 batch = 2
 """
 PARTS = {
@@ -125,7 +125,8 @@ def stage(
         path = tmp_path / f"{kind}.toml"
         path.write_text(text + (JUDGES if objective == "sound" else ""))
         if kind == "listened":
-            path.write_text(path.read_text() + LISTENER)
+            text = path.read_text().replace("listener = 1.0", "listener = 1.0\nenvelope = 1.0")
+            path.write_text(text + LISTENER)
         return path
 
     return write
@@ -221,6 +222,7 @@ def test_stages_are_sound() -> None:
     paths = sorted((ROOT / "train/configs").glob("*.toml"))
     assert len(paths) >= 3
     known = {"heard", "kept", "told_mel", "told_short", "told_long", "mel", "linear", "pitch"}
+    known |= {"envelope"}
     for path in paths:
         stage = stages.read(path)
         extra = {"adversarial", "matching"} if stage.discriminators else set()
