@@ -34,7 +34,7 @@ class Augmentation:
     noise_share: float = 0.4
     noise_snr_db: tuple[float, float] = (8.0, 35.0)
     rate_share: float = 0.5
-    """Of real speech, for other speakers: played faster or slower."""
+    """For other speakers: played faster or slower."""
     rate: tuple[float, float] = (0.84, 1.2)
 
 

@@ -84,7 +84,7 @@ class Crops:
         s = self.settings
         shard = self.shards[random.choice(len(self.shards), p=self.share)]
         rate = 1.0
-        if shard.real and random.random() < s.rate_share:
+        if random.random() < s.rate_share:
             rate = float(random.uniform(*s.rate))
         taken = int(np.ceil(self.frames * rate))
         rate = taken / self.frames
