@@ -195,11 +195,13 @@ class BitstreamWriter:
         """
         self._check_open()
         array = check_tokens(tokens, self.header.bits)
-        append = self._stream if self._eager else self._buffer
         start = 0
         while start < array.size:
             stop = start + self.header.block_tokens - self._filled
-            append(array[start:stop])
+            if self._eager:
+                self._file.write(self._streamed(array[start:stop]))
+            else:
+                self._buffer(array[start:stop])
             start = stop
         self._n_tokens += array.size
         if self._eager and array.size:
@@ -222,12 +224,14 @@ class BitstreamWriter:
         covered = min(self._n_tokens * self.header.samples_per_token, MAX_SAMPLES)
         if not 0 <= n_samples <= covered:
             raise ValueError(f"n_samples must be 0..{covered}, not {n_samples}")
+        end = with_crc(bytes([END_SYNC, 0]) + n_samples.to_bytes(6, "little"))
         if self._filled and self._eager:
-            self._stream(np.zeros(self.header.block_tokens - self._filled, np.uint16))
+            # At once: who hears the filler before the end cannot know that it is none.
+            rest = np.zeros(self.header.block_tokens - self._filled, np.uint16)
+            end = self._streamed(rest) + end
         elif self._filled:
             self._write_block()
-        end = bytes([END_SYNC, 0]) + n_samples.to_bytes(6, "little")
-        self._file.write(with_crc(end))
+        self._file.write(end)
         self._file.flush()
         self._closed = True
 
@@ -247,7 +251,8 @@ class BitstreamWriter:
         self._file.flush()
         self._next_block()
 
-    def _stream(self, tokens: NDArray[np.uint16]) -> None:
+    def _streamed(self, tokens: NDArray[np.uint16]) -> bytes:
+        """Add tokens to the block at hand; return the bytes that are complete now."""
         data = b"" if self._filled else self._block_head(self.header.block_tokens)
         self._filled += tokens.size
         full = self._filled == self.header.block_tokens
@@ -256,9 +261,10 @@ class BitstreamWriter:
         self._pending = ones[whole:].copy()
         data += np.packbits(ones[:whole]).tobytes()
         self._crc = zlib.crc32(data, self._crc)
-        self._file.write(data + CRC.pack(self._crc) if full else data)
         if full:
+            data += CRC.pack(self._crc)
             self._next_block()
+        return data
 
     def _block_head(self, count: int) -> bytes:
         return BLOCK_HEAD.pack(BLOCK_SYNC, self._sequence, count)

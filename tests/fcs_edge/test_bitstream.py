@@ -398,6 +398,29 @@ class TestWriter:
         writer.close(25 * SPT)
         assert calls[6:] == [15, "flush", 12, "flush"]
 
+    def test_filler_comes_with_the_end(self):
+        """Whoever plays what arrives, write by write, would else play the filler."""
+        writes = []
+
+        class Spy(io.RawIOBase):
+            def write(self, data):
+                writes.append(bytes(data))
+                return len(data)
+
+        writer = BitstreamWriter(Spy(), HEADER, eager=True)
+        writer.write(TOKENS[:9])
+        before = len(writes)
+        writer.close(9 * SPT)
+        assert len(writes) == before + 1
+        reader = BitstreamReader(eager=True)
+        events = [reader.feed(data) for data in writes]
+        assert isinstance(events[-1][-1], End)
+        played = [e for batch in events[:-1] for e in batch if isinstance(e, Tokens)]
+        found = np.concatenate([e.tokens for e in played])
+        # The last token's last bits share a byte with the filler.
+        assert 8 <= found.size <= 9
+        assert np.array_equal(found, TOKENS[: found.size])
+
     @pytest.mark.parametrize("eager", [False, True])
     def test_memory_is_constant(self, eager):
         class Null(io.RawIOBase):
