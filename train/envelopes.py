@@ -47,9 +47,8 @@ class Envelopes(nn.Module):
         """
         floor = FLOOR * level
         x, y = (self._segments(sound, floor) for sound in (made, wanted))
-        with torch.no_grad():
-            energy = y.square().sum((1, 3))
-            active = (energy > _ACTIVE * energy.amax(1, keepdim=True)).float()
+        energy = y.square().sum((1, 3))
+        active = (energy > _ACTIVE * energy.amax(1, keepdim=True)).float()
         x, y = (_normed(each, 3, _ROWS * floor**2) for each in (x, y))
         by_bands = (x * y).sum(3).mean(1)
         x, y = (_normed(each, 1, 1e-3) for each in (x, y))
@@ -59,7 +58,7 @@ class Envelopes(nn.Module):
 
     def _segments(self, sound: Tensor, floor: float) -> Tensor:
         """Return (batch, bands, segments, rows) of (batch, samples)."""
-        power: Tensor = self.bands @ self.spectrum(sound.float()).square()
+        power: Tensor = self.bands @ self.spectrum(sound).square()
         return (power + floor**2).sqrt().unfold(2, _ROWS, _APART)
 
 
