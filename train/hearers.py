@@ -75,10 +75,7 @@ class Hearers:
             Their losses, and what each one's gradient was multiplied by.
         """
         sound = made.detach().requires_grad_()
-        # All hear the same loudness always: a quiet crop is worth no less. And they hear of both
-        # only where what is wanted is to be trusted.
-        scale = _LOUD / batch.level[:, None]
-        real, fake = (lowpassed(x * scale, batch.band_hz) for x in (batch.wanted, sound))
+        real, fake = _as_heard(batch, batch.wanted), _as_heard(batch, sound)
         said: dict[str, Tensor] = {}
         asked: dict[str, Tensor] = {}
         of_judges: Tensor | None = None
@@ -103,6 +100,16 @@ class Hearers:
         total, factors = self.balance.add(first, asked, shares, batch.level)
         return total, said | {f"times_{name}": torch.tensor(x) for name, x in factors.items()}
 
+    def learn(self, batch: Batch, made: Tensor, step: int) -> dict[str, Tensor]:
+        """Let the discriminators alone learn from what was made; return their loss."""
+        if self.judges is None:
+            return {}
+        real, fake = _as_heard(batch, batch.wanted), _as_heard(batch, made.detach())
+        with torch.autocast(self.device.type, torch.bfloat16):
+            loss, _ = self.judges.hear(real, fake, step)
+        self.judges.learn(loss)
+        return {"judges": loss}
+
     def state(self) -> dict[str, Any]:
         """Return all that going on needs."""
         judges = self.judges.state() if self.judges is not None else {}
@@ -113,6 +120,15 @@ class Hearers:
         self.balance.means = state["balance"]
         if self.judges is not None and "judges" in state:
             self.judges.load(state)
+
+
+def _as_heard(batch: Batch, sound: Tensor) -> Tensor:
+    """Return sound, (batch, samples), as all hear it.
+
+    The same loudness always: a quiet crop is worth no less. And only the band where what is wanted
+    is to be trusted.
+    """
+    return lowpassed(sound * (_LOUD / batch.level[:, None]), batch.band_hz)
 
 
 class _Judges:

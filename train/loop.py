@@ -87,6 +87,7 @@ class Trainer:
         for name, part in self.whole.codec.named_children():
             part.requires_grad_(name in stage.parts)
         self.parameters = [p for p in self.whole.parameters() if p.requires_grad]
+        self.of_codec = [p for p in self.whole.codec.parameters() if p.requires_grad]
         self.optimizers = Optimizers(self.whole, stage)
         self.hearers = Hearers(stage, self.device)
         self.average = deepcopy(self.whole).eval().requires_grad_(False)
@@ -121,6 +122,8 @@ class Trainer:
         self.whole.train()
         batch = batch.to(self.device)
         stage, whole = self.stage, self.whole
+        for p in self.of_codec:
+            p.requires_grad_(self.step >= stage.codec_from)
         losses, made = self._losses(whole, batch)
         whole.zero_grad(set_to_none=True)
         losses |= self._pass_back(losses, batch, made)
@@ -154,6 +157,9 @@ class Trainer:
         self, losses: dict[str, Tensor], batch: Batch, made: Tensor | None
     ) -> dict[str, Tensor]:
         """Pass back what losses ask, and who hears the sound beside them; return what those say."""
+        if self.step < self.stage.codec_from:
+            self._weighted({n: loss for n, loss in losses.items() if loss.requires_grad}).backward()
+            return self.hearers.learn(batch, made, self.step) if made is not None else {}
         if made is None or not self.hearers.are_there(self.step):
             self._weighted(losses).backward()
             return {}

@@ -72,6 +72,10 @@ class Stage:
     """The weight of each loss."""
     data: Data
     warmup: int = 300
+    """Steps in which the learning rate grows; again, once the codec learns."""
+    codec_from: int = 0
+    """Before that step the codec rests, and what is dropped later learns alone: readers and
+    discriminators, where they are new and the codec is not."""
     decay_from: int = 0
     """The learning rate is constant until then, and falls to a twentieth at the last step."""
     quantise_from: int = 0
@@ -91,7 +95,8 @@ class Stage:
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate of a step."""
-        rate = self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup))
+        since = step - self.codec_from if step >= self.codec_from else step
+        rate = self.learning_rate * min(1.0, (since + 1) / max(1, self.warmup))
         if self.decay_from and step >= self.decay_from:
             left = (self.steps - step) / max(1, self.steps - self.decay_from)
             rate *= max(0.05, left)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +178,37 @@ def test_stages_follow_each_other(
     found = second.whole.codec.state_dict()
     changed = {name.split(".")[0] for name, x in state.items() if not torch.equal(found[name], x)}
     assert changed == {"decompressor", "decoder"}
+
+
+def test_the_codec_rests(stage: Callable[[str], Path], corpus: Path, tmp_path: Path) -> None:
+    """Until it learns, what is new beside it learns alone; then it starts slowly."""
+    path = stage("listened")
+    path.write_text(path.read_text().replace("steps = 8", "steps = 8\ncodec_from = 4"))
+    trainer = run(path, corpus, tmp_path / "run", 0)
+
+    def now() -> dict[str, dict[str, torch.Tensor]]:
+        judges = trainer.hearers.judges
+        assert judges is not None
+        parts = {"codec": trainer.whole.codec, "readers": trainer.whole.objective}
+        parts["judges"] = judges.discriminators
+        return {part: deepcopy(dict(m.named_parameters())) for part, m in parts.items()}
+
+    states = [now()]
+    for stop in (4, 5):
+        while trainer.step < stop:
+            trainer.train_step(trainer.crops.at(trainer.step))
+        states.append(now())
+    moved = [
+        {part for part in a if any(not torch.equal(a[part][n], b[part][n]) for n in a[part])}
+        for a, b in itertools.pairwise(states)
+    ]
+    assert moved == [{"readers", "judges"}, {"codec", "readers", "judges"}]
+    rates = [trainer.stage.rate_at(step) for step in (0, 1, 3, 4, 5)]
+    assert rates == [5e-4, 1e-3, 1e-3, 5e-4, 1e-3]
+    again = run(path, corpus, tmp_path / "again", 2)
+    again = run(path, corpus, tmp_path / "again", 5)
+    for name, value in trainer.whole.state_dict().items():
+        torch.testing.assert_close(again.whole.state_dict()[name], value, rtol=0, atol=0, msg=name)
 
 
 def test_samples_are_not_shaken(stage: Callable[[str], Path], corpus: Path, tmp_path: Path) -> None:
