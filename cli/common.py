@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -162,7 +163,13 @@ def output_path(path: str) -> Iterator[Path]:
 def output_file(path: str) -> Iterator[BinaryIO]:
     """Open an output for bytes; ``-`` is standard output."""
     if path == "-":
-        yield sys.stdout.buffer
+        standard = sys.stdout.buffer
+        if not isinstance(standard, io.RawIOBase):
+            yield standard
+            return
+        # PYTHONUNBUFFERED leaves it raw, and a raw write that a signal interrupts may be short.
+        with open(standard.fileno(), "wb", closefd=False) as file:
+            yield file
         return
     with output_path(path) as temporary, temporary.open("wb") as file:
         yield file

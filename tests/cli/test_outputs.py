@@ -1,0 +1,41 @@
+"""Outputs that the commands share."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+_MUCH = 1 << 20
+
+_WRITES = f"""
+import signal
+from fcs_edge.cli.common import output_file
+signal.signal(signal.SIGUSR1, lambda *_: None)
+print("ready", end="", flush=True)
+with output_file("-") as file:
+    file.write(bytes({_MUCH}))
+"""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_signal_shortens_no_write(unbuffered: str) -> None:
+    """What is written to a full pipe arrives whole, with PYTHONUNBUFFERED too."""
+    command = [sys.executable, "-c", _WRITES]
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0, env=environment) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(5) == b"ready"
+        time.sleep(0.3)
+        for _ in range(3):
+            process.send_signal(signal.SIGUSR1)
+            time.sleep(0.05)
+        arrived = 0
+        while part := process.stdout.read(_MUCH):
+            arrived += len(part)
+    assert process.returncode == 0
+    assert arrived == _MUCH
