@@ -205,7 +205,7 @@ def test_the_codec_rests(stage: Callable[[str], Path], corpus: Path, tmp_path: P
     assert moved == [{"readers", "judges"}, {"codec", "readers", "judges"}]
     rates = [trainer.stage.rate_at(step) for step in (0, 1, 3, 4, 5)]
     assert rates == [5e-4, 1e-3, 1e-3, 5e-4, 1e-3]
-    again = run(path, corpus, tmp_path / "again", 2)
+    run(path, corpus, tmp_path / "again", 2)
     again = run(path, corpus, tmp_path / "again", 5)
     for name, value in trainer.whole.state_dict().items():
         torch.testing.assert_close(again.whole.state_dict()[name], value, rtol=0, atol=0, msg=name)
