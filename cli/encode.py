@@ -47,8 +47,8 @@ class TokenWriter(Protocol):
     def write(self, tokens: U16) -> None:
         """Append tokens."""
 
-    def close(self, n_samples: int) -> None:
-        """Finish, stating how many input samples they stand for."""
+    def close(self, n_samples: int, tokens: U16 | None = None) -> None:
+        """Finish with the last tokens, stating how many input samples all stand for."""
 
 
 @click.command()
@@ -143,8 +143,7 @@ def encode(
                 writer.write(encoder.push(block))
                 n_samples += block.size
                 show(n_samples / codec.sample_rate_in)
-        writer.write(encoder.flush())
-        writer.close(n_samples)
+        writer.close(n_samples, encoder.flush())
     if sound.n_not_finite:
         messages.warn(f"{sound.n_not_finite} samples were NaN or infinite; they are taken as 0")
     if n_samples == 0:

@@ -58,8 +58,13 @@ class NpyWriter:
         self._file.write(tokens.astype("<u2").tobytes())
         self._n += tokens.size
 
-    def close(self, n_samples: int) -> None:
-        """Write the length into the header; the file stays open. `n_samples` is not kept."""
+    def close(self, n_samples: int, tokens: U16 | None = None) -> None:
+        """Write the last tokens, and the length into the header; the file stays open.
+
+        `n_samples` is not kept.
+        """
+        if tokens is not None:
+            self.write(tokens)
         self._file.seek(0)
         self._file.write(_header(self._n))
         self._file.seek(0, io.SEEK_END)

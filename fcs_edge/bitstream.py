@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -195,45 +196,54 @@ class BitstreamWriter:
         """
         self._check_open()
         array = check_tokens(tokens, self.header.bits)
-        start = 0
-        while start < array.size:
-            stop = start + self.header.block_tokens - self._filled
-            if self._eager:
-                self._file.write(self._streamed(array[start:stop]))
-            else:
-                self._buffer(array[start:stop])
-            start = stop
-        self._n_tokens += array.size
+        for data in self._added(array):
+            self._file.write(data)
         if self._eager and array.size:
             self._file.flush()
 
-    def close(self, n_samples: int) -> None:
-        """Write the last block and the end record; the file itself stays open.
+    def close(self, n_samples: int, tokens: NDArray[np.integer[Any]] | None = None) -> None:
+        """Write the last tokens, their block and the end record; the file itself stays open.
 
         Parameters
         ----------
         n_samples : int
             Exact number of input samples, at most what the tokens stand for.
+        tokens : (n,) ndarray of uint16, optional
+            The last tokens, as for `write`. Those of a chunk that the input did not fill belong
+            here: with ``eager`` they go out in one write with the end, so that nobody plays more
+            of them than there was.
 
         Raises
         ------
         ValueError
-            If the writer is closed, or ``n_samples`` is out of range; then nothing is written.
+            If the writer is closed, ``n_samples`` is out of range, or a token does not fit; then
+            nothing is written.
         """
         self._check_open()
-        covered = min(self._n_tokens * self.header.samples_per_token, MAX_SAMPLES)
+        last = check_tokens(np.zeros(0, np.uint16) if tokens is None else tokens, self.header.bits)
+        covered = min((self._n_tokens + last.size) * self.header.samples_per_token, MAX_SAMPLES)
         if not 0 <= n_samples <= covered:
             raise ValueError(f"n_samples must be 0..{covered}, not {n_samples}")
-        end = with_crc(bytes([END_SYNC, 0]) + n_samples.to_bytes(6, "little"))
+        data = b"".join(self._added(last))
         if self._filled and self._eager:
-            # At once: who hears the filler before the end cannot know that it is none.
-            rest = np.zeros(self.header.block_tokens - self._filled, np.uint16)
-            end = self._streamed(rest) + end
+            data += self._streamed(np.zeros(self.header.block_tokens - self._filled, np.uint16))
         elif self._filled:
             self._write_block()
-        self._file.write(end)
+        self._file.write(data + with_crc(bytes([END_SYNC, 0]) + n_samples.to_bytes(6, "little")))
         self._file.flush()
         self._closed = True
+
+    def _added(self, tokens: NDArray[np.uint16]) -> Iterator[bytes]:
+        """Take tokens; yield the bytes to write now, block by block, if ``eager``."""
+        start = 0
+        while start < tokens.size:
+            stop = start + self.header.block_tokens - self._filled
+            if self._eager:
+                yield self._streamed(tokens[start:stop])
+            else:
+                self._buffer(tokens[start:stop])
+            start = stop
+        self._n_tokens += tokens.size
 
     def _check_open(self) -> None:
         if self._closed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import fcntl
+import io
 import os
 import signal
 import struct
@@ -13,7 +14,7 @@ import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -21,8 +22,9 @@ import soundfile
 from numpy.typing import NDArray
 
 import fcs_edge
-from fcs_edge.bitstream_reader import Tokens, read_events
+from fcs_edge.bitstream_reader import BitstreamReader, End, Tokens, read_events
 from fcs_edge.cli.audio import open_input
+from fcs_edge.cli.main import cli
 from helpers import COMMAND
 
 N = 33333
@@ -214,6 +216,28 @@ def test_pipes_run_chunk_by_chunk(signal_in: NDArray[np.float32]) -> None:
     codec = fcs_edge.load()
     wanted = codec.decode(codec.encode(signal_in))[:50000]
     assert np.array_equal(np.frombuffer(sound, "<f4"), wanted)
+
+
+def test_the_last_chunk_comes_with_the_end(signal_in: NDArray[np.float32]) -> None:
+    """Who plays what each write brings never plays what pads the last chunk."""
+    writes: list[bytes] = []
+
+    class Spy(io.BytesIO):
+        def write(self, data: Any) -> int:
+            writes.append(bytes(data))
+            return super().write(data)
+
+    sound = signal_in[: 5 * 1280 + 100]
+    stdin = io.TextIOWrapper(io.BytesIO(sound.tobytes()))
+    stdout = io.TextIOWrapper(Spy())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", stdin)
+        patch.setattr(sys, "stdout", stdout)
+        cli.main(["encode", "--quiet", "--raw", "f32le", "-", "-"], standalone_mode=False)
+    reader = BitstreamReader(eager=True)
+    events = [event for data in writes[:-1] for event in reader.feed(data)]
+    assert sum(e.tokens.size for e in events if isinstance(e, Tokens)) == 5 * 4
+    assert reader.feed(writes[-1])[-1] == End(sound.size)
 
 
 def unread(pipe: BinaryIO) -> int:

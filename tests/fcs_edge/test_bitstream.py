@@ -422,6 +422,36 @@ class TestWriter:
         assert np.array_equal(found, TOKENS[: found.size])
 
     @pytest.mark.parametrize("eager", [False, True])
+    @pytest.mark.parametrize("count", [0, 3, 7, 10, 11, 57])
+    def test_last_tokens_come_with_the_end(self, eager, count):
+        """Those of a chunk half full: whoever hears them before the end plays too many."""
+        writes = []
+
+        class Spy(io.RawIOBase):
+            def write(self, data):
+                writes.append(bytes(data))
+                return len(data)
+
+        tokens = random_tokens(3 + count, 11)
+        writer = BitstreamWriter(Spy(), HEADER, eager=eager)
+        writer.write(tokens[:3])
+        before = len(writes)
+        n_samples = tokens.size * SPT - 100
+        with pytest.raises(ValueError, match="n_samples must be"):
+            writer.close(tokens.size * SPT + 1, tokens[3:])
+        with pytest.raises(ValueError, match="fit"):
+            writer.close(n_samples, np.array([1 << 11]))
+        assert len(writes) == before
+        assert writer.n_tokens == 3
+        writer.close(n_samples, tokens[3:])
+        assert writer.n_tokens == tokens.size
+        if eager:
+            assert len(writes) == before + 1
+        events = decode(b"".join(writes))
+        assert events[-1] == End(n_samples)
+        assert np.array_equal(tokens_in(events)[: tokens.size], tokens)
+
+    @pytest.mark.parametrize("eager", [False, True])
     def test_memory_is_constant(self, eager):
         class Null(io.RawIOBase):
             def write(self, data):
