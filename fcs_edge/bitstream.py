@@ -226,6 +226,7 @@ class BitstreamWriter:
             raise ValueError(f"n_samples must be 0..{covered}, not {n_samples}")
         data = b"".join(self._added(last))
         if self._filled and self._eager:
+            # At once: who hears the filler before the end cannot know that it is none.
             data += self._streamed(np.zeros(self.header.block_tokens - self._filled, np.uint16))
         elif self._filled:
             self._write_block()

@@ -14,7 +14,7 @@ import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ import fcs_edge
 from fcs_edge.bitstream_reader import BitstreamReader, End, Tokens, read_events
 from fcs_edge.cli.audio import open_input
 from fcs_edge.cli.main import cli
-from helpers import COMMAND
+from helpers import COMMAND, Recorded
 
 N = 33333
 
@@ -218,26 +218,20 @@ def test_pipes_run_chunk_by_chunk(signal_in: NDArray[np.float32]) -> None:
     assert np.array_equal(np.frombuffer(sound, "<f4"), wanted)
 
 
-def test_the_last_chunk_comes_with_the_end(signal_in: NDArray[np.float32]) -> None:
+def test_the_last_chunk_comes_with_the_end(
+    signal_in: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who plays what each write brings never plays what pads the last chunk."""
-    writes: list[bytes] = []
-
-    class Spy(io.BytesIO):
-        def write(self, data: Any) -> int:
-            writes.append(bytes(data))
-            return super().write(data)
-
     sound = signal_in[: 5 * 1280 + 100]
-    stdin = io.TextIOWrapper(io.BytesIO(sound.tobytes()))
-    stdout = io.TextIOWrapper(Spy())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "stdin", stdin)
-        patch.setattr(sys, "stdout", stdout)
+    file = Recorded()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(sound.tobytes())))
+        patch.setattr(sys, "stdout", io.TextIOWrapper(io.BufferedWriter(file)))
         cli.main(["encode", "--quiet", "--raw", "f32le", "-", "-"], standalone_mode=False)
     reader = BitstreamReader(eager=True)
-    events = [event for data in writes[:-1] for event in reader.feed(data)]
+    events = [event for data in file.writes[:-1] for event in reader.feed(data)]
     assert sum(e.tokens.size for e in events if isinstance(e, Tokens)) == 5 * 4
-    assert reader.feed(writes[-1])[-1] == End(sound.size)
+    assert reader.feed(file.writes[-1])[-1] == End(sound.size)
 
 
 def unread(pipe: BinaryIO) -> int:

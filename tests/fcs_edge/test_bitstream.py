@@ -24,7 +24,7 @@ from fcs_edge.bitstream_reader import (
     read_events,
 )
 from fcs_edge.errors import BitstreamError
-from helpers import merged
+from helpers import Recorded, merged
 
 DOC = Path(__file__).parents[2] / "docs" / "bitstream.md"
 SPT = 320
@@ -400,14 +400,9 @@ class TestWriter:
 
     def test_filler_comes_with_the_end(self):
         """Whoever plays what arrives, write by write, would else play the filler."""
-        writes = []
-
-        class Spy(io.RawIOBase):
-            def write(self, data):
-                writes.append(bytes(data))
-                return len(data)
-
-        writer = BitstreamWriter(Spy(), HEADER, eager=True)
+        file = Recorded()
+        writes = file.writes
+        writer = BitstreamWriter(file, HEADER, eager=True)
         writer.write(TOKENS[:9])
         before = len(writes)
         writer.close(9 * SPT)
@@ -425,15 +420,10 @@ class TestWriter:
     @pytest.mark.parametrize("count", [0, 3, 7, 10, 11, 57])
     def test_last_tokens_come_with_the_end(self, eager, count):
         """Those of a chunk half full: whoever hears them before the end plays too many."""
-        writes = []
-
-        class Spy(io.RawIOBase):
-            def write(self, data):
-                writes.append(bytes(data))
-                return len(data)
-
+        file = Recorded()
+        writes = file.writes
         tokens = random_tokens(3 + count, 11)
-        writer = BitstreamWriter(Spy(), HEADER, eager=eager)
+        writer = BitstreamWriter(file, HEADER, eager=eager)
         writer.write(tokens[:3])
         before = len(writes)
         n_samples = tokens.size * SPT - 100
