@@ -12,14 +12,18 @@ from train.balance import Balance
 from train.crops import Batch
 from train.discriminators import Discriminators
 from train.envelopes import Envelopes
-from train.listener import Listener
+from train.listener import Listener, apart
 from train.optimizers import adam
 from train.spectra import lowpassed
 from train.stage import Ears, Judges, Stage
 from train.whisper import tiny_english
+from train.words import Words
 
 _LOUD = 0.5
 _RAMP = 500
+_PAUSE = 7680
+"""Samples of silence, 0.32 s, without which the recogniser that writes does not see the end:
+of crops cut in the middle of speech it writes the last words again and again."""
 
 
 class Hearers:
@@ -82,7 +86,7 @@ class Hearers:
         of_maker: dict[str, Tensor] = {}
         with torch.autocast(self.device.type, torch.bfloat16):
             if self.listener is not None:
-                said["listener"] = self.listener.apart(fake, real)
+                said |= self.listener.hear(fake, real)
             if self.judges is not None and self.strength(step) > 0:
                 of_judges, of_maker = self.judges.hear(real, fake, step)
                 said |= of_maker
@@ -171,8 +175,21 @@ class _Judges:
 class _Listening:
     def __init__(self, settings: Ears, device: torch.device) -> None:
         self.crops = max(1, settings.crops // workers.count())
-        self.listener = Listener(tiny_english() / "model.bin", settings.layers).to(device)
+        weights = tiny_english() / "model.bin"
+        self.listener = Listener(weights, settings.layers).to(device)
+        self.words: Words | None = None
+        if settings.words:
+            self.words = Words(weights, settings.words, torch.bfloat16).to(device)
 
-    def apart(self, fake: Tensor, real: Tensor) -> Tensor:
+    def hear(self, fake: Tensor, real: Tensor) -> dict[str, Tensor]:
         """Return how far apart some of the crops are for it."""
-        return self.listener.apart(fake[: self.crops], real[: self.crops])
+        fake, real = fake[: self.crops], real[: self.crops]
+        if self.words is not None:
+            fake, real = (nn.functional.pad(x, (0, _PAUSE)) for x in (fake, real))
+        with torch.no_grad():
+            wanted = self.listener(real)
+        made = self.listener(fake)
+        said = {"listener": apart(made, wanted)}
+        if self.words is not None:
+            said["words"] = self.words.apart(made[-1], wanted[-1])
+        return said

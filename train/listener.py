@@ -37,11 +37,7 @@ class Listener(nn.Module):
         super().__init__()
         arrays = read_weights(weights)
         heads = int(arrays["encoder/num_heads"])
-        found = {
-            name.removeprefix("encoder/"): torch.tensor(values.astype(np.float32))
-            for name, values in arrays.items()
-            if name.startswith("encoder/") and values.ndim
-        }
+        found = floats(arrays, "encoder/")
         self.register_buffer("window", torch.hann_window(_WINDOW))
         self.register_buffer("filters", _mel_filters())
         self.register_buffer("positions", found["position_encodings/encodings"])
@@ -78,20 +74,19 @@ class Listener(nn.Module):
         loudest = found.detach().amax((1, 2), keepdim=True)
         return (found.maximum(loudest - 8) + 4) / 4
 
-    def apart(self, made: Tensor, wanted: Tensor) -> Tensor:
-        """Return how far apart what it sees in both is, in each channel's mean deviations.
 
-        l = mean over taps, channels of sum_t |a_t - b_t| / sum_t |b_t - mean b|
-        """
-        with torch.no_grad():
-            right = self(wanted)
-        total = torch.zeros((), device=made.device)
-        for a, b in zip(self(made), right, strict=True):
-            b = b.float()
-            usual = (b - b.mean((0, 1))).abs().mean((0, 1))
-            usual = usual.maximum(0.1 * usual.median())
-            total = total + ((a.float() - b).abs().mean((0, 1)) / usual).mean() / len(right)
-        return total
+def apart(made: list[Tensor], wanted: list[Tensor]) -> Tensor:
+    """Return how far apart what a listener sees in two sounds is, in channels' mean deviations.
+
+    l = mean over taps, channels of sum_t |a_t - b_t| / sum_t |b_t - mean b|
+    """
+    total = torch.zeros((), device=made[0].device)
+    for a, b in zip(made, wanted, strict=True):
+        b = b.float()
+        usual = (b - b.mean((0, 1))).abs().mean((0, 1))
+        usual = usual.maximum(0.1 * usual.median())
+        total = total + ((a.float() - b).abs().mean((0, 1)) / usual).mean() / len(wanted)
+    return total
 
 
 class _Layer(nn.Module):
@@ -99,10 +94,10 @@ class _Layer(nn.Module):
         super().__init__()
         self.heads = heads
         self.norms = nn.ModuleList(
-            _norm(found, f"{prefix}{part}/layer_norm") for part in ("self_attention", "ffn")
+            norm(found, f"{prefix}{part}/layer_norm") for part in ("self_attention", "ffn")
         )
         self.linears = nn.ModuleList(
-            _linear(found, f"{prefix}{part}/linear_{i}")
+            linear(found, f"{prefix}{part}/linear_{i}")
             for part in ("self_attention", "ffn")
             for i in (0, 1)
         )
@@ -125,14 +120,25 @@ def _convolution(found: dict[str, Tensor], name: str, stride: int) -> nn.Conv1d:
     return layer
 
 
-def _linear(found: dict[str, Tensor], name: str) -> nn.Linear:
+def floats(arrays: dict[str, NDArray[np.generic]], prefix: str) -> dict[str, Tensor]:
+    """Return what is no single number, of the names that begin so, as float32."""
+    return {
+        name.removeprefix(prefix): torch.tensor(values.astype(np.float32))
+        for name, values in arrays.items()
+        if name.startswith(prefix) and values.ndim
+    }
+
+
+def linear(found: dict[str, Tensor], name: str) -> nn.Linear:
+    """Return a linear layer of CTranslate2's."""
     weight = found[f"{name}/weight"]
     layer = nn.Linear(weight.shape[1], weight.shape[0])
     layer.load_state_dict({"weight": weight, "bias": found[f"{name}/bias"]})
     return layer
 
 
-def _norm(found: dict[str, Tensor], name: str) -> nn.LayerNorm:
+def norm(found: dict[str, Tensor], name: str) -> nn.LayerNorm:
+    """Return a norm of CTranslate2's."""
     layer = nn.LayerNorm(len(found[f"{name}/gamma"]))
     layer.load_state_dict({"weight": found[f"{name}/gamma"], "bias": found[f"{name}/beta"]})
     return layer

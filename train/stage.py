@@ -54,6 +54,8 @@ class Ears:
     """Of its encoder."""
     crops: int
     """Of a step's, that it hears, over all workers."""
+    words: int = 0
+    """Most tokens of a crop that its decoder, after all its layers, writes; 0: it is not asked."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-WIDTH, LAYERS = 24, 2
+WIDTH, LAYERS, VOCABULARY = 24, 2, 50400
 
 
 @pytest.fixture
@@ -16,26 +16,34 @@ def tiny_whisper(tmp_path: Path) -> Path:
     """A folder with a model.bin of random weights, as CTranslate2 writes it."""
     random = np.random.default_rng(0)
     shapes: dict[str, tuple[int, ...]] = {
-        "conv1/weight": (WIDTH, 80, 3),
-        "conv1/bias": (WIDTH,),
-        "conv2/weight": (WIDTH, WIDTH, 3),
-        "conv2/bias": (WIDTH,),
-        "position_encodings/encodings": (1500, WIDTH),
+        "encoder/conv1/weight": (WIDTH, 80, 3),
+        "encoder/conv1/bias": (WIDTH,),
+        "encoder/conv2/weight": (WIDTH, WIDTH, 3),
+        "encoder/conv2/bias": (WIDTH,),
+        "encoder/position_encodings/encodings": (1500, WIDTH),
+        "decoder/embeddings/weight": (VOCABULARY, WIDTH),
+        "decoder/position_encodings/encodings": (448, WIDTH),
     }
-    for i in range(LAYERS):
-        for part, sizes in (("self_attention", (3, 1)), ("ffn", (4, 1))):
-            inner = WIDTH * sizes[0] if part == "ffn" else WIDTH
-            for j, size in enumerate(sizes):
-                width_in = inner if j else WIDTH
-                shapes[f"layer_{i}/{part}/linear_{j}/weight"] = (WIDTH * size, width_in)
-                shapes[f"layer_{i}/{part}/linear_{j}/bias"] = (WIDTH * size,)
-            for name in ("gamma", "beta"):
-                shapes[f"layer_{i}/{part}/layer_norm/{name}"] = (WIDTH,)
+    norms = ["encoder/layer_norm", "decoder/layer_norm"]
+    for coder, parts in (
+        ("encoder", {"self_attention": (3, 1), "ffn": (4, 1)}),
+        ("decoder", {"self_attention": (3, 1), "attention": (1, 2, 1), "ffn": (4, 1)}),
+    ):
+        for part, sizes in parts.items():
+            for i in range(LAYERS):
+                name = f"{coder}/layer_{i}/{part}"
+                norms.append(f"{name}/layer_norm")
+                for j, size in enumerate(sizes):
+                    width_in = WIDTH * sizes[0] if part == "ffn" and j else WIDTH
+                    shapes[f"{name}/linear_{j}/weight"] = (WIDTH * size, width_in)
+                    shapes[f"{name}/linear_{j}/bias"] = (WIDTH * size,)
+    shapes |= {f"{name}/{part}": (WIDTH,) for name in norms for part in ("gamma", "beta")}
     arrays = {
-        f"encoder/{name}": (0.3 * random.standard_normal(shape)).astype(np.float16)
+        name: (0.3 * random.standard_normal(shape)).astype(np.float16)
         for name, shape in shapes.items()
     }
-    arrays |= {"encoder/num_heads": np.array(3, np.int16), "decoder/x": np.ones((2, 3), np.float32)}
+    arrays |= {f"{coder}/num_heads": np.array(3, np.int16) for coder in ("encoder", "decoder")}
+    arrays["decoder/x"] = np.ones((2, 3), np.float32)
     kinds = {"float32": 0, "int16": 2, "float16": 4}
     text = b"WhisperSpec\0"
     data = struct.pack("<IH", 6, len(text)) + text + struct.pack("<II", 3, len(arrays))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch")
 
-from train.listener import Listener, read_weights  # noqa: E402
+from train.listener import Listener, apart, read_weights  # noqa: E402
 from train.whisper import tiny_english  # noqa: E402
 
 WIDTH, LAYERS = 24, 2
@@ -39,14 +39,15 @@ def test_apart(tiny_whisper: Path) -> None:
     wanted = 0.1 * torch.randn(2, 24000, generator=random)
     noise = torch.randn(2, 24000, generator=random)
     assert [x.shape for x in listener(wanted)] == [(2, 50, WIDTH)] * (LAYERS + 1)
-    assert listener.apart(wanted, wanted).item() == 0
+    right = listener(wanted)
+    assert apart(right, right).item() == 0
     near, far = (wanted + size * noise for size in (0.003, 0.03))
     far.requires_grad_()
-    loss = listener.apart(far, wanted)
-    assert 0 < 2 * listener.apart(near, wanted).item() < loss.item()
+    loss = apart(listener(far), right)
+    assert 0 < 2 * apart(listener(near), right).item() < loss.item()
     (gradient,) = torch.autograd.grad(loss, far)
     nearer = far - 1e-3 * gradient / gradient.abs().mean()
-    assert listener.apart(nearer, wanted).item() < loss.item()
+    assert apart(listener(nearer), right).item() < loss.item()
     assert not any(p.requires_grad for p in listener.parameters())
 
 

@@ -55,6 +55,7 @@ pitch = 1.0
 adversarial = 1.0
 matching = 1.0
 listener = 1.0
+words = 1.0
 {envelope}
 [data]
 frames = 20
@@ -79,8 +80,9 @@ from_step = 2
 """
 LISTENER = """
 [listener]
-layers = 1
+layers = 2
 crops = 1
+words = 3
 """
 
 
@@ -265,6 +267,7 @@ def test_stages_are_sound() -> None:
         stage = stages.read(path)
         extra = {"adversarial", "matching"} if stage.discriminators else set()
         extra |= {"listener"} if stage.listener else set()
+        extra |= {"words"} if stage.listener and stage.listener.words else set()
         assert set(stage.losses) <= known | extra
         assert stage.data.frames % stage.model.chunk_tokens == 0
         assert all(hasattr(FocalCodecStream(stage.model), part) for part in stage.parts)
