@@ -42,8 +42,7 @@ class AttentionState:
 
     def __init__(self, config: EncoderConfig, attend: RingAttention, max_rows: int) -> None:
         self.keys, self.values = attend.rings()
-        self.slot = 0
-        self.filled = 0
+        self.place = np.zeros(2, np.int64)
         self.qkv = new(max_rows, 3 * config.dim)
         self.gate = new(max_rows, config.num_heads)
         self.joined = new(max_rows, config.dim)
@@ -51,8 +50,7 @@ class AttentionState:
 
     def reset(self) -> None:
         """Start a new stream."""
-        self.slot = 0
-        self.filled = 0
+        self.place[:] = 0
 
 
 class Attention:
@@ -85,14 +83,14 @@ class Attention:
         position_gate(z, self._gate_weight, self._gate_bias, self._gate_const, gate)
         for start in range(0, rows, chunk):
             part = slice(start, start + chunk)
-            self._attend_chunk(qkv[part], gate[part], joined[part], state)
+            self._attend(
+                qkv[part],
+                gate[part],
+                self._bias,
+                state.keys,
+                state.values,
+                state.place,
+                state.scores,
+                joined[part],
+            )
         self._out(joined, out, ADD)
-
-    def _attend_chunk(self, qkv: F32, gate: F32, out: F32, state: AttentionState) -> None:
-        rows, size = qkv.shape[0], self._config.window_size
-        slot = state.slot
-        state.slot = (slot + rows) % size
-        state.filled = min(state.filled + rows, size)
-        self._attend(
-            qkv, gate, self._bias, state.keys, state.values, slot, state.filled, state.scores, out
-        )

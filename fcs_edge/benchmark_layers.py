@@ -206,8 +206,8 @@ def _attention(layer: Layer) -> _Work:
     scores = attend.scores()
 
     def make() -> Call:
-        rings = attend.rings()
-        return lambda: attend(qkv, gate, bias, *rings, 0, keys, scores, out)
+        rings, place = attend.rings(), np.array([0, keys])
+        return lambda: attend(qkv, gate, bias, *rings, place, scores, out)
 
     # float16 is float32 where the CPU lacks it.
     width = attend.rings()[0].itemsize

@@ -8,6 +8,7 @@ import numpy as np
 
 from fcs_edge.config import DecompressorConfig
 from fcs_edge.focal import FocalBlock, FocalState, Snake
+from fcs_edge.kernels import ring
 from fcs_edge.layers import ADD, F32, FeedForward, Linear, Tensors, new
 
 
@@ -90,10 +91,9 @@ class Decompressor:
         chunks = math.ceil(rows / self.config.chunk_frames)
         whole = state.chunks[:chunks]
         flat = whole.reshape(-1, x.shape[1])
-        flat[:rows] = x
-        flat[rows:] = 0
+        ring.copy(x, flat)
         refine(whole, whole, state.hidden[:chunks], ADD)
-        x[:] = flat[:rows]
+        ring.copy(flat[:rows], x)
 
 
 def _transposed(tensors: Tensors, name: str, kernel: int) -> Linear:

@@ -103,14 +103,20 @@ class FeedForward:
 class ConvState:
     """The last kernel - 1 rows of a convolution's input, by channel group, and room for more."""
 
-    def __init__(self, groups: int, past: int, max_rows: int, channels: int) -> None:
+    def __init__(
+        self, groups: int, past: int, max_rows: int, channels: int, zeros: bool = False
+    ) -> None:
         self.past = past
         self.rows = new(groups, past + max_rows, channels)
-        self.started = False
+        self.begun = np.zeros(1, np.int64)
+        self._zeros = zeros
+        self.reset()
 
     def reset(self) -> None:
-        """Start a new stream."""
-        self.started = False
+        """Start a new stream: its past is zeros, or the first row that will come."""
+        self.begun[0] = self._zeros
+        if self._zeros:
+            self.rows[:] = 0
 
 
 class CausalConv:
@@ -142,16 +148,14 @@ class CausalConv:
 
     def state(self, max_rows: int) -> ConvState:
         """Return the state of a new stream whose calls take up to `max_rows` rows."""
-        return ConvState(self._groups, self._kernel - 1, max_rows, self._channels)
+        return ConvState(
+            self._groups, self._kernel - 1, max_rows, self._channels, zeros=self._zeros
+        )
 
     def __call__(self, x: F32, out: F32, state: ConvState, finish: int = WRITE) -> None:
         """Write the convolution of x (rows, in), or its GELU, into out (rows / stride, out)."""
         rows, past = x.shape[0], state.past
-        grouped = x.reshape(rows, self._groups, self._channels).transpose(1, 0, 2)
-        if not state.started:
-            state.rows[:, :past] = 0 if self._zeros else grouped[:, :1]
-            state.started = True
-        state.rows[:, past : past + rows] = grouped
+        ring.follow(x, past, state.begun, state.rows)
         column = 0
         for window, product in zip(state.rows, self._products, strict=True):
             product(window.reshape(-1), self._stride * self._channels, out, column, finish)
@@ -162,15 +166,17 @@ class CausalConv:
 class RingState:
     """The last rows of a depthwise convolution's input, in a ring."""
 
-    def __init__(self, ring: F32) -> None:
+    def __init__(self, ring: F32, zeros: bool = False) -> None:
         self.ring = ring
-        self.slot = 0
-        self.started = False
+        self.place = np.zeros(2, np.int64)
+        self._zeros = zeros
+        self.reset()
 
     def reset(self) -> None:
-        """Start a new stream."""
-        self.slot = 0
-        self.started = False
+        """Start a new stream: its past is zeros, or the first row that will come."""
+        self.place[:] = 0, self._zeros
+        if self._zeros:
+            self.ring[:] = 0
 
 
 class DepthwiseConv:
@@ -188,15 +194,8 @@ class DepthwiseConv:
 
     def state(self, max_rows: int) -> RingState:
         """Return the state of a new stream whose calls take up to `max_rows` rows."""
-        return RingState(self._conv.ring(max_rows))
+        return RingState(self._conv.ring(max_rows), self._zeros)
 
     def __call__(self, x: F32, out: F32, state: RingState) -> None:
         """Write the convolution of x into out, both (rows, channels)."""
-        if not state.started:
-            if self._zeros:
-                state.ring[:] = 0
-            else:
-                self._conv.fill(x[0], state.ring)
-            state.started = True
-        self._conv(x, state.ring, state.slot, out)
-        state.slot = (state.slot + x.shape[0]) % state.ring.shape[1]
+        self._conv(x, state.ring, state.place, out)

@@ -9,7 +9,7 @@ import numpy as np
 
 from fcs_edge.kernels import attention_plain, instructions, memory, softmax, vecmath
 from fcs_edge.kernels._jit import factory, kernel, reduction
-from fcs_edge.kernels._types import F32, Scalar
+from fcs_edge.kernels._types import F32, I64, Scalar
 from fcs_edge.kernels.attention_plain import start_scores, store
 from fcs_edge.kernels.instructions import PLAIN, Instructions
 
@@ -109,8 +109,7 @@ class RingAttention:
         position_bias: F32,
         keys: Any,
         values: Any,
-        slot: int,
-        count: int,
+        place: I64,
         scores: F32,
         out: F32,
     ) -> None:
@@ -124,20 +123,18 @@ class RingAttention:
             (rows, heads) float32.
         position_bias : numpy.ndarray
             (heads, span) float32: the bias of key - query = rows - 1 comes last, and before it
-            those of ever more distant keys; span is at least count + rows - 1.
+            those of ever more distant keys; span is at least size + rows - 1.
         keys, values : numpy.ndarray
             The rings.
-        slot : int
-            Slot of the chunk's first row; the next ones follow, wrapping around.
-        count : int
-            Keys in the window, the chunk's own included: those of slots 0 to count - 1. Where
-            it is less than `size`, the chunk ends in slot count - 1.
+        place : numpy.ndarray
+            (2,) int64: the slot of the chunk's first row, after which the next ones follow,
+            wrapping around; and the rows that the rings hold, at most `size`. Both are moved on.
         scores : numpy.ndarray
             What `scores` returns.
         out : numpy.ndarray
             (rows, heads * head_dim) float32.
         """
-        self._attend(qkv, gate, position_bias, keys, values, slot, count, scores, out)
+        self._attend(qkv, gate, position_bias, keys, values, place, scores, out)
 
 
 def _panel(columns: int, using: Instructions) -> tuple[int, int]:
@@ -167,8 +164,7 @@ def attend_panels(
         position_bias: F32,
         keys: Any,
         values: Any,
-        slot: int,
-        count: int,
+        place: I64,
         scores: F32,
         out: F32,
     ) -> None:
@@ -185,7 +181,9 @@ def attend_panels(
         span = position_bias.shape[1]
         root = np.sqrt(np.float32(head_dim))
         scale = np.float32(1) / root
-        first = (slot + rows) % size if count == size else 0
+        slot, count = place[0], min(place[1] + rows, size)
+        place[0], place[1] = (slot + rows) % size, count
+        first = place[0] if count == size else 0
         tile = carray(stack(np.float32, tile_size), tile_size)
         inverse = carray(stack(np.float32, _ROWS), _ROWS)
         for h in range(heads):

@@ -4,7 +4,7 @@ import numpy as np
 
 from fcs_edge.kernels import softmax
 from fcs_edge.kernels._jit import inline, kernel
-from fcs_edge.kernels._types import F32, Scalar
+from fcs_edge.kernels._types import F32, I64, Scalar
 from fcs_edge.kernels.half import to_half
 
 
@@ -77,8 +77,7 @@ def attend(
     position_bias: F32,
     keys: F32,
     values: F32,
-    slot: int,
-    count: int,
+    place: I64,
     scores: F32,
     out: F32,
 ) -> None:
@@ -89,7 +88,9 @@ def attend(
     span = position_bias.shape[1]
     root = np.sqrt(np.float32(head_dim))
     scale = np.float32(1) / root
-    first = (slot + rows) % size if count == size else 0
+    slot, count = place[0], min(place[1] + rows, size)
+    place[0], place[1] = (slot + rows) % size, count
+    first = place[0] if count == size else 0
     s = scores[0, :count]
     for h in range(heads):
         store(qkv, h, slot, False, keys, values)

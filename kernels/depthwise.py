@@ -11,7 +11,7 @@ from fcs_edge.kernels import instructions, memory
 from fcs_edge.kernels import ring as rings
 from fcs_edge.kernels import weights as stored
 from fcs_edge.kernels._jit import factory, inline, kernel
-from fcs_edge.kernels._types import F16, F32, U16, Scalar
+from fcs_edge.kernels._types import F16, F32, I64, Scalar
 from fcs_edge.kernels.half import to_half
 from fcs_edge.kernels.instructions import PLAIN, Instructions
 
@@ -33,13 +33,11 @@ class Depthwise(Protocol):
         Its second dimension is the slots. It is float32, or float16 in uint16.
         """
 
-    def fill(self, row: F32, ring: Any) -> None:
-        """Make every past row equal to `row`, (channels,) float32."""
-
-    def __call__(self, x: F32, ring: Any, slot: int, out: F32) -> None:
+    def __call__(self, x: F32, ring: Any, place: I64, out: F32) -> None:
         """Store x, then ``out[t, c] = bias[c] + sum_j weight[j, c] * row(t + j)[c]``.
 
-        row(taps - 1 + t) is x[t] as the ring holds it, and so are the ones before it.
+        row(taps - 1 + t) is x[t] as the ring holds it, and so are the ones before it. Where there
+        is no past, it is the first row of x again and again.
 
         Parameters
         ----------
@@ -47,8 +45,9 @@ class Depthwise(Protocol):
             (rows, channels) float32.
         ring : numpy.ndarray
             What `ring` returned.
-        slot : int
-            Slot of the first row of x; the next ones follow, wrapping around.
+        place : numpy.ndarray
+            (2,) int64: the slot of the first row of x, after which the next ones follow, wrapping
+            around; and 0 where there is no past. Both are moved on.
         out : numpy.ndarray
             (rows, channels) float32, not x.
         """
@@ -83,14 +82,14 @@ class PlainDepthwise:
         taps, channels = self._weight.shape
         return np.zeros((1, taps - 1 + rows, channels), np.float32)
 
-    def fill(self, row: F32, ring: F32) -> None:
-        """Make every past row equal to `row`."""
-        ring[:] = row
-
-    def __call__(self, x: F32, ring: F32, slot: int, out: F32) -> None:
+    def __call__(self, x: F32, ring: F32, place: I64, out: F32) -> None:
         """Apply the convolution; see `Depthwise`."""
+        slot, begun = place.tolist()
+        if not begun:
+            ring[:] = x[0]
         rings.write(x, ring[0], slot)
         depthwise(ring[0], slot, self._weight, self._bias, out)
+        place[:] = (slot + x.shape[0]) % ring.shape[1], 1
 
 
 class PackedDepthwise:
@@ -123,29 +122,14 @@ class PackedDepthwise:
         panels, taps, width = self._weight.shape
         return memory.zeros((panels, taps - 1 + rows, width), self._ring_type)
 
-    def fill(self, row: F32, ring: Any) -> None:
-        """Make every past row equal to `row`."""
-        fill_half(row, ring) if ring.dtype == np.uint16 else fill_panels(row, ring)
-
-    def __call__(self, x: F32, ring: Any, slot: int, out: F32) -> None:
+    def __call__(self, x: F32, ring: Any, place: I64, out: F32) -> None:
         """Apply the convolution; see `Depthwise`."""
-        self._convolve(x, ring, slot, self._weight, self._bias, out)
-
-
-@kernel
-def fill_panels(row: F32, ring: F32) -> None:
-    """``ring[p, i, c] = row[p * width + c]``, where row has so many numbers."""
-    _fill(row, False, ring)
-
-
-@kernel
-def fill_half(row: F32, ring: U16) -> None:
-    """Do the same with float16 held in uint16."""
-    _fill(row, True, ring)
+        self._convolve(x, ring, place, self._weight, self._bias, out)
 
 
 @inline
 def _fill(row: F32, half: bool, ring: Scalar) -> None:
+    """``ring[p, i, c] = row[p * width + c]``, where row has so many numbers."""
     panels, size, width = ring.shape
     for p in range(panels):
         part = row[p * width : (p + 1) * width]
@@ -170,7 +154,7 @@ def depthwise_panels(lanes: int, vectors: int, half: bool, half_ring: bool) -> K
     tile_size = _ROWS * width
 
     @kernel
-    def depthwise_panels(x: F32, ring: Any, slot: int, weight: Any, bias: F32, out: F32) -> None:
+    def depthwise_panels(x: F32, ring: Any, place: I64, weight: Any, bias: F32, out: F32) -> None:
         """Store x and convolve; see `Depthwise`, and `PackedDepthwise` for the layout.
 
         Every row is summed in the same order, whatever rows stand beside it.
@@ -178,6 +162,10 @@ def depthwise_panels(lanes: int, vectors: int, half: bool, half_ring: bool) -> K
         panels, taps, _ = weight.shape
         size = ring.shape[1]
         rows, channels = out.shape
+        if place[1] == 0:
+            _fill(x[0], half_ring, ring)
+        slot = place[0]
+        place[0], place[1] = (slot + rows) % size, 1
         oldest = slot - (taps - 1)
         if oldest < 0:
             oldest += size

@@ -52,8 +52,6 @@ SIGNATURES = {
     "binary.codes": "H1 f2",
     "binary.normalize": "f2 f2",
     "binary.quantize": "f2 H1",
-    "depthwise.fill_half": "f1 H3",
-    "depthwise.fill_panels": "f1 f3",
     "dynamic_tanh.dynamic_tanh": "f2 float f2",
     "focal.aggregate": "f2 f2 int f2 f2",
     "focal.divide": "f2 float",
@@ -69,6 +67,8 @@ SIGNATURES = {
     "packing.pack_int8": "b2 int int int b1",
     "residual.add": "f2 f2",
     "residual.add_scaled": "f2 f2 f1",
+    "ring.copy": "f2 f2",
+    "ring.follow": "f2 int l1 f3",
     "ring.keep_last": "f3 int int",
     "ring.write": "f2 f2 int",
     "samples.clip": "f1 f1",
@@ -79,7 +79,7 @@ SIGNATURES = {
 """What each kernel takes: arrays, contiguous, by the letter of their type and their dimensions, and
 numbers. It returns nothing unless that is said."""
 
-_ARRAY = re.compile(r"([fHbBhi])([1-4])")
+_ARRAY = re.compile(r"([fHbBhil])([1-4])")
 _NUMBERS = {"int": types.int64, "float": types.float32, "bool": types.boolean}
 _I8, _I32, _I64 = (ir.IntType(bits) for bits in (8, 32, 64))
 _PASSED = {"int": _I64, "float": ir.FloatType(), "bool": _I8}
@@ -136,14 +136,14 @@ def made_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
             yield f"products.linear_float{lanes, n, half}", made, f"f1 int {weight}3 f1 f2 int int"
         for ring in ("f", "H"):
             kinds = lanes, depthwise.VECTORS, half, ring == "H"
-            taken = f"f2 {ring}3 int {weight}3 f1 f2"
+            taken = f"f2 {ring}3 l1 {weight}3 f1 f2"
             yield f"depthwise.depthwise_panels{kinds}", depthwise.depthwise_panels(*kinds), taken
         # Windows of the past and columns of a head, of any number from the lanes of a register on.
         for keys in range(1, using.float_vectors + 1):
             for values in range(1, using.float_vectors + 1):
                 panels = (lanes, keys, lanes, values, half)
                 attend = attention.attend_panels(*panels)
-                taken = f"f2 f2 f2 {weight}4 {weight}4 int int f2 f2"
+                taken = f"f2 f2 f2 {weight}4 {weight}4 l1 f2 f2"
                 yield f"attention.attend_panels{panels}", attend, taken
     dot8, dot4 = DOTS.index(using.int8_dot), INT4_DOTS.index(using.int4_dot)
     for n in (using.int8_vectors, 1):

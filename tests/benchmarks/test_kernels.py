@@ -22,7 +22,7 @@ from fcs_edge.kernels import (
     linear,
     snake,
 )
-from fcs_edge.kernels._types import F32
+from fcs_edge.kernels._types import F32, I64
 
 Side = Callable[[], F32]
 
@@ -71,22 +71,21 @@ def convolution(
     out = np.empty((rows, channels), np.float32)
     size = len(past)
     oldest = size // 3
-    slot = (oldest + taps - 1) % size
 
-    def prepared() -> tuple[depthwise.Depthwise, F32]:
+    def prepared() -> tuple[depthwise.Depthwise, F32, I64]:
         made = depthwise.prepare(weight, bias)
-        ring = made.ring(rows)
-        for i, row in enumerate(past[: taps - 1]):
-            made(row[None], ring, (oldest + i) % size, out[:1])
-        return made, ring
+        ring, place = made.ring(rows), np.array([oldest, 0])
+        for row in past[: taps - 1]:
+            made(row[None], ring, place, out[:1])
+        return made, ring, place
 
     copies = min(COLD_BYTES // (weight.nbytes + past.nbytes), 1000)
     layers = cycle([prepared() for _ in range(copies)])
     plain_layers = cycle([(weight.astype(np.float32), past.copy()) for _ in range(copies)])
 
     def ours() -> F32:
-        made, ring = next(layers)
-        made(past[taps - 1 :], ring, slot, out)
+        made, ring, place = next(layers)
+        made(past[taps - 1 :], ring, place, out)
         return out
 
     def plain() -> F32:
@@ -108,15 +107,14 @@ def attend(
     layer = attention.RingAttention(heads, head_dim, count, half)
     keys, values = layer.rings()
     scores = layer.scores()
-    start = count // 3
-    for i, chunk in enumerate(chunks):
-        slot = (start + i * rows) % count
-        layer(chunk, gate, position_bias, keys, values, slot, count, scores, out)
+    place = np.array([count // 3, count])
+    for chunk in chunks:
+        layer(chunk, gate, position_bias, keys, values, place, scores, out)
     copies = COLD_BYTES // (keys.nbytes + values.nbytes)
     rings = cycle([(keys.copy(), values.copy()) for _ in range(copies)])
 
     def ours() -> F32:
-        layer(qkv, gate, position_bias, *next(rings), slot, count, scores, out)
+        layer(qkv, gate, position_bias, *next(rings), place, scores, out)
         return out
 
     split = chunks.reshape(count, 3, heads, head_dim).transpose(1, 2, 0, 3)

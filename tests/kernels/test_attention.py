@@ -48,17 +48,17 @@ class Stream:
         for ring in (self.keys, self.values):
             ring[:] = np.array(np.nan, np.float16).view(np.uint16) if self.half else np.nan
         self._scores[:] = np.nan
+        self._place = np.array([0, 0])
         self.end = 0
 
     def __call__(self, qkv: F32, gate: F32, position_bias: F32) -> F32:
         rows, width = qkv.shape
-        slot = self.end % self._size
         self.end += rows
-        count = min(self.end, self._size)
         out = np.full((rows, width // 3), np.nan, np.float32)
         self._attend(
-            qkv, gate, position_bias, self.keys, self.values, slot, count, self._scores, out
+            qkv, gate, position_bias, self.keys, self.values, self._place, self._scores, out
         )
+        assert self._place.tolist() == [self.end % self._size, min(self.end, self._size)]
         return out
 
     def kept(self, x: F32) -> F64:

@@ -32,6 +32,10 @@ def whole(dtype: Any, *shape: int) -> np.ndarray:
     return np.ones(shape, dtype)
 
 
+def place(slot: int, held: int) -> np.ndarray:
+    return np.array([slot, held])
+
+
 HALF = np.float32(0.5)
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "attention.position_gate": (ones(4, 21), ones(2, 7), ones(2), ones(3), ones(4, 3)),
@@ -40,14 +44,12 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "attention_plain.start_scores": (HALF, ones(9), 3, ones(9)),
     "attention_plain.attend": (
         *(ones(4, 63), ones(4, 3), ones(3, 9)),
-        *(ones(3, 1, 7, 5), ones(3, 1, 5, 7), 3, 5, ones(4, 5), ones(4, 21)),
+        *(ones(3, 1, 7, 5), ones(3, 1, 5, 7), place(3, 1), ones(4, 5), ones(4, 21)),
     ),
     "binary.normalize": (ones(4, 12), ones(4, 12)),
     "binary.quantize": (ones(4, 12), tokens(4)),
     "binary.codes": (tokens(4), ones(4, 12)),
     "depthwise.depthwise": (ones(9, 17), 7, ones(5, 17), ones(17), ones(4, 17)),
-    "depthwise.fill_panels": (ones(17), ones(2, 9, 16)),
-    "depthwise.fill_half": (ones(17), whole(np.uint16, 2, 9, 16)),
     "dynamic_tanh.dynamic_tanh": (ones(4, 17), HALF, ones(4, 17)),
     "focal.aggregate": (ones(4, 17), ones(4, 3), 1, ones(4, 17), ones(4, 17)),
     "focal.divide": (ones(4, 17), HALF),
@@ -74,6 +76,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "residual.add": (ones(4, 17), ones(4, 17)),
     "residual.add_scaled": (ones(4, 17), ones(4, 17), ones(17)),
     "ring.write": (ones(4, 17), ones(9, 17), 7),
+    "ring.copy": (ones(3, 17), ones(4, 17)),
+    "ring.follow": (ones(4, 34), 5, whole(np.int64, 1), ones(2, 9, 17)),
     "ring.keep_last": (ones(2, 9, 17), 4, 5),
     "samples.sanitize": (ones(17), HALF, ones(17)),
     "samples.clip": (ones(17), ones(17)),
@@ -180,14 +184,14 @@ def test_attention_allocates_nothing(
     monkeypatch.setattr(instructions, "CHOICE", choice)
     attend = attention.RingAttention(3, 3, 13, half)
     keys, values = attend.rings()
-    arguments = (ones(9, 27), ones(9, 3), ones(3, 21), keys, values, 0, 9, attend.scores())
+    arguments = (ones(9, 27), ones(9, 3), ones(3, 21), keys, values, place(0, 0), attend.scores())
     assert allocations(attend, *arguments, ones(9, 9)) == arrays_in(arguments) + 1
 
 
 def depthwise_arguments(using: instructions.Instructions, dtype: Any) -> tuple[Any, ...]:
     width = using.lanes * depthwise.VECTORS
     weight, ring = whole(dtype, 2, 7, width), whole(dtype, 2, 15, width)
-    return ones(9, width + 1), ring, 0, weight, ones(2 * width), ones(9, width + 1)
+    return ones(9, width + 1), ring, place(0, 1), weight, ones(2 * width), ones(9, width + 1)
 
 
 @pytest.mark.parametrize("using", instructions.supported(), ids=lambda using: using.name)

@@ -47,3 +47,29 @@ def test_keep_last_moves_the_last_rows_to_the_front(
     expected[:, :kept] = buffer[:, rows : rows + kept].copy()
     ring.keep_last(buffer, rows, kept)
     np.testing.assert_array_equal(buffer, expected)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 6])
+@pytest.mark.parametrize("rows", [1, 2, 9])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_follow_puts_rows_after_the_past(
+    kept: int, rows: int, groups: int, normal: Callable[..., F32]
+) -> None:
+    x, buffer = normal(rows, groups * 5), normal(groups, kept + rows + 1, 5)
+    split = x.reshape(rows, groups, 5).transpose(1, 0, 2)
+    for begun in (1, 0):
+        state = np.array([begun])
+        expected = buffer.copy()
+        expected[:, kept : kept + rows] = split
+        if not begun:
+            expected[:, :kept] = split[:, :1]
+        ring.follow(x, kept, state, buffer)
+        np.testing.assert_array_equal(buffer, expected)
+        assert state.tolist() == [1]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3, 4])
+def test_copy_fills_up_with_zeros(rows: int, normal: Callable[..., F32]) -> None:
+    x, out = normal(rows, 7), normal(4, 7)
+    ring.copy(x, out)
+    np.testing.assert_array_equal(out, np.concatenate([x, np.zeros((4 - rows, 7))]))
