@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from fcs_edge.kernels.machine import Rate
 from fcs_edge.layers import F32
 from fcs_edge.layout import matrix_shape, tensor_shapes
 from fcs_edge.model_file import ModelFile
+from fcs_edge.repeated import Repeated
 from fcs_edge.stream import StreamDecoder, StreamEncoder
 from fcs_edge.tensors import SCALE
 
@@ -193,14 +194,12 @@ class Bench:
         self._model, self._chunks = model, chunks
         self._baseline = host.memory_used()[1]
         start = time.perf_counter()
-        self._first = _Timed(Encoder(config.encoder, model.reader()))
-        self._last = _Timed(Decoder(config.decoder, model.reader()))
-        compressor = Compressor(config.compressor, model.reader())
-        decompressor = Decompressor(config.decompressor, model.reader())
-        # Streams ask of a stage only what a timed one does.
-        first, last = cast(Encoder, self._first), cast(Decoder, self._last)
-        self._encoder = StreamEncoder(config, first, compressor, chunks)
-        self._decoder = StreamDecoder(config, decompressor, last, chunks)
+        self._first = _Timed(Repeated(Encoder(config.encoder, model.reader())))
+        self._last = _Timed(Repeated(Decoder(config.decoder, model.reader())))
+        compressor = Repeated(Compressor(config.compressor, model.reader()))
+        decompressor = Repeated(Decompressor(config.decompressor, model.reader()))
+        self._encoder = StreamEncoder(config, self._first, compressor, chunks)
+        self._decoder = StreamDecoder(config, decompressor, self._last, chunks)
         self._load_seconds = time.perf_counter() - start
         size = chunks * config.chunk_size
         self._samples = np.resize(clip, (max(clip.size // size, 1), size))

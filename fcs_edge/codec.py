@@ -19,6 +19,7 @@ from fcs_edge.errors import FcsError
 from fcs_edge.kernels import instructions
 from fcs_edge.layers import F32, U16, new
 from fcs_edge.model_file import ModelFile
+from fcs_edge.repeated import Repeated
 from fcs_edge.stream import StreamDecoder, StreamEncoder, as_signal, as_tokens
 
 BLOCK_CHUNKS = 8
@@ -156,11 +157,15 @@ class Codec:
             audio; more read each weight once for several chunks, and take more memory. The
             tokens are the same to the bit.
         """
-        return StreamEncoder(self._config, self._encoder, self._compressor, max_chunks)
+        return StreamEncoder(
+            self._config, Repeated(self._encoder), Repeated(self._compressor), max_chunks
+        )
 
     def stream_decoder(self, max_chunks: int = 1) -> StreamDecoder:
         """Return a decoder for one stream; `max_chunks` as in `stream_encoder`."""
-        return StreamDecoder(self._config, self._decompressor, self._decoder, max_chunks)
+        return StreamDecoder(
+            self._config, Repeated(self._decompressor), Repeated(self._decoder), max_chunks
+        )
 
     def encode(self, signal: ArrayLike) -> U16:
         """Encode a whole signal; its last chunk is filled up with zeros.

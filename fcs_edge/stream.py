@@ -8,13 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fcs_edge import quantizer
-from fcs_edge.compressor import Compressor
 from fcs_edge.config import CodecConfig
-from fcs_edge.decoder import Decoder
-from fcs_edge.decompressor import Decompressor
-from fcs_edge.encoder import Encoder
 from fcs_edge.kernels import samples as sample_kernels
 from fcs_edge.layers import F32, U16, new
+from fcs_edge.repeated import Stage
 
 SAMPLE_LIMIT = np.float32(65536)
 """Samples beyond this are clipped to it; speech is within 1, int16 scaled as float within 2**15."""
@@ -71,7 +68,7 @@ class _EncodeState:
     """Everything of a stream encoder that changes."""
 
     def __init__(
-        self, config: CodecConfig, encoder: Encoder, compressor: Compressor, max_chunks: int
+        self, config: CodecConfig, encoder: Stage, compressor: Stage, max_chunks: int
     ) -> None:
         frames = max_chunks * config.encoder.chunk_frames
         tokens = max_chunks * config.chunk_tokens
@@ -99,7 +96,7 @@ class StreamEncoder:
     """
 
     def __init__(
-        self, config: CodecConfig, encoder: Encoder, compressor: Compressor, max_chunks: int = 1
+        self, config: CodecConfig, encoder: Stage, compressor: Stage, max_chunks: int = 1
     ) -> None:
         self._config, self._encoder, self._compressor = config, encoder, compressor
         self._max_chunks = max_chunks
@@ -202,7 +199,7 @@ class _DecodeState:
     """Everything of a stream decoder that changes."""
 
     def __init__(
-        self, config: CodecConfig, decompressor: Decompressor, decoder: Decoder, max_chunks: int
+        self, config: CodecConfig, decompressor: Stage, decoder: Stage, max_chunks: int
     ) -> None:
         tokens = max_chunks * config.chunk_tokens
         frames = tokens * config.samples_out_per_token // config.decoder.hop_length
@@ -210,6 +207,7 @@ class _DecodeState:
         self.decoder = decoder.state(frames)
         self.codes = new(tokens, config.bits_per_token)
         self.features = new(frames, config.decompressor.output_dim)
+        self.samples = new(frames * config.decoder.hop_length)
         self.pending = np.zeros(config.chunk_tokens, np.uint16)
         self.n_pending = 0
 
@@ -227,7 +225,7 @@ class StreamDecoder:
     """
 
     def __init__(
-        self, config: CodecConfig, decompressor: Decompressor, decoder: Decoder, max_chunks: int = 1
+        self, config: CodecConfig, decompressor: Stage, decoder: Stage, max_chunks: int = 1
     ) -> None:
         self._config, self._decompressor, self._decoder = config, decompressor, decoder
         self._max_chunks = max_chunks
@@ -306,7 +304,9 @@ class StreamDecoder:
         features = state.features[: samples.size // self._config.decoder.hop_length]
         quantizer.codes(tokens, codes)
         self._decompressor(codes, features, state.decompressor)
-        self._decoder(features, samples, state.decoder)
+        made = state.samples[: samples.size]
+        self._decoder(features, made, state.decoder)
+        samples[:] = made
 
     def reset(self) -> None:
         """Forget the stream and start a new one."""

@@ -13,7 +13,9 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,10 +31,17 @@ FOLDER = Path(__file__).parent / "compiled"
 MANIFEST = "fcs_edge_kernels"
 """What a library holds by this name: JSON, the sources' hash and each kernel's symbol and types."""
 
+AGAIN = "{}_again"
+"""The symbol of a kernel that returns nothing, for a call whose arguments lie in memory."""
+REPLAY = "fcs_edge_replay"
+"""The symbol of what makes such calls, one after the other."""
+
 Kernel = Callable[..., Any]
 
 _RETURNED = {"int": ctypes.c_int64, "float": ctypes.c_float}
 _SCALARS = {"int": ctypes.c_int64, "float": ctypes.c_float, "bool": ctypes.c_bool}
+NUMBERS = {"int": np.int64, "float": np.float32, "bool": np.bool_}
+"""What numbers are in memory."""
 
 OBJECT_SIZE = 16
 """Bytes of an object before its own fields, in CPython with a GIL on a 64-bit machine."""
@@ -106,6 +115,61 @@ def _arrays_are_as_known() -> bool:
     )
 
 
+_Calls = list[tuple["Compiled", tuple[Any, ...]]]
+
+
+class _Thread(threading.local):
+    calls: _Calls | None = None
+
+
+_thread = _Thread()
+
+
+class Compiled:
+    """A kernel of the library in use.
+
+    Parameters
+    ----------
+    function : callable
+        What calls it.
+    types : sequence of str
+        What it takes.
+    again : int
+        The address that `replay` calls it by, 0 where it has none.
+    """
+
+    def __init__(self, function: Kernel, types: Sequence[str], again: int) -> None:
+        self._function, self.types, self.again = function, types, again
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call it; the arguments are kept where calls are."""
+        if _thread.calls is not None:
+            _thread.calls.append((self, arguments))
+        return self._function(*arguments)
+
+
+@contextmanager
+def kept_calls() -> Iterator[_Calls]:
+    """Keep the calls that this thread makes."""
+    calls: _Calls = []
+    _thread.calls = calls
+    try:
+        yield calls
+    finally:
+        _thread.calls = None
+
+
+@cache
+def replay() -> Callable[[int, int], None]:
+    """Return what makes calls again: of the address of the first step, and their number."""
+    found = library()
+    assert found is not None
+    function = found[0][REPLAY]
+    function.argtypes, function.restype = [ctypes.c_int64, ctypes.c_int64], _accepted
+    made: Callable[[int, int], None] = function
+    return made
+
+
 def find(name: str) -> Kernel | None:
     """Return a kernel by name, None where the library in use has none."""
     found = library()
@@ -116,8 +180,10 @@ def find(name: str) -> Kernel | None:
     function = getattr(loaded, symbol)
     function.argtypes = [_SCALARS.get(t, ctypes.py_object) for t in types]
     function.restype = _RETURNED.get(returned, _accepted)
-    kernel: Kernel = function
-    return kernel
+    again = None
+    if returned == "none":
+        again = ctypes.cast(loaded[AGAIN.format(symbol)], ctypes.c_void_p).value
+    return Compiled(function, types, again or 0)
 
 
 def _accepted(refused: int) -> None:

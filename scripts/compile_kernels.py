@@ -183,13 +183,15 @@ def compile_target(target: Target, folder: Path) -> Path:
     # What frees an array that a kernel was the last to hold; they hold none.
     freed = ir.Function(module, ir.FunctionType(ir.VoidType(), [_I8.as_pointer()]), _FREE)
     ir.IRBuilder(freed.append_basic_block()).ret_void()
+    _replay(module)
     manifest = json.dumps({"sources": ahead.sources_hash(), "kernels": kernels}).encode() + b"\0"
     text = ir.Constant(ir.ArrayType(_I8, len(manifest)), bytearray(manifest))
     held = ir.GlobalVariable(module, text.type, ahead.MANIFEST)
     held.initializer, held.global_constant = text, True
     code.add_ir_module(module)
     code.finalize()
-    exported = {symbol for symbol, _, _ in kernels.values()} | {ahead.MANIFEST}
+    exported = {symbol for symbol, _, _ in kernels.values()} | {ahead.MANIFEST, ahead.REPLAY}
+    exported |= {ahead.AGAIN.format(s) for s, _, returned in kernels.values() if returned == "none"}
     return _link(target, _object(target, code.get_llvm_str(), exported), folder)
 
 
@@ -236,7 +238,51 @@ def _wrapped(
         b, inner, compiled.fndesc.restype, compiled.fndesc.argtypes, arguments
     )
     b.ret(ir.Constant(_I32, 0) if returned == "none" else value)
+    if returned == "none":
+        _again(module, outer, taken)
     return compiled.library
+
+
+def _again(module: ir.Module, outer: ir.Function, taken: list[str]) -> None:
+    """Emit ``again(arguments)``, which calls with array objects and numbers at these addresses."""
+    pointer = _I8.as_pointer()
+    kind = ir.FunctionType(_I32, [pointer.as_pointer()])
+    function = ir.Function(module, kind, ahead.AGAIN.format(outer.name))
+    b = ir.IRBuilder(function.append_basic_block())
+    arguments = []
+    for i, t in enumerate(taken):
+        address = b.load(b.gep(function.args[0], [_I64(i)]))
+        if t in _PASSED:
+            address = b.load(b.bitcast(address, _PASSED[t].as_pointer()))
+        arguments.append(address)
+    b.ret(b.call(outer, arguments))
+
+
+def _replay(module: ir.Module) -> None:
+    """Emit ``replay(steps, n)``: n times a function and its arguments; 0, or what one returned."""
+    pointers = _I8.as_pointer().as_pointer()
+    called = ir.FunctionType(_I32, [pointers]).as_pointer()
+    function = ir.Function(module, ir.FunctionType(_I32, [pointers, _I64]), ahead.REPLAY)
+    steps, n = function.args
+    start, test, body, done = (function.append_basic_block() for _ in range(4))
+    b = ir.IRBuilder(start)
+    b.branch(test)
+    b.position_at_end(test)
+    i, said = b.phi(_I64), b.phi(_I32)
+    more = b.and_(b.icmp_signed("<", i, n), b.icmp_signed("==", said, _I32(0)))
+    b.cbranch(more, body, done)
+    b.position_at_end(body)
+    of = b.mul(i, _I64(2))
+    call = b.bitcast(b.load(b.gep(steps, [of])), called)
+    arguments = b.bitcast(b.load(b.gep(steps, [b.add(of, _I64(1))])), pointers)
+    now = b.call(call, [arguments])
+    following = b.add(i, _I64(1))
+    for phi, first, then in ((i, _I64(0), following), (said, _I32(0), now)):
+        phi.add_incoming(first, start)
+        phi.add_incoming(then, body)
+    b.branch(test)
+    b.position_at_end(done)
+    b.ret(said)
 
 
 def _type(text: str) -> Any:

@@ -16,7 +16,7 @@ import pytest
 
 import fcs_edge
 from fcs_edge.convert import convert
-from fcs_edge.kernels import ahead
+from fcs_edge.kernels import _jit, ahead
 
 ROOT = Path(__file__).parents[2]
 
@@ -113,6 +113,82 @@ def test_golden_tokens(
     np.save(tmp_path / "signal.npy", case.signal)
     said = python(TOKENS, tmp_path / "signal.npy", case.model)
     assert said["found"][str(case.model)][0] == case.expected["toks"].tolist()
+
+
+REPEATED = """
+import json, sys
+import numpy
+import fcs_edge
+from fcs_edge import codec, repeated
+from fcs_edge.kernels import _jit, replay
+rng = numpy.random.default_rng(0)
+
+class Counted(replay.Recording):
+    made = replays = 0
+    def __init__(self, calls):
+        Counted.made += 1
+        super().__init__(calls)
+    def __call__(self):
+        Counted.replays += 1
+        super().__call__()
+
+def run(loaded, signal):
+    "A stream in uneven steps, cut off, started again, copied; whole signals, with odd ends."
+    encoder, decoder = loaded.stream_encoder(3), loaded.stream_decoder(3)
+    found = []
+    for _ in range(2):
+        for part in numpy.array_split(signal, (900, 7000, 9000, 16000)):
+            tokens = encoder.push(part)
+            found += [tokens, decoder.push(tokens[:-1]), decoder.push(tokens[-1:])]
+        others = encoder.copy(), decoder.copy()
+        for one, other in ((encoder, decoder), others):
+            tokens = one.push(signal[:8000])
+            found += [tokens, other.push(tokens)]
+        found += [encoder.flush(), decoder.push(tokens[:3]), decoder.flush()]
+    return [*found, loaded.encode(signal), loaded.decode(tokens[:-1]), loaded.decode(tokens[:-1])]
+
+signal = numpy.load(sys.argv[1])
+replay.Recording = Counted
+said = {}
+for model in sys.argv[2:]:
+    Counted.made = Counted.replays = 0
+    loaded = fcs_edge.load(None if model == "built-in" else model)
+    again = run(loaded, signal)
+    codec.Repeated = lambda stage: stage
+    straight = run(loaded, signal)
+    codec.Repeated = repeated.Repeated
+    same = [a.tobytes() == b.tobytes() for a, b in zip(again, straight)]
+    said[model] = {"same": all(same), "n": len(same)}
+    said[model] |= {"made": Counted.made, "replays": Counted.replays}
+print(json.dumps({"said": said, "numba": _jit.uses_numba()}))
+"""
+
+
+def test_calls_made_again_change_no_bit(
+    python: Callable[..., Any], golden: Callable[..., Any], floats: Path, tmp_path: Path
+) -> None:
+    """Streams that leave Python out, however they are cut, and streams that do not."""
+    np.save(tmp_path / "signal.npy", np.tile(golden("tiny").signal, 3))
+    models = ["built-in"]
+    for scheme in ("f32", "int4"):
+        path = tmp_path / f"{scheme}.safetensors"
+        convert(floats, path, weights=scheme)
+        models.append(str(path))
+    found = python(REPEATED, tmp_path / "signal.npy", *models)
+    assert not found["numba"]
+    for said in found["said"].values():
+        assert said["same"]
+        assert said["n"] == 47
+        # Each of four stages is recorded once for each number of chunks that a stream takes.
+        assert 4 * 4 < said["made"] < said["replays"]
+
+
+def test_nothing_is_kept_where_numba_compiles(golden: Callable[..., Any]) -> None:
+    loaded = fcs_edge.load(golden("tiny").model)
+    encoder = loaded.stream_encoder()
+    encoder.push(golden("tiny").signal)
+    kept = encoder._state.encoder.kept
+    assert bool(kept) == (not _jit.uses_numba())
 
 
 TAKE_OVER = """
