@@ -1,0 +1,151 @@
+"""Matrix products and convolutions, at the full published model's shapes."""
+
+from __future__ import annotations
+
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+from benchmarks.sides import COLD_BYTES, Case, graph, normal, tensors
+from numpy.lib.stride_tricks import sliding_window_view
+
+from fcs_edge.kernels import depthwise, linear
+from fcs_edge.kernels import weights as stored
+from fcs_edge.kernels._types import I64
+
+_HALVES = {"f32": np.float32, "f16": np.float16}
+
+
+def product(rows: int, depth: int, outputs: int, scheme: str = "f32") -> Case:
+    """A linear layer whose weights are cold."""
+    x, full, bias = normal(rows, depth), normal(outputs, depth), normal(outputs)
+    out = np.empty((rows, outputs), np.float32)
+    kept: Any = full.astype(_HALVES.get(scheme, np.float32))
+    if scheme == "int8":
+        kept = stored.quantize_int8(full)
+    elif scheme == "int4":
+        kept = stored.quantize_int4(full)
+    weight = stored.float32(kept)
+    size = _bytes(kept)
+    layers = cycle([linear.prepare(kept, bias) for _ in range(COLD_BYTES // size)])
+    copies = COLD_BYTES // weight.nbytes
+    plain = cycle([weight.copy() for _ in range(copies)])
+
+    def kernel() -> Any:
+        next(layers)(x.reshape(-1), depth, out)
+        return out
+
+    def torch_floats(torch: Any) -> Any:
+        (tx, tb) = tensors(torch, x, bias)
+        turns = cycle([w for _ in range(copies) for w in tensors(torch, weight)])
+        return lambda: torch.nn.functional.linear(tx, next(turns), tb)
+
+    def torch_int8(torch: Any) -> Any:
+        (tx, tw, tb, ts) = tensors(torch, x, weight, bias, kept.scale.astype(np.float64))
+        zeros = torch.zeros(outputs, dtype=torch.long)
+        q = torch.quantize_per_channel(tw, ts, zeros, 0, torch.qint8)
+        pack, run = torch.ops.quantized.linear_prepack, torch.ops.quantized.linear_dynamic
+        turns = cycle([pack(q, tb) for _ in range(COLD_BYTES // size)])
+        return lambda: run(tx, next(turns), reduce_range=False)
+
+    if scheme == "int8":
+        held = {"w": kept.values.T, "s": kept.scale, "b": bias}
+        body = (
+            "q, a, z = DynamicQuantizeLinear(x) i = MatMulInteger(q, w, z) f = Cast<to=1>(i) "
+            "m = Mul(a, s) p = Mul(f, m) y = Add(p, b)"
+        )
+        onnx = graph(body, {"x": x}, [held] * (COLD_BYTES // size))
+        return Case(kernel, lambda: x @ next(plain).T + bias, torch_int8, onnx, 3e-2)
+    if scheme == "int4":
+        # There a value is its four bits less 8.
+        packed = (kept.values ^ 0x88).reshape(outputs, -1, stored.GROUP // 2)
+        held = {"w": packed, "s": kept.scale.astype(np.float32).reshape(-1), "b": bias}
+        body = (
+            f"p = com.microsoft.MatMulNBits<K={depth}, N={outputs}, bits=4, "
+            f"block_size={stored.GROUP}, accuracy_level=4>(x, w, s) y = Add(p, b)"
+        )
+        onnx = graph(body, {"x": x}, [held] * (COLD_BYTES // size))
+        return Case(kernel, lambda: x @ next(plain).T + bias, None, onnx, 3e-2)
+    # onnxruntime keeps float32 for products that it computes in float32.
+    onnx = graph("y = Gemm<transB=1>(x, w, b)", {"x": x}, [{"w": weight, "b": bias}] * copies)
+    return Case(kernel, lambda: x @ next(plain).T + bias, torch_floats, onnx)
+
+
+def _bytes(weight: Any) -> int:
+    if isinstance(weight, stored.Int8 | stored.Int4):
+        return int(weight.values.nbytes + weight.scale.nbytes)
+    return int(weight.nbytes)
+
+
+def windows(rows: int, channels: int, taps: int, stride: int, outputs: int) -> Case:
+    """A strided convolution as products with overlapping windows; it has no bias."""
+    depth, step = taps * channels, stride * channels
+    x, weight = normal((rows - 1) * step + depth), normal(outputs, depth)
+    out = np.empty((rows, outputs), np.float32)
+    layer = linear.prepare(weight)
+
+    def kernel() -> Any:
+        layer(x, step, out)
+        return out
+
+    # Elsewhere channels come before frames.
+    turned = np.ascontiguousarray(x.reshape(1, -1, channels).transpose(0, 2, 1))
+    filters = np.ascontiguousarray(weight.reshape(outputs, taps, channels).transpose(0, 2, 1))
+
+    def torch_side(torch: Any) -> Any:
+        tx, tw = tensors(torch, turned, filters)
+        return lambda: torch.nn.functional.conv1d(tx, tw, stride=stride)[0].T
+
+    body = f"c = Conv<strides=[{stride}]>(x, w) t = Transpose<perm=[0, 2, 1]>(c) y = Squeeze(t, i)"
+    onnx = graph(body, {"x": turned}, [{"w": filters, "i": np.array([0])}])
+    return Case(kernel, lambda: sliding_window_view(x, depth)[::step] @ weight.T, torch_side, onnx)
+
+
+def convolution(rows: int, channels: int, taps: int, half: bool = False) -> Case:
+    """A depthwise convolution whose weights and past rows are cold."""
+    past, bias = normal(taps - 1 + rows, channels), normal(channels)
+    weight = normal(taps, channels).astype(np.float16 if half else np.float32)
+    out = np.empty((rows, channels), np.float32)
+    size = len(past)
+    oldest = size // 3
+
+    def prepared() -> tuple[depthwise.Depthwise, Any, I64]:
+        made = depthwise.prepare(weight, bias)
+        ring, place = made.ring(rows), np.array([oldest, 0])
+        for row in past[: taps - 1]:
+            made(row[None], ring, place, out[:1])
+        return made, ring, place
+
+    copies = min(COLD_BYTES // (weight.nbytes + past.nbytes), 1000)
+    layers = cycle([prepared() for _ in range(copies)])
+    floats = weight.astype(np.float32)
+    plain_layers = cycle([(floats.copy(), past.copy()) for _ in range(copies)])
+
+    def kernel() -> Any:
+        made, ring, place = next(layers)
+        # The same past each time.
+        place[0] = (oldest + taps - 1) % ring.shape[1]
+        made(past[taps - 1 :], ring, place, out)
+        return out
+
+    def plain() -> Any:
+        w, x = next(plain_layers)
+        return np.stack([bias + np.einsum("jc,jc->c", w, x[t : t + taps]) for t in range(rows)])
+
+    turned = np.ascontiguousarray(past.T[None])
+    filters = np.ascontiguousarray(floats.T[:, None])
+
+    def torch_side(torch: Any) -> Any:
+        turns = cycle([tensors(torch, turned, filters) for _ in range(copies)])
+        (tb,) = tensors(torch, bias)
+
+        def run() -> Any:
+            tx, tw = next(turns)
+            return torch.nn.functional.conv1d(tx, tw, tb, groups=channels)[0].T
+
+        return run
+
+    body = f"c = Conv<group={channels}>(x, w, b) t = Transpose<perm=[0, 2, 1]>(c) y = Squeeze(t, i)"
+    held = {"w": filters, "b": bias, "i": np.array([0])}
+    onnx = graph(body, {"x": turned}, [held] * min(copies, 64))
+    return Case(kernel, plain, torch_side, onnx)
