@@ -20,7 +20,8 @@ def run(function: Callable[..., None], n: int, folder: Path, *arguments: Any) ->
     if n == 1:
         function(0, *arguments)
         return
-    meeting = folder / f"workers-{os.getpid()}"
+    # A URL takes the first part of a relative path for the name of a host.
+    meeting = folder.resolve() / f"workers-{os.getpid()}"
     meeting.unlink(missing_ok=True)
     try:
         multiprocessing.spawn(_start, (n, str(meeting), function, arguments), n)

@@ -422,7 +422,10 @@ def _sum(index: int, folder: Path) -> None:
     (folder / f"{index}").write_text(json.dumps([x.tolist(), y.tolist()]))
 
 
-def test_workers_average(tmp_path: Path) -> None:
-    workers.run(_sum, 2, tmp_path, tmp_path)
+def test_workers_average(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder that is named from where one stands, too, as in the README."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "1").mkdir(parents=True)
+    workers.run(_sum, 2, Path("runs/1"), tmp_path)
     found = [json.loads((tmp_path / f"{i}").read_text()) for i in range(2)]
     assert found[0] == found[1] == [[1.5] * 3, [[0.5] * 2] * 2]
