@@ -6,7 +6,7 @@
     python scripts/project_boards.py --verbose            # with the arithmetic, by groups of layers
 
 Prints Markdown. Nothing is measured: each layer takes ``max(multiply-accumulates / (bound x
-efficiency), bytes / bandwidth)``, and each kernel call what Python takes to make it.
+efficiency), bytes / bandwidth)``, and each stage what Python takes around it.
 """
 
 from __future__ import annotations
@@ -130,8 +130,9 @@ Verdicts = dict[str, dict[str, list[str]]]
 """Weight types, by one of `VERDICTS`, by mode."""
 VERDICTS = ("is expected to", "may, if the optimistic figure holds,", "cannot")
 
-CALL_US = 1.5
-"""A kernel call from Python on the x86-64 server, microseconds, with what is around it."""
+STAGE_US = 5.0
+"""What is around a stage on the x86-64 server, microseconds: Python's part of a chunk, kernels compiled
+ahead, and the library's calls of them (17 to encode or decode, and 7 ns a call, measured)."""
 PROCESS_MB = 60
 """The interpreter and the libraries, kernels compiled ahead."""
 SYSTEM_MB = 100
@@ -155,7 +156,6 @@ class Work:
     """float32 numbers read besides: windows of the past, and weights that stay float32."""
     keys: int = 0
     """Numbers of the attention's window, float16 beside integer weights, else float32."""
-    calls: int = 1
 
     def stored(self, kind: str) -> str:
         """Return what the weights are stored as, in a model of this kind."""
@@ -188,8 +188,8 @@ def works(config: CodecConfig) -> Iterator[Work]:
         elif len(shape) == 1:
             yield Work(elementwise, rows * size * NORM)
         elif ".modulation.layers." in name or ".dwconv." in name:
-            # Taps, and as many rows of the past; the ring is written first, a sum or scale follows.
-            yield Work(f"{stage}: depthwise", rows * size, floats=2 * size, calls=2)
+            # Taps, and as many rows of the past; a sum or scale follows.
+            yield Work(f"{stage}: depthwise", rows * size, floats=2 * size)
             yield Work(elementwise, rows * shape[0])
         else:
             yield from _product(name, shape, rows, config.encoder)
@@ -198,16 +198,12 @@ def works(config: CodecConfig) -> Iterator[Work]:
 def _product(name: str, shape: Shape, rows: int, encoder: EncoderConfig) -> Iterator[Work]:
     """List a matrix product and what stands beside it."""
     stage, size = name.split(".", 1)[0], math.prod(shape)
-    elementwise, group, calls = f"{stage}: elementwise", "products", 1
-    if ".feature_extractor." in name:
-        group, calls = "convolutions", 2
-    elif ".positional_embedding." in name:
-        group, calls = "convolutions", 1 + encoder.conv_pos_groups
+    elementwise, group = f"{stage}: elementwise", "products"
+    if ".feature_extractor." in name or ".positional_embedding." in name:
+        group = "convolutions"
     elif ".refiner." in name:
         group = "refiner"
-    elif ".modulation.in_proj." in name:
-        calls = 3
-    yield Work(f"{stage}: {group}", rows * size, weights=size, name=name, calls=calls)
+    yield Work(f"{stage}: {group}", rows * size, weights=size, name=name)
     if re.search(r"focal_block\.(modulation|feed_forward)\.in_proj", name):
         yield Work(elementwise, rows * shape[1] * TANH)
     if group == "convolutions" or re.search(r"(feed_forward|refiner)\.in_proj|pwconv1", name):
@@ -217,9 +213,8 @@ def _product(name: str, shape: Shape, rows: int, encoder: EncoderConfig) -> Iter
     if ".attention.out_proj." in name:
         keys = rows * encoder.window_size
         macs = 2 * keys * encoder.dim + keys * encoder.num_heads * EXP
-        # The gate; keys and values put by; the attention.
         window = 2 * encoder.window_size * encoder.dim
-        yield Work(f"{stage}: attention", macs, keys=window, calls=3)
+        yield Work(f"{stage}: attention", macs, keys=window)
 
 
 def _rows(name: str, config: CodecConfig) -> int:
@@ -242,9 +237,9 @@ def _rows(name: str, config: CodecConfig) -> int:
 
 
 def chunk(layers: list[Work], board: Board, kind: str, figure: Figure) -> tuple[float, float]:
-    """Return the milliseconds that a chunk takes in its layers and in calling them."""
-    calls = sum(work.calls for work in layers) * CALL_US * board.slower / 1e3
-    return sum(max(work.milliseconds(board, kind, figure)) for work in layers), calls
+    """Return the milliseconds that a chunk takes in its layers and around its stages."""
+    around = len({work.group.split(":")[0] for work in layers}) * STAGE_US * board.slower / 1e3
+    return sum(max(work.milliseconds(board, kind, figure)) for work in layers), around
 
 
 def megabytes(layers: list[Work], kind: str) -> float:
@@ -263,8 +258,8 @@ def bounds() -> Iterator[str]:
     for label, ranges in rows.items():
         cells = (" to ".join(f"{value:.3g}" for value in sorted(set(values))) for values in ranges)
         yield f"| {label} | {' | '.join(cells)} |"
-    cells = (f"{CALL_US} x {board.slower:g}" for board in BOARDS)
-    yield f"| a kernel call, us | {' | '.join(cells)} |\n\n{SOURCES}\n"
+    cells = (f"{STAGE_US:g} x {board.slower:g}" for board in BOARDS)
+    yield f"| around a stage, us | {' | '.join(cells)} |\n\n{SOURCES}\n"
     for figure in FIGURES:
         which = "high" if figure.high else "low"
         yield (
@@ -276,8 +271,8 @@ def bounds() -> Iterator[str]:
 def arithmetic(layers: list[Work], kind: str) -> Iterator[str]:
     """Show the expected figure of each board, layer group by layer group."""
     yield f"\n{kind}, expected: arithmetic / reading -> ms of a chunk, each layer's larger one\n"
-    yield f"| layers | MMAC | MB | calls | {' | '.join(board.name for board in BOARDS)} |"
-    yield "|---|" + "---:|" * (len(BOARDS) + 3)
+    yield f"| layers | MMAC | MB | {' | '.join(board.name for board in BOARDS)} |"
+    yield "|---|" + "---:|" * (len(BOARDS) + 2)
     for group in dict.fromkeys(work.group for work in layers):
         inside = [work for work in layers if work.group == group]
         cells = []
@@ -287,14 +282,14 @@ def arithmetic(layers: list[Work], kind: str) -> Iterator[str]:
             cells.append(f"{compute:.1f} / {read:.1f} -> {sum(map(max, times)):.1f}")
         yield _row(group, inside, kind, cells)
     totals = (chunk(layers, board, kind, EXPECTED) for board in BOARDS)
-    cells = [f"{work:.1f} + calls {calls:.1f} -> {work + calls:.1f}" for work, calls in totals]
+    cells = [f"{work:.1f} + Python {around:.1f} -> {work + around:.1f}" for work, around in totals]
     yield _row("all", layers, kind, cells)
 
 
 def _row(name: str, layers: list[Work], kind: str, cells: list[str]) -> str:
-    macs, calls = sum(work.macs for work in layers), sum(work.calls for work in layers)
+    macs = sum(work.macs for work in layers)
     size = megabytes(layers, kind) - PROCESS_MB
-    return f"| {name} | {macs / 1e6:.1f} | {size:.1f} | {calls} | {' | '.join(cells)} |"
+    return f"| {name} | {macs / 1e6:.1f} | {size:.1f} | {' | '.join(cells)} |"
 
 
 def report(name: str, config: CodecConfig, verbose: bool) -> Iterator[str]:
