@@ -131,8 +131,8 @@ Verdicts = dict[str, dict[str, list[str]]]
 VERDICTS = ("is expected to", "may, if the optimistic figure holds,", "cannot")
 
 STAGE_US = 5.0
-"""What is around a stage on the x86-64 server, microseconds. With kernels compiled ahead Python takes
-17 of a chunk, encoded and decoded, and the library 7 ns for each of 200 calls (measured)."""
+"""What is around a stage on the x86-64 server, microseconds. With kernels compiled ahead Python
+takes 17 of a chunk, encoded and decoded, and the library 7 ns for each of 200 calls (measured)."""
 PROCESS_MB = 60
 """The interpreter and the libraries, kernels compiled ahead."""
 SYSTEM_MB = 100
