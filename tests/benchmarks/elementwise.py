@@ -21,8 +21,7 @@ from fcs_edge.kernels import (
     samples,
     snake,
 )
-
-_LIMIT = np.float32(65536)
+from fcs_edge.stream import SAMPLE_LIMIT
 
 
 def _into(out: Any, run: Callable[..., object]) -> Callable[[], Any]:
@@ -258,15 +257,15 @@ def cleaned(count: int) -> Case:
     out = np.empty_like(x)
 
     def plain() -> Any:
-        return np.clip(np.nan_to_num(x, posinf=0, neginf=0), -_LIMIT, _LIMIT)
+        return np.clip(np.nan_to_num(x, posinf=0, neginf=0), -SAMPLE_LIMIT, SAMPLE_LIMIT)
 
     def torch_side(torch: Any) -> Any:
-        (tx,) = tensors(torch, x)
-        return lambda: tx.nan_to_num(0.0, 0.0, 0.0).clamp(-65536.0, 65536.0)
+        (tx,), limit = tensors(torch, x), float(SAMPLE_LIMIT)
+        return lambda: tx.nan_to_num(0.0, 0.0, 0.0).clamp(-limit, limit)
 
-    kernel = _into(out, lambda: samples.sanitize(x, _LIMIT, out))
+    kernel = _into(out, lambda: samples.sanitize(x, SAMPLE_LIMIT, out))
     body = "n = IsNaN(x) w = Where(n, zero, x) y = Clip(w, low, high)"
-    held = {"zero": np.float32(0), "low": -_LIMIT, "high": _LIMIT}
+    held = {"zero": np.float32(0), "low": -SAMPLE_LIMIT, "high": SAMPLE_LIMIT}
     return Case(kernel, plain, torch_side, graph(body, {"x": x}, [held]))
 
 
@@ -288,7 +287,8 @@ def clipped(count: int) -> Case:
 def moved(name: str, rows: int, columns: int, kept: int) -> Case:
     """Rows put where the next chunk finds them, or taken out."""
     x = normal(rows, columns)
-    ours, theirs = np.zeros((2, 1, kept + rows, columns), np.float32)
+    ours = normal(1, kept + rows, columns)
+    theirs = ours.copy()
     begun = np.ones(1, np.int64)
     kernels: dict[str, Callable[[], None]] = {
         "write": lambda: ring.write(x, ours[0], kept),

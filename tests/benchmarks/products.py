@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import cycle
 from typing import Any
 
@@ -13,27 +14,31 @@ from fcs_edge.kernels import depthwise, linear
 from fcs_edge.kernels import weights as stored
 from fcs_edge.kernels._types import I64
 
-_HALVES = {"f32": np.float32, "f16": np.float16}
+_STORED: dict[str, Callable[[Any], Any]] = {
+    "f32": lambda weight: weight,
+    "f16": lambda weight: weight.astype(np.float16),
+    "int8": stored.quantize_int8,
+    "int4": stored.quantize_int4,
+}
 
 
 def product(rows: int, depth: int, outputs: int, scheme: str = "f32") -> Case:
-    """A linear layer whose weights are cold."""
-    x, full, bias = normal(rows, depth), normal(outputs, depth), normal(outputs)
+    """A linear layer whose weights are cold; those of NumPy are float32 always."""
+    x, bias = normal(rows, depth), normal(outputs)
     out = np.empty((rows, outputs), np.float32)
-    kept: Any = full.astype(_HALVES.get(scheme, np.float32))
-    if scheme == "int8":
-        kept = stored.quantize_int8(full)
-    elif scheme == "int4":
-        kept = stored.quantize_int4(full)
+    kept = _STORED[scheme](normal(outputs, depth))
     weight = stored.float32(kept)
-    size = _bytes(kept)
-    layers = cycle([linear.prepare(kept, bias) for _ in range(COLD_BYTES // size)])
+    small = COLD_BYTES // _bytes(kept)
+    layers = cycle([linear.prepare(kept, bias) for _ in range(small)])
     copies = COLD_BYTES // weight.nbytes
-    plain = cycle([weight.copy() for _ in range(copies)])
+    floats = cycle([weight.copy() for _ in range(copies)])
 
     def kernel() -> Any:
         next(layers)(x.reshape(-1), depth, out)
         return out
+
+    def plain() -> Any:
+        return x @ next(floats).T + bias
 
     def torch_floats(torch: Any) -> Any:
         (tx, tb) = tensors(torch, x, bias)
@@ -45,7 +50,7 @@ def product(rows: int, depth: int, outputs: int, scheme: str = "f32") -> Case:
         zeros = torch.zeros(outputs, dtype=torch.long)
         q = torch.quantize_per_channel(tw, ts, zeros, 0, torch.qint8)
         pack, run = torch.ops.quantized.linear_prepack, torch.ops.quantized.linear_dynamic
-        turns = cycle([pack(q, tb) for _ in range(COLD_BYTES // size)])
+        turns = cycle([pack(q, tb) for _ in range(small)])
         return lambda: run(tx, next(turns), reduce_range=False)
 
     if scheme == "int8":
@@ -54,8 +59,8 @@ def product(rows: int, depth: int, outputs: int, scheme: str = "f32") -> Case:
             "q, a, z = DynamicQuantizeLinear(x) i = MatMulInteger(q, w, z) f = Cast<to=1>(i) "
             "m = Mul(a, s) p = Mul(f, m) y = Add(p, b)"
         )
-        onnx = graph(body, {"x": x}, [held] * (COLD_BYTES // size))
-        return Case(kernel, lambda: x @ next(plain).T + bias, torch_int8, onnx, 3e-2)
+        onnx = graph(body, {"x": x}, [held] * small)
+        return Case(kernel, plain, torch_int8, onnx, 3e-2)
     if scheme == "int4":
         # There a value is its four bits less 8.
         packed = (kept.values ^ 0x88).reshape(outputs, -1, stored.GROUP // 2)
@@ -64,11 +69,11 @@ def product(rows: int, depth: int, outputs: int, scheme: str = "f32") -> Case:
             f"p = com.microsoft.MatMulNBits<K={depth}, N={outputs}, bits=4, "
             f"block_size={stored.GROUP}, accuracy_level=4>(x, w, s) y = Add(p, b)"
         )
-        onnx = graph(body, {"x": x}, [held] * (COLD_BYTES // size))
-        return Case(kernel, lambda: x @ next(plain).T + bias, None, onnx, 3e-2)
+        onnx = graph(body, {"x": x}, [held] * small)
+        return Case(kernel, plain, None, onnx, 3e-2)
     # onnxruntime keeps float32 for products that it computes in float32.
     onnx = graph("y = Gemm<transB=1>(x, w, b)", {"x": x}, [{"w": weight, "b": bias}] * copies)
-    return Case(kernel, lambda: x @ next(plain).T + bias, torch_floats, onnx)
+    return Case(kernel, plain, torch_floats, onnx)
 
 
 def _bytes(weight: Any) -> int:

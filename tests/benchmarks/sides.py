@@ -85,15 +85,13 @@ def graph(
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
+        given = [helper.make_tensor_value_info(k, _kind(a.dtype), a.shape) for k, a in fed.items()]
+        made = helper.make_tensor_value_info("y", _kind(result), None)
+        nodes = parser.parse_graph(f"g () => (float y) {{ {body} }}").node
+        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("com.microsoft", 1)]
         runs = []
         for initialisers in held:
-            given = [
-                helper.make_tensor_value_info(k, _kind(a.dtype), a.shape) for k, a in fed.items()
-            ]
-            nodes = parser.parse_graph(f"g () => (float y) {{ {body} }}").node
-            made = helper.make_tensor_value_info("y", _kind(result), None)
             kept = [numpy_helper.from_array(np.array(a), k) for k, a in initialisers.items()]
-            opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("com.microsoft", 1)]
             model = helper.make_model(
                 helper.make_graph(nodes, "g", given, [made], kept),
                 opset_imports=opsets,
