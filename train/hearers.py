@@ -1,4 +1,4 @@
-"""Who hears the sound that is made, beside spectra: discriminators, a recogniser, envelopes."""
+"""Who hears the sound that is made, beside spectra: discriminators, a recogniser, two measures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from train import workers
 from train.balance import Balance
+from train.cepstra import Cepstra
 from train.crops import Batch
 from train.discriminators import Discriminators
 from train.envelopes import Envelopes
@@ -41,7 +42,11 @@ class Hearers:
         self.device, self.shares = device, stage.losses
         self.judges = _Judges(stage.discriminators, device) if stage.discriminators else None
         self.listener = _Listening(stage.listener, device) if stage.listener else None
-        self.envelopes = Envelopes().to(device) if "envelope" in self.shares else None
+        self.measures: dict[str, Envelopes | Cepstra] = {}
+        if "envelope" in self.shares:
+            self.measures["envelope"] = Envelopes().to(device)
+        if "cepstra" in self.shares:
+            self.measures["cepstra"] = Cepstra().to(device)
         self.balance = Balance()
 
     def strength(self, step: int) -> float:
@@ -52,8 +57,8 @@ class Hearers:
 
     def are_there(self, step: int) -> bool:
         """Return whether anyone hears a step's sound."""
-        always = self.listener is not None or self.envelopes is not None
-        return always or self.strength(step) > 0
+        always = self.listener is not None or self.measures
+        return bool(always) or self.strength(step) > 0
 
     def ask(
         self, of_spectra: Tensor, batch: Batch, made: Tensor, step: int
@@ -90,8 +95,8 @@ class Hearers:
             if self.judges is not None and self.strength(step) > 0:
                 of_judges, of_maker = self.judges.hear(real, fake, step)
                 said |= of_maker
-        if self.envelopes is not None:
-            said["envelope"] = self.envelopes.apart(fake, real, _LOUD)
+        for name, measure in self.measures.items():
+            said[name] = measure.apart(fake, real, _LOUD)
         for name, loss in said.items():
             (asked[name],) = torch.autograd.grad(loss, sound, retain_graph=True)
         if self.judges is not None and of_judges is not None:
@@ -103,6 +108,11 @@ class Hearers:
         (first,) = torch.autograd.grad(of_spectra, made)
         total, factors = self.balance.add(first, asked, shares, batch.level)
         return total, said | {f"times_{name}": torch.tensor(x) for name, x in factors.items()}
+
+    def measure(self, batch: Batch, made: Tensor) -> dict[str, Tensor]:
+        """Return what those say of a batch that have nothing to learn and cost little."""
+        real, fake = _as_heard(batch, batch.wanted), _as_heard(batch, made)
+        return {name: each.apart(fake, real, _LOUD) for name, each in self.measures.items()}
 
     def learn(self, batch: Batch, made: Tensor, step: int) -> dict[str, Tensor]:
         """Let the discriminators alone learn from what was made; return their loss."""

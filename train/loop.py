@@ -198,7 +198,9 @@ class Trainer:
         self._calibrate()
         sums: dict[str, float] = {}
         for batch in self.held_out:
-            losses, _ = self._losses(self.average, batch)
+            losses, made = self._losses(self.average, batch)
+            if made is not None:
+                losses |= self.hearers.measure(batch, made)
             losses["total"] = self._weighted(losses)
             for name, loss in losses.items():
                 sums[name] = sums.get(name, 0.0) + float(loss) / len(self.held_out)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fcs_edge.config import CodecConfig
+from train.cepstra import cosines, discord
 from train.crops import Batch
 from train.model import FocalCodecStream
 from train.model.quantizer import quantize
@@ -22,6 +23,11 @@ _LOOKS = {
 }
 """What features are asked for a hundred times a second: envelope, moment, pitch."""
 
+_SHAPE = 28
+"""Cepstral coefficients of the first of these: what is 230 mel wide or wider."""
+
+_ACTIVE = 1e-4
+"""Of the loudest row's energy: in quieter ones there is no shape to tell."""
 _INNER = 512
 _LOOKS_A_STEP = 2
 OF_SOUND = ("mel", "linear", "pitch")
@@ -80,12 +86,15 @@ class Told(nn.Module):
     decoder has to learn to speak first.
     """
 
+    cosines: Tensor
+
     def __init__(self, token_width: int) -> None:
         super().__init__()
         self.looks = nn.ModuleDict({name: Spectrum(look) for name, look in _LOOKS.items()})
         self.widths = [look.centres.numel() for look in self.looks.values()]
         self.reader = Reader(token_width, _INNER, HOP_HZ // 50 * sum(self.widths))
         nn.init.constant_(self.reader.layers[-1].bias, _USUAL_LOG)
+        self.register_buffer("cosines", cosines(self.widths[0], _SHAPE), persistent=False)
 
     def forward(self, rows: Tensor, batch: Batch) -> Losses:
         """Return how far it is from what is wanted, from rows (batch, frames, token_width)."""
@@ -93,8 +102,16 @@ class Told(nn.Module):
         losses = {}
         for (name, look), found in zip(self.looks.items(), told.split(self.widths, 1), strict=True):
             wanted = look.log(batch.wanted, batch.level)
-            losses[f"told_{name}"] = difference(found, wanted, look.trusted(batch.band_hz))
+            trusted = look.trusted(batch.band_hz)
+            losses[f"told_{name}"] = difference(found, wanted, trusted)
+            if name == "mel":
+                losses["told_shape"] = self._shape(torch.lerp(wanted, found, trusted), wanted)
         return losses
+
+    def _shape(self, found: Tensor, wanted: Tensor) -> Tensor:
+        power = torch.exp(2 * wanted).sum(1, keepdim=True)
+        loud = power > _ACTIVE * power.amax(2, keepdim=True)
+        return discord(self.cosines @ found, self.cosines @ wanted, loud.float())
 
 
 class TokenObjective(Objective):

@@ -20,12 +20,18 @@ def mel_bands(size: int, bands: int) -> tuple[Tensor, Tensor]:
 
     Each filter's weights sum to 1; mel is 2595 log10(1 + f / 700), from 0 to 12 kHz.
     """
-    top = 2595 * np.log10(1 + RATE / 1400)
-    edges = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)
+    edges = mel_edges(0, RATE / 2, bands)
     bins = np.linspace(0, RATE / 2, size // 2 + 1)
     filters = triangles(edges, bins)
     filters /= np.maximum(filters.sum(0), 1e-8)
     return torch.tensor(filters, dtype=torch.float32), torch.tensor(edges[1:-1].astype(np.float32))
+
+
+def mel_edges(low_hz: float, high_hz: float, bands: int) -> NDArray[np.float64]:
+    """Return (bands + 2,) frequencies in Hz, as far apart in mel, from one to another."""
+    low, high = (2595 * np.log10(1 + hz / 700) for hz in (low_hz, high_hz))
+    edges: NDArray[np.float64] = 700 * (10 ** (np.linspace(low, high, bands + 2) / 2595) - 1)
+    return edges
 
 
 def triangles(edges: NDArray[np.float64], bins: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -47,6 +47,7 @@ quantise_by = {quantise_by}
 heard = 1.0
 kept = 1.0
 told_mel = 1.0
+told_shape = 1.0
 told_short = 1.0
 told_long = 1.0
 mel = 1.0
@@ -56,7 +57,7 @@ adversarial = 1.0
 matching = 1.0
 listener = 1.0
 words = 1.0
-{envelope}
+{measures}
 [data]
 frames = 20
 batch = 2
@@ -128,7 +129,7 @@ def stage(
             objective=objective,
             parts=json.dumps(parts),
             quantise_by=6 if kind == "tokens" else 0,
-            envelope="envelope = 1.0" if kind == "listened" else "",
+            measures="envelope = 1.0\ncepstra = 1.0" if kind == "listened" else "",
         )
         if objective == "sound":
             text += JUDGES
@@ -261,8 +262,8 @@ def test_stages_are_sound() -> None:
     """Every stage that there is can be read, and weighs only losses that there are."""
     paths = sorted((ROOT / "train/configs").glob("*.toml"))
     assert len(paths) >= 3
-    known = {"heard", "kept", "told_mel", "told_short", "told_long"}
-    known |= {"mel", "linear", "pitch", "envelope"}
+    known = {"heard", "kept", "told_mel", "told_shape", "told_short", "told_long"}
+    known |= {"mel", "linear", "pitch", "envelope", "cepstra"}
     for path in paths:
         stage = stages.read(path)
         extra = {"adversarial", "matching"} if stage.discriminators else set()

@@ -1,0 +1,142 @@
+"""The shape of spectra is compared by concordance: too smooth is as wrong as not alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.fft import dct
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+
+from train.cepstra import Cepstra, cosines, discord  # noqa: E402
+from train.crops import Batch  # noqa: E402
+from train.objectives import Told  # noqa: E402
+from train.spectra import RATE  # noqa: E402
+
+LEVEL = 0.5
+
+
+def vowels(seed: int, sharpness: float = 1.0) -> NDArray[np.float32]:
+    """Return two sounds of 0.8 s: a buzz under formants that wander, as far above it as is said."""
+    random = np.random.default_rng(seed)
+    at = np.arange(RATE * 4 // 5) / RATE
+    phase = 2 * np.pi * random.uniform(2, 5, (2, 1)) * at + seed
+    first, second = 600 + 250 * np.sin(phase), 2000 + 700 * np.cos(2 * phase)
+    sound = np.zeros((2, at.size))
+    for harmonic in range(1, 50):
+        hz = 120.0 * harmonic
+        formants = sum(np.exp(-(((hz - f) / 250) ** 2)) for f in (first, second))
+        loud = np.exp(3 * sharpness * formants - hz / 3000)
+        sound += loud * np.sin(2 * np.pi * hz * at + random.uniform(0, 6))
+    return (0.3 * sound / np.abs(sound).max()).astype(np.float32)
+
+
+def plain_discord(x: NDArray[np.float64], y: NDArray[np.float64]) -> list[float]:
+    """Return what `discord` averages, of (coefficients, rows), rows that count alone."""
+    found = []
+    for a, b in zip(x, y, strict=True):
+        both = np.mean((a - a.mean()) * (b - b.mean()))
+        found.append(1 - 2 * both / (a.var() + b.var() + (a.mean() - b.mean()) ** 2 + 1e-2))
+    return found
+
+
+def plain(made: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
+    """Loops over what `Cepstra.apart` does at once."""
+    size, hop, floor = 768, 240, (1e-3 * LEVEL) ** 2
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
+    window *= 2 / window.sum()
+    at = np.arange(size // 2 + 1) * RATE / size
+    ranges, found = ((3800, 32, 18), (7600, 40, 24)), []
+    for both in zip(made, wanted, strict=True):
+        of_one: list[list[NDArray[np.float64]]] = [[], []]
+        for top, bands, coefficients in ranges:
+            mel = np.linspace(*(2595 * np.log10(1 + np.array([60, top]) / 700)), bands + 2)
+            edges = 700 * (10 ** (mel / 2595) - 1)
+            for sound, cepstra in zip(both, of_one, strict=True):
+                padded = np.pad(sound.astype(np.float64), (size - hop) // 2)
+                rows = []
+                for i in range(len(sound) // hop):
+                    power = np.abs(np.fft.rfft(padded[i * hop :][:size] * window)) ** 2
+                    rows.append(
+                        [
+                            power @ np.interp(at, edges[j : j + 3], [0, 1, 0])
+                            for j in range(bands)
+                        ]
+                    )  # fmt: skip
+                energy = np.sum(rows, axis=1)
+                log = 0.5 * np.log(np.array(rows) + floor)
+                cepstra.append(dct(log, axis=1, norm="ortho")[:, 1 : coefficients + 1].T)
+        counts = (energy > 1e-3 * energy.max()) & (energy > floor)
+        x, y = (np.concatenate(cepstra)[:, counts] for cepstra in of_one)
+        found += plain_discord(x, y)
+    return float(np.mean(found))
+
+
+def apart(made: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
+    return float(Cepstra().apart(torch.from_numpy(made), torch.from_numpy(wanted), LEVEL))
+
+
+def test_follows_its_definition() -> None:
+    made, wanted = vowels(0), vowels(1)
+    wanted[1, : RATE * 2 // 5] *= 1e-4
+    assert apart(made, wanted) == pytest.approx(plain(made, wanted), abs=1e-3)
+
+
+def test_the_same_is_nothing_apart() -> None:
+    assert apart(vowels(0), vowels(0)) < 0.1 < apart(vowels(0), vowels(1))
+
+
+def test_what_is_right_but_faint_is_apart() -> None:
+    wanted = vowels(0)
+    found = [apart(vowels(0, sharpness), wanted) for sharpness in (1.0, 0.7, 0.4)]
+    assert found[0] < 0.5 * found[1] < 0.4 * found[2]
+
+
+def test_cosines_are_those_of_the_transform() -> None:
+    x = np.random.default_rng(0).standard_normal((40, 3))
+    wanted = dct(x, axis=0, norm="ortho")[1:25]
+    found = cosines(40, 24) @ torch.from_numpy(x).float()
+    np.testing.assert_allclose(found.numpy(), wanted, atol=1e-5)
+
+
+def test_rows_that_do_not_count_change_nothing() -> None:
+    random = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(2, 5, 30, generator=random) for _ in range(2))
+    counts = torch.ones(2, 1, 30)
+    counts[:, :, 20:] = 0
+    found = discord(x, y, counts)
+    torch.testing.assert_close(found, discord(x[..., :20], y[..., :20], counts[..., :20]))
+    assert found > 0.5 > discord(x, x, counts)
+
+
+def test_silence_asks_for_nothing() -> None:
+    made = torch.zeros(2, RATE // 2, requires_grad=True)
+    loss = Cepstra().apart(made, torch.zeros(2, RATE // 2), LEVEL)
+    loss.backward()
+    assert loss.item() == 1
+    assert made.grad is not None
+    torch.testing.assert_close(made.grad, torch.zeros_like(made))
+
+
+def test_what_is_told_has_a_shape_too() -> None:
+    """A told spectrum that is too smooth is apart; what is not to be trusted does not count."""
+    wanted = torch.from_numpy(vowels(0))
+    rows = wanted.shape[1] // (2 * RATE // 100)
+    found = []
+    for smooth, band_hz, wrong_above in ((0.0, 12e3, None), (0.6, 12e3, None), (0.0, 4e3, 5e3)):
+        told = Told(8)
+        logs = [look.log(wanted, torch.full((2,), LEVEL)) for look in told.looks.values()]
+        logs[0] = torch.lerp(logs[0], logs[0].mean(2, keepdim=True), smooth)
+        if wrong_above is not None:
+            logs[0][:, told.looks["mel"].centres > wrong_above] += 3
+        said = torch.cat(logs, 1).transpose(1, 2).reshape(2, rows, -1)
+        told.reader = nn.Module()
+        told.reader.forward = lambda _, said=said: said  # type: ignore[method-assign]
+        batch = Batch(wanted, wanted, wanted, torch.full((2,), band_hz), torch.full((2,), LEVEL))
+        found.append(float(told(torch.zeros(2, rows, 8), batch)["told_shape"]))
+    assert found[0] < 0.1
+    assert found[1] > 3 * found[0]
+    assert found[2] == pytest.approx(found[0], abs=0.01)

@@ -1,0 +1,89 @@
+"""How alike two sounds are in the shape of their spectra: in formants, and how sharp they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from train.spectra import FLOOR, RATE, Resolution, Spectrum, mel_edges, triangles
+
+_SIZE, _HOP = 768, 240
+_LOWEST, _HIGHEST = 60.0, 7600.0
+_RANGES = ((3800.0, 32, 18), (_HIGHEST, 40, 24))
+"""Where each ends; its bands, and its coefficients: vowels alone, and all there is."""
+_ACTIVE = 1e-4
+"""Of the loudest row's energy: quieter ones do not count."""
+_LEAST = 1e-2
+"""Added to variances, of logs of magnitudes: less than this is no shape."""
+
+
+def cosines(bands: int, coefficients: int) -> Tensor:
+    """Return rows 1 to `coefficients` of the orthonormal DCT-II, (coefficients, bands) float32."""
+    k, at = np.arange(1, coefficients + 1)[:, None], np.arange(bands) + 0.5
+    rows = np.sqrt(2 / bands) * np.cos(np.pi / bands * k * at)
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+def discord(found: Tensor, wanted: Tensor, counts: Tensor) -> Tensor:
+    """Return 1 - the mean over batch and coefficients of concordance along rows.
+
+    2 cov(x, y) / (var(x) + var(y) + (mean(x) - mean(y))^2): their correlation where they vary as
+    much about the same mean, and less the less that is so, so that what is right, but faint, is
+    not right. After Lin, A concordance correlation coefficient, Biometrics 45 (1989).
+
+    Parameters
+    ----------
+    found, wanted : torch.Tensor
+        (batch, coefficients, rows).
+    counts : torch.Tensor
+        (batch, 1, rows), 1 for rows that count and 0 for others.
+    """
+    shares = counts / counts.sum(2, keepdim=True).clamp(min=1)
+    means = [(x * shares).sum(2, keepdim=True) for x in (found, wanted)]
+    x, y = found - means[0], wanted - means[1]
+    both = (x * y * shares).sum(2)
+    spread = ((x.square() + y.square()) * shares).sum(2) + (means[0] - means[1]).square()[..., 0]
+    return 1 - (2 * both / (spread + _LEAST)).mean()
+
+
+class Cepstra(nn.Module):
+    """Cepstra of mel bands up to 3.8 and to 7.6 kHz, a hundred a second, compared by concordance.
+
+    Where a sound is made of few bits, what differs least from the wanted spectrum in the mean is a
+    smooth one: formants half as high as they were. Here each coefficient counts the same, however
+    little it varies, and has to vary as much as it does in what is wanted.
+    """
+
+    filters: Tensor
+    cosines: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spectrum = Spectrum(Resolution(_SIZE, _HOP, 0, _HIGHEST))
+        at = np.arange(self.spectrum.n_bins) * RATE / _SIZE
+        filters = [triangles(mel_edges(_LOWEST, top, bands), at).T for top, bands, _ in _RANGES]
+        self.register_buffer("filters", torch.tensor(np.concatenate(filters), dtype=torch.float32))
+        rows = [cosines(bands, coefficients) for _, bands, coefficients in _RANGES]
+        self.register_buffer("cosines", torch.block_diag(*rows))
+
+    def apart(self, made: Tensor, wanted: Tensor, level: float) -> Tensor:
+        """Return the discord of cepstra, over rows where there is something to be heard.
+
+        Parameters
+        ----------
+        made, wanted : torch.Tensor
+            (batch, rows x 240) at 24 kHz.
+        level : float
+            What is 60 dB below it is silence.
+        """
+        x, y = (self._power(sound) for sound in (made, wanted))
+        energy = y[:, -_RANGES[-1][1] :].sum(1, keepdim=True)
+        floor = (FLOOR * level) ** 2
+        loud = (energy > _ACTIVE * energy.amax(2, keepdim=True)) & (energy > floor)
+        x, y = (self.cosines @ (0.5 * torch.log(power + floor)) for power in (x, y))
+        return discord(x, y, loud.float())
+
+    def _power(self, sound: Tensor) -> Tensor:
+        power: Tensor = self.filters @ self.spectrum(sound).square()
+        return power
