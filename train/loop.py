@@ -241,10 +241,15 @@ class Trainer:
             "optimizers": optimizers,
             "step": self.step,
             "best": self.best,
+            "best_of": self._measured_by(),
             "seconds": self.seconds,
             "hearers": self.hearers.state(),
         }
         _write_whole(self.folder / "last.pt", state)
+
+    def _measured_by(self) -> dict[str, Any]:
+        """Return what held-out totals hang on: those of another stage's losses do not compare."""
+        return {"losses": self.stage.losses, "frames": self.stage.data.frames}
 
     def _load(self) -> None:
         path = self.folder / "last.pt"
@@ -254,7 +259,9 @@ class Trainer:
         self.whole.load_state_dict(state["whole"])
         self.average.load_state_dict(state["average"])
         self.optimizers.load(state["optimizers"])
-        self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
+        self.step, self.seconds = state["step"], state["seconds"]
+        if state.get("best_of") == self._measured_by():
+            self.best = state["best"]
         self.hearers.load(state["hearers"])
 
 

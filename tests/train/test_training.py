@@ -183,6 +183,21 @@ def test_stages_follow_each_other(
     assert changed == {"decompressor", "decoder"}
 
 
+def test_a_stage_that_goes_on_in_a_folder_has_its_own_best(
+    stage: Callable[[str], Path], corpus: Path, tmp_path: Path
+) -> None:
+    """Held-out totals of other losses do not compare; those of the same ones do."""
+    path, folder = stage("tokens"), tmp_path / "run"
+    run(path, corpus, folder, 3).run(until=float("inf"))
+    first = torch.load(folder / "best.pt", weights_only=True)["step"]
+    path.write_text(path.read_text().replace("steps = 8", "steps = 12"))
+    again = run(path, corpus, folder, 8)
+    assert again.best < float("inf")
+    path.write_text(path.read_text().replace("told_mel = 1.0", "told_mel = 1000.0"))
+    run(path, corpus, folder, 8).run(until=float("inf"))
+    assert torch.load(folder / "best.pt", weights_only=True)["step"] == 12 > first
+
+
 def test_the_codec_rests(stage: Callable[[str], Path], corpus: Path, tmp_path: Path) -> None:
     """Until it learns, what is new beside it learns alone; then it starts slowly."""
     path = stage("listened")
