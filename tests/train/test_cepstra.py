@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.fft import dct
 
 torch = pytest.importorskip("torch")
 
@@ -32,6 +31,14 @@ def vowels(seed: int, sharpness: float = 1.0) -> NDArray[np.float32]:
         loud = np.exp(3 * sharpness * formants - hz / 3000)
         sound += loud * np.sin(2 * np.pi * hz * at + random.uniform(0, 6))
     return (0.3 * sound / np.abs(sound).max()).astype(np.float32)
+
+
+def transformed(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the orthonormal DCT-II of rows, but for its first one, by the FFT of them mirrored."""
+    n = x.shape[1]
+    both = np.fft.rfft(np.concatenate([x, x[:, ::-1]], axis=1), axis=1)[:, 1:n]
+    turned = both * np.exp(-0.5j * np.pi * np.arange(1, n) / n)
+    return np.sqrt(1 / (2 * n)) * turned.real
 
 
 def plain_discord(x: NDArray[np.float64], y: NDArray[np.float64]) -> list[float]:
@@ -68,7 +75,7 @@ def plain(made: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
                     )  # fmt: skip
                 energy = np.sum(rows, axis=1)
                 log = 0.5 * np.log(np.array(rows) + floor)
-                cepstra.append(dct(log, axis=1, norm="ortho")[:, 1 : coefficients + 1].T)
+                cepstra.append(transformed(log)[:, :coefficients].T)
         counts = (energy > 1e-3 * energy.max()) & (energy > floor)
         x, y = (np.concatenate(cepstra)[:, counts] for cepstra in of_one)
         found += plain_discord(x, y)
@@ -97,7 +104,7 @@ def test_what_is_right_but_faint_is_apart() -> None:
 
 def test_cosines_are_those_of_the_transform() -> None:
     x = np.random.default_rng(0).standard_normal((40, 3))
-    wanted = dct(x, axis=0, norm="ortho")[1:25]
+    wanted = transformed(x.T).T[:24]
     found = cosines(40, 24) @ torch.from_numpy(x).float()
     np.testing.assert_allclose(found.numpy(), wanted, atol=1e-5)
 
