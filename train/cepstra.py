@@ -6,14 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from train.spectra import FLOOR, RATE, Resolution, Spectrum, mel_edges, triangles
+from train.spectra import FLOOR, Resolution, Spectrum, active, mel_edges, triangles
 
 _SIZE, _HOP = 768, 240
 _LOWEST, _HIGHEST = 60.0, 7600.0
 _RANGES = ((3800.0, 32, 18), (_HIGHEST, 40, 24))
 """Where each ends; its bands, and its coefficients: vowels alone, and all there is."""
-_ACTIVE = 1e-4
-"""Of the loudest row's energy: quieter ones do not count."""
 _LEAST = 1e-2
 """Added to variances, of logs of magnitudes: less than this is no shape."""
 
@@ -51,7 +49,7 @@ class Cepstra(nn.Module):
     """Cepstra of mel bands up to 3.8 and to 7.6 kHz, a hundred a second, compared by concordance.
 
     Where a sound is made of few bits, what differs least from the wanted spectrum in the mean is a
-    smooth one: formants half as high as they were. Here each coefficient counts the same, however
+    smooth one: formants lower than they were. Here each coefficient counts the same, however
     little it varies, and has to vary as much as it does in what is wanted.
     """
 
@@ -61,7 +59,7 @@ class Cepstra(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.spectrum = Spectrum(Resolution(_SIZE, _HOP, 0, _HIGHEST))
-        at = np.arange(self.spectrum.n_bins) * RATE / _SIZE
+        at = self.spectrum.centres.double().numpy()
         filters = [triangles(mel_edges(_LOWEST, top, bands), at).T for top, bands, _ in _RANGES]
         self.register_buffer("filters", torch.tensor(np.concatenate(filters), dtype=torch.float32))
         rows = [cosines(bands, coefficients) for _, bands, coefficients in _RANGES]
@@ -80,9 +78,9 @@ class Cepstra(nn.Module):
         x, y = (self._power(sound) for sound in (made, wanted))
         energy = y[:, -_RANGES[-1][1] :].sum(1, keepdim=True)
         floor = (FLOOR * level) ** 2
-        loud = (energy > _ACTIVE * energy.amax(2, keepdim=True)) & (energy > floor)
+        counts = active(energy, 2) * (energy > floor)
         x, y = (self.cosines @ (0.5 * torch.log(power + floor)) for power in (x, y))
-        return discord(x, y, loud.float())
+        return discord(x, y, counts)
 
     def _power(self, sound: Tensor) -> Tensor:
         power: Tensor = self.filters @ self.spectrum(sound).square()

@@ -5,14 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from train.spectra import FLOOR, RATE, Resolution, Spectrum
+from train.spectra import FLOOR, RATE, Resolution, Spectrum, active
 
 _SIZE = 768
 _LOWEST, _BANDS = 150.0, 15
 _ROWS, _APART = 38, 4
 """Of 10 ms, in a segment (STOI's 384 ms), and between two segments' starts."""
-_ACTIVE = 1e-4
-"""Of the loudest segment's energy: quieter ones do not count, as 40 dB in STOI."""
 
 
 class Envelopes(nn.Module):
@@ -48,13 +46,13 @@ class Envelopes(nn.Module):
         floor = FLOOR * level
         x, y = (self._segments(sound, floor) for sound in (made, wanted))
         energy = y.square().sum((1, 3))
-        active = (energy > _ACTIVE * energy.amax(1, keepdim=True)).float()
+        counts = active(energy, 1)
         x, y = (_normed(each, 3, _ROWS * floor**2) for each in (x, y))
         by_bands = (x * y).sum(3).mean(1)
         x, y = (_normed(each, 1, 1e-3) for each in (x, y))
         by_rows = (x * y).sum(1).mean(2)
         alike = (by_bands + by_rows) / 2
-        return 1 - (alike * active).sum() / active.sum()
+        return 1 - (alike * counts).sum() / counts.sum()
 
     def _segments(self, sound: Tensor, floor: float) -> Tensor:
         """Return (batch, bands, segments, rows) of (batch, samples)."""

@@ -57,8 +57,8 @@ class Hearers:
 
     def are_there(self, step: int) -> bool:
         """Return whether anyone hears a step's sound."""
-        always = self.listener is not None or self.measures
-        return bool(always) or self.strength(step) > 0
+        always = self.listener is not None or bool(self.measures)
+        return always or self.strength(step) > 0
 
     def ask(
         self, of_spectra: Tensor, batch: Batch, made: Tensor, step: int

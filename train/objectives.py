@@ -11,7 +11,7 @@ from train.cepstra import cosines, discord
 from train.crops import Batch
 from train.model import FocalCodecStream
 from train.model.quantizer import quantize
-from train.spectra import FLOOR, RATE, Resolution, Spectrum, difference
+from train.spectra import FLOOR, RATE, Resolution, Spectrum, active, difference
 
 Losses = dict[str, Tensor]
 
@@ -26,8 +26,6 @@ _LOOKS = {
 _SHAPE = 28
 """Cepstral coefficients of the first of these: what is 230 mel wide or wider."""
 
-_ACTIVE = 1e-4
-"""Of the loudest row's energy: in quieter ones there is no shape to tell."""
 _INNER = 512
 _LOOKS_A_STEP = 2
 OF_SOUND = ("mel", "linear", "pitch")
@@ -109,9 +107,8 @@ class Told(nn.Module):
         return losses
 
     def _shape(self, found: Tensor, wanted: Tensor) -> Tensor:
-        power = torch.exp(2 * wanted).sum(1, keepdim=True)
-        loud = power > _ACTIVE * power.amax(2, keepdim=True)
-        return discord(self.cosines @ found, self.cosines @ wanted, loud.float())
+        energy = torch.exp(2 * wanted).sum(1, keepdim=True)
+        return discord(self.cosines @ found, self.cosines @ wanted, active(energy, 2))
 
 
 class TokenObjective(Objective):

@@ -13,6 +13,7 @@ from torch.nn import functional
 RATE = 24000
 FLOOR = 1e-3
 """Of a crop's gain: what is 60 dB below it counts as silence."""
+_ACTIVE = 1e-4
 
 
 def mel_bands(size: int, bands: int) -> tuple[Tensor, Tensor]:
@@ -103,6 +104,11 @@ class Spectrum(nn.Module):
 def difference(found: Tensor, wanted: Tensor, trusted: Tensor) -> Tensor:
     """Return the mean absolute difference where it is trusted."""
     return ((found - wanted).abs() * trusted).mean() / trusted.mean()
+
+
+def active(energy: Tensor, along: int) -> Tensor:
+    """Return where energy is within 40 dB of its largest, as in STOI: 0 and 1."""
+    return (energy > _ACTIVE * energy.amax(along, keepdim=True)).float()
 
 
 def lowpassed(samples: Tensor, band_hz: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from helpers import rows_of_power
+
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
@@ -53,8 +55,6 @@ def plain_discord(x: NDArray[np.float64], y: NDArray[np.float64]) -> list[float]
 def plain(made: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
     """Loops over what `Cepstra.apart` does at once."""
     size, hop, floor = 768, 240, (1e-3 * LEVEL) ** 2
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
-    window *= 2 / window.sum()
     at = np.arange(size // 2 + 1) * RATE / size
     ranges, found = ((3800, 32, 18), (7600, 40, 24)), []
     for both in zip(made, wanted, strict=True):
@@ -63,20 +63,12 @@ def plain(made: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
             mel = np.linspace(*(2595 * np.log10(1 + np.array([60, top]) / 700)), bands + 2)
             edges = 700 * (10 ** (mel / 2595) - 1)
             for sound, cepstra in zip(both, of_one, strict=True):
-                padded = np.pad(sound.astype(np.float64), (size - hop) // 2)
-                rows = []
-                for i in range(len(sound) // hop):
-                    power = np.abs(np.fft.rfft(padded[i * hop :][:size] * window)) ** 2
-                    rows.append(
-                        [
-                            power @ np.interp(at, edges[j : j + 3], [0, 1, 0])
-                            for j in range(bands)
-                        ]
-                    )  # fmt: skip
-                energy = np.sum(rows, axis=1)
-                log = 0.5 * np.log(np.array(rows) + floor)
+                filters = [np.interp(at, edges[j : j + 3], [0, 1, 0]) for j in range(bands)]
+                power = rows_of_power(sound, size, hop) @ np.array(filters).T
+                energy = power.sum(1)
+                log = 0.5 * np.log(power + floor)
                 cepstra.append(transformed(log)[:, :coefficients].T)
-        counts = (energy > 1e-3 * energy.max()) & (energy > floor)
+        counts = (energy > 1e-4 * energy.max()) & (energy > floor)
         x, y = (np.concatenate(cepstra)[:, counts] for cepstra in of_one)
         found += plain_discord(x, y)
     return float(np.mean(found))
@@ -88,6 +80,8 @@ def apart(made: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
 
 def test_follows_its_definition() -> None:
     made, wanted = vowels(0), vowels(1)
+    wanted[0, : RATE // 5] *= 0.02  # -34 dB counts,
+    wanted[0, -RATE // 5 :] *= 0.005  # -46 dB does not.
     wanted[1, : RATE * 2 // 5] *= 1e-4
     assert apart(made, wanted) == pytest.approx(plain(made, wanted), abs=1e-3)
 
@@ -117,15 +111,6 @@ def test_rows_that_do_not_count_change_nothing() -> None:
     found = discord(x, y, counts)
     torch.testing.assert_close(found, discord(x[..., :20], y[..., :20], counts[..., :20]))
     assert found > 0.5 > discord(x, x, counts)
-
-
-def test_silence_asks_for_nothing() -> None:
-    made = torch.zeros(2, RATE // 2, requires_grad=True)
-    loss = Cepstra().apart(made, torch.zeros(2, RATE // 2), LEVEL)
-    loss.backward()
-    assert loss.item() == 1
-    assert made.grad is not None
-    torch.testing.assert_close(made.grad, torch.zeros_like(made))
 
 
 def test_what_is_told_has_a_shape_too() -> None:
