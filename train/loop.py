@@ -39,7 +39,7 @@ class Whole(nn.Module):
     def __init__(self, stage: Stage, teacher_width: int) -> None:
         super().__init__()
         train_encoder = "encoder" in stage.parts
-        self.codec = FocalCodecStream(stage.model, whiten=train_encoder)
+        self.codec = FocalCodecStream(stage.model, whiten=train_encoder and stage.whiten)
         self.objective: TokenObjective | SoundObjective
         if stage.objective == "tokens":
             self.objective = TokenObjective(stage.model, teacher_width)

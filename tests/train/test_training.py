@@ -152,6 +152,25 @@ def run(path: Path, corpus: Path, folder: Path, steps: int, start: Path | None =
     return trainer
 
 
+@pytest.mark.parametrize("whiten", [True, False])
+def test_tokens_are_a_crops_own_where_nothing_whitens(
+    stage: Callable[[str], Path], corpus: Path, tmp_path: Path, whiten: bool
+) -> None:
+    path = stage("together")
+    path.write_text(f"whiten = {str(whiten).lower()}\n{path.read_text()}")
+    trainer = Trainer(stages.read(path), corpus, tmp_path / "run", None)
+    codec = trainer.whole.codec.train()
+    heard = trainer.crops.at(0).heard
+    with torch.no_grad():
+        together = tokens(codec.encode(heard).latents)[0]
+        alone = tokens(codec.encode(heard[:1]).latents)[0]
+        shipped = FocalCodecStream(trainer.stage.model).eval()
+        shipped.load_state_dict(codec.folded())
+        sent = tokens(shipped.encode(heard).latents)[0]
+    assert torch.equal(together, alone) is not whiten
+    assert torch.equal(together, sent) is not whiten
+
+
 @pytest.mark.parametrize("kind", list(PARTS))
 def test_goes_on_where_it_was_stopped(
     kind: str, stage: Callable[[str], Path], corpus: Path, tmp_path: Path
