@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from . import neural, shard
+from . import amazon_queen, neural, shard
 from .audio import RATE, Floats, clean
 from .held_out_text import HARVARD, KLETTRES_LANGUAGES, KOKORO_VOICES, PROMPT_TEXTS, RUSSIAN
 from .kokoro import Kokoro, kokoro
@@ -18,6 +18,7 @@ from .recordings import KLETTRES, SOUNDS, read, sounds_of
 from .shard import NARROW_RATE, Origin, Utterance
 from .teacher import Teacher
 
+_OF_LOSSES = ("real", "synthetic")
 _KNOWN_KOKORO = ("af_bella", "am_michael")
 _RUSSIAN_CLIPS = 6
 _SECONDS = (3.0, 10.0)
@@ -27,7 +28,7 @@ _PAUSE = np.zeros(int(0.25 * RATE), np.float32)
 
 
 def write_clips(folder: Path, package: Path) -> None:
-    """Write FOLDER/held_out/{synthetic,real}/NAME.wav, and NAME.txt where the text is known.
+    """Write FOLDER/held_out/{synthetic,real,english}/NAME.wav, NAME.txt where the text is known.
 
     Parameters
     ----------
@@ -44,7 +45,8 @@ def write_clips(folder: Path, package: Path) -> None:
     listed = folder / "held_out" / "clips.txt"
     if listed.exists():
         return
-    clips = [*_synthetic(kokoro(folder / "models", package)), *_english(), *_russian(), *_letters()]
+    clips = [*_synthetic(kokoro(folder / "models", package)), *_prompts(), *_russian(), *_letters()]
+    clips += _actors()
     lines = []
     for kind, name, sound, rate, text in clips:
         path = folder / "held_out" / kind / f"{name}.wav"
@@ -63,7 +65,8 @@ def write_shards(folder: Path) -> None:
     Parameters
     ----------
     folder : Path
-        Of the corpus, with its clips. Those of 16 kHz, which hold nothing above 7 kHz, are narrow.
+        Of the corpus, with its clips: those of 16 kHz, which hold nothing above 7 kHz, are narrow.
+        The actors' are to judge by alone.
     """
     held_out = folder / "held_out"
     teacher = None
@@ -71,7 +74,7 @@ def write_shards(folder: Path) -> None:
         if shard.is_whole(held_out, name):
             continue
         spoken = []
-        for path in sorted(held_out.glob("*/*.wav")):
+        for path in sorted(p for kind in _OF_LOSSES for p in held_out.glob(f"{kind}/*.wav")):
             sound, found = soundfile.read(path, dtype="float32")
             if found == rate:
                 wide: Floats = soxr.resample(sound, rate, RATE, quality="VHQ")
@@ -108,7 +111,7 @@ def _kokoro_voice(model: Kokoro, name: str) -> Callable[[str], Floats]:
     return lambda text: model.speak(text, model.styles[name], british=name.startswith("b"))
 
 
-def _english() -> list[Clip]:
+def _prompts() -> list[Clip]:
     """Prompts of a known speaker, known texts."""
     folder = SOUNDS / "en_US_f_Allison"
     return [
@@ -144,6 +147,14 @@ def _letters() -> list[Clip]:
                 joined = np.concatenate([joined, sound, _PAUSE])
             clips.append(("real", f"unseen_klettres_{language}_{number}", joined, RATE, ""))
     return clips
+
+
+def _actors() -> list[Clip]:
+    """Lines of a game's characters, who are nowhere in the corpus."""
+    return [
+        ("english", f"unseen_{name}", _clean(sound, rate), 16000, "")
+        for name, sound, rate in amazon_queen.lines()
+    ]
 
 
 def _clean(sound: Floats, rate: int) -> Floats:

@@ -77,3 +77,43 @@ KOKORO_VOICES = ("af_sky", "am_liam", "bf_lily", "bm_daniel")
 KLETTRES_LANGUAGES = ("de", "lt", "pt_BR", "tn")
 
 RUSSIAN = "ru_RU_f_IvrvoiceRU"
+
+ADVENTURE_LINES = (
+    "020028P1",
+    "050007P2",
+    "060029P2",
+    "080006P2",
+    "09001FP2",
+    "10000AP2",
+    "11001EP1",
+    "160023P4",
+    "180006P1",
+    "200001P1",
+    "210024P2",
+    "230001P1",
+    "250024P1",
+    "260006P2",
+    "270001P4",
+    "290008P2",
+    "340008P2",
+    "360023P2",
+    "370007P2",
+    "38001EP1",
+    "390009P2",
+    "42001EP2",
+    "480007P3",
+    "5100CDP3",
+    "590006P1",
+    "600006P2",
+    "640007P1",
+    "670001P2",
+    "680006P2",
+    "690008P2",
+    "700006P3",
+    "710007P2",
+    "720001P2",
+    "760006P2",
+    "770006P1",
+    "800006P2",
+)
+"""Of a conversation each, longer than 4 s, where Whisper base is sure of what it hears."""

@@ -1,0 +1,64 @@
+"""The reader of the game that actors' lines are taken from, on an archive of the same form."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click import ClickException
+
+from train.corpus import amazon_queen
+from train.corpus.held_out_text import ADVENTURE_LINES
+
+
+def tone(hz: float) -> bytes:
+    """Return a second of it as MP3, 11,025 Hz."""
+    made = io.BytesIO()
+    sound = 0.5 * np.sin(2 * np.pi * hz * np.arange(11025) / 11025)
+    soundfile.write(made, sound, 11025, format="MP3")
+    return made.getvalue()
+
+
+def archive(files: dict[str, bytes], packed: int = 1) -> bytes:
+    """Return files with the table that ScummVM gives them."""
+    at = 15 + 21 * len(files)
+    head = struct.pack(">4s6sBBBH", b"QTBL", b"CEM10", 0, 0, packed, len(files))
+    for name, data in files.items():
+        head += struct.pack(">12sBII", name.encode(), 1, at, len(data))
+        at += len(data)
+    return head + b"".join(files.values())
+
+
+def test_lines_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "queen.1c"
+    pitches = {name: 200.0 + 20 * i for i, name in enumerate(ADVENTURE_LINES)}
+    files = {f"{name}.SB": tone(hz) for name, hz in pitches.items()}
+    path.write_bytes(archive({"QUEEN.TXT": b"text"} | files))
+    read = list(amazon_queen.lines(path))
+    assert [name for name, _, _ in read] == list(ADVENTURE_LINES)
+    for name, sound, rate in read:
+        assert rate == 11025
+        spectrum = np.abs(np.fft.rfft(sound[3000:8512] * np.hanning(5512)))
+        assert abs(np.argmax(spectrum) * 2 - pitches[name]) <= 2
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"RIFF" + bytes(100), "no QTBL"),
+        (archive({"A.SB": b"x"}, packed=0), "not MP3"),
+        (archive({"A.SB": b"x", "B.SB": b"y"})[:30], "not whole"),
+        (archive({"A.SB": b"x" * 9})[:-1], "it ends before"),
+    ],
+)
+def test_another_archive(tmp_path: Path, data: bytes, said: str) -> None:
+    path = tmp_path / "queen.1c"
+    path.write_bytes(data)
+    with pytest.raises(ClickException, match=said):
+        amazon_queen.contents(path)
+    with pytest.raises(ClickException, match="apt-get install"):
+        next(amazon_queen.lines(tmp_path / "none"))

@@ -1,0 +1,72 @@
+"""Actors of a talking game of 1995: real English to judge by, and not to train on.
+
+Flight of the Amazon Queen is free to copy and to change, but not to sell (Debian's package of that
+name); so nothing of it is in the corpus, or in a shard that a loss is measured on.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from .held_out_text import ADVENTURE_LINES
+
+ARCHIVE = Path("/usr/share/scummvm/flight-of-the-amazon-queen/queen.1c")
+_HEAD = struct.Struct(">4s6sBBBH")
+_ENTRY = struct.Struct(">12sBII")
+_MP3 = 1
+
+
+def contents(archive: Path) -> dict[str, tuple[int, int]]:
+    """Return where each file of the game is, and its size in bytes, by name.
+
+    Parameters
+    ----------
+    archive : Path
+        ``queen.1c`` as ScummVM packs it: a table, QTBL, and files, the speech among them as MP3.
+
+    Raises
+    ------
+    click.ClickException
+        Another file, or one that is not whole.
+    """
+    with archive.open("rb") as file:
+        head = file.read(_HEAD.size)
+        if len(head) < _HEAD.size or not head.startswith(b"QTBL"):
+            raise click.ClickException(f"{archive}: not the game's archive: no QTBL at its start")
+        *_, packed, count = _HEAD.unpack(head)
+        table = file.read(count * _ENTRY.size)
+        size = file.seek(0, io.SEEK_END)
+    if packed != _MP3 or len(table) < count * _ENTRY.size:
+        raise click.ClickException(f"{archive}: speech is not MP3, or the table is not whole")
+    found = {}
+    for name, _, at, length in _ENTRY.iter_unpack(table):
+        if at + length > size:
+            raise click.ClickException(f"{archive}: it ends before its files do")
+        found[name.rstrip(b"\0").decode("latin-1")] = at, length
+    return found
+
+
+def lines(archive: Path = ARCHIVE) -> Iterator[tuple[str, NDArray[np.float32], int]]:
+    """Yield name, sound and rate of a line of each of some characters.
+
+    11,025 Hz, from MP3 of 16 kbps.
+    """
+    if not archive.exists():
+        raise click.ClickException(
+            f"{archive} is missing: apt-get install flight-of-the-amazon-queen brings it"
+        )
+    places = contents(archive)
+    with archive.open("rb") as file:
+        for name in ADVENTURE_LINES:
+            at, length = places[f"{name}.SB"]
+            file.seek(at)
+            data = io.BytesIO(file.read(length))
+            yield name, *soundfile.read(data, dtype="float32")
