@@ -77,6 +77,8 @@ def average(tensors: Iterable[Tensor]) -> None:
     if n == 1:
         return
     found = list(tensors)
+    if not found:
+        return
     flat = torch.cat([t.flatten() for t in found])
     distributed.all_reduce(flat)
     _put(flat / n, found)
