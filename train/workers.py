@@ -56,7 +56,7 @@ def share(tensors: Sequence[Tensor]) -> None:
     n = count()
     if n == 1:
         return
-    for source in range(n):
+    for source in range(min(n, len(tensors))):
         found = tensors[source::n]
         flat = torch.cat([t.flatten() for t in found])
         distributed.broadcast(flat, source)

@@ -455,7 +455,10 @@ def _sum(index: int, folder: Path) -> None:
     y = torch.full((2, 2), float(index))
     workers.average([x, y])
     workers.average([])
-    (folder / f"{index}").write_text(json.dumps([x.tolist(), y.tolist()]))
+    z = torch.full((2,), float(index))
+    workers.share([z])
+    workers.share([])
+    (folder / f"{index}").write_text(json.dumps([x.tolist(), y.tolist(), z.tolist()]))
 
 
 def test_workers_average(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -464,4 +467,4 @@ def test_workers_average(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     (tmp_path / "runs" / "1").mkdir(parents=True)
     workers.run(_sum, 2, Path("runs/1"), tmp_path)
     found = [json.loads((tmp_path / f"{i}").read_text()) for i in range(2)]
-    assert found[0] == found[1] == [[1.5] * 3, [[0.5] * 2] * 2]
+    assert found[0] == found[1] == [[1.5] * 3, [[0.5] * 2] * 2, [0.0] * 2]
