@@ -85,7 +85,7 @@ class Stage:
     """Between these steps the share of crops whose latents are quantised grows from 0 to 1."""
     whiten: bool = True
     """Whether latents are whitened by each batch's moments. That keeps bits balanced where they are
-    new, but tokens of the same sound differ then from batch to batch, by a bit in ten or more."""
+    new, but tokens of the same sound differ then from batch to batch, by about a bit in ten."""
     optimizer: str = "adamw"
     """``adamw``, or ``muon``: that for the codec's matrices, AdamW for the rest."""
     weight_decay: float = 0.01
