@@ -18,6 +18,11 @@ _POINTS = 10
 _LOWEST, _HIGHEST = 60.0, 12000.0
 _ROOM_BAND = 7600.0
 _EARLY = 48
+_SIZE, _HOP = 1024, 256
+_COEFFICIENTS = 36
+"""Of the cepstrum, 1.5 ms: what changes within less than 670 Hz is pitch."""
+_LAGS = 200
+_MOST_DB = 24.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,16 @@ class Augmentation:
     rate_share: float = 0.5
     """For other speakers: played faster or slower."""
     rate: tuple[float, float] = (0.84, 1.2)
+    mouth_share: float = 0.0
+    """For other speakers still: formants moved, and pitch not."""
+    mouth: tuple[float, float] = (0.85, 1.18)
+    """By what formants are multiplied."""
+    narrow_share: float = 0.0
+    narrow_hz: tuple[float, float] = (3400.0, 7500.0)
+    """Where the band of so many crops ends."""
+    thin_share: float = 0.0
+    thin_hz: tuple[float, float] = (80.0, 350.0)
+    """Where the band of so many begins."""
 
 
 class Surroundings:
@@ -81,7 +96,7 @@ def _at_24k(response: F32) -> F32:
 def coloured(
     low: F32, high: F32, settings: Augmentation, rooms: Surroundings, random: np.random.Generator
 ) -> tuple[F32, F32, float]:
-    """Pass both rates' sound through one random microphone and room.
+    """Pass both rates' sound through one random microphone, room and band.
 
     Parameters
     ----------
@@ -99,14 +114,20 @@ def coloured(
     low, high : numpy.ndarray
         As they were given.
     band_hz : float
-        Up to where `high` is to be trusted still: rooms are known up to 7.6 kHz.
+        Up to where `high` is to be trusted still: rooms are known up to 7.6 kHz, and above the
+        end of its band nothing is left.
     """
     microphone = random.random() < settings.microphone_share
     gains = random.uniform(-1, 1, _POINTS) * settings.microphone_db
     room = rooms.rooms and random.random() < settings.room_share
     chosen = rooms.rooms[int(random.integers(len(rooms.rooms)))] if room else None
-    if not microphone and chosen is None:
-        return low, high, _HIGHEST
+    band = _HIGHEST if chosen is None else _ROOM_BAND
+    thin = _between(settings.thin_hz, random) if random.random() < settings.thin_share else 0.0
+    narrow = random.random() < settings.narrow_share
+    if narrow:
+        band = min(band, _between(settings.narrow_hz, random))
+    if not (microphone or chosen is not None or thin or narrow):
+        return low, high, band
     out = []
     for index, (x, rate) in enumerate(((low, 16000), (high, 24000))):
         response = chosen[index] if chosen is not None else np.ones(1, np.float32)
@@ -114,9 +135,73 @@ def coloured(
         spectrum = np.fft.rfft(x, n) * np.fft.rfft(response, n)
         if microphone:
             spectrum *= _response(gains, n, rate)
+        hz = np.arange(n // 2 + 1) * rate / n
+        if thin:
+            spectrum *= _rise(hz / thin)
+        if narrow:
+            spectrum *= 1 - _rise(hz / band)
         first = _EARLY if chosen is not None and index == 1 else 0
         out.append(np.fft.irfft(spectrum, n)[first : first + x.size].astype(np.float32))
-    return out[0], out[1], _HIGHEST if chosen is None else _ROOM_BAND
+    return out[0], out[1], band
+
+
+def _between(ends: tuple[float, float], random: np.random.Generator) -> float:
+    """Return a number between two, as often in each octave."""
+    return float(np.exp(random.uniform(*np.log(ends))))
+
+
+def _rise(x: NDArray[Any]) -> NDArray[Any]:
+    """Return 0 up to 0.95, 1 from 1.05 on, and half a cosine between."""
+    rise: NDArray[Any] = 0.5 - 0.5 * np.cos(np.pi * np.clip(10 * x - 9.5, 0, 1))
+    return rise
+
+
+def other_mouth(sound: F32, factor: float) -> F32:
+    """Multiply the frequencies of a sound's formants, and not its pitch.
+
+    Each frame's spectrum X is multiplied by E(f / factor) / E(f), at most 24 dB either way; log E
+    is what the first 1.5 ms of the cepstrum hold of log |X|, smoothed (A. V. Oppenheim,
+    R. W. Schafer, "Homomorphic analysis of speech", IEEE Trans. Audio Electroacoust. 16(2), 1968).
+
+    Parameters
+    ----------
+    sound : numpy.ndarray
+        (n,) float32 at 24 kHz.
+    factor : float
+        On the frequencies of formants.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n,) float32.
+    """
+    window = np.hanning(_SIZE + 1)[:-1].astype(np.float32)
+    count = math.ceil(sound.size / _HOP) + _SIZE // _HOP - 1
+    padded = np.zeros((count - 1) * _HOP + _SIZE, np.float32)
+    first = _SIZE - _HOP
+    padded[first : first + sound.size] = sound
+    frames = np.lib.stride_tricks.sliding_window_view(padded, _SIZE)[::_HOP]
+    spectra = np.fft.rfft(frames * window)
+    # Smoothed over neighbours first: harmonics are too sharp for these bins, and would ripple.
+    lags = np.fft.irfft(np.square(spectra.real) + np.square(spectra.imag))
+    ramp = np.maximum(1 - np.minimum(np.arange(_SIZE), _SIZE - np.arange(_SIZE)) / _LAGS, 0)
+    power = np.fft.rfft(lags * ramp.astype(np.float32)).real
+    cepstra = np.fft.irfft(0.5 * np.log(np.maximum(power, 0) + np.float32(1e-10)))
+    cepstra[:, _COEFFICIENTS : 1 - _COEFFICIENTS] = 0
+    envelope = np.fft.rfft(cepstra).real
+    place = np.minimum(np.arange(_SIZE // 2 + 1) / factor, _SIZE // 2 - 1e-3)
+    before = place.astype(int)
+    share = place - before
+    moved = (1 - share) * envelope[:, before] + share * envelope[:, before + 1]
+    most = _MOST_DB / 20 * math.log(10)
+    changed = np.fft.irfft(spectra * np.exp(np.clip(moved - envelope, -most, most)))
+    changed *= window / np.float32(np.square(window).sum() / _HOP)
+    out = np.zeros(padded.size, np.float32)
+    for index in range(_SIZE // _HOP):
+        each = changed[index :: _SIZE // _HOP]
+        place_of = slice(index * _HOP, index * _HOP + each.size)
+        out[place_of] += each.ravel()
+    return out[first : first + sound.size]
 
 
 def _fast_length(n: int) -> int:

@@ -94,12 +94,18 @@ class Crops:
         rows = np.minimum(((np.arange(self.frames) + 0.5) * rate).astype(int), taken - 1)
         teacher = shard.teacher[at : at + taken].astype(np.float32)[rows]
         teacher = np.clip((teacher - self.mean) / self.deviation, -_TEACHER_LIMIT, _TEACHER_LIMIT)
+        band = shard.band_hz * rate
+        if random.random() < s.mouth_share:
+            factor = float(random.uniform(*s.mouth))
+            high = augment.other_mouth(high, factor)
+            low = _as_long(soxr.resample(high, 3, 2, quality="HQ"), low.size)
+            band *= min(1.0, factor)
         level = random.uniform(*s.level_db)
         if random.random() < s.quiet_share:
             level += s.quiet_db
         gain = np.float32(10 ** (level / 20))
-        low, high, band = augment.coloured(low * gain, high * gain, s, self.surroundings, random)
-        return self._noisy(low, random), high, teacher, min(band, shard.band_hz * rate), gain
+        low, high, kept = augment.coloured(low * gain, high * gain, s, self.surroundings, random)
+        return self._noisy(low, random), high, teacher, min(kept, band), gain
 
     def _noisy(self, low: F32, random: np.random.Generator) -> F32:
         s = self.settings
@@ -131,8 +137,12 @@ def _slice(sound: NDArray[np.int16], at: int, taken: int, size: int, frames: int
     found = sound[at * size : (at + taken) * size].astype(np.float32) / np.float32(32768)
     if taken == frames:
         return found
-    resampled = soxr.resample(found, taken, frames, quality="MQ")[: frames * size]
-    return np.pad(resampled, (0, frames * size - resampled.size))
+    return _as_long(soxr.resample(found, taken, frames, quality="MQ"), frames * size)
+
+
+def _as_long(sound: F32, n: int) -> F32:
+    """Return `n` samples of a sound, the last of them silence where it has less."""
+    return np.pad(sound[:n], (0, max(0, n - sound.size)))
 
 
 def _stacked(crops: list[tuple[F32, F32, F32, float, float]]) -> Batch:

@@ -22,7 +22,7 @@ from fcs_edge.config import CodecConfig  # noqa: E402
 from fcs_edge.convert import convert  # noqa: E402
 from train import export, hearers, workers  # noqa: E402
 from train import stage as stages  # noqa: E402
-from train.augment import Augmentation, Surroundings, coloured  # noqa: E402
+from train.augment import Augmentation, Surroundings, coloured, other_mouth  # noqa: E402
 from train.balance import Balance  # noqa: E402
 from train.corpus_reader import FRAME_16K, FRAME_24K, read, shares  # noqa: E402
 from train.crops import Crops  # noqa: E402
@@ -407,10 +407,50 @@ def test_rooms_and_noises(tmp_path: Path) -> None:
     assert np.sqrt(np.square(noise).mean()) == pytest.approx(1, abs=1e-3)
 
 
+def test_bands_end_and_begin(tmp_path: Path) -> None:
+    settings = Augmentation(
+        microphone_share=0, narrow_share=1, narrow_hz=(4000, 4000), thin_share=1, thin_hz=(300, 300)
+    )
+    low, high = np.zeros(3200, np.float32), np.zeros(4800, np.float32)
+    low[1000] = high[1500] = 1
+    around = Surroundings(tmp_path)
+    *changed, band = coloured(low, high, settings, around, np.random.default_rng(0))
+    assert band == pytest.approx(4000)
+    for sound, rate in zip(changed, (16000, 24000), strict=True):
+        gain = np.abs(np.fft.rfft(sound))
+        hz = np.arange(gain.size) * rate / sound.size
+        np.testing.assert_allclose(gain[(hz > 350) & (hz < 3750)], 1, atol=1e-3)
+        np.testing.assert_allclose(gain[(hz < 250) | (hz > 4250)], 0, atol=1e-3)
+
+
+def test_another_mouth_says_it_at_the_same_pitch() -> None:
+    rate, pitch = 24000, 120
+    hz = np.arange(rate // 2 + 1)
+
+    def vowel_like(formants: np.ndarray) -> np.ndarray:
+        peaks = sum(np.exp(-(((hz[pitch::pitch] - f) / (0.2 * f + 150)) ** 2)) for f in formants)
+        return np.exp(2 * peaks)
+
+    formants = np.array([700.0, 1700.0, 2900.0])
+    line = np.zeros(hz.size)
+    line[pitch::pitch] = vowel_like(formants)
+    vowel = np.fft.irfft(line * np.exp(1j * hz**1.3)).astype(np.float32) * 100
+    np.testing.assert_allclose(other_mouth(vowel, 1.0), vowel, atol=1e-5)
+    for factor in (0.87, 1.15):
+        said = other_mouth(vowel[:-7], factor)
+        assert said.shape == (rate - 7,)
+        found = np.abs(np.fft.rfft(said * np.hanning(said.size), rate))
+        harmonics = found[pitch::pitch][:40]
+        assert harmonics.sum() > 50 * found[pitch + pitch // 2 :: pitch][:40].sum()
+        apart = np.log(harmonics / vowel_like(formants * factor)[:40])[3:]
+        assert apart.std() < 0.15
+        assert np.log(harmonics / vowel_like(formants)[:40])[3:].std() > 0.3
+
+
 def test_heard_and_wanted_are_in_step(corpus: Path) -> None:
-    """The same tone at both rates, whatever the crop's rate: its phase tells the time."""
+    """The same tone at both rates, whatever is done to the crop: its phase tells the time."""
     shards = read(corpus, "whisper")
-    settings = Augmentation(noise_share=0, microphone_share=0, rate_share=1.0)
+    settings = Augmentation(noise_share=0, microphone_share=0, rate_share=1.0, mouth_share=0.5)
     crops = Crops(shards, shares(shards, 1.0, {}), Surroundings(corpus), settings, 48, 8, (0,))
     batch = crops.at(0)
     for heard, wanted in zip(batch.heard.numpy(), batch.wanted.numpy(), strict=True):

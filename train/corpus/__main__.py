@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
-from . import backgrounds, classic, held_out, kokoro, neural, recordings
+from . import backgrounds, classic, games, held_out, kokoro, neural, recordings
 from .jobs import Builder, Job
 
 _MINUTES = {"hibari": 90.0, "kokoro": 120.0, "joe": 40.0, "flite": 6.0, "festival": 6.0}
-_SPOKEN = ("asterisk", "prompts", "klettres")
+_SPOKEN = ("asterisk", "tuxpaint", "ktuberling", "hedgewars", "prompts", "klettres")
 _SOURCES = (*_SPOKEN, *_MINUTES)
 
 
@@ -59,6 +59,9 @@ def main(
         "kokoro": lambda: kokoro.kokoro_voices(minutes["kokoro"], package),
         "joe": lambda: neural.piper_joe(minutes["joe"]),
         "festival": lambda: classic.festival(minutes["festival"]),
+        "tuxpaint": games.stamps,
+        "ktuberling": games.potatoes,
+        "hedgewars": games.hedgehogs,
         "klettres": recordings.klettres,
         "flite": lambda: classic.flite(minutes["flite"]),
         "prompts": recordings.narrow_prompts,
