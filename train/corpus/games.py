@@ -22,7 +22,7 @@ _LONG = ("be", "bg", "ca", "da", "el", "es", "fr", "ro", "ru")
 """Languages in which some hundreds of stamps are described."""
 _SHORT = ("", "ml", "nl")
 _NO_WORDS = {"Robot"}
-_SUFFIXES = {".ogg", ".wav"}
+_SUFFIXES = {".ogg", ".opus", ".wav"}
 _LEAST_RATE = 16000
 _BAND = 11000
 _STAMPS_NARROW = {"el": 8000}
