@@ -62,3 +62,11 @@ def test_another_archive(tmp_path: Path, data: bytes, said: str) -> None:
         amazon_queen.contents(path)
     with pytest.raises(ClickException, match="apt-get install"):
         next(amazon_queen.lines(tmp_path / "none"))
+
+
+def test_another_edition(tmp_path: Path) -> None:
+    path = tmp_path / "queen.1c"
+    first, *others = ADVENTURE_LINES
+    path.write_bytes(archive({f"{name}.SB": b"x" for name in others}))
+    with pytest.raises(ClickException, match=f"without the line {first}"):
+        next(amazon_queen.lines(path))

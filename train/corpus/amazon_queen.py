@@ -64,6 +64,9 @@ def lines(archive: Path = ARCHIVE) -> Iterator[tuple[str, NDArray[np.float32], i
             f"{archive} is missing: apt-get install flight-of-the-amazon-queen brings it"
         )
     places = contents(archive)
+    missing = [name for name in ADVENTURE_LINES if f"{name}.SB" not in places]
+    if missing:
+        raise click.ClickException(f"{archive}: another edition, without the line {missing[0]}")
     with archive.open("rb") as file:
         for name in ADVENTURE_LINES:
             at, length = places[f"{name}.SB"]
