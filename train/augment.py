@@ -114,20 +114,19 @@ def coloured(
     low, high : numpy.ndarray
         As they were given.
     band_hz : float
-        Up to where `high` is to be trusted still: rooms are known up to 7.6 kHz, and above the
-        end of its band nothing is left.
+        Up to where `high` is to be trusted still: rooms are known up to 7.6 kHz. That nothing is
+        above the end of its band is to be learnt as well.
     """
     microphone = random.random() < settings.microphone_share
     gains = random.uniform(-1, 1, _POINTS) * settings.microphone_db
     room = rooms.rooms and random.random() < settings.room_share
     chosen = rooms.rooms[int(random.integers(len(rooms.rooms)))] if room else None
-    band = _HIGHEST if chosen is None else _ROOM_BAND
     thin = _between(settings.thin_hz, random) if random.random() < settings.thin_share else 0.0
-    narrow = random.random() < settings.narrow_share
-    if narrow:
-        band = min(band, _between(settings.narrow_hz, random))
+    narrow = (
+        _between(settings.narrow_hz, random) if random.random() < settings.narrow_share else 0.0
+    )
     if not (microphone or chosen is not None or thin or narrow):
-        return low, high, band
+        return low, high, _HIGHEST
     out = []
     for index, (x, rate) in enumerate(((low, 16000), (high, 24000))):
         response = chosen[index] if chosen is not None else np.ones(1, np.float32)
@@ -139,10 +138,10 @@ def coloured(
         if thin:
             spectrum *= _rise(hz / thin)
         if narrow:
-            spectrum *= 1 - _rise(hz / band)
+            spectrum *= 1 - _rise(hz / narrow)
         first = _EARLY if chosen is not None and index == 1 else 0
         out.append(np.fft.irfft(spectrum, n)[first : first + x.size].astype(np.float32))
-    return out[0], out[1], band
+    return out[0], out[1], _HIGHEST if chosen is None else _ROOM_BAND
 
 
 def _between(ends: tuple[float, float], random: np.random.Generator) -> float:

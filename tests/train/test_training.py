@@ -415,7 +415,7 @@ def test_bands_end_and_begin(tmp_path: Path) -> None:
     low[1000] = high[1500] = 1
     around = Surroundings(tmp_path)
     *changed, band = coloured(low, high, settings, around, np.random.default_rng(0))
-    assert band == pytest.approx(4000)
+    assert band > 8000
     for sound, rate in zip(changed, (16000, 24000), strict=True):
         gain = np.abs(np.fft.rfft(sound))
         hz = np.arange(gain.size) * rate / sound.size
