@@ -21,7 +21,7 @@ HEDGEHOGS = Path("/usr/share/games/hedgewars/Data/Sounds/voices")
 _LONG = ("be", "bg", "ca", "da", "el", "es", "fr", "ro", "ru")
 """Languages in which some hundreds of stamps are described."""
 _SHORT = ("", "ml", "nl")
-_NO_WORDS = {"Robot"}
+_SAME_AS_SR = ("sr@ijekavian", "sr@ijekavianlatin", "sr@latin")
 _SUFFIXES = {".ogg", ".opus", ".wav"}
 _LEAST_RATE = 16000
 _BAND = 11000
@@ -44,45 +44,30 @@ def stamps() -> list[Job]:
 
 def potatoes() -> list[Job]:
     """Return the job of KTuberling's toys, in all languages but those that are held out."""
-    package = "ktuberling-data"
-    origin = Origin(
-        *("ktuberling", package, version(package), "GPL-2+"),
-        *("KDE and the contributors to KTuberling in each language", _BAND),
-        real=True,
-    )
-    spoken = [
-        (f"ktuberling_{folder.name}", _sounds(folder))
-        for folder in _folders(POTATOES, package)
-        if folder.name not in KLETTRES_LANGUAGES and not folder.name.startswith("sr@")
-    ]
-    return [Job("ktuberling", origin, _said(spoken))]
+    who = "KDE and the contributors to KTuberling in each language"
+    names = ("ktuberling", "ktuberling-data", "GPL-2+", who)
+    return [_by_folder(names, POTATOES, {*KLETTRES_LANGUAGES, *_SAME_AS_SR})]
 
 
 def hedgehogs() -> list[Job]:
     """Return the job of Hedgewars' shouts, in all voices but the robot's."""
-    package = "hedgewars-data"
-    origin = Origin(
-        *("hedgewars", package, version(package), "GFDL-1.3"),
-        *("Andrey Korotaev and the contributors to Hedgewars", _BAND),
-        real=True,
-    )
-    spoken = [
-        (f"hedgewars_{folder.name}", _sounds(folder))
-        for folder in _folders(HEDGEHOGS, package)
-        if folder.name not in _NO_WORDS
-    ]
-    return [Job("hedgewars", origin, _said(spoken))]
+    who = "Andrey Korotaev and the contributors to Hedgewars"
+    return [_by_folder(("hedgewars", "hedgewars-data", "GFDL-1.3", who), HEDGEHOGS, {"Robot"})]
+
+
+def _by_folder(names: tuple[str, str, str, str], root: Path, left_out: set[str]) -> Job:
+    """Return the job of a package that has a folder for each voice."""
+    source, package, licence, who = names
+    origin = Origin(source, package, version(package), licence, who, _BAND, real=True)
+    if not root.is_dir():
+        raise click.ClickException(f"{root} is missing: apt-get install {package}")
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and path.name not in left_out)
+    return Job(source, origin, _said([(f"{source}_{one.name}", _sounds(one)) for one in folders]))
 
 
 def _described(language: str) -> list[Path]:
     ending = f"_desc_{language}" if language else "_desc"
     return [path for path in _sounds(STAMPS) if path.stem.endswith(ending)]
-
-
-def _folders(root: Path, package: str) -> list[Path]:
-    if not root.is_dir():
-        raise click.ClickException(f"{root} is missing: apt-get install {package}")
-    return sorted(path for path in root.iterdir() if path.is_dir())
 
 
 def _sounds(folder: Path) -> list[Path]:
