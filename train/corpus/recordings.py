@@ -39,6 +39,7 @@ _NARROW_BAND = {
 }
 _KLETTRES_NARROW = {"es": 7500}
 _KLETTRES_BAND = 11000
+_SUFFIXES = {".mp3", ".ogg", ".opus", ".wav"}
 
 
 def version(package: str) -> str:
@@ -94,13 +95,14 @@ def klettres() -> list[Job]:
     for name, members in groups.items():
         band = _KLETTRES_NARROW.get(members[0], _KLETTRES_BAND)
         origin = Origin("klettres", package, version(package), "GPL-2+", who, band, real=True)
-        jobs.append(Job(name, origin, _letters(members)))
+        spoken = [(f"klettres_{one}", sounds_of(KLETTRES / one)) for one in members]
+        jobs.append(Job(name, origin, said(spoken)))
     return jobs
 
 
 def sounds_of(folder: Path) -> list[Path]:
     """Return a language's recordings."""
-    return sorted(path for path in folder.rglob("*") if path.suffix in {".ogg", ".wav", ".mp3"})
+    return sorted(path for path in folder.rglob("*") if path.suffix in _SUFFIXES)
 
 
 def _prompts(paths: Iterable[Path], voice: str) -> Speak:
@@ -120,13 +122,16 @@ def _prompts(paths: Iterable[Path], voice: str) -> Speak:
     return speak
 
 
-def _letters(languages: list[str]) -> Speak:
+def said(spoken: Iterable[tuple[str, list[Path]]], least_rate: int = 0) -> Speak:
+    """Return what reads each voice's files, but for those of fewer samples a second."""
+
     def speak(_: Path) -> Iterator[Utterance]:
-        for language in languages:
-            for path in sounds_of(KLETTRES / language):
-                sound = clean(*read(path))
+        for voice, paths in spoken:
+            for path in paths:
+                recorded, rate = read(path)
+                sound = clean(recorded, rate) if rate >= least_rate else None
                 if sound is not None:
-                    yield Utterance(sound, f"klettres_{language}")
+                    yield Utterance(sound, voice)
 
     return speak
 
