@@ -12,7 +12,10 @@ from . import backgrounds, classic, games, held_out, kokoro, neural, recordings
 from .jobs import Builder, Job
 
 _MINUTES = {"hibari": 90.0, "kokoro": 120.0, "joe": 40.0, "flite": 6.0, "festival": 6.0}
-_SPOKEN = ("asterisk", "tuxpaint", "ktuberling", "hedgewars", "prompts", "klettres")
+_SPOKEN = (
+    *("asterisk", "tuxpaint", "ktuberling", "hedgewars", "fillets", "kajongg", "festvox-ru"),
+    *("prompts", "klettres"),
+)
 _SOURCES = (*_SPOKEN, *_MINUTES)
 
 
@@ -62,6 +65,9 @@ def main(
         "tuxpaint": games.stamps,
         "ktuberling": games.potatoes,
         "hedgewars": games.hedgehogs,
+        "fillets": games.fishes,
+        "kajongg": games.tiles,
+        "festvox-ru": recordings.russian,
         "klettres": recordings.klettres,
         "flite": lambda: classic.flite(minutes["flite"]),
         "prompts": recordings.narrow_prompts,

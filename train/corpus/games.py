@@ -1,4 +1,4 @@
-"""Real speech of many people: what stamps and toys show, said for children, and a game's shouts."""
+"""Real speech of many people: what stamps and toys show, said for children, and games' actors."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from .shard import Origin
 STAMPS = Path("/usr/share/tuxpaint/stamps")
 POTATOES = Path("/usr/share/ktuberling/sounds")
 HEDGEHOGS = Path("/usr/share/games/hedgewars/Data/Sounds/voices")
+FISHES = Path("/usr/share/games/fillets-ng/sound")
+TILES = Path("/usr/share/kajongg/voices")
 
 _LONG = ("be", "bg", "ca", "da", "el", "es", "fr", "ro", "ru")
 """Languages in which some hundreds of stamps are described."""
@@ -24,6 +26,9 @@ _SAME_AS_SR = ("sr@ijekavian", "sr@ijekavianlatin", "sr@latin")
 _LEAST_RATE = 16000
 _BAND = 11000
 _STAMPS_NARROW = {"el": 8000}
+_FISH = {"m": "small", "v": "large"}
+"""Whose line a file of Fish Fillets is, by a letter of its own in the name."""
+_FISHES_BAND = {"cs": 11000, "nl": 7000}
 
 
 def stamps() -> list[Job]:
@@ -57,6 +62,33 @@ def hedgehogs() -> list[Job]:
     """Return the job of Hedgewars' shouts, in all voices but the robot's."""
     who = "Andrey Korotaev and the contributors to Hedgewars"
     return [_by_folder(("hedgewars", "hedgewars-data", "GFDL-1.3", who), HEDGEHOGS, {"Robot"})]
+
+
+def tiles() -> list[Job]:
+    """Return the job of Kajongg's tiles: four voices call them in English, four in German."""
+    who = "Wolfgang Rohdewald and the contributors to Kajongg"
+    return [_by_folder(("kajongg", "kajongg", "GPL-2+", who), TILES, set())]
+
+
+def fishes() -> list[Job]:
+    """Return the jobs of Fish Fillets' actors: a shard for Czech, and one for Dutch."""
+    who = "ALTAR interactive, Ivo and Pavel Danihelka and the contributors to Fish Fillets"
+    jobs = []
+    for language, band in _FISHES_BAND.items():
+        package = f"fillets-ng-data-{language}"
+        origin = Origin("fillets", package, version(package), "GPL-2", who, band, real=True)
+        cast: dict[str, list[Path]] = {}
+        for path in sounds_of(FISHES):
+            if path.parent.name == language:
+                cast.setdefault(f"fillets_{language}_{_fish(path)}", []).append(path)
+        jobs.append(Job(f"fillets-{language}", origin, said(cast.items(), _LEAST_RATE)))
+    return jobs
+
+
+def _fish(path: Path) -> str:
+    """Return who says a line: one of the two fish, or one of the others."""
+    letters = _FISH.keys() & path.stem.split("-")
+    return _FISH[letters.pop()] if len(letters) == 1 else "others"
 
 
 def _by_folder(names: tuple[str, str, str, str], root: Path, left_out: set[str]) -> Job:

@@ -39,6 +39,8 @@ _NARROW_BAND = {
 }
 _KLETTRES_NARROW = {"es": 7500}
 _KLETTRES_BAND = 11000
+RUSSIAN = Path("/usr/share/festival/voices/russian/msu_ru_nsh_clunits/wav")
+_RUSSIAN_BAND = 7000
 _SUFFIXES = {".mp3", ".ogg", ".opus", ".wav"}
 
 
@@ -98,6 +100,13 @@ def klettres() -> list[Job]:
         spoken = [(f"klettres_{one}", sounds_of(KLETTRES / one)) for one in members]
         jobs.append(Job(name, origin, said(spoken)))
     return jobs
+
+
+def russian() -> list[Job]:
+    """Return the job of the sentences that festival's Russian voice is cut from."""
+    package, who = "festvox-ru", "Nickolay V. Shmyrev"
+    origin = Origin(package, package, version(package), "BSD-like", who, _RUSSIAN_BAND, real=True)
+    return [Job(package, origin, said([("festvox_ru_nsh", sounds_of(RUSSIAN))]))]
 
 
 def sounds_of(folder: Path) -> list[Path]:
