@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import soxr
+import torch
 from numpy.typing import NDArray
 
 F32 = NDArray[np.float32]
@@ -19,9 +20,10 @@ _LOWEST, _HIGHEST = 60.0, 12000.0
 _ROOM_BAND = 7600.0
 _EARLY = 48
 _SIZE, _HOP = 1024, 256
-_COEFFICIENTS = 36
-"""Of the cepstrum, 1.5 ms: what changes within less than 670 Hz is pitch."""
-_LAGS = 200
+_COEFFICIENTS = 28
+"""Of the cepstrum, 1.2 ms: what changes within less than 860 Hz is pitch."""
+_FRAMES, _LAGS = 9, 200
+"""Over how many frames spectra are smoothed, and the longest lag left in one, in samples."""
 _MOST_DB = 24.0
 
 
@@ -159,8 +161,9 @@ def other_mouth(sound: F32, factor: float) -> F32:
     """Multiply the frequencies of a sound's formants, and not its pitch.
 
     Each frame's spectrum X is multiplied by E(f / factor) / E(f), at most 24 dB either way; log E
-    is what the first 1.5 ms of the cepstrum hold of log |X|, smoothed (A. V. Oppenheim,
-    R. W. Schafer, "Homomorphic analysis of speech", IEEE Trans. Audio Electroacoust. 16(2), 1968).
+    is what the first 1.2 ms of the cepstrum hold of log |X|, smoothed over 0.1 s and 120 Hz
+    (A. V. Oppenheim, R. W. Schafer, "Homomorphic analysis of speech", IEEE Trans. Audio
+    Electroacoust. 16(2), 1968).
 
     Parameters
     ----------
@@ -174,33 +177,26 @@ def other_mouth(sound: F32, factor: float) -> F32:
     numpy.ndarray
         (n,) float32.
     """
-    window = np.hanning(_SIZE + 1)[:-1].astype(np.float32)
-    count = math.ceil(sound.size / _HOP) + _SIZE // _HOP - 1
-    padded = np.zeros((count - 1) * _HOP + _SIZE, np.float32)
-    first = _SIZE - _HOP
-    padded[first : first + sound.size] = sound
-    frames = np.lib.stride_tricks.sliding_window_view(padded, _SIZE)[::_HOP]
-    spectra = np.fft.rfft(frames * window)
+    window = torch.hann_window(_SIZE)
+    spectra = torch.stft(torch.from_numpy(sound), _SIZE, _HOP, window=window, return_complex=True)
     # Smoothed over neighbours first: harmonics are too sharp for these bins, and would ripple.
-    lags = np.fft.irfft(np.square(spectra.real) + np.square(spectra.imag))
-    ramp = np.maximum(1 - np.minimum(np.arange(_SIZE), _SIZE - np.arange(_SIZE)) / _LAGS, 0)
-    power = np.fft.rfft(lags * ramp.astype(np.float32)).real
-    cepstra = np.fft.irfft(0.5 * np.log(np.maximum(power, 0) + np.float32(1e-10)))
-    cepstra[:, _COEFFICIENTS : 1 - _COEFFICIENTS] = 0
-    envelope = np.fft.rfft(cepstra).real
-    place = np.minimum(np.arange(_SIZE // 2 + 1) / factor, _SIZE // 2 - 1e-3)
-    before = place.astype(int)
-    share = place - before
-    moved = (1 - share) * envelope[:, before] + share * envelope[:, before + 1]
+    lag = torch.arange(_SIZE)
+    ramp = (1 - torch.minimum(lag, _SIZE - lag) / _LAGS).clamp(min=0)
+    lags = torch.fft.irfft(spectra.abs().square(), dim=0) * ramp[:, None]
+    near = torch.hann_window(_FRAMES + 2)[1 : _FRAMES + 1]
+    power = torch.nn.functional.conv1d(
+        torch.fft.rfft(lags, dim=0).real[:, None], near[None, None] / near.sum(), padding="same"
+    )[:, 0]
+    cepstra = torch.fft.irfft(0.5 * torch.log(power.clamp(min=0) + 1e-10), dim=0)
+    cepstra[_COEFFICIENTS : 1 - _COEFFICIENTS] = 0
+    envelope = torch.fft.rfft(cepstra, dim=0).real
+    place = (torch.arange(_SIZE // 2 + 1) / factor).clamp(max=_SIZE // 2 - 1e-3)
+    before = place.long()
+    moved = torch.lerp(envelope[before], envelope[before + 1], (place - before)[:, None])
     most = _MOST_DB / 20 * math.log(10)
-    changed = np.fft.irfft(spectra * np.exp(np.clip(moved - envelope, -most, most)))
-    changed *= window / np.float32(np.square(window).sum() / _HOP)
-    out = np.zeros(padded.size, np.float32)
-    for index in range(_SIZE // _HOP):
-        each = changed[index :: _SIZE // _HOP]
-        place_of = slice(index * _HOP, index * _HOP + each.size)
-        out[place_of] += each.ravel()
-    return out[first : first + sound.size]
+    changed = spectra * torch.exp((moved - envelope).clamp(-most, most))
+    out: F32 = torch.istft(changed, _SIZE, _HOP, window=window, length=sound.size).numpy()
+    return out
 
 
 def _fast_length(n: int) -> int:
