@@ -2,7 +2,8 @@
 
 OUT gets ``config.json`` and ``model.safetensors``, which ``fcs-edge convert OUT MODEL`` takes. An
 OUT that ends in .safetensors gets the parts that the stage has trained, as float16: what
-``python -m train.fit --start OUT`` begins with.
+``python -m train.fit --start OUT`` begins with. ``--half-way`` is for averaged weights that lag
+behind a rate that fell: half way to the last ones is an average over a shorter time.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 import click
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from fcs_edge.layout import tensor_shapes
 from train import stage as stages
@@ -22,11 +24,19 @@ from train import stage as stages
 @click.argument("weights", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("stage", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-def main(weights: Path, stage: Path, out: Path) -> None:
+@click.option(
+    "--half-way",
+    metavar="LAST.pt",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The state of the same run: take the mean of WEIGHTS and of its weights as they are.",
+)
+def main(weights: Path, stage: Path, out: Path, half_way: Path | None) -> None:
     """Write weights as a checkpoint in the published layout, or as a file to start from."""
     settings = stages.read(stage)
     config = settings.model
     state = torch.load(weights, map_location="cpu", weights_only=True)
+    if half_way is not None:
+        state["codec"] = _mean(state["codec"], _as_they_are(half_way))
     if out.suffix == ".safetensors":
         trained = {
             name: tensor.half().contiguous()
@@ -46,6 +56,22 @@ def main(weights: Path, stage: Path, out: Path) -> None:
     save_file(tensors, out / "model.safetensors")
     total = sum(t.numel() for t in tensors.values())
     click.echo(f"{out}: step {state['step']}, {total / 1e6:.2f} M weights")
+
+
+def _as_they_are(last: Path) -> dict[str, Tensor]:
+    """Return the codec's weights of a run's state, not averaged."""
+    whole = torch.load(last, map_location="cpu", weights_only=True)["whole"]
+    codec = {k.removeprefix("codec."): v for k, v in whole.items() if k.startswith("codec.")}
+    if any(".whitening." in name for name in codec):
+        raise click.ClickException(f"{last}: of a stage that whitens; its weights have no mean")
+    return codec
+
+
+def _mean(first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the mean of weights of the same names."""
+    if first.keys() != second.keys():
+        raise click.ClickException("--half-way is not of the same model as the weights")
+    return {name: (one + second[name]) / 2 for name, one in first.items()}
 
 
 if __name__ == "__main__":

@@ -292,6 +292,27 @@ def test_export(stage: Callable[[str], Path], corpus: Path, tmp_path: Path) -> N
         torch.testing.assert_close(started[name], state[name], rtol=1e-3, atol=1e-6)
 
 
+def test_export_half_way(stage: Callable[[str], Path], corpus: Path, tmp_path: Path) -> None:
+    """Half way from averaged weights to a run's last ones is their mean, if none is whitened."""
+    call, out = CliRunner().invoke, tmp_path / "checkpoint"
+    path = stage("tokens")
+    text = path.read_text()
+    for whiten in ("true", "false"):
+        path.write_text(f"whiten = {whiten}\n{text}")
+        folder = tmp_path / f"whiten-{whiten}"
+        trainer = run(path, corpus, folder, 2)
+        trainer.run(until=float("inf"))
+        paths = [str(folder / "average.pt"), str(path), str(out), "--half-way"]
+        done = call(export.main, [*paths, str(folder / "last.pt")])
+        assert done.exit_code == (whiten == "true"), done.output
+        assert ("whitens" in done.output) == (whiten == "true")
+    found = load_file(out / "model.safetensors")
+    last, average = trainer.whole.codec.state_dict(), trainer.average.codec.state_dict()
+    assert any(not torch.equal(last[name], average[name]) for name in found)
+    for name, tensor in found.items():
+        torch.testing.assert_close(tensor, (last[name] + average[name]) / 2)
+
+
 def test_stages_are_sound() -> None:
     """Every stage that there is can be read, and weighs only losses that there are."""
     paths = sorted((ROOT / "train/configs").glob("*.toml"))
