@@ -73,12 +73,12 @@ def tiles() -> list[Job]:
 def fishes() -> list[Job]:
     """Return the jobs of Fish Fillets' actors: a shard for Czech, and one for Dutch."""
     who = "ALTAR interactive, Ivo and Pavel Danihelka and the contributors to Fish Fillets"
-    jobs = []
+    sounds, jobs = sounds_of(FISHES), []
     for language, band in _FISHES_BAND.items():
         package = f"fillets-ng-data-{language}"
         origin = Origin("fillets", package, version(package), "GPL-2", who, band, real=True)
         cast: dict[str, list[Path]] = {}
-        for path in sounds_of(FISHES):
+        for path in sounds:
             if path.parent.name == language:
                 cast.setdefault(f"fillets_{language}_{_fish(path)}", []).append(path)
         jobs.append(Job(f"fillets-{language}", origin, said(cast.items(), _LEAST_RATE)))
