@@ -12,10 +12,8 @@ from . import backgrounds, classic, games, held_out, kokoro, neural, recordings
 from .jobs import Builder, Job
 
 _MINUTES = {"hibari": 90.0, "kokoro": 120.0, "joe": 40.0, "flite": 6.0, "festival": 6.0}
-_SPOKEN = (
-    *("asterisk", "tuxpaint", "ktuberling", "hedgewars", "fillets", "kajongg", "festvox-ru"),
-    *("prompts", "klettres"),
-)
+_GAMES = ("tuxpaint", "ktuberling", "hedgewars", "fillets", "kajongg", "klettres")
+_SPOKEN = ("asterisk", *_GAMES, "festvox-ru", "prompts")
 _SOURCES = (*_SPOKEN, *_MINUTES)
 
 

@@ -1,4 +1,4 @@
-"""Real speech: telephone prompts and the letters and syllables of a spelling game."""
+"""Real speech: telephone prompts, a spelling game's letters and syllables, a voice's sentences."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from .shard import Origin, Utterance
 
 SOUNDS = Path("/usr/share/asterisk/sounds")
 KLETTRES = Path("/usr/share/klettres")
+RUSSIAN = Path("/usr/share/festival/voices/russian/msu_ru_nsh_clunits/wav")
 _NOT_SPEECH = {"beep", "beeperr", "ascending-2tone", "descending-2tone", "tt-monkeys"}
 _G722_BAND = 7000
 _WIDE_BAND = {
@@ -39,7 +40,6 @@ _NARROW_BAND = {
 }
 _KLETTRES_NARROW = {"es": 7500}
 _KLETTRES_BAND = 11000
-RUSSIAN = Path("/usr/share/festival/voices/russian/msu_ru_nsh_clunits/wav")
 _RUSSIAN_BAND = 7000
 _SUFFIXES = {".mp3", ".ogg", ".opus", ".wav"}
 
