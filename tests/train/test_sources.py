@@ -16,9 +16,10 @@ pytest.importorskip("faster_whisper")
 pytest.importorskip("pyworld")
 
 from train.corpus import audio, games, recordings, shard  # noqa: E402
-from train.corpus.held_out_text import KLETTRES_LANGUAGES  # noqa: E402
+from train.corpus.held_out_text import KLETTRES_LANGUAGES, KOKORO_VOICES  # noqa: E402
 from train.corpus.jobs import Job, gather, revoiced, sped  # noqa: E402
 from train.corpus.shard import Origin, Utterance  # noqa: E402
+from train.corpus.styles import draw, pushed  # noqa: E402
 
 ORIGIN = Origin("tones", "none", "1", "CC0-1.0", "nobody", 11000, real=True)
 
@@ -206,3 +207,33 @@ def test_utterances_are_taken_until_they_last() -> None:
             yield Utterance(tone(300, 1.0), "v")
 
     assert len(gather(endless(), 0.1)) == 6
+
+
+def test_styles_pushed_beyond() -> None:
+    rng = np.random.default_rng(0)
+    style, reading, mean = rng.standard_normal((3, 510, 256)).astype(np.float32)
+    as_it_is = pushed(style, style, mean, 1.0, 1.0)
+    np.testing.assert_allclose(as_it_is, style, atol=1e-6)
+    far = pushed(style, reading, mean, 1.5, 2.0)
+    np.testing.assert_allclose(
+        far[:, :128] - mean[:, :128], 1.5 * (style - mean)[:, :128], 1e-4, 1e-5
+    )
+    np.testing.assert_allclose(
+        far[:, 128:] - mean[:, 128:], 2 * (reading - mean)[:, 128:], 1e-4, 1e-5
+    )
+    assert far.dtype == np.float32
+
+
+def test_held_out_voices_are_not_drawn() -> None:
+    names = [*KOKORO_VOICES, "af_one", "bm_two", "ff_three"]
+    styles = {name: np.full((510, 256), i, np.float32) for i, name in enumerate(names)}
+    rng = np.random.default_rng(0)
+    drawn = [draw(styles, rng) for _ in range(300)]
+    assert not any(name in voice for voice, _, _ in drawn for name in KOKORO_VOICES)
+    assert {british for _, _, british in drawn} == {True, False}
+    mixed = [(voice, style) for voice, style, _ in drawn if "*" in voice]
+    assert 100 < len(mixed) < 200
+    for voice, style in mixed[:20]:
+        first, weight, second = voice.removeprefix("kokoro_").replace("+", "*").split("*")
+        wanted = float(weight) * styles[first] + (1 - float(weight)) * styles[second]
+        np.testing.assert_allclose(style, wanted, rtol=1e-5)

