@@ -183,7 +183,7 @@ def other_mouth(sound: F32, factor: float) -> F32:
     lag = torch.arange(_SIZE)
     ramp = (1 - torch.minimum(lag, _SIZE - lag) / _LAGS).clamp(min=0)
     lags = torch.fft.irfft(spectra.abs().square(), dim=0) * ramp[:, None]
-    near = torch.hann_window(_FRAMES + 2)[1 : _FRAMES + 1]
+    near = torch.hann_window(_FRAMES + 1)[1:]
     power = torch.nn.functional.conv1d(
         torch.fft.rfft(lags, dim=0).real[:, None], near[None, None] / near.sum(), padding="same"
     )[:, 0]
