@@ -208,8 +208,8 @@ class Trainer:
         self.best = min(self.best, sums["total"])
         self._write({"step": self.step, "held_out": {k: round(v, 4) for k, v in sums.items()}})
         if best:
-            _write_whole(self.folder / "best.pt", self._weights())
-        _write_whole(self.folder / "average.pt", self._weights())
+            write_whole(self.folder / "best.pt", self._weights())
+        write_whole(self.folder / "average.pt", self._weights())
 
     def _weights(self) -> dict[str, Any]:
         return {
@@ -245,7 +245,7 @@ class Trainer:
             "seconds": self.seconds,
             "hearers": self.hearers.state(),
         }
-        _write_whole(self.folder / "last.pt", state)
+        write_whole(self.folder / "last.pt", state)
 
     def _measured_by(self) -> dict[str, Any]:
         """Return what held-out totals hang on: those of another stage's losses do not compare."""
@@ -305,7 +305,7 @@ def start_well(codec: FocalCodecStream) -> None:
     codec.decoder.head.proj.bias.zero_()
 
 
-def _write_whole(path: Path, state: dict[str, Any]) -> None:
+def write_whole(path: Path, state: dict[str, Any]) -> None:
     """Write a file that is there whole or not at all."""
     partial = path.with_suffix(".partial")
     torch.save(state, partial)

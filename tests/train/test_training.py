@@ -20,7 +20,7 @@ from safetensors.torch import load_file  # noqa: E402
 import fcs_edge  # noqa: E402
 from fcs_edge.config import CodecConfig  # noqa: E402
 from fcs_edge.convert import convert  # noqa: E402
-from train import export, hearers, workers  # noqa: E402
+from train import export, graft, hearers, workers  # noqa: E402
 from train import stage as stages  # noqa: E402
 from train.augment import Augmentation, Surroundings, coloured, other_mouth  # noqa: E402
 from train.balance import Balance  # noqa: E402
@@ -311,6 +311,48 @@ def test_export_half_way(stage: Callable[[str], Path], corpus: Path, tmp_path: P
     assert any(not torch.equal(last[name], average[name]) for name in found)
     for name, tensor in found.items():
         torch.testing.assert_close(tensor, (last[name] + average[name]) / 2)
+
+
+def test_graft(stage: Callable[[str], Path], corpus: Path, tmp_path: Path) -> None:
+    """A run goes on with tokens trained apart, and with all else as it was."""
+
+    def steady(name: str) -> Path:
+        path = stage(name)
+        path.write_text(f"whiten = false\n{path.read_text()}")
+        return path
+
+    run(steady("tokens"), corpus, tmp_path / "apart", 2).run(until=float("inf"))
+    weights = torch.load(tmp_path / "apart/average.pt", weights_only=True)
+    path = steady("together")
+    before = run(path, corpus, tmp_path / "run", 2)
+    before.save()
+    paths = [str(tmp_path / part) for part in ("run/last.pt", "apart/average.pt", "new")]
+    done = CliRunner().invoke(graft.main, paths)
+    assert done.exit_code == 0, done.output
+    assert "over step 2" in done.output
+    again = CliRunner().invoke(graft.main, paths)
+    assert again.exit_code == 1
+    assert "name a new folder" in again.output
+    after = run(path, corpus, tmp_path / "new", 2)
+    laid = {f"codec.{n}": t for n, t in weights["codec"].items()}
+    laid |= {f"objective.{n}": t for n, t in weights["objective"].items()}
+    for part in ("whole", "average"):
+        own = getattr(before, part).state_dict()
+        assert any(not torch.equal(own[name], laid[name]) for name in own if name in laid)
+        for name, tensor in getattr(after, part).state_dict().items():
+            torch.testing.assert_close(
+                tensor, laid.get(name, own[name]), rtol=0, atol=0, equal_nan=True, msg=name
+            )
+    assert after.step == 2
+    for old, new in zip(before.optimizers.state(), after.optimizers.state(), strict=True):
+        torch.testing.assert_close(new["state"], old["state"], rtol=0, atol=0)
+    after.train_step(after.crops.at(2))
+    weights["codec"].popitem()
+    torch.save(weights, tmp_path / "apart/average.pt")
+    refused = CliRunner().invoke(graft.main, [*paths[:2], str(tmp_path / "other")])
+    assert refused.exit_code == 1
+    assert "different codecs" in refused.output
+    assert not (tmp_path / "other").exists()
 
 
 def test_stages_are_sound() -> None:
