@@ -53,6 +53,8 @@ class Augmentation:
     thin_share: float = 0.0
     thin_hz: tuple[float, float] = (80.0, 350.0)
     """Where the band of so many begins."""
+    spoilt_share: float = 0.0
+    """So many are heard as MP3 of a low rate left them (`spoilt.py`)."""
 
 
 class Surroundings:
@@ -155,6 +157,14 @@ def _rise(x: NDArray[Any]) -> NDArray[Any]:
     """Return 0 up to 0.95, 1 from 1.05 on, and half a cosine between."""
     rise: NDArray[Any] = 0.5 - 0.5 * np.cos(np.pi * np.clip(10 * x - 9.5, 0, 1))
     return rise
+
+
+def cut(sound: F32, rate: int, hz: float) -> F32:
+    """Return a sound, (n,) at `rate`, without what is above `hz`."""
+    n = _fast_length(sound.size)
+    spectrum = np.fft.rfft(sound, n) * (1 - _rise(np.arange(n // 2 + 1) * rate / n / hz))
+    out: F32 = np.fft.irfft(spectrum, n)[: sound.size].astype(np.float32)
+    return out
 
 
 def other_mouth(sound: F32, factor: float) -> F32:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from train import augment, corpus_reader
+from train import augment, corpus_reader, spoilt
 from train.augment import F32, Augmentation, Surroundings
 from train.corpus_reader import FRAME_16K, FRAME_24K, Shard
 
@@ -105,7 +105,13 @@ class Crops:
             level += s.quiet_db
         gain = np.float32(10 ** (level / 20))
         low, high, kept = augment.coloured(low * gain, high * gain, s, self.surroundings, random)
-        return self._noisy(low, random), high, teacher, min(kept, band), gain
+        heard = self._noisy(low, random)
+        # No number is drawn where none is spoilt: held-out crops stay what they were.
+        if s.spoilt_share and random.random() < s.spoilt_share:
+            mp3_rate, kbps, hz = spoilt.SETTINGS[int(random.integers(len(spoilt.SETTINGS)))]
+            heard = spoilt.through_mp3(heard, mp3_rate, kbps)
+            high = augment.cut(high, 24000, hz)
+        return heard, high, teacher, min(kept, band), gain
 
     def _noisy(self, low: F32, random: np.random.Generator) -> F32:
         s = self.settings

@@ -13,6 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("tomli")
+pytest.importorskip("av")
 
 from click.testing import CliRunner  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
@@ -20,9 +21,9 @@ from safetensors.torch import load_file  # noqa: E402
 import fcs_edge  # noqa: E402
 from fcs_edge.config import CodecConfig  # noqa: E402
 from fcs_edge.convert import convert  # noqa: E402
-from train import export, graft, hearers, workers  # noqa: E402
+from train import export, graft, hearers, spoilt, workers  # noqa: E402
 from train import stage as stages  # noqa: E402
-from train.augment import Augmentation, Surroundings, coloured, other_mouth  # noqa: E402
+from train.augment import Augmentation, Surroundings, coloured, cut, other_mouth  # noqa: E402
 from train.balance import Balance  # noqa: E402
 from train.corpus_reader import FRAME_16K, FRAME_24K, read, shares  # noqa: E402
 from train.crops import Crops  # noqa: E402
@@ -510,10 +511,31 @@ def test_another_mouth_says_it_at_the_same_pitch() -> None:
         assert np.log(harmonics / vowel_like(formants)[:40])[3:].std() > 0.3
 
 
+def test_what_mp3_leaves_of_a_sound() -> None:
+    """It is spoilt, in step and as long; above its band is nothing, and wanted is cut there."""
+    random = np.random.default_rng(0)
+    sound = (0.1 * random.standard_normal(16000)).astype(np.float32)
+    hz = np.arange(8001)
+    for rate, kbps, end in spoilt.SETTINGS:
+        heard = spoilt.through_mp3(sound, rate, kbps)
+        assert heard.shape == sound.shape
+        assert heard.dtype == np.float32
+        spectra = [np.fft.rfft(x) for x in (sound, heard, cut(sound, 16000, end))]
+        powers = [np.square(np.abs(x)) for x in spectra]
+        low, high = (hz > 200) & (hz < 3000), hz > end + 700
+        same = np.real(spectra[0] * np.conj(spectra[1]))[low].sum()
+        alike = same / np.sqrt(powers[0][low].sum() * powers[1][low].sum())
+        assert 0.7 < alike < 0.999, (rate, kbps)
+        for power in powers[1:]:
+            assert power[high].sum() < 0.02 * powers[0][high].sum(), (rate, kbps)
+
+
 def test_heard_and_wanted_are_in_step(corpus: Path) -> None:
     """The same tone at both rates, whatever is done to the crop: its phase tells the time."""
     shards = read(corpus, "whisper")
-    settings = Augmentation(noise_share=0, microphone_share=0, rate_share=1.0, mouth_share=0.5)
+    settings = Augmentation(
+        noise_share=0, microphone_share=0, rate_share=1.0, mouth_share=0.5, spoilt_share=0.5
+    )
     crops = Crops(shards, shares(shards, 1.0, {}), Surroundings(corpus), settings, 48, 8, (0,))
     batch = crops.at(0)
     for heard, wanted in zip(batch.heard.numpy(), batch.wanted.numpy(), strict=True):
