@@ -14,7 +14,8 @@ from train.loop import write_whole
 def grafted(state: dict[str, Any], weights: dict[str, Any]) -> tuple[dict[str, Any], int]:
     """Return a run's state with weights laid over its own and its averaged ones.
 
-    Optimizers, discriminators and all else that is not among the weights stay as they were.
+    Optimizers, discriminators and all else that is not among the weights stay as they were, but for
+    the best held-out loss, which is looked for anew.
 
     Parameters
     ----------

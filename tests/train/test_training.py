@@ -526,6 +526,7 @@ def test_what_mp3_leaves_of_a_sound() -> None:
         same = np.real(spectra[0] * np.conj(spectra[1]))[low].sum()
         alike = same / np.sqrt(powers[0][low].sum() * powers[1][low].sum())
         assert 0.7 < alike < 0.999, (rate, kbps)
+        assert 0.7 < powers[1][low].sum() / powers[0][low].sum() < 1.3, (rate, kbps)
         for power in powers[1:]:
             assert power[high].sum() < 0.02 * powers[0][high].sum(), (rate, kbps)
 
