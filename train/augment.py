@@ -159,6 +159,11 @@ def _rise(x: NDArray[Any]) -> NDArray[Any]:
     return rise
 
 
+def as_long(sound: F32, n: int) -> F32:
+    """Return `n` samples of a sound, the last of them silence where it has less."""
+    return np.pad(sound[:n], (0, max(0, n - sound.size)))
+
+
 def cut(sound: F32, rate: int, hz: float) -> F32:
     """Return a sound, (n,) at `rate`, without what is above `hz`."""
     n = _fast_length(sound.size)

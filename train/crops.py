@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from train import augment, corpus_reader, spoilt
-from train.augment import F32, Augmentation, Surroundings
+from train.augment import F32, Augmentation, Surroundings, as_long
 from train.corpus_reader import FRAME_16K, FRAME_24K, Shard
 
 _FLOOR_DB = (-86.0, -66.0)
@@ -98,7 +98,7 @@ class Crops:
         if random.random() < s.mouth_share:
             factor = float(random.uniform(*s.mouth))
             high = augment.other_mouth(high, factor)
-            low = _as_long(soxr.resample(high, 3, 2, quality="HQ"), low.size)
+            low = as_long(soxr.resample(high, 3, 2, quality="HQ"), low.size)
             band *= min(1.0, factor)
         level = random.uniform(*s.level_db)
         if random.random() < s.quiet_share:
@@ -143,12 +143,7 @@ def _slice(sound: NDArray[np.int16], at: int, taken: int, size: int, frames: int
     found = sound[at * size : (at + taken) * size].astype(np.float32) / np.float32(32768)
     if taken == frames:
         return found
-    return _as_long(soxr.resample(found, taken, frames, quality="MQ"), frames * size)
-
-
-def _as_long(sound: F32, n: int) -> F32:
-    """Return `n` samples of a sound, the last of them silence where it has less."""
-    return np.pad(sound[:n], (0, max(0, n - sound.size)))
+    return as_long(soxr.resample(found, taken, frames, quality="MQ"), frames * size)
 
 
 def _stacked(crops: list[tuple[F32, F32, F32, float, float]]) -> Batch:

