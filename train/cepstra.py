@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -9,17 +11,33 @@ from torch import Tensor, nn
 from train.spectra import FLOOR, Resolution, Spectrum, active, mel_edges, triangles
 
 _SIZE, _HOP = 768, 240
-_LOWEST, _HIGHEST = 60.0, 7600.0
-_RANGES = ((3800.0, 32, 18), (_HIGHEST, 40, 24))
-"""Where each ends; its bands, and its coefficients: vowels alone, and all there is."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where mel bands are taken from, and which of their cepstral coefficients."""
+
+    low_hz: float
+    high_hz: float
+    bands: int
+    first: int
+    last: int
+
+
+SHAPE = Range(60.0, 3800.0, 32, 1, 18), Range(60.0, 7600.0, 40, 1, 24)
+"""Vowels alone, and all there is; coefficient 0, how loud it is, is asked for elsewhere."""
+
+FORMANTS = Range(800.0, 3400.0, 24, 0, 9)
+"""Where words are: of those that coded speech loses most come back if this band alone is right."""
+
 _LEAST = 1e-2
 """Added to variances, of logs of magnitudes: less than this is no shape."""
 
 
-def cosines(bands: int, coefficients: int) -> Tensor:
-    """Return rows 1 to `coefficients` of the orthonormal DCT-II, (coefficients, bands) float32."""
-    k, at = np.arange(1, coefficients + 1)[:, None], np.arange(bands) + 0.5
-    rows = np.sqrt(2 / bands) * np.cos(np.pi / bands * k * at)
+def cosines(bands: int, first: int, last: int) -> Tensor:
+    """Return rows `first` to `last` of the orthonormal DCT-II, (rows, bands) float32."""
+    k, at = np.arange(first, last + 1)[:, None], np.arange(bands) + 0.5
+    rows = np.sqrt(np.where(k, 2, 1) / bands) * np.cos(np.pi / bands * k * at)
     return torch.tensor(rows, dtype=torch.float32)
 
 
@@ -46,24 +64,31 @@ def discord(found: Tensor, wanted: Tensor, counts: Tensor) -> Tensor:
 
 
 class Cepstra(nn.Module):
-    """Cepstra of mel bands up to 3.8 and to 7.6 kHz, a hundred a second, compared by concordance.
+    """Cepstra of ranges of mel bands, a hundred a second, compared by concordance.
 
     Where a sound is made of few bits, what differs least from the wanted spectrum in the mean is a
     smooth one: formants lower than they were. Here each coefficient counts the same, however
     little it varies, and has to vary as much as it does in what is wanted.
+
+    Parameters
+    ----------
+    *ranges : Range
+        `SHAPE`, or `FORMANTS`; rows count where there is something to be heard up to the
+        last one's end.
     """
 
     filters: Tensor
     cosines: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, *ranges: Range) -> None:
         super().__init__()
-        self.spectrum = Spectrum(Resolution(_SIZE, _HOP, 0, _HIGHEST))
+        self.spectrum = Spectrum(Resolution(_SIZE, _HOP, 0, max(r.high_hz for r in ranges)))
         at = self.spectrum.centres.double().numpy()
-        filters = [triangles(mel_edges(_LOWEST, top, bands), at).T for top, bands, _ in _RANGES]
+        filters = [triangles(mel_edges(r.low_hz, r.high_hz, r.bands), at).T for r in ranges]
         self.register_buffer("filters", torch.tensor(np.concatenate(filters), dtype=torch.float32))
-        rows = [cosines(bands, coefficients) for _, bands, coefficients in _RANGES]
+        rows = [cosines(r.bands, r.first, r.last) for r in ranges]
         self.register_buffer("cosines", torch.block_diag(*rows))
+        self.last = ranges[-1].bands
 
     def apart(self, made: Tensor, wanted: Tensor, level: float) -> Tensor:
         """Return the discord of cepstra, over rows where there is something to be heard.
@@ -76,7 +101,7 @@ class Cepstra(nn.Module):
             What is 60 dB below it is silence.
         """
         x, y = (self._power(sound) for sound in (made, wanted))
-        energy = y[:, -_RANGES[-1][1] :].sum(1, keepdim=True)
+        energy = y[:, -self.last :].sum(1, keepdim=True)
         floor = (FLOOR * level) ** 2
         counts = active(energy, 2) * (energy > floor)
         x, y = (self.cosines @ (0.5 * torch.log(power + floor)) for power in (x, y))

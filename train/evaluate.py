@@ -26,6 +26,7 @@ from rich.progress import Progress
 
 from fcs_edge.errors import FcsError
 from train import judges, measures, report
+from train.clip_options import Greedy, Sets, clip_options, named
 from train.coders import Clip, Coder, coders, read_clips
 from train.measures import F32, MEASURES, MOST_WER, RATE, Scores
 from train.peers import Coded
@@ -184,46 +185,9 @@ def notes_on(results: Facts) -> list[str]:
     return notes
 
 
-class _Greedy(click.Command):
-    """A command whose repeatable options take all that follows, up to the next option."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Name the option again before each value."""
-        spread, option = [], None
-        for arg in args:
-            if arg.startswith("--"):
-                option = arg if arg in ("--clips", "--set") else None
-                spread += [] if option else [arg]
-            else:
-                spread += [arg] if option is None else [option, arg]
-        return super().parse_args(ctx, spread)
-
-
-def _named(
-    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
-) -> list[tuple[str, Path]]:
-    named = []
-    for value in values:
-        name, _, folder = value.partition("=")
-        if not name or not Path(folder).exists() or not folder:
-            raise click.BadParameter(f"{value!r} is not NAME=FOLDER, a folder that exists")
-        named.append((name, Path(folder)))
-    return named
-
-
-@click.command(cls=_Greedy)
+@click.command(cls=Greedy)
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
-@click.option(
-    "--clips",
-    multiple=True,
-    type=click.Path(exists=True, path_type=Path),
-    metavar="SOUND_OR_FOLDER...",
-    help="Held-out speech; a set is named by its folder.",
-)
-@click.option(
-    "--set", "sets", multiple=True, callback=_named, metavar="NAME=FOLDER...", help="A set."
-)
-@click.option("--limit", type=click.IntRange(1), help="Take so many clips of a folder at most.")
+@clip_options
 @click.option("--peers", is_flag=True, help="Compare with Codec2 and Opus.")
 @click.option("--quick", is_flag=True, help="Whisper tiny.en, PESQ, STOI and ESTOI only.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
@@ -234,7 +198,7 @@ def _named(
 def main(
     models: tuple[str, ...],
     clips: tuple[Path, ...],
-    sets: list[tuple[str, Path]],
+    sets: Sets,
     limit: int | None,
     peers: bool,
     quick: bool,
@@ -244,9 +208,7 @@ def main(
 ) -> None:
     """Judge models (names or files) by held-out speech, its words in a .txt beside each clip."""
     start = time.perf_counter()
-    given = [(p.resolve().name if p.is_dir() else p.resolve().parent.name, p) for p in clips] + sets
-    if not given:
-        raise click.UsageError("say what to judge by: --clips or --set")
+    given = named(clips, sets)
     needed = judges.missing(quick)
     if needed:
         raise click.ClickException(f"judges are not installed: {needed}")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from train import workers
 from train.balance import Balance
-from train.cepstra import Cepstra
+from train.cepstra import FORMANTS, SHAPE, Cepstra
 from train.crops import Batch
 from train.discriminators import Discriminators
 from train.envelopes import Envelopes
@@ -46,7 +46,9 @@ class Hearers:
         if "envelope" in self.shares:
             self.measures["envelope"] = Envelopes().to(device)
         if "cepstra" in self.shares:
-            self.measures["cepstra"] = Cepstra().to(device)
+            self.measures["cepstra"] = Cepstra(*SHAPE).to(device)
+        if "formants" in self.shares:
+            self.measures["formants"] = Cepstra(FORMANTS).to(device)
         self.balance = Balance()
 
     def strength(self, step: int) -> float:

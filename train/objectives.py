@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fcs_edge.config import CodecConfig
-from train.cepstra import cosines, discord
+from train.cepstra import FORMANTS, cosines, discord
 from train.crops import Batch
 from train.model import FocalCodecStream
 from train.model.quantizer import quantize
@@ -85,6 +85,7 @@ class Told(nn.Module):
     """
 
     cosines: Tensor
+    of_formants: Tensor
 
     def __init__(self, token_width: int) -> None:
         super().__init__()
@@ -92,7 +93,12 @@ class Told(nn.Module):
         self.widths = [look.centres.numel() for look in self.looks.values()]
         self.reader = Reader(token_width, _INNER, HOP_HZ // 50 * sum(self.widths))
         nn.init.constant_(self.reader.layers[-1].bias, _USUAL_LOG)
-        self.register_buffer("cosines", cosines(self.widths[0], _SHAPE), persistent=False)
+        self.register_buffer("cosines", cosines(self.widths[0], 1, _SHAPE), persistent=False)
+        centres = self.looks["mel"].centres
+        there = (centres > FORMANTS.low_hz) & (centres < FORMANTS.high_hz)
+        rows = torch.zeros(FORMANTS.last + 1 - FORMANTS.first, self.widths[0])
+        rows[:, there] = cosines(int(there.sum()), FORMANTS.first, FORMANTS.last)
+        self.register_buffer("of_formants", rows, persistent=False)
 
     def forward(self, rows: Tensor, batch: Batch) -> Losses:
         """Return how far it is from what is wanted, from rows (batch, frames, token_width)."""
@@ -103,12 +109,15 @@ class Told(nn.Module):
             trusted = look.trusted(batch.band_hz)
             losses[f"told_{name}"] = difference(found, wanted, trusted)
             if name == "mel":
-                losses["told_shape"] = self._shape(torch.lerp(wanted, found, trusted), wanted)
+                known = torch.lerp(wanted, found, trusted)
+                energy = torch.exp(2 * wanted)
+                counts = active(energy.sum(1, keepdim=True), 2)
+                losses["told_shape"] = discord(self.cosines @ known, self.cosines @ wanted, counts)
+                there = self.of_formants.any(0)
+                counts = active(energy[:, there].sum(1, keepdim=True), 2)
+                made, real = self.of_formants @ known, self.of_formants @ wanted
+                losses["told_formants"] = discord(made, real, counts)
         return losses
-
-    def _shape(self, found: Tensor, wanted: Tensor) -> Tensor:
-        energy = torch.exp(2 * wanted).sum(1, keepdim=True)
-        return discord(self.cosines @ found, self.cosines @ wanted, active(energy, 2))
 
 
 class TokenObjective(Objective):

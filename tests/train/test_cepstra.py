@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from train.cepstra import Cepstra, cosines, discord  # noqa: E402
+from train.cepstra import FORMANTS, SHAPE, Cepstra, Range, cosines, discord  # noqa: E402
 from train.crops import Batch  # noqa: E402
 from train.objectives import Told  # noqa: E402
 from train.spectra import RATE  # noqa: E402
@@ -36,10 +36,11 @@ def vowels(seed: int, sharpness: float = 1.0) -> NDArray[np.float32]:
 
 
 def transformed(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the orthonormal DCT-II of rows, but for its first one, by the FFT of them mirrored."""
+    """Return the orthonormal DCT-II of rows, by the FFT of them mirrored."""
     n = x.shape[1]
-    both = np.fft.rfft(np.concatenate([x, x[:, ::-1]], axis=1), axis=1)[:, 1:n]
-    turned = both * np.exp(-0.5j * np.pi * np.arange(1, n) / n)
+    both = np.fft.rfft(np.concatenate([x, x[:, ::-1]], axis=1), axis=1)[:, :n]
+    turned = both * np.exp(-0.5j * np.pi * np.arange(n) / n)
+    turned[:, 0] *= np.sqrt(0.5)
     return np.sqrt(1 / (2 * n)) * turned.real
 
 
@@ -52,38 +53,44 @@ def plain_discord(x: NDArray[np.float64], y: NDArray[np.float64]) -> list[float]
     return found
 
 
-def plain(made: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
+def plain(
+    made: NDArray[np.float32], wanted: NDArray[np.float32], ranges: tuple[Range, ...]
+) -> float:
     """Loops over what `Cepstra.apart` does at once."""
     size, hop, floor = 768, 240, (1e-3 * LEVEL) ** 2
     at = np.arange(size // 2 + 1) * RATE / size
-    ranges, found = ((3800, 32, 18), (7600, 40, 24)), []
+    found = []
     for both in zip(made, wanted, strict=True):
         of_one: list[list[NDArray[np.float64]]] = [[], []]
-        for top, bands, coefficients in ranges:
-            mel = np.linspace(*(2595 * np.log10(1 + np.array([60, top]) / 700)), bands + 2)
+        for part in ranges:
+            bands, ends = part.bands, np.array([part.low_hz, part.high_hz])
+            mel = np.linspace(*(2595 * np.log10(1 + ends / 700)), bands + 2)
             edges = 700 * (10 ** (mel / 2595) - 1)
             for sound, cepstra in zip(both, of_one, strict=True):
                 filters = [np.interp(at, edges[j : j + 3], [0, 1, 0]) for j in range(bands)]
                 power = rows_of_power(sound, size, hop) @ np.array(filters).T
                 energy = power.sum(1)
                 log = 0.5 * np.log(power + floor)
-                cepstra.append(transformed(log)[:, :coefficients].T)
+                cepstra.append(transformed(log)[:, part.first : part.last + 1].T)
         counts = (energy > 1e-4 * energy.max()) & (energy > floor)
         x, y = (np.concatenate(cepstra)[:, counts] for cepstra in of_one)
         found += plain_discord(x, y)
     return float(np.mean(found))
 
 
-def apart(made: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
-    return float(Cepstra().apart(torch.from_numpy(made), torch.from_numpy(wanted), LEVEL))
+def apart(made: NDArray[np.float32], wanted: NDArray[np.float32], *ranges: Range) -> float:
+    measure = Cepstra(*(ranges or SHAPE))
+    return float(measure.apart(torch.from_numpy(made), torch.from_numpy(wanted), LEVEL))
 
 
-def test_follows_its_definition() -> None:
+@pytest.mark.parametrize("ranges", [SHAPE, (FORMANTS,)])
+def test_follows_its_definition(ranges: tuple[Range, ...]) -> None:
     made, wanted = vowels(0), vowels(1)
     wanted[0, : RATE // 5] *= 0.02  # -34 dB counts,
     wanted[0, -RATE // 5 :] *= 0.005  # -46 dB does not.
     wanted[1, : RATE * 2 // 5] *= 1e-4
-    assert apart(made, wanted) == pytest.approx(plain(made, wanted), abs=1e-3)
+    found = apart(made, wanted, *ranges)
+    assert found == pytest.approx(plain(made, wanted, ranges), abs=1e-3)
 
 
 def test_the_same_is_nothing_apart() -> None:
@@ -98,9 +105,24 @@ def test_what_is_right_but_faint_is_apart() -> None:
 
 def test_cosines_are_those_of_the_transform() -> None:
     x = np.random.default_rng(0).standard_normal((40, 3))
-    wanted = transformed(x.T).T[:24]
-    found = cosines(40, 24) @ torch.from_numpy(x).float()
+    wanted = transformed(x.T).T[:25]
+    found = cosines(40, 0, 24) @ torch.from_numpy(x).float()
     np.testing.assert_allclose(found.numpy(), wanted, atol=1e-5)
+    torch.testing.assert_close(cosines(40, 3, 9), cosines(40, 0, 24)[3:10])
+
+
+def test_formants_are_heard_where_they_are() -> None:
+    """What is wrong with the second formant is apart, what is wrong above and below is not."""
+    wanted = vowels(0)
+    spectrum = np.fft.rfft(wanted)
+    hz = np.fft.rfftfreq(wanted.shape[1], 1 / RATE)
+    found = []
+    for low, high in ((1000, 2500), (4000, 8000), (0, 500)):
+        other = np.where((hz > low) & (hz < high), np.fft.rfft(vowels(1)), spectrum)
+        made = np.fft.irfft(other, wanted.shape[1]).astype(np.float32)
+        found.append(apart(made, wanted, FORMANTS))
+    assert found[0] > 0.3
+    assert max(found[1:]) < 0.1
 
 
 def test_rows_that_do_not_count_change_nothing() -> None:
@@ -117,18 +139,26 @@ def test_what_is_told_has_a_shape_too() -> None:
     """A told spectrum that is too smooth is apart; what is not to be trusted does not count."""
     wanted = torch.from_numpy(vowels(0))
     rows = wanted.shape[1] // (2 * RATE // 100)
-    found = []
-    for smooth, band_hz, wrong_above in ((0.0, 12e3, None), (0.6, 12e3, None), (0.0, 4e3, 5e3)):
-        told = Told(8)
-        logs = [look.log(wanted, torch.full((2,), LEVEL)) for look in told.looks.values()]
+    level = torch.full((2,), LEVEL)
+    told = Told(8)
+    centres = told.looks["mel"].centres
+    found: dict[str, list[float]] = {"told_shape": [], "told_formants": []}
+    cases = ((0.0, 12e3, None), (0.6, 12e3, None), (0.0, 4e3, (5e3, 12e3)), (0.0, 12e3, (0, 700)))
+    for smooth, band_hz, wrong in cases:
+        logs = [look.log(wanted, level) for look in told.looks.values()]
         logs[0] = torch.lerp(logs[0], logs[0].mean(2, keepdim=True), smooth)
-        if wrong_above is not None:
-            logs[0][:, told.looks["mel"].centres > wrong_above] += 3
+        if wrong is not None:
+            logs[0][:, (centres > wrong[0]) & (centres < wrong[1])] += 3
         said = torch.cat(logs, 1).transpose(1, 2).reshape(2, rows, -1)
         told.reader = nn.Module()
         told.reader.forward = lambda _, said=said: said  # type: ignore[method-assign]
-        batch = Batch(wanted, wanted, wanted, torch.full((2,), band_hz), torch.full((2,), LEVEL))
-        found.append(float(told(torch.zeros(2, rows, 8), batch)["told_shape"]))
-    assert found[0] < 0.1
-    assert found[1] > 3 * found[0]
-    assert found[2] == pytest.approx(found[0], abs=0.01)
+        batch = Batch(wanted, wanted, wanted, torch.full((2,), band_hz), level)
+        losses = told(torch.zeros(2, rows, 8), batch)
+        for name, values in found.items():
+            values.append(float(losses[name]))
+    for values in found.values():
+        assert values[0] < 0.1
+        assert values[1] > 3 * values[0]
+        assert values[2] == pytest.approx(values[0], abs=0.01)
+    assert found["told_shape"][3] > 0.3
+    assert found["told_formants"][3] == pytest.approx(found["told_formants"][0], abs=0.01)

@@ -49,6 +49,7 @@ heard = 1.0
 kept = 1.0
 told_mel = 1.0
 told_shape = 1.0
+told_formants = 1.0
 told_short = 1.0
 told_long = 1.0
 mel = 1.0
@@ -130,7 +131,7 @@ def stage(
             objective=objective,
             parts=json.dumps(parts),
             quantise_by=6 if kind == "tokens" else 0,
-            measures="envelope = 1.0\ncepstra = 1.0" if kind == "listened" else "",
+            measures="envelope = 1.0\ncepstra = 1.0\nformants = 1.0" if kind == "listened" else "",
         )
         if objective == "sound":
             text += JUDGES
