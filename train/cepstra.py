@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from train.spectra import FLOOR, Resolution, Spectrum, active, mel_edges, triangles
 
@@ -28,10 +30,14 @@ SHAPE = Range(60.0, 3800.0, 32, 1, 18), Range(60.0, 7600.0, 40, 1, 24)
 """Vowels alone, and all there is; coefficient 0, how loud it is, is asked for elsewhere."""
 
 FORMANTS = Range(800.0, 3400.0, 24, 0, 9)
-"""Where words are: of those that coded speech loses most come back if this band alone is right."""
+"""Where words are: most of those that coded speech loses come back if this band alone is right."""
 
+_SLOW = 13
+"""Rows of the window, a Hann, over which formants are compared, too: about as long as a phone."""
 _LEAST = 1e-2
 """Added to variances, of logs of magnitudes: less than this is no shape."""
+
+Compare = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def cosines(bands: int, first: int, last: int) -> Tensor:
@@ -55,12 +61,50 @@ def discord(found: Tensor, wanted: Tensor, counts: Tensor) -> Tensor:
     counts : torch.Tensor
         (batch, 1, rows), 1 for rows that count and 0 for others.
     """
+    both, spread = _moments(found, wanted, counts)
+    return 1 - (2 * both / (spread + _LEAST)).mean()
+
+
+def _moments(found: Tensor, wanted: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return cov(x, y) and var(x) + var(y) + (mean(x) - mean(y))^2, (batch, coefficients) each."""
     shares = counts / counts.sum(2, keepdim=True).clamp(min=1)
     means = [(x * shares).sum(2, keepdim=True) for x in (found, wanted)]
     x, y = found - means[0], wanted - means[1]
     both = (x * y * shares).sum(2)
     spread = ((x.square() + y.square()) * shares).sum(2) + (means[0] - means[1]).square()[..., 0]
-    return 1 - (2 * both / (spread + _LEAST)).mean()
+    return both, spread
+
+
+def formant_discord(found: Tensor, wanted: Tensor, counts: Tensor) -> Tensor:
+    """Return 1 - concordance of all coefficients together, as they are and smoothed over a phone.
+
+    2 sum cov(x, y) / sum (var(x) + var(y) + (mean(x) - mean(y))^2), sums over coefficients: the
+    more one varies, the more it counts. What is wrong for as long as a phone lasts makes
+    another phone of it, where a recogniser hears through what is wrong for 20 ms; so half
+    of what counts is that of rows averaged over 0.12 s.
+
+    Parameters
+    ----------
+    found, wanted, counts : torch.Tensor
+        As of `discord`.
+    """
+    window = torch.hann_window(_SLOW + 2, periodic=False, device=found.device)[1:-1]
+    taps = (window / window.sum()).expand(found.shape[1], 1, -1)
+    # Rows that do not count are right.
+    found = torch.where(counts > 0, found, wanted)
+    slow = [
+        functional.conv1d(
+            functional.pad(x, (_SLOW // 2, _SLOW // 2), "replicate"), taps, groups=len(taps)
+        )
+        for x in (found, wanted)
+    ]
+    apart = [_together(x, y, counts) for x, y in ((found, wanted), (slow[0], slow[1]))]
+    return 0.5 * (apart[0] + apart[1])
+
+
+def _together(x: Tensor, y: Tensor, counts: Tensor) -> Tensor:
+    both, spread = _moments(x, y, counts)
+    return 1 - (2 * both.sum(1) / (spread.sum(1) + _LEAST)).mean()
 
 
 class Cepstra(nn.Module):
@@ -73,15 +117,17 @@ class Cepstra(nn.Module):
     Parameters
     ----------
     *ranges : Range
-        `SHAPE`, or `FORMANTS`; rows count where there is something to be heard up to the
-        last one's end.
+        `SHAPE`, or `FORMANTS`; rows count where there is something to be heard in the last one.
+    compare : callable
+        `discord`, or `formant_discord`.
     """
 
     filters: Tensor
     cosines: Tensor
 
-    def __init__(self, *ranges: Range) -> None:
+    def __init__(self, *ranges: Range, compare: Compare = discord) -> None:
         super().__init__()
+        self.compare = compare
         self.spectrum = Spectrum(Resolution(_SIZE, _HOP, 0, max(r.high_hz for r in ranges)))
         at = self.spectrum.centres.double().numpy()
         filters = [triangles(mel_edges(r.low_hz, r.high_hz, r.bands), at).T for r in ranges]
@@ -105,7 +151,7 @@ class Cepstra(nn.Module):
         floor = (FLOOR * level) ** 2
         counts = active(energy, 2) * (energy > floor)
         x, y = (self.cosines @ (0.5 * torch.log(power + floor)) for power in (x, y))
-        return discord(x, y, counts)
+        return self.compare(x, y, counts)
 
     def _power(self, sound: Tensor) -> Tensor:
         power: Tensor = self.filters @ self.spectrum(sound).square()

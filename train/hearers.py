@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from train import workers
 from train.balance import Balance
-from train.cepstra import FORMANTS, SHAPE, Cepstra
+from train.cepstra import FORMANTS, SHAPE, Cepstra, formant_discord
 from train.crops import Batch
 from train.discriminators import Discriminators
 from train.envelopes import Envelopes
@@ -48,7 +48,7 @@ class Hearers:
         if "cepstra" in self.shares:
             self.measures["cepstra"] = Cepstra(*SHAPE).to(device)
         if "formants" in self.shares:
-            self.measures["formants"] = Cepstra(FORMANTS).to(device)
+            self.measures["formants"] = Cepstra(FORMANTS, compare=formant_discord).to(device)
         self.balance = Balance()
 
     def strength(self, step: int) -> float:

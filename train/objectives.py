@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fcs_edge.config import CodecConfig
-from train.cepstra import FORMANTS, cosines, discord
+from train.cepstra import FORMANTS, cosines, discord, formant_discord
 from train.crops import Batch
 from train.model import FocalCodecStream
 from train.model.quantizer import quantize
@@ -116,7 +116,7 @@ class Told(nn.Module):
                 there = self.of_formants.any(0)
                 counts = active(energy[:, there].sum(1, keepdim=True), 2)
                 made, real = self.of_formants @ known, self.of_formants @ wanted
-                losses["told_formants"] = discord(made, real, counts)
+                losses["told_formants"] = formant_discord(made, real, counts)
         return losses
 
 

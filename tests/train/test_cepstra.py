@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -12,7 +14,16 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from train.cepstra import FORMANTS, SHAPE, Cepstra, Range, cosines, discord  # noqa: E402
+from train.cepstra import (  # noqa: E402
+    FORMANTS,
+    SHAPE,
+    Cepstra,
+    Compare,
+    Range,
+    cosines,
+    discord,
+    formant_discord,
+)
 from train.crops import Batch  # noqa: E402
 from train.objectives import Told  # noqa: E402
 from train.spectra import RATE  # noqa: E402
@@ -53,6 +64,24 @@ def plain_discord(x: NDArray[np.float64], y: NDArray[np.float64]) -> list[float]
     return found
 
 
+def plain_formants(x: NDArray[np.float64], y: NDArray[np.float64], counts: Any) -> float:
+    """Return what `formant_discord` makes of (coefficients, rows)."""
+    x = np.where(counts, x, y)
+    window = np.hanning(15)[1:-1] / np.hanning(15).sum()
+    found = []
+    for smooth in (False, True):
+        if smooth:
+            x, y = (
+                np.stack([np.convolve(np.pad(r, 6, "edge"), window, "valid") for r in z])
+                for z in (x, y)
+            )
+        a, b = x[:, counts], y[:, counts]
+        both = sum(np.cov(p, q, bias=True)[0, 1] for p, q in zip(a, b, strict=True))
+        apart = ((a.mean(1) - b.mean(1)) ** 2).sum()
+        found.append(1 - 2 * both / (a.var(1).sum() + b.var(1).sum() + apart + 1e-2))
+    return float(np.mean(found))
+
+
 def plain(
     made: NDArray[np.float32], wanted: NDArray[np.float32], ranges: tuple[Range, ...]
 ) -> float:
@@ -73,13 +102,17 @@ def plain(
                 log = 0.5 * np.log(power + floor)
                 cepstra.append(transformed(log)[:, part.first : part.last + 1].T)
         counts = (energy > 1e-4 * energy.max()) & (energy > floor)
-        x, y = (np.concatenate(cepstra)[:, counts] for cepstra in of_one)
-        found += plain_discord(x, y)
+        x, y = (np.concatenate(cepstra) for cepstra in of_one)
+        if ranges == (FORMANTS,):
+            found.append(plain_formants(x, y, counts))
+        else:
+            found += plain_discord(x[:, counts], y[:, counts])
     return float(np.mean(found))
 
 
 def apart(made: NDArray[np.float32], wanted: NDArray[np.float32], *ranges: Range) -> float:
-    measure = Cepstra(*(ranges or SHAPE))
+    compare: Compare = formant_discord if ranges == (FORMANTS,) else discord
+    measure = Cepstra(*(ranges or SHAPE), compare=compare)
     return float(measure.apart(torch.from_numpy(made), torch.from_numpy(wanted), LEVEL))
 
 
@@ -133,6 +166,18 @@ def test_rows_that_do_not_count_change_nothing() -> None:
     found = discord(x, y, counts)
     torch.testing.assert_close(found, discord(x[..., :20], y[..., :20], counts[..., :20]))
     assert found > 0.5 > discord(x, x, counts)
+
+
+def test_what_is_wrong_for_a_phone_counts_more_than_what_is_for_a_row() -> None:
+    random = np.random.default_rng(0)
+    wanted = torch.from_numpy(random.standard_normal((1, 10, 300))).float()
+    counts = torch.ones(1, 1, 300)
+    fast = torch.from_numpy(random.standard_normal((1, 10, 300))).float()
+    held = torch.from_numpy(random.standard_normal((1, 10, 30))).float().repeat_interleave(10, 2)
+    found = [float(formant_discord(wanted + 0.5 * x, wanted, counts)) for x in (fast, held)]
+    assert 0.05 < found[0] < 0.7 * found[1]
+    counts[..., 100:] = 0
+    assert formant_discord(wanted + fast * (1 - counts), wanted, counts) < 1e-2
 
 
 def test_what_is_told_has_a_shape_too() -> None:
