@@ -29,8 +29,8 @@ class Range:
 SHAPE = Range(60.0, 3800.0, 32, 1, 18), Range(60.0, 7600.0, 40, 1, 24)
 """Vowels alone, and all there is; coefficient 0, how loud it is, is asked for elsewhere."""
 
-FORMANTS = Range(800.0, 3400.0, 24, 0, 9)
-"""Where words are: most of those that coded speech loses come back if this band alone is right."""
+FORMANTS = Range(800.0, 3400.0, 24, 0, 9), Range(60.0, 7600.0, 40, 0, 18)
+"""Where coded speech loses most of its words, and once more with the rest, that loses as many."""
 
 _SLOW = 13
 """Rows of the window, a Hann, over which formants are compared, too: about as long as a phone."""
@@ -79,9 +79,8 @@ def formant_discord(found: Tensor, wanted: Tensor, counts: Tensor) -> Tensor:
     """Return 1 - concordance of all coefficients together, as they are and smoothed over a phone.
 
     2 sum cov(x, y) / sum (var(x) + var(y) + (mean(x) - mean(y))^2), sums over coefficients: the
-    more one varies, the more it counts. What is wrong for as long as a phone lasts makes
-    another phone of it, where a recogniser hears through what is wrong for 20 ms; so half
-    of what counts is that of rows averaged over 0.12 s.
+    more one varies, the more it counts. Half of what is asked is that of rows averaged over
+    0.12 s: what is wrong for as long as a phone lasts may make another phone of it.
 
     Parameters
     ----------

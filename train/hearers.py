@@ -48,7 +48,7 @@ class Hearers:
         if "cepstra" in self.shares:
             self.measures["cepstra"] = Cepstra(*SHAPE).to(device)
         if "formants" in self.shares:
-            self.measures["formants"] = Cepstra(FORMANTS, compare=formant_discord).to(device)
+            self.measures["formants"] = Cepstra(*FORMANTS, compare=formant_discord).to(device)
         self.balance = Balance()
 
     def strength(self, step: int) -> float:

@@ -95,10 +95,12 @@ class Told(nn.Module):
         nn.init.constant_(self.reader.layers[-1].bias, _USUAL_LOG)
         self.register_buffer("cosines", cosines(self.widths[0], 1, _SHAPE), persistent=False)
         centres = self.looks["mel"].centres
-        there = (centres > FORMANTS.low_hz) & (centres < FORMANTS.high_hz)
-        rows = torch.zeros(FORMANTS.last + 1 - FORMANTS.first, self.widths[0])
-        rows[:, there] = cosines(int(there.sum()), FORMANTS.first, FORMANTS.last)
-        self.register_buffer("of_formants", rows, persistent=False)
+        rows = []
+        for part in FORMANTS:
+            there = (centres > part.low_hz) & (centres < part.high_hz)
+            rows.append(torch.zeros(part.last + 1 - part.first, self.widths[0]))
+            rows[-1][:, there] = cosines(int(there.sum()), part.first, part.last)
+        self.register_buffer("of_formants", torch.cat(rows), persistent=False)
 
     def forward(self, rows: Tensor, batch: Batch) -> Losses:
         """Return how far it is from what is wanted, from rows (batch, frames, token_width)."""
