@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from train.cepstra import Cepstra  # noqa: E402
+from train.cepstra import FORMANTS, SHAPE, Cepstra, formant_discord  # noqa: E402
 from train.envelopes import Envelopes  # noqa: E402
 from train.spectra import RATE  # noqa: E402
 
+MEASURES = {
+    "envelope": Envelopes,
+    "cepstra": lambda: Cepstra(*SHAPE),
+    "formants": lambda: Cepstra(*FORMANTS, compare=formant_discord),
+}
 
-@pytest.mark.parametrize("kind", [Envelopes, Cepstra])
-def test_silence_asks_for_nothing(kind: type[Envelopes | Cepstra]) -> None:
+
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
+def test_silence_asks_for_nothing(measure: Callable[[], Envelopes | Cepstra]) -> None:
     made = torch.zeros(2, RATE // 2, requires_grad=True)
-    loss = kind().apart(made, torch.zeros(2, RATE // 2), 0.5)
+    loss = measure().apart(made, torch.zeros(2, RATE // 2), 0.5)
     loss.backward()
     assert loss.item() == 1
     assert made.grad is not None

@@ -362,7 +362,7 @@ def test_stages_are_sound() -> None:
     paths = sorted((ROOT / "train/configs").glob("*.toml"))
     assert len(paths) >= 3
     known = {"heard", "kept", "told_mel", "told_shape", "told_short", "told_long"}
-    known |= {"mel", "linear", "pitch", "envelope", "cepstra"}
+    known |= {"told_formants", "mel", "linear", "pitch", "envelope", "cepstra", "formants"}
     for path in paths:
         stage = stages.read(path)
         extra = {"adversarial", "matching"} if stage.discriminators else set()
