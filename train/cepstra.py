@@ -91,14 +91,13 @@ def formant_discord(found: Tensor, wanted: Tensor, counts: Tensor) -> Tensor:
     taps = (window / window.sum()).expand(found.shape[1], 1, -1)
     # Rows that do not count are right.
     found = torch.where(counts > 0, found, wanted)
-    slow = [
+    slow = (
         functional.conv1d(
             functional.pad(x, (_SLOW // 2, _SLOW // 2), "replicate"), taps, groups=len(taps)
         )
         for x in (found, wanted)
-    ]
-    apart = [_together(x, y, counts) for x, y in ((found, wanted), (slow[0], slow[1]))]
-    return 0.5 * (apart[0] + apart[1])
+    )
+    return 0.5 * (_together(found, wanted, counts) + _together(*slow, counts))
 
 
 def _together(x: Tensor, y: Tensor, counts: Tensor) -> Tensor:

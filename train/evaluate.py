@@ -50,6 +50,11 @@ class Jury(Protocol):
         """Judge a coded clip by the uncoded one, both at `RATE`."""
 
 
+def words_of(clip: Clip, jury: Jury) -> str:
+    """Return what is said in a clip: its text, or what is heard in its uncoded sound."""
+    return jury.hear(clip.signal) if clip.text is None else jury.normal(clip.text)
+
+
 def judge_coder(
     coder: Coder, clips: Sequence[Clip], words: Sequence[str], jury: Jury, tick: Callable[[], None]
 ) -> tuple[list[Facts], list[Coded], int]:
@@ -109,7 +114,7 @@ def evaluate(
         "codecs", "sets", "summaries" by set and codec, "rows" by codec and clip, "clips" with
         the words they were judged by, "notes".
     """
-    words = [jury.hear(c.signal) if c.text is None else jury.normal(c.text) for c in clips]
+    words = [words_of(clip, jury) for clip in clips]
     results: Facts = {"recogniser": jury.recogniser, "codecs": {}, "sets": {}, "summaries": {}}
     results |= {"rows": [], "notes": []}
     results["clips"] = [

@@ -30,14 +30,13 @@ from train import judges, measures
 from train.cepstra import cosines
 from train.clip_options import Greedy, Sets, clip_options, named
 from train.coders import Clip, model_coder, read_clips
-from train.evaluate import Jury
+from train.evaluate import Jury, words_of
 from train.measures import F64
-from train.spectra import mel_edges, triangles
+from train.spectra import RATE, mel_edges, triangles
 
 Change: TypeAlias = Callable[[F64], F64]
 Lost: TypeAlias = dict[str, dict[str, list[float]]]
 
-RATE = 24000
 _PERIOD_MS = 5.0
 _BANDS, _TOP_HZ = 40, 8000.0
 _DEPTH = 1e-9
@@ -172,7 +171,7 @@ def count(clips: Sequence[Clip], model: str, jury: Jury, tick: Callable[[], None
     lag = measures.delay([c.signal for c in clips], narrow) * RATE // measures.RATE
     lost: Lost = {}
     for clip, made in zip(clips, coded, strict=True):
-        text = jury.hear(clip.signal) if clip.text is None else jury.normal(clip.text)
+        text = words_of(clip, jury)
         clean = measures.resample(clip.original, clip.rate, RATE)
         both = measures.align(clean, measures.resample(made.sound, made.rate, RATE), lag)
         for name, sound in mend(*both):

@@ -18,12 +18,13 @@ pytest.importorskip("pyworld")
 pytest.importorskip("jiwer")
 
 from train import faults, judges, measures
+from train.spectra import RATE
 
 F32 = NDArray[np.float32]
 
 
 class Fake:
-    """A jury that hears one word of two in what is as loud as speech is."""
+    """A jury that hears the same word in every sound."""
 
     recogniser = "a fake"
 
@@ -36,7 +37,7 @@ class Fake:
 
 @pytest.fixture
 def sound(speech: F32) -> F32:
-    return measures.resample(speech[:32000], measures.RATE, faults.RATE)
+    return measures.resample(speech[:32000], measures.RATE, RATE)
 
 
 def test_parts_of_the_error_make_all_of_it() -> None:
