@@ -91,13 +91,14 @@ def formant_discord(found: Tensor, wanted: Tensor, counts: Tensor) -> Tensor:
     taps = (window / window.sum()).expand(found.shape[1], 1, -1)
     # Rows that do not count are right.
     found = torch.where(counts > 0, found, wanted)
-    slow = (
+    slow_found, slow_wanted = (
         functional.conv1d(
             functional.pad(x, (_SLOW // 2, _SLOW // 2), "replicate"), taps, groups=len(taps)
         )
         for x in (found, wanted)
     )
-    return 0.5 * (_together(found, wanted, counts) + _together(*slow, counts))
+    as_is = _together(found, wanted, counts)
+    return 0.5 * (as_is + _together(slow_found, slow_wanted, counts))
 
 
 def _together(x: Tensor, y: Tensor, counts: Tensor) -> Tensor:
