@@ -11,6 +11,7 @@ from train.cepstra import FORMANTS, cosines, discord, formant_discord
 from train.crops import Batch
 from train.model import FocalCodecStream
 from train.model.quantizer import quantize
+from train.redundancy import redundancy
 from train.spectra import FLOOR, RATE, Resolution, Spectrum, active, difference
 
 Losses = dict[str, Tensor]
@@ -138,6 +139,7 @@ class TokenObjective(Objective):
         losses = {
             "heard": agreement(self.heard(coded.features).float(), batch.teacher),
             "kept": agreement(self.kept(rows), batch.teacher),
+            "redundancy": redundancy(codes, batch.heard),
         }
         return losses | self.told(rows, batch)
 
@@ -181,6 +183,7 @@ class SoundObjective(Objective):
         losses["kept"] = agreement(self.kept(rows), batch.teacher)
         if self.told is not None:
             losses["heard"] = agreement(self.heard(coded.features).float(), batch.teacher)
+            losses["redundancy"] = redundancy(coded.codes, batch.heard)
             losses |= self.told(rows, batch)
         sound = codec.decoder(features).float()
         losses |= self.spectral(sound, batch)

@@ -361,7 +361,7 @@ def test_stages_are_sound() -> None:
     """Every stage that there is can be read, and weighs only losses that there are."""
     paths = sorted((ROOT / "train/configs").glob("*.toml"))
     assert len(paths) >= 3
-    known = {"heard", "kept", "told_mel", "told_shape", "told_short", "told_long"}
+    known = {"heard", "kept", "redundancy", "told_mel", "told_shape", "told_short", "told_long"}
     known |= {"told_formants", "mel", "linear", "pitch", "envelope", "cepstra", "formants"}
     for path in paths:
         stage = stages.read(path)
