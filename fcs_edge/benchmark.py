@@ -67,7 +67,10 @@ def products(config: CodecConfig) -> list[Product]:
         matrix = matrix_shape(name, shape)
         if matrix is not None:
             outputs, depth = matrix
-            found.append(Product(name.split(".")[0], name, _rows(config, name), depth, outputs))
+            stage = name.split(".")[0]
+            # The compressor's stage ends where codes are chosen.
+            stage = "compressor" if stage == "search" else stage
+            found.append(Product(stage, name, _rows(config, name), depth, outputs))
     return found
 
 
@@ -83,6 +86,10 @@ def _rows(config: CodecConfig, name: str) -> int:
     if stage == "compressor":
         factors = config.compressor.downscale_factors[: layer + 1 if part == "layers" else None]
         return config.encoder.chunk_frames // math.prod(factors)
+    if stage == "search" and config.search is not None:
+        # Each flip of each pass is tried; it may end before.
+        tried = 1 + config.search.passes * config.bits_per_token if part == "told_out" else 1
+        return config.chunk_tokens * tried
     ups = config.decompressor.upscale_factors
     if stage == "decompressor" and part != "refiner":
         return config.chunk_tokens * math.prod(ups[:layer])
@@ -196,7 +203,7 @@ class Bench:
         start = time.perf_counter()
         self._first = _Timed(Repeated(Encoder(config.encoder, model.reader())))
         self._last = _Timed(Repeated(Decoder(config.decoder, model.reader())))
-        compressor = Repeated(Compressor(config.compressor, model.reader()))
+        compressor = Repeated(Compressor(config.compressor, model.reader(), config.search))
         decompressor = Repeated(Decompressor(config.decompressor, model.reader()))
         self._encoder = StreamEncoder(config, self._first, compressor, chunks)
         self._decoder = StreamDecoder(config, decompressor, self._last, chunks)

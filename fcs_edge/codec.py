@@ -313,7 +313,8 @@ class Codec:
 
     @cached_property
     def _compressor(self) -> Compressor:
-        return Compressor(self._config.compressor, self._model.reader())
+        config = self._config
+        return Compressor(config.compressor, self._model.reader(), config.search)
 
     @cached_property
     def _decompressor(self) -> Decompressor:

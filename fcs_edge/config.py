@@ -104,6 +104,25 @@ class QuantizerConfig:
 
 
 @dataclass(frozen=True)
+class SearchConfig:
+    """The choice of codes by what a small network tells of them (``search_config``).
+
+    It is of this project: no published model has it, and tokens that it gives are decoded like any.
+    """
+
+    history: int = 8
+    """Tokens that are told from, the newest among them."""
+    inner: int = 128
+    """Values inside the network."""
+    wide: int = 40
+    """Values that it tells."""
+    prior: float = 12.5
+    """How much the latents' signs count beside what is told."""
+    passes: int = 4
+    """Most flips a token."""
+
+
+@dataclass(frozen=True)
 class DecompressorConfig(FocalConfig):
     """FocalDecoder (``decompressor_config``)."""
 
@@ -148,6 +167,8 @@ class CodecConfig:
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
     decompressor: DecompressorConfig = field(default_factory=DecompressorConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    search: SearchConfig | None = None
+    """None: tokens are the signs of latents, as in every published model."""
 
     @property
     def bits_per_token(self) -> int:
@@ -193,6 +214,8 @@ class CodecConfig:
             out[f"{part}_config"] = {
                 k: list(v) if isinstance(v, tuple) else v for k, v in values.items()
             }
+        if self.search is not None:
+            out["search_config"] = dataclasses.asdict(self.search)
         return out
 
     @classmethod
@@ -213,6 +236,7 @@ class CodecConfig:
         if not isinstance(raw, dict):
             raise ConfigError("config: a JSON object is expected")
         known = {f"{part}_{what}" for part in _NAMES for what in ("name", "config")}
+        known.add("search_config")
         for key in raw:
             if key not in known:
                 raise ConfigError(f"config: unknown key {key!r}")
@@ -226,6 +250,7 @@ class CodecConfig:
             _part("quantizer", QuantizerConfig, raw),
             _part("decompressor", DecompressorConfig, raw),
             _part("decoder", DecoderConfig, raw),
+            _part("search", SearchConfig, raw) if raw.get("search_config") is not None else None,
         )
         _check(config)
         return config
@@ -240,7 +265,13 @@ _NAMES = {
 }
 
 _Part = TypeVar(
-    "_Part", EncoderConfig, CompressorConfig, QuantizerConfig, DecompressorConfig, DecoderConfig
+    "_Part",
+    EncoderConfig,
+    CompressorConfig,
+    QuantizerConfig,
+    SearchConfig,
+    DecompressorConfig,
+    DecoderConfig,
 )
 
 

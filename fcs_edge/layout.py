@@ -38,6 +38,7 @@ def tensor_shapes(config: CodecConfig) -> dict[str, Shape]:
         [
             *_encoder(config),
             *_compressor(config),
+            *_search(config),
             *_decompressor(config),
             *_decoder(config),
         ]
@@ -138,6 +139,14 @@ def _compressor(config: CodecConfig) -> Iterator[tuple[str, Shape]]:
         yield from _focal_block(f"{name}.focal_block", comp, dim, comp.window_size)
         width = dim
     yield from _affine("compressor.out_proj", comp.output_dim, width)
+
+
+def _search(config: CodecConfig) -> Iterator[tuple[str, Shape]]:
+    search = config.search
+    if search is not None:
+        yield from _affine("search.wanted", search.wide, config.compressor.hidden_dims[-1])
+        yield from _affine("search.told_in", search.inner, search.history * config.bits_per_token)
+        yield from _affine("search.told_out", search.wide, search.inner)
 
 
 def _decompressor(config: CodecConfig) -> Iterator[tuple[str, Shape]]:

@@ -15,7 +15,8 @@ def grafted(state: dict[str, Any], weights: dict[str, Any]) -> tuple[dict[str, A
     """Return a run's state with weights laid over its own and its averaged ones.
 
     Optimizers, discriminators and all else that is not among the weights stay as they were, but for
-    the best held-out loss, which is looked for anew.
+    the best held-out loss, which is looked for anew. Where weights have parts that the run had not,
+    a search for codes, optimizers begin anew, too.
 
     Parameters
     ----------
@@ -37,13 +38,18 @@ def grafted(state: dict[str, Any], weights: dict[str, Any]) -> tuple[dict[str, A
     """
     laid = {f"codec.{name}": tensor for name, tensor in weights["codec"].items()}
     own = {name: t.shape for name, t in state["whole"].items() if name.startswith("codec.")}
-    if own != {name: tensor.shape for name, tensor in laid.items()}:
+    new_parts = laid.keys() - own.keys()
+    if own != {name: tensor.shape for name, tensor in laid.items() if name in own} or any(
+        not name.startswith("codec.search.") for name in new_parts
+    ):
         raise ValueError("they are of different codecs, or one of them whitens latents")
     told = {f"objective.{name}": tensor for name, tensor in weights["objective"].items()}
-    laid |= {n: t for n, t in told.items() if n in state["whole"]}
-    new = {key: value for key, value in state.items() if key != "best_of"}
+    laid |= {n: t for n, t in told.items() if n in state["whole"] or ".sought." in n}
+    dropped = {"best_of", "optimizers"} if new_parts else {"best_of"}
+    new = {key: value for key, value in state.items() if key not in dropped}
     new |= {part: state[part] | laid for part in ("whole", "average")}
-    changed = sum(not torch.equal(state["average"][name], tensor) for name, tensor in laid.items())
+    before = state["average"]
+    changed = sum(n not in before or not torch.equal(before[n], t) for n, t in laid.items())
     return new, changed
 
 

@@ -40,6 +40,8 @@ class Whole(nn.Module):
         super().__init__()
         train_encoder = "encoder" in stage.parts
         self.codec = FocalCodecStream(stage.model, whiten=train_encoder and stage.whiten)
+        if self.codec.search is not None:
+            self.codec.search.active = stage.search
         self.objective: TokenObjective | SoundObjective
         if stage.objective == "tokens":
             self.objective = TokenObjective(stage.model, teacher_width)
@@ -258,7 +260,8 @@ class Trainer:
         state = torch.load(path, map_location=self.device, weights_only=True)
         self.whole.load_state_dict(state["whole"])
         self.average.load_state_dict(state["average"])
-        self.optimizers.load(state["optimizers"])
+        if "optimizers" in state:
+            self.optimizers.load(state["optimizers"])
         self.step, self.seconds = state["step"], state["seconds"]
         if state.get("best_of") == self._measured_by():
             self.best = state["best"]

@@ -44,6 +44,7 @@ class Optimizers:
             and min(p.shape) >= _LEAST_MATRIX
             and "refiner" not in name
             and "decoder.head" not in name
+            and ".search." not in name
         }
         head = {name: p for name, p in trained.items() if "decoder.head" in name}
         others = [p for name, p in trained.items() if name not in matrices and name not in head]

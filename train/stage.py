@@ -86,6 +86,8 @@ class Stage:
     whiten: bool = True
     """Whether latents are whitened by each batch's moments. That keeps bits balanced where they are
     new, but tokens of the same sound differ then from batch to batch, by about a bit in ten."""
+    search: bool = True
+    """Whether codes are searched for, by a model that can; if not, they are the latents' signs."""
     optimizer: str = "adamw"
     """``adamw``, or ``muon``: that for the codec's matrices, AdamW for the rest."""
     weight_decay: float = 0.01

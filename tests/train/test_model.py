@@ -9,12 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch")
 
 from safetensors.torch import load_file  # noqa: E402
 
+import fcs_edge  # noqa: E402
+from fcs_edge import model_file  # noqa: E402
 from fcs_edge.config import CodecConfig  # noqa: E402
+from fcs_edge.convert.schemes import store  # noqa: E402
 from fcs_edge.layout import tensor_shapes  # noqa: E402
 from train.model import FocalCodecStream  # noqa: E402
 from train.model.layers import CausalConv, Depthwise  # noqa: E402
@@ -43,6 +47,39 @@ def test_published_names() -> None:
         config = CodecConfig.from_dict(json.loads(path.read_text()))
         state = FocalCodecStream(config, whiten=True).folded()
         assert {name: tuple(x.shape) for name, x in state.items()} == tensor_shapes(config)
+
+
+@pytest.mark.parametrize("scheme", ["f32", "int8"])
+def test_searched_tokens_are_the_runtimes(
+    scheme: str, golden: Callable[[str], Any], tmp_path: Path, speech: NDArray[np.float32]
+) -> None:
+    """A model that searches for codes gives the same ones in both, streamed in any pieces."""
+    raw = golden("tiny").case["config"] | {
+        "search_config": {"history": 3, "inner": 20, "wide": 6, "prior": 4.0, "passes": 3}
+    }
+    config = CodecConfig.from_dict(raw)
+    torch.manual_seed(0)
+    model = FocalCodecStream(config).eval()
+    given = load_file(golden("tiny").checkpoint / "model.safetensors")
+    assert model.load_state_dict(given, strict=False).unexpected_keys == []
+    assert model.search is not None
+    torch.nn.init.normal_(model.search.told_out.weight)
+    stored = {name: x.numpy() for name, x in model.folded().items()}
+    path = tmp_path / "searched.safetensors"
+    model_file.write(
+        path, config, store(config, stored, scheme), "searched", "drawn", scheme=scheme
+    )
+    runtime = fcs_edge.load(path)
+    encoder = runtime.stream_encoder()
+    signal = speech[: 25 * runtime.chunk_size]
+    pieces = [encoder.push(part) for part in np.array_split(signal, 7)]
+    found = np.concatenate([*pieces, encoder.flush()])
+    np.testing.assert_array_equal(found, runtime.encode(signal))
+    with torch.no_grad():
+        coded = model.encode(torch.from_numpy(signal)[None])
+    if scheme == "f32":
+        np.testing.assert_array_equal(found, tokens(coded.codes)[0].numpy())
+    assert (found != tokens(coded.latents)[0].numpy()).mean() > 0.3
 
 
 @pytest.mark.parametrize("taps", [1, 2, 7])

@@ -26,10 +26,12 @@ from train import stage as stages  # noqa: E402
 from train.augment import Augmentation, Surroundings, coloured, cut, other_mouth  # noqa: E402
 from train.balance import Balance  # noqa: E402
 from train.corpus_reader import FRAME_16K, FRAME_24K, read, shares  # noqa: E402
-from train.crops import Crops  # noqa: E402
+from train.crops import Batch, Crops  # noqa: E402
 from train.loop import Trainer, start_well  # noqa: E402
 from train.model import FocalCodecStream  # noqa: E402
+from train.model.codec import Coded  # noqa: E402
 from train.model.quantizer import tokens  # noqa: E402
+from train.objectives import Sought  # noqa: E402
 from train.spectra import RATE, lowpassed  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +54,10 @@ told_shape = 1.0
 told_formants = 1.0
 told_short = 1.0
 told_long = 1.0
+sought = 1.0
+found = 1.0
+agreed = 1.0
+redundancy = 1.0
 mel = 1.0
 linear = 1.0
 pitch = 1.0
@@ -69,7 +75,9 @@ PARTS = {
     "decoder": ["decompressor", "decoder"],
     "together": ["encoder", "compressor", "decompressor", "decoder"],
     "listened": ["encoder", "compressor", "decompressor", "decoder"],
+    "searched": ["encoder", "compressor", "search", "decompressor", "decoder"],
 }
+SEARCH = {"history": 3, "inner": 8, "wide": 6, "prior": 4.0, "passes": 2}
 JUDGES = """
 [discriminators]
 periods = [2, 3]
@@ -124,6 +132,8 @@ def stage(
         case = json.loads((ROOT / "tests/data/golden/tiny.json").read_text())
         config = case["config"]
         config["decoder_config"]["hop_length"] = 480
+        if kind == "searched":
+            config["search_config"] = SEARCH
         (tmp_path / "model.json").write_text(json.dumps(config))
         parts = PARTS[kind]
         objective = "tokens" if kind == "tokens" else "sound"
@@ -357,11 +367,81 @@ def test_graft(stage: Callable[[str], Path], corpus: Path, tmp_path: Path) -> No
     assert not (tmp_path / "other").exists()
 
 
+def test_graft_of_a_search(stage: Callable[[str], Path], corpus: Path, tmp_path: Path) -> None:
+    """Tokens that are searched for can be laid over a run of a model that did not search."""
+
+    def steady(kind: str) -> Path:
+        path = stage(kind)
+        path.write_text(f"whiten = false\n{path.read_text()}")
+        return path
+
+    run(steady("searched"), corpus, tmp_path / "apart", 1).run(until=float("inf"))
+    weights = torch.load(tmp_path / "apart/average.pt", weights_only=True)
+    before = run(steady("together"), corpus, tmp_path / "run", 2)
+    paths = [str(tmp_path / part) for part in ("run/last.pt", "apart/average.pt", "new")]
+    done = CliRunner().invoke(graft.main, paths)
+    assert done.exit_code == 0, done.output
+    after = run(steady("searched"), corpus, tmp_path / "new", 2)
+    state = after.whole.codec.state_dict()
+    for name, tensor in weights["codec"].items():
+        assert torch.equal(state[name], tensor), name
+    for name, tensor in before.hearers.state()["judges"].items():
+        torch.testing.assert_close(after.hearers.state()["judges"][name], tensor)
+    after.train_step(after.crops.at(2))
+    assert after.step == 3
+
+
+def test_what_codes_are_searched_by() -> None:
+    """It is what the sound's cepstra are; and where a crop has no such band, nothing is asked."""
+    sought = Sought(6)
+    random = np.random.default_rng(0)
+    sound = random.standard_normal(20 * FRAME_24K, dtype=np.float32)
+    wanted = torch.from_numpy(np.stack([sound, 0.1 * sound]))
+    bands, level = torch.tensor([12000.0, 5000.0]), torch.tensor([1.0, 1.0])
+    batch = Batch(wanted, wanted, torch.zeros(2, 20, 24), bands, level)
+    found = sought.wanted(batch)
+    assert found.shape == (2, 20, 6)
+    # A tenth of a sound has the same shape; how loud it is counts half.
+    apart = (found[0] - found[1]).reshape(20, 2, 3)
+    n_bands = (sought.rows[0] > 0).sum()
+    torch.testing.assert_close(
+        apart[..., 0], torch.full((20, 2), np.log(10) * float(n_bands / 2) ** 0.5), atol=2, rtol=0
+    )
+    assert apart[..., 1:].abs().max() < 0.5
+    drawn = torch.from_numpy(random.standard_normal((2, 20, 6), dtype=np.float32))
+    latents = torch.nn.functional.normalize(torch.randn(2, 20, 4), dim=2)
+    codes = torch.sign(latents) / 2
+
+    def asked(wrong: torch.Tensor) -> dict[str, float]:
+        coded = Coded(latents, latents, codes, found + wrong)
+        losses = sought(lambda _: found + wrong, coded, batch)
+        return {name: float(loss) for name, loss in losses.items()}
+
+    assert asked(0 * drawn)["sought"] == asked(0 * drawn)["found"] == 0
+    drawn[0] = 0
+    assert asked(drawn)["sought"] == asked(drawn)["found"] == 0
+    drawn[0] = 10
+    assert asked(drawn)["sought"] == asked(drawn)["found"] == pytest.approx(3.0)
+    codes *= -1
+    assert asked(drawn)["agreed"] > np.log(2)
+
+
 def test_stages_are_sound() -> None:
     """Every stage that there is can be read, and weighs only losses that there are."""
     paths = sorted((ROOT / "train/configs").glob("*.toml"))
     assert len(paths) >= 3
-    known = {"heard", "kept", "redundancy", "told_mel", "told_shape", "told_short", "told_long"}
+    known = {
+        "heard",
+        "kept",
+        "redundancy",
+        "sought",
+        "found",
+        "agreed",
+        "told_mel",
+        "told_shape",
+        "told_short",
+        "told_long",
+    }
     known |= {"told_formants", "mel", "linear", "pitch", "envelope", "cepstra", "formants"}
     for path in paths:
         stage = stages.read(path)

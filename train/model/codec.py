@@ -12,6 +12,7 @@ from train.model.decoder import Decoder
 from train.model.decompressor import Decompressor
 from train.model.encoder import Encoder
 from train.model.quantizer import quantize
+from train.model.search import Search
 
 
 @dataclass
@@ -24,6 +25,8 @@ class Coded:
     """(batch, tokens, bits) rows of unit length."""
     codes: Tensor
     """(batch, tokens, bits) of +-1/sqrt(bits), with the latents' gradients."""
+    wanted: Tensor | None = None
+    """(batch, tokens, wide), what codes are searched by, where they are."""
 
 
 class FocalCodecStream(nn.Module):
@@ -42,14 +45,22 @@ class FocalCodecStream(nn.Module):
         self.config = config
         self.encoder = Encoder(config.encoder)
         self.compressor = Compressor(config.compressor, whiten)
+        self.search = Search(config.search, config) if config.search is not None else None
         self.decompressor = Decompressor(config.decompressor)
         self.decoder = Decoder(config.decoder)
 
     def encode(self, samples: Tensor) -> Coded:
         """Encode (batch, samples) at 16 kHz, whole chunks."""
         features = self.encoder(samples)
-        latents = self.compressor(features)
-        return Coded(features, latents, quantize(latents))
+        hidden = self.compressor.hidden(features)
+        latents = self.compressor.latents(hidden)
+        if self.search is None:
+            return Coded(features, latents, quantize(latents))
+        wanted = self.search.seek(hidden)
+        if not self.search.active:
+            return Coded(features, latents, quantize(latents), wanted)
+        chosen = self.search.choose(latents, wanted)
+        return Coded(features, latents, latents + (chosen - latents).detach(), wanted)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the samples, (batch, samples), of codes (batch, tokens, bits)."""

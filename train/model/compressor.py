@@ -51,12 +51,20 @@ class Compressor(nn.Module):
         self.out_proj = nn.Linear(widths[-1], config.output_dim)
         self.whitening = Whitening(config.output_dim) if whiten else None
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Map (batch, frames, input_dim) to (batch, tokens, bits), rows of unit length."""
+    def hidden(self, features: Tensor) -> Tensor:
+        """Map (batch, frames, input_dim) to (batch, tokens, width), what latents are made of."""
         x = features
         for layer in self.layers:
             x = layer.focal_block(layer.downscale(x))
-        x = self.out_proj(x).float()
+        return x
+
+    def latents(self, hidden: Tensor) -> Tensor:
+        """Map (batch, tokens, width) to (batch, tokens, bits), rows of unit length."""
+        x = self.out_proj(hidden).float()
         if self.whitening is not None:
             x = self.whitening(x)
         return functional.normalize(x, dim=-1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (batch, frames, input_dim) to (batch, tokens, bits), rows of unit length."""
+        return self.latents(self.hidden(features))
