@@ -21,6 +21,7 @@ from fcs_edge.layers import F32
 from fcs_edge.layout import matrix_shape, tensor_shapes
 from fcs_edge.model_file import ModelFile
 from fcs_edge.repeated import Repeated
+from fcs_edge.search import Search
 from fcs_edge.stream import StreamDecoder, StreamEncoder
 from fcs_edge.tensors import SCALE
 
@@ -203,9 +204,10 @@ class Bench:
         start = time.perf_counter()
         self._first = _Timed(Repeated(Encoder(config.encoder, model.reader())))
         self._last = _Timed(Repeated(Decoder(config.decoder, model.reader())))
-        compressor = Repeated(Compressor(config.compressor, model.reader(), config.search))
+        compressor = Repeated(Compressor(config.compressor, model.reader()))
         decompressor = Repeated(Decompressor(config.decompressor, model.reader()))
-        self._encoder = StreamEncoder(config, self._first, compressor, chunks)
+        search = Search(config, model.reader()) if config.search else None
+        self._encoder = StreamEncoder(config, self._first, compressor, chunks, search)
         self._decoder = StreamDecoder(config, decompressor, self._last, chunks)
         self._load_seconds = time.perf_counter() - start
         size = chunks * config.chunk_size

@@ -20,6 +20,7 @@ from fcs_edge.kernels import instructions
 from fcs_edge.layers import F32, U16, new
 from fcs_edge.model_file import ModelFile
 from fcs_edge.repeated import Repeated
+from fcs_edge.search import Search
 from fcs_edge.stream import StreamDecoder, StreamEncoder, as_signal, as_tokens
 
 BLOCK_CHUNKS = 8
@@ -157,9 +158,8 @@ class Codec:
             audio; more read each weight once for several chunks, and take more memory. The
             tokens are the same to the bit.
         """
-        return StreamEncoder(
-            self._config, Repeated(self._encoder), Repeated(self._compressor), max_chunks
-        )
+        stages = Repeated(self._encoder), Repeated(self._compressor)
+        return StreamEncoder(self._config, *stages, max_chunks, self._search)
 
     def stream_decoder(self, max_chunks: int = 1) -> StreamDecoder:
         """Return a decoder for one stream; `max_chunks` as in `stream_encoder`."""
@@ -313,8 +313,11 @@ class Codec:
 
     @cached_property
     def _compressor(self) -> Compressor:
-        config = self._config
-        return Compressor(config.compressor, self._model.reader(), config.search)
+        return Compressor(self._config.compressor, self._model.reader())
+
+    @cached_property
+    def _search(self) -> Search | None:
+        return Search(self._config, self._model.reader()) if self._config.search else None
 
     @cached_property
     def _decompressor(self) -> Decompressor:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from fcs_edge.config import CompressorConfig, SearchConfig
+from fcs_edge.config import CompressorConfig
 from fcs_edge.focal import FocalBlock, FocalState, Snake
 from fcs_edge.kernels import binary
 from fcs_edge.layers import F32, CausalConv, ConvState, Linear, State, Tensors, new
-from fcs_edge.search import Search, SearchState
 
 
 class CompressorState:
@@ -24,28 +23,20 @@ class CompressorState:
             self.blocks.append(block.state(rows))
             self.work.append((new(rows, config.hidden_dims[i]), new(rows, config.hidden_dims[i])))
         self.projected = new(rows, config.output_dim)
-        self.search: SearchState | None = None
-        if compressor.search is not None:
-            self.search = compressor.search.state(rows)
+        self.hidden = self.work[-1][1]
+        """What latents are projected from, (rows, width): of the last call, from the start."""
 
     def reset(self) -> None:
         """Start a new stream."""
         parts: list[State] = [*self.downscales, *self.blocks]
-        if self.search is not None:
-            parts.append(self.search)
         for part in parts:
             part.reset()
 
 
 class Compressor:
-    """Downscale (convolution, Snake) and focal block, layer by layer; then a projection.
+    """Downscale (convolution, Snake) and focal block, layer by layer; then a projection."""
 
-    Where codes are searched for, latents are those codes, and have their signs.
-    """
-
-    def __init__(
-        self, config: CompressorConfig, tensors: Tensors, search: SearchConfig | None = None
-    ) -> None:
+    def __init__(self, config: CompressorConfig, tensors: Tensors) -> None:
         self.config = config
         self.downscales: list[CausalConv] = []
         self._snakes: list[Snake] = []
@@ -63,7 +54,6 @@ class Compressor:
                 FocalBlock(config, tensors, f"{name}.focal_block", config.window_size)
             )
         self._project = Linear.named(tensors, "compressor.out_proj")
-        self.search = Search(search, tensors) if search is not None else None
 
     def state(self, max_rows: int) -> CompressorState:
         """Return the state of a new stream whose calls take up to `max_rows` frames."""
@@ -92,5 +82,3 @@ class Compressor:
         projected = state.projected[: x.shape[0]]
         self._project(x, projected)
         binary.normalize(projected, out)
-        if self.search is not None and state.search is not None:
-            self.search(x, out, state.search)

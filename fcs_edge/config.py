@@ -7,21 +7,12 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from fcs_edge.config_checks import SAMPLE_RATE_IN as SAMPLE_RATE_IN
+from fcs_edge.config_checks import SPECTRA_A_TOKEN as SPECTRA_A_TOKEN
+from fcs_edge.config_checks import SUPPORTED, check
 from fcs_edge.errors import ConfigError
 
-SAMPLE_RATE_IN = 16000
-"""Hz. The encoder is defined for this input rate and no other."""
-
-SUPPORTED = (
-    "this runtime runs causal (streaming) models, such as focalcodec_50hz_2k_causal, "
-    "focalcodec_50hz_4k_causal and focalcodec_50hz_65k_causal"
-)
-
 _SIZE_LIMIT = 1 << 16
-_WINDOW_LIMIT = 1 << 13
-"""Keys and values of so many frames are memory that no tensor of the file stands for."""
-_CHUNK_LIMIT = 1 << 17
-"""Samples a chunk, in and out: what a stage works in grows with it."""
 _INTEGERS = "list of integers"
 _ZERO_ALLOWED = {"lookahead_size", "max_cached_steps", "focal_level", "focal_factor"}
 
@@ -113,9 +104,11 @@ class SearchConfig:
     history: int = 8
     """Tokens that are told from, the newest among them."""
     inner: int = 128
-    """Values inside the network."""
-    wide: int = 40
-    """Values that it tells."""
+    """Values inside each network."""
+    bands: int = 40
+    """Of a spectrum."""
+    orders: int = 20
+    """Cepstra that are told of each spectrum."""
     prior: float = 12.5
     """How much the latents' signs count beside what is told."""
     passes: int = 4
@@ -252,7 +245,7 @@ class CodecConfig:
             _part("decoder", DecoderConfig, raw),
             _part("search", SearchConfig, raw) if raw.get("search_config") is not None else None,
         )
-        _check(config)
+        check(config)
         return config
 
 
@@ -314,92 +307,3 @@ def _integer(where: str, value: object, least: int) -> int:
     if not least <= value <= _SIZE_LIMIT:
         raise ConfigError(f"config: {where} must be {least} to {_SIZE_LIMIT}, not {value}")
     return value
-
-
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise ConfigError(f"config: {message}")
-
-
-def _check(config: CodecConfig) -> None:
-    enc, comp, dec = config.encoder, config.compressor, config.decompressor
-    for part in ("encoder", "compressor", "decompressor", "decoder"):
-        _require(
-            getattr(config, part).causal,
-            f"{part}_config.causal is false: non-causal models are not supported; {SUPPORTED}",
-        )
-    _check_encoder(enc)
-    bits = comp.output_dim
-    _require(1 <= bits <= 16, f"compressor_config.output_dim must be 1 to 16 bits, not {bits}")
-    size = config.quantizer.codebook_size
-    _require(size == 1 << bits, f"quantizer_config.codebook_size must be {1 << bits}, not {size}")
-    _fits("compressor_config.input_dim", comp.input_dim, "encoder_config.dim", enc.dim)
-    _fits("decompressor_config.input_dim", dec.input_dim, "compressor_config.output_dim", bits)
-    _fits(
-        "decoder_config.input_dim",
-        config.decoder.input_dim,
-        "decompressor_config.output_dim",
-        dec.output_dim,
-    )
-    _same_length("compressor_config", "downscale_factors", comp.downscale_factors, comp.hidden_dims)
-    _same_length("decompressor_config", "upscale_factors", dec.upscale_factors, dec.hidden_dims)
-    _check_chunk(config)
-
-
-def _check_encoder(enc: EncoderConfig) -> None:
-    _require(
-        len(enc.hidden_dims) == len(enc.kernel_sizes) == len(enc.strides),
-        "encoder_config: hidden_dims, kernel_sizes and strides must be of one length",
-    )
-    for key, divisor in (
-        ("num_heads", enc.num_heads),
-        ("conv_pos_groups", enc.conv_pos_groups),
-    ):
-        _require(enc.dim % divisor == 0, f"encoder_config.{key} must divide dim ({enc.dim})")
-    half = enc.num_buckets // 4
-    _require(
-        half >= 1 and enc.max_distance > half,
-        "encoder_config: num_buckets must be at least 4 and max_distance more than a quarter of it",
-    )
-    _require(
-        enc.window_size >= enc.chunk_frames,
-        f"encoder_config.window_size must hold a chunk ({enc.chunk_frames} frames)",
-    )
-    _require(
-        enc.window_size <= _WINDOW_LIMIT and enc.num_layers <= 256 and enc.lookahead_size <= 255,
-        f"encoder_config: window_size is at most {_WINDOW_LIMIT}, num_layers 256 and "
-        "lookahead_size 255",
-    )
-
-
-def _check_chunk(config: CodecConfig) -> None:
-    frames, per_token = config.encoder.chunk_frames, config.frames_per_token
-    _require(
-        config.samples_per_token < 1 << 16
-        and config.chunk_size <= _CHUNK_LIMIT
-        and config.encoder.chunk_frames * config.samples_out_per_token <= _CHUNK_LIMIT,
-        "strides, factors, lookahead_size or hop_length make chunks that are too large",
-    )
-    _require(
-        frames % per_token == 0,
-        f"a chunk of {frames} frames is no whole number of tokens of {per_token} frames",
-    )
-    rows = config.chunk_tokens * math.prod(config.decompressor.upscale_factors)
-    refined = config.decompressor.chunk_frames
-    _require(
-        rows % refined == 0,
-        f"decompressor_config.lookahead_size: a chunk decodes to {rows} frames, which the "
-        f"refiner's {refined} do not divide",
-    )
-    total = SAMPLE_RATE_IN * config.samples_out_per_token
-    _require(
-        total % config.samples_per_token == 0, "the output sample rate is no whole number of Hz"
-    )
-
-
-def _fits(key: str, value: int, other_key: str, other: int) -> None:
-    _require(value == other, f"{key} is {value}, but {other_key} is {other}")
-
-
-def _same_length(part: str, key: str, values: tuple[int, ...], dims: tuple[int, ...]) -> None:
-    _require(len(values) == len(dims), f"{part}: {key} and hidden_dims must be of one length")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fcs_edge.config import CodecConfig, FocalConfig
+from fcs_edge.config import SPECTRA_A_TOKEN, CodecConfig, FocalConfig
 
 Shape = tuple[int, ...]
 
@@ -143,10 +143,14 @@ def _compressor(config: CodecConfig) -> Iterator[tuple[str, Shape]]:
 
 def _search(config: CodecConfig) -> Iterator[tuple[str, Shape]]:
     search = config.search
-    if search is not None:
-        yield from _affine("search.wanted", search.wide, config.compressor.hidden_dims[-1])
-        yield from _affine("search.told_in", search.inner, search.history * config.bits_per_token)
-        yield from _affine("search.told_out", search.wide, search.inner)
+    if search is None:
+        return
+    heard = config.compressor.hidden_dims[-1] + SPECTRA_A_TOKEN * search.bands
+    wide = SPECTRA_A_TOKEN * search.orders
+    yield from _affine("search.wanted_in", search.inner, heard)
+    yield from _affine("search.wanted_out", wide, search.inner)
+    yield from _affine("search.told_in", search.inner, search.history * config.bits_per_token)
+    yield from _affine("search.told_out", wide, search.inner)
 
 
 def _decompressor(config: CodecConfig) -> Iterator[tuple[str, Shape]]:

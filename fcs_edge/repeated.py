@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from fcs_edge.kernels.replay import Recording, record
 from fcs_edge.layers import F32
@@ -26,6 +26,11 @@ class RepeatedState:
     def __init__(self, state: Any) -> None:
         self.state = state
         self.kept: dict[int, tuple[F32, F32, Recording]] = {}
+
+    @property
+    def hidden(self) -> F32:
+        """What a compressor's state keeps."""
+        return cast(F32, self.state.hidden)
 
     def reset(self) -> None:
         """Start a new stream."""

@@ -12,6 +12,7 @@ from fcs_edge.config import CodecConfig
 from fcs_edge.kernels import samples as sample_kernels
 from fcs_edge.layers import F32, U16, new
 from fcs_edge.repeated import Stage
+from fcs_edge.search import Search
 
 SAMPLE_LIMIT = np.float32(65536)
 """Samples beyond this are clipped to it; speech is within 1, int16 scaled as float within 2**15."""
@@ -68,12 +69,18 @@ class _EncodeState:
     """Everything of a stream encoder that changes."""
 
     def __init__(
-        self, config: CodecConfig, encoder: Stage, compressor: Stage, max_chunks: int
+        self,
+        config: CodecConfig,
+        encoder: Stage,
+        compressor: Stage,
+        max_chunks: int,
+        search: Search | None,
     ) -> None:
         frames = max_chunks * config.encoder.chunk_frames
         tokens = max_chunks * config.chunk_tokens
         self.encoder = encoder.state(max_chunks)
         self.compressor = compressor.state(frames)
+        self.search = search.state(tokens) if search is not None else None
         self.samples = new(max_chunks * config.chunk_size)
         self.features = new(frames, config.encoder.dim)
         self.latents = new(tokens, config.bits_per_token)
@@ -84,6 +91,8 @@ class _EncodeState:
     def reset(self) -> None:
         self.encoder.reset()
         self.compressor.reset()
+        if self.search is not None:
+            self.search.reset()
         self.n_pending = 0
         self.n_not_finite = 0
 
@@ -96,11 +105,16 @@ class StreamEncoder:
     """
 
     def __init__(
-        self, config: CodecConfig, encoder: Stage, compressor: Stage, max_chunks: int = 1
+        self,
+        config: CodecConfig,
+        encoder: Stage,
+        compressor: Stage,
+        max_chunks: int = 1,
+        search: Search | None = None,
     ) -> None:
         self._config, self._encoder, self._compressor = config, encoder, compressor
-        self._max_chunks = max_chunks
-        self._state = _EncodeState(config, encoder, compressor, max_chunks)
+        self._search, self._max_chunks = search, max_chunks
+        self._state = _EncodeState(config, encoder, compressor, max_chunks, search)
 
     @property
     def n_pending(self) -> int:
@@ -182,6 +196,9 @@ class StreamEncoder:
         state.n_not_finite += sample_kernels.sanitize(samples, SAMPLE_LIMIT, clean)
         self._encoder(clean, features, state.encoder)
         self._compressor(features, latents, state.compressor)
+        if self._search is not None and state.search is not None:
+            hidden = state.compressor.hidden[: tokens.size]
+            self._search(clean, hidden, latents, state.search)
         quantizer.quantize(latents, tokens)
 
     def reset(self) -> None:

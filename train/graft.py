@@ -44,7 +44,7 @@ def grafted(state: dict[str, Any], weights: dict[str, Any]) -> tuple[dict[str, A
     ):
         raise ValueError("they are of different codecs, or one of them whitens latents")
     told = {f"objective.{name}": tensor for name, tensor in weights["objective"].items()}
-    laid |= {n: t for n, t in told.items() if n in state["whole"] or ".sought." in n}
+    laid |= {n: t for n, t in told.items() if n in state["whole"]}
     dropped = {"best_of", "optimizers"} if new_parts else {"best_of"}
     new = {key: value for key, value in state.items() if key not in dropped}
     new |= {part: state[part] | laid for part in ("whole", "average")}

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fcs_edge.config import CodecConfig
+from fcs_edge.search import HEARD_HZ
 from train.cepstra import FORMANTS, cosines, discord, formant_discord
 from train.crops import Batch
 from train.model import FocalCodecStream
 from train.model.codec import Coded
-from train.model.search import Search
 from train.redundancy import redundancy
 from train.spectra import FLOOR, RATE, Resolution, Spectrum, active, difference
 
@@ -36,7 +36,6 @@ _USUAL_LOG = -6.0
 """Of a magnitude: where predictions start."""
 _USUAL_VARIANCE = 100.0
 """Of all that codes are searched by."""
-_ROWS_A_TOKEN = 2
 
 
 def agreement(found: Tensor, wanted: Tensor) -> Tensor:
@@ -80,57 +79,30 @@ class Objective(nn.Module):
         self.token_width = rows_per_token * config.decompressor.output_dim
         self.heard = nn.Linear(config.encoder.dim, teacher_width)
         self.kept = Reader(self.token_width, _INNER, teacher_width)
-        self.sought = Sought(config.search.wide) if config.search is not None else None
-
-    def searched(self, codec: FocalCodecStream, coded: Coded, batch: Batch) -> Losses:
-        """Return the losses of what codes are searched by, where they are."""
-        if self.sought is None or codec.search is None:
-            return {}
-        return self.sought(codec.search, coded, batch)
 
 
-class Sought(nn.Module):
-    """What codes are searched by: the envelope, and that the search finds what latents say.
+def searched(codec: FocalCodecStream, coded: Coded, batch: Batch) -> Losses:
+    """Return how far what codes are searched by, and what they tell, are from what is there.
 
-    Cepstra of 10 ms, twice a token, up to 7.6 kHz; loudness counts half.
+    And how far latents are from the codes that were chosen: where they agree, there is less to
+    search. Nothing is returned for a codec that does not search.
     """
+    search = codec.search
+    if search is None or coded.wanted is None:
+        return {}
+    real = search.cepstra(search.heard(batch.wanted, RATE))
+    known = (batch.band_hz >= HEARD_HZ[1]).float()[:, None, None]
 
-    rows: Tensor
+    def apart(found: Tensor) -> Tensor:
+        return ((found - real).square() * known).sum(2).mean() / _USUAL_VARIANCE
 
-    def __init__(self, wide: int) -> None:
-        super().__init__()
-        self.look = Spectrum(_LOOKS["mel"])
-        whole = FORMANTS[-1]
-        there = (self.look.centres > whole.low_hz) & (self.look.centres < whole.high_hz)
-        rows = torch.zeros(wide // _ROWS_A_TOKEN, there.numel())
-        rows[:, there] = cosines(int(there.sum()), 0, len(rows) - 1)
-        rows[0] *= 0.5**0.5
-        self.register_buffer("rows", rows, persistent=False)
-        self.needs_hz = whole.high_hz
-
-    def wanted(self, batch: Batch) -> Tensor:
-        """Return (batch, tokens, wide) float32."""
-        with torch.no_grad():
-            log = self.look.log(batch.wanted, batch.level) - _USUAL_LOG
-            cepstra = (self.rows @ log)[..., : _ROWS_A_TOKEN * batch.teacher.shape[1]]
-        return cepstra.transpose(1, 2).reshape(*batch.teacher.shape[:2], -1)
-
-    def forward(self, search: Search, coded: Coded, batch: Batch) -> Losses:
-        """Return how far what is wanted, and what codes tell, are from what is there."""
-        real = self.wanted(batch)
-        known = (batch.band_hz >= self.needs_hz).float()[:, None, None]
-        assert coded.wanted is not None
-
-        def apart(found: Tensor) -> Tensor:
-            return ((found - real).square() * known).sum(2).mean() / _USUAL_VARIANCE
-
-        signs = torch.sign(coded.codes.detach())
-        latents = coded.latents * coded.latents.shape[2] ** 0.5
-        return {
-            "sought": apart(coded.wanted),
-            "found": apart(search(coded.codes)),
-            "agreed": functional.softplus(-signs * latents).mean(),
-        }
+    signs = torch.sign(coded.codes.detach())
+    latents = coded.latents * coded.latents.shape[2] ** 0.5
+    return {
+        "sought": apart(coded.wanted),
+        "found": apart(search(coded.codes)),
+        "agreed": functional.softplus(-signs * latents).mean(),
+    }
 
 
 class Told(nn.Module):
@@ -196,7 +168,7 @@ class TokenObjective(Objective):
             "kept": agreement(self.kept(rows), batch.teacher),
             "redundancy": redundancy(codes, batch.heard),
         }
-        return losses | self.told(rows, batch) | self.searched(codec, coded, batch)
+        return losses | self.told(rows, batch) | searched(codec, coded, batch)
 
 
 class SoundObjective(Objective):
@@ -239,7 +211,7 @@ class SoundObjective(Objective):
         if self.told is not None:
             losses["heard"] = agreement(self.heard(coded.features).float(), batch.teacher)
             losses["redundancy"] = redundancy(coded.codes, batch.heard)
-            losses |= self.told(rows, batch) | self.searched(codec, coded, batch)
+            losses |= self.told(rows, batch) | searched(codec, coded, batch)
         sound = codec.decoder(features).float()
         losses |= self.spectral(sound, batch)
         return losses, sound

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fcs_edge.config import CodecConfig
+from fcs_edge.config import CodecConfig, SearchConfig
 from fcs_edge.errors import ConfigError
 from fcs_edge.layout import tensor_shapes
 
@@ -87,14 +87,41 @@ def wrong() -> list[tuple[str, str, Any, str]]:
         ("decoder", "input_dim", 11, "decoder_config.input_dim is 11"),
         ("encoder", "strides", [7, 2, 2, 2, 2, 2, 2], "no whole number of Hz"),
         ("decoder", "layerscale_init", "a", "must be a number"),
+        ("search", "depth", 3, "unknown key search_config.depth"),
+        ("search", "passes", 65, "passes are at most 64"),
+        ("search", "prior", -1.0, "prior is at least 0"),
+        ("search", "prior", float("inf"), "must be a number"),
+        ("search", "orders", 41, "orders at most bands"),
+        ("search", "bands", 49, "bands are at most 48"),
+        ("search", "history", 10000, "at most 262144 weights"),
     ]
 
 
 @pytest.mark.parametrize(("part", "key", "value", "message"), wrong())
 def test_a_wrong_value_is_named(part: str, key: str, value: Any, message: str) -> None:
     config = published()
-    config[f"{part}_config"][key] = value
+    config.setdefault(f"{part}_config", {})[key] = value
     with pytest.raises(ConfigError, match=message):
+        CodecConfig.from_dict(config)
+
+
+def test_a_search_is_kept_and_none_is_none() -> None:
+    """No published configuration speaks of a search; none of ours that has none does."""
+    without = CodecConfig.from_dict(published())
+    assert without.search is None
+    assert "search_config" not in without.to_dict()
+    assert CodecConfig.from_dict(published() | {"search_config": None}) == without
+    wanted = SearchConfig(history=3, inner=7, bands=9, orders=4, prior=2.5, passes=1)
+    with_search = CodecConfig.from_dict(published() | {"search_config": vars(wanted)})
+    assert with_search.search == wanted
+    assert CodecConfig.from_dict(with_search.to_dict()) == with_search
+
+
+def test_a_search_needs_tokens_of_whole_hops() -> None:
+    config = published()
+    config["encoder_config"]["strides"] = [10, 2, 2, 2, 2, 2, 5]
+    config["search_config"] = {}
+    with pytest.raises(ConfigError, match="no 2 hops of at most 512"):
         CodecConfig.from_dict(config)
 
 

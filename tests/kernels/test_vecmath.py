@@ -16,6 +16,7 @@ Function = Callable[[F32], F32]
 
 # Errors as the docstrings claim them. Half a unit in the last place is 6e-8.
 EXP = 3e-7
+LOG = 3e-7
 ERFC = 4e-7
 TANH = 3e-7
 SIN_SQUARED = 4e-7
@@ -49,7 +50,7 @@ def lifted(function: Callable[[np.float32], np.float32]) -> Function:
 
 @pytest.fixture(scope="module")
 def functions() -> dict[str, Function]:
-    names = ("exp", "erfc", "gelu", "tanh", "sin_squared", "sigmoid")
+    names = ("exp", "log", "erfc", "gelu", "tanh", "sin_squared", "sigmoid")
     return {name: lifted(getattr(vecmath, name)) for name in names}
 
 
@@ -83,6 +84,21 @@ def test_exp_clamps_its_argument(functions: dict[str, Function]) -> None:
     y = functions["exp"](x)
     assert y[0] == y[1] == y[2] > 0
     assert y[5] == y[4] == y[3] < np.inf
+
+
+def test_log_over_all_normal_numbers(functions: dict[str, Function]) -> None:
+    x = np.concatenate([magnitudes(SMALLEST_NORMAL, 3.4e38), sweep(0.5, 2)])
+    x = x[x > 0]
+    expected = np.log(x.astype(np.float64))
+    found = functions["log"](x)
+    # A result of 88 has its last place at 8e-6.
+    assert worst(found, expected, np.maximum(1, np.abs(expected))) < LOG
+
+
+def test_log_near_one_is_relatively_right(functions: dict[str, Function]) -> None:
+    x = 1 + np.concatenate([sweep(1e-6, 0.4), sweep(-0.25, -1e-6)])
+    expected = np.log(x.astype(np.float64))
+    assert worst(functions["log"](x), expected, np.abs(expected)) < LOG
 
 
 @pytest.mark.parametrize("x", [sweep(0, 1), sweep(0, 12), np.abs(magnitudes(1e-38, 1))])

@@ -55,7 +55,14 @@ def test_searched_tokens_are_the_runtimes(
 ) -> None:
     """A model that searches for codes gives the same ones in both, streamed in any pieces."""
     raw = golden("tiny").case["config"] | {
-        "search_config": {"history": 3, "inner": 20, "wide": 6, "prior": 4.0, "passes": 3}
+        "search_config": {
+            "history": 3,
+            "inner": 20,
+            "bands": 12,
+            "orders": 3,
+            "prior": 4.0,
+            "passes": 3,
+        }
     }
     config = CodecConfig.from_dict(raw)
     torch.manual_seed(0)
@@ -63,7 +70,8 @@ def test_searched_tokens_are_the_runtimes(
     given = load_file(golden("tiny").checkpoint / "model.safetensors")
     assert model.load_state_dict(given, strict=False).unexpected_keys == []
     assert model.search is not None
-    torch.nn.init.normal_(model.search.told_out.weight)
+    for part in (model.search.told_out, model.search.wanted_out):
+        torch.nn.init.normal_(part.weight)
     stored = {name: x.numpy() for name, x in model.folded().items()}
     path = tmp_path / "searched.safetensors"
     model_file.write(

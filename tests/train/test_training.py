@@ -77,7 +77,7 @@ PARTS = {
     "listened": ["encoder", "compressor", "decompressor", "decoder"],
     "searched": ["encoder", "compressor", "search", "decompressor", "decoder"],
 }
-SEARCH = {"history": 3, "inner": 8, "wide": 6, "prior": 4.0, "passes": 2}
+SEARCH = {"history": 3, "inner": 8, "bands": 10, "orders": 3, "prior": 4.0, "passes": 2}
 JUDGES = """
 [discriminators]
 periods = [2, 3]

@@ -56,7 +56,7 @@ class FocalCodecStream(nn.Module):
         latents = self.compressor.latents(hidden)
         if self.search is None:
             return Coded(features, latents, quantize(latents))
-        wanted = self.search.seek(hidden)
+        wanted = self.search.seek(hidden, samples)
         if not self.search.active:
             return Coded(features, latents, quantize(latents), wanted)
         chosen = self.search.choose(latents, wanted)

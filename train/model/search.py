@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fcs_edge.config import CodecConfig, SearchConfig
-from fcs_edge.kernels import search as kernels
+from fcs_edge.config import SAMPLE_RATE_IN, SPECTRA_A_TOKEN, CodecConfig, SearchConfig
+from fcs_edge.kernels import choose as kernels
+from fcs_edge.search import FLOOR, USUAL, WINDOW, band_filters, cepstral_rows
 
 
 class Search(nn.Module):
@@ -24,19 +25,58 @@ class Search(nn.Module):
         The codec's.
     """
 
+    filters: Tensor
+    rows: Tensor
+
     def __init__(self, config: SearchConfig, codec: CodecConfig) -> None:
         super().__init__()
         self.config = config
         self.active = True
-        self.wanted = nn.Linear(codec.compressor.hidden_dims[-1], config.wide)
+        self.wide, heard = SPECTRA_A_TOKEN * config.orders, SPECTRA_A_TOKEN * config.bands
+        width = codec.compressor.hidden_dims[-1]
+        self.wanted_in = nn.Linear(width + heard, config.inner)
+        self.wanted_out = nn.Linear(config.inner, self.wide)
         self.told_in = nn.Linear(config.history * codec.bits_per_token, config.inner)
-        self.told_out = nn.Linear(config.inner, config.wide)
+        self.told_out = nn.Linear(config.inner, self.wide)
+        nn.init.zeros_(self.wanted_out.weight)
+        nn.init.zeros_(self.wanted_out.bias)
+        self.token_seconds = codec.samples_per_token / SAMPLE_RATE_IN
+        bin_hz = 1 / WINDOW
+        filters = band_filters(config.bands, round(SAMPLE_RATE_IN / 2 / bin_hz) + 1, bin_hz)
+        rows = cepstral_rows(config.bands, config.orders)
+        self.register_buffer("filters", torch.tensor(filters.T).float(), persistent=False)
+        self.register_buffer("rows", torch.tensor(rows.T).float(), persistent=False)
 
-    def seek(self, hidden: Tensor) -> Tensor:
-        """Return what is wanted, (batch, tokens, wide) float32, of (batch, tokens, width)."""
+    @torch.no_grad()
+    def heard(self, samples: Tensor, rate: int) -> Tensor:
+        """Return log amplitudes, (batch, tokens, spectra, bands) float32, of (batch, samples)."""
+        size, hop = round(WINDOW * rate), round(self.token_seconds / SPECTRA_A_TOKEN * rate)
+        padded = functional.pad(samples.float(), (size - hop, 0))
+        window = torch.hann_window(size, device=samples.device)
+        spectra = torch.fft.rfft(padded.unfold(1, size, hop) * window) * (2 / window.sum())
+        power = spectra[..., : self.filters.shape[0]].abs().square() @ self.filters
+        log = 0.5 * torch.log(power + FLOOR**2) - USUAL
+        return log.reshape(len(samples), -1, SPECTRA_A_TOKEN, self.config.bands)
+
+    def cepstra(self, log: Tensor) -> Tensor:
+        """Return (batch, tokens, wide) of bands, what codes are searched by."""
+        return (log @ self.rows).flatten(2)
+
+    def seek(self, hidden: Tensor, samples: Tensor) -> Tensor:
+        """Return what is wanted, (batch, tokens, wide) float32.
+
+        Parameters
+        ----------
+        hidden : torch.Tensor
+            (batch, tokens, width), of the compressor.
+        samples : torch.Tensor
+            (batch, samples) at 16 kHz.
+        """
         # Half of the digits would not do: 0.1 is much where codes differ by little.
         with torch.autocast(hidden.device.type, enabled=False):
-            wanted: Tensor = self.wanted(hidden.float())
+            log = self.heard(samples, SAMPLE_RATE_IN)
+            inner = self.wanted_in(torch.cat([hidden.float(), log.flatten(2)], 2))
+            wanted: Tensor = self.cepstra(log) + self.wanted_out(functional.relu(inner))
         return wanted
 
     def forward(self, codes: Tensor) -> Tensor:
@@ -70,7 +110,7 @@ class Search(nn.Module):
         first = np.ascontiguousarray(first.transpose(1, 2, 0))
         second = np.ascontiguousarray(plain(self.told_out.weight).T)
         signs = np.empty(latents.shape, np.float32)
-        sums, told = np.empty(c.inner, np.float32), np.empty(c.wide, np.float32)
+        sums, told = np.empty(c.inner, np.float32), np.empty(self.wide, np.float32)
         for crop, aim, out in zip(plain(latents), plain(wanted), signs, strict=True):
             kernels.choose(
                 crop,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fcs_edge.kernels import search
+from fcs_edge.kernels import choose as kernels
 from fcs_edge.kernels._types import F32
 
 F64 = NDArray[np.float64]
@@ -71,7 +71,7 @@ def choose(
     signs = np.full_like(latents, np.nan)
     inner, wide = weights[2].shape
     work = np.empty(inner, np.float32), np.empty(wide, np.float32)
-    search.choose(latents, wanted, *weights, np.float32(prior), passes, past, *work, signs)
+    kernels.choose(latents, wanted, *weights, np.float32(prior), passes, past, *work, signs)
     return signs
 
 
