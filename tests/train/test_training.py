@@ -31,7 +31,7 @@ from train.loop import Trainer, start_well  # noqa: E402
 from train.model import FocalCodecStream  # noqa: E402
 from train.model.codec import Coded  # noqa: E402
 from train.model.quantizer import tokens  # noqa: E402
-from train.objectives import Sought  # noqa: E402
+from train.objectives import searched  # noqa: E402
 from train.spectra import RATE, lowpassed  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -392,38 +392,48 @@ def test_graft_of_a_search(stage: Callable[[str], Path], corpus: Path, tmp_path:
 
 
 def test_what_codes_are_searched_by() -> None:
-    """It is what the sound's cepstra are; and where a crop has no such band, nothing is asked."""
-    sought = Sought(6)
-    random = np.random.default_rng(0)
-    sound = random.standard_normal(20 * FRAME_24K, dtype=np.float32)
-    wanted = torch.from_numpy(np.stack([sound, 0.1 * sound]))
-    bands, level = torch.tensor([12000.0, 5000.0]), torch.tensor([1.0, 1.0])
-    batch = Batch(wanted, wanted, torch.zeros(2, 20, 24), bands, level)
-    found = sought.wanted(batch)
-    assert found.shape == (2, 20, 6)
-    # A tenth of a sound has the same shape; how loud it is counts half.
-    apart = (found[0] - found[1]).reshape(20, 2, 3)
-    n_bands = (sought.rows[0] > 0).sum()
-    torch.testing.assert_close(
-        apart[..., 0], torch.full((20, 2), np.log(10) * float(n_bands / 2) ** 0.5), atol=2, rtol=0
+    """Codes are to tell what is there, and it is asked for where the crop's band holds it all."""
+    raw = json.loads((ROOT / "tests/data/golden/tiny.json").read_text())["config"]
+    codec = FocalCodecStream(CodecConfig.from_dict(raw | {"search_config": SEARCH}))
+    assert codec.search is not None
+    random = torch.Generator().manual_seed(0)
+    sound = torch.randn(20 * FRAME_24K, generator=random)
+    wanted = torch.stack([sound, 0.1 * sound])
+    there = codec.search.cepstra(codec.search.heard(wanted, RATE))
+    assert there.shape == (2, 20, 6)
+    # A tenth of a sound has the same shape; of how loud it is half the energy counts.
+    apart = (there[0] - there[1]).reshape(20, 2, 3)
+    loudness = torch.full((20, 2), float(np.log(10) * (10 / 2) ** 0.5))
+    torch.testing.assert_close(apart[..., 0], loudness, atol=0.1, rtol=0)
+    assert apart[..., 1:].abs().max() < 0.1
+    # Both rates are heard alike: what is sent is heard at 16 kHz, what is wanted at 24.
+    at = [torch.arange(int(0.4 * rate)) / rate for rate in (16000, RATE)]
+    tones = [0.3 * torch.sin(2 * np.pi * 700 * t) * torch.sin(9 * t) for t in at]
+    low, high = (
+        codec.search.heard(tone[None], rate)
+        for tone, rate in zip(tones, (16000, RATE), strict=True)
     )
-    assert apart[..., 1:].abs().max() < 0.5
-    drawn = torch.from_numpy(random.standard_normal((2, 20, 6), dtype=np.float32))
-    latents = torch.nn.functional.normalize(torch.randn(2, 20, 4), dim=2)
-    codes = torch.sign(latents) / 2
+    torch.testing.assert_close(low, high, atol=0.02, rtol=0)
 
-    def asked(wrong: torch.Tensor) -> dict[str, float]:
-        coded = Coded(latents, latents, codes, found + wrong)
-        losses = sought(lambda _: found + wrong, coded, batch)
-        return {name: float(loss) for name, loss in losses.items()}
+    bands = torch.tensor([12000.0, 5000.0])
+    batch = Batch(wanted, wanted, torch.zeros(2, 20, 24), bands, torch.ones(2))
+    bits = codec.config.bits_per_token
+    latents = torch.nn.functional.normalize(torch.randn(2, 20, bits, generator=random), dim=2)
+    codes = torch.sign(latents) * bits**-0.5
+    found = codec.search(codes).detach()
 
-    assert asked(0 * drawn)["sought"] == asked(0 * drawn)["found"] == 0
-    drawn[0] = 0
-    assert asked(drawn)["sought"] == asked(drawn)["found"] == 0
-    drawn[0] = 10
-    assert asked(drawn)["sought"] == asked(drawn)["found"] == pytest.approx(3.0)
-    codes *= -1
-    assert asked(drawn)["agreed"] > np.log(2)
+    def asked(wrong: torch.Tensor, turned: float = 1) -> dict[str, float]:
+        losses = searched(codec, Coded(latents, latents, turned * codes, there + wrong), batch)
+        return {name: float(loss.detach()) for name, loss in losses.items()}
+
+    wrong = torch.zeros(2, 20, 6)
+    assert asked(wrong)["sought"] == 0
+    assert asked(wrong)["found"] == pytest.approx(float((found - there)[0].square().mean()) * 0.03)
+    wrong[1] = 10
+    assert asked(wrong)["sought"] == 0
+    wrong[0] = 10
+    assert asked(wrong)["sought"] == pytest.approx(3)
+    assert asked(wrong)["agreed"] < np.log(2) < asked(wrong, turned=-1)["agreed"]
 
 
 def test_stages_are_sound() -> None:
