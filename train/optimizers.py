@@ -13,6 +13,8 @@ from train.stage import Stage
 _LEAST_MATRIX = 32
 _HEAD_SCALE = 0.05
 """Of the learning rate, for the layer whose outputs are samples."""
+_SEARCH_SCALE = 4.0
+"""Of the learning rate, for the small networks that codes are searched by."""
 
 
 class Optimizers:
@@ -20,7 +22,8 @@ class Optimizers:
 
     The refiner's matrices are left to AdamW: orthogonalising them would cost more than all others
     together. So is the decoder's last layer, at a lower rate: samples are small, its weights with
-    them, and steps as large as elsewhere would shake them.
+    them, and steps as large as elsewhere would shake them. What codes are searched by has to follow
+    them: its rate is higher.
 
     Each worker orthogonalises its share of the matrices, and all get them: that takes a fifth of
     a step on a CPU if each does them all.
@@ -47,11 +50,15 @@ class Optimizers:
             and ".search." not in name
         }
         head = {name: p for name, p in trained.items() if "decoder.head" in name}
-        others = [p for name, p in trained.items() if name not in matrices and name not in head]
+        search = {name: p for name, p in trained.items() if ".search." in name}
+        apart = matrices.keys() | head.keys() | search.keys()
+        others = [p for name, p in trained.items() if name not in apart]
         first = adam(others, stage.learning_rate, stage.weight_decay, 0.98)
         if head:
             group = {"params": list(head.values()), "weight_decay": 0.0, "scale": _HEAD_SCALE}
             first.add_param_group(group)
+        if search:
+            first.add_param_group({"params": list(search.values()), "scale": _SEARCH_SCALE})
         self.all: list[torch.optim.Optimizer] = [first]
         # The largest first, so that workers have about as much to do.
         self.matrices = sorted(matrices.values(), key=torch.numel, reverse=True)
