@@ -224,7 +224,7 @@ class Codec:
         return out
 
     def latents(self, features: ArrayLike) -> F32:
-        """Return the compressor's latents of features.
+        """Return the compressor's latents of features: where codes are searched for, before that.
 
         Parameters
         ----------
