@@ -9,6 +9,8 @@ _LAGS = 4
 """Of tokens of 20 ms."""
 _HEARD = 0.03
 """Of a crop's loudest token, -30 dB: what is quieter has nothing to say."""
+_LEAST = 1e-6
+"""Added to variances: a bit that never changes has none, and a square root no slope there."""
 
 
 def redundancy(codes: Tensor, samples: Tensor) -> Tensor:
@@ -31,7 +33,7 @@ def redundancy(codes: Tensor, samples: Tensor) -> Tensor:
     signs = codes.float() * n_bits**0.5
     n_heard = heard.sum().clamp(min=1)
     apart = (signs - (signs * heard).sum((0, 1)) / n_heard) * heard
-    bits = apart / ((apart.square().sum((0, 1)) / n_heard).sqrt() + 1e-3)
+    bits = apart / (apart.square().sum((0, 1)) / n_heard + _LEAST).sqrt()
     total = torch.zeros((), device=codes.device)
     for lag in range(_LAGS):
         now, before = bits[:, lag:].flatten(0, 1), bits[:, : n_tokens - lag].flatten(0, 1)

@@ -325,17 +325,17 @@ def test_export_half_way(stage: Callable[[str], Path], corpus: Path, tmp_path: P
         torch.testing.assert_close(tensor, (last[name] + average[name]) / 2)
 
 
+def steady(path: Path) -> Path:
+    """Return a stage's file, whitening taken out of it."""
+    path.write_text(f"whiten = false\n{path.read_text()}")
+    return path
+
+
 def test_graft(stage: Callable[[str], Path], corpus: Path, tmp_path: Path) -> None:
     """A run goes on with tokens trained apart, and with all else as it was."""
-
-    def steady(name: str) -> Path:
-        path = stage(name)
-        path.write_text(f"whiten = false\n{path.read_text()}")
-        return path
-
-    run(steady("tokens"), corpus, tmp_path / "apart", 2).run(until=float("inf"))
+    run(steady(stage("tokens")), corpus, tmp_path / "apart", 2).run(until=float("inf"))
     weights = torch.load(tmp_path / "apart/average.pt", weights_only=True)
-    path = steady("together")
+    path = steady(stage("together"))
     before = run(path, corpus, tmp_path / "run", 2)
     before.save()
     paths = [str(tmp_path / part) for part in ("run/last.pt", "apart/average.pt", "new")]
@@ -369,26 +369,21 @@ def test_graft(stage: Callable[[str], Path], corpus: Path, tmp_path: Path) -> No
 
 def test_graft_of_a_search(stage: Callable[[str], Path], corpus: Path, tmp_path: Path) -> None:
     """Tokens that are searched for can be laid over a run of a model that did not search."""
-
-    def steady(kind: str) -> Path:
-        path = stage(kind)
-        path.write_text(f"whiten = false\n{path.read_text()}")
-        return path
-
-    run(steady("searched"), corpus, tmp_path / "apart", 1).run(until=float("inf"))
+    run(steady(stage("searched")), corpus, tmp_path / "apart", 1).run(until=float("inf"))
     weights = torch.load(tmp_path / "apart/average.pt", weights_only=True)
-    before = run(steady("together"), corpus, tmp_path / "run", 2)
+    before = run(steady(stage("together")), corpus, tmp_path / "run", 2)
     paths = [str(tmp_path / part) for part in ("run/last.pt", "apart/average.pt", "new")]
     done = CliRunner().invoke(graft.main, paths)
     assert done.exit_code == 0, done.output
-    after = run(steady("searched"), corpus, tmp_path / "new", 2)
+    after = run(steady(stage("searched")), corpus, tmp_path / "new", 2)
     state = after.whole.codec.state_dict()
     for name, tensor in weights["codec"].items():
         assert torch.equal(state[name], tensor), name
     for name, tensor in before.hearers.state()["judges"].items():
         torch.testing.assert_close(after.hearers.state()["judges"][name], tensor)
     after.train_step(after.crops.at(2))
-    assert after.step == 3
+    name = "search.told_in.weight"
+    assert not torch.equal(after.whole.codec.state_dict()[name], weights["codec"][name])
 
 
 def test_what_codes_are_searched_by() -> None:
