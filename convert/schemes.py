@@ -17,11 +17,11 @@ LARGE = 50_000_000
 """Weights from which on a model is stored as int8 where nothing else is asked for."""
 
 FLOAT = re.compile(
-    r"feature_extractor\.layers\.0\.conv|compressor\.out_proj|search\.|decompressor\.in_proj"
+    r"feature_extractor\.layers\.0\.conv|compressor\.out_proj|search\.told|decompressor\.in_proj"
     r"|head\.proj"
 )
 """Weights that stay float16 in int8 and int4: what takes samples in, makes latents of features and
-features of codes, chooses codes, and gives samples out. They are one weight in five hundred."""
+features of codes, tells codes apart, and gives samples out. They are one weight in five hundred."""
 
 EIGHT = re.compile(r"feature_extractor|upscale\.upscale")
 """Weights that are int8 in int4, too: no sum with what came before dampens their errors. They are
