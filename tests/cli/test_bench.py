@@ -79,7 +79,7 @@ def test_bench(tmp_path: Path, run: Callable) -> None:
     assert max(map(len, result.out.splitlines())) <= 80
     text = " ".join(result.out.split())
     for expected in (
-        "edge-65k, 7.4 M weights as int8: chunks of 80 ms",
+        "edge-65k, 7.6 M weights as int8: chunks of 80 ms",
         *("encode only", "decode only", "both", *STAGES, "GB/s", "GMAC/s", "memory"),
         *("compute time / audio time", "x real time", "headroom"),
     ):

@@ -53,7 +53,7 @@ def test_info_of_the_built_in_model_says_what_it_is_good_for(run: Callable) -> N
     text = " ".join(result.out.replace("│", " ").split())
     assert "Raspberry Pi Zero 2 W" in text
     assert "docs/model-card.md" in text
-    assert "7.44 M" in text
+    assert "7.56 M" in text
     facts = json.loads(run("info", "--json", "edge-65k").out)
     assert facts["fingerprint"] == fcs_edge.load().fingerprint.hex()
 
