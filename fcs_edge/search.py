@@ -1,9 +1,10 @@
 """Between stages 2 and 3: latents to the codes of which most of what is wanted can be told.
 
 Latents' signs are chosen as if each bit were decoded alone. A small network tells the spectrum's
-envelope of a token and those before it; the compressor says what the envelope should be, and of
-the codes near a latent the one is taken that tells it best (analysis by synthesis; Atal, Remde,
-A new model of LPC excitation, ICASSP 1982). Tokens are decoded as any others.
+envelope of a token and those before it. What it should be is heard from the samples, less the noise
+that a second network finds in them by the compressor's features; of the codes near a latent the one
+is taken that tells it best (analysis by synthesis; Atal, Remde, A new model of LPC excitation,
+ICASSP 1982). Tokens are decoded as any others.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from fcs_edge.search import FLOOR, USUAL, WINDOW, band_filters, cepstral_rows
 
 
 class Search(nn.Module):
-    """What is wanted, told by the compressor; and what codes tell of it.
+    """What is wanted, heard from samples and by the compressor; and what codes tell of it.
 
     Where it is not `active`, codes are the signs of latents: it learns before it is asked.
 
