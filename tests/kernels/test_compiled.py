@@ -49,6 +49,10 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "binary.normalize": (ones(4, 12), ones(4, 12)),
     "binary.quantize": (ones(4, 12), tokens(4)),
     "binary.codes": (tokens(4), ones(4, 12)),
+    "choose.choose": (
+        *(ones(4, 3), ones(4, 5), ones(2, 3, 7), ones(7), ones(7, 5), ones(5)),
+        *(HALF, 2, ones(2, 3), ones(7), ones(5), ones(4, 3)),
+    ),
     "depthwise.depthwise": (ones(9, 17), 7, ones(5, 17), ones(17), ones(4, 17)),
     "dynamic_tanh.dynamic_tanh": (ones(4, 17), HALF, ones(4, 17)),
     "focal.aggregate": (ones(4, 17), ones(4, 3), 1, ones(4, 17), ones(4, 17)),
@@ -83,6 +87,11 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "samples.clip": (ones(17), ones(17)),
     "softmax.total": (ones(17),),
     "softmax.exponentials": (ones(17), HALF),
+    "spectrum.transform": (ones(8, 2), ones(4, 2)),
+    "spectrum.log_bands": (
+        *(ones(15), 7, ones(8), whole(np.int64, 8), ones(4, 2), ones(3, 5)),
+        *(HALF, HALF, ones(8, 2), ones(2, 3)),
+    ),
     "snake.snake": (ones(4, 17), ones(17), ones(17), ones(4, 17)),
 }
 
