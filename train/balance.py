@@ -23,11 +23,15 @@ class Balance:
 
     def __init__(self, keep: float = 0.98) -> None:
         self.keep = keep
-        self.means: dict[str, float] = {}
+        self.means: dict[str, Tensor] = {}
 
     def add(
-        self, first: Tensor, others: dict[str, Tensor], shares: dict[str, float], level: Tensor
-    ) -> tuple[Tensor, dict[str, float]]:
+        self,
+        first: Tensor,
+        others: dict[str, Tensor],
+        shares: dict[str, Tensor | float],
+        level: Tensor,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the sum of gradients, and what each was multiplied by.
 
         Parameters
@@ -36,7 +40,7 @@ class Balance:
             (batch, samples), what spectra ask for.
         others : dict of torch.Tensor
             The gradients that are measured by it.
-        shares : dict of float
+        shares : dict of float or torch.Tensor
             How large each is to be.
         level : torch.Tensor
             (batch,): what is quiet has gradients as much larger.
@@ -44,12 +48,12 @@ class Balance:
         gradients = {"": first} | others
         norms = torch.stack([(g.norm(dim=1) * level).mean() for g in gradients.values()])
         workers.average([norms])
-        for name, norm in zip(gradients, norms.tolist(), strict=True):
-            mean = self.means.get(name, norm)
-            self.means[name] = self.keep * mean + (1 - self.keep) * norm
+        # Numbers stay where gradients are: a device would be waited for.
+        for name, norm in zip(gradients, norms.detach(), strict=True):
+            self.means.setdefault(name, norm.clone()).lerp_(norm, 1 - self.keep)
         total = first.clone()
         factors = {}
         for name, gradient in others.items():
-            factors[name] = shares[name] * self.means[""] / max(self.means[name], 1e-12)
+            factors[name] = shares[name] * self.means[""] / self.means[name].clamp(min=1e-12)
             total += factors[name] * gradient
         return total, factors

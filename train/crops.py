@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from train import augment, corpus_reader, spoilt
 from train.augment import F32, Augmentation, Surroundings, as_long
@@ -36,6 +38,10 @@ class Batch:
     """(batch,): up to where `wanted` is to be trusted."""
     level: Tensor
     """(batch,): the gain that the crop was given; what is 60 dB below it is silence."""
+
+    def pin_memory(self) -> Batch:
+        """Return it in memory from which a GPU takes it while it works."""
+        return Batch(*(t.pin_memory() for t in vars(self).values()))
 
     def to(self, device: torch.device) -> Batch:
         """Return it on a device."""
@@ -123,8 +129,18 @@ class Crops:
             noise += np.float32(loudness) * self.surroundings.noise_like(low, random)
         return np.clip(low + noise, -1, 1)
 
-    def stream(self, first: int, depth: int = 3) -> Iterator[Batch]:
-        """Yield the batches of step `first` and after, drawn ahead by a thread."""
+    def stream(self, first: int, depth: int = 3, loaders: int = 0) -> Iterator[Batch]:
+        """Yield the batches of step `first` and after, drawn ahead by a thread, or processes."""
+        if loaders:
+            steps = itertools.count(first)
+            drawn = DataLoader(
+                _Steps(self),
+                None,
+                sampler=steps,
+                num_workers=loaders,
+                pin_memory=torch.cuda.is_available(),
+            )
+            yield from drawn
         ready: queue.Queue[Batch] = queue.Queue(depth)
 
         def draw() -> None:
@@ -136,6 +152,16 @@ class Crops:
         threading.Thread(target=draw, daemon=True).start()
         while True:
             yield ready.get()
+
+
+class _Steps(Dataset[Batch]):
+    """What a `DataLoader` asks for batches, by their steps."""
+
+    def __init__(self, crops: Crops) -> None:
+        self.crops = crops
+
+    def __getitem__(self, step: int) -> Batch:
+        return self.crops.at(step)
 
 
 def _slice(sound: NDArray[np.int16], at: int, taken: int, size: int, frames: int) -> F32:

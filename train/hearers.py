@@ -50,12 +50,20 @@ class Hearers:
         if "formants" in self.shares:
             self.measures["formants"] = Cepstra(*FORMANTS, compare=formant_discord).to(device)
         self.balance = Balance()
+        self.is_judged = False
+        self.counts = torch.ones((), device=device)
+        """How much the discriminators count now: held where a recorded step finds it."""
 
     def strength(self, step: int) -> float:
         """Return how much the discriminators count at a step."""
         if self.judges is None:
             return 0.0
         return min(1.0, max(0.0, (step - self.judges.settings.from_step + 1) / _RAMP))
+
+    def begin(self, step: int) -> None:
+        """Make ready for a step."""
+        self.is_judged = self.strength(step) > 0
+        self.counts.fill_(self.strength(step))
 
     def are_there(self, step: int) -> bool:
         """Return whether anyone hears a step's sound."""
@@ -76,7 +84,7 @@ class Hearers:
         made : torch.Tensor
             (batch, samples); its graph is not touched.
         step : int
-            Which step it is.
+            Which step it is, or what it draws by where one is recorded.
 
         Returns
         -------
@@ -94,7 +102,7 @@ class Hearers:
         with torch.autocast(self.device.type, torch.bfloat16):
             if self.listener is not None:
                 said |= self.listener.hear(fake, real)
-            if self.judges is not None and self.strength(step) > 0:
+            if self.judges is not None and self.is_judged:
                 of_judges, of_maker = self.judges.hear(real, fake, step)
                 said |= of_maker
         for name, measure in self.measures.items():
@@ -104,12 +112,21 @@ class Hearers:
         if self.judges is not None and of_judges is not None:
             self.judges.learn(of_judges)
             said["judges"] = of_judges
-        shares = {name: self.shares[name] for name in asked}
-        for name in of_maker:
-            shares[name] *= self.strength(step)
+        shares = {
+            name: self.shares[name] * (self.counts if name in of_maker else 1.0) for name in asked
+        }
         (first,) = torch.autograd.grad(of_spectra, made)
         total, factors = self.balance.add(first, asked, shares, batch.level)
-        return total, said | {f"times_{name}": torch.tensor(x) for name, x in factors.items()}
+        return total, said | {f"times_{name}": x for name, x in factors.items()}
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Return what learns here."""
+        return self.judges.parameters if self.judges is not None else []
+
+    def step(self) -> None:
+        """Let the discriminators take their step, where they were left gradients."""
+        if self.judges is not None:
+            self.judges.optimizer.step()
 
     def measure(self, batch: Batch, made: Tensor) -> dict[str, Tensor]:
         """Return what those say of a batch that have nothing to learn and cost little."""
@@ -129,11 +146,13 @@ class Hearers:
     def state(self) -> dict[str, Any]:
         """Return all that going on needs."""
         judges = self.judges.state() if self.judges is not None else {}
-        return {"balance": self.balance.means} | judges
+        means = {name: float(mean) for name, mean in self.balance.means.items()}
+        return {"balance": means} | judges
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from `state`."""
-        self.balance.means = state["balance"]
+        means = state["balance"].items()
+        self.balance.means = {name: torch.tensor(x, device=self.device) for name, x in means}
         if self.judges is not None and "judges" in state:
             self.judges.load(state)
 
@@ -166,12 +185,11 @@ class _Judges:
         )
 
     def learn(self, loss: Tensor) -> None:
-        """Take a step, and change nobody else's gradients."""
+        """Leave gradients for the next step, and change nobody else's."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward(inputs=self.parameters)
         workers.average(p.grad for p in self.parameters if p.grad is not None)
         nn.utils.clip_grad_norm_(self.parameters, 5.0)
-        self.optimizer.step()
 
     def state(self) -> dict[str, Any]:
         return {
@@ -181,7 +199,8 @@ class _Judges:
 
     def load(self, state: dict[str, Any]) -> None:
         self.discriminators.load_state_dict(state["judges"])
-        self.optimizer.load_state_dict(state["judge_optimizer"])
+        if "judge_optimizer" in state:
+            self.optimizer.load_state_dict(state["judge_optimizer"])
 
 
 class _Listening:

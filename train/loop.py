@@ -21,6 +21,7 @@ from train.hearers import Hearers
 from train.model import FocalCodecStream
 from train.objectives import OF_SOUND, SoundObjective, TokenObjective
 from train.optimizers import Optimizers
+from train.recorded import Recorded
 from train.stage import Stage
 
 _LOG_EVERY, _SAVE_EVERY = 50, 250
@@ -67,6 +68,7 @@ class Trainer:
     def __init__(self, stage: Stage, corpus: Path, folder: Path, start: Path | None) -> None:
         self.stage, self.folder, self.index = stage, folder, workers.index()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.backends.cudnn.benchmark = True
         shards = corpus_reader.read(corpus, stage.teacher)
         data = stage.data
         share = corpus_reader.shares(shards, data.real_weight, data.weights)
@@ -92,15 +94,19 @@ class Trainer:
         self.of_codec = [p for p in self.whole.codec.parameters() if p.requires_grad]
         self.optimizers = Optimizers(self.whole, stage)
         self.hearers = Hearers(stage, self.device)
+        learning = [*self.parameters, *self.hearers.parameters()]
+        self.recorded = Recorded(self._gradients, learning)
         self.average = deepcopy(self.whole).eval().requires_grad_(False)
         self.step, self.best, self.seconds = 0, math.inf, 0.0
-        self._sums: dict[str, float] = {}
+        self._sums: dict[str, Tensor] = {}
+        self._counted = 0
         self._logged = -math.inf
         self._load()
 
     def run(self, until: float) -> None:
         """Train up to the stage's last step, or to a time of `time.monotonic`."""
-        batches = self.crops.stream(self.step)
+        loaders = len(os.sched_getaffinity(0)) - 1 if self.device.type == "cuda" else 0
+        batches = self.crops.stream(self.step, loaders=loaders)
         parent = os.getppid()
         since = time.monotonic()
         while self.step < self.stage.steps and time.monotonic() < until:
@@ -126,20 +132,41 @@ class Trainer:
         stage, whole = self.stage, self.whole
         for p in self.of_codec:
             p.requires_grad_(self.step >= stage.codec_from)
-        losses, made = self._losses(whole, batch)
-        whole.zero_grad(set_to_none=True)
-        losses |= self._pass_back(losses, batch, made)
-        workers.average(p.grad for p in self.parameters if p.grad is not None)
-        norm = nn.utils.clip_grad_norm_(self.parameters, stage.clip)
-        if torch.isfinite(norm):
-            self.optimizers.step(stage.rate_at(self.step))
+        self.hearers.begin(self.step)
+        recorded = self.recorded if self._is_recordable() else None
+        losses = (recorded or self._gradients)(batch, self.step)
+        self.optimizers.step(stage.rate_at(self.step))
+        self.hearers.step()
         workers.average(b for n, b in whole.named_buffers() if ".whitening." in n)
-        self._add(losses | {"norm": norm})
+        self._add(losses)
         keep = min(stage.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             own, new = list(self.average.parameters()), list(whole.parameters())
             torch._foreach_lerp_(own, new, 1 - keep)
         self.step += 1
+
+    def _is_recordable(self) -> bool:
+        """Return whether steps like this one do the same on the GPU, whatever it gives."""
+        stage, step = self.stage, self.step
+        steady = step >= stage.codec_from and stage.quantised_at(step) >= 1 and not stage.whiten
+        judged = stage.discriminators is None or step >= stage.discriminators.from_step
+        writes = stage.listener is not None and stage.listener.words > 0
+        return self.device.type == "cuda" and steady and judged and not writes
+
+    def _gradients(self, batch: Batch, number: int) -> dict[str, Tensor]:
+        """Leave a batch's gradients at what learns; return its losses, and what else is logged."""
+        losses, made = self._losses(self.whole, batch)
+        self.whole.zero_grad(set_to_none=True)
+        losses |= self._pass_back(losses, batch, made, number)
+        learning = [p for p in self.parameters if p.grad is not None]
+        workers.average(p.grad for p in learning if p.grad is not None)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.stage.clip)
+        # No step to what is no number. It is not read here: a device would be waited for.
+        lost = ~torch.isfinite(norm)
+        for p in learning:
+            if p.grad is not None:
+                p.grad.masked_fill_(lost, 0.0)
+        return {name: loss.detach() for name, loss in losses.items()} | {"norm": norm}
 
     def _losses(self, whole: Whole, batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
         with torch.autocast(self.device.type, torch.bfloat16):
@@ -156,31 +183,32 @@ class Trainer:
         return torch.stack(parts).sum()
 
     def _pass_back(
-        self, losses: dict[str, Tensor], batch: Batch, made: Tensor | None
+        self, losses: dict[str, Tensor], batch: Batch, made: Tensor | None, number: int
     ) -> dict[str, Tensor]:
         """Pass back what losses ask, and who hears the sound beside them; return what those say."""
         if self.step < self.stage.codec_from:
             self._weighted({n: loss for n, loss in losses.items() if loss.requires_grad}).backward()
-            return self.hearers.learn(batch, made, self.step) if made is not None else {}
+            return self.hearers.learn(batch, made, number) if made is not None else {}
         if made is None or not self.hearers.are_there(self.step):
             self._weighted(losses).backward()
             return {}
         of_sound = {name: losses[name] for name in OF_SOUND}
         of_tokens = {name: loss for name, loss in losses.items() if name not in OF_SOUND}
-        gradient, said = self.hearers.ask(self._weighted(of_sound), batch, made, self.step)
+        gradient, said = self.hearers.ask(self._weighted(of_sound), batch, made, number)
         torch.autograd.backward([self._weighted(of_tokens), made], [None, gradient])
         return said
 
     def _add(self, losses: dict[str, Tensor]) -> None:
+        # They are not read before they are logged: a device would be waited for.
         for name, loss in losses.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(loss.detach())
-        self._sums["n"] = self._sums.get("n", 0.0) + 1
+            self._sums[name] = self._sums.get(name, 0.0) + loss
+        self._counted += 1
 
     def _log(self) -> None:
-        n = self._sums.pop("n")
+        n, self._counted = self._counted, 0
         seconds = self.stage.data.batch * self.stage.data.frames * 0.02 * n
         facts: dict[str, Any] = {"step": self.step, "hours": round(self.seconds / 3600, 4)}
-        facts |= {name: round(value / n, 4) for name, value in self._sums.items()}
+        facts |= {name: round(float(value) / n, 4) for name, value in self._sums.items()}
         facts["rate"] = self.stage.rate_at(self.step)
         now = time.monotonic()
         facts["audio_per_s"] = round(seconds / (now - self._logged), 1)

@@ -114,6 +114,7 @@ class Told(nn.Module):
 
     cosines: Tensor
     of_formants: Tensor
+    there: Tensor
 
     def __init__(self, token_width: int) -> None:
         super().__init__()
@@ -129,6 +130,8 @@ class Told(nn.Module):
             rows.append(torch.zeros(part.last + 1 - part.first, self.widths[0]))
             rows[-1][:, there] = cosines(int(there.sum()), part.first, part.last)
         self.register_buffer("of_formants", torch.cat(rows), persistent=False)
+        there = self.of_formants.any(0).nonzero()[:, 0]
+        self.register_buffer("there", there, persistent=False)
 
     def forward(self, rows: Tensor, batch: Batch) -> Losses:
         """Return how far it is from what is wanted, from rows (batch, frames, token_width)."""
@@ -143,8 +146,7 @@ class Told(nn.Module):
                 energy = torch.exp(2 * wanted)
                 counts = active(energy.sum(1, keepdim=True), 2)
                 losses["told_shape"] = discord(self.cosines @ known, self.cosines @ wanted, counts)
-                there = self.of_formants.any(0)
-                counts = active(energy[:, there].sum(1, keepdim=True), 2)
+                counts = active(energy[:, self.there].sum(1, keepdim=True), 2)
                 made, real = self.of_formants @ known, self.of_formants @ wanted
                 losses["told_formants"] = formant_discord(made, real, counts)
         return losses

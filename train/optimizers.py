@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from train import workers
+from train.muon import Together
 from train.stage import Stage
 
 _LEAST_MATRIX = 32
@@ -63,7 +64,8 @@ class Optimizers:
         # The largest first, so that workers have about as much to do.
         self.matrices = sorted(matrices.values(), key=torch.numel, reverse=True)
         if matrices:
-            muon = torch.optim.Muon(
+            kind = Together if self.matrices[0].is_cuda else torch.optim.Muon
+            muon = kind(
                 list(matrices.values()),
                 lr=stage.learning_rate,
                 weight_decay=stage.weight_decay,

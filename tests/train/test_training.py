@@ -537,6 +537,17 @@ def test_a_batch_is_its_steps(corpus: Path) -> None:
     torch.testing.assert_close(next(ahead).heard, a.heard)
 
 
+def test_batches_are_the_same_from_processes(corpus: Path) -> None:
+    shards = read(corpus, "whisper")
+    crops = Crops(
+        shards, shares(shards, 2.0, {}), Surroundings(corpus), Augmentation(), 20, 2, (0,)
+    )
+    drawn = list(itertools.islice(crops.stream(5, loaders=2), 3))
+    for step, batch in enumerate(drawn, 5):
+        for one, other in zip(vars(batch).values(), vars(crops.at(step)).values(), strict=True):
+            assert torch.equal(one, other)
+
+
 def test_rooms_and_noises(tmp_path: Path) -> None:
     rooms = np.zeros((3, 800), np.float32)
     rooms[:, 0], rooms[:, 400] = 2, 2

@@ -116,12 +116,20 @@ class Transformer(nn.Module):
         self._tables: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
 
     def tables(self, rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return `buckets` and `chunk_mask`, kept for the last few lengths."""
+        """Return `buckets` and `chunk_mask`, kept for the last few lengths.
+
+        On a GPU buckets are 1 in (rows, rows, num_buckets): gradients of what is looked up by index
+        are sorted there, those of a product are not.
+        """
         found = self._tables.get((rows, device))
         if found is None:
             if len(self._tables) > 8:
                 self._tables.clear()
-            found = buckets(rows, self.config).to(device), chunk_mask(rows, self.config).to(device)
+            bucket, mask = buckets(rows, self.config), chunk_mask(rows, self.config)
+            found = bucket.to(device), mask.to(device)
+            if device.type == "cuda":
+                chosen = functional.one_hot(bucket, self.config.num_buckets)
+                found = chosen.float().to(device), found[1]
             self._tables[rows, device] = found
         return found
 
@@ -129,7 +137,9 @@ class Transformer(nn.Module):
         """Map (batch, rows, dim) to the same shape."""
         x = self.positional_embedding(x)
         bucket, mask = self.tables(x.shape[1], x.device)
-        bias = self.relative_embedding(bucket).permute(2, 0, 1)
+        table = self.relative_embedding.weight
+        bias = bucket @ table if bucket.is_floating_point() else self.relative_embedding(bucket)
+        bias = bias.permute(2, 0, 1)
         for layer in self.layers:
             x = layer(x, bias, mask)
         return x

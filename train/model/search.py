@@ -102,6 +102,8 @@ class Search(nn.Module):
             (batch, tokens, wide).
         """
         c, bits = self.config, latents.shape[2]
+        if latents.is_cuda:
+            return self._choose_on_gpu(latents, wanted)
 
         def plain(x: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
             return x.detach().float().cpu().contiguous().numpy()
@@ -127,3 +129,16 @@ class Search(nn.Module):
                 out,
             )
         return torch.from_numpy(signs).to(latents.device) * bits**-0.5
+
+    def _choose_on_gpu(self, latents: Tensor, wanted: Tensor) -> Tensor:
+        # Triton is not where PyTorch has no GPU.
+        from train.model.choose import choose
+
+        c, bits = self.config, latents.shape[2]
+        weights = (
+            self.told_in.weight.view(c.inner, c.history, bits).permute(1, 2, 0),
+            self.told_in.bias,
+            self.told_out.weight.t(),
+            self.told_out.bias,
+        )
+        return choose(latents.float(), wanted, *weights, c.prior, c.passes) * bits**-0.5
