@@ -103,15 +103,15 @@ class SearchConfig:
 
     history: int = 8
     """Tokens that are told from, the newest among them."""
-    inner: int = 128
+    inner: int = 256
     """Values inside each network."""
     bands: int = 40
     """Of a spectrum."""
     orders: int = 20
     """Cepstra that are told of each spectrum."""
-    prior: float = 12.5
+    prior: float = 60.0
     """How much the latents' signs count beside what is told."""
-    passes: int = 4
+    passes: int = 3
     """Most flips a token."""
 
 

@@ -21,7 +21,7 @@ from train.loop import Trainer
 @click.option(
     "--start",
     type=click.Path(exists=True, path_type=Path),
-    help="Weights to start from: the best.pt of the stage before.",
+    help="Start from the best.pt of the stage before, or its last.pt, with who hears there.",
 )
 @click.option(
     "--minutes", type=float, default=float("inf"), help="Stop after so long; go on later."

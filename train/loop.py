@@ -84,8 +84,9 @@ class Trainer:
         torch.manual_seed(stage.seed)
         self.whole = Whole(stage, len(self.crops.mean)).to(self.device)
         start_well(self.whole.codec)
-        if start is not None:
-            found = _start_from(start, self.whole, self.device)
+        known = _known(start, self.device) if start is not None else {}
+        if known:
+            found = _take_over(known, self.whole)
             if self.index == 0:
                 print(f"{start}: {found} tensors taken over", flush=True)
         for name, part in self.whole.codec.named_children():
@@ -94,6 +95,8 @@ class Trainer:
         self.of_codec = [p for p in self.whole.codec.parameters() if p.requires_grad]
         self.optimizers = Optimizers(self.whole, stage)
         self.hearers = Hearers(stage, self.device)
+        if "hearers" in known:
+            self.hearers.load(known["hearers"])
         learning = [*self.parameters, *self.hearers.parameters()]
         self.recorded = Recorded(self._gradients, learning)
         self.average = deepcopy(self.whole).eval().requires_grad_(False)
@@ -296,21 +299,42 @@ class Trainer:
         self.hearers.load(state["hearers"])
 
 
-def _start_from(start: Path, whole: Whole, device: torch.device) -> int:
-    """Take over what fits of another stage's weights, or of a model file; return how many did."""
+def _known(start: Path, device: torch.device) -> dict[str, Any]:
+    """Read what a stage may start from: a model file, averaged weights, or a run's state.
+
+    A run's state has discriminators as well; they are taken over as they are, to learn anew.
+
+    Raises
+    ------
+    ValueError
+        A run's state whose latents are whitened: its averaged weights have that folded in.
+    """
     if start.suffix == ".safetensors":
         with safe_open(start, "pt") as file:
             names = file.keys()
-            state = {"codec": {name: file.get_tensor(name).float() for name in names}}
-    else:
-        state = torch.load(start, map_location=device, weights_only=True)
+            return {"codec": {name: file.get_tensor(name).float() for name in names}}
+    state: dict[str, Any] = torch.load(start, map_location=device, weights_only=True)
+    if "average" not in state:
+        return state
+    if any(".whitening." in name for name in state["average"]):
+        raise ValueError(f"{start}: its latents are whitened; start from the average.pt beside it")
+    parts: dict[str, Any] = {"codec": {}, "objective": {}}
+    for name, tensor in state["average"].items():
+        part, rest = name.split(".", 1)
+        parts[part][rest] = tensor
+    hearers = {k: v for k, v in state["hearers"].items() if k != "judge_optimizer"}
+    return parts | {"hearers": hearers}
+
+
+def _take_over(known: dict[str, Any], whole: Whole) -> int:
+    """Take over the tensors that fit; return how many did."""
     taken = 0
     for part in ("codec", "objective"):
         module: nn.Module = getattr(whole, part)
         own = module.state_dict()
         fitting = {
             name: tensor
-            for name, tensor in state.get(part, {}).items()
+            for name, tensor in known.get(part, {}).items()
             if name in own and own[name].shape == tensor.shape
         }
         module.load_state_dict(fitting, strict=False)

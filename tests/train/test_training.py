@@ -214,6 +214,27 @@ def test_stages_follow_each_other(
     assert changed == {"decompressor", "decoder"}
 
 
+def test_a_stage_starts_with_who_heard_before(
+    stage: Callable[[str], Path], corpus: Path, tmp_path: Path
+) -> None:
+    path = stage("listened")
+    run(path, corpus, tmp_path / "first", 5)
+    path.write_text(path.read_text().replace("steps = 8", "steps = 8\nwhiten = false"))
+    with pytest.raises(ValueError, match="latents are whitened"):
+        Trainer(stages.read(path), corpus, tmp_path / "second", tmp_path / "first/last.pt")
+    second = run(path, corpus, tmp_path / "second", 5)
+    third = Trainer(stages.read(path), corpus, tmp_path / "third", tmp_path / "second/last.pt")
+    for name, tensor in second.average.codec.state_dict().items():
+        assert torch.equal(third.whole.codec.state_dict()[name], tensor)
+    assert second.hearers.judges is not None
+    assert third.hearers.judges is not None
+    heard = second.hearers.judges.state()["judges"]
+    for name, tensor in third.hearers.judges.state()["judges"].items():
+        assert torch.equal(heard[name], tensor)
+    assert third.hearers.state()["balance"] == second.hearers.state()["balance"]
+    assert third.step == 0
+
+
 def test_a_stage_that_goes_on_in_a_folder_has_its_own_best(
     stage: Callable[[str], Path], corpus: Path, tmp_path: Path
 ) -> None:
