@@ -15,7 +15,7 @@ DEFAULT_MODEL = "edge-65k"
 """The built-in model that is used where none is named."""
 
 BUILT_IN = {
-    "edge-65k": "small enough for a Raspberry Pi Zero 2 W; one to two words in eight are lost "
+    "edge-65k": "small enough for a Raspberry Pi Zero 2 W; one word in six is lost "
     "on it (docs/model-card.md)",
 }
 """What ships inside the package, and what to expect of it."""
