@@ -77,11 +77,12 @@ def a_minute(sound_card: SoundCard, folder: Path, finished: Callable[..., str]) 
     played = codec.decode(tokens)
     decoded = np.rint(np.clip(played, -1, 1) * np.float32(32767))
     np.testing.assert_array_equal(out, decoded.astype(np.int16))
-    # The encoder's own input is recorded in 16 bits: nearly all of its tokens come of that.
+    # The encoder's own input is recorded in 16 bits. That turns over 1 to 3 of 100 bits, which are
+    # searched for; to be a sample late turns over 6 and more.
     signal, _ = soundfile.read(files[1], dtype="float32")
     assert signal.size == tokens.size // codec.chunk_tokens * codec.chunk_size
     bits = np.unpackbits((codec.encode(signal) ^ tokens).view(np.uint8)).sum()
-    assert bits < 0.02 * tokens.size * codec.bits_per_token
+    assert bits < 0.04 * tokens.size * codec.bits_per_token
     in_step(signal, bare(mic_heard), 16000)
     return played, bare(heard)
 
