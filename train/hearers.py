@@ -62,13 +62,14 @@ class Hearers:
 
     def begin(self, step: int) -> None:
         """Make ready for a step."""
-        self.is_judged = self.strength(step) > 0
-        self.counts.fill_(self.strength(step))
+        strength = self.strength(step)
+        self.is_judged = strength > 0
+        self.counts.fill_(strength)
 
-    def are_there(self, step: int) -> bool:
-        """Return whether anyone hears a step's sound."""
+    def are_there(self) -> bool:
+        """Return whether anyone hears this step's sound."""
         always = self.listener is not None or bool(self.measures)
-        return always or self.strength(step) > 0
+        return always or self.is_judged
 
     def ask(
         self, of_spectra: Tensor, batch: Batch, made: Tensor, step: int

@@ -136,8 +136,8 @@ class Trainer:
         for p in self.of_codec:
             p.requires_grad_(self.step >= stage.codec_from)
         self.hearers.begin(self.step)
-        recorded = self.recorded if self._is_recordable() else None
-        losses = (recorded or self._gradients)(batch, self.step)
+        passes = self.recorded if self._is_recordable() else self._gradients
+        losses = passes(batch, self.step)
         self.optimizers.step(stage.rate_at(self.step))
         self.hearers.step()
         workers.average(b for n, b in whole.named_buffers() if ".whitening." in n)
@@ -161,14 +161,13 @@ class Trainer:
         losses, made = self._losses(self.whole, batch)
         self.whole.zero_grad(set_to_none=True)
         losses |= self._pass_back(losses, batch, made, number)
-        learning = [p for p in self.parameters if p.grad is not None]
-        workers.average(p.grad for p in learning if p.grad is not None)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        workers.average(gradients)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.stage.clip)
         # No step to what is no number. It is not read here: a device would be waited for.
         lost = ~torch.isfinite(norm)
-        for p in learning:
-            if p.grad is not None:
-                p.grad.masked_fill_(lost, 0.0)
+        for gradient in gradients:
+            gradient.masked_fill_(lost, 0.0)
         return {name: loss.detach() for name, loss in losses.items()} | {"norm": norm}
 
     def _losses(self, whole: Whole, batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
@@ -192,7 +191,7 @@ class Trainer:
         if self.step < self.stage.codec_from:
             self._weighted({n: loss for n, loss in losses.items() if loss.requires_grad}).backward()
             return self.hearers.learn(batch, made, number) if made is not None else {}
-        if made is None or not self.hearers.are_there(self.step):
+        if made is None or not self.hearers.are_there():
             self._weighted(losses).backward()
             return {}
         of_sound = {name: losses[name] for name in OF_SOUND}

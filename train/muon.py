@@ -11,7 +11,10 @@ from torch import Tensor
 
 
 class Together(torch.optim.Muon):
-    """`torch.optim.Muon` in a fifth of the launches: they take a GPU longer than the products."""
+    """`torch.optim.Muon` in a fifth of the launches: they take a GPU longer than the products.
+
+    Its rate is always adjusted as by ``match_rms_adamw``.
+    """
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:

@@ -53,7 +53,8 @@ class Recorded:
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             for i in range(self.n):
-                self._pass(own, i)
+                torch.manual_seed(i)
+                self.passes(own, i)
         torch.cuda.current_stream().wait_stream(aside)
         pool = torch.cuda.graph_pool_handle()
         for i in range(self.n):
@@ -67,7 +68,3 @@ class Recorded:
                 losses = self.passes(own, i)
             self.takes.append((graph, [p.grad for p in self.parameters], losses))
         return own
-
-    def _pass(self, batch: Batch, i: int) -> None:
-        torch.manual_seed(i)
-        self.passes(batch, i)

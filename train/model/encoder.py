@@ -126,10 +126,9 @@ class Transformer(nn.Module):
             if len(self._tables) > 8:
                 self._tables.clear()
             bucket, mask = buckets(rows, self.config), chunk_mask(rows, self.config)
-            found = bucket.to(device), mask.to(device)
             if device.type == "cuda":
-                chosen = functional.one_hot(bucket, self.config.num_buckets)
-                found = chosen.float().to(device), found[1]
+                bucket = functional.one_hot(bucket, self.config.num_buckets).float()
+            found = bucket.to(device), mask.to(device)
             self._tables[rows, device] = found
         return found
 

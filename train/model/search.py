@@ -102,43 +102,38 @@ class Search(nn.Module):
             (batch, tokens, wide).
         """
         c, bits = self.config, latents.shape[2]
-        if latents.is_cuda:
-            return self._choose_on_gpu(latents, wanted)
-
-        def plain(x: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-            return x.detach().float().cpu().contiguous().numpy()
-
-        first = plain(self.told_in.weight).reshape(c.inner, c.history, bits)
-        first = np.ascontiguousarray(first.transpose(1, 2, 0))
-        second = np.ascontiguousarray(plain(self.told_out.weight).T)
-        signs = np.empty(latents.shape, np.float32)
-        sums, told = np.empty(c.inner, np.float32), np.empty(self.wide, np.float32)
-        for crop, aim, out in zip(plain(latents), plain(wanted), signs, strict=True):
-            kernels.choose(
-                crop,
-                aim,
-                first,
-                plain(self.told_in.bias),
-                second,
-                plain(self.told_out.bias),
-                np.float32(c.prior),
-                c.passes,
-                np.zeros((c.history, bits), np.float32),
-                sums,
-                told,
-                out,
-            )
-        return torch.from_numpy(signs).to(latents.device) * bits**-0.5
-
-    def _choose_on_gpu(self, latents: Tensor, wanted: Tensor) -> Tensor:
-        # Triton is not where PyTorch has no GPU.
-        from train.model.choose import choose
-
-        c, bits = self.config, latents.shape[2]
         weights = (
             self.told_in.weight.view(c.inner, c.history, bits).permute(1, 2, 0),
             self.told_in.bias,
             self.told_out.weight.t(),
             self.told_out.bias,
         )
-        return choose(latents.float(), wanted, *weights, c.prior, c.passes) * bits**-0.5
+        if latents.is_cuda:
+            # Triton is not where PyTorch has no GPU.
+            from train.model.choose import choose
+
+            return choose(latents.float(), wanted, *weights, c.prior, c.passes) * bits**-0.5
+
+        def plain(x: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+            return x.detach().float().cpu().contiguous().numpy()
+
+        first, first_bias, second, second_bias = (plain(x) for x in weights)
+        signs = np.empty(latents.shape, np.float32)
+        sums, told = np.empty(c.inner, np.float32), np.empty(self.wide, np.float32)
+        for crop, aim, out in zip(plain(latents), plain(wanted), signs, strict=True):
+            past = np.zeros((c.history, bits), np.float32)
+            kernels.choose(
+                crop,
+                aim,
+                first,
+                first_bias,
+                second,
+                second_bias,
+                np.float32(c.prior),
+                c.passes,
+                past,
+                sums,
+                told,
+                out,
+            )
+        return torch.from_numpy(signs).to(latents.device) * bits**-0.5
