@@ -11,7 +11,7 @@ import numpy as np
 
 from fcs_edge import host
 from fcs_edge.compressor import Compressor
-from fcs_edge.config import SAMPLE_RATE_IN, CodecConfig
+from fcs_edge.config import SAMPLE_RATE_IN, CodecConfig, SearchConfig
 from fcs_edge.decoder import Decoder
 from fcs_edge.decompressor import Decompressor
 from fcs_edge.encoder import Encoder
@@ -88,14 +88,23 @@ def _rows(config: CodecConfig, name: str) -> int:
         factors = config.compressor.downscale_factors[: layer + 1 if part == "layers" else None]
         return config.encoder.chunk_frames // math.prod(factors)
     if stage == "search" and config.search is not None:
-        # Each flip of each pass is tried; it may end before.
-        tried = 1 + config.search.passes * config.bits_per_token if part == "told_out" else 1
-        return config.chunk_tokens * tried
+        return _searched(config, config.search, part)
     ups = config.decompressor.upscale_factors
     if stage == "decompressor" and part != "refiner":
         return config.chunk_tokens * math.prod(ups[:layer])
     rows = config.chunk_tokens * math.prod(ups)
     return rows // config.decompressor.chunk_frames if part == "refiner" else rows
+
+
+def _searched(config: CodecConfig, search: SearchConfig, part: str) -> int:
+    if part not in ("told_in", "told_out"):
+        return config.chunk_tokens
+    # Of a chunk's first token there is one way; each pass is counted, though it may end before.
+    ways = 1 + (config.chunk_tokens - 1) * search.ways
+    if part == "told_in" or not search.passes:
+        return ways
+    bits = config.bits_per_token
+    return ways * (1 + bits + (search.passes - 1) * min(search.tries, bits - 1))
 
 
 def window_chunks(config: CodecConfig) -> int:

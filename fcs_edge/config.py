@@ -109,10 +109,14 @@ class SearchConfig:
     """Of a spectrum."""
     orders: int = 20
     """Cepstra that are told of each spectrum."""
-    prior: float = 60.0
+    prior: float = 45.0
     """How much the latents' signs count beside what is told."""
     passes: int = 3
     """Most flips a token."""
+    tries: int = 6
+    """Most flips that are tried for each of them but the first."""
+    ways: int = 2
+    """Choices that are kept open to the end of a chunk."""
 
 
 @dataclass(frozen=True)

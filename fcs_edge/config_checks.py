@@ -25,7 +25,7 @@ _WINDOW_LIMIT = 1 << 13
 """Keys and values of so many frames are memory that no tensor of the file stands for."""
 _CHUNK_LIMIT = 1 << 17
 """Samples a chunk, in and out: what a stage works in grows with it."""
-_PASSES_LIMIT, _BANDS_LIMIT, _SIZE_LIMIT = 64, 48, 1 << 18
+_PASSES_LIMIT, _WAYS_LIMIT, _BANDS_LIMIT, _SIZE_LIMIT = 64, 64, 48, 1 << 18
 _HOP_LIMIT = 512
 """Samples: as long as the window of a spectrum."""
 
@@ -126,6 +126,7 @@ def _check_search(config: CodecConfig, search: SearchConfig) -> None:
         f"search_config: prior is at least 0, passes are at most {_PASSES_LIMIT} and orders at "
         "most bands",
     )
+    _require(search.ways <= _WAYS_LIMIT, f"search_config: ways are at most {_WAYS_LIMIT}")
     _require(
         search.bands <= _BANDS_LIMIT
         and search.history * config.bits_per_token * search.inner <= _SIZE_LIMIT,

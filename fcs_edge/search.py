@@ -2,9 +2,10 @@
 
 Latents' signs are chosen as if each bit were decoded alone. A small network tells the spectrum's
 envelope of a token and those before it. What it should be is heard from the samples, less the noise
-that a second network finds in them by the compressor's features; of the codes near a latent the one
-is taken that tells it best (analysis by synthesis; Atal, Remde, A new model of LPC excitation,
-ICASSP 1982). Tokens are decoded as any others.
+that a second network finds in them by the compressor's features; of the codes near a latent those
+are kept that tell it best, and at the end of a chunk the best of their sequences is taken (analysis
+by synthesis; Atal, Remde, A new model of LPC excitation, ICASSP 1982). Tokens are decoded as any
+others.
 """
 
 from __future__ import annotations
@@ -69,6 +70,10 @@ class SearchState:
         config, size = search.config, search.window.size
         self.samples = new(size - search.hop + max_tokens * SPECTRA_A_TOKEN * search.hop)
         self.past = new(config.history, search.bits)
+        reach = max(config.history, search.chunk)
+        self.ways = new(2, config.ways, reach, search.bits)
+        self.costs, self.found = new(2, config.ways), np.zeros((2, config.ways), np.int64)
+        self.bit = new(2, search.bits)
         self.heard = new(max_tokens * SPECTRA_A_TOKEN, config.bands)
         self.wanted_from = new(max_tokens, search.width + SPECTRA_A_TOKEN * config.bands)
         self.wanted_inner = new(max_tokens, config.inner)
@@ -98,6 +103,7 @@ class Search:
         self.config = search = config.search
         self.bits, self.width = config.bits_per_token, config.compressor.hidden_dims[-1]
         self.hop = config.samples_per_token // SPECTRA_A_TOKEN
+        self.chunk = config.chunk_tokens
         size = round(WINDOW * SAMPLE_RATE_IN)
         # As loud as a sine of the same amplitude, whatever its frequency.
         window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
@@ -127,7 +133,7 @@ class Search:
         Parameters
         ----------
         samples : numpy.ndarray
-            (tokens x samples a token,) float32, what the latents were made from.
+            (tokens x samples a token,) float32, what the latents were made from: whole chunks.
         hidden : numpy.ndarray
             (tokens, width) float32, what the latents were projected from.
         latents : numpy.ndarray
@@ -167,7 +173,13 @@ class Search:
             self._biases[1],
             np.float32(self.config.prior),
             self.config.passes,
+            self.config.tries,
+            self.chunk,
             state.past,
+            state.ways,
+            state.costs,
+            state.found,
+            state.bit,
             state.sums,
             state.told,
             latents,

@@ -73,7 +73,7 @@ SIGNATURES = {
     "ring.write": "f2 f2 int",
     "samples.clip": "f1 f1",
     "samples.sanitize": "f1 float f1 -> int",
-    "choose.choose": "f2 f2 f3 f1 f2 f1 float int f2 f1 f1 f2",
+    "choose.choose": "f2 f2 f3 f1 f2 f1 float int int int f2 f4 f2 l2 f2 f1 f1 f2",
     "snake.snake": "f2 f1 f1 f2",
     "spectrum.log_bands": "f1 int f1 l1 f2 f2 float float f2 f2",
     "weights.best_int4": "f2 f3 int f2 B2",

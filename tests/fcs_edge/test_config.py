@@ -89,6 +89,9 @@ def wrong() -> list[tuple[str, str, Any, str]]:
         ("decoder", "layerscale_init", "a", "must be a number"),
         ("search", "depth", 3, "unknown key search_config.depth"),
         ("search", "passes", 65, "passes are at most 64"),
+        ("search", "ways", 65, "ways are at most 64"),
+        ("search", "ways", 0, "search_config.ways"),
+        ("search", "tries", 0, "search_config.tries"),
         ("search", "prior", -1.0, "prior is at least 0"),
         ("search", "prior", float("inf"), "must be a number"),
         ("search", "orders", 41, "orders at most bands"),
@@ -111,7 +114,7 @@ def test_a_search_is_kept_and_none_is_none() -> None:
     assert without.search is None
     assert "search_config" not in without.to_dict()
     assert CodecConfig.from_dict(published() | {"search_config": None}) == without
-    wanted = SearchConfig(history=3, inner=7, bands=9, orders=4, prior=2.5, passes=1)
+    wanted = SearchConfig(history=3, inner=7, bands=9, orders=4, prior=2.5, passes=1, ways=3)
     with_search = CodecConfig.from_dict(published() | {"search_config": vars(wanted)})
     assert with_search.search == wanted
     assert CodecConfig.from_dict(with_search.to_dict()) == with_search

@@ -59,6 +59,15 @@ def test_by_latents_alone_tokens_are_their_signs(
     np.testing.assert_array_equal(*tokens)
 
 
+def test_more_ways_end_elsewhere(tmp_path: Path, speech: NDArray[np.float32]) -> None:
+    signal = speech[: 12 * 1280]
+    tokens = []
+    for ways in (1, 4):
+        settings = SearchConfig(**(vars(SETTINGS) | {"ways": ways}))
+        tokens.append(model(tmp_path / f"{ways}.safetensors", settings).encode(signal))
+    assert 0.05 < (tokens[0] != tokens[1]).mean() < 0.95
+
+
 def test_any_cutting_gives_the_same_tokens(
     codec: fcs_edge.Codec, speech: NDArray[np.float32]
 ) -> None:

@@ -51,7 +51,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "binary.codes": (tokens(4), ones(4, 12)),
     "choose.choose": (
         *(ones(4, 3), ones(4, 5), ones(2, 3, 7), ones(7), ones(7, 5), ones(5)),
-        *(HALF, 2, ones(2, 3), ones(7), ones(5), ones(4, 3)),
+        *(HALF, 2, 2, 2, ones(2, 3), ones(2, 2, 2, 3), ones(2, 2), whole(np.int64, 2, 2)),
+        *(ones(2, 3), ones(7), ones(5), ones(4, 3)),
     ),
     "depthwise.depthwise": (ones(9, 17), 7, ones(5, 17), ones(17), ones(4, 17)),
     "dynamic_tanh.dynamic_tanh": (ones(4, 17), HALF, ones(4, 17)),

@@ -1,4 +1,4 @@
-"""The choice of codes on a GPU: what `kernels.choose` does, a crop to a group of threads."""
+"""The choice of codes on a GPU: `kernels.choose` with one way, a crop to a group of threads."""
 
 from __future__ import annotations
 

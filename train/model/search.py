@@ -32,6 +32,7 @@ class Search(nn.Module):
         super().__init__()
         self.config = config
         self.active = True
+        self.chunk = codec.chunk_tokens
         self.wide, heard = SPECTRA_A_TOKEN * config.orders, SPECTRA_A_TOKEN * config.bands
         width = codec.compressor.hidden_dims[-1]
         self.wanted_in = nn.Linear(width + heard, config.inner)
@@ -94,6 +95,8 @@ class Search(nn.Module):
     def choose(self, latents: Tensor, wanted: Tensor) -> Tensor:
         """Return codes, (batch, tokens, bits) of +-1/sqrt(bits), by `kernels.choose`.
 
+        A GPU keeps one way open, whatever is configured, and tries all flips each time.
+
         Parameters
         ----------
         latents : torch.Tensor
@@ -119,7 +122,15 @@ class Search(nn.Module):
 
         first, first_bias, second, second_bias = (plain(x) for x in weights)
         signs = np.empty(latents.shape, np.float32)
-        sums, told = np.empty(c.inner, np.float32), np.empty(self.wide, np.float32)
+        reach = max(c.history, self.chunk)
+        work = (
+            np.empty((2, c.ways, reach, bits), np.float32),
+            np.empty((2, c.ways), np.float32),
+            np.empty((2, c.ways), np.int64),
+            np.empty((2, bits), np.float32),
+            np.empty(c.inner, np.float32),
+            np.empty(self.wide, np.float32),
+        )
         for crop, aim, out in zip(plain(latents), plain(wanted), signs, strict=True):
             past = np.zeros((c.history, bits), np.float32)
             kernels.choose(
@@ -131,9 +142,10 @@ class Search(nn.Module):
                 second_bias,
                 np.float32(c.prior),
                 c.passes,
+                c.tries,
+                self.chunk,
                 past,
-                sums,
-                told,
+                *work,
                 out,
             )
         return torch.from_numpy(signs).to(latents.device) * bits**-0.5
