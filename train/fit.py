@@ -20,8 +20,10 @@ from train.loop import Trainer
 @click.option("--run", "folder", required=True, type=click.Path(path_type=Path))
 @click.option(
     "--start",
+    multiple=True,
     type=click.Path(exists=True, path_type=Path),
-    help="Start from the best.pt of the stage before, or its last.pt, with who hears there.",
+    help="Start from the best.pt of the stage before, or its last.pt, with who hears there. "
+    "Given again, what is there is laid over the one before.",
 )
 @click.option(
     "--minutes", type=float, default=float("inf"), help="Stop after so long; go on later."
@@ -31,7 +33,7 @@ def main(
     stage: Path,
     corpus: Path,
     folder: Path,
-    start: Path | None,
+    start: tuple[Path, ...],
     minutes: float,
     n_workers: int | None,
 ) -> None:
@@ -43,7 +45,7 @@ def main(
 
 
 def _work(
-    index: int, stage: Path, corpus: Path, folder: Path, start: Path | None, until: float
+    index: int, stage: Path, corpus: Path, folder: Path, start: tuple[Path, ...], until: float
 ) -> None:
     trainer = Trainer(stages.read(stage), corpus, folder, start)
     trainer.run(time.monotonic() + until - time.time())

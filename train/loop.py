@@ -61,11 +61,11 @@ class Trainer:
         A built corpus, with its ``held_out`` shards.
     folder : Path
         Of the run: its state, its log, its best weights.
-    start : Path or None
-        Weights to start from, where the run has no state yet: a state dict of a codec.
+    start : tuple of Path
+        Weights to start from, where the run has no state yet, each laid over those before.
     """
 
-    def __init__(self, stage: Stage, corpus: Path, folder: Path, start: Path | None) -> None:
+    def __init__(self, stage: Stage, corpus: Path, folder: Path, start: tuple[Path, ...]) -> None:
         self.stage, self.folder, self.index = stage, folder, workers.index()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.backends.cudnn.benchmark = True
@@ -84,11 +84,11 @@ class Trainer:
         torch.manual_seed(stage.seed)
         self.whole = Whole(stage, len(self.crops.mean)).to(self.device)
         start_well(self.whole.codec)
-        known = _known(start, self.device) if start is not None else {}
+        known = _known(start, self.device)
         if known:
             found = _take_over(known, self.whole)
             if self.index == 0:
-                print(f"{start}: {found} tensors taken over", flush=True)
+                print(f"{', '.join(map(str, start))}: {found} tensors taken over", flush=True)
         for name, part in self.whole.codec.named_children():
             part.requires_grad_(name in stage.parts)
         self.parameters = [p for p in self.whole.parameters() if p.requires_grad]
@@ -298,7 +298,18 @@ class Trainer:
         self.hearers.load(state["hearers"])
 
 
-def _known(start: Path, device: torch.device) -> dict[str, Any]:
+def _known(start: tuple[Path, ...], device: torch.device) -> dict[str, Any]:
+    """Read all that a stage may start from, each file's tensors laid over those before."""
+    known: dict[str, Any] = {}
+    for path in start:
+        given = _read(path, device)
+        for part in ("codec", "objective"):
+            given[part] = known.get(part, {}) | given.get(part, {})
+        known |= given
+    return known
+
+
+def _read(start: Path, device: torch.device) -> dict[str, Any]:
     """Read what a stage may start from: a model file, averaged weights, or a run's state.
 
     A run's state has discriminators as well; they are taken over as they are, to learn anew.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fcs_edge.config import CodecConfig
+from fcs_edge.config import SPECTRA_A_TOKEN, CodecConfig
 from fcs_edge.search import HEARD_HZ
 from train.cepstra import FORMANTS, cosines, discord, formant_discord
 from train.crops import Batch
@@ -36,6 +36,8 @@ _USUAL_LOG = -6.0
 """Of a magnitude: where predictions start."""
 _USUAL_VARIANCE = 100.0
 """Of all that codes are searched by."""
+_FLIPS, _NEAR = 0.5, 0.6
+"""Of bits whose latent is 0 as many are flipped at most; what of a usual latent makes it 1/e."""
 
 
 def agreement(found: Tensor, wanted: Tensor) -> Tensor:
@@ -81,6 +83,64 @@ class Objective(nn.Module):
         self.kept = Reader(self.token_width, _INNER, teacher_width)
 
 
+class Echo(nn.Module):
+    """What codes are searched by, told from decoded features.
+
+    Of what the decompressor makes of flips the search's network would else know nothing: it sees
+    the codes that were chosen, and what was there. Nothing before it learns from this.
+
+    Parameters
+    ----------
+    token_width : int
+        Of a token's decoded features.
+    wide : int
+        Of what codes are searched by.
+    """
+
+    def __init__(self, token_width: int, wide: int) -> None:
+        super().__init__()
+        self.reader = Reader(token_width, _INNER, wide)
+
+    @classmethod
+    def of(cls, config: CodecConfig, token_width: int) -> Echo | None:
+        """Return one for a codec, or None where it does not search."""
+        search = config.search
+        return cls(token_width, SPECTRA_A_TOKEN * search.orders) if search is not None else None
+
+    def forward(self, codec: FocalCodecStream, coded: Coded, rows: Tensor, batch: Batch) -> Losses:
+        """Return how far its reader is from what is there, and the search's network from it.
+
+        That is asked of codes (batch, tokens, bits) of which bits were flipped by chance, those
+        rather whose latents are near 0; rows are (batch, tokens, token_width).
+        """
+        assert codec.search is not None
+        real, known = _there(codec, batch)
+        told = self.reader(rows.detach())
+        with torch.no_grad():
+            codes, bits = coded.codes, coded.codes.shape[2]
+            rate = _FLIPS * torch.rand(len(codes), 1, 1, device=codes.device)
+            chance = rate * torch.exp(-coded.latents.abs() * bits**0.5 / _NEAR)
+            flipped = torch.where(torch.rand_like(chance) < chance, -codes, codes)
+            decoded = codec.decompressor(flipped).float().reshape(rows.shape)
+            wanted = self.reader(decoded)
+        everywhere = torch.ones_like(known)
+        return {
+            "echoed": _apart(told, real, known),
+            "followed": _apart(codec.search(flipped), wanted, everywhere),
+        }
+
+
+def _there(codec: FocalCodecStream, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return what codes are searched by, as it is, and where that is known, (batch, 1, 1)."""
+    assert codec.search is not None
+    real = codec.search.cepstra(codec.search.heard(batch.wanted, RATE))
+    return real, (batch.band_hz >= HEARD_HZ[1]).float()[:, None, None]
+
+
+def _apart(found: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
+    return ((found - wanted).square() * known).sum(2).mean() / _USUAL_VARIANCE
+
+
 def searched(codec: FocalCodecStream, coded: Coded, batch: Batch) -> Losses:
     """Return how far what codes are searched by, and what they tell, are from what is there.
 
@@ -90,17 +150,12 @@ def searched(codec: FocalCodecStream, coded: Coded, batch: Batch) -> Losses:
     search = codec.search
     if search is None or coded.wanted is None:
         return {}
-    real = search.cepstra(search.heard(batch.wanted, RATE))
-    known = (batch.band_hz >= HEARD_HZ[1]).float()[:, None, None]
-
-    def apart(found: Tensor) -> Tensor:
-        return ((found - real).square() * known).sum(2).mean() / _USUAL_VARIANCE
-
+    real, known = _there(codec, batch)
     signs = torch.sign(coded.codes.detach())
     latents = coded.latents * coded.latents.shape[2] ** 0.5
     return {
-        "sought": apart(coded.wanted),
-        "found": apart(search(coded.codes)),
+        "sought": _apart(coded.wanted, real, known),
+        "found": _apart(search(coded.codes), real, known),
         "agreed": functional.softplus(-signs * latents).mean(),
     }
 
@@ -158,6 +213,7 @@ class TokenObjective(Objective):
     def __init__(self, config: CodecConfig, teacher_width: int) -> None:
         super().__init__(config, teacher_width)
         self.told = Told(self.token_width)
+        self.echo = Echo.of(config, self.token_width)
 
     def forward(self, codec: FocalCodecStream, batch: Batch, quantised: float) -> Losses:
         """Return the losses of a batch, of which so much a share is quantised."""
@@ -170,7 +226,8 @@ class TokenObjective(Objective):
             "kept": agreement(self.kept(rows), batch.teacher),
             "redundancy": redundancy(codes, batch.heard),
         }
-        return losses | self.told(rows, batch) | searched(codec, coded, batch)
+        losses |= self.told(rows, batch) | searched(codec, coded, batch)
+        return losses if self.echo is None else losses | self.echo(codec, coded, rows, batch)
 
 
 class SoundObjective(Objective):
@@ -190,6 +247,7 @@ class SoundObjective(Objective):
         super().__init__(config, teacher_width)
         self.train_encoder = train_encoder
         self.told = Told(self.token_width) if train_encoder else None
+        self.echo = Echo.of(config, self.token_width) if train_encoder else None
         self.looks = nn.ModuleList(
             Spectrum(Resolution(size, hop, bands))
             for size, hop, bands in (
@@ -214,6 +272,8 @@ class SoundObjective(Objective):
             losses["heard"] = agreement(self.heard(coded.features).float(), batch.teacher)
             losses["redundancy"] = redundancy(coded.codes, batch.heard)
             losses |= self.told(rows, batch) | searched(codec, coded, batch)
+        if self.echo is not None:
+            losses |= self.echo(codec, coded, rows, batch)
         sound = codec.decoder(features).float()
         losses |= self.spectral(sound, batch)
         return losses, sound

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Callable
@@ -31,7 +32,7 @@ from train.loop import Trainer, start_well  # noqa: E402
 from train.model import FocalCodecStream  # noqa: E402
 from train.model.codec import Coded  # noqa: E402
 from train.model.quantizer import tokens  # noqa: E402
-from train.objectives import searched  # noqa: E402
+from train.objectives import Echo, searched  # noqa: E402
 from train.spectra import RATE, lowpassed  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -154,7 +155,7 @@ def stage(
     return write
 
 
-def run(path: Path, corpus: Path, folder: Path, steps: int, start: Path | None = None) -> Trainer:
+def run(path: Path, corpus: Path, folder: Path, steps: int, *start: Path) -> Trainer:
     folder.mkdir(exist_ok=True)
     stage = stages.read(path)
     trainer = Trainer(stage, corpus, folder, start)
@@ -170,7 +171,7 @@ def test_tokens_are_a_crops_own_where_nothing_whitens(
 ) -> None:
     path = stage("together")
     path.write_text(f"whiten = {str(whiten).lower()}\n{path.read_text()}")
-    trainer = Trainer(stages.read(path), corpus, tmp_path / "run", None)
+    trainer = Trainer(stages.read(path), corpus, tmp_path / "run", ())
     codec = trainer.whole.codec.train()
     heard = trainer.crops.at(0).heard
     with torch.no_grad():
@@ -221,9 +222,9 @@ def test_a_stage_starts_with_who_heard_before(
     run(path, corpus, tmp_path / "first", 5)
     path.write_text(path.read_text().replace("steps = 8", "steps = 8\nwhiten = false"))
     with pytest.raises(ValueError, match="latents are whitened"):
-        Trainer(stages.read(path), corpus, tmp_path / "second", tmp_path / "first/last.pt")
+        Trainer(stages.read(path), corpus, tmp_path / "second", (tmp_path / "first/last.pt",))
     second = run(path, corpus, tmp_path / "second", 5)
-    third = Trainer(stages.read(path), corpus, tmp_path / "third", tmp_path / "second/last.pt")
+    third = Trainer(stages.read(path), corpus, tmp_path / "third", (tmp_path / "second/last.pt",))
     for name, tensor in second.average.codec.state_dict().items():
         assert torch.equal(third.whole.codec.state_dict()[name], tensor)
     assert second.hearers.judges is not None
@@ -233,6 +234,27 @@ def test_a_stage_starts_with_who_heard_before(
         assert torch.equal(heard[name], tensor)
     assert third.hearers.state()["balance"] == second.hearers.state()["balance"]
     assert third.step == 0
+
+
+def test_a_stage_starts_from_each_file_laid_over_those_before(
+    stage: Callable[[str], Path], corpus: Path, tmp_path: Path
+) -> None:
+    """Sound from one stage, tokens and who tells of them from another, who hears from the first."""
+    listened = stage("listened")
+    text = f"whiten = false\n{listened.read_text()}"
+    listened.write_text(text)
+    sound = run(listened, corpus, tmp_path / "sound", 2)
+    tokens = run(stage("tokens"), corpus, tmp_path / "tokens", 2)
+    tokens.run(until=float("inf"))
+    over = tmp_path / "tokens/average.pt"
+    last = run(listened, corpus, tmp_path / "last", 0, tmp_path / "sound/last.pt", over)
+    laid = torch.load(over, weights_only=True)
+    for name, tensor in last.whole.codec.state_dict().items():
+        assert torch.equal(laid["codec"][name], tensor)
+    told = {n: t for n, t in last.whole.objective.state_dict().items() if n in laid["objective"]}
+    assert told
+    assert all(torch.equal(laid["objective"][name], tensor) for name, tensor in told.items())
+    assert last.hearers.state()["balance"] == sound.hearers.state()["balance"]
 
 
 def test_a_stage_that_goes_on_in_a_folder_has_its_own_best(
@@ -452,6 +474,46 @@ def test_what_codes_are_searched_by() -> None:
     assert asked(wrong)["agreed"] < np.log(2) < asked(wrong, turned=-1)["agreed"]
 
 
+def test_the_search_learns_what_is_made_of_flips() -> None:
+    """Its network follows a reader of decoded features, and nothing else learns from that."""
+    raw = json.loads((ROOT / "tests/data/golden/tiny.json").read_text())["config"]
+    codec = FocalCodecStream(CodecConfig.from_dict(raw | {"search_config": SEARCH}))
+    assert codec.search is not None
+    torch.manual_seed(0)
+    sound = torch.randn(2, 20 * FRAME_24K)
+    bands = torch.tensor([12000.0, 5000.0])
+    batch = Batch(sound, sound, torch.zeros(2, 20, 24), bands, torch.ones(2))
+    bits = codec.config.bits_per_token
+    latents = torch.nn.functional.normalize(torch.randn(2, 20, bits), dim=2)
+    codes = (torch.sign(latents) * bits**-0.5).requires_grad_()
+    coded = Coded(latents, latents, codes)
+    rows = codec.decompressor(codes).float().reshape(2, 20, -1)
+    echo = Echo.of(codec.config, rows.shape[2])
+    assert echo is not None
+    assert Echo.of(CodecConfig.from_dict(raw), rows.shape[2]) is None
+
+    optimizer = torch.optim.Adam([*echo.parameters(), *codec.search.parameters()], 0.01)
+    said = []
+    for _ in range(120):
+        losses = echo(codec, coded, rows, batch)
+        said.append({name: float(loss.detach()) for name, loss in losses.items()})
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+    assert said[-1]["echoed"] < 0.5 * said[0]["echoed"]
+    assert said[-1]["followed"] < 0.2 * max(each["followed"] for each in said)
+    assert codes.grad is None
+    assert all(p.grad is None for p in codec.decompressor.parameters())
+
+    # Of what is not in a crop's band nothing is to be told, but what is made of it is known.
+    torch.manual_seed(1)
+    before = echo(codec, coded, rows, batch)
+    louder = torch.stack([sound[0], 9 * sound[1]])
+    torch.manual_seed(1)
+    after = echo(codec, coded, rows, dataclasses.replace(batch, wanted=louder))
+    assert before == after
+
+
 def test_stages_are_sound() -> None:
     """Every stage that there is can be read, and weighs only losses that there are."""
     paths = sorted((ROOT / "train/configs").glob("*.toml"))
@@ -462,6 +524,8 @@ def test_stages_are_sound() -> None:
         "redundancy",
         "sought",
         "found",
+        "echoed",
+        "followed",
         "agreed",
         "told_mel",
         "told_shape",
@@ -669,7 +733,7 @@ def test_heard_and_wanted_are_in_step(corpus: Path) -> None:
 
 
 def _train(index: int, path: Path, corpus: Path, folder: Path) -> None:
-    trainer = Trainer(stages.read(path), corpus, folder, None)
+    trainer = Trainer(stages.read(path), corpus, folder, ())
     while trainer.step < 2:
         trainer.train_step(trainer.crops.at(trainer.step))
     trainer.save()
@@ -683,10 +747,10 @@ def test_workers_stay_equal(stage: Callable[[str], Path], corpus: Path, tmp_path
     path = stage("together")
     workers.run(_train, 2, tmp_path, path, corpus, folder)
     found = [torch.load(folder / f"{i}.pt", weights_only=True) for i in range(2)]
-    new = Trainer(stages.read(path), corpus, tmp_path / "new", None).whole.state_dict()
+    new = Trainer(stages.read(path), corpus, tmp_path / "new", ()).whole.state_dict()
     for name, value in found[0].items():
         assert torch.equal(found[1][name], value), name
-    trainer = Trainer(stages.read(path), corpus, folder, None)
+    trainer = Trainer(stages.read(path), corpus, folder, ())
     assert len(trainer.optimizers.matrices) > 4
     names = {id(p): name for name, p in trainer.whole.named_parameters()}
     for matrix in trainer.optimizers.matrices:
