@@ -16,7 +16,7 @@ import pytest
 import fcs_edge
 from fcs_edge.benchmark import MODES, STAGES, products, window_chunks
 from fcs_edge.cli.bench_report import verdict
-from fcs_edge.config import CodecConfig
+from fcs_edge.config import SAMPLE_RATE_IN, CodecConfig
 from fcs_edge.convert import convert
 from fcs_edge.kernels import linear
 
@@ -253,6 +253,26 @@ def test_the_published_size() -> None:
     found = products(config)
     assert sum(p.macs for p in found) / 1e6 == pytest.approx(864 + 195, abs=5)
     assert sum(p.depth * p.outputs for p in found) / 1e6 == pytest.approx(246, abs=1)
+
+
+def test_a_search_counts_at_most() -> None:
+    """Of a chunk's first token there is one way, of the others as many as are kept."""
+    settings = {"history": 3, "inner": 10, "orders": 4, "passes": 4, "tries": 5, "ways": 3}
+    parts = ("encoder", "compressor", "decompressor", "decoder")
+    raw: dict[str, Any] = {f"{part}_config": {"causal": True} for part in parts}
+    config = CodecConfig.from_dict(raw | {"search_config": settings})
+    rows = {p.name: p.rows for p in products(config) if p.name.startswith("search.")}
+    # 12 bits: the signs, each flip, and five of them three times again; four tokens a chunk.
+    assert rows["search.told_out.weight"] == (1 + 3 + 3 + 3) * (1 + 12 + 3 * 5)
+    assert rows["search.told_in.weight"] == 1 + 3 + 3 + 3
+    assert rows["search.wanted_in.weight"] == rows["search.wanted_out.weight"] == 4
+
+
+def test_the_built_in_models_arithmetic() -> None:
+    """Both ways, all that it may search for: for what 0.5 GMAC a second of speech leave."""
+    config = fcs_edge.load("edge-65k").model.config
+    chunks = SAMPLE_RATE_IN / config.chunk_size
+    assert sum(p.macs for p in products(config)) * chunks < 0.495e9
 
 
 def test_kernels_are_compiled_once_and_that_is_said(
