@@ -126,7 +126,12 @@ def _check_search(config: CodecConfig, search: SearchConfig) -> None:
         f"search_config: prior is at least 0, passes are at most {_PASSES_LIMIT} and orders at "
         "most bands",
     )
-    _require(search.ways <= _WAYS_LIMIT, f"search_config: ways are at most {_WAYS_LIMIT}")
+    reach = max(search.history, config.chunk_tokens)
+    _require(
+        search.ways <= _WAYS_LIMIT and search.ways * reach * config.bits_per_token <= _SIZE_LIMIT,
+        f"search_config: ways are at most {_WAYS_LIMIT}, and they, the bits of a token and the "
+        f"larger of history and a chunk's tokens make at most {_SIZE_LIMIT} bits",
+    )
     _require(
         search.bands <= _BANDS_LIMIT
         and search.history * config.bits_per_token * search.inner <= _SIZE_LIMIT,

@@ -120,6 +120,14 @@ def test_a_search_is_kept_and_none_is_none() -> None:
     assert CodecConfig.from_dict(with_search.to_dict()) == with_search
 
 
+def test_a_search_takes_memory_within_bounds() -> None:
+    """Each way holds a history of bits, which few weights can stand for."""
+    settings = {"history": 20000, "inner": 1, "bands": 1, "orders": 1, "ways": 64}
+    with pytest.raises(ConfigError, match="make at most 262144 bits"):
+        CodecConfig.from_dict(published() | {"search_config": settings})
+    CodecConfig.from_dict(published() | {"search_config": settings | {"ways": 1}})
+
+
 def test_a_search_needs_tokens_of_whole_hops() -> None:
     config = published()
     config["encoder_config"]["strides"] = [10, 2, 2, 2, 2, 2, 5]
