@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fcs_edge.config import SAMPLE_RATE_IN, SPECTRA_A_TOKEN, CodecConfig
+from fcs_edge.config import SAMPLE_RATE_IN, SPECTRA_A_TOKEN, CodecConfig, SearchConfig
 from fcs_edge.kernels import choose, spectrum
 from fcs_edge.kernels._types import I64
 from fcs_edge.layers import ADD, F32, Linear, Tensors, new
@@ -63,6 +63,18 @@ def roots(size: int) -> F32:
     return np.stack([turns.real, turns.imag], 1).astype(np.float32)
 
 
+def room(config: SearchConfig, bits: int, chunk: int) -> tuple[F32, F32, I64, F32, F32, F32]:
+    """Return what `kernels.choose` works in: ways, costs, found, bit, sums and told."""
+    return (
+        new(2, config.ways, max(config.history, chunk), bits),
+        new(2, config.ways),
+        np.zeros((2, config.ways), np.int64),
+        new(2, bits),
+        new(config.inner),
+        new(SPECTRA_A_TOKEN * config.orders),
+    )
+
+
 class SearchState:
     """What one stream was given last, the samples before, and what the search works in."""
 
@@ -70,16 +82,12 @@ class SearchState:
         config, size = search.config, search.window.size
         self.samples = new(size - search.hop + max_tokens * SPECTRA_A_TOKEN * search.hop)
         self.past = new(config.history, search.bits)
-        reach = max(config.history, search.chunk)
-        self.ways = new(2, config.ways, reach, search.bits)
-        self.costs, self.found = new(2, config.ways), np.zeros((2, config.ways), np.int64)
-        self.bit = new(2, search.bits)
         self.heard = new(max_tokens * SPECTRA_A_TOKEN, config.bands)
         self.wanted_from = new(max_tokens, search.width + SPECTRA_A_TOKEN * config.bands)
         self.wanted_inner = new(max_tokens, config.inner)
         self.wanted = new(max_tokens, SPECTRA_A_TOKEN * config.orders)
-        self.work, self.sums = new(size, 2), new(config.inner)
-        self.told = new(SPECTRA_A_TOKEN * config.orders)
+        self.work = new(size, 2)
+        self.room = room(config, search.bits, search.chunk)
 
     def reset(self) -> None:
         """Start a new stream: nothing was heard before, and nothing told."""
@@ -176,12 +184,7 @@ class Search:
             self.config.tries,
             self.chunk,
             state.past,
-            state.ways,
-            state.costs,
-            state.found,
-            state.bit,
-            state.sums,
-            state.told,
+            *state.room,
             latents,
         )
         latents *= np.float32(self.bits**-0.5)

@@ -102,12 +102,13 @@ def choose(
     judged, now = bit[0], bit[1]
     n_ways = 1
     for m in range(rows):
+        here, there = m % 2, (m + 1) % 2
         if m % chunk == 0:
             n_ways = 1
-            costs[0, 0] = 0
+            costs[here, 0] = 0
             for i in range(history):
                 for j in range(bits):
-                    ways[0, 0, i, j] = past[i, j]
+                    ways[here, 0, i, j] = past[i, j]
         n_found = 0
         for way in range(n_ways):
             for j in range(bits):
@@ -116,12 +117,12 @@ def choose(
                 sums[n] = first_bias[n]
             for k in range(history):
                 for j in range(bits):
-                    sign = ways[0, way, k - 1, j] if k else now[j]
+                    sign = ways[here, way, k - 1, j] if k else now[j]
                     for n in range(sums.size):
                         sums[n] += sign * first[k, j, n]
-            flips, turned = 0, costs[0, way]
+            flips, turned = 0, costs[here, way]
             least = turned + _apart(sums, none, first[0, 0], second, second_bias, wanted[m], told)
-            n_found = _kept(costs[1], found, n_found, least, way, flips)
+            n_found = _kept(costs[there], found, n_found, least, way, flips)
             for again in range(passes):
                 best, smallest = -1, least
                 for j in range(bits):
@@ -131,7 +132,7 @@ def choose(
                     cost += _apart(sums, now[j], first[0, j], second, second_bias, wanted[m], told)
                     if not again:
                         judged[j] = cost
-                    n_found = _kept(costs[1], found, n_found, cost, way, flips ^ (1 << j))
+                    n_found = _kept(costs[there], found, n_found, cost, way, flips ^ (1 << j))
                     if cost < smallest:
                         smallest, best = cost, j
                 if best < 0:
@@ -150,18 +151,13 @@ def choose(
             before, flips = found[0, way], found[1, way]
             for i in range(1, reach):
                 for j in range(bits):
-                    ways[1, way, i, j] = ways[0, before, i - 1, j]
+                    ways[there, way, i, j] = ways[here, before, i - 1, j]
             for j in range(bits):
                 sign = np.float32(1) if latents[m, j] > 0 else np.float32(-1)
-                ways[1, way, 0, j] = -sign if (flips >> j) & 1 else sign
-        for way in range(n_ways):
-            costs[0, way] = costs[1, way]
-            for i in range(reach):
-                for j in range(bits):
-                    ways[0, way, i, j] = ways[1, way, i, j]
+                ways[there, way, 0, j] = -sign if (flips >> j) & 1 else sign
         if is_last:
             for j in range(bits):
                 for i in range(history):
-                    past[i, j] = ways[0, 0, i, j]
+                    past[i, j] = ways[there, 0, i, j]
                 for i in range(chunk):
-                    signs[m - i, j] = ways[0, 0, i, j]
+                    signs[m - i, j] = ways[there, 0, i, j]

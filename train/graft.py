@@ -16,7 +16,7 @@ def grafted(state: dict[str, Any], weights: dict[str, Any]) -> tuple[dict[str, A
 
     Optimizers, discriminators and all else that is not among the weights stay as they were, but for
     the best held-out loss, which is looked for anew. Where weights have parts that the run had not,
-    a search for codes and the reader that it learns from, optimizers begin anew, too.
+    a search for codes, optimizers begin anew, too.
 
     Parameters
     ----------
@@ -44,8 +44,7 @@ def grafted(state: dict[str, Any], weights: dict[str, Any]) -> tuple[dict[str, A
     ):
         raise ValueError("they are of different codecs, or one of them whitens latents")
     told = {f"objective.{name}": tensor for name, tensor in weights["objective"].items()}
-    with_search = "objective.echo." if new_parts else ()
-    laid |= {n: t for n, t in told.items() if n in state["whole"] or n.startswith(with_search)}
+    laid |= {n: t for n, t in told.items() if n in state["whole"]}
     dropped = {"best_of", "optimizers"} if new_parts else {"best_of"}
     new = {key: value for key, value in state.items() if key not in dropped}
     new |= {part: state[part] | laid for part in ("whole", "average")}

@@ -43,11 +43,12 @@ class Whole(nn.Module):
         self.codec = FocalCodecStream(stage.model, whiten=train_encoder and stage.whiten)
         if self.codec.search is not None:
             self.codec.search.active = stage.search
+        follow = "followed" in stage.losses
         self.objective: TokenObjective | SoundObjective
         if stage.objective == "tokens":
-            self.objective = TokenObjective(stage.model, teacher_width)
+            self.objective = TokenObjective(stage.model, teacher_width, follow)
         else:
-            self.objective = SoundObjective(stage.model, teacher_width, train_encoder)
+            self.objective = SoundObjective(stage.model, teacher_width, train_encoder, follow)
 
 
 class Trainer:

@@ -73,14 +73,18 @@ class Objective(nn.Module):
         The codec's sizes.
     teacher_width : int
         Columns of the teacher's features.
+    follow : bool
+        Whether the search's network is to learn what is made of flips: what that takes is not done
+        for stages that do not ask.
     """
 
-    def __init__(self, config: CodecConfig, teacher_width: int) -> None:
+    def __init__(self, config: CodecConfig, teacher_width: int, follow: bool) -> None:
         super().__init__()
         rows_per_token = config.samples_out_per_token // config.decoder.hop_length
         self.token_width = rows_per_token * config.decompressor.output_dim
         self.heard = nn.Linear(config.encoder.dim, teacher_width)
         self.kept = Reader(self.token_width, _INNER, teacher_width)
+        self.echo = Echo.of(config, self.token_width) if follow else None
 
 
 class Echo(nn.Module):
@@ -107,14 +111,16 @@ class Echo(nn.Module):
         search = config.search
         return cls(token_width, SPECTRA_A_TOKEN * search.orders) if search is not None else None
 
-    def forward(self, codec: FocalCodecStream, coded: Coded, rows: Tensor, batch: Batch) -> Losses:
+    def forward(
+        self, codec: FocalCodecStream, coded: Coded, rows: Tensor, real: Tensor, known: Tensor
+    ) -> Losses:
         """Return how far its reader is from what is there, and the search's network from it.
 
         That is asked of codes (batch, tokens, bits) of which bits were flipped by chance, those
-        rather whose latents are near 0; rows are (batch, tokens, token_width).
+        rather whose latents are near 0; rows are (batch, tokens, token_width), and what is there
+        is as `there` gives it.
         """
         assert codec.search is not None
-        real, known = _there(codec, batch)
         told = self.reader(rows.detach())
         with torch.no_grad():
             codes, bits = coded.codes, coded.codes.shape[2]
@@ -130,7 +136,7 @@ class Echo(nn.Module):
         }
 
 
-def _there(codec: FocalCodecStream, batch: Batch) -> tuple[Tensor, Tensor]:
+def there(codec: FocalCodecStream, batch: Batch) -> tuple[Tensor, Tensor]:
     """Return what codes are searched by, as it is, and where that is known, (batch, 1, 1)."""
     assert codec.search is not None
     real = codec.search.cepstra(codec.search.heard(batch.wanted, RATE))
@@ -141,23 +147,33 @@ def _apart(found: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
     return ((found - wanted).square() * known).sum(2).mean() / _USUAL_VARIANCE
 
 
-def searched(codec: FocalCodecStream, coded: Coded, batch: Batch) -> Losses:
+def searched(
+    codec: FocalCodecStream,
+    coded: Coded,
+    batch: Batch,
+    rows: Tensor | None = None,
+    echo: Echo | None = None,
+) -> Losses:
     """Return how far what codes are searched by, and what they tell, are from what is there.
 
     And how far latents are from the codes that were chosen: where they agree, there is less to
-    search. Nothing is returned for a codec that does not search.
+    search; and what `echo` says, where there is one, by rows (batch, tokens, token_width). Nothing
+    is returned for a codec that does not search.
     """
     search = codec.search
     if search is None or coded.wanted is None:
         return {}
-    real, known = _there(codec, batch)
+    real, known = there(codec, batch)
     signs = torch.sign(coded.codes.detach())
     latents = coded.latents * coded.latents.shape[2] ** 0.5
-    return {
+    losses = {
         "sought": _apart(coded.wanted, real, known),
         "found": _apart(search(coded.codes), real, known),
         "agreed": functional.softplus(-signs * latents).mean(),
     }
+    if echo is not None and rows is not None:
+        losses |= echo(codec, coded, rows, real, known)
+    return losses
 
 
 class Told(nn.Module):
@@ -210,10 +226,9 @@ class Told(nn.Module):
 class TokenObjective(Objective):
     """Stage 1: tokens from which a teacher's features and the spectrum can be told; no sound."""
 
-    def __init__(self, config: CodecConfig, teacher_width: int) -> None:
-        super().__init__(config, teacher_width)
+    def __init__(self, config: CodecConfig, teacher_width: int, follow: bool) -> None:
+        super().__init__(config, teacher_width, follow)
         self.told = Told(self.token_width)
-        self.echo = Echo.of(config, self.token_width)
 
     def forward(self, codec: FocalCodecStream, batch: Batch, quantised: float) -> Losses:
         """Return the losses of a batch, of which so much a share is quantised."""
@@ -226,8 +241,7 @@ class TokenObjective(Objective):
             "kept": agreement(self.kept(rows), batch.teacher),
             "redundancy": redundancy(codes, batch.heard),
         }
-        losses |= self.told(rows, batch) | searched(codec, coded, batch)
-        return losses if self.echo is None else losses | self.echo(codec, coded, rows, batch)
+        return losses | self.told(rows, batch) | searched(codec, coded, batch, rows, self.echo)
 
 
 class SoundObjective(Objective):
@@ -241,13 +255,16 @@ class SoundObjective(Objective):
         Columns of the teacher's features.
     train_encoder : bool
         Whether tokens are trained too.
+    follow : bool
+        As of any objective, where they are.
     """
 
-    def __init__(self, config: CodecConfig, teacher_width: int, train_encoder: bool) -> None:
-        super().__init__(config, teacher_width)
+    def __init__(
+        self, config: CodecConfig, teacher_width: int, train_encoder: bool, follow: bool
+    ) -> None:
+        super().__init__(config, teacher_width, train_encoder and follow)
         self.train_encoder = train_encoder
         self.told = Told(self.token_width) if train_encoder else None
-        self.echo = Echo.of(config, self.token_width) if train_encoder else None
         self.looks = nn.ModuleList(
             Spectrum(Resolution(size, hop, bands))
             for size, hop, bands in (
@@ -271,9 +288,7 @@ class SoundObjective(Objective):
         if self.told is not None:
             losses["heard"] = agreement(self.heard(coded.features).float(), batch.teacher)
             losses["redundancy"] = redundancy(coded.codes, batch.heard)
-            losses |= self.told(rows, batch) | searched(codec, coded, batch)
-        if self.echo is not None:
-            losses |= self.echo(codec, coded, rows, batch)
+            losses |= self.told(rows, batch) | searched(codec, coded, batch, rows, self.echo)
         sound = codec.decoder(features).float()
         losses |= self.spectral(sound, batch)
         return losses, sound

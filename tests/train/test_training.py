@@ -32,7 +32,7 @@ from train.loop import Trainer, start_well  # noqa: E402
 from train.model import FocalCodecStream  # noqa: E402
 from train.model.codec import Coded  # noqa: E402
 from train.model.quantizer import tokens  # noqa: E402
-from train.objectives import Echo, searched  # noqa: E402
+from train.objectives import Echo, TokenObjective, searched, there  # noqa: E402
 from train.spectra import RATE, lowpassed  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -495,7 +495,7 @@ def test_the_search_learns_what_is_made_of_flips() -> None:
     optimizer = torch.optim.Adam([*echo.parameters(), *codec.search.parameters()], 0.01)
     said = []
     for _ in range(120):
-        losses = echo(codec, coded, rows, batch)
+        losses = echo(codec, coded, rows, *there(codec, batch))
         said.append({name: float(loss.detach()) for name, loss in losses.items()})
         optimizer.zero_grad()
         sum(losses.values()).backward()
@@ -507,11 +507,37 @@ def test_the_search_learns_what_is_made_of_flips() -> None:
 
     # Of what is not in a crop's band nothing is to be told, but what is made of it is known.
     torch.manual_seed(1)
-    before = echo(codec, coded, rows, batch)
+    before = echo(codec, coded, rows, *there(codec, batch))
     louder = torch.stack([sound[0], 9 * sound[1]])
     torch.manual_seed(1)
-    after = echo(codec, coded, rows, dataclasses.replace(batch, wanted=louder))
+    heard = dataclasses.replace(batch, wanted=louder)
+    after = echo(codec, coded, rows, *there(codec, heard))
     assert before == after
+
+
+def test_flips_are_looked_at_where_a_stage_asks(
+    stage: Callable[[str], Path], corpus: Path, tmp_path: Path
+) -> None:
+    path = stage("searched")
+    before = run(path, corpus, tmp_path / "before", 1)
+    assert before.whole.objective.echo is None
+    weighed = "redundancy = 1.0\nechoed = 1.0\nfollowed = 1.0"
+    path.write_text(path.read_text().replace("redundancy = 1.0", weighed))
+    trainer = run(path, corpus, tmp_path / "asked", 1)
+    batch = trainer.crops.at(1)
+    echo = trainer.whole.objective.echo
+    assert echo is not None
+    first = echo.reader.layers[1].weight.detach().clone()
+    trainer.train_step(batch)
+    assert not torch.equal(first, echo.reader.layers[1].weight)
+    tokens_alone = TokenObjective(trainer.stage.model, batch.teacher.shape[2], follow=True)
+    for objective in (trainer.whole.objective, tokens_alone):
+        losses = (
+            objective(trainer.whole.codec, batch, 1.0)
+            if isinstance(objective, TokenObjective)
+            else objective(trainer.whole.codec, batch)[0]
+        )
+        assert {"found", "echoed", "followed"} <= losses.keys()
 
 
 def test_stages_are_sound() -> None:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from fcs_edge.config import SAMPLE_RATE_IN, SPECTRA_A_TOKEN, CodecConfig, SearchConfig
 from fcs_edge.kernels import choose as kernels
-from fcs_edge.search import FLOOR, USUAL, WINDOW, band_filters, cepstral_rows
+from fcs_edge.search import FLOOR, USUAL, WINDOW, band_filters, cepstral_rows, room
 
 
 class Search(nn.Module):
@@ -122,15 +122,7 @@ class Search(nn.Module):
 
         first, first_bias, second, second_bias = (plain(x) for x in weights)
         signs = np.empty(latents.shape, np.float32)
-        reach = max(c.history, self.chunk)
-        work = (
-            np.empty((2, c.ways, reach, bits), np.float32),
-            np.empty((2, c.ways), np.float32),
-            np.empty((2, c.ways), np.int64),
-            np.empty((2, bits), np.float32),
-            np.empty(c.inner, np.float32),
-            np.empty(self.wide, np.float32),
-        )
+        work = room(c, bits, self.chunk)
         for crop, aim, out in zip(plain(latents), plain(wanted), signs, strict=True):
             past = np.zeros((c.history, bits), np.float32)
             kernels.choose(
