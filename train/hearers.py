@@ -14,6 +14,7 @@ from train.crops import Batch
 from train.discriminators import Discriminators
 from train.envelopes import Envelopes
 from train.listener import Listener, apart
+from train.loudness import Loudness
 from train.optimizers import adam
 from train.spectra import lowpassed
 from train.stage import Ears, Judges, Stage
@@ -42,13 +43,15 @@ class Hearers:
         self.device, self.shares = device, stage.losses
         self.judges = _Judges(stage.discriminators, device) if stage.discriminators else None
         self.listener = _Listening(stage.listener, device) if stage.listener else None
-        self.measures: dict[str, Envelopes | Cepstra] = {}
+        self.measures: dict[str, Envelopes | Cepstra | Loudness] = {}
         if "envelope" in self.shares:
             self.measures["envelope"] = Envelopes().to(device)
         if "cepstra" in self.shares:
             self.measures["cepstra"] = Cepstra(*SHAPE).to(device)
         if "formants" in self.shares:
             self.measures["formants"] = Cepstra(*FORMANTS, compare=formant_discord).to(device)
+        if "loudness" in self.shares:
+            self.measures["loudness"] = Loudness().to(device)
         self.balance = Balance()
         self.is_judged = False
         self.counts = torch.ones((), device=device)

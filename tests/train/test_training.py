@@ -559,6 +559,7 @@ def test_stages_are_sound() -> None:
         "told_long",
     }
     known |= {"told_formants", "mel", "linear", "pitch", "envelope", "cepstra", "formants"}
+    known |= {"loudness"}
     for path in paths:
         stage = stages.read(path)
         extra = {"adversarial", "matching"} if stage.discriminators else set()

@@ -1,0 +1,109 @@
+"""What is asked of loudness is what PESQ hears, but for its tables and its alignment in time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+torch = pytest.importorskip("torch")
+
+from train.loudness import Loudness, band_edges, bark  # noqa: E402
+from train.spectra import RATE  # noqa: E402
+
+CLIP = Path(__file__).parents[1] / "data" / "251-118436-0003.flac"
+
+
+def speech() -> NDArray[np.float32]:
+    """Return 3.84 s of speech at 24 kHz."""
+    sound, rate = soundfile.read(CLIP, dtype="float32")
+    wide = soxr.resample(sound, rate, RATE)
+    return np.ascontiguousarray(wide[RATE // 2 :][: 384 * 240], np.float32)
+
+
+def asked(made: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
+    of_both = (torch.from_numpy(x)[None] for x in (made, wanted))
+    return float(Loudness().apart(*of_both, 0.5))
+
+
+def spoilt(clean: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """Return a sound with noise, without what is high, clipped, and with what rings after it."""
+    random = np.random.default_rng(3)
+    rms = np.sqrt(np.mean(clean**2))
+    out = {}
+    for db in (40, 30, 20, 10, 0):
+        noise = random.standard_normal(clean.size) * rms * 10 ** (-db / 20)
+        out[f"noise {db}"] = (clean + noise).astype(np.float32)
+    for rate in (4000, 8000):
+        out[f"narrow {rate}"] = soxr.resample(soxr.resample(clean, RATE, rate), rate, RATE)
+    for times in (0.5, 2.0):
+        out[f"clipped {times}"] = np.clip(clean, -times * rms, times * rms)
+    tail = random.standard_normal(4000) * np.exp(-np.arange(4000) / 1000) * 0.1
+    out["room"] = np.convolve(clean, np.r_[1.0, tail])[: clean.size].astype(np.float32)
+    return {name: x[: clean.size] for name, x in out.items()}
+
+
+def test_it_ranks_as_pesq_does() -> None:
+    pesq = pytest.importorskip("pesq").pesq
+    clean = speech()
+    at_16k = soxr.resample(clean, RATE, 16000)
+    found, scores = [], []
+    for sound in spoilt(clean).values():
+        found.append(4.5 - asked(sound, clean))
+        scores.append(pesq(16000, at_16k, soxr.resample(sound, RATE, 16000), "wb"))
+    # PESQ's score before it is put on the scale of listeners (P.862.2).
+    raw = (3.8224 - np.log(4 / (np.array(scores) - 0.999) - 1)) / 1.3669
+    assert np.corrcoef(raw, found)[0, 1] > 0.9
+    assert np.abs(raw - found).mean() < 0.8
+
+
+def test_bands() -> None:
+    edges = band_edges(257, 31.25)
+    assert edges[0] == 0
+    assert edges[-1] == 257
+    assert np.all(np.diff(edges) > 0)
+    z = bark((edges - 0.5).clip(0) * 31.25)
+    single = np.diff(edges) == 1
+    assert np.all(np.diff(z)[~single] <= 0.55)
+    assert 45 < len(edges) - 1 < 55
+    # A bin is in one band alone.
+    assert torch.equal((Loudness().bands > 0).sum(0), torch.ones(257, dtype=torch.int64))
+
+
+def test_what_is_not_heard_is_not_asked() -> None:
+    clean = speech()
+    nothing = asked(clean, clean)
+    assert nothing < 0.02
+    # Loudness as a whole, and what is below the threshold, do not count; what is added counts more
+    # than what lacks.
+    assert asked(0.25 * clean, clean) == pytest.approx(nothing, abs=2e-2)
+    random = np.random.default_rng(1).standard_normal(clean.size).astype(np.float32)
+    assert asked(clean + 1e-6 * random, clean) == pytest.approx(nothing, abs=1e-2)
+    narrow = spoilt(clean)["narrow 8000"]
+    assert asked(clean, narrow) > asked(narrow, clean) > 0.2
+
+
+def test_gradients_are_numbers_in_silence_too() -> None:
+    clean = torch.from_numpy(speech())
+    wanted = torch.stack([clean, torch.zeros_like(clean), clean])
+    made = torch.stack([0.5 * clean, 0.01 * clean, torch.zeros_like(clean)]).requires_grad_()
+    Loudness().apart(made, wanted, 0.5).backward()
+    assert bool(torch.isfinite(made.grad).all())
+
+
+def test_descent_on_it_is_descent() -> None:
+    """A step against the gradient makes it less: noise in a clip is taken back."""
+    clean = torch.from_numpy(speech())[None]
+    torch.manual_seed(2)
+    made = (clean + 0.01 * torch.randn_like(clean)).requires_grad_()
+    ask = Loudness()
+    before = ask.apart(made, clean, 0.5)
+    (gradient,) = torch.autograd.grad(before, made)
+    with torch.no_grad():
+        moved = made - 1e-2 * gradient / gradient.norm()
+        after = ask.apart(moved, clean, 0.5)
+    assert float(after) < float(before.detach())
