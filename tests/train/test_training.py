@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import shutil
+import threading
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -22,18 +24,20 @@ from safetensors.torch import load_file  # noqa: E402
 import fcs_edge  # noqa: E402
 from fcs_edge.config import CodecConfig  # noqa: E402
 from fcs_edge.convert import convert  # noqa: E402
-from train import export, graft, hearers, spoilt, workers  # noqa: E402
+from train import export, graft, hearers, loop, spoilt, workers  # noqa: E402
 from train import stage as stages  # noqa: E402
 from train.augment import Augmentation, Surroundings, coloured, cut, other_mouth  # noqa: E402
 from train.balance import Balance  # noqa: E402
 from train.corpus_reader import FRAME_16K, FRAME_24K, read, shares  # noqa: E402
 from train.crops import Batch, Crops  # noqa: E402
-from train.loop import Trainer, start_well  # noqa: E402
+from train.listener import save_small  # noqa: E402
+from train.loop import Trainer  # noqa: E402
 from train.model import FocalCodecStream  # noqa: E402
 from train.model.codec import Coded  # noqa: E402
 from train.model.quantizer import tokens  # noqa: E402
 from train.objectives import Echo, TokenObjective, searched, there  # noqa: E402
 from train.spectra import RATE, lowpassed  # noqa: E402
+from train.starting import start_well  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 STAGE = """
@@ -255,6 +259,79 @@ def test_a_stage_starts_from_each_file_laid_over_those_before(
     assert told
     assert all(torch.equal(laid["objective"][name], tensor) for name, tensor in told.items())
     assert last.hearers.state()["balance"] == sound.hearers.state()["balance"]
+
+
+def test_a_stage_may_be_spread_over_a_time(
+    stage: Callable[[str], Path],
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The rate grows by steps and falls with the clock; at its end there are averaged weights."""
+    path, folder = stage("tokens"), tmp_path / "run"
+    path.write_text(f"decay_from = 4\n{path.read_text()}")
+    trainer = run(path, corpus, folder, 0)
+    clock = iter(np.arange(0, 1000, 2.5))
+    monkeypatch.setattr(loop, "_now", lambda: float(next(clock)))
+    rates = []
+    take = trainer.train_step
+
+    def step(batch: Batch) -> None:
+        rates.append(trainer._rate())
+        take(batch)
+
+    monkeypatch.setattr(trainer, "train_step", step)
+    trainer.run(until=120.0, spread=True)
+    # Twice as many steps as the stage has, and as high a rate.
+    assert trainer.step == len(rates) > trainer.stage.steps
+    assert rates[0] < max(rates) == pytest.approx(1e-3)
+    assert rates == [*sorted(rates[:3]), *sorted(rates[3:], reverse=True)]
+    assert rates[-1] < 0.2e-3
+    kept = torch.load(folder / "average.pt", weights_only=True)
+    assert kept["step"] == trainer.step
+
+
+def test_training_begins_before_all_of_a_corpus_is_there(
+    stage: Callable[[str], Path], corpus: Path, tmp_path: Path
+) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    files = [f for f in corpus.rglob("*") if f.is_file()]
+    late = [f for f in files if f.name.startswith("two")]
+
+    def bring(found: list[Path]) -> None:
+        for file in sorted(found, key=lambda f: f.suffix == ".json"):
+            (there / file.relative_to(corpus)).parent.mkdir(exist_ok=True)
+            shutil.copy(file, there / file.relative_to(corpus))
+
+    threading.Timer(0.5, bring, [[f for f in files if f not in late]]).start()
+    trainer = Trainer(stages.read(stage("tokens")), there, tmp_path, (), growing=True)
+    trainer.train_step(trainer.crops.at(0))
+    assert [s.name for s in trainer.crops.shards] == ["one"]
+    bring(late)
+    trainer.train_step(trainer.crops.at(1))
+    assert [s.name for s in trainer.crops.shards] == ["one", "two"]
+
+
+def test_who_listens_may_lie_beside_the_corpus(
+    stage: Callable[[str], Path],
+    corpus: Path,
+    tiny_whisper: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = stage("listened")
+    path.write_text(path.read_text().replace("words = 3", "words = 0"))
+    settings, device = stages.read(path), torch.device("cpu")
+    save_small(tiny_whisper / "model.bin", corpus / "listener.safetensors")
+    packaged = hearers.Hearers(settings, device, corpus.parent)
+    monkeypatch.setattr(hearers, "tiny_english", lambda: tmp_path / "nowhere")
+    carried = hearers.Hearers(settings, device, corpus)
+    sound = torch.randn(1, 9600, generator=torch.Generator().manual_seed(1))
+    assert packaged.listener is not None
+    assert carried.listener is not None
+    seen = [each.listener.listener(sound)[-1].flatten() for each in (packaged, carried)]
+    assert torch.corrcoef(torch.stack(seen))[0, 1] > 0.99
 
 
 def test_a_stage_that_goes_on_in_a_folder_has_its_own_best(

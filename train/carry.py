@@ -1,0 +1,259 @@
+"""Carry a corpus to a machine that only small loads reach, and train there before all have come.
+
+    python -m train.carry pack CORPUS LOADS        writes LOADS/00, LOADS/01, ...
+    python -m train.carry take LOADS CORPUS        there: takes up each load as it comes
+
+What a shard does not say above 7.6 kHz goes at 16 kHz. The teacher goes with the first load, its
+matrices in 8 bits: its features are larger than the sound, and are made anew where it arrives. So
+does the recogniser that listens.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import soundfile
+import soxr
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from train.corpus_reader import FRAME_16K, FRAME_24K
+from train.listener import Listener, floats, load_small, norm, save_small
+from train.whisper import LISTENER, tiny_english
+
+_PIECE = 15000
+"""Frames, five minutes."""
+_NARROW_HZ = 7600
+_RESAMPLED = ("-slower", "-faster")
+"""Shards that are others resampled: crops are resampled anyway."""
+_FACTS = ("source", "band_hz", "real", "voices")
+_AS_THEY_ARE = ("rooms.npz", "noise.npy", LISTENER)
+"""Files that a corpus has beside its shards."""
+_TEACHER = "teacher.safetensors"
+_WINDOW, _STEP = 1500, 1300
+"""Frames that the teacher hears at once, and between two windows' starts."""
+_AT_ONCE = 16
+
+Samples = NDArray[np.int16]
+Piece = tuple[Path, int, int]
+
+
+def pieces(corpus: Path) -> list[Piece]:
+    """Return shards' .json files with first and last frames, by turns; what is held out first."""
+    found = []
+    for about in (*sorted(corpus.glob("held_out/*.json")), *sorted(corpus.glob("*.json"))):
+        if about.stem.endswith(_RESAMPLED):
+            continue
+        frames = len(np.load(_beside(about, "16k"), mmap_mode="r")) // FRAME_16K
+        edges = np.linspace(0, frames, -(-frames // _PIECE) + 1).astype(int).tolist()
+        for turn, (first, last) in enumerate(itertools.pairwise(edges)):
+            held_out = about.parent.name == "held_out"
+            found.append((-1 if held_out else turn, about, first, last))
+    found.sort(key=lambda one: one[0])
+    return [(about, first, last) for _, about, first, last in found]
+
+
+def write_piece(piece: Piece, folder: Path) -> int:
+    """Write a piece of a shard, NAME.FIRST.flac and .json; return its size in bytes."""
+    about, first, last = piece
+    facts = json.loads(about.read_text("utf-8"))
+    narrow = facts["band_hz"] <= _NARROW_HZ
+    kind, rate, size = ("16k", 16000, FRAME_16K) if narrow else ("24k", 24000, FRAME_24K)
+    sound = np.load(_beside(about, kind), mmap_mode="r")[first * size : last * size]
+    path = folder / f"{about.stem}.{first}.flac"
+    soundfile.write(path, sound, rate, "PCM_16")
+    kept = {key: facts[key] for key in _FACTS}
+    kept |= {"name": about.stem, "held_out": about.parent.name == "held_out"}
+    path.with_suffix(".json").write_text(json.dumps(kept, ensure_ascii=False), "utf-8")
+    return path.stat().st_size + path.with_suffix(".json").stat().st_size
+
+
+class Teacher:
+    """The same features as `train.corpus.teacher`'s, by PyTorch, on a GPU where there is one.
+
+    Parameters
+    ----------
+    arrays : dict of ndarray
+        Of a model.bin of CTranslate2, or as `load_small` returns them.
+    """
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        layers = len({name.split("/")[1] for name in arrays if name.startswith("encoder/layer_")})
+        layers -= "encoder/layer_norm/gamma" in arrays
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.listener = Listener(arrays, layers).to(self.device)
+        last = norm(floats(arrays, "encoder/"), "layer_norm")
+        self.last = last.to(self.device).requires_grad_(False)
+
+    @torch.no_grad()
+    def features(self, narrow: Samples) -> NDArray[np.float16]:
+        """Return (frames, width) of int16 (320 x frames,) at 16 kHz, in windows of 30 s."""
+        frames = len(narrow) // FRAME_16K
+        starts = list(range(0, max(1, frames - _WINDOW + _STEP), _STEP))
+        windows = [(at, min(at + _WINDOW, frames)) for at in starts]
+        rows = np.empty((frames, self.last.normalized_shape[0]), np.float16)
+        edge = (_WINDOW - _STEP) // 2
+        for i in range(0, len(windows), _AT_ONCE):
+            part = windows[i : i + _AT_ONCE]
+            mels = torch.stack([self._mel(narrow[a * FRAME_16K : b * FRAME_16K]) for a, b in part])
+            seen = self._encode(mels).half().cpu().numpy()
+            for (first, end), row in zip(part, seen, strict=True):
+                at = first + edge if first else 0
+                rows[at:end] = row[at - first : end - first]
+        return rows
+
+    def _mel(self, narrow: Samples) -> Tensor:
+        """Return (bands, 2 x _WINDOW): what is no sound at the end is 0, as Whisper has it."""
+        sound = torch.from_numpy(narrow.astype(np.float32) / 32768).to(self.device)
+        mel = self.listener.log_mel(sound[None])[0][:, : 2 * _WINDOW]
+        return functional.pad(mel, (0, 2 * _WINDOW - mel.shape[1]))
+
+    def _encode(self, mels: Tensor) -> Tensor:
+        on_gpu = self.device.type == "cuda"
+        with torch.autocast(self.device.type, torch.float16, enabled=on_gpu):
+            seen = self.listener.encode(mels)[-1]
+        encoded: Tensor = self.last(seen.float())
+        return encoded
+
+
+def take_piece(path: Path, corpus: Path, teacher: Teacher, random: np.random.Generator) -> None:
+    """Add a piece, by its .json, to its shard in a corpus: a file at a time, the .json last."""
+    facts = json.loads(path.read_text("utf-8"))
+    sound, rate = soundfile.read(path.with_suffix(".flac"), dtype="int16")
+    size = FRAME_16K if rate == 16000 else FRAME_24K
+    frames = len(sound) // size
+    other = _resampled(sound, rate, frames, random)
+    narrow, wide = (sound, other) if rate == 16000 else (other, sound)
+    folder = corpus / "held_out" if facts.pop("held_out") else corpus
+    folder.mkdir(parents=True, exist_ok=True)
+    about = folder / f"{facts.pop('name')}.json"
+    made: dict[str, NDArray[Any]] = {"24k": wide, "16k": narrow}
+    made["whisper"] = teacher.features(narrow)
+    for kind, values in made.items():
+        whole = _beside(about, kind)
+        if about.exists():
+            values = np.concatenate([np.load(whole, mmap_mode="r"), values])
+        partial = whole.with_suffix(".part")
+        with partial.open("wb") as file:
+            np.save(file, values)
+        os.replace(partial, whole)
+    partial = about.with_suffix(".part")
+    partial.write_text(json.dumps(facts, ensure_ascii=False), "utf-8")
+    os.replace(partial, about)
+
+
+def _resampled(
+    sound: Samples, rate: int, frames: int, random: np.random.Generator
+) -> NDArray[np.int16]:
+    """Return int16 at 24 kHz of 16 kHz, or the other way, dithered."""
+    to, size = (24000, FRAME_24K) if rate == 16000 else (16000, FRAME_16K)
+    exact = np.zeros(frames * size, np.float32)
+    found = soxr.resample(sound.astype(np.float32), rate, to, quality="VHQ")[: len(exact)]
+    exact[: len(found)] = found
+    exact += random.random(len(exact), dtype=np.float32)
+    exact -= random.random(len(exact), dtype=np.float32)
+    return np.clip(np.rint(exact), -32768, 32767).astype(np.int16)
+
+
+def _beside(about: Path, kind: str) -> Path:
+    return about.with_name(f"{about.stem}.{kind}.npy")
+
+
+@click.group()
+def main() -> None:
+    """Carry a corpus in small loads."""
+
+
+@main.command()
+@click.argument("corpus", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("loads", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--mb", default=60.0, show_default=True, help="Megabytes a load, at most.")
+@click.option(
+    "--teacher",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A model.bin of floats. [default: CORPUS/models/whisper-base/model.bin]",
+)
+@click.option(
+    "--listener",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The same of who listens. [default: Whisper tiny.en, from its package]",
+)
+def pack(corpus: Path, loads: Path, mb: float, teacher: Path | None, listener: Path | None) -> None:
+    """Pack CORPUS into folders of LOADS; those that hold most of all voices come first."""
+    if loads.exists() and any(loads.iterdir()):
+        raise click.ClickException(f"{loads} is not empty: give a new folder")
+    found = pieces(corpus)
+    if not found:
+        raise click.ClickException(f"{corpus}: no shards")
+    at, room = -1, 0.0
+    folder = loads
+
+    def begin() -> None:
+        nonlocal at, room, folder
+        at, room = at + 1, mb * 1e6
+        folder = loads / f"{at:02d}"
+        folder.mkdir(parents=True)
+
+    begin()
+    save_small(teacher or corpus / "models" / "whisper-base" / "model.bin", folder / _TEACHER)
+    save_small(listener or tiny_english() / "model.bin", folder / LISTENER)
+    for name in _AS_THEY_ARE:
+        if (corpus / name).exists():
+            shutil.copy(corpus / name, folder)
+    room -= sum(path.stat().st_size for path in folder.iterdir())
+    if room < 0:
+        raise click.ClickException(f"the first load is larger than {mb:g} MB: give more --mb")
+    for piece in found:
+        size = write_piece(piece, folder)
+        if size > room:
+            written = [folder / f"{piece[0].stem}.{piece[1]}{end}" for end in (".flac", ".json")]
+            begin()
+            for path in written:
+                os.replace(path, folder / path.name)
+        room -= size
+        if room < 0:
+            raise click.ClickException(f"{piece[0].stem}: a piece is larger than {mb:g} MB")
+    click.echo(f"{len(found)} pieces of {len({p[0] for p in found})} shards in {at + 1} loads")
+
+
+@main.command()
+@click.argument("loads", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("corpus", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--once", is_flag=True, help="Take what is there, and end.")
+def take(loads: Path, corpus: Path, once: bool) -> None:
+    """Take up what comes in LOADS, a piece when its .json is there, into CORPUS."""
+    corpus.mkdir(parents=True, exist_ok=True)
+    teacher: Teacher | None = None
+    taken: set[Path] = set()
+    random = np.random.default_rng(1)
+    while True:
+        waiting = [path for path in sorted(loads.rglob("*.json")) if path not in taken]
+        for path in waiting:
+            if teacher is None:
+                (held,) = loads.rglob(_TEACHER)
+                teacher = Teacher(load_small(held))
+                for name in _AS_THEY_ARE:
+                    for found in loads.rglob(name):
+                        shutil.copy(found, corpus)
+            take_piece(path, corpus, teacher, random)
+            taken.add(path)
+        if waiting:
+            click.echo(f"{len(taken)} pieces")
+        if once:
+            return
+        time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    main()
