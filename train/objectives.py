@@ -36,7 +36,7 @@ _USUAL_LOG = -6.0
 """Of a magnitude: where predictions start."""
 _USUAL_VARIANCE = 100.0
 """Of all that codes are searched by."""
-_FLIPS, _NEAR = 0.2, 0.6
+_FLIPS, _NEAR = 0.5, 0.6
 """Of bits whose latent is 0 as many are flipped at most; what of a usual latent makes it 1/e."""
 
 
