@@ -91,8 +91,8 @@ def shares(shards: list[Shard], real_weight: float, weights: dict[str, float]) -
     return share / share.sum()
 
 
-class Growing:
-    """A corpus that shards are added to, or grow in, while crops are drawn from it.
+class Corpus:
+    """Shards and how often each is drawn from; they may come, and grow, meanwhile.
 
     Parameters
     ----------
@@ -111,23 +111,29 @@ class Growing:
         self.real_weight, self.weights = real_weight, weights
         self._seen: set[tuple[str, int]] = set()
 
-    def renewed(self) -> tuple[list[Shard], NDArray[Any]] | None:
-        """Return shards and how often each is drawn from, where they are others than before."""
-        try:
-            found = {(p.name, p.stat().st_mtime_ns) for p in self.folder.glob("*.json")}
-            if not found or found == self._seen:
-                return None
-            shards = read(self.folder, self.teacher)
-        except (OSError, ValueError):
-            # A shard is being written: it is whole when its .json is new.
-            return None
-        self._seen = found
+    def now(self) -> tuple[list[Shard], NDArray[Any]]:
+        """Return what `read` and `shares` do."""
+        shards = read(self.folder, self.teacher)
         return shards, shares(shards, self.real_weight, self.weights)
 
-    def wait(self, pause: float = 0.5) -> None:
-        """Return once there is a whole shard."""
-        while self.renewed() is None:
+    def renewed(self) -> tuple[list[Shard], NDArray[Any]] | None:
+        """Return the same, where shards are others than before and none is being written."""
+        try:
+            there = {(p.name, p.stat().st_mtime_ns) for p in self.folder.glob("*.json")}
+            if not there or there == self._seen:
+                return None
+            found = self.now()
+        except (OSError, ValueError):
+            # A shard is whole when its .json is new.
+            return None
+        self._seen = there
+        return found
+
+    def wait(self, pause: float = 0.5) -> tuple[list[Shard], NDArray[Any]]:
+        """Return the same as `renewed`, once there is a whole shard."""
+        while (found := self.renewed()) is None:
             time.sleep(pause)
+        return found
 
 
 def moments(shards: list[Shard], n: int = 20000) -> tuple[NDArray[Any], NDArray[Any]]:

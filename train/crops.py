@@ -80,7 +80,7 @@ class Crops:
         self.shards, self.share, self.settings = shards, share, settings
         self.surroundings, self.frames, self.batch, self.seed = surroundings, frames, batch, seed
         self.mean, self.deviation = corpus_reader.moments(shards)
-        self.growing: corpus_reader.Growing | None = None
+        self.growing: corpus_reader.Corpus | None = None
 
     def at(self, step: int) -> Batch:
         """Return the batch of a step; of what is there by then, where the corpus grows."""

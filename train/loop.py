@@ -77,19 +77,15 @@ class Trainer:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.backends.cudnn.benchmark = True
         data = stage.data
-        kinds = stage.teacher, data.real_weight, data.weights
-        if growing:
-            for part in (corpus / "held_out", corpus):
-                corpus_reader.Growing(part, *kinds).wait()
-        shards = corpus_reader.read(corpus, stage.teacher)
-        share = corpus_reader.shares(shards, data.real_weight, data.weights)
+        own = corpus_reader.Corpus(corpus, stage.teacher, data.real_weight, data.weights)
+        aside = corpus_reader.Corpus(corpus / "held_out", stage.teacher, 1.0, {})
+        held_out, even = aside.wait() if growing else aside.now()
+        shards, share = own.wait() if growing else own.now()
         around = Surroundings(corpus)
         seed = (stage.seed, self.index)
         size = (data.frames, max(1, data.batch // workers.count()))
         self.crops = Crops(shards, share, around, data.augmentation, *size, seed)
-        self.crops.growing = corpus_reader.Growing(corpus, *kinds) if growing else None
-        held_out = corpus_reader.read(corpus / "held_out", stage.teacher)
-        even = corpus_reader.shares(held_out, 1.0, {})
+        self.crops.growing = own if growing else None
         held = Crops(held_out, even, around, _UNTOUCHED, data.frames, 12, (12345,))
         held.mean, held.deviation = self.crops.mean, self.crops.deviation
         self.held_out = [held.at(i).to(self.device) for i in range(_HELD_OUT_BATCHES)]

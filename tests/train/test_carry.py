@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 torch = pytest.importorskip("torch")
 
 from train import carry  # noqa: E402
-from train.corpus_reader import FRAME_16K, FRAME_24K, Growing, read, shares  # noqa: E402
+from train.corpus_reader import FRAME_16K, FRAME_24K, Corpus, read, shares  # noqa: E402
 from train.listener import load_small, read_weights, save_small  # noqa: E402
 
 
@@ -107,7 +107,7 @@ def test_features_are_the_listeners(tiny_whisper: Path) -> None:
 
 
 def test_a_corpus_may_grow(corpus: Path) -> None:
-    growing = Growing(corpus, "whisper", 2.0, {"narrow": 3.0})
+    growing = Corpus(corpus, "whisper", 2.0, {"narrow": 3.0})
     found = growing.renewed()
     assert found is not None
     assert len(found[0]) == 3
