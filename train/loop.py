@@ -223,9 +223,11 @@ class Trainer:
             self._weighted(losses).backward()
             return {}
         of_sound = {name: losses[name] for name in OF_SOUND}
-        of_tokens = {name: loss for name, loss in losses.items() if name not in OF_SOUND}
+        weighed = self.stage.losses
+        of_tokens = {n: x for n, x in losses.items() if n not in OF_SOUND and weighed.get(n)}
         gradient, said = self.hearers.ask(self._weighted(of_sound), batch, made, number)
-        torch.autograd.backward([self._weighted(of_tokens), made], [None, gradient])
+        others = [self._weighted(of_tokens)] if of_tokens else []
+        torch.autograd.backward([*others, made], [*(None for _ in others), gradient])
         return said
 
     def _add(self, losses: dict[str, Tensor]) -> None:

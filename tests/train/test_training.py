@@ -291,6 +291,23 @@ def test_a_stage_may_be_spread_over_a_time(
     assert kept["step"] == trainer.step
 
 
+def test_a_stage_may_ask_nothing_of_tokens(
+    stage: Callable[[str], Path], corpus: Path, tmp_path: Path
+) -> None:
+    path = stage("decoder")
+    text = path.read_text()
+    for name in ("heard", "kept", "told_mel", "told_shape", "told_formants", "told_short"):
+        text = text.replace(f"{name} = 1.0\n", "")
+    path.write_text(text.replace("mel = 1.0\n", "mel = 1.0\nenvelope = 1.0\n", 1))
+    trainer = run(path, corpus, tmp_path / "run", 0)
+    before = {n: p.clone() for n, p in trainer.whole.named_parameters()}
+    trainer.train_step(trainer.crops.at(0))
+    after = dict(trainer.whole.named_parameters())
+    changed = {n.rsplit(".", 2)[0] for n, p in before.items() if not torch.equal(p, after[n])}
+    assert any(name.startswith("codec.decoder") for name in changed)
+    assert not any(name.startswith("objective.kept") for name in changed)
+
+
 def test_training_begins_before_all_of_a_corpus_is_there(
     stage: Callable[[str], Path], corpus: Path, tmp_path: Path
 ) -> None:
