@@ -25,6 +25,7 @@ import soundfile
 import soxr
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 
@@ -75,6 +76,7 @@ def write_piece(piece: Piece, folder: Path) -> int:
     soundfile.write(path, sound, rate, "PCM_16")
     kept = {key: facts[key] for key in _FACTS}
     kept |= {"name": about.stem, "held_out": about.parent.name == "held_out"}
+    kept["frames"] = last - first
     path.with_suffix(".json").write_text(json.dumps(kept, ensure_ascii=False), "utf-8")
     return path.stat().st_size + path.with_suffix(".json").stat().st_size
 
@@ -128,11 +130,22 @@ class Teacher:
 
 
 def take_piece(path: Path, corpus: Path, teacher: Teacher, random: np.random.Generator) -> None:
-    """Add a piece, by its .json, to its shard in a corpus: a file at a time, the .json last."""
+    """Add a piece, by its .json, to its shard in a corpus: a file at a time, the .json last.
+
+    Raises
+    ------
+    ValueError
+        It is not whole.
+    """
     facts = json.loads(path.read_text("utf-8"))
-    sound, rate = soundfile.read(path.with_suffix(".flac"), dtype="int16")
+    try:
+        sound, rate = soundfile.read(path.with_suffix(".flac"), dtype="int16")
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise ValueError(f"{path.with_suffix('.flac')}: not whole ({error})") from None
     size = FRAME_16K if rate == 16000 else FRAME_24K
-    frames = len(sound) // size
+    frames = facts.pop("frames")
+    if len(sound) != frames * size:
+        raise ValueError(f"{path.with_suffix('.flac')}: not whole, {len(sound)} samples")
     other = _resampled(sound, rate, frames, random)
     narrow, wide = (sound, other) if rate == 16000 else (other, sound)
     folder = corpus / "held_out" if facts.pop("held_out") else corpus
@@ -196,35 +209,52 @@ def pack(corpus: Path, loads: Path, mb: float, teacher: Path | None, listener: P
     found = pieces(corpus)
     if not found:
         raise click.ClickException(f"{corpus}: no shards")
-    at, room = -1, 0.0
-    folder = loads
+    try:
+        n = _pack(found, corpus, loads, mb, teacher, listener)
+    except ValueError as error:
+        shutil.rmtree(loads)
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{len(found)} pieces of {len({p[0] for p in found})} shards in {n} loads")
 
-    def begin() -> None:
-        nonlocal at, room, folder
-        at, room = at + 1, mb * 1e6
-        folder = loads / f"{at:02d}"
-        folder.mkdir(parents=True)
 
-    begin()
+def _pack(
+    found: list[Piece],
+    corpus: Path,
+    loads: Path,
+    mb: float,
+    teacher: Path | None,
+    listener: Path | None,
+) -> int:
+    """Write loads, and return how many.
+
+    Raises
+    ------
+    ValueError
+        What has to go in one is larger than that.
+    """
+    n, folder = 1, loads / "00"
+    folder.mkdir(parents=True)
     save_small(teacher or corpus / "models" / "whisper-base" / "model.bin", folder / _TEACHER)
     save_small(listener or tiny_english() / "model.bin", folder / LISTENER)
     for name in _AS_THEY_ARE:
         if (corpus / name).exists():
             shutil.copy(corpus / name, folder)
-    room -= sum(path.stat().st_size for path in folder.iterdir())
+    room = mb * 1e6 - sum(path.stat().st_size for path in folder.iterdir())
     if room < 0:
-        raise click.ClickException(f"the first load is larger than {mb:g} MB: give more --mb")
+        raise ValueError(f"the first load is larger than {mb:g} MB: give more --mb")
     for piece in found:
         size = write_piece(piece, folder)
         if size > room:
-            written = [folder / f"{piece[0].stem}.{piece[1]}{end}" for end in (".flac", ".json")]
-            begin()
-            for path in written:
-                os.replace(path, folder / path.name)
+            before, folder, room = folder, loads / f"{n:02d}", mb * 1e6
+            folder.mkdir()
+            n += 1
+            for end in (".flac", ".json"):
+                name = f"{piece[0].stem}.{piece[1]}{end}"
+                os.replace(before / name, folder / name)
         room -= size
         if room < 0:
-            raise click.ClickException(f"{piece[0].stem}: a piece is larger than {mb:g} MB")
-    click.echo(f"{len(found)} pieces of {len({p[0] for p in found})} shards in {at + 1} loads")
+            raise ValueError(f"{piece[0].stem}: a piece is larger than {mb:g} MB: give more --mb")
+    return n
 
 
 @main.command()
@@ -238,21 +268,40 @@ def take(loads: Path, corpus: Path, once: bool) -> None:
     taken: set[Path] = set()
     random = np.random.default_rng(1)
     while True:
-        waiting = [path for path in sorted(loads.rglob("*.json")) if path not in taken]
-        for path in waiting:
-            if teacher is None:
-                (held,) = loads.rglob(_TEACHER)
-                teacher = Teacher(load_small(held))
-                for name in _AS_THEY_ARE:
-                    for found in loads.rglob(name):
-                        shutil.copy(found, corpus)
-            take_piece(path, corpus, teacher, random)
-            taken.add(path)
-        if waiting:
-            click.echo(f"{len(taken)} pieces")
+        try:
+            teacher = teacher or _first(loads, corpus)
+            for path in sorted(set(loads.rglob("*.json")) - taken):
+                take_piece(path, corpus, teacher, random)
+                taken.add(path)
+                click.echo(f"{len(taken)} {path.stem}")
+        except ValueError as error:
+            # What is still being copied is whole a little later.
+            if once:
+                raise click.ClickException(str(error)) from None
         if once:
             return
         time.sleep(0.2)
+
+
+def _first(loads: Path, corpus: Path) -> Teacher:
+    """Return the teacher of the first load; what else comes with it goes beside the corpus.
+
+    Raises
+    ------
+    ValueError
+        It is not there.
+    """
+    found = list(loads.rglob(_TEACHER))
+    if not found:
+        raise ValueError(f"{loads}: no {_TEACHER} in it: it comes with the first load")
+    try:
+        teacher = Teacher(load_small(found[0]))
+    except SafetensorError as error:
+        raise ValueError(f"{found[0]}: not whole ({error})") from None
+    for name in _AS_THEY_ARE:
+        for path in loads.rglob(name):
+            shutil.copy(path, corpus)
+    return teacher
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -125,9 +124,38 @@ def test_a_corpus_may_grow(corpus: Path) -> None:
 
 def test_what_cannot_be_packed_is_said(corpus: Path, tiny_whisper: Path, tmp_path: Path) -> None:
     loads = tmp_path / "loads"
-    assert "give more --mb" in pack(corpus, loads, tiny_whisper, "--mb", "0.01")
+    assert "first load is larger" in pack(corpus, loads, tiny_whisper, "--mb", "0.01")
+    write(corpus, "long", 600, 11000, 8)
+    assert "long: a piece is larger" in pack(corpus, loads, tiny_whisper, "--mb", "0.35")
+    assert not loads.exists()
+    loads.mkdir()
+    (loads / "mine").write_text("kept")
     assert "is not empty" in pack(corpus, loads, tiny_whisper)
-    shutil.rmtree(loads)
+    (loads / "mine").unlink()
     nothing = tmp_path / "nothing"
     nothing.mkdir()
     assert "no shards" in pack(nothing, loads, tiny_whisper)
+
+
+def test_what_is_not_whole_is_not_taken(corpus: Path, tiny_whisper: Path, tmp_path: Path) -> None:
+    loads, there = tmp_path / "loads", tmp_path / "there"
+    pack(corpus, loads, tiny_whisper)
+    flac = next(loads.rglob("wide.0.flac"))
+    whole = flac.read_bytes()
+
+    def take() -> tuple[int, str]:
+        result = CliRunner().invoke(carry.main, ["take", str(loads), str(there), "--once"])
+        return result.exit_code, result.output
+
+    for spoilt in (whole[: len(whole) // 2], b""):
+        flac.write_bytes(spoilt)
+        code, said = take()
+        assert code == 1
+        assert "wide.0.flac: not whole" in said
+        assert not (there / "wide.json").exists()
+    (teacher,) = loads.rglob("teacher.safetensors")
+    weights = teacher.read_bytes()
+    teacher.write_bytes(weights[:1000])
+    assert "teacher.safetensors: not whole" in take()[1]
+    teacher.unlink()
+    assert "it comes with the first load" in take()[1]
