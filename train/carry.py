@@ -203,7 +203,7 @@ def main() -> None:
     help="The same of who listens. [default: Whisper tiny.en, from its package]",
 )
 def pack(corpus: Path, loads: Path, mb: float, teacher: Path | None, listener: Path | None) -> None:
-    """Pack CORPUS into folders of LOADS; those that hold most of all voices come first."""
+    """Pack CORPUS into folders of LOADS: what is held out first, then shards by turns."""
     if loads.exists() and any(loads.iterdir()):
         raise click.ClickException(f"{loads} is not empty: give a new folder")
     found = pieces(corpus)
