@@ -17,6 +17,7 @@ from train.envelopes import Envelopes
 from train.listener import Listener, apart, load_small
 from train.loudness import Loudness
 from train.optimizers import adam
+from train.precision import autocast, fast
 from train.spectra import lowpassed
 from train.stage import Ears, Judges, Stage
 from train.whisper import LISTENER, tiny_english
@@ -106,7 +107,7 @@ class Hearers:
         asked: dict[str, Tensor] = {}
         of_judges: Tensor | None = None
         of_maker: dict[str, Tensor] = {}
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast(self.device):
             if self.listener is not None:
                 said |= self.listener.hear(fake, real)
             if self.judges is not None and self.is_judged:
@@ -145,7 +146,7 @@ class Hearers:
         if self.judges is None:
             return {}
         real, fake = _as_heard(batch, batch.wanted), _as_heard(batch, made.detach())
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast(self.device):
             loss, _ = self.judges.hear(real, fake, step)
         self.judges.learn(loss)
         return {"judges": loss}
@@ -222,7 +223,7 @@ class _Listening:
         self.listener = Listener(weights, settings.layers).to(device)
         self.words = None
         if settings.words:
-            self.words = Words(weights, settings.words, torch.bfloat16).to(device)
+            self.words = Words(weights, settings.words, fast(device)).to(device)
 
     def hear(self, fake: Tensor, real: Tensor) -> dict[str, Tensor]:
         """Return how far apart some of the crops are for it."""

@@ -20,6 +20,7 @@ from train.hearers import Hearers
 from train.model import FocalCodecStream
 from train.objectives import OF_SOUND, SoundObjective, TokenObjective
 from train.optimizers import Optimizers
+from train.precision import autocast
 from train.recorded import Recorded
 from train.stage import Stage
 
@@ -199,7 +200,7 @@ class Trainer:
         return {name: loss.detach() for name, loss in losses.items()} | {"norm": norm}
 
     def _losses(self, whole: Whole, batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast(self.device):
             if isinstance(whole.objective, TokenObjective):
                 share = self.stage.quantised_at(self.step) if whole.training else 1.0
                 return whole.objective(whole.codec, batch, share), None
@@ -217,7 +218,10 @@ class Trainer:
     ) -> dict[str, Tensor]:
         """Pass back what losses ask, and who hears the sound beside them; return what those say."""
         if self.step < self.stage.codec_from:
-            self._weighted({n: loss for n, loss in losses.items() if loss.requires_grad}).backward()
+            weighed = self.stage.losses
+            asked = {n: x for n, x in losses.items() if x.requires_grad and weighed.get(n)}
+            if asked:
+                self._weighted(asked).backward()
             return self.hearers.learn(batch, made, number) if made is not None else {}
         if made is None or not self.hearers.are_there():
             self._weighted(losses).backward()
@@ -287,7 +291,7 @@ class Trainer:
             return
         whitening.n_batches.zero_()
         whitening.train()
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with autocast(self.device):
             for i in range(_CALIBRATION_BATCHES):
                 self.average.codec.encode(self.crops.at(10**9 + i).heard.to(self.device))
         whitening.eval()

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from train.precision import fast
+
 
 class Together(torch.optim.Muon):
     """`torch.optim.Muon` in a fifth of the launches: they take a GPU longer than the products.
@@ -40,10 +42,10 @@ class Together(torch.optim.Muon):
 
 
 def _orthogonal(x: Tensor, group: dict[str, Any]) -> Tensor:
-    """Return (n, rows, columns) bfloat16 whose singular values are near 1, by Newton and Schulz."""
+    """Return (n, rows, columns) whose singular values are near 1, by Newton and Schulz."""
     a, b, c = group["ns_coefficients"]
     tall = x.shape[1] > x.shape[2]
-    x = x.bfloat16()
+    x = x.to(fast(x.device))
     x = x.mT if tall else x
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=group["eps"])
     for _ in range(group["ns_steps"]):

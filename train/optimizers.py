@@ -64,8 +64,7 @@ class Optimizers:
         # The largest first, so that workers have about as much to do.
         self.matrices = sorted(matrices.values(), key=torch.numel, reverse=True)
         if matrices:
-            kind = Together if self.matrices[0].is_cuda else torch.optim.Muon
-            muon = kind(
+            muon = Together(
                 list(matrices.values()),
                 lr=stage.learning_rate,
                 weight_decay=stage.weight_decay,
