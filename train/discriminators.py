@@ -20,14 +20,16 @@ class PeriodDiscriminator(nn.Module):
         self.period = period
         sizes = zip((1, *widths), widths, (3,) * (len(widths) - 1) + (1,))  # noqa: B905
         self.layers = nn.ModuleList(
-            weight_norm(nn.Conv2d(a, b, (5, 1), (stride, 1), (2, 0))) for a, b, stride in sizes
+            weight_norm(nn.Conv1d(a, b, 5, stride, 2)) for a, b, stride in sizes
         )
-        self.last = weight_norm(nn.Conv2d(widths[-1], 1, (3, 1), 1, (1, 0)))
+        self.last = weight_norm(nn.Conv1d(widths[-1], 1, 3, 1, 1))
 
     def forward(self, sound: Tensor) -> Judged:
         """Judge (batch, samples); return scores and what each layer saw."""
         rows = sound.shape[1] // self.period
-        x = sound[:, : rows * self.period].view(-1, 1, rows, self.period)
+        x = sound[:, : rows * self.period].view(-1, rows, self.period)
+        # Each phase by itself: on a CPU convolutions of one dimension are nearly twice as fast.
+        x = x.mT.reshape(-1, 1, rows)
         return _through(x, self.layers, self.last)
 
 
@@ -99,16 +101,17 @@ class Discriminators(nn.Module):
         """
         of_judges = adversarial = matching = torch.zeros((), device=real.device)
         for index in chosen:
-            scores, seen = self.all[index](torch.cat([real, made]))
-            yes, no = scores.float().chunk(2)
+            # One after the other: nothing then goes back through what is real for whoever made it.
+            yes, right = self.all[index](real)
+            no, found = self.all[index](made)
+            yes, no = yes.float(), no.float()
             hinge = functional.relu(1 - yes).mean() + functional.relu(1 + no).mean()
             of_judges = of_judges + hinge / len(chosen)
             adversarial = adversarial - no.mean() / len(chosen)
-            for both in seen:
-                right, found = both.chunk(2)
-                right = right.detach()
-                apart = (found - right).abs().mean() / (right.abs().mean() + 1e-3)
-                matching = matching + apart.float() / (len(seen) * len(chosen))
+            for wanted, there in zip(right, found, strict=True):
+                wanted = wanted.detach()
+                apart = (there - wanted).abs().mean() / (wanted.abs().mean() + 1e-3)
+                matching = matching + apart.float() / (len(found) * len(chosen))
         return of_judges, {"adversarial": adversarial, "matching": matching}
 
 

@@ -306,6 +306,11 @@ def test_a_stage_may_ask_nothing_of_tokens(
     changed = {n.rsplit(".", 2)[0] for n, p in before.items() if not torch.equal(p, after[n])}
     assert any(name.startswith("codec.decoder") for name in changed)
     assert not any(name.startswith("objective.kept") for name in changed)
+    # At rest there is then nothing to learn but for who hears.
+    path.write_text(path.read_text().replace("steps = 8", "steps = 8\ncodec_from = 4"))
+    resting = run(path, corpus, tmp_path / "rest", 2)
+    for name, p in resting.whole.named_parameters():
+        assert torch.equal(p, before[name]), name
 
 
 def test_training_begins_before_all_of_a_corpus_is_there(
