@@ -22,7 +22,6 @@ from typing import Any
 import click
 import numpy as np
 import soundfile
-import soxr
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -31,7 +30,8 @@ from torch.nn import functional
 
 from train.corpus_reader import FRAME_16K, FRAME_24K
 from train.listener import Listener, floats, load_small, norm, save_small
-from train.whisper import LISTENER, tiny_english
+from train.pcm import Samples, rerated
+from train.whisper import LISTENER, WINDOW, tiny_english, windows
 
 _PIECE = 15000
 """Frames, five minutes."""
@@ -42,11 +42,8 @@ _FACTS = ("source", "band_hz", "real", "voices")
 _AS_THEY_ARE = ("rooms.npz", "noise.npy", LISTENER)
 """Files that a corpus has beside its shards."""
 _TEACHER = "teacher.safetensors"
-_WINDOW, _STEP = 1500, 1300
-"""Frames that the teacher hears at once, and between two windows' starts."""
 _AT_ONCE = 16
 
-Samples = NDArray[np.int16]
 Piece = tuple[Path, int, int]
 
 
@@ -102,24 +99,22 @@ class Teacher:
     def features(self, narrow: Samples) -> NDArray[np.float16]:
         """Return (frames, width) of int16 (320 x frames,) at 16 kHz, in windows of 30 s."""
         frames = len(narrow) // FRAME_16K
-        starts = list(range(0, max(1, frames - _WINDOW + _STEP), _STEP))
-        windows = [(at, min(at + _WINDOW, frames)) for at in starts]
         rows = np.empty((frames, self.last.normalized_shape[0]), np.float16)
-        edge = (_WINDOW - _STEP) // 2
-        for i in range(0, len(windows), _AT_ONCE):
-            part = windows[i : i + _AT_ONCE]
-            mels = torch.stack([self._mel(narrow[a * FRAME_16K : b * FRAME_16K]) for a, b in part])
+        found = windows(frames)
+        for i in range(0, len(found), _AT_ONCE):
+            some = found[i : i + _AT_ONCE]
+            parts = [narrow[a * FRAME_16K : b * FRAME_16K] for a, b, _ in some]
+            mels = torch.stack([self._mel(part) for part in parts])
             seen = self._encode(mels).half().cpu().numpy()
-            for (first, end), row in zip(part, seen, strict=True):
-                at = first + edge if first else 0
-                rows[at:end] = row[at - first : end - first]
+            for (begin, end, first), row in zip(some, seen, strict=True):
+                rows[first:end] = row[first - begin : end - begin]
         return rows
 
     def _mel(self, narrow: Samples) -> Tensor:
-        """Return (bands, 2 x _WINDOW): what is no sound at the end is 0, as Whisper has it."""
+        """Return (bands, 2 x WINDOW): what is no sound at the end is 0, as Whisper has it."""
         sound = torch.from_numpy(narrow.astype(np.float32) / 32768).to(self.device)
-        mel = self.listener.log_mel(sound[None])[0][:, : 2 * _WINDOW]
-        return functional.pad(mel, (0, 2 * _WINDOW - mel.shape[1]))
+        mel = self.listener.log_mel(sound[None])[0][:, : 2 * WINDOW]
+        return functional.pad(mel, (0, 2 * WINDOW - mel.shape[1]))
 
     def _encode(self, mels: Tensor) -> Tensor:
         on_gpu = self.device.type == "cuda"
@@ -146,7 +141,7 @@ def take_piece(path: Path, corpus: Path, teacher: Teacher, random: np.random.Gen
     frames = facts.pop("frames")
     if len(sound) != frames * size:
         raise ValueError(f"{path.with_suffix('.flac')}: not whole, {len(sound)} samples")
-    other = _resampled(sound, rate, frames, random)
+    other = rerated(sound, rate, 24000 if rate == 16000 else 16000, random)
     narrow, wide = (sound, other) if rate == 16000 else (other, sound)
     folder = corpus / "held_out" if facts.pop("held_out") else corpus
     folder.mkdir(parents=True, exist_ok=True)
@@ -164,19 +159,6 @@ def take_piece(path: Path, corpus: Path, teacher: Teacher, random: np.random.Gen
     partial = about.with_suffix(".part")
     partial.write_text(json.dumps(facts, ensure_ascii=False), "utf-8")
     os.replace(partial, about)
-
-
-def _resampled(
-    sound: Samples, rate: int, frames: int, random: np.random.Generator
-) -> NDArray[np.int16]:
-    """Return int16 at 24 kHz of 16 kHz, or the other way, dithered."""
-    to, size = (24000, FRAME_24K) if rate == 16000 else (16000, FRAME_16K)
-    exact = np.zeros(frames * size, np.float32)
-    found = soxr.resample(sound.astype(np.float32), rate, to, quality="VHQ")[: len(exact)]
-    exact[: len(found)] = found
-    exact += random.random(len(exact), dtype=np.float32)
-    exact -= random.random(len(exact), dtype=np.float32)
-    return np.clip(np.rint(exact), -32768, 32767).astype(np.int16)
 
 
 def _beside(about: Path, kind: str) -> Path:

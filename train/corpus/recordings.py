@@ -12,7 +12,9 @@ import click
 import numpy as np
 import soundfile
 
-from .audio import Floats, clean, to_float
+from train.pcm import Floats, to_float
+
+from .audio import clean
 from .held_out_text import KLETTRES_LANGUAGES, PROMPTS
 from .jobs import FASTER, SLOWER, Job, Speak, revoiced, sped
 from .shard import Origin, Utterance

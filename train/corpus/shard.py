@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soxr
 from numpy.typing import NDArray
 
-from .audio import RATE, Floats, Samples, to_float, to_int16
+from train.pcm import Floats, Samples, rerated, to_float, to_int16
+
+from .audio import RATE
 from .teacher import Teacher
 
 FRAME = 480
@@ -96,7 +97,7 @@ def write(
         places.append([at, frames, voices.index(one.voice), one.text, one.change])
         at += frames + gap
     wide = to_int16(np.concatenate(pieces), rng)
-    narrow = narrowed(wide, rng)
+    narrow = rerated(wide, RATE, NARROW_RATE, rng)
     about = {
         **vars(origin),
         "voices": voices,
@@ -126,15 +127,6 @@ def origin_of(folder: Path, name: str) -> Origin:
     """Return where a finished shard's speech comes from."""
     about = json.loads((folder / f"{name}.json").read_text("utf-8"))
     return Origin(**{key: about[key] for key in Origin.__dataclass_fields__})
-
-
-def narrowed(wide: Samples, rng: np.random.Generator) -> Samples:
-    """Resample int16 [480 F] at 24 kHz to int16 [320 F] at 16 kHz, sample for sample aligned."""
-    frames = len(wide) // FRAME
-    sound = soxr.resample(to_float(wide), RATE, NARROW_RATE, quality="VHQ")
-    exact = np.zeros(frames * NARROW_FRAME, np.float32)
-    exact[: len(sound)] = sound[: len(exact)]
-    return to_int16(exact, rng)
 
 
 def _with_room_tone(sound: Floats, length: int, rng: np.random.Generator) -> Floats:

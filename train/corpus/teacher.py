@@ -9,15 +9,11 @@ import numpy as np
 from faster_whisper.feature_extractor import FeatureExtractor
 from numpy.typing import NDArray
 
-from train.whisper import assemble_base
-
-from .audio import Samples
+from train.pcm import Samples
+from train.whisper import WINDOW, assemble_base, windows
 
 WIDTH = 512
 _SAMPLES = 320
-_WINDOW = 1500
-_STEP = 1300
-_EDGE = (_WINDOW - _STEP) // 2
 
 
 class Teacher:
@@ -44,20 +40,15 @@ class Teacher:
         """
         frames = len(narrow) // _SAMPLES
         rows = np.empty((frames, WIDTH), np.float16)
-        begin = 0
-        while True:
-            end = min(begin + _WINDOW, frames)
+        for begin, end, first in windows(frames):
             seen = self._encode(narrow[begin * _SAMPLES : end * _SAMPLES])
-            first = begin if begin == 0 else begin + _EDGE
             rows[first:end] = seen[first - begin : end - begin]
-            if end == frames:
-                return rows
-            begin += _STEP
+        return rows
 
     def _encode(self, narrow: Samples) -> NDArray[np.float32]:
         """Encode at most 30 s of 16 kHz speech to float32 [1500, 512]."""
-        mel = self._mel(narrow.astype(np.float32) / 32768)[:, : 2 * _WINDOW]
-        padded = np.pad(mel, ((0, 0), (0, 2 * _WINDOW - mel.shape[1])))
+        mel = self._mel(narrow.astype(np.float32) / 32768)[:, : 2 * WINDOW]
+        padded = np.pad(mel, ((0, 0), (0, 2 * WINDOW - mel.shape[1])))
         batch = ctranslate2.StorageView.from_array(np.ascontiguousarray(padded[None], np.float32))
         rows: NDArray[np.float32] = np.array(self._model.encode(batch))[0]
         return rows
