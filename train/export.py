@@ -2,14 +2,16 @@
 
 OUT gets ``config.json`` and ``model.safetensors``, which ``fcs-edge convert OUT MODEL`` takes. An
 OUT that ends in .safetensors gets the parts that the stage has trained, as float16: what
-``python -m train.fit --start OUT`` begins with. ``--half-way`` is for averaged weights that lag
-behind a rate that fell: half way to the last ones is an average over a shorter time.
+``python -m train.fit --start OUT`` begins with; with ``--beside``, what has learnt beside the codec
+as well, readers and discriminators. ``--half-way`` is for averaged weights that lag behind a rate
+that fell: half way to the last ones is an average over a shorter time.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -30,7 +32,13 @@ from train import stage as stages
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The state of the same run: take the mean of WEIGHTS and of its weights as they are.",
 )
-def main(weights: Path, stage: Path, out: Path, half_way: Path | None) -> None:
+@click.option(
+    "--beside",
+    metavar="LAST.pt",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The state of the same run, of which OUT.safetensors gets readers and discriminators.",
+)
+def main(weights: Path, stage: Path, out: Path, half_way: Path | None, beside: Path | None) -> None:
     """Write weights as a checkpoint in the published layout, or as a file to start from."""
     settings = stages.read(stage)
     config = settings.model
@@ -43,9 +51,13 @@ def main(weights: Path, stage: Path, out: Path, half_way: Path | None) -> None:
             for name, tensor in state["codec"].items()
             if name.split(".")[0] in settings.parts
         }
+        if beside is not None:
+            trained |= _beside(state, beside)
         save_file(trained, out)
         click.echo(f"{out}: step {state['step']}, {len(trained)} tensors")
         return
+    if beside is not None:
+        raise click.ClickException(f"{out}: a checkpoint has no readers; name it OUT.safetensors")
     wanted = tensor_shapes(config)
     tensors = {name: state["codec"][name].float().contiguous() for name in wanted}
     wrong = [name for name, shape in wanted.items() if tuple(tensors[name].shape) != shape]
@@ -65,6 +77,18 @@ def _as_they_are(last: Path) -> dict[str, Tensor]:
     if any(".whitening." in name for name in codec):
         raise click.ClickException(f"{last}: of a stage that whitens; its weights have no mean")
     return codec
+
+
+def _beside(state: dict[str, Any], last: Path) -> dict[str, Tensor]:
+    """Return readers, averaged, and a run's discriminators, as float16, by names of their own."""
+    hearers = torch.load(last, map_location="cpu", weights_only=True)["hearers"]
+    parts = {"objective": state["objective"], "judges": hearers.get("judges", {})}
+    return {
+        f"{part}.{name}": tensor.half().contiguous()
+        for part, tensors in parts.items()
+        for name, tensor in tensors.items()
+        if tensor.numel()
+    }
 
 
 def _mean(first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tensor]:

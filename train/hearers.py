@@ -157,6 +157,18 @@ class Hearers:
         means = {name: float(mean) for name, mean in self.balance.means.items()}
         return {"balance": means} | judges
 
+    def take_over(self, state: dict[str, Any]) -> int:
+        """Start with who heard in another run; return how many tensors of theirs fit.
+
+        Discriminators of other sizes are left, and those here are new.
+        """
+        found: dict[str, Tensor] = state.get("judges", {})
+        own = self.judges.state()["judges"] if self.judges is not None else {}
+        fit = {n: x.shape for n, x in found.items()} == {n: x.shape for n, x in own.items()}
+        kept = {name: x for name, x in state.items() if fit or name != "judges"}
+        self.load({"balance": {}} | kept)
+        return len(found) if fit else 0
+
     def load(self, state: dict[str, Any]) -> None:
         """Go on from `state`."""
         means = state["balance"].items()

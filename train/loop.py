@@ -94,18 +94,16 @@ class Trainer:
         self.whole = Whole(stage, len(self.crops.mean)).to(self.device)
         starting.start_well(self.whole.codec)
         known = starting.read_all(start, self.device)
-        if known:
-            found = starting.take_over(known, self.whole)
-            if self.index == 0:
-                print(f"{', '.join(map(str, start))}: {found} tensors taken over", flush=True)
+        taken = starting.take_over(known, self.whole)
         for name, part in self.whole.codec.named_children():
             part.requires_grad_(name in stage.parts)
         self.parameters = [p for p in self.whole.parameters() if p.requires_grad]
         self.of_codec = [p for p in self.whole.codec.parameters() if p.requires_grad]
         self.optimizers = Optimizers(self.whole, stage)
         self.hearers = Hearers(stage, self.device, corpus)
-        if "hearers" in known:
-            self.hearers.load(known["hearers"])
+        taken += self.hearers.take_over(known.get("hearers", {}))
+        if start and self.index == 0:
+            print(f"{', '.join(map(str, start))}: {taken} tensors taken over", flush=True)
         learning = [*self.parameters, *self.hearers.parameters()]
         self.recorded = Recorded(self._gradients, learning)
         self.average = deepcopy(self.whole).eval().requires_grad_(False)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from torch import nn
+from torch import Tensor, nn
 
 from train.model import FocalCodecStream
 
@@ -29,7 +29,8 @@ def read_all(start: tuple[Path, ...], device: torch.device) -> dict[str, Any]:
 def _read(start: Path, device: torch.device) -> dict[str, Any]:
     """Read what a stage may start from: a model file, averaged weights, or a run's state.
 
-    A run's state has discriminators as well; they are taken over as they are, to learn anew.
+    A run's state has discriminators as well, and a model file may; they are taken over as they are,
+    to learn anew.
 
     Raises
     ------
@@ -39,18 +40,31 @@ def _read(start: Path, device: torch.device) -> dict[str, Any]:
     if start.suffix == ".safetensors":
         with safe_open(start, "pt") as file:
             names = file.keys()
-            return {"codec": {name: file.get_tensor(name).float() for name in names}}
+            return _by_part({name: file.get_tensor(name).float() for name in names})
     state: dict[str, Any] = torch.load(start, map_location=device, weights_only=True)
     if "average" not in state:
         return state
     if any(".whitening." in name for name in state["average"]):
         raise ValueError(f"{start}: its latents are whitened; start from the average.pt beside it")
-    parts: dict[str, Any] = {"codec": {}, "objective": {}}
-    for name, tensor in state["average"].items():
-        part, rest = name.split(".", 1)
-        parts[part][rest] = tensor
+    parts = _by_part(state["average"])
     hearers = {k: v for k, v in state["hearers"].items() if k != "judge_optimizer"}
     return parts | {"hearers": hearers}
+
+
+def _by_part(tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Return a codec's tensors, readers' and discriminators', by the first part of their names.
+
+    What begins with none of these is the codec's, by its published name.
+    """
+    parts: dict[str, Any] = {"codec": {}, "objective": {}, "judges": {}}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        if part in parts:
+            parts[part][rest] = tensor
+        else:
+            parts["codec"][name] = tensor
+    judges = parts.pop("judges")
+    return parts | ({"hearers": {"balance": {}, "judges": judges}} if judges else {})
 
 
 def take_over(known: dict[str, Any], whole: nn.Module) -> int:

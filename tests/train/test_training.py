@@ -446,6 +446,43 @@ def test_export(stage: Callable[[str], Path], corpus: Path, tmp_path: Path) -> N
         torch.testing.assert_close(started[name], state[name], rtol=1e-3, atol=1e-6)
 
 
+def test_export_of_what_learns_beside(
+    stage: Callable[[str], Path], corpus: Path, tmp_path: Path
+) -> None:
+    """Readers and discriminators go on from a file; discriminators of other sizes are new."""
+    path, out = stage("listened"), tmp_path / "start.safetensors"
+    first = run(path, corpus, tmp_path / "run", 4)
+    first.run(until=float("inf"))
+    given = [str(tmp_path / f"run/{name}.pt") for name in ("average", "last")]
+    arguments = [given[0], str(path), str(out), "--beside", given[1]]
+    assert CliRunner().invoke(export.main, arguments).exit_code == 0
+    second = run(path, corpus, tmp_path / "second", 0, out)
+    assert first.hearers.judges is not None
+    assert second.hearers.judges is not None
+    heard = first.hearers.judges.state()["judges"]
+    for name, tensor in second.hearers.judges.state()["judges"].items():
+        torch.testing.assert_close(tensor, heard[name], rtol=1e-3, atol=1e-6, msg=name)
+    told = first.average.objective.state_dict()
+    for name, tensor in second.whole.objective.state_dict().items():
+        torch.testing.assert_close(tensor, told[name], rtol=1e-3, atol=1e-6, msg=name)
+    codec = run(path, corpus, tmp_path / "third", 0, Path(given[0])).whole.codec.state_dict()
+    for name, tensor in second.whole.codec.state_dict().items():
+        torch.testing.assert_close(tensor, codec[name], rtol=1e-3, atol=1e-6, msg=name)
+    path.write_text(path.read_text().replace("periods = [2, 3]", "periods = [2, 5]"))
+    same_sizes = run(path, corpus, tmp_path / "fourth", 0, out)
+    path.write_text(path.read_text().replace("periods = [2, 5]", "periods = [2]"))
+    fewer = run(path, corpus, tmp_path / "fifth", 0, out)
+    for trainer, known in ((same_sizes, True), (fewer, False)):
+        assert trainer.hearers.judges is not None
+        new = trainer.hearers.judges.state()["judges"]
+        name = "all.0.last.bias"
+        assert torch.equal(new[name], heard[name].half().float()) is known
+        trainer.train_step(trainer.crops.at(0))
+    refused = CliRunner().invoke(export.main, [*arguments[:2], str(tmp_path), *arguments[3:]])
+    assert refused.exit_code == 1
+    assert "has no readers" in refused.output
+
+
 def test_export_half_way(stage: Callable[[str], Path], corpus: Path, tmp_path: Path) -> None:
     """Half way from averaged weights to a run's last ones is their mean, if none is whitened."""
     call, out = CliRunner().invoke, tmp_path / "checkpoint"
