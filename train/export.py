@@ -4,7 +4,8 @@ OUT gets ``config.json`` and ``model.safetensors``, which ``fcs-edge convert OUT
 OUT that ends in .safetensors gets the parts that the stage has trained, as float16: what
 ``python -m train.fit --start OUT`` begins with; with ``--beside``, what has learnt beside the codec
 as well, readers and discriminators. ``--half-way`` is for averaged weights that lag behind a rate
-that fell: half way to the last ones is an average over a shorter time.
+that fell, half way to the last ones is an average over a shorter time; and for those that went too
+far from where they started.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from fcs_edge.layout import tensor_shapes
 from train import stage as stages
+from train import starting
 
 
 @click.command()
@@ -28,9 +30,10 @@ from train import stage as stages
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
     "--half-way",
-    metavar="LAST.pt",
+    metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The state of the same run: take the mean of WEIGHTS and of its weights as they are.",
+    help="Take the mean of WEIGHTS and of those in FILE: the LAST.pt of the same run, as they are, "
+    "or the .safetensors that it started from.",
 )
 @click.option(
     "--beside",
@@ -71,7 +74,10 @@ def main(weights: Path, stage: Path, out: Path, half_way: Path | None, beside: P
 
 
 def _as_they_are(last: Path) -> dict[str, Tensor]:
-    """Return the codec's weights of a run's state, not averaged."""
+    """Return the codec's weights of a run's state, not averaged; or of a file to start from."""
+    if last.suffix == ".safetensors":
+        started: dict[str, Tensor] = starting.read_all((last,), torch.device("cpu"))["codec"]
+        return started
     whole = torch.load(last, map_location="cpu", weights_only=True)["whole"]
     codec = {k.removeprefix("codec."): v for k, v in whole.items() if k.startswith("codec.")}
     if any(".whitening." in name for name in codec):
@@ -82,7 +88,11 @@ def _as_they_are(last: Path) -> dict[str, Tensor]:
 def _beside(state: dict[str, Any], last: Path) -> dict[str, Tensor]:
     """Return readers, averaged, and a run's discriminators, as float16, by names of their own."""
     hearers = torch.load(last, map_location="cpu", weights_only=True)["hearers"]
-    parts = {"objective": state["objective"], "judges": hearers.get("judges", {})}
+    parts = {"judges": hearers.get("judges", {})}
+    # Readers of a run whose corpus had no teacher's features have learnt nothing.
+    readers = state["objective"]
+    if all(tensor.numel() for name, tensor in readers.items() if name.endswith("weight")):
+        parts["objective"] = readers
     return {
         f"{part}.{name}": tensor.half().contiguous()
         for part, tensors in parts.items()

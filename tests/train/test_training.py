@@ -19,7 +19,7 @@ pytest.importorskip("tomli")
 pytest.importorskip("av")
 
 from click.testing import CliRunner  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 
 import fcs_edge  # noqa: E402
 from fcs_edge.config import CodecConfig  # noqa: E402
@@ -502,6 +502,16 @@ def test_export_half_way(stage: Callable[[str], Path], corpus: Path, tmp_path: P
     assert any(not torch.equal(last[name], average[name]) for name in found)
     for name, tensor in found.items():
         torch.testing.assert_close(tensor, (last[name] + average[name]) / 2)
+    first = tmp_path / "first.safetensors"
+    assert call(export.main, [str(folder / "best.pt"), str(path), str(first)]).exit_code == 0
+    done = call(export.main, [*paths[:3], "--half-way", str(first)])
+    assert done.exit_code == 1
+    assert "not of the same model" in done.output
+    save_file({name: tensor.half() for name, tensor in last.items()}, first)
+    assert call(export.main, [*paths[:3], "--half-way", str(first)]).exit_code == 0
+    for name, tensor in load_file(out / "model.safetensors").items():
+        wanted = (last[name].half().float() + average[name]) / 2
+        torch.testing.assert_close(tensor, wanted)
 
 
 def steady(path: Path) -> Path:
