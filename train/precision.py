@@ -9,7 +9,7 @@ def fast(device: torch.device) -> torch.dtype:
     """Return the type of number in which large products are the fastest on a device.
 
     That is bfloat16, but for processors that have no instructions of 512 bits: there PyTorch takes
-    eight times as long for it as for float32.
+    several times as long for it as for float32.
     """
     if device.type == "cpu" and torch.backends.cpu.get_cpu_capability() != "AVX512":
         return torch.float32
