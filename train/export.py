@@ -79,7 +79,7 @@ def _as_they_are(last: Path) -> dict[str, Tensor]:
         started: dict[str, Tensor] = starting.read_all((last,), torch.device("cpu"))["codec"]
         return started
     whole = torch.load(last, map_location="cpu", weights_only=True)["whole"]
-    codec = {k.removeprefix("codec."): v for k, v in whole.items() if k.startswith("codec.")}
+    codec: dict[str, Tensor] = starting.by_part(whole)["codec"]
     if any(".whitening." in name for name in codec):
         raise click.ClickException(f"{last}: of a stage that whitens; its weights have no mean")
     return codec

@@ -207,28 +207,27 @@ class Trainer:
         return losses, sound[1]
 
     def _weighted(self, losses: dict[str, Tensor]) -> Tensor:
+        """Return the weighted sum of what the stage asks for; of nothing it is 0."""
         weights = self.stage.losses
         parts = [weights[name] * loss for name, loss in losses.items() if weights.get(name)]
-        return torch.stack(parts).sum()
+        return torch.stack(parts).sum() if parts else torch.zeros((), device=self.device)
 
     def _pass_back(
         self, losses: dict[str, Tensor], batch: Batch, made: Tensor | None, number: int
     ) -> dict[str, Tensor]:
         """Pass back what losses ask, and who hears the sound beside them; return what those say."""
         if self.step < self.stage.codec_from:
-            weighed = self.stage.losses
-            asked = {n: x for n, x in losses.items() if x.requires_grad and weighed.get(n)}
-            if asked:
-                self._weighted(asked).backward()
+            total = self._weighted(losses)
+            if total.requires_grad:
+                total.backward()
             return self.hearers.learn(batch, made, number) if made is not None else {}
         if made is None or not self.hearers.are_there():
             self._weighted(losses).backward()
             return {}
         of_sound = {name: losses[name] for name in OF_SOUND}
-        weighed = self.stage.losses
-        of_tokens = {n: x for n, x in losses.items() if n not in OF_SOUND and weighed.get(n)}
+        of_tokens = self._weighted({n: x for n, x in losses.items() if n not in OF_SOUND})
         gradient, said = self.hearers.ask(self._weighted(of_sound), batch, made, number)
-        others = [self._weighted(of_tokens)] if of_tokens else []
+        others = [of_tokens] if of_tokens.requires_grad else []
         torch.autograd.backward([*others, made], [*(None for _ in others), gradient])
         return said
 

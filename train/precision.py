@@ -18,5 +18,4 @@ def fast(device: torch.device) -> torch.dtype:
 
 def autocast(device: torch.device) -> torch.autocast:
     """Return a context in which large products are computed in what is fast."""
-    kind = fast(device)
-    return torch.autocast(device.type, torch.bfloat16, enabled=kind == torch.bfloat16)
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast(device) == torch.bfloat16)

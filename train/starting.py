@@ -40,18 +40,18 @@ def _read(start: Path, device: torch.device) -> dict[str, Any]:
     if start.suffix == ".safetensors":
         with safe_open(start, "pt") as file:
             names = file.keys()
-            return _by_part({name: file.get_tensor(name).float() for name in names})
+            return by_part({name: file.get_tensor(name).float() for name in names})
     state: dict[str, Any] = torch.load(start, map_location=device, weights_only=True)
     if "average" not in state:
         return state
     if any(".whitening." in name for name in state["average"]):
         raise ValueError(f"{start}: its latents are whitened; start from the average.pt beside it")
-    parts = _by_part(state["average"])
+    parts = by_part(state["average"])
     hearers = {k: v for k, v in state["hearers"].items() if k != "judge_optimizer"}
     return parts | {"hearers": hearers}
 
 
-def _by_part(tensors: dict[str, Tensor]) -> dict[str, Any]:
+def by_part(tensors: dict[str, Tensor]) -> dict[str, Any]:
     """Return a codec's tensors, readers' and discriminators', by the first part of their names.
 
     What begins with none of these is the codec's, by its published name.
