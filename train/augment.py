@@ -50,6 +50,8 @@ class Augmentation:
     narrow_share: float = 0.0
     narrow_hz: tuple[float, float] = (3400.0, 7500.0)
     """Where the band of so many crops ends."""
+    narrow_edge: tuple[float, float] = (0.1, 0.1)
+    """How wide its edge is, of that frequency."""
     thin_share: float = 0.0
     thin_hz: tuple[float, float] = (80.0, 350.0)
     """Where the band of so many begins."""
@@ -126,9 +128,9 @@ def coloured(
     room = rooms.rooms and random.random() < settings.room_share
     chosen = rooms.rooms[int(random.integers(len(rooms.rooms)))] if room else None
     thin = _between(settings.thin_hz, random) if random.random() < settings.thin_share else 0.0
-    narrow = (
-        _between(settings.narrow_hz, random) if random.random() < settings.narrow_share else 0.0
-    )
+    narrow = edge = 0.0
+    if random.random() < settings.narrow_share:
+        narrow, edge = _between(settings.narrow_hz, random), _between(settings.narrow_edge, random)
     if not (microphone or chosen is not None or thin or narrow):
         return low, high, _HIGHEST
     out = []
@@ -142,7 +144,7 @@ def coloured(
         if thin:
             spectrum *= _rise(hz / thin)
         if narrow:
-            spectrum *= 1 - _rise(hz / narrow)
+            spectrum *= 1 - _rise(hz / narrow, edge)
         first = _EARLY if chosen is not None and index == 1 else 0
         out.append(np.fft.irfft(spectrum, n)[first : first + x.size].astype(np.float32))
     return out[0], out[1], _HIGHEST if chosen is None else _ROOM_BAND
@@ -153,9 +155,9 @@ def _between(ends: tuple[float, float], random: np.random.Generator) -> float:
     return float(np.exp(random.uniform(*np.log(ends))))
 
 
-def _rise(x: NDArray[Any]) -> NDArray[Any]:
-    """Return 0 up to 0.95, 1 from 1.05 on, and half a cosine between."""
-    rise: NDArray[Any] = 0.5 - 0.5 * np.cos(np.pi * np.clip(10 * x - 9.5, 0, 1))
+def _rise(x: NDArray[Any], edge: float = 0.1) -> NDArray[Any]:
+    """Return 0 up to 1 - edge / 2, 1 from 1 + edge / 2 on, and half a cosine between."""
+    rise: NDArray[Any] = 0.5 - 0.5 * np.cos(np.pi * np.clip((x - 1) / edge + 0.5, 0, 1))
     return rise
 
 

@@ -842,6 +842,24 @@ def test_bands_end_and_begin(tmp_path: Path) -> None:
         np.testing.assert_allclose(gain[(hz < 250) | (hz > 4250)], 0, atol=1e-3)
 
 
+def test_a_band_ends_as_softly_as_is_asked(tmp_path: Path) -> None:
+    settings = Augmentation(
+        microphone_share=0, narrow_share=1, narrow_hz=(4000, 4000), narrow_edge=(0.5, 0.5)
+    )
+    low, high = np.zeros(3200, np.float32), np.zeros(4800, np.float32)
+    low[1000] = high[1500] = 1
+    around = Surroundings(tmp_path)
+    *changed, _ = coloured(low, high, settings, around, np.random.default_rng(0))
+    for sound, rate in zip(changed, (16000, 24000), strict=True):
+        gain = np.abs(np.fft.rfft(sound))
+        hz = np.arange(gain.size) * rate / sound.size
+        np.testing.assert_allclose(gain[hz < 2900], 1, atol=1e-2)
+        np.testing.assert_allclose(
+            np.interp([3500, 4000, 4500], hz, gain), [0.85, 0.5, 0.15], atol=0.02
+        )
+        np.testing.assert_allclose(gain[hz > 5100], 0, atol=1e-2)
+
+
 def test_another_mouth_says_it_at_the_same_pitch() -> None:
     rate, pitch = 24000, 120
     hz = np.arange(rate // 2 + 1)
