@@ -5,7 +5,7 @@ OUT that ends in .safetensors gets the parts that the stage has trained, as floa
 ``python -m train.fit --start OUT`` begins with; with ``--beside``, what has learnt beside the codec
 as well, readers and discriminators. ``--half-way`` is for averaged weights that lag behind a rate
 that fell, half way to the last ones is an average over a shorter time; and for those that went too
-far from where they started.
+far from where they started; ``--share`` is for any other part of the way.
 """
 
 from __future__ import annotations
@@ -36,18 +36,32 @@ from train import starting
     "or the .safetensors that it started from.",
 )
 @click.option(
+    "--share",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="How much of that mean is of WEIGHTS.",
+)
+@click.option(
     "--beside",
     metavar="LAST.pt",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The state of the same run, of which OUT.safetensors gets readers and discriminators.",
 )
-def main(weights: Path, stage: Path, out: Path, half_way: Path | None, beside: Path | None) -> None:
+def main(
+    weights: Path,
+    stage: Path,
+    out: Path,
+    half_way: Path | None,
+    share: float,
+    beside: Path | None,
+) -> None:
     """Write weights as a checkpoint in the published layout, or as a file to start from."""
     settings = stages.read(stage)
     config = settings.model
     state = torch.load(weights, map_location="cpu", weights_only=True)
     if half_way is not None:
-        state["codec"] = _mean(state["codec"], _as_they_are(half_way))
+        state["codec"] = _mean(state["codec"], _as_they_are(half_way), share)
     if out.suffix == ".safetensors":
         trained = {
             name: tensor.half().contiguous()
@@ -101,11 +115,11 @@ def _beside(state: dict[str, Any], last: Path) -> dict[str, Tensor]:
     }
 
 
-def _mean(first: dict[str, Tensor], second: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the mean of weights of the same names."""
+def _mean(first: dict[str, Tensor], second: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Return the mean of weights of the same names, of which so much is the first."""
     if first.keys() != second.keys():
         raise click.ClickException("--half-way is not of the same model as the weights")
-    return {name: (one + second[name]) / 2 for name, one in first.items()}
+    return {name: torch.lerp(second[name], one, share) for name, one in first.items()}
 
 
 if __name__ == "__main__":

@@ -512,6 +512,11 @@ def test_export_half_way(stage: Callable[[str], Path], corpus: Path, tmp_path: P
     for name, tensor in load_file(out / "model.safetensors").items():
         wanted = (last[name].half().float() + average[name]) / 2
         torch.testing.assert_close(tensor, wanted)
+    most = call(export.main, [*paths[:3], "--half-way", str(first), "--share", "0.7"])
+    assert most.exit_code == 0, most.output
+    for name, tensor in load_file(out / "model.safetensors").items():
+        wanted = 0.3 * last[name].half().float() + 0.7 * average[name]
+        torch.testing.assert_close(tensor, wanted)
 
 
 def steady(path: Path) -> Path:
