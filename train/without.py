@@ -1,0 +1,24 @@
+"""Packages that import torchaudio for what is not asked of them here."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import types
+from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
+
+
+@contextlib.contextmanager
+def without_torchaudio() -> Iterator[None]:
+    """Have an empty module in torchaudio's place: a release for another torch may not load."""
+    if "torchaudio" in sys.modules:
+        yield
+        return
+    stub = types.ModuleType("torchaudio")
+    stub.__spec__ = ModuleSpec("torchaudio", None)
+    sys.modules["torchaudio"] = stub
+    try:
+        yield
+    finally:
+        del sys.modules["torchaudio"]
