@@ -31,7 +31,7 @@ from torch.nn import functional
 from train.corpus_reader import FRAME_16K, FRAME_24K
 from train.listener import Listener, floats, load_small, norm, save_small
 from train.pcm import Samples, rerated
-from train.whisper import LISTENER, WINDOW, tiny_english, windows
+from train.whisper import LISTENER, WINDOW, in_windows, tiny_english
 
 _PIECE = 15000
 """Frames, five minutes."""
@@ -98,16 +98,13 @@ class Teacher:
     @torch.no_grad()
     def features(self, narrow: Samples) -> NDArray[np.float16]:
         """Return (frames, width) of int16 (320 x frames,) at 16 kHz, in windows of 30 s."""
-        frames = len(narrow) // FRAME_16K
-        rows = np.empty((frames, self.last.normalized_shape[0]), np.float16)
-        found = windows(frames)
-        for i in range(0, len(found), _AT_ONCE):
-            some = found[i : i + _AT_ONCE]
-            parts = [narrow[a * FRAME_16K : b * FRAME_16K] for a, b, _ in some]
-            mels = torch.stack([self._mel(part) for part in parts])
-            seen = self._encode(mels).half().cpu().numpy()
-            for (begin, end, first), row in zip(some, seen, strict=True):
-                rows[first:end] = row[first - begin : end - begin]
+        width = self.last.normalized_shape[0]
+        return in_windows(narrow, FRAME_16K, width, self._heard, _AT_ONCE)
+
+    def _heard(self, parts: list[Samples]) -> NDArray[np.float16]:
+        """Return (windows, WINDOW, width) of as many windows' samples."""
+        mels = torch.stack([self._mel(part) for part in parts])
+        rows: NDArray[np.float16] = self._encode(mels).half().cpu().numpy()
         return rows
 
     def _mel(self, narrow: Samples) -> Tensor:

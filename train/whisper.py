@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +58,8 @@ def in_windows(
     sound: NDArray[np.int16],
     hop: int,
     width: int,
-    encode: Callable[[NDArray[np.int16]], NDArray[np.float32]],
+    encode: Callable[[list[NDArray[np.int16]]], Iterable[NDArray[Any]]],
+    at_once: int = 1,
 ) -> NDArray[np.float16]:
     """Return rows (frames, width) of a sound, window by window.
 
@@ -70,10 +72,15 @@ def in_windows(
     width : int
         Of a row.
     encode : callable
-        Gives rows of a window's sound, one a frame or more.
+        Gives each window's rows, one a frame or more.
+    at_once : int
+        Windows that it is given at most.
     """
     rows = np.empty((len(sound) // hop, width), np.float16)
-    for begin, end, first in windows(len(rows)):
-        seen = encode(sound[begin * hop : end * hop])
-        rows[first:end] = seen[first - begin : end - begin]
+    found = windows(len(rows))
+    for i in range(0, len(found), at_once):
+        some = found[i : i + at_once]
+        seen = encode([sound[begin * hop : end * hop] for begin, end, _ in some])
+        for (begin, end, first), row in zip(some, seen, strict=True):
+            rows[first:end] = row[first - begin : end - begin]
     return rows

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from train.pcm import Floats, Samples
 
-from .shard import NARROW_FRAME, NARROW_RATE
+from .shard import NARROW_FRAME, NARROW_RATE, save_array
 
 ROOMS = 200
 ROOM_SAMPLES = int(0.4 * NARROW_RATE)
@@ -123,10 +123,7 @@ def write_noises(path: Path, folder: Path) -> None:
         pieces.append(np.clip(np.round(noise * 32767), -32768, 32767).astype(np.int16))
         places.append(f"{index * size} {size} {kind}\n")
     path.with_suffix(".txt").write_text("".join(places), "utf-8")
-    unfinished = path.with_suffix(".part")
-    with unfinished.open("wb") as file:
-        np.save(file, np.concatenate(pieces))
-    os.replace(unfinished, path)
+    save_array(path, np.concatenate(pieces))
     click.echo(f"{path.name}: {NOISE_SECONDS / 60:.0f} min of noises")
 
 

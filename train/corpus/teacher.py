@@ -38,7 +38,7 @@ class Teacher:
         ndarray of float16, shape (frames, 512)
             Row i belongs to samples 320 i to 320 i + 319.
         """
-        return in_windows(narrow, _SAMPLES, WIDTH, self._encode)
+        return in_windows(narrow, _SAMPLES, WIDTH, lambda parts: map(self._encode, parts))
 
     def _encode(self, narrow: Samples) -> NDArray[np.float32]:
         """Encode at most 30 s of 16 kHz speech to float32 [1500, 512]."""

@@ -85,7 +85,8 @@ class WavLM:
         ndarray of float16, shape (frames, width)
             Row i is about samples 320 i to 320 i + 319.
         """
-        return in_windows(narrow, NARROW_FRAME, self._model.config.hidden_size, self._encode)
+        width = self._model.config.hidden_size
+        return in_windows(narrow, NARROW_FRAME, width, lambda parts: map(self._encode, parts))
 
     @torch.no_grad()
     def _encode(self, narrow: Samples) -> NDArray[np.float32]:
