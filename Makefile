@@ -40,7 +40,7 @@ lint: $(VENV)/.dev
 TARGETS := x86-64-v3 x86-64-v4-vnni cortex-a53 cortex-a72 cortex-a76
 compiled: $(TARGETS:%=kernels/compiled/%.so)
 
-kernels/compiled/%.so: $(wildcard kernels/*.py) scripts/compile_kernels.py | $(VENV)/.dev linkers
+kernels/compiled/%.so: $(wildcard kernels/*.py kernels/*/*.py) scripts/compile_kernels.py | $(VENV)/.dev linkers
 	$(BIN)/python scripts/compile_kernels.py --target $*
 
 .PHONY: linkers

@@ -18,7 +18,7 @@ import soxr
 
 from fcs_edge import wav
 from fcs_edge.errors import AudioError
-from fcs_edge.layers import F32
+from fcs_edge.model.layers import F32
 
 RAW_FORMATS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
 FILE_FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}

@@ -21,7 +21,7 @@ from fcs_edge.cli.common import (
     output_path,
 )
 from fcs_edge.errors import FcsError
-from fcs_edge.model_file import SCHEMES
+from fcs_edge.modelfile.model_file import SCHEMES
 
 
 @click.command()
@@ -89,7 +89,8 @@ def bench(
       fcs-edge bench --layer linear:4x1024x4096:int8
     """
     # What measures is imported by no other command.
-    from fcs_edge.cli import bench_plot, bench_report, bench_run
+    from fcs_edge.cli import bench_run
+    from fcs_edge.cli.ui import bench_plot, bench_report
 
     messages = Messages(quiet)
     shapes = bench_run.parse_layers(layers)

@@ -14,15 +14,16 @@ import click
 import soundfile
 
 import fcs_edge
-from fcs_edge import benchmark, benchmark_layers, host, model_file
-from fcs_edge.benchmark import Bench, Facts, Limits
-from fcs_edge.benchmark_layers import Layer
+from fcs_edge.bench import bench, bench_layers, host
+from fcs_edge.bench.bench import Bench, Facts, Limits
+from fcs_edge.bench.bench_layers import Layer
 from fcs_edge.cli.common import Messages
 from fcs_edge.codec import Codec
 from fcs_edge.convert import convert_files
 from fcs_edge.errors import FcsError
-from fcs_edge.layers import F32
-from fcs_edge.model_file import SCHEMES, ModelFile
+from fcs_edge.model.layers import F32
+from fcs_edge.modelfile import model_file
+from fcs_edge.modelfile.model_file import SCHEMES, ModelFile
 
 _MACHINE_SHARE, _MACHINE_SECONDS = 0.15, 1.0
 """Of the time goes to measuring the machine, and how much at most."""
@@ -43,7 +44,7 @@ def measure_layers(layers: Sequence[Layer], seconds: float, messages: Messages) 
     each = min(left / len(layers), _LAYER_SECONDS)
     messages.note(f"measuring each kernel for {each:.3g} s ...")
     with messages.preparing(None):
-        facts["layers"] = [benchmark_layers.measure(layer, limits, each) for layer in layers]
+        facts["layers"] = [bench_layers.measure(layer, limits, each) for layer in layers]
     return facts
 
 
@@ -59,7 +60,7 @@ def measure_model(
         "stored_as": codec.model.scheme,
         "fingerprint": codec.fingerprint.hex(),
         "chunk_ms": 1e3 * codec.latency,
-        "window_chunks": benchmark.window_chunks(codec.model.config),
+        "window_chunks": bench.window_chunks(codec.model.config),
     }
     each = left / len(schemes)
     facts["runs"] = [_run(codec.model, s, limits, chunks, each, messages) for s in schemes]
@@ -72,7 +73,7 @@ def _machine(seconds: float, messages: Messages) -> tuple[Facts, Limits, float]:
     messages.note("measuring this machine ...")
     # No spinner here, nor around what is measured later: it would take its share of the time.
     with messages.preparing(None):
-        limits = benchmark.limits(spent)
+        limits = bench.limits(spent)
     facts = {
         "fcs_edge": fcs_edge.__version__,
         "machine": host.facts(),

@@ -15,10 +15,10 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fcs_edge.bench.host import uses_numba
 from fcs_edge.codec import Codec
 from fcs_edge.errors import AudioError
 from fcs_edge.files import replacing
-from fcs_edge.host import uses_numba
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from fcs_edge.cli.common import Messages, check_output, common_options, force_option
-from fcs_edge.model_file import SCHEMES
+from fcs_edge.modelfile.model_file import SCHEMES
 
 
 @click.command()

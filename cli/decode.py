@@ -12,7 +12,7 @@ from typing import BinaryIO
 import click
 
 import fcs_edge
-from fcs_edge.bitstream_reader import BitstreamReader, Damage, Event, read_batches
+from fcs_edge.bitstream.reader import BitstreamReader, Damage, Event, read_batches
 from fcs_edge.cli.audio import (
     FILE_FORMATS,
     RAW_FORMATS,
@@ -42,9 +42,9 @@ from fcs_edge.cli.sounding import Pipe, sounding
 from fcs_edge.cli.tokens import LIVE_BLOCK_SECONDS, header_of
 from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError
-from fcs_edge.layers import F32
 from fcs_edge.live import devices
 from fcs_edge.live.opened import Latency
+from fcs_edge.model.layers import F32
 
 
 @click.command()

@@ -14,8 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 import fcs_edge
-from fcs_edge.bitstream import BitstreamWriter
-from fcs_edge.cli import spectrogram
+from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.cli.audio import FileOutput
 from fcs_edge.cli.common import (
     Messages,
@@ -28,9 +27,10 @@ from fcs_edge.cli.common import (
     prepare,
 )
 from fcs_edge.cli.tokens import FILE_BLOCK_SECONDS, header_of
+from fcs_edge.cli.ui import spectrogram
 from fcs_edge.codec import Codec
-from fcs_edge.layers import F32, U16
-from fcs_edge.models import BUILT_IN
+from fcs_edge.model.layers import F32, U16
+from fcs_edge.modelfile.catalogue import BUILT_IN
 
 _NAME = "fcs-edge-demo"
 

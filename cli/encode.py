@@ -12,7 +12,7 @@ from typing import BinaryIO, Protocol
 import click
 
 import fcs_edge
-from fcs_edge.bitstream import BitstreamWriter
+from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.cli.audio import MAX_RATE, MIN_RATE, RAW_FORMATS, is_regular, open_input
 from fcs_edge.cli.common import (
     Messages,
@@ -31,14 +31,14 @@ from fcs_edge.cli.live import (
     open_microphone,
     prompt_threads,
 )
-from fcs_edge.cli.panel import shortfall, troubles
 from fcs_edge.cli.tokens import FILE_BLOCK_SECONDS, LIVE_BLOCK_SECONDS, NpyWriter, header_of
+from fcs_edge.cli.ui.panel import shortfall, troubles
 from fcs_edge.codec import BLOCK_CHUNKS, Codec
-from fcs_edge.layers import F32, U16
 from fcs_edge.live import devices
 from fcs_edge.live.devices import DeviceLostError
 from fcs_edge.live.loop import Loopback
 from fcs_edge.live.opened import Latency
+from fcs_edge.model.layers import F32, U16
 
 
 class TokenWriter(Protocol):

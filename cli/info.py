@@ -11,12 +11,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from fcs_edge.bitstream import MAGIC
-from fcs_edge.bitstream_reader import BitstreamReader, Damage, End, Tokens, read_batches
+from fcs_edge.bitstream.reader import BitstreamReader, Damage, End, Tokens, read_batches
+from fcs_edge.bitstream.writer import MAGIC
 from fcs_edge.cli.common import Messages, common_options
 from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError, FcsError, ModelFileError
-from fcs_edge.models import BUILT_IN, find
+from fcs_edge.modelfile.catalogue import BUILT_IN, find
 
 Facts = dict[str, Any]
 

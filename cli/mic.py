@@ -33,8 +33,8 @@ from fcs_edge.cli.live import (
     watch,
     with_devices,
 )
-from fcs_edge.cli.panel import Panel, shortfall, troubles
 from fcs_edge.cli.tokens import LIVE_BLOCK_SECONDS, header_of
+from fcs_edge.cli.ui.panel import Panel, shortfall, troubles
 from fcs_edge.codec import Codec
 from fcs_edge.live import devices
 from fcs_edge.live.loop import Loopback

@@ -33,15 +33,15 @@ from fcs_edge.cli.live import (
     watch,
     with_devices,
 )
-from fcs_edge.cli.panel import Lines
 from fcs_edge.cli.tokens import LIVE_BLOCK_SECONDS, header_of
-from fcs_edge.layers import F32, new
+from fcs_edge.cli.ui.panel import Lines
 from fcs_edge.link.receiver import Receiver, Timer
 from fcs_edge.link.sockets import ListeningSocket, parse
 from fcs_edge.live import devices
 from fcs_edge.live.opened import Latency
 from fcs_edge.live.recorder import Recorder
 from fcs_edge.live.speaker import Speaker
+from fcs_edge.model.layers import F32, new
 
 _NO_SAMPLES, _NO_TOKENS = new(0), np.zeros(0, np.uint16)
 

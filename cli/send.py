@@ -27,15 +27,15 @@ from fcs_edge.cli.live import (
     watch,
     with_devices,
 )
-from fcs_edge.cli.panel import Lines, shortfall, troubles
+from fcs_edge.cli.ui.panel import Lines, shortfall, troubles
 from fcs_edge.codec import Codec
-from fcs_edge.layers import F32, new
 from fcs_edge.link.packets import MAX_CHUNKS, Format
 from fcs_edge.link.sender import Sender
 from fcs_edge.link.sockets import PacketSocket, parse
 from fcs_edge.live import devices
 from fcs_edge.live.loop import Loopback
 from fcs_edge.live.opened import Latency
+from fcs_edge.model.layers import F32, new
 
 _HEADERS = 28
 """Bytes of IPv4 and UDP before a packet."""

@@ -11,9 +11,9 @@ from typing import BinaryIO
 from fcs_edge.cli.common import Messages
 from fcs_edge.cli.live import open_speaker, prompt_threads
 from fcs_edge.codec import Codec
-from fcs_edge.layers import F32
 from fcs_edge.live.opened import Latency
 from fcs_edge.live.speaker import Speaker
+from fcs_edge.model.layers import F32
 
 _POLL_SECONDS = 0.005
 _DRAIN_SECONDS = 2.0

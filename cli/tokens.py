@@ -10,11 +10,11 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from fcs_edge.bitpack import MAX_BITS
-from fcs_edge.bitstream import MAX_BLOCK_TOKENS, Header
+from fcs_edge.bitstream.bitpack import MAX_BITS
+from fcs_edge.bitstream.writer import MAX_BLOCK_TOKENS, Header
 from fcs_edge.codec import Codec
 from fcs_edge.errors import FcsError
-from fcs_edge.layers import U16
+from fcs_edge.model.layers import U16
 
 FILE_BLOCK_SECONDS = 12.0
 """Sound in a block of a file: short enough to lose, long enough to cost under 2 % of overhead."""

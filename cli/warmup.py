@@ -10,12 +10,12 @@ import click
 import numpy as np
 
 import fcs_edge
-from fcs_edge import host
+from fcs_edge.bench import host
 from fcs_edge.cli.common import Messages, common_options, model_option
 from fcs_edge.codec import Codec
-from fcs_edge.layout import tensor_shapes
-from fcs_edge.model_file import SCHEMES
-from fcs_edge.models import find
+from fcs_edge.modelfile.catalogue import find
+from fcs_edge.modelfile.model_file import SCHEMES
+from fcs_edge.modelfile.tensor_layout import tensor_shapes
 
 
 @click.command()

@@ -9,14 +9,14 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fcs_edge import model_file
-from fcs_edge.config import CodecConfig
 from fcs_edge.convert.checkpoint import read_config, read_tensors
 from fcs_edge.convert.schemes import default, store
 from fcs_edge.convert.source import Source, locate
 from fcs_edge.errors import CheckpointError
-from fcs_edge.kernels.weights import GROUP
-from fcs_edge.model_file import ModelFile
+from fcs_edge.kernels.gemm.quantized_weights import GROUP
+from fcs_edge.modelfile import model_file
+from fcs_edge.modelfile.config import CodecConfig
+from fcs_edge.modelfile.model_file import ModelFile
 
 __all__ = ["Source", "convert", "convert_files", "locate", "write_model"]
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from fcs_edge.config import CodecConfig
 from fcs_edge.errors import CheckpointError, ConfigError, ModelFileError
-from fcs_edge.model_file import expected
-from fcs_edge.tensors import Array, StoredTensor, map_tensors
+from fcs_edge.modelfile.config import CodecConfig
+from fcs_edge.modelfile.model_file import expected
+from fcs_edge.modelfile.tensors import Array, StoredTensor, map_tensors
 
 _CONFIG_BYTES = 1 << 20
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fcs_edge.config import CodecConfig
 from fcs_edge.errors import CheckpointError
-from fcs_edge.kernels import weights
-from fcs_edge.layout import as_matrix, matrix_shape, tensor_shapes
-from fcs_edge.tensors import SCALE, Array
+from fcs_edge.kernels.gemm import quantized_weights
+from fcs_edge.modelfile.config import CodecConfig
+from fcs_edge.modelfile.tensor_layout import as_matrix, matrix_shape, tensor_shapes
+from fcs_edge.modelfile.tensors import SCALE, Array
 
 LARGE = 50_000_000
 """Weights from which on a model is stored as int8 where nothing else is asked for."""
@@ -52,12 +52,12 @@ def store(
     tensors : mapping of str to numpy.ndarray
         float32 or float16, by published name.
     scheme : str, optional
-        One of `fcs_edge.model_file.SCHEMES`; None leaves every tensor as it is.
+        One of `fcs_edge.modelfile.model_file.SCHEMES`; None leaves every tensor as it is.
 
     Returns
     -------
     dict of str to numpy.ndarray
-        What `fcs_edge.model_file.write` takes.
+        What `fcs_edge.modelfile.model_file.write` takes.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def _half(name: str, tensor: Array) -> Array:
 def _quantized(name: str, tensor: Array, scheme: str) -> dict[str, Array]:
     weight = as_matrix(name, tensor.astype(np.float32, copy=False))
     if scheme == "int8" or EIGHT.search(name):
-        eight = weights.quantize_int8(weight)
+        eight = quantized_weights.quantize_int8(weight)
         return {name: eight.values, name + SCALE: eight.scale}
-    four = weights.quantize_int4(weight)
+    four = quantized_weights.quantize_int4(weight)
     return {name: four.values, name + SCALE: four.scale}

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from fcs_edge import model_file, models
 from fcs_edge.errors import CheckpointError
-from fcs_edge.model_file import ModelFile
-from fcs_edge.tensors import header
+from fcs_edge.modelfile import catalogue, model_file
+from fcs_edge.modelfile.model_file import ModelFile
+from fcs_edge.modelfile.tensors import header
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _BY_HAND = (
@@ -40,8 +40,8 @@ def locate(source: str) -> Source | ModelFile:
         Nothing is there, or the download fails.
     """
     path = Path(source)
-    if source in models.BUILT_IN or (path.suffix == ".safetensors" and _is_model_file(path)):
-        return models.find(source)
+    if source in catalogue.BUILT_IN or (path.suffix == ".safetensors" and _is_model_file(path)):
+        return catalogue.find(source)
     if path.is_dir():
         return _local(path / "config.json")
     if path.is_file():

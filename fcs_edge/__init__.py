@@ -17,7 +17,7 @@ from fcs_edge.errors import (
     FcsError,
     ModelFileError,
 )
-from fcs_edge.models import BUILT_IN, DEFAULT_MODEL
+from fcs_edge.modelfile.catalogue import BUILT_IN, DEFAULT_MODEL
 from fcs_edge.stream import StreamDecoder, StreamEncoder
 
 __version__ = version("fcs-edge")

@@ -9,18 +9,19 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fcs_edge import models, quantizer
-from fcs_edge.compressor import Compressor
-from fcs_edge.config import SAMPLE_RATE_IN
-from fcs_edge.decoder import Decoder
-from fcs_edge.decompressor import Decompressor
-from fcs_edge.encoder import Encoder
 from fcs_edge.errors import FcsError
-from fcs_edge.kernels import instructions
-from fcs_edge.layers import F32, U16, new
-from fcs_edge.model_file import ModelFile
-from fcs_edge.repeated import Repeated
-from fcs_edge.search import Search
+from fcs_edge.kernels.isa import instructions
+from fcs_edge.model import quantizer
+from fcs_edge.model.code_search import Search
+from fcs_edge.model.compressor import Compressor
+from fcs_edge.model.decoder import Decoder
+from fcs_edge.model.decompressor import Decompressor
+from fcs_edge.model.encoder import Encoder
+from fcs_edge.model.layers import F32, U16, new
+from fcs_edge.model.replayed_stage import Repeated
+from fcs_edge.modelfile import catalogue
+from fcs_edge.modelfile.config import SAMPLE_RATE_IN
+from fcs_edge.modelfile.model_file import ModelFile
 from fcs_edge.stream import StreamDecoder, StreamEncoder, as_signal, as_tokens
 
 BLOCK_CHUNKS = 8
@@ -52,7 +53,7 @@ def load(model: str | os.PathLike[str] | None = None) -> Codec:
     >>> tokens.shape, codec.decode(tokens).shape
     ((52,), (24960,))
     """
-    return Codec(models.find(model))
+    return Codec(catalogue.find(model))
 
 
 class Codec:

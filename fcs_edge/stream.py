@@ -7,12 +7,12 @@ import copy
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fcs_edge import quantizer
-from fcs_edge.config import CodecConfig
-from fcs_edge.kernels import samples as sample_kernels
-from fcs_edge.layers import F32, U16, new
-from fcs_edge.repeated import Stage
-from fcs_edge.search import Search
+from fcs_edge.kernels.ops import samples as sample_kernels
+from fcs_edge.model import quantizer
+from fcs_edge.model.code_search import Search
+from fcs_edge.model.layers import F32, U16, new
+from fcs_edge.model.replayed_stage import Stage
+from fcs_edge.modelfile.config import CodecConfig
 
 SAMPLE_LIMIT = np.float32(65536)
 """Samples beyond this are clipped to it; speech is within 1, int16 scaled as float within 2**15."""

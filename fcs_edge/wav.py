@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 
-from fcs_edge.layers import F32
+from fcs_edge.model.layers import F32
 
 MOST = 0xFFFFFFFF
 """The largest size that a header can state; as a length, not known."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fcs_edge.codec import Codec
-from fcs_edge.layers import F32
+from fcs_edge.model.layers import F32
 from fcs_edge.stream import as_tokens
 
 FULL_CHUNKS = 1

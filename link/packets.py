@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from fcs_edge.bitpack import MAX_BITS, pack_tokens, packed_size, unpack_tokens
+from fcs_edge.bitstream.bitpack import MAX_BITS, pack_tokens, packed_size, unpack_tokens
 from fcs_edge.errors import FcsError
 
 if TYPE_CHECKING:

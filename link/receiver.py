@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Protocol
 
 from fcs_edge.codec import Codec
-from fcs_edge.layers import F32, new
 from fcs_edge.link import keys
 from fcs_edge.link.conceal import Concealer
 from fcs_edge.link.jitter import LOST, WAIT, JitterBuffer
@@ -19,6 +18,7 @@ from fcs_edge.link.packets import Format, PacketError, read_packet
 from fcs_edge.link.sockets import ListeningSocket
 from fcs_edge.live.clock import ClockHold
 from fcs_edge.live.statistics import Statistics
+from fcs_edge.model.layers import F32, new
 
 _POLL_SECONDS = 0.004
 _TIMER_MARGIN_SECONDS = 0.02

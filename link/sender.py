@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fcs_edge.layers import U16
 from fcs_edge.link import keys
 from fcs_edge.link.packets import Format, Packet, write_packet
 from fcs_edge.link.sockets import PacketSocket
+from fcs_edge.model.layers import U16
 
 
 class Sender:

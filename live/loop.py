@@ -11,10 +11,10 @@ import numpy as np
 import soxr
 
 from fcs_edge.codec import Codec
-from fcs_edge.layers import F32, U16, new
 from fcs_edge.live.microphone import Microphone
 from fcs_edge.live.speaker import Speaker
 from fcs_edge.live.statistics import Statistics
+from fcs_edge.model.layers import F32, U16, new
 
 _POLL_SECONDS = 0.004
 _MOST_WAITING = 2.0

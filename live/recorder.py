@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fcs_edge import wav
-from fcs_edge.bitstream import BitstreamWriter, Header
+from fcs_edge.bitstream.writer import BitstreamWriter, Header
 from fcs_edge.errors import AudioError
-from fcs_edge.layers import F32, U16
+from fcs_edge.model.layers import F32, U16
 
 _MOST_WAITING = 1000
 """Chunks that may wait for the disk, 80 s of them."""

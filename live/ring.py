@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fcs_edge.layers import F32, new
+from fcs_edge.model.layers import F32, new
 
 
 class SampleRing:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import soxr
 
-from fcs_edge.layers import F32, new
 from fcs_edge.live import devices
 from fcs_edge.live.clock import MAX_CORRECTION, ClockHold
 from fcs_edge.live.devices import Device
 from fcs_edge.live.opened import Latency, OpenDevice
 from fcs_edge.live.ring import SampleRing
+from fcs_edge.model.layers import F32, new
 
 _RING_SECONDS = 4.0
 _RAMP_SECONDS = 0.005

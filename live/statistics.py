@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fcs_edge.layers import F32, new
+from fcs_edge.model.layers import F32, new
 
 _KEPT = 1000
 _FALL_DB = 20.0

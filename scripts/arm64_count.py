@@ -16,26 +16,26 @@ from pathlib import Path
 import numpy as np
 from llvmlite import binding as llvm
 
-from fcs_edge.kernels import linear, weights
 from fcs_edge.kernels._types import F32
+from fcs_edge.kernels.gemm import linear, quantized_weights
 
 ROWS, DEPTH, OUTPUTS = 4, 256, 192
 PRODUCTS = ROWS * DEPTH * OUTPUTS
 MOST = 6
 """Mnemonics shown."""
 
-STORAGE: dict[str, Callable[[F32], weights.Weight]] = {
+STORAGE: dict[str, Callable[[F32], quantized_weights.Weight]] = {
     "float32": lambda weight: weight,
     "float16": lambda weight: weight.astype(np.float16),
-    "int8": weights.quantize_int8,
-    "int4": weights.quantize_int4,
+    "int8": quantized_weights.quantize_int8,
+    "int4": quantized_weights.quantize_int4,
 }
 
 
 class Product:
     """One product, run often enough that nothing is left to compile."""
 
-    def __init__(self, store: Callable[[F32], weights.Weight], depth: int) -> None:
+    def __init__(self, store: Callable[[F32], quantized_weights.Weight], depth: int) -> None:
         rng = np.random.default_rng(7)
         weight = rng.standard_normal((OUTPUTS, depth), np.float32)
         self._depth = depth

@@ -39,8 +39,8 @@ from rich.table import Column, Table
 from safetensors.torch import load_file
 
 import fcs_edge
-from fcs_edge.config import SAMPLE_RATE_IN, CodecConfig
-from fcs_edge.layout import matrix_shape, tensor_shapes
+from fcs_edge.modelfile.config import SAMPLE_RATE_IN, CodecConfig
+from fcs_edge.modelfile.tensor_layout import matrix_shape, tensor_shapes
 
 F32: TypeAlias = NDArray[np.float32]
 Output: TypeAlias = tuple[NDArray[Any], F32] | None

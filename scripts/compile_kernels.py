@@ -5,7 +5,8 @@
 FOLDER is kernels/compiled by default, which a wheel takes in. Numba types and lowers each kernel as
 it does at run time; LLVM then optimises that for the CPU named, and GNU ld links it (Debian:
 binutils, and binutils-aarch64-linux-gnu for ARM, or the other way round). What each kernel is
-called with stands in `SIGNATURES` and `made_kernels`; `kernels/ahead.py` loads the result.
+called with stands in `SIGNATURES` and `made_kernels`; `kernels/runtime/aot_library.py`
+loads the result.
 """
 
 from __future__ import annotations
@@ -43,40 +44,43 @@ from numba.core.registry import cpu_target
 from numba.np import arrayobj, numpy_support
 
 from fcs_edge.files import replacing
-from fcs_edge.kernels import ahead, attention, depthwise, instructions, machine, products
-from fcs_edge.kernels.instructions import DOTS, INT4_DOTS, Instructions
+from fcs_edge.kernels.gemm import core_limits, products
+from fcs_edge.kernels.isa import instructions
+from fcs_edge.kernels.isa.instructions import DOTS, INT4_DOTS, Instructions
+from fcs_edge.kernels.ops import attention, depthwise
+from fcs_edge.kernels.runtime import aot_library
 
 SIGNATURES = {
-    "attention.dot": "f1 f1 -> float",
-    "attention.position_gate": "f2 f2 f1 f1 f2",
-    "binary.codes": "H1 f2",
-    "binary.normalize": "f2 f2",
-    "binary.quantize": "f2 H1",
-    "dynamic_tanh.dynamic_tanh": "f2 float f2",
-    "focal.aggregate": "f2 f2 int f2 f2",
-    "focal.divide": "f2 float",
-    "focal.modulate": "f2 f2",
-    "gelu.gelu": "f2 f2",
-    "layer_norm.layer_norm": "f2 f1 f1 float f2",
-    "layer_norm.layer_norm_gelu": "f2 f1 f1 float f2",
-    "linear_plain.widen": "H2 f2",
-    "machine.read": "f1 int -> float",
-    "packing.pack_float": "f2 f3",
-    "packing.pack_half": "H2 H3",
-    "packing.pack_int4": "B2 int int int int B1",
-    "packing.pack_int8": "b2 int int int b1",
-    "residual.add": "f2 f2",
-    "residual.add_scaled": "f2 f2 f1",
-    "ring.copy": "f2 f2",
-    "ring.follow": "f2 int l1 f3",
-    "ring.keep_last": "f3 int int",
-    "ring.write": "f2 f2 int",
-    "samples.clip": "f1 f1",
-    "samples.sanitize": "f1 float f1 -> int",
-    "choose.choose": "f2 f2 f3 f1 f2 f1 float int int int f2 f4 f2 l2 f2 f1 f1 f2",
-    "snake.snake": "f2 f1 f1 f2",
-    "spectrum.log_bands": "f1 int f1 l1 f2 f2 float float f2 f2",
-    "weights.best_int4": "f2 f3 int f2 B2",
+    "gemm.core_limits.read": "f1 int -> float",
+    "gemm.linear_plain.widen": "H2 f2",
+    "gemm.packing.pack_float": "f2 f3",
+    "gemm.packing.pack_half": "H2 H3",
+    "gemm.packing.pack_int4": "B2 int int int int B1",
+    "gemm.packing.pack_int8": "b2 int int int b1",
+    "gemm.quantized_weights.best_int4": "f2 f3 int f2 B2",
+    "ops.attention.dot": "f1 f1 -> float",
+    "ops.attention.position_gate": "f2 f2 f1 f1 f2",
+    "ops.binary.codes": "H1 f2",
+    "ops.binary.normalize": "f2 f2",
+    "ops.binary.quantize": "f2 H1",
+    "ops.code_search.choose": "f2 f2 f3 f1 f2 f1 float int int int f2 f4 f2 l2 f2 f1 f1 f2",
+    "ops.dynamic_tanh.dynamic_tanh": "f2 float f2",
+    "ops.focal.aggregate": "f2 f2 int f2 f2",
+    "ops.focal.divide": "f2 float",
+    "ops.focal.modulate": "f2 f2",
+    "ops.gelu.gelu": "f2 f2",
+    "ops.history.copy": "f2 f2",
+    "ops.history.follow": "f2 int l1 f3",
+    "ops.history.keep_last": "f3 int int",
+    "ops.history.write": "f2 f2 int",
+    "ops.layer_norm.layer_norm": "f2 f1 f1 float f2",
+    "ops.layer_norm.layer_norm_gelu": "f2 f1 f1 float f2",
+    "ops.residual.add": "f2 f2",
+    "ops.residual.add_scaled": "f2 f2 f1",
+    "ops.samples.clip": "f1 f1",
+    "ops.samples.sanitize": "f1 float f1 -> int",
+    "ops.snake.snake": "f2 f1 f1 f2",
+    "ops.spectrum.log_bands": "f1 int f1 l1 f2 f2 float float f2 f2",
 }
 """What each kernel takes: arrays, contiguous, by the letter of their type and their dimensions, and
 numbers. It returns nothing unless that is said."""
@@ -135,38 +139,46 @@ def made_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
         weight = "H" if half else "f"
         for n in (using.float_vectors, 1):
             made = products.linear_float(lanes, n, half)
-            yield f"products.linear_float{lanes, n, half}", made, f"f1 int {weight}3 f1 f2 int int"
+            yield (
+                f"gemm.products.linear_float{lanes, n, half}",
+                made,
+                f"f1 int {weight}3 f1 f2 int int",
+            )
         for ring in ("f", "H"):
             kinds = lanes, depthwise.VECTORS, half, ring == "H"
             taken = f"f2 {ring}3 l1 {weight}3 f1 f2"
-            yield f"depthwise.depthwise_panels{kinds}", depthwise.depthwise_panels(*kinds), taken
+            yield (
+                f"ops.depthwise.depthwise_panels{kinds}",
+                depthwise.depthwise_panels(*kinds),
+                taken,
+            )
         # Windows of the past and columns of a head, of any number from the lanes of a register on.
         for keys in range(1, using.float_vectors + 1):
             for values in range(1, using.float_vectors + 1):
                 panels = (lanes, keys, lanes, values, half)
                 attend = attention.attend_panels(*panels)
                 taken = f"f2 f2 f2 {weight}4 {weight}4 l1 f2 f2"
-                yield f"attention.attend_panels{panels}", attend, taken
+                yield f"ops.attention.attend_panels{panels}", attend, taken
     dot8, dot4 = DOTS.index(using.int8_dot), INT4_DOTS.index(using.int4_dot)
     for n in (using.int8_vectors, 1):
         eight = (using.int8_lanes, n, dot8)
         taken = "f1 int b1 f1 f1 int f2 int int"
-        yield f"products.linear_int8{eight}", products.linear_int8(*eight), taken
+        yield f"gemm.products.linear_int8{eight}", products.linear_int8(*eight), taken
     for n in (using.int4_vectors, 1):
         four = (using.int4_lanes, n, dot4)
         taken = "f1 int B1 H2 f1 int int f2 int int"
-        yield f"products.linear_int4{four}", products.linear_int4(*four), taken
+        yield f"gemm.products.linear_int4{four}", products.linear_int4(*four), taken
     for bits in (32, 8, 4):
-        arguments, dtypes = machine.multiplier_arguments(using, bits)
+        arguments, dtypes = core_limits.multiplier_arguments(using, bits)
         letters = [np.dtype(dtype).char for dtype in dtypes]
         taken = f"{letters[0]}1 int {letters[1]}1"
-        yield f"machine.multiply{arguments}", machine.multiply(*arguments), taken
+        yield f"gemm.core_limits.multiply{arguments}", core_limits.multiply(*arguments), taken
 
 
 def named_kernels() -> Iterator[tuple[str, Any, str]]:
     """List the other kernels."""
     for name, taken in SIGNATURES.items():
-        module, function = name.split(".")
+        module, _, function = name.rpartition(".")
         yield name, getattr(import_module(f"fcs_edge.kernels.{module}"), function), taken
 
 
@@ -186,14 +198,21 @@ def compile_target(target: Target, folder: Path) -> Path:
     freed = ir.Function(module, ir.FunctionType(ir.VoidType(), [_I8.as_pointer()]), _FREE)
     ir.IRBuilder(freed.append_basic_block()).ret_void()
     _replay(module)
-    manifest = json.dumps({"sources": ahead.sources_hash(), "kernels": kernels}).encode() + b"\0"
+    manifest = (
+        json.dumps({"sources": aot_library.sources_hash(), "kernels": kernels}).encode() + b"\0"
+    )
     text = ir.Constant(ir.ArrayType(_I8, len(manifest)), bytearray(manifest))
-    held = ir.GlobalVariable(module, text.type, ahead.MANIFEST)
+    held = ir.GlobalVariable(module, text.type, aot_library.MANIFEST)
     held.initializer, held.global_constant = text, True
     code.add_ir_module(module)
     code.finalize()
-    exported = {symbol for symbol, _, _ in kernels.values()} | {ahead.MANIFEST, ahead.REPLAY}
-    exported |= {ahead.AGAIN.format(s) for s, _, returned in kernels.values() if returned == "none"}
+    exported = {symbol for symbol, _, _ in kernels.values()} | {
+        aot_library.MANIFEST,
+        aot_library.REPLAY,
+    }
+    exported |= {
+        aot_library.AGAIN.format(s) for s, _, returned in kernels.values() if returned == "none"
+    }
     return _link(target, _object(target, code.get_llvm_str(), exported), folder)
 
 
@@ -249,7 +268,7 @@ def _again(module: ir.Module, outer: ir.Function, taken: list[str]) -> None:
     """Emit ``again(arguments)``, which calls with array objects and numbers at these addresses."""
     pointer = _I8.as_pointer()
     kind = ir.FunctionType(_I32, [pointer.as_pointer()])
-    function = ir.Function(module, kind, ahead.AGAIN.format(outer.name))
+    function = ir.Function(module, kind, aot_library.AGAIN.format(outer.name))
     b = ir.IRBuilder(function.append_basic_block())
     arguments = []
     for i, t in enumerate(taken):
@@ -264,7 +283,7 @@ def _replay(module: ir.Module) -> None:
     """Emit ``replay(steps, n)``: n times a function and its arguments; 0, or what one returned."""
     pointers = _I8.as_pointer().as_pointer()
     called = ir.FunctionType(_I32, [pointers]).as_pointer()
-    function = ir.Function(module, ir.FunctionType(_I32, [pointers, _I64]), ahead.REPLAY)
+    function = ir.Function(module, ir.FunctionType(_I32, [pointers, _I64]), aot_library.REPLAY)
     steps, n = function.args
     start, test, body, done = (function.append_basic_block() for _ in range(4))
     b = ir.IRBuilder(start)
@@ -304,22 +323,22 @@ def _array(
 
     pointer = _I8.as_pointer()
     letter = numpy_support.as_dtype(kind.dtype).char
-    right = b.icmp_signed("==", field(ahead.NDIM, _I32), _I32(kind.ndim))
+    right = b.icmp_signed("==", field(aot_library.NDIM, _I32), _I32(kind.ndim))
     # The first of an array's flags: contiguous, in the order of C.
-    contiguous = b.trunc(field(ahead.FLAGS, _I32), ir.IntType(1))
-    described = field(ahead.TYPE, pointer)
-    found = field(ahead.TYPE_CHARACTER, _I8, described)
+    contiguous = b.trunc(field(aot_library.FLAGS, _I32), ir.IntType(1))
+    described = field(aot_library.TYPE, pointer)
+    found = field(aot_library.TYPE_CHARACTER, _I8, described)
     typed = b.icmp_signed("==", found, _I8(ord(letter)))
     with b.if_then(b.not_(b.and_(b.and_(right, contiguous), typed)), likely=False):
         b.ret(refused if refused.type == _I32 else ir.Constant(refused.type, 0))
-    sizes = field(ahead.SHAPE, _I64.as_pointer())
+    sizes = field(aot_library.SHAPE, _I64.as_pointer())
     shape = [b.load(b.gep(sizes, [_I64(i)])) for i in range(kind.ndim)]
     item = _I64(np.dtype(letter).itemsize)
     strides = [item]
     for size in reversed(shape[1:]):
         strides.insert(0, b.mul(strides[0], size))
     array = context.make_array(kind)(context, b)
-    data = b.bitcast(field(ahead.DATA, pointer), array.data.type)
+    data = b.bitcast(field(aot_library.DATA, pointer), array.data.type)
     arrayobj.populate_array(
         array, data=data, shape=shape, strides=strides, itemsize=item, meminfo=None
     )
@@ -373,7 +392,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     names = [target.name for target in TARGETS]
     parser.add_argument("--target", action="append", choices=names, help="default: all")
-    parser.add_argument("folder", nargs="?", type=Path, default=ahead.FOLDER)
+    parser.add_argument("folder", nargs="?", type=Path, default=aot_library.FOLDER)
     options = parser.parse_args()
     atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"])
     # That what is not optimised yet cannot be cached.

@@ -27,9 +27,9 @@ from measure_quantisation import JUDGES, Arrays, Facts, judge, mel_distance, rea
 from numpy.typing import NDArray
 
 import fcs_edge
-from fcs_edge.config import SAMPLE_RATE_IN
 from fcs_edge.errors import FcsError
 from fcs_edge.link.conceal import RAMP_SECONDS, Concealer
+from fcs_edge.modelfile.config import SAMPLE_RATE_IN
 
 F32: TypeAlias = NDArray[np.float32]
 Lost: TypeAlias = NDArray[np.bool_]

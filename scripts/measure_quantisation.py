@@ -34,14 +34,14 @@ import soxr
 from numpy.typing import NDArray
 
 import fcs_edge
-from fcs_edge import model_file
-from fcs_edge.config import SAMPLE_RATE_IN
 from fcs_edge.convert import convert
 from fcs_edge.errors import FcsError
-from fcs_edge.kernels import weights
-from fcs_edge.layout import as_matrix, matrix_shape, tensor_shapes
-from fcs_edge.model_file import SCHEMES, ModelFile
-from fcs_edge.tensors import SCALE, StoredTensor
+from fcs_edge.kernels.gemm import quantized_weights
+from fcs_edge.modelfile import model_file
+from fcs_edge.modelfile.config import SAMPLE_RATE_IN
+from fcs_edge.modelfile.model_file import SCHEMES, ModelFile
+from fcs_edge.modelfile.tensor_layout import as_matrix, matrix_shape, tensor_shapes
+from fcs_edge.modelfile.tensors import SCALE, StoredTensor
 
 Arrays: TypeAlias = list[NDArray[Any]]  # of each clip: (n,) float32 samples or uint16 tokens
 Facts: TypeAlias = dict[str, Any]
@@ -190,7 +190,9 @@ def judge(signals: Arrays, texts: list[str | None], coded: dict[str, Arrays], ra
 def quantised(model: ModelFile, group: str, scheme: str) -> tuple[ModelFile, list[str]]:
     """Return a float32 model with the weights of a group as int8 or int4, and their names."""
     stored, names = dict(model.stored), []
-    quantise = weights.quantize_int8 if scheme == "int8" else weights.quantize_int4
+    quantise = (
+        quantized_weights.quantize_int8 if scheme == "int8" else quantized_weights.quantize_int4
+    )
     for name, shape in tensor_shapes(model.config).items():
         if re.search(group, name) and matrix_shape(name, shape):
             weight = quantise(as_matrix(name, model.tensors[name]))
@@ -198,7 +200,7 @@ def quantised(model: ModelFile, group: str, scheme: str) -> tuple[ModelFile, lis
                 kind = f"{array.dtype.kind.upper()}{8 * array.itemsize}"
                 stored[key] = StoredTensor(kind, array.shape, array)
             names.append(name)
-    return dataclasses.replace(model, stored=stored, group=weights.GROUP), names
+    return dataclasses.replace(model, stored=stored, group=quantized_weights.GROUP), names
 
 
 def sensitivity(path: Path, signals: Arrays, tokens: Arrays, sounds: Arrays) -> list[Facts]:

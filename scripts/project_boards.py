@@ -19,11 +19,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fcs_edge import models
-from fcs_edge.config import SAMPLE_RATE_IN, CodecConfig, EncoderConfig
 from fcs_edge.convert.schemes import EIGHT, FLOAT
-from fcs_edge.kernels.weights import GROUP
-from fcs_edge.layout import Shape, tensor_shapes
+from fcs_edge.kernels.gemm.quantized_weights import GROUP
+from fcs_edge.modelfile import catalogue
+from fcs_edge.modelfile.config import SAMPLE_RATE_IN, CodecConfig, EncoderConfig
+from fcs_edge.modelfile.tensor_layout import Shape, tensor_shapes
 
 Range = tuple[float, float]
 """The low and the high value."""
@@ -349,13 +349,13 @@ def main() -> None:
     parser.add_argument("--config", type=Path, help="a config.json in place of a model")
     parser.add_argument("--verbose", action="store_true", help="show the arithmetic")
     arguments = parser.parse_args()
-    configs = {model.name: model.config for model in map(models.find, arguments.models)}
+    configs = {model.name: model.config for model in map(catalogue.find, arguments.models)}
     if arguments.config:
         # A golden case has it under "config".
         raw = json.loads(arguments.config.read_text())
         configs[arguments.config.name] = CodecConfig.from_dict(raw.get("config", raw))
     if not configs:
-        built_in = models.find()
+        built_in = catalogue.find()
         causal = {f"{part}_config": {"causal": True} for part in PARTS}
         configs[built_in.name] = built_in.config
         configs["the published size"] = CodecConfig.from_dict(causal)

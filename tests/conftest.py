@@ -23,7 +23,7 @@ os.environ["FCS_EDGE_COMPILED"] = "off"
 
 import fcs_edge
 from fcs_edge.convert import convert
-from fcs_edge.layout import tensor_shapes
+from fcs_edge.modelfile.tensor_layout import tensor_shapes
 from helpers import COMMAND
 
 ROOT = Path(__file__).parent.parent

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fcs_edge.bitstream_reader import Event, Tokens
+from fcs_edge.bitstream.reader import Event, Tokens
 
 COMMAND = [sys.executable, "-m", "fcs_edge.cli"]
 """The command, as a process of its own."""

@@ -19,9 +19,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fcs_edge.layout import tensor_shapes
-from train import stage as stages
-from train import starting
+from fcs_edge.modelfile.tensor_layout import tensor_shapes
+from train import config as stages
+from train.engine import initialise
 
 
 @click.command()
@@ -90,10 +90,10 @@ def main(
 def _as_they_are(last: Path) -> dict[str, Tensor]:
     """Return the codec's weights of a run's state, not averaged; or of a file to start from."""
     if last.suffix == ".safetensors":
-        started: dict[str, Tensor] = starting.read_all((last,), torch.device("cpu"))["codec"]
+        started: dict[str, Tensor] = initialise.read_all((last,), torch.device("cpu"))["codec"]
         return started
     whole = torch.load(last, map_location="cpu", weights_only=True)["whole"]
-    codec: dict[str, Tensor] = starting.by_part(whole)["codec"]
+    codec: dict[str, Tensor] = initialise.by_part(whole)["codec"]
     if any(".whitening." in name for name in codec):
         raise click.ClickException(f"{last}: of a stage that whitens; its weights have no mean")
     return codec

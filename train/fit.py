@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 import torch
 
-from train import stage as stages
+from train import config as stages
 from train import workers
-from train.loop import Trainer
+from train.engine.trainer import Trainer
 
 
 @click.command()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from benchmarks.sides import COLD_BYTES, Case, graph, normal, tensors
 
-from fcs_edge.kernels import attention
+from fcs_edge.kernels.ops import attention
 
 
 def attend(rows: int, heads: int, head_dim: int, count: int, half: bool = False) -> Case:

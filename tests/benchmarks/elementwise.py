@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from benchmarks.sides import Case, graph, normal, tensors
 
-from fcs_edge.kernels import (
+from fcs_edge.kernels.ops import (
     attention,
     binary,
     dynamic_tanh,
     focal,
     gelu,
+    history,
     layer_norm,
     residual,
-    ring,
     samples,
     snake,
 )
@@ -291,10 +291,10 @@ def moved(name: str, rows: int, columns: int, kept: int) -> Case:
     theirs = ours.copy()
     begun = np.ones(1, np.int64)
     kernels: dict[str, Callable[[], None]] = {
-        "write": lambda: ring.write(x, ours[0], kept),
-        "follow": lambda: ring.follow(x, kept, begun, ours),
-        "copy": lambda: ring.copy(x, ours[0]),
-        "keep_last": lambda: ring.keep_last(ours, rows, kept),
+        "write": lambda: history.write(x, ours[0], kept),
+        "follow": lambda: history.follow(x, kept, begun, ours),
+        "copy": lambda: history.copy(x, ours[0]),
+        "keep_last": lambda: history.keep_last(ours, rows, kept),
     }
 
     def done(x: Any, buffer: Any) -> Any:

@@ -10,9 +10,10 @@ import numpy as np
 from benchmarks.sides import COLD_BYTES, Case, graph, normal, tensors
 from numpy.lib.stride_tricks import sliding_window_view
 
-from fcs_edge.kernels import depthwise, linear
-from fcs_edge.kernels import weights as stored
 from fcs_edge.kernels._types import I64
+from fcs_edge.kernels.gemm import linear
+from fcs_edge.kernels.gemm import quantized_weights as stored
+from fcs_edge.kernels.ops import depthwise
 
 _STORED: dict[str, Callable[[Any], Any]] = {
     "f32": lambda weight: weight,

@@ -61,10 +61,10 @@ CASES: dict[str, Callable[[], Case]] = {
     "codes 4x12": lambda: codes(4, 12),
     "sanitize 1280": lambda: cleaned(1280),
     "clip 1920": lambda: clipped(1920),
-    "ring.write 4x1024": lambda: moved("write", 4, 1024, 6),
-    "ring.follow 128x512": lambda: moved("follow", 128, 512, 2),
-    "ring.copy 4x1024": lambda: moved("copy", 4, 1024, 0),
-    "ring.keep_last 128x512": lambda: moved("keep_last", 128, 512, 2),
+    "history.write 4x1024": lambda: moved("write", 4, 1024, 6),
+    "history.follow 128x512": lambda: moved("follow", 128, 512, 2),
+    "history.copy 4x1024": lambda: moved("copy", 4, 1024, 0),
+    "history.keep_last 128x512": lambda: moved("keep_last", 128, 512, 2),
 }
 
 

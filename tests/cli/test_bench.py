@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 import fcs_edge
-from fcs_edge.benchmark import MODES, STAGES, products, window_chunks
-from fcs_edge.cli.bench_report import verdict
-from fcs_edge.config import SAMPLE_RATE_IN, CodecConfig
+from fcs_edge.bench.bench import MODES, STAGES, products, window_chunks
+from fcs_edge.cli.ui.bench_report import verdict
 from fcs_edge.convert import convert
-from fcs_edge.kernels import linear
+from fcs_edge.kernels.gemm import linear
+from fcs_edge.modelfile.config import SAMPLE_RATE_IN, CodecConfig
 
 KINDS = {
     "linear:4x40x50": 4 * 40 * 50,

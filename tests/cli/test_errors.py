@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import fcs_edge
-from fcs_edge.bitstream import HEADER_BYTES, BitstreamWriter
+from fcs_edge.bitstream.writer import HEADER_BYTES, BitstreamWriter
 from fcs_edge.cli.audio import open_input
 from fcs_edge.cli.tokens import header_of
 from helpers import COMMAND

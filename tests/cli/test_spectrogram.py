@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from fcs_edge.cli import spectrogram
+from fcs_edge.cli.ui import spectrogram
 
 
 def tone(hz, rate, seconds=1.0):

@@ -11,12 +11,13 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import fcs_edge
-from fcs_edge import model_file
 from fcs_edge.convert import convert, schemes
 from fcs_edge.errors import CheckpointError, FcsError, ModelFileError
-from fcs_edge.kernels import instructions, weights
-from fcs_edge.layout import as_matrix, matrix_shape, tensor_shapes
-from fcs_edge.model_file import SCHEMES
+from fcs_edge.kernels.gemm import quantized_weights
+from fcs_edge.kernels.isa import instructions
+from fcs_edge.modelfile import model_file
+from fcs_edge.modelfile.model_file import SCHEMES
+from fcs_edge.modelfile.tensor_layout import as_matrix, matrix_shape, tensor_shapes
 
 # The least part of bits equal to float32's; tiny seeded models are at their worst here.
 BITS = {"f32": 1.0, "f16": 0.995, "int8": 0.96, "int4": 0.8}
@@ -89,7 +90,7 @@ def test_what_is_stored(golden: Callable, quantized: Callable) -> None:
     config, whole = golden("tiny").codec.model.config, golden("tiny").codec.model.tensors
     eight = model_file.read(quantized("tiny", "int8"))
     four = model_file.read(quantized("tiny", "int4"))
-    assert (eight.scheme, four.scheme, four.group) == ("int8", "int4", weights.GROUP)
+    assert (eight.scheme, four.scheme, four.group) == ("int8", "int4", quantized_weights.GROUP)
     for name, shape in tensor_shapes(config).items():
         if matrix_shape(name, shape) is None:
             # Depthwise convolutions are float16, all else is as it was.
@@ -102,7 +103,7 @@ def test_what_is_stored(golden: Callable, quantized: Callable) -> None:
         else:
             weight = as_matrix(name, whole[name])
             for model, step in ((eight, 127), (four, 127 if schemes.EIGHT.search(name) else 7)):
-                stored = weights.float32(model.reader().matrix(name))
+                stored = quantized_weights.float32(model.reader().matrix(name))
                 assert stored.shape == weight.shape
                 # The best scale for a group of 4 bits may cut its largest weight off.
                 limit = 0.502 if step == 127 else 1.5
@@ -114,7 +115,7 @@ def test_what_is_stored(golden: Callable, quantized: Callable) -> None:
 
 def test_int4_takes_the_best_of_its_scales() -> None:
     weight = np.random.default_rng(3).standard_normal((40, 200), np.float32)
-    plain = weights.Int4.float32(weights.quantize_int4(weight, 64))
+    plain = quantized_weights.Int4.float32(quantized_weights.quantize_int4(weight, 64))
     top = np.abs(np.pad(weight, ((0, 0), (0, 56))).reshape(40, 4, 64)).max(2)
     scale = np.repeat(top / 7, 64, 1)[:, :200]
     rounded = np.rint(weight / scale) * scale
@@ -124,7 +125,10 @@ def test_int4_takes_the_best_of_its_scales() -> None:
 def test_default_scheme(golden: Callable, tmp_path: Path) -> None:
     config = golden("tiny").codec.model.config
     assert schemes.default(config) is None
-    assert schemes.default(fcs_edge.config.CodecConfig.from_dict(published(golden))) == "int8"
+    assert (
+        schemes.default(fcs_edge.modelfile.config.CodecConfig.from_dict(published(golden)))
+        == "int8"
+    )
 
 
 def published(golden: Callable) -> dict:

@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fcs_edge.bitpack import pack_tokens, packed_size, unpack_tokens
-from fcs_edge.bitstream import BitstreamWriter, Header
-from fcs_edge.bitstream_reader import (
+from fcs_edge.bitstream.bitpack import pack_tokens, packed_size, unpack_tokens
+from fcs_edge.bitstream.reader import (
     BitstreamReader,
     Damage,
     End,
@@ -23,6 +22,7 @@ from fcs_edge.bitstream_reader import (
     Tokens,
     read_events,
 )
+from fcs_edge.bitstream.writer import BitstreamWriter, Header
 from fcs_edge.errors import BitstreamError
 from helpers import Recorded, merged
 

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fcs_edge.bitpack import pack_tokens, unpack_tokens
-from fcs_edge.bitstream import BitstreamWriter, Header, block_size
-from fcs_edge.bitstream_reader import BitstreamReader, Damage, End, HeaderRead, Tokens
+from fcs_edge.bitstream.bitpack import pack_tokens, unpack_tokens
+from fcs_edge.bitstream.reader import BitstreamReader, Damage, End, HeaderRead, Tokens
+from fcs_edge.bitstream.writer import BitstreamWriter, Header, block_size
 from fcs_edge.errors import BitstreamError
 from helpers import merged
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from fcs_edge.config import CodecConfig, SearchConfig
 from fcs_edge.errors import ConfigError
-from fcs_edge.layout import tensor_shapes
+from fcs_edge.modelfile.config import CodecConfig, SearchConfig
+from fcs_edge.modelfile.tensor_layout import tensor_shapes
 
 GOLDEN = Path(__file__).parent.parent / "data" / "golden"
 

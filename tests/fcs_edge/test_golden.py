@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fcs_edge import Codec
-from fcs_edge.kernels import instructions
+from fcs_edge.kernels.isa import instructions
 
 CASES = ("tiny", "options", "nolookahead", pytest.param("full_4k", marks=pytest.mark.full))
 FEATURES = 1e-4

@@ -12,8 +12,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import fcs_edge
-from fcs_edge import model_file
 from fcs_edge.errors import ModelFileError
+from fcs_edge.modelfile import model_file
 
 
 @pytest.fixture

@@ -12,10 +12,11 @@ import pytest
 from numba import njit
 from numpy.typing import NDArray
 
-from fcs_edge.kernels import instructions, softmax
 from fcs_edge.kernels._types import F32, U16
-from fcs_edge.kernels.attention import RingAttention, position_gate
-from fcs_edge.kernels.half import to_half
+from fcs_edge.kernels.isa import instructions
+from fcs_edge.kernels.ops import softmax
+from fcs_edge.kernels.ops.attention import RingAttention, position_gate
+from fcs_edge.kernels.ops.half import to_half
 
 F64 = NDArray[np.float64]
 # Relative to the largest output. A score of some units is off by 1e-6 at most, and the

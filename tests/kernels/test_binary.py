@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fcs_edge.kernels import binary
 from fcs_edge.kernels._types import F32, U16
+from fcs_edge.kernels.ops import binary
 
 ALL_BITS = range(1, 17)
 # A square root, a division and a short sum, each rounded.

@@ -16,8 +16,10 @@ from numba.core.runtime import _nrt_python as runtime
 from numba.core.runtime import rtsys
 
 from fcs_edge import kernels
-from fcs_edge.kernels import attention, depthwise, instructions, products
 from fcs_edge.kernels._types import F32, U16
+from fcs_edge.kernels.gemm import products
+from fcs_edge.kernels.isa import instructions
+from fcs_edge.kernels.ops import attention, depthwise
 
 
 def ones(*shape: int) -> F32:
@@ -38,77 +40,83 @@ def place(slot: int, held: int) -> np.ndarray:
 
 HALF = np.float32(0.5)
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
-    "attention.position_gate": (ones(4, 21), ones(2, 7), ones(2), ones(3), ones(4, 3)),
-    "attention.dot": (ones(17), ones(17)),
-    "attention_plain.store": (ones(4, 63), 1, 3, False, ones(3, 1, 7, 5), ones(3, 1, 5, 7)),
-    "attention_plain.start_scores": (HALF, ones(9), 3, ones(9)),
-    "attention_plain.attend": (
+    "ops.attention.position_gate": (ones(4, 21), ones(2, 7), ones(2), ones(3), ones(4, 3)),
+    "ops.attention.dot": (ones(17), ones(17)),
+    "ops.attention_plain.store": (ones(4, 63), 1, 3, False, ones(3, 1, 7, 5), ones(3, 1, 5, 7)),
+    "ops.attention_plain.start_scores": (HALF, ones(9), 3, ones(9)),
+    "ops.attention_plain.attend": (
         *(ones(4, 63), ones(4, 3), ones(3, 9)),
         *(ones(3, 1, 7, 5), ones(3, 1, 5, 7), place(3, 1), ones(4, 5), ones(4, 21)),
     ),
-    "binary.normalize": (ones(4, 12), ones(4, 12)),
-    "binary.quantize": (ones(4, 12), tokens(4)),
-    "binary.codes": (tokens(4), ones(4, 12)),
-    "choose.choose": (
+    "ops.binary.normalize": (ones(4, 12), ones(4, 12)),
+    "ops.binary.quantize": (ones(4, 12), tokens(4)),
+    "ops.binary.codes": (tokens(4), ones(4, 12)),
+    "ops.code_search.choose": (
         *(ones(4, 3), ones(4, 5), ones(2, 3, 7), ones(7), ones(7, 5), ones(5)),
         *(HALF, 2, 2, 2, ones(2, 3), ones(2, 2, 2, 3), ones(2, 2), whole(np.int64, 2, 2)),
         *(ones(2, 3), ones(7), ones(5), ones(4, 3)),
     ),
-    "depthwise.depthwise": (ones(9, 17), 7, ones(5, 17), ones(17), ones(4, 17)),
-    "dynamic_tanh.dynamic_tanh": (ones(4, 17), HALF, ones(4, 17)),
-    "focal.aggregate": (ones(4, 17), ones(4, 3), 1, ones(4, 17), ones(4, 17)),
-    "focal.divide": (ones(4, 17), HALF),
-    "focal.modulate": (ones(4, 17), ones(4, 17)),
-    "gelu.gelu": (ones(4, 17), ones(4, 17)),
-    "layer_norm.layer_norm": (ones(4, 17), ones(17), ones(17), HALF, ones(4, 17)),
-    "layer_norm.layer_norm_gelu": (ones(4, 17), ones(17), ones(17), HALF, ones(4, 17)),
-    "linear_plain.linear_f32": (ones(68), 17, ones(5, 17), ones(5), ones(4, 6), 1),
-    "linear_plain.linear_int8": (
+    "ops.depthwise.depthwise": (ones(9, 17), 7, ones(5, 17), ones(17), ones(4, 17)),
+    "ops.dynamic_tanh.dynamic_tanh": (ones(4, 17), HALF, ones(4, 17)),
+    "ops.focal.aggregate": (ones(4, 17), ones(4, 3), 1, ones(4, 17), ones(4, 17)),
+    "ops.focal.divide": (ones(4, 17), HALF),
+    "ops.focal.modulate": (ones(4, 17), ones(4, 17)),
+    "ops.gelu.gelu": (ones(4, 17), ones(4, 17)),
+    "ops.layer_norm.layer_norm": (ones(4, 17), ones(17), ones(17), HALF, ones(4, 17)),
+    "ops.layer_norm.layer_norm_gelu": (ones(4, 17), ones(17), ones(17), HALF, ones(4, 17)),
+    "gemm.linear_plain.linear_f32": (ones(68), 17, ones(5, 17), ones(5), ones(4, 6), 1),
+    "gemm.linear_plain.linear_int8": (
         *(ones(68), 17, whole(np.int8, 5, 17), ones(5), ones(5)),
         *(whole(np.int16, 17), ones(4, 6), 1),
     ),
-    "linear_plain.linear_int4": (
+    "gemm.linear_plain.linear_int4": (
         *(ones(68), 17, whole(np.uint8, 5, 9), ones(5, 1), ones(5), 32),
         *(whole(np.int8, 17), ones(1), whole(np.int32, 1), ones(4, 6), 1),
     ),
-    "linear_plain.widen": (tokens(34).reshape(2, 17), ones(2, 17)),
-    "packing.pack_float": (ones(5, 17), ones(2, 17, 4)),
-    "packing.pack_half": (tokens(85).reshape(5, 17), tokens(136).reshape(2, 17, 4)),
-    "packing.pack_int8": (whole(np.int8, 5, 17), 4, 2, 0, whole(np.int8, 256)),
-    "packing.pack_int4": (whole(np.uint8, 5, 9), 17, 4, 1, 2, whole(np.uint8, 128)),
-    "machine.read": (ones(17), 2),
-    "weights.best_int4": (ones(5, 40), ones(5, 2, 3), 32, ones(5, 2), whole(np.uint8, 5, 20)),
-    "residual.add": (ones(4, 17), ones(4, 17)),
-    "residual.add_scaled": (ones(4, 17), ones(4, 17), ones(17)),
-    "ring.write": (ones(4, 17), ones(9, 17), 7),
-    "ring.copy": (ones(3, 17), ones(4, 17)),
-    "ring.follow": (ones(4, 34), 5, whole(np.int64, 1), ones(2, 9, 17)),
-    "ring.keep_last": (ones(2, 9, 17), 4, 5),
-    "samples.sanitize": (ones(17), HALF, ones(17)),
-    "samples.clip": (ones(17), ones(17)),
-    "softmax.total": (ones(17),),
-    "softmax.exponentials": (ones(17), HALF),
-    "spectrum.transform": (ones(8, 2), ones(4, 2)),
-    "spectrum.log_bands": (
+    "gemm.linear_plain.widen": (tokens(34).reshape(2, 17), ones(2, 17)),
+    "gemm.packing.pack_float": (ones(5, 17), ones(2, 17, 4)),
+    "gemm.packing.pack_half": (tokens(85).reshape(5, 17), tokens(136).reshape(2, 17, 4)),
+    "gemm.packing.pack_int8": (whole(np.int8, 5, 17), 4, 2, 0, whole(np.int8, 256)),
+    "gemm.packing.pack_int4": (whole(np.uint8, 5, 9), 17, 4, 1, 2, whole(np.uint8, 128)),
+    "gemm.core_limits.read": (ones(17), 2),
+    "gemm.quantized_weights.best_int4": (
+        ones(5, 40),
+        ones(5, 2, 3),
+        32,
+        ones(5, 2),
+        whole(np.uint8, 5, 20),
+    ),
+    "ops.residual.add": (ones(4, 17), ones(4, 17)),
+    "ops.residual.add_scaled": (ones(4, 17), ones(4, 17), ones(17)),
+    "ops.history.write": (ones(4, 17), ones(9, 17), 7),
+    "ops.history.copy": (ones(3, 17), ones(4, 17)),
+    "ops.history.follow": (ones(4, 34), 5, whole(np.int64, 1), ones(2, 9, 17)),
+    "ops.history.keep_last": (ones(2, 9, 17), 4, 5),
+    "ops.samples.sanitize": (ones(17), HALF, ones(17)),
+    "ops.samples.clip": (ones(17), ones(17)),
+    "ops.softmax.total": (ones(17),),
+    "ops.softmax.exponentials": (ones(17), HALF),
+    "ops.spectrum.transform": (ones(8, 2), ones(4, 2)),
+    "ops.spectrum.log_bands": (
         *(ones(15), 7, ones(8), whole(np.int64, 8), ones(4, 2), ones(3, 5)),
         *(HALF, HALF, ones(8, 2), ones(2, 3)),
     ),
-    "snake.snake": (ones(4, 17), ones(17), ones(17), ones(4, 17)),
+    "ops.snake.snake": (ones(4, 17), ones(17), ones(17), ones(4, 17)),
 }
 
 
 def kernel(name: str) -> Dispatcher:
-    module, function = name.split(".")
+    module, _, function = name.rpartition(".")
     return getattr(importlib.import_module(f"fcs_edge.kernels.{module}"), function)
 
 
 def all_kernels() -> Iterator[str]:
-    for info in pkgutil.iter_modules(kernels.__path__):
-        module = importlib.import_module(f"fcs_edge.kernels.{info.name}")
+    for info in pkgutil.walk_packages(kernels.__path__, "fcs_edge.kernels."):
+        module = importlib.import_module(info.name)
         for name, value in vars(module).items():
             own = isinstance(value, Dispatcher) and value.__module__ == module.__name__
             if own and value.targetoptions.get("inline") != "always":
-                yield f"{info.name}.{name}"
+                yield f"{info.name}.{name}".removeprefix("fcs_edge.kernels.")
 
 
 def test_no_kernel_is_forgotten_here() -> None:
@@ -298,7 +306,7 @@ VECTOR_MULTIPLY_ADD = {
     platform.machine() == "x86_64" and not llvm.get_host_cpu_features().get("fma"),
     reason="no fused multiply-add",
 )
-@pytest.mark.parametrize("name", ["linear_plain.linear_f32", "gelu.gelu"])
+@pytest.mark.parametrize("name", ["gemm.linear_plain.linear_f32", "ops.gelu.gelu"])
 def test_hot_loop_runs_in_vector_lanes(name: str) -> None:
     assembly = compiled_again(kernel(name), ARGUMENTS[name])
     assert re.search(VECTOR_MULTIPLY_ADD[platform.machine()], assembly)

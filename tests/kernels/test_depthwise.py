@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fcs_edge.kernels import depthwise, instructions
 from fcs_edge.kernels._types import F16, F32
+from fcs_edge.kernels.isa import instructions
+from fcs_edge.kernels.ops import depthwise
 
 F64 = NDArray[np.float64]
 # Relative to the largest output: up to 33 products summed in order.

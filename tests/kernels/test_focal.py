@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fcs_edge.kernels import focal
 from fcs_edge.kernels._types import F32
+from fcs_edge.kernels.ops import focal
 
 # gelu's error relative to its argument.
 GELU = 3e-7

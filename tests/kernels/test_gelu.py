@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fcs_edge.kernels import gelu
 from fcs_edge.kernels._types import F32
+from fcs_edge.kernels.ops import gelu
 
 # Relative to |x|: half of erfc's absolute error, and the last rounding.
 TOLERANCE = 3e-7

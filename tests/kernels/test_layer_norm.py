@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fcs_edge.kernels import layer_norm
 from fcs_edge.kernels._types import F32
+from fcs_edge.kernels.ops import layer_norm
 
 F64 = NDArray[np.float64]
 EPS = np.float32(1e-5)

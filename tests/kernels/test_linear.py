@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fcs_edge.kernels import instructions, linear, weights
 from fcs_edge.kernels._types import F32
-from fcs_edge.kernels.weights import Weight
+from fcs_edge.kernels.gemm import linear, quantized_weights
+from fcs_edge.kernels.gemm.quantized_weights import Weight
+from fcs_edge.kernels.isa import instructions
 
 F64 = NDArray[np.float64]
 # Relative to the largest output: a sum in vector lanes of up to 1024 products.
@@ -24,8 +25,8 @@ PANELS = (4, 16, 24, 64, 64 + 16 + 3, 129)
 STORED: dict[str, Callable[[F32], Weight]] = {
     "f32": lambda weight: weight,
     "f16": lambda weight: weight.astype(np.float16),
-    "int8": weights.quantize_int8,
-    "int4": lambda weight: weights.quantize_int4(weight, 32),
+    "int8": quantized_weights.quantize_int8,
+    "int4": lambda weight: quantized_weights.quantize_int4(weight, 32),
 }
 
 
@@ -44,12 +45,12 @@ def stored(request: pytest.FixtureRequest) -> Callable[[F32], Weight]:
 
 def reference(x: F32, step: int, weight: Weight, bias: F32, rows: int) -> F64:
     """Return the product with the activations as the kernel takes them."""
-    values = weights.float32(weight).astype(np.float64)
+    values = quantized_weights.float32(weight).astype(np.float64)
     depth = values.shape[1]
     windows = np.array([x[m * step : m * step + depth] for m in range(rows)], np.float32)
-    if isinstance(weight, weights.Int8):
+    if isinstance(weight, quantized_weights.Int8):
         windows = rounded(windows, 2039)
-    elif isinstance(weight, weights.Int4):
+    elif isinstance(weight, quantized_weights.Int4):
         groups = range(0, depth, weight.group)
         parts = [rounded(windows[:, k : k + weight.group], 127) for k in groups]
         windows = np.concatenate(parts, axis=1)
@@ -111,11 +112,11 @@ def test_integers_are_summed_exactly(stored: Callable[[F32], Weight]) -> None:
     """Whole numbers as activations and weights: every kernel gives the same whole numbers."""
     random = np.random.default_rng(1)
     weight = stored(random.integers(-7, 8, (70, 300)).astype(np.float32))
-    limit = 127 if isinstance(weight, weights.Int4) else 2039
+    limit = 127 if isinstance(weight, quantized_weights.Int4) else 2039
     x = random.integers(-limit, limit + 1, (5, 300)).astype(np.float32)
     x[:, ::32] = limit
     out = apply(x.reshape(-1), 300, weight, None, 5)
-    want = x.astype(np.float64) @ weights.float32(weight).T.astype(np.float64)
+    want = x.astype(np.float64) @ quantized_weights.float32(weight).T.astype(np.float64)
     assert np.abs(out - want).max() <= 1e-7 * np.abs(want).max() * 8
 
 
@@ -244,7 +245,7 @@ def test_integer_kernels_agree_to_the_bit_with_plain_loops(
     normal: Callable[..., F32], monkeypatch: pytest.MonkeyPatch, assert_same_bits: Callable
 ) -> None:
     """Sums of integers are exact, so that tokens do not depend on the instructions."""
-    for quantize in (weights.quantize_int8, weights.quantize_int4):
+    for quantize in (quantized_weights.quantize_int8, quantized_weights.quantize_int4):
         weight, x = quantize(normal(70, 1100)), normal(3 * 1100)
         got = apply(x, 1100, weight, None, 3)
         monkeypatch.setattr(instructions, "CHOICE", "plain")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fcs_edge.kernels import memory
+from fcs_edge.kernels.runtime import memory
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.float32])

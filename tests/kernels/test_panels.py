@@ -4,8 +4,9 @@ import numba
 import numpy as np
 import pytest
 
-from fcs_edge.kernels import instructions, panels
 from fcs_edge.kernels._types import F32
+from fcs_edge.kernels.gemm import panels
+from fcs_edge.kernels.isa import instructions
 
 
 @pytest.mark.parametrize("rows", [1, 2, 4])

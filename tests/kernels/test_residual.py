@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fcs_edge.kernels import residual
 from fcs_edge.kernels._types import F32
+from fcs_edge.kernels.ops import residual
 
 # One or two roundings, by whether the machine has a fused multiply-add.
 TOLERANCE = 1.3e-7

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from fcs_edge.kernels import samples
 from fcs_edge.kernels._types import F32
+from fcs_edge.kernels.ops import samples
 
 LIMIT = np.float32(2.5)
 BAD = [np.nan, np.inf, -np.inf]

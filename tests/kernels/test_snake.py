@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from fcs_edge.kernels import snake
 from fcs_edge.kernels._types import F32
+from fcs_edge.kernels.ops import snake
 
 # sin_squared's own error, and the rounding of its argument, of the size of a few radians.
 TOLERANCE = 1e-6

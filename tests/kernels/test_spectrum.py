@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fcs_edge.kernels import spectrum
-from fcs_edge.search import reversed_bits, roots
+from fcs_edge.kernels.ops import spectrum
+from fcs_edge.model.code_search import reversed_bits, roots
 
 
 @pytest.mark.parametrize("size", [2, 4, 32, 512])

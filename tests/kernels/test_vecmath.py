@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fcs_edge.kernels import vecmath
 from fcs_edge.kernels._types import F32
+from fcs_edge.kernels.ops import vecmath
 
 F64 = NDArray[np.float64]
 Function = Callable[[F32], F32]

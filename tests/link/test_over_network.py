@@ -18,8 +18,8 @@ import pytest
 import soundfile
 
 import fcs_edge
-from fcs_edge.layers import F32
 from fcs_edge.link.packets import Format, Packet, write_packet
+from fcs_edge.model.layers import F32
 from helpers import COMMAND
 
 CHUNK = 0.08

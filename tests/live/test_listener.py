@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fcs_edge.layers import F32
 from fcs_edge.live import devices
 from fcs_edge.live.devices import Device, Format
 from fcs_edge.live.loop import Listener
 from fcs_edge.live.microphone import Microphone
 from fcs_edge.live.opened import Latency
 from fcs_edge.live.statistics import Statistics
+from fcs_edge.model.layers import F32
 
 RATE, CHUNK = 16000, 1280
 

@@ -16,8 +16,8 @@ import soxr
 from numpy.typing import NDArray
 
 import fcs_edge
-from fcs_edge.bitstream_reader import Tokens, read_events
-from fcs_edge.layers import F32
+from fcs_edge.bitstream.reader import Tokens, read_events
+from fcs_edge.model.layers import F32
 from sound_card import SoundCard, interrupt
 
 SECONDS = 66

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from fcs_edge.layers import F32
+from fcs_edge.model.layers import F32
 from sound_card import SoundCard
 
 WORDS = ("in", "out", "chunk", "latency", "clock", "lost", "800 bit/s", "capture", "playback")

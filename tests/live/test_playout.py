@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fcs_edge.layers import F32
 from fcs_edge.live.clock import MAX_CORRECTION, ClockHold
 from fcs_edge.live.speaker import Playout
+from fcs_edge.model.layers import F32
 
 CHUNK = 0.08
 RATE = 24000

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 import fcs_edge
-from fcs_edge.bitstream_reader import Tokens, read_events
+from fcs_edge.bitstream.reader import Tokens, read_events
 from fcs_edge.cli.tokens import header_of
 from fcs_edge.errors import AudioError
 from fcs_edge.live import recorder

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 from torch.nn import functional  # noqa: E402
 
 from train import precision  # noqa: E402
-from train.discriminators import Discriminators, PeriodDiscriminator  # noqa: E402
+from train.losses.discriminators import Discriminators, PeriodDiscriminator  # noqa: E402
 
 
 @pytest.mark.parametrize("period", [2, 3, 7])

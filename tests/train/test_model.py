@@ -16,10 +16,10 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file  # noqa: E402
 
 import fcs_edge  # noqa: E402
-from fcs_edge import model_file  # noqa: E402
-from fcs_edge.config import CodecConfig  # noqa: E402
 from fcs_edge.convert.schemes import store  # noqa: E402
-from fcs_edge.layout import tensor_shapes  # noqa: E402
+from fcs_edge.modelfile import model_file  # noqa: E402
+from fcs_edge.modelfile.config import CodecConfig  # noqa: E402
+from fcs_edge.modelfile.tensor_layout import tensor_shapes  # noqa: E402
 from train.model import FocalCodecStream  # noqa: E402
 from train.model.layers import CausalConv, Depthwise  # noqa: E402
 from train.model.quantizer import codes, quantize, tokens  # noqa: E402

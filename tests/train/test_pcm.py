@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("soxr")
 
-from train.pcm import rerated, to_float, to_int16
-from train.whisper import WINDOW, windows
+from train.data.pcm import rerated, to_float, to_int16
+from train.pretrained.whisper import WINDOW, windows
 
 
 @pytest.mark.parametrize(("rate", "to"), [(24000, 16000), (16000, 24000)])

@@ -22,22 +22,24 @@ from click.testing import CliRunner  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 import fcs_edge  # noqa: E402
-from fcs_edge.config import CodecConfig  # noqa: E402
 from fcs_edge.convert import convert  # noqa: E402
-from train import export, graft, hearers, loop, spoilt, workers  # noqa: E402
-from train import stage as stages  # noqa: E402
-from train.augment import Augmentation, Surroundings, coloured, cut, other_mouth  # noqa: E402
-from train.balance import Balance  # noqa: E402
-from train.corpus_reader import FRAME_16K, FRAME_24K, read, shares  # noqa: E402
-from train.crops import Batch, Crops  # noqa: E402
-from train.listener import save_small  # noqa: E402
-from train.loop import Trainer  # noqa: E402
+from fcs_edge.modelfile.config import CodecConfig  # noqa: E402
+from train import config as stages  # noqa: E402
+from train import export, merge_weights, workers  # noqa: E402
+from train.data import codec_degradation  # noqa: E402
+from train.data.augment import Augmentation, Surroundings, coloured, cut, other_mouth  # noqa: E402
+from train.data.batches import Batch, Crops  # noqa: E402
+from train.data.corpus import FRAME_16K, FRAME_24K, read, shares  # noqa: E402
+from train.engine import perceptual_losses  # noqa: E402
+from train.engine.initialise import start_well  # noqa: E402
+from train.engine.trainer import Trainer  # noqa: E402
+from train.losses.gradient_balance import Balance  # noqa: E402
+from train.losses.objectives import Echo, TokenObjective, searched, there  # noqa: E402
+from train.losses.spectral import RATE, lowpassed  # noqa: E402
+from train.losses.whisper_features import save_small  # noqa: E402
 from train.model import FocalCodecStream  # noqa: E402
 from train.model.codec import Coded  # noqa: E402
 from train.model.quantizer import tokens  # noqa: E402
-from train.objectives import Echo, TokenObjective, searched, there  # noqa: E402
-from train.spectra import RATE, lowpassed  # noqa: E402
-from train.starting import start_well  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 STAGE = """
@@ -131,7 +133,7 @@ def stage(
     tmp_path: Path, tiny_whisper: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], Path]:
     """Return a stage's file by its kind, for a model as small as the golden one."""
-    monkeypatch.setattr(hearers, "tiny_english", lambda: tiny_whisper)
+    monkeypatch.setattr(perceptual_losses, "tiny_english", lambda: tiny_whisper)
 
     def write(kind: str) -> Path:
         case = json.loads((ROOT / "tests/data/golden/tiny.json").read_text())
@@ -272,7 +274,7 @@ def test_a_stage_may_be_spread_over_a_time(
     path.write_text(f"decay_from = 4\n{path.read_text()}")
     trainer = run(path, corpus, folder, 0)
     clock = iter(np.arange(0, 1000, 2.5))
-    monkeypatch.setattr(loop, "_now", lambda: float(next(clock)))
+    monkeypatch.setattr(trainer, "_now", lambda: float(next(clock)))
     rates = []
     take = trainer.train_step
 
@@ -346,9 +348,9 @@ def test_who_listens_may_lie_beside_the_corpus(
     path.write_text(path.read_text().replace("words = 3", "words = 0"))
     settings, device = stages.read(path), torch.device("cpu")
     save_small(tiny_whisper / "model.bin", corpus / "listener.safetensors")
-    packaged = hearers.Hearers(settings, device, corpus.parent)
-    monkeypatch.setattr(hearers, "tiny_english", lambda: tmp_path / "nowhere")
-    carried = hearers.Hearers(settings, device, corpus)
+    packaged = perceptual_losses.Hearers(settings, device, corpus.parent)
+    monkeypatch.setattr(perceptual_losses, "tiny_english", lambda: tmp_path / "nowhere")
+    carried = perceptual_losses.Hearers(settings, device, corpus)
     sound = torch.randn(1, 9600, generator=torch.Generator().manual_seed(1))
     assert packaged.listener is not None
     assert carried.listener is not None
@@ -533,10 +535,10 @@ def test_graft(stage: Callable[[str], Path], corpus: Path, tmp_path: Path) -> No
     before = run(path, corpus, tmp_path / "run", 2)
     before.save()
     paths = [str(tmp_path / part) for part in ("run/last.pt", "apart/average.pt", "new")]
-    done = CliRunner().invoke(graft.main, paths)
+    done = CliRunner().invoke(merge_weights.main, paths)
     assert done.exit_code == 0, done.output
     assert "over step 2" in done.output
-    again = CliRunner().invoke(graft.main, paths)
+    again = CliRunner().invoke(merge_weights.main, paths)
     assert again.exit_code == 1
     assert "name a new folder" in again.output
     after = run(path, corpus, tmp_path / "new", 2)
@@ -555,7 +557,7 @@ def test_graft(stage: Callable[[str], Path], corpus: Path, tmp_path: Path) -> No
     after.train_step(after.crops.at(2))
     weights["codec"].popitem()
     torch.save(weights, tmp_path / "apart/average.pt")
-    refused = CliRunner().invoke(graft.main, [*paths[:2], str(tmp_path / "other")])
+    refused = CliRunner().invoke(merge_weights.main, [*paths[:2], str(tmp_path / "other")])
     assert refused.exit_code == 1
     assert "different codecs" in refused.output
     assert not (tmp_path / "other").exists()
@@ -567,7 +569,7 @@ def test_graft_of_a_search(stage: Callable[[str], Path], corpus: Path, tmp_path:
     weights = torch.load(tmp_path / "apart/average.pt", weights_only=True)
     before = run(steady(stage("together")), corpus, tmp_path / "run", 2)
     paths = [str(tmp_path / part) for part in ("run/last.pt", "apart/average.pt", "new")]
-    done = CliRunner().invoke(graft.main, paths)
+    done = CliRunner().invoke(merge_weights.main, paths)
     assert done.exit_code == 0, done.output
     after = run(steady(stage("searched")), corpus, tmp_path / "new", 2)
     state = after.whole.codec.state_dict()
@@ -893,8 +895,8 @@ def test_what_mp3_leaves_of_a_sound() -> None:
     random = np.random.default_rng(0)
     sound = (0.1 * random.standard_normal(16000)).astype(np.float32)
     hz = np.arange(8001)
-    for rate, kbps, end in spoilt.SETTINGS:
-        heard = spoilt.through_mp3(sound, rate, kbps)
+    for rate, kbps, end in codec_degradation.SETTINGS:
+        heard = codec_degradation.through_mp3(sound, rate, kbps)
         assert heard.shape == sound.shape
         assert heard.dtype == np.float32
         spectra = [np.fft.rfft(x) for x in (sound, heard, cut(sound, 16000, end))]

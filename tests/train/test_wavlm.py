@@ -16,8 +16,8 @@ pytest.importorskip("ctranslate2")
 pytest.importorskip("pyworld")
 transformers = pytest.importorskip("transformers", exc_type=(ImportError, OSError))
 
-from train import corpus_reader  # noqa: E402
 from train.corpus import wavlm  # noqa: E402
+from train.data import corpus  # noqa: E402
 
 LAYERS = 3
 
@@ -64,10 +64,10 @@ def test_a_layer_of_a_checkpoint_is_what_a_stage_learns_from(
     assert done.exit_code == 0, done.output
     assert "one.wavlm.npy" in done.output
     assert "two.wavlm.npy" in done.output
-    (read,) = corpus_reader.read(tmp_path, "wavlm")
+    (read,) = corpus.read(tmp_path, "wavlm")
     assert read.teacher.shape == (130, 16)
     assert read.teacher.dtype == np.float16
-    (held,) = corpus_reader.read(tmp_path / "held_out", "wavlm")
+    (held,) = corpus.read(tmp_path / "held_out", "wavlm")
     assert held.teacher.shape == (70, 16)
 
     whole = transformers.WavLMModel.from_pretrained(checkpoint).eval()

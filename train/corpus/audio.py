@@ -7,7 +7,7 @@ import pyworld
 import soxr
 from numpy.typing import NDArray
 
-from train.pcm import Floats
+from train.data.pcm import Floats
 
 RATE = 24000
 PEAK = 0.8

@@ -12,7 +12,7 @@ import numpy as np
 import pyroomacoustics
 from numpy.typing import NDArray
 
-from train.pcm import Floats, Samples
+from train.data.pcm import Floats, Samples
 
 from .shard import NARROW_FRAME, NARROW_RATE, save_array
 

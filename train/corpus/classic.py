@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from train.pcm import Floats
+from train.data.pcm import Floats
 
 from .audio import clean
 from .jobs import Job

@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from train.pcm import Floats
+from train.data.pcm import Floats
 
 from . import amazon_queen, neural, shard
 from .audio import RATE, clean

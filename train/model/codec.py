@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from fcs_edge.config import CodecConfig
+from fcs_edge.modelfile.config import CodecConfig
+from train.model.code_search import Search
 from train.model.compressor import Compressor
 from train.model.decoder import Decoder
 from train.model.decompressor import Decompressor
 from train.model.encoder import Encoder
 from train.model.quantizer import quantize
-from train.model.search import Search
 
 
 @dataclass

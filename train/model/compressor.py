@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fcs_edge.config import CompressorConfig
+from fcs_edge.modelfile.config import CompressorConfig
 from train.model.focal import FocalBlock
 from train.model.layers import CausalConv, Snake
 from train.model.whitening import Whitening

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fcs_edge.config import DecoderConfig
+from fcs_edge.modelfile.config import DecoderConfig
 from train.model.layers import CausalConv
 
 _EPS = 1e-6

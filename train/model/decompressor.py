@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fcs_edge.config import DecompressorConfig
+from fcs_edge.modelfile.config import DecompressorConfig
 from train.model.focal import FocalBlock
 from train.model.layers import FeedForward, Snake
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fcs_edge.config import EncoderConfig
+from fcs_edge.modelfile.config import EncoderConfig
 from train.model.layers import CausalConv, FeedForward
 
 

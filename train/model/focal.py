@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fcs_edge.config import FocalConfig
+from fcs_edge.modelfile.config import FocalConfig
 from train.model.layers import CausalConv, DynamicTanh, FeedForward
 
 

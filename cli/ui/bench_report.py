@@ -1,0 +1,161 @@
+"""The results of ``fcs-edge bench`` as tables of 80 columns, and in a sentence."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fcs_edge.bench.bench import Facts
+
+_LEGEND = (
+    "real-time factor: compute time / audio time; x real time: its inverse; of limit: what the "
+    "matrix products alone would take at the rates above, / p50 (a model that the caches hold is "
+    "read at their rate)."
+)
+_LAYER_LEGEND = (
+    "of limit: what the bytes and multiply-accumulates would take at the rates above, / p50. "
+    "Weights and the past are read from memory, activations from the nearest cache."
+)
+
+_BUSY = 0.95
+"""Share of the time below which what was measured is also other programs."""
+
+
+def show(facts: Facts) -> None:
+    """Print the results."""
+    console = Console()
+    console.print(_machine(facts))
+    if "layers" in facts:
+        console.print(_layers(facts["layers"]))
+        console.print(Text(_LAYER_LEGEND))
+        return
+    for run in facts["runs"]:
+        console.print(_run(facts["model"], run))
+        console.print(Text(_memory(run)))
+    console.print(Text(f"\n{_LEGEND}\n"))
+    for run in facts["runs"]:
+        console.print(Text(verdict(facts["model"], run), "bold"))
+
+
+def verdict(model: Facts, run: Facts) -> str:
+    """Say in a sentence whether this machine keeps up."""
+    what = f"{model['name']} as {run['weights']}"
+    both, audio = run["modes"]["both"], model["chunk_ms"]
+    factor = (
+        f"real-time factor {both['real_time_factor']:.2g} (compute time / audio time), "
+        f"{both['times_real_time']:.1f} x real time"
+    )
+    if run["chunks_per_step"] > 1:
+        return (
+            f"This machine encodes and decodes whole files with {what}, {run['chunks_per_step']} "
+            f"chunks a step: {factor}."
+        )
+    p50, p99 = both["chunk_ms_p50"], both["chunk_ms_p99"]
+    if p99 <= audio:
+        sure = "runs" if p99 <= 0.8 * audio else "barely runs"
+        return (
+            f"This machine {sure} {what} live, with a headroom of {audio / p99:.3g} x at the 99th "
+            f"percentile ({p99:.3g} of {audio:g} ms): {factor}."
+        )
+    alone = [m for m in ("encode", "decode") if run["modes"][m]["chunk_ms_p99"] <= audio]
+    rest = f" It can {' or '.join(alone)} alone." if alone else ""
+    if p50 <= audio:
+        late = both["late_chunks"] / both["chunks"]
+        return (
+            f"This machine does not reliably run {what} live: {late:.1%} of the chunks are late, "
+            f"with {p99:.3g} of {audio:g} ms at the 99th percentile; {factor}.{rest}"
+        )
+    return f"This machine does not run {what} live: {factor}.{rest}"
+
+
+def _machine(facts: Facts) -> Table:
+    machine, limits = facts["machine"], facts["limits"]
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    names = [machine["board"], machine["cpu"], machine["architecture"]]
+    known = ", ".join(dict.fromkeys(name for name in names if name))
+    table.add_row("machine", f"{known}, {machine['cores']} cores")
+    if machine["memory_bytes"] and machine["memory_available_bytes"]:
+        free = _size(machine["memory_available_bytes"])
+        table.add_row("memory", f"{_size(machine['memory_bytes'])}, {free} of it free")
+    table.add_row("CPU features", " ".join(machine["features"]))
+    using = machine["limits_measured_with"]
+    other = "" if using == machine["kernels"] else f"; limits measured with {using}"
+    compiled = f"compiled {machine['kernels_compiled']}"
+    table.add_row("kernels", f"{machine['kernels']}, {compiled}{other}")
+    table.add_row(
+        "one core",
+        f"reads {limits['read_gb_per_s']:.1f} GB/s from memory\n"
+        f"multiplies and adds {limits['float32_gmac_per_s']:.1f} GMAC/s in float32, "
+        f"{limits['int8_gmac_per_s']:.1f} in int8 ({machine['int8_instruction']}), "
+        f"{limits['int4_gmac_per_s']:.1f} in int4 ({machine['int4_instruction']})",
+    )
+    return table
+
+
+def _run(model: Facts, run: Facts) -> Table:
+    chunks = run["chunks_per_step"]
+    title = f"{model['name']}, {model['weights'] / 1e6:.1f} M weights as {run['weights']}: "
+    title += f"chunks of {model['chunk_ms']:g} ms"
+    title += f", {chunks} a step" if chunks > 1 else ""
+    table = Table(title=title, title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("ms a chunk")
+    for name in ("p50", "p95", "p99", "max", "real-time\nfactor", "x real\ntime", "of\nlimit"):
+        table.add_column(name, justify="right")
+    labels = {"encode": "encode only", "decode": "decode only", "both": "both"}
+    rows = [(labels[mode], facts) for mode, facts in run["modes"].items()]
+    rows += [(f"  {stage}", facts) for stage, facts in run["stages"].items()]
+    for label, facts in rows:
+        fraction = facts.get("fraction_of_limit")
+        table.add_row(
+            label,
+            *(_digits(facts[f"chunk_ms_{key}"]) for key in ("p50", "p95", "p99", "max")),
+            _digits(facts["real_time_factor"]),
+            f"{facts['times_real_time']:.1f}",
+            "" if fraction is None else f"{fraction:.0%}",
+        )
+    return table
+
+
+def _memory(run: Facts) -> str:
+    busy = ""
+    if run["cpu_share"] < _BUSY:
+        busy = f"\nother programs took {1 - run['cpu_share']:.0%} of the time: run it again alone"
+    windows = "" if run["windows_full"] else " (too few to fill the windows of the past)"
+    return (
+        f"{run['modes']['both']['chunks']} chunks of both after {run['warm_up_chunks']} of warm-up"
+        f"{windows}; loaded in {run['load_s']:.1f} s; memory {_size(run['memory_bytes'])}, at most "
+        f"{_size(run['memory_peak_bytes'])}, {_size(run['memory_before_load_bytes'])} before the "
+        f"model; file {_size(run['file_bytes'])}{busy}"
+    )
+
+
+def _layers(layers: list[Facts]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("kernel")
+    for name in ("ms\np50", "\np95", "\nGB/s", "\nGMAC/s", "of\nlimit"):
+        table.add_column(name, justify="right")
+    for layer in layers:
+        shape = "x".join(map(str, layer["shape"].values()))
+        macs = layer["gmac_per_s"]
+        table.add_row(
+            f"{layer['kind']}:{shape}:{layer['weights']}",
+            _digits(layer["ms_p50"]),
+            _digits(layer["ms_p95"]),
+            f"{layer['gb_per_s']:.1f}",
+            "" if macs is None else f"{macs:.1f}",
+            f"{layer['fraction_of_limit']:.0%}",
+        )
+    return table
+
+
+def _digits(value: float) -> str:
+    """Return three digits, or all before the point."""
+    return f"{value:#.3g}" if value < 100 else f"{value:.0f}"
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"

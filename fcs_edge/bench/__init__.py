@@ -1,0 +1,1 @@
+"""Benchmarks of streams and layers, and what one core can do at most."""

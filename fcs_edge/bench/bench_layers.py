@@ -1,0 +1,253 @@
+"""What one kernel takes at one shape, beside what the machine would let it take."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import cycle
+
+import numpy as np
+
+from fcs_edge.bench import host
+from fcs_edge.bench.bench import Facts, Limits
+from fcs_edge.errors import FcsError
+from fcs_edge.kernels._types import F16
+from fcs_edge.kernels.gemm import linear
+from fcs_edge.kernels.gemm import quantized_weights as stored
+from fcs_edge.kernels.gemm.quantized_weights import Int4, Int8
+from fcs_edge.kernels.ops import gelu
+from fcs_edge.kernels.ops.attention import RingAttention
+from fcs_edge.model.focal import DynamicTanh, Snake
+from fcs_edge.model.layers import F32, DepthwiseConv, LayerNorm, Weight, new
+
+FORMS = {
+    "linear": ("rows", "depth", "outputs"),
+    "attention": ("rows", "heads", "head_dim", "keys"),
+    "depthwise": ("rows", "channels", "taps"),
+    "layer_norm": ("rows", "columns"),
+    "gelu": ("rows", "columns"),
+    "tanh": ("rows", "columns"),
+    "snake": ("rows", "columns"),
+}
+"""What a shape is of, by kind of layer."""
+
+_FLOATS = ("f32", "f16")
+STORED = {"linear": (*_FLOATS, "int8", "int4"), "attention": _FLOATS, "depthwise": _FLOATS}
+"""What weights, or keys and values, can be stored as; float32 alone in other kinds."""
+
+_COLD = 64 << 20
+_MOST_COPIES = 2048
+_WARM_UP_CALLS = 3
+_LEAST_CALLS = 10
+
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A kernel and a shape."""
+
+    kind: str
+    shape: tuple[int, ...]
+    weights: str = "f32"
+
+    @classmethod
+    def parse(cls, text: str) -> Layer:
+        """Read ``KIND:SHAPE`` or ``KIND:SHAPE:WEIGHTS``, such as ``linear:4x1024x4096:int8``.
+
+        Raises
+        ------
+        ValueError
+            It is no such text; the message says what is expected.
+        """
+        kind, *rest = text.split(":")
+        form = FORMS.get(kind)
+        if form is None:
+            raise ValueError(f"{text}: no kernel {kind!r}; there are {', '.join(FORMS)}")
+        known = STORED.get(kind, ("f32",))
+        wanted = f"{kind}:{'x'.join(size.upper() for size in form)}"
+        wanted += f"[:{'|'.join(known)}]" * (len(known) > 1)
+        weights = rest[1] if len(rest) == 2 else "f32"
+        sizes = rest[0].split("x") if rest else []
+        sound = len(rest) <= 2 and len(sizes) == len(form) and weights in known
+        if not sound or not all(re.fullmatch(r"[1-9]\d{0,7}", size) for size in sizes):
+            raise ValueError(f"{text}: {wanted} is expected")
+        layer = cls(kind, tuple(map(int, sizes)), weights)
+        if kind == "attention" and layer.shape[3] < layer.shape[0]:
+            raise ValueError(f"{text}: the keys include those of the rows: there are no fewer")
+        return layer
+
+    @property
+    def numbers(self) -> int:
+        """Numbers that its arrays hold, about."""
+        rows, *others = self.shape
+        widest = max(others) if self.kind == "linear" else math.prod(others[:2])
+        return math.prod(others) + 3 * rows * widest
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a call of a kernel does."""
+
+    make: Callable[[], Call]
+    """Return a call with memory of its own."""
+    size: int
+    """Bytes of weights, of the past and, where there is neither, of activations."""
+    macs: int = 0
+    cold: bool = True
+    """Whether a stream finds that in memory; activations are in the nearest cache."""
+
+
+def measure(layer: Layer, limits: Limits, seconds: float) -> Facts:
+    """Measure a kernel for about so many seconds, and return the results as JSON has them.
+
+    Weights, and rings of the past, are cold: calls go around among so many that no cache holds
+    them.
+
+    Raises
+    ------
+    FcsError
+        There is not enough memory for its arrays.
+    """
+    free = host.memory_available() // 4
+    if layer.numbers * 16 > free:
+        raise FcsError(f"{layer.kind}: its arrays do not fit in the memory that is free")
+    work = _WORKS[layer.kind](layer)
+    copies, wanted = 1, max(_COLD, 4 * host.last_level_cache())
+    if work.cold:
+        copies = max(1, min(-(-wanted // work.size), free // work.size, _MOST_COPIES))
+    calls = [work.make() for _ in range(copies)]
+    ms = _time(calls, seconds)
+    rate = limits.read_at(copies * work.size)
+    bits = {"int8": 8, "int4": 4}.get(layer.weights, 32)
+    least = limits.milliseconds(work.size, work.macs, rate, bits)
+    median = float(np.median(ms))
+    return {
+        "kind": layer.kind,
+        "shape": dict(zip(FORMS[layer.kind], layer.shape, strict=True)),
+        "weights": layer.weights,
+        "cold": copies * work.size >= wanted,
+        "copies": copies,
+        "calls": len(ms),
+        "ms_p50": median,
+        "ms_p95": float(np.percentile(ms, 95)),
+        "ms_min": min(ms),
+        "bytes": work.size,
+        "macs": work.macs or None,
+        "gb_per_s": work.size / median / 1e6,
+        "gmac_per_s": work.macs / median / 1e6 if work.macs else None,
+        "read_gb_per_s": rate.best,
+        "limit_ms": least,
+        "fraction_of_limit": least / median,
+    }
+
+
+def _time(calls: list[Call], seconds: float) -> list[float]:
+    """Call one after the other for so long; return the milliseconds of each call."""
+    around = cycle(calls)
+    for _ in range(_WARM_UP_CALLS):
+        next(around)()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < _LEAST_CALLS or time.perf_counter() < end:
+        call = next(around)
+        start = time.perf_counter_ns()
+        call()
+        times.append((time.perf_counter_ns() - start) / 1e6)
+    return times
+
+
+class _Tensors:
+    """Tensors by the last part of their name, as layers ask for them."""
+
+    def __init__(self, **tensors: F32 | F16) -> None:
+        self._tensors = tensors
+
+    def __getitem__(self, name: str) -> F32:
+        return self.floats(name).astype(np.float32, copy=False)
+
+    def floats(self, name: str) -> F32 | F16:
+        return self._tensors[name.split(".")[-1]]
+
+    def matrix(self, name: str) -> Weight:
+        return self.floats(name)
+
+
+def _draw(*shape: int) -> F32:
+    return np.random.default_rng(shape).standard_normal(shape, np.float32)
+
+
+def _linear(layer: Layer) -> _Work:
+    rows, depth, outputs = layer.shape
+    drawn = _draw(outputs, depth) / np.float32(math.sqrt(depth))
+    weight: Weight = drawn.astype(np.float16) if layer.weights == "f16" else drawn
+    if layer.weights == "int8":
+        weight = stored.quantize_int8(drawn)
+    elif layer.weights == "int4":
+        weight = stored.quantize_int4(drawn)
+    arrays = (weight.values, weight.scale) if isinstance(weight, Int8 | Int4) else (weight,)
+    size = sum(array.nbytes for array in arrays)
+    x, out = _draw(rows * depth), new(rows, outputs)
+
+    def make() -> Call:
+        product = linear.prepare(weight)
+        return lambda: product(x, depth, out)
+
+    return _Work(make, size, rows * depth * outputs)
+
+
+def _attention(layer: Layer) -> _Work:
+    rows, heads, head_dim, keys = layer.shape
+    attend = RingAttention(heads, head_dim, keys, layer.weights == "f16")
+    qkv, gate = _draw(rows, 3 * heads * head_dim), _draw(rows, heads)
+    bias, out = _draw(heads, keys + rows - 1), new(rows, heads * head_dim)
+    scores = attend.scores()
+
+    def make() -> Call:
+        rings, place = attend.rings(), np.array([0, keys])
+        return lambda: attend(qkv, gate, bias, *rings, place, scores, out)
+
+    # float16 is float32 where the CPU lacks it.
+    width = attend.rings()[0].itemsize
+    return _Work(make, 2 * keys * heads * head_dim * width, 2 * rows * keys * heads * head_dim)
+
+
+def _depthwise(layer: Layer) -> _Work:
+    rows, channels, taps = layer.shape
+    drawn = _draw(channels, 1, taps)
+    weight = drawn.astype(np.float16) if layer.weights == "f16" else drawn
+    tensors = _Tensors(weight=weight, bias=_draw(channels))
+    x, out = _draw(rows, channels), new(rows, channels)
+
+    def make() -> Call:
+        conv = DepthwiseConv(tensors, "")
+        state = conv.state(rows)
+        return lambda: conv(x, out, state)
+
+    past = 4 * channels * (taps - 1 + rows)
+    return _Work(make, weight.nbytes + past, rows * channels * taps)
+
+
+def _elementwise(layer: Layer) -> _Work:
+    rows, columns = layer.shape
+    x, out = _draw(rows, columns), new(rows, columns)
+    apply: Callable[[F32, F32], None] = gelu.gelu
+    size = x.nbytes + out.nbytes
+    if layer.kind == "layer_norm":
+        apply = LayerNorm(_Tensors(weight=_draw(columns), bias=_draw(columns)), "")
+    elif layer.kind == "tanh":
+        apply = DynamicTanh(_Tensors(alpha=np.array([0.5], np.float32)), "")
+    elif layer.kind == "snake":
+        apply = Snake(_Tensors(alpha=np.exp(_draw(columns))), "")
+    return _Work(lambda: lambda: apply(x, out), size, cold=False)
+
+
+_WORKS: dict[str, Callable[[Layer], _Work]] = {
+    "linear": _linear,
+    "attention": _attention,
+    "depthwise": _depthwise,
+    **dict.fromkeys(("layer_norm", "gelu", "tanh", "snake"), _elementwise),
+}

@@ -1,0 +1,111 @@
+"""What machine this is: processor, caches, memory, as the system tells."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fcs_edge.kernels.gemm import core_limits
+from fcs_edge.kernels.isa import instructions
+from fcs_edge.kernels.runtime import _jit, aot_library
+
+_FEATURES = re.compile(
+    r"sse2|ssse3|sse4[._]1|avx|avx2|avx_?vnni|fma|f16c|avx512(f|bw|vl|_?vnni)|"
+    r"asimd|asimddp|asimdhp|i8mm|bf16|sve"
+)
+"""What matters to matrix products, in the words of Linux or of LLVM."""
+_ASSUMED_CACHE = 32 << 20
+_ASSUMED_MEMORY = 512 << 20
+
+
+def facts() -> dict[str, Any]:
+    """Return what is known of the machine and of what runs on it, as JSON has it."""
+    using = instructions.chosen()
+    return {
+        "cpu": _cpu_name(),
+        "board": _text("/proc/device-tree/model").rstrip("\0") or None,
+        "architecture": platform.machine(),
+        "cores": os.cpu_count(),
+        "features": _features(),
+        "memory_bytes": _meminfo("MemTotal"),
+        "memory_available_bytes": memory_available(),
+        "last_level_cache_bytes": last_level_cache(),
+        "kernels": instructions.CHOICE,
+        "kernels_compiled": "by Numba" if uses_numba() else f"ahead, for {aot_library.target()}",
+        "kernels_available": list(instructions.available()),
+        "limits_measured_with": using.name,
+        "int8_instruction": using.int8_dot,
+        "int4_instruction": using.int4_dot,
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "numpy": version("numpy"),
+        "numba": version("numba"),
+        "llvmlite": version("llvmlite"),
+    }
+
+
+def memory_available() -> int:
+    """Return the bytes that programs can still take; 512 MB where the system does not tell."""
+    return _meminfo("MemAvailable") or _ASSUMED_MEMORY
+
+
+def last_level_cache() -> int:
+    """Return the bytes of the largest cache; 32 MB where the system does not tell."""
+    sizes = [_text(path) for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("*/size")]
+    units = {"K": 1 << 10, "M": 1 << 20}
+    known = [int(s.strip()[:-1]) * units[s.strip()[-1]] for s in sizes if re.match(r"\d+[KM]", s)]
+    return max(known, default=_ASSUMED_CACHE)
+
+
+def memory_used() -> tuple[int, int]:
+    """Return the bytes of memory that this process holds, at most so far and now."""
+    status = _text("/proc/self/status")
+    # Not getrusage: a process starts with the peak of the one that it was forked from.
+    peak, now = (re.search(rf"^{key}:\s+(\d+) kB", status, re.M) for key in ("VmHWM", "VmRSS"))
+    if peak and now:
+        return int(peak[1]) << 10, int(now[1]) << 10
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    most = most if sys.platform == "darwin" else most << 10
+    return most, most
+
+
+def uses_numba() -> bool:
+    """Tell whether Numba compiles the kernels; others come compiled."""
+    return _jit.uses_numba()
+
+
+def kernel_cache() -> str | None:
+    """Return the folder that compiled kernels are kept in, None where they cannot be kept."""
+    if not uses_numba():
+        return str(aot_library.folder())
+    kernel: Any = core_limits.read
+    path: str | None = kernel.stats.cache_path
+    return path
+
+
+def _cpu_name() -> str:
+    match = re.search(r"^model name\s*:\s*(.+)$", _text("/proc/cpuinfo"), re.M)
+    return match[1].strip() if match else platform.processor() or "unknown"
+
+
+def _features() -> list[str]:
+    return sorted(name for name in instructions.cpu_flags() if _FEATURES.fullmatch(name))
+
+
+def _meminfo(key: str) -> int | None:
+    match = re.search(rf"^{key}:\s+(\d+) kB", _text("/proc/meminfo"), re.M)
+    return int(match[1]) << 10 if match else None
+
+
+def _text(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,1 @@
+"""The .fcs bitstream: writer, reader and bit packing."""

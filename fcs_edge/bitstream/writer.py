@@ -1,0 +1,329 @@
+"""The ``.fcs`` bitstream: its header, its records, and the writer; see docs/bitstream.md."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fcs_edge.bitstream.bitpack import (
+    MAX_BITS,
+    check_tokens,
+    pack_tokens,
+    packed_size,
+    token_bits,
+)
+from fcs_edge.errors import BitstreamError
+
+MAGIC = b"FCS\x1a"
+VERSION = 1
+HEADER_BYTES = 28
+
+BLOCK_SYNC = 0xB1
+BLOCK_HEAD = struct.Struct("<BBH")
+"""Sync, sequence, count: what stands before the payload of a block."""
+BLOCK_OVERHEAD = 8
+"""Bytes of a block that are not payload."""
+MAX_BLOCK_TOKENS = 4096
+
+END_SYNC = 0xE5
+END_BYTES = 12
+MAX_SAMPLES = (1 << 48) - 1
+
+CRC = struct.Struct("<I")
+
+_HEADER = struct.Struct("<4sBBH3s3s8sH")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a decoder must know before the first token.
+
+    Attributes
+    ----------
+    bits : int
+        Bits per token, 1..16.
+    samples_per_token : int
+        Input samples one token stands for, 1..65535.
+    input_rate, output_rate : int
+        Sample rates in Hz, 1..2**24 - 1.
+    fingerprint : bytes
+        8 bytes that tell which model the tokens belong to.
+    block_tokens : int
+        Tokens in every block but the last, 1..4096.
+
+    Raises
+    ------
+    ValueError
+        If a field is out of range.
+    """
+
+    bits: int
+    samples_per_token: int
+    input_rate: int
+    output_rate: int
+    fingerprint: bytes
+    block_tokens: int
+
+    def __post_init__(self) -> None:
+        """Check the range of every field."""
+        limits = {
+            "bits": MAX_BITS,
+            "samples_per_token": (1 << 16) - 1,
+            "input_rate": (1 << 24) - 1,
+            "output_rate": (1 << 24) - 1,
+            "block_tokens": MAX_BLOCK_TOKENS,
+        }
+        for name, limit in limits.items():
+            value = getattr(self, name)
+            if not 1 <= value <= limit:
+                raise ValueError(f"{name} must be 1..{limit}, not {value}")
+        if len(self.fingerprint) != 8:
+            raise ValueError(f"fingerprint must be 8 bytes, not {len(self.fingerprint)}")
+
+    def to_bytes(self) -> bytes:
+        """Return the header as the 28 bytes that open a file."""
+        fields = _HEADER.pack(
+            MAGIC,
+            VERSION,
+            self.bits,
+            self.samples_per_token,
+            self.input_rate.to_bytes(3, "little"),
+            self.output_rate.to_bytes(3, "little"),
+            self.fingerprint,
+            self.block_tokens,
+        )
+        return with_crc(fields)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Header:
+        """Read a header.
+
+        Parameters
+        ----------
+        data : bytes
+            The first 28 bytes of a file; fewer where the file is shorter.
+
+        Returns
+        -------
+        Header
+            The fields.
+
+        Raises
+        ------
+        BitstreamError
+            If this is not the start of a ``.fcs`` file, or of one that cannot be read.
+        """
+        if not data:
+            raise BitstreamError("the input is empty, not an .fcs file")
+        if not is_magic(data):
+            raise BitstreamError("not an .fcs file: it does not start with 'FCS'")
+        if len(data) > len(MAGIC) and data[len(MAGIC)] != VERSION:
+            raise BitstreamError(
+                f".fcs version {data[len(MAGIC)]} is not supported by this release: update fcs-edge"
+            )
+        if len(data) < HEADER_BYTES:
+            raise BitstreamError(
+                f"the .fcs header is cut: {len(data)} bytes where {HEADER_BYTES} are needed"
+            )
+        if not crc_holds(data[:HEADER_BYTES]):
+            raise BitstreamError("the .fcs header is damaged: its CRC does not match")
+        return cls._from_fields(*_HEADER.unpack_from(data)[2:])
+
+    @classmethod
+    def _from_fields(
+        cls, bits: int, samples: int, rate_in: bytes, rate_out: bytes, model: bytes, block: int
+    ) -> Header:
+        input_rate = int.from_bytes(rate_in, "little")
+        output_rate = int.from_bytes(rate_out, "little")
+        try:
+            return cls(bits, samples, input_rate, output_rate, model, block)
+        except ValueError as error:
+            raise BitstreamError(f"the .fcs header is not valid: {error}") from error
+
+
+class BitstreamWriter:
+    """Writes a ``.fcs`` file token by token, in constant memory.
+
+    The header is written at once. Every block goes out with one ``file.write`` and a flush;
+    with ``eager`` its head goes out with its first token and its payload byte by byte, so that
+    a reader at the other end of a pipe need not wait for the block's end. A file whose writer
+    was never closed keeps every token written so far but those of the block at hand.
+
+    Parameters
+    ----------
+    file : binary file
+        Where to write. Each ``write`` must take all of its bytes, as those of buffered files
+        do. It is flushed but never closed here.
+    header : Header
+        The header.
+    eager : bool, optional
+        Write payload bytes as soon as they are complete. If the stream ends inside a block, the
+        rest of that block is filled with zero tokens.
+    """
+
+    def __init__(self, file: BinaryIO, header: Header, *, eager: bool = False) -> None:
+        self.header = header
+        self._file = file
+        self._eager = eager
+        self._closed = False
+        self._sequence = 0
+        self._n_tokens = 0
+        self._filled = 0
+        self._block = np.zeros(0 if eager else header.block_tokens, np.uint16)
+        self._crc = 0
+        self._pending = np.zeros(0, np.uint8)
+        self._file.write(header.to_bytes())
+        self._file.flush()
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of tokens given to `write` so far."""
+        return self._n_tokens
+
+    def write(self, tokens: NDArray[np.integer[Any]]) -> None:
+        """Append tokens.
+
+        Parameters
+        ----------
+        tokens : (n,) ndarray of uint16
+            Any number of tokens, 0 included, each in 0..2**bits - 1. Other integer dtypes are
+            taken too.
+
+        Raises
+        ------
+        ValueError
+            If the writer is closed, or a token does not fit; then none of them is written.
+        """
+        self._check_open()
+        array = check_tokens(tokens, self.header.bits)
+        for data in self._added(array):
+            self._file.write(data)
+        if self._eager and array.size:
+            self._file.flush()
+
+    def close(self, n_samples: int, tokens: NDArray[np.integer[Any]] | None = None) -> None:
+        """Write the last tokens, their block and the end record; the file itself stays open.
+
+        Parameters
+        ----------
+        n_samples : int
+            Exact number of input samples, at most what the tokens stand for.
+        tokens : (n,) ndarray of uint16, optional
+            The last tokens, as for `write`. Those of a chunk that the input did not fill belong
+            here: with ``eager`` they go out in one write with the end, so that nobody plays more
+            of them than there was.
+
+        Raises
+        ------
+        ValueError
+            If the writer is closed, ``n_samples`` is out of range, or a token does not fit; then
+            nothing is written.
+        """
+        self._check_open()
+        last = check_tokens(np.zeros(0, np.uint16) if tokens is None else tokens, self.header.bits)
+        covered = min((self._n_tokens + last.size) * self.header.samples_per_token, MAX_SAMPLES)
+        if not 0 <= n_samples <= covered:
+            raise ValueError(f"n_samples must be 0..{covered}, not {n_samples}")
+        data = b"".join(self._added(last))
+        if self._filled and self._eager:
+            # At once: who hears the filler before the end cannot know that it is none.
+            data += self._streamed(np.zeros(self.header.block_tokens - self._filled, np.uint16))
+        elif self._filled:
+            self._write_block()
+        self._file.write(data + with_crc(bytes([END_SYNC, 0]) + n_samples.to_bytes(6, "little")))
+        self._file.flush()
+        self._closed = True
+
+    def _added(self, tokens: NDArray[np.uint16]) -> Iterator[bytes]:
+        """Take tokens; yield the bytes to write now, block by block, if ``eager``."""
+        start = 0
+        while start < tokens.size:
+            stop = start + self.header.block_tokens - self._filled
+            if self._eager:
+                yield self._streamed(tokens[start:stop])
+            else:
+                self._buffer(tokens[start:stop])
+            start = stop
+        self._n_tokens += tokens.size
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError("the bitstream is closed")
+
+    def _buffer(self, tokens: NDArray[np.uint16]) -> None:
+        self._block[self._filled : self._filled + tokens.size] = tokens
+        self._filled += tokens.size
+        if self._filled == self.header.block_tokens:
+            self._write_block()
+
+    def _write_block(self) -> None:
+        payload = pack_tokens(self._block[: self._filled], self.header.bits)
+        self._file.write(with_crc(self._block_head(self._filled) + payload))
+        self._file.flush()
+        self._next_block()
+
+    def _streamed(self, tokens: NDArray[np.uint16]) -> bytes:
+        """Add tokens to the block at hand; return the bytes that are complete now."""
+        data = b"" if self._filled else self._block_head(self.header.block_tokens)
+        self._filled += tokens.size
+        full = self._filled == self.header.block_tokens
+        ones = np.concatenate((self._pending, token_bits(tokens, self.header.bits)))
+        whole = ones.size if full else ones.size // 8 * 8
+        self._pending = ones[whole:].copy()
+        data += np.packbits(ones[:whole]).tobytes()
+        self._crc = zlib.crc32(data, self._crc)
+        if full:
+            data += CRC.pack(self._crc)
+            self._next_block()
+        return data
+
+    def _block_head(self, count: int) -> bytes:
+        return BLOCK_HEAD.pack(BLOCK_SYNC, self._sequence, count)
+
+    def _next_block(self) -> None:
+        self._sequence = (self._sequence + 1) % 256
+        self._filled = 0
+        self._crc = 0
+
+
+def is_magic(data: bytes | bytearray) -> bool:
+    """Tell whether ``data`` starts like a ``.fcs`` file, as far as it goes."""
+    return data[: len(MAGIC)] == MAGIC[: len(data)]
+
+
+def block_size(count: int, bits: int) -> int:
+    """Return the bytes of a block of ``count`` tokens of ``bits`` bits, its CRC included."""
+    return BLOCK_OVERHEAD + packed_size(count, bits)
+
+
+def record_size(header: Header, sync: int, second: int, count: int) -> int:
+    """Return the size of the record that starts like this, or 0 if none does."""
+    if sync == END_SYNC:
+        return END_BYTES if second == 0 else 0
+    if sync != BLOCK_SYNC or not 1 <= count <= header.block_tokens:
+        return 0
+    return block_size(count, header.bits)
+
+
+def tokens_in(header: Header, n_bytes: int) -> int:
+    """Return the tokens that ``n_bytes`` hold: full blocks, and what is left as a shorter one."""
+    blocks, rest = divmod(n_bytes, block_size(header.block_tokens, header.bits))
+    return blocks * header.block_tokens + max(0, rest - BLOCK_OVERHEAD) * 8 // header.bits
+
+
+def with_crc(data: bytes) -> bytes:
+    """Return ``data`` with its CRC behind it."""
+    return data + CRC.pack(zlib.crc32(data))
+
+
+def crc_holds(data: bytes | bytearray) -> bool:
+    """Tell whether the last four bytes of ``data`` are the CRC of the others."""
+    body = len(data) - CRC.size
+    stored: int = CRC.unpack_from(data, body)[0]
+    return stored == zlib.crc32(memoryview(data)[:body])

@@ -1,0 +1,96 @@
+"""Chunked self-attention with gated relative position bias (WavLM, arXiv 2110.13900)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fcs_edge.kernels.gemm.quantized_weights import Int4, Int8
+from fcs_edge.kernels.ops.attention import RingAttention, position_gate
+from fcs_edge.model.layers import ADD, F32, Linear, Tensors, new
+from fcs_edge.modelfile.config import EncoderConfig
+
+
+def position_buckets(distances: NDArray[np.int64], config: EncoderConfig) -> NDArray[np.int64]:
+    """Return the bucket of each distance key - query.
+
+    Near distances have a bucket each, far ones share them logarithmically, and keys after
+    the query have the upper half (T5, arXiv 1910.10683, 2.1). In float32, as the reference.
+    """
+    half = config.num_buckets // 2
+    exact = half // 2
+    away = np.abs(distances)
+    ratio = np.log(np.maximum(away, 1).astype(np.float32) / np.float32(exact))
+    ratio /= np.float32(np.log(config.max_distance / exact))
+    far = (ratio * np.float32(half - exact) + np.float32(exact)).astype(np.int64)
+    bucket = np.where(away < exact, away, np.minimum(far, half - 1))
+    return np.where(distances > 0, half, 0) + bucket
+
+
+def position_bias(table: F32, config: EncoderConfig) -> F32:
+    """Return the bias of every distance in a window, (heads, span) float32.
+
+    The last column is that of the farthest key ahead, distance chunk_frames - 1.
+    """
+    ahead = config.chunk_frames - 1
+    distances = np.arange(1 - config.window_size, ahead + 1)
+    return np.ascontiguousarray(table[position_buckets(distances, config)].T)
+
+
+class AttentionState:
+    """Keys and values of the window, in rings, and the memory a chunk is computed in."""
+
+    def __init__(self, config: EncoderConfig, attend: RingAttention, max_rows: int) -> None:
+        self.keys, self.values = attend.rings()
+        self.place = np.zeros(2, np.int64)
+        self.qkv = new(max_rows, 3 * config.dim)
+        self.gate = new(max_rows, config.num_heads)
+        self.joined = new(max_rows, config.dim)
+        self.scores = attend.scores()
+
+    def reset(self) -> None:
+        """Start a new stream."""
+        self.place[:] = 0
+
+
+class Attention:
+    """Every query of a chunk sees its own chunk and the past up to `window_size` keys."""
+
+    def __init__(self, config: EncoderConfig, tensors: Tensors, name: str, bias: F32) -> None:
+        self._config = config
+        self._bias = bias
+        # Keys and values that integer weights made are not worth more than float16.
+        half = isinstance(tensors.matrix(f"{name}.qkv_proj.weight"), Int8 | Int4)
+        self._attend = RingAttention(config.num_heads, config.head_dim, config.window_size, half)
+        self._qkv = Linear.named(tensors, f"{name}.qkv_proj")
+        self._out = Linear.named(tensors, f"{name}.out_proj")
+        gate = tensors[f"{name}.gru_rel_pos_linear.weight"]
+        # The eight outputs are only ever summed in fours: sum the weights instead.
+        self._gate_weight = gate.reshape(2, 4, -1).sum(1, dtype=np.float64).astype(np.float32)
+        gate_bias = tensors[f"{name}.gru_rel_pos_linear.bias"]
+        self._gate_bias = gate_bias.reshape(2, 4).sum(1, dtype=np.float64).astype(np.float32)
+        self._gate_const = tensors[f"{name}.gru_rel_pos_const"].reshape(-1)
+
+    def state(self, max_rows: int) -> AttentionState:
+        """Return the state of a new stream whose calls take up to `max_rows` rows."""
+        return AttentionState(self._config, self._attend, max_rows)
+
+    def __call__(self, z: F32, out: F32, state: AttentionState) -> None:
+        """Add the attention of z to out, both (rows, dim), rows whole chunks."""
+        rows, chunk = z.shape[0], self._config.chunk_frames
+        qkv, gate, joined = state.qkv[:rows], state.gate[:rows], state.joined[:rows]
+        self._qkv(z, qkv)
+        position_gate(z, self._gate_weight, self._gate_bias, self._gate_const, gate)
+        for start in range(0, rows, chunk):
+            part = slice(start, start + chunk)
+            self._attend(
+                qkv[part],
+                gate[part],
+                self._bias,
+                state.keys,
+                state.values,
+                state.place,
+                state.scores,
+                joined[part],
+            )
+        self._out(joined, out, ADD)

@@ -1,0 +1,148 @@
+"""Focal modulation block of compressor and decompressor (arXiv 2203.11926, made causal)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fcs_edge.kernels.gemm import quantized_weights as stored
+from fcs_edge.kernels.gemm.quantized_weights import Int4, Int8
+from fcs_edge.kernels.ops import dynamic_tanh, focal, residual, snake
+from fcs_edge.model.layers import ADD, F32, WRITE, DepthwiseConv, FeedForward, Linear, Tensors, new
+from fcs_edge.modelfile.config import FocalConfig
+
+
+class DynamicTanh:
+    """``y = tanh(alpha * x)``, alpha one number."""
+
+    def __init__(self, tensors: Tensors, name: str) -> None:
+        self._alpha = np.float32(tensors[f"{name}.alpha"][0])
+
+    def __call__(self, x: F32, out: F32) -> None:
+        """Write y of x into out, both (rows, columns)."""
+        dynamic_tanh.dynamic_tanh(x, self._alpha, out)
+
+
+class Snake:
+    """``y = x + sin(alpha * x) ** 2 / (alpha + 1e-9)``, alpha one number a column."""
+
+    def __init__(self, tensors: Tensors, name: str) -> None:
+        self._alpha = np.ascontiguousarray(tensors[f"{name}.alpha"].reshape(-1))
+        self._inverse = np.float32(1) / (self._alpha + np.float32(1e-9))
+
+    def __call__(self, x: F32, out: F32) -> None:
+        """Write y of x into out, both (rows, columns)."""
+        snake.snake(x, self._alpha, self._inverse, out)
+
+
+class FocalState:
+    """What one stream carries through a focal block, and the memory it works in."""
+
+    def __init__(self, block: FocalBlock, max_rows: int) -> None:
+        modulation = block.modulation
+        width = modulation.width
+        self.levels = [level.state(max_rows) for level in modulation.levels]
+        self.normed = new(max_rows, width)
+        self.out = new(max_rows, width)
+        self.query = new(max_rows, width)
+        self.context = new(max_rows, width)
+        self.gates = new(max_rows, len(modulation.levels))
+        self.convolved = new(max_rows, width)
+        self.total = new(max_rows, width)
+        self.hidden = new(max_rows, block.feed_forward.inner)
+
+    def reset(self) -> None:
+        """Start a new stream."""
+        for level in self.levels:
+            level.reset()
+
+
+class FocalModulation:
+    """``out_proj(query * context_proj(sum of gated contexts))``, contexts ever wider."""
+
+    def __init__(self, config: FocalConfig, tensors: Tensors, name: str, window: int) -> None:
+        weight, bias = tensors.matrix(f"{name}.in_proj.weight"), tensors[f"{name}.in_proj.bias"]
+        self.width = width = weight.shape[1]
+        self._query, self._context, self._gates = (
+            Linear(stored.rows(weight, start, stop), bias[start:stop])
+            for start, stop in ((0, width), (width, 2 * width), (2 * width, bias.size))
+        )
+        # What integer weights made is not worth more than float16.
+        half = isinstance(weight, Int8 | Int4)
+        self.levels = [
+            DepthwiseConv(tensors, f"{name}.layers.{level}.0", half=half)
+            for level in range(len(config.kernel_sizes(window)))
+        ]
+        self._divisor = np.float32(len(self.levels)) if config.normalize_modulator else None
+        self._project = Linear.named(tensors, f"{name}.context_proj")
+        self._norm = DynamicTanh(tensors, f"{name}.norm") if config.use_post_norm else None
+        self._out = Linear.named(tensors, f"{name}.out_proj")
+
+    def __call__(self, x: F32, out: F32, state: FocalState, finish: int = WRITE) -> None:
+        """Write the modulation of x into out, or add it, both (rows, width)."""
+        rows = x.shape[0]
+        query, context, gates = state.query[:rows], state.context[:rows], state.gates[:rows]
+        convolved, total = state.convolved[:rows], state.total[:rows]
+        self._query(x, query)
+        self._context(x, context)
+        self._gates(x, gates)
+        for i, (level, past) in enumerate(zip(self.levels, state.levels, strict=True)):
+            level(context, convolved, past)
+            focal.aggregate(convolved, gates, i, context, total)
+        if self._divisor is not None:
+            focal.divide(total, self._divisor)
+        self._project(total, convolved)
+        focal.modulate(convolved, query)
+        if self._norm is not None:
+            self._norm(convolved, total)
+            convolved = total
+        self._out(convolved, out, finish)
+
+
+class FocalBlock:
+    """Focal modulation and feed-forward, each with dynamic tanh and a residual connection."""
+
+    def __init__(self, config: FocalConfig, tensors: Tensors, name: str, window: int) -> None:
+        self._post_norm = config.use_post_norm
+        self._modulation_norm = DynamicTanh(tensors, f"{name}.modulation_norm")
+        self.modulation = FocalModulation(config, tensors, f"{name}.modulation", window)
+        self._feed_forward_norm = DynamicTanh(tensors, f"{name}.feed_forward_norm")
+        self.feed_forward = FeedForward(tensors, f"{name}.feed_forward")
+        scaled = config.use_layerscale
+        self._modulation_gamma = tensors[f"{name}.modulation_gamma"] if scaled else None
+        self._feed_forward_gamma = tensors[f"{name}.feed_forward_gamma"] if scaled else None
+
+    def state(self, max_rows: int) -> FocalState:
+        """Return the state of a new stream whose calls take up to `max_rows` rows."""
+        return FocalState(self, max_rows)
+
+    def __call__(self, x: F32, state: FocalState) -> None:
+        """Replace x (rows, width) by the block's output."""
+        rows = x.shape[0]
+        normed, out, hidden = state.normed[:rows], state.out[:rows], state.hidden[:rows]
+        if self._post_norm:
+            self.modulation(x, out, state)
+            self._modulation_norm(out, normed)
+            _add(x, normed, self._modulation_gamma)
+            self.feed_forward(x, out, hidden)
+            self._feed_forward_norm(out, normed)
+            _add(x, normed, self._feed_forward_gamma)
+            return
+        self._modulation_norm(x, normed)
+        if self._modulation_gamma is None:
+            self.modulation(normed, x, state, ADD)
+        else:
+            self.modulation(normed, out, state)
+            residual.add_scaled(x, out, self._modulation_gamma)
+        self._feed_forward_norm(x, normed)
+        if self._feed_forward_gamma is None:
+            self.feed_forward(normed, x, hidden, ADD)
+        else:
+            self.feed_forward(normed, out, hidden)
+            residual.add_scaled(x, out, self._feed_forward_gamma)
+
+
+def _add(x: F32, y: F32, gamma: F32 | None) -> None:
+    if gamma is None:
+        residual.add(x, y)
+    else:
+        residual.add_scaled(x, y, gamma)

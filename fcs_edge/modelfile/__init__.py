@@ -1,0 +1,1 @@
+"""Model files: configuration, tensors and the models known by name."""

@@ -1,0 +1,237 @@
+"""The model file: one safetensors container, checked and memory-mapped (docs/model-file.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from fcs_edge.errors import ConfigError, ModelFileError
+from fcs_edge.files import replacing
+from fcs_edge.modelfile.config import CodecConfig
+from fcs_edge.modelfile.tensor_layout import Shape, matrix_shape, tensor_shapes
+from fcs_edge.modelfile.tensors import SCALE, Array, StoredTensor, TensorReader, header, map_tensors
+
+FORMAT = "fcs-edge model"
+FORMAT_VERSION = 2
+"""Files of float weights alone are still written as version 1, which older releases read."""
+
+SCHEMES = ("f32", "f16", "int8", "int4")
+"""What weights of matrix products are stored as."""
+
+GROUPS = (32, 64, 128, 256, 512, 1024)
+"""How many weights may share a scale in int4."""
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A checked, mapped model."""
+
+    path: Path
+    name: str
+    """A short name, such as ``focalcodec_50hz_4k_causal``."""
+    source: str
+    """What it was converted from."""
+    config: CodecConfig
+    stored: Mapping[str, StoredTensor]
+    """Mapped arrays by published name, read-only: floats, or integers and their scales."""
+    scheme: str
+    """What the weights are stored as: one of `SCHEMES`."""
+    group: int
+    """Weights that share a scale in int4."""
+    sha256: str
+    """Of the configuration and every tensor as stored, hexadecimal, as the file states it."""
+    fingerprint: bytes
+    """Eight bytes that tell models apart in bitstreams."""
+
+    @property
+    def weights(self) -> int:
+        """Number of weights."""
+        return sum(math.prod(shape) for shape in tensor_shapes(self.config).values())
+
+    @property
+    def tensors(self) -> dict[str, Array]:
+        """The arrays as stored, by name."""
+        return {name: t.data for name, t in self.stored.items() if t.data is not None}
+
+    def reader(self) -> TensorReader:
+        """Return the tensors as layers ask for them."""
+        return TensorReader(self.stored, tensor_shapes(self.config), self.group)
+
+    def verify(self) -> None:
+        """Read the whole file and check it against the SHA-256 it states.
+
+        Raises
+        ------
+        ModelFileError
+            The contents are not those that were written.
+        """
+        _, metadata, _ = header(self.path)
+        if _digest(metadata["config"], self.tensors).hex() != self.sha256:
+            raise ModelFileError(
+                f"{self.path}: damaged: its SHA-256 does not match; convert or copy it again"
+            )
+
+
+def read(path: Path) -> ModelFile:
+    """Check a model file and map it. Nothing is unpacked: that costs milliseconds at any size.
+
+    Raises
+    ------
+    ModelFileError
+        The file is missing, damaged, not a model file, or of a newer format.
+    """
+    metadata, stored = map_tensors(path)
+    if metadata.get("format") != FORMAT:
+        raise ModelFileError(
+            f"{path}: not a model file of fcs-edge; make one from a checkpoint with "
+            "'fcs-edge convert CHECKPOINT OUT'"
+        )
+    version = metadata.get("format_version")
+    if version not in [str(v) for v in range(1, FORMAT_VERSION + 1)]:
+        raise ModelFileError(
+            f"{path}: model file format {version} is not known to this release; update fcs-edge"
+        )
+    try:
+        config = CodecConfig.from_dict(json.loads(metadata["config"]))
+        fingerprint = bytes.fromhex(metadata["fingerprint"])
+        name, source, sha256 = metadata["name"], metadata["source"], metadata["sha256"]
+        half = any(tensor.dtype == "F16" for tensor in stored.values())
+        scheme = metadata.get("weights", "f16" if half else "f32")
+        group = int(metadata.get("group", GROUPS[0]))
+    except (KeyError, ValueError, ConfigError) as error:
+        raise ModelFileError(f"{path}: damaged metadata ({error})") from None
+    if len(fingerprint) != 8:
+        raise ModelFileError(f"{path}: damaged metadata (the fingerprint is not 8 bytes)")
+    if scheme not in SCHEMES or group not in GROUPS:
+        raise ModelFileError(f"{path}: damaged metadata (weights {scheme}, group {group})")
+    _check(path, config, stored, group)
+    return ModelFile(path, name, source, config, stored, scheme, group, sha256, fingerprint)
+
+
+def expected(
+    path: Path, config: CodecConfig, stored: Mapping[str, StoredTensor]
+) -> Iterator[tuple[str, Shape, StoredTensor]]:
+    """Yield name, shape asked for, and tensor of each tensor that a configuration asks for.
+
+    Raises
+    ------
+    ModelFileError
+        `stored` lacks one, or holds another.
+    """
+    shapes = tensor_shapes(config)
+    for name in stored:
+        weight = stored.get(name.removesuffix(SCALE)) if name.endswith(SCALE) else None
+        if name not in shapes and (weight is None or weight.dtype not in ("I8", "U8")):
+            raise ModelFileError(f"{path}: unexpected tensor {name}")
+    for name, shape in shapes.items():
+        tensor = stored.get(name)
+        if tensor is None:
+            raise ModelFileError(f"{path}: tensor {name} is missing")
+        yield name, shape, tensor
+
+
+def _check(path: Path, config: CodecConfig, stored: Mapping[str, StoredTensor], group: int) -> None:
+    for name, shape, tensor in expected(path, config, stored):
+        matrix = matrix_shape(name, shape)
+        if matrix is not None and tensor.dtype in ("I8", "U8"):
+            outputs, depth = matrix
+            scales: Shape = (outputs,)
+            if tensor.dtype == "I8":
+                _check_tensor(path, name, tensor, (outputs, depth), "I8")
+            else:
+                _check_tensor(path, name, tensor, (outputs, -(-depth // 2)), "U8")
+                scales = (outputs, -(-depth // group))
+            if name + SCALE not in stored:
+                raise ModelFileError(f"{path}: tensor {name}{SCALE} is missing")
+            dtype = "F32" if tensor.dtype == "I8" else "F16"
+            _check_tensor(path, name + SCALE, stored[name + SCALE], scales, dtype)
+        else:
+            _check_tensor(path, name, tensor, shape, "F32", "F16")
+
+
+def _check_tensor(path: Path, name: str, tensor: StoredTensor, shape: Shape, *dtypes: str) -> None:
+    if tensor.shape != shape:
+        raise ModelFileError(f"{path}: tensor {name} is {tensor.shape}, not {shape}")
+    if tensor.data is None or tensor.dtype not in dtypes:
+        raise ModelFileError(f"{path}: tensor {name} is {tensor.dtype}, not {' or '.join(dtypes)}")
+
+
+def write(
+    path: Path,
+    config: CodecConfig,
+    tensors: Mapping[str, Array],
+    name: str,
+    source: str,
+    *,
+    scheme: str | None = None,
+    group: int = GROUPS[0],
+    identity: bytes | None = None,
+) -> None:
+    """Write a model file: to a temporary name beside `path`, then renamed.
+
+    Parameters
+    ----------
+    path : Path
+        Where to.
+    config : CodecConfig
+        The configuration.
+    tensors : mapping of str to numpy.ndarray
+        float32 or float16, by published name; or int8 and 4-bit weights in uint8, as matrices
+        (`fcs_edge.kernels.gemm.quantized_weights`), beside scales named after them.
+    name, source : str
+        What to call it, and what it came from.
+    scheme : str, optional
+        One of `SCHEMES`, where weights are quantised.
+    group : int
+        Weights that share a scale in int4.
+    identity : bytes, optional
+        The fingerprint; that of `tensors` where it is absent. Quantised weights carry that of
+        the floats they were.
+    """
+    if identity is None:
+        identity = fingerprint(config, tensors)
+    stated = _stated(config)
+    arrays = {key: np.ascontiguousarray(tensors[key]) for key in sorted(tensors)}
+    metadata = {
+        "format": FORMAT,
+        "format_version": str(FORMAT_VERSION if scheme in ("int8", "int4") else 1),
+        "name": name,
+        "source": source,
+        "config": stated,
+        "sha256": _digest(stated, arrays).hex(),
+        "fingerprint": identity.hex(),
+    }
+    if scheme in ("int8", "int4"):
+        metadata |= {"weights": scheme, "group": str(group)}
+    with replacing(path) as temporary:
+        save_file(arrays, temporary, metadata)
+
+
+def fingerprint(config: CodecConfig, tensors: Mapping[str, Array]) -> bytes:
+    """Return the eight bytes that name a model, whatever its weights are stored as.
+
+    They are the first of the SHA-256 of the configuration (JSON, keys sorted, every key
+    written out) and, by rising name, each tensor's name, shape and float32 values.
+    """
+    return _digest(_stated(config), tensors, "<f4")[:8]
+
+
+def _stated(config: CodecConfig) -> str:
+    return json.dumps(config.to_dict(), sort_keys=True)
+
+
+def _digest(stated: str, tensors: Mapping[str, Array], dtype: str | None = None) -> bytes:
+    """SHA-256 of a configuration and, by rising name, of each tensor's name, shape and bytes."""
+    digest = hashlib.sha256(stated.encode())
+    for name in sorted(tensors):
+        values = np.ascontiguousarray(tensors[name], dtype)
+        digest.update(f"{name}{list(values.shape)}".encode())
+        digest.update(values.data)
+    return digest.digest()

@@ -1,0 +1,110 @@
+"""Weights laid out as the panels of `products` read them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fcs_edge.kernels._types import F32, I8, U8, U16, Scalar
+from fcs_edge.kernels.runtime._jit import inline, kernel
+
+BLOCK = 1024
+"""Inputs whose integer products are summed in one go; activations wait for it on the stack."""
+
+DEPTH_MULTIPLE = 32
+"""Integer weights are filled up to a multiple of so many inputs."""
+
+_TILE = 64
+"""Inputs that are moved at a time, so that what is read and written stays in the first cache."""
+
+
+def padded_depth(depth: int) -> int:
+    """Return the inputs that integer weights of `depth` inputs are filled up to."""
+    return -(-depth // DEPTH_MULTIPLE) * DEPTH_MULTIPLE
+
+
+@kernel
+def pack_float(weight: F32, packed: F32) -> None:
+    """``packed[p, k, n] = weight[p * width + n, k]``, zeros beyond the last output.
+
+    weight is (outputs, depth), packed (panels, depth, width).
+    """
+    _pack(weight, packed)
+
+
+@kernel
+def pack_half(weight: U16, packed: U16) -> None:
+    """Do the same with float16 held in uint16."""
+    _pack(weight, packed)
+
+
+@inline
+def _pack(weight: Scalar, packed: Scalar) -> None:
+    outputs, depth = weight.shape
+    panels, _, width = packed.shape
+    for p in range(panels):
+        for start in range(0, depth, _TILE):
+            stop = min(start + _TILE, depth)
+            for n in range(width):
+                row = p * width + n
+                for k in range(start, stop):
+                    if row < outputs:
+                        packed[p, k, n] = weight[row, k]
+                    else:
+                        packed[p, k, n] = 0
+
+
+@kernel
+def pack_int8(values: I8, width: int, lane_depth: int, flip: int, packed: I8) -> None:
+    """Lay int8 weights (outputs, depth) out as ``[block, panel, step, output, product]``.
+
+    A block is `BLOCK` inputs, a step `lane_depth` of them, a panel width outputs; packed is
+    (bytes,), zeroed. The bits in flip are flipped: -128 adds 128.
+    """
+    outputs, depth = values.shape
+    padded = (depth + DEPTH_MULTIPLE - 1) // DEPTH_MULTIPLE * DEPTH_MULTIPLE
+    panels = (outputs + width - 1) // width
+    for block in range(0, depth, BLOCK):
+        size = min(BLOCK, padded - block)
+        for p in range(panels):
+            base = (block * panels + p * size) * width
+            for start in range(block, min(block + BLOCK, depth), _TILE):
+                stop = min(start + _TILE, depth)
+                for n in range(min(width, outputs - p * width)):
+                    row = values[p * width + n]
+                    for j in range(lane_depth):
+                        at = base + n * lane_depth + (start - block) * width + j
+                        for k in range(start + j, stop, lane_depth):
+                            packed[at] = row[k] ^ flip
+                            at += width * lane_depth
+
+
+@kernel
+def pack_int4(
+    values: U8, depth: int, lanes: int, vectors: int, lane_depth: int, packed: U8
+) -> None:
+    """Lay 4-bit weights out as `pack_int8` does, each plus 8, two vectors in each load.
+
+    values is (outputs, ceil(depth / 2)), as `weights.Int4` holds them; packed (bytes,), zeroed.
+    `int4_panel.int4_panel` says where in a load a weight is.
+    """
+    outputs, width = values.shape[0], lanes * vectors
+    padded = (depth + DEPTH_MULTIPLE - 1) // DEPTH_MULTIPLE * DEPTH_MULTIPLE
+    panels = (outputs + width - 1) // width
+    load_size = lanes * lane_depth
+    for block in range(0, depth, BLOCK):
+        size = min(BLOCK, padded - block)
+        for p in range(panels):
+            base = (block * panels + p * size) * width // 2
+            for start in range(block, min(block + BLOCK, depth), _TILE):
+                stop = min(start + _TILE, depth)
+                for n in range(min(width, outputs - p * width)):
+                    row = values[p * width + n]
+                    lane_at = base + (n % lanes) * lane_depth
+                    # Which vector of which step, counted through the block.
+                    which = (start - block) // lane_depth * vectors + n // lanes
+                    for k in range(start, stop, lane_depth):
+                        at = lane_at + (which >> 1) * load_size
+                        for j in range(min(lane_depth, stop - k)):
+                            value = (row[(k + j) >> 1] >> (4 * ((k + j) & 1))) & 15
+                            packed[at + j] |= np.uint8((value ^ 8) << (4 * (which & 1)))
+                        which += vectors

@@ -1,0 +1,79 @@
+"""Rows of activations as integers of 12 bits or 8, what integer weights are multiplied with.
+
+Callers pass slices: an index from 0 on cannot be negative, and its loop runs in vector lanes.
+"""
+
+import numpy as np
+
+from fcs_edge.kernels._types import F32, Scalar
+from fcs_edge.kernels.runtime._jit import inline
+
+LIMIT = 2039
+"""Largest activation as an integer: 12 bits, and ``16 h + l`` with h and l of 8 bits and 4."""
+
+_LIMIT = np.float32(LIMIT)
+_LEAST = np.float32(1e-30)
+"""A row no larger than this counts as zeros: its scale's inverse must be finite."""
+
+
+@inline
+def largest(bits: Scalar) -> Scalar:
+    """``max |x|`` of float32 numbers given as their int32 bits: rising bits are rising numbers."""
+    top = np.int32(0)
+    for k in range(bits.size):
+        top = max(top, bits[k] & np.int32(0x7FFFFFFF))
+    return np.int32(top).view(np.float32)
+
+
+@inline
+def inverse_scale(top: Scalar) -> Scalar:
+    """``LIMIT / top``, 0 where top is next to nothing."""
+    return _LIMIT / top if top > _LEAST else np.float32(0)
+
+
+@inline
+def scale(top: Scalar) -> Scalar:
+    """``top / LIMIT``."""
+    return top / _LIMIT
+
+
+@inline
+def quantize(x: F32, inverse: Scalar, q: Scalar) -> None:
+    """``q[k] = round(x[k] * inverse)``, as int16."""
+    for k in range(x.size):
+        q[k] = np.int16(np.rint(x[k] * inverse))
+
+
+@inline
+def quantize_split(x: F32, inverse: Scalar, high: Scalar, low: Scalar) -> Scalar:
+    """Write the same as ``16 high + low``, -8 <= low < 8, both int8; return ``sum_k q[k]``."""
+    total = np.int32(0)
+    for k in range(x.size):
+        value = np.int32(np.rint(x[k] * inverse))
+        above = (value + np.int32(8)) >> np.int32(4)
+        high[k] = np.int8(above)
+        low[k] = np.int8(value - (above << np.int32(4)))
+        total += value
+    return total
+
+
+@inline
+def quantize_groups(x: F32, group: int, q: Scalar, scale: Scalar, offset: Scalar) -> None:
+    """``q[k] = round(x[k] / scale[g])``, as int8, for k in group g of x.
+
+    ``scale[g] = max |x[k]| / 127`` and ``offset[g] = -8 sum_k q[k]``.
+    """
+    bits = x.view(np.int32)
+    for g in range((x.size + group - 1) // group):
+        start = g * group
+        stop = min(start + group, x.size)
+        top = largest(bits[start:stop])
+        inverse = np.float32(127) / top if top > _LEAST else np.float32(0)
+        scale[g] = top / np.float32(127)
+        some, some_q = x[start:stop], q[start:stop]
+        total = np.int32(0)
+        for k in range(some.size):
+            value = np.int32(np.rint(some[k] * inverse))
+            some_q[k] = np.int8(value)
+            total += value
+        offset[g] = np.int32(-8) * total

@@ -1,0 +1,1 @@
+"""Instruction sets, and vector operations on an LLVM builder."""

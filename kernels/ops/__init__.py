@@ -1,0 +1,1 @@
+"""Every other operation of the codec."""

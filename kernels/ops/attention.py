@@ -1,0 +1,237 @@
+"""Attention of one chunk over a ring of keys and values, with gated position bias."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fcs_edge.kernels._types import F32, I64, Scalar
+from fcs_edge.kernels.isa import instructions
+from fcs_edge.kernels.isa.instructions import PLAIN, Instructions
+from fcs_edge.kernels.ops import attention_plain, softmax, vecmath
+from fcs_edge.kernels.ops.attention_plain import start_scores, store
+from fcs_edge.kernels.runtime import memory
+from fcs_edge.kernels.runtime._jit import factory, kernel, reduction
+
+_DEPTH = 256
+"""Slots whose values are summed in one go: sums of sums round less than one long sum."""
+
+_ROWS = 4
+"""Queries that share the reading of a key or value."""
+
+Kernel = Callable[..., None]
+
+
+@reduction
+def dot(x: F32, y: F32) -> Scalar:
+    """``sum_i x[i] * y[i]``."""
+    total = np.float32(0)
+    for i in range(x.size):
+        total += x[i] * y[i]
+    return total
+
+
+@kernel
+def position_gate(z: F32, weight: F32, bias: F32, const: F32, gate: F32) -> None:
+    """``gate[m, h] = a * (b * const[h] - 1) + 2``, the gated relative position bias of WavLM.
+
+    a = sigmoid(sum of the first four rows of u), b = sigmoid(sum of the last four), where
+    ``u = weight @ z_h + bias`` and z_h is the head's slice of row m (arXiv 2110.13900, 2.1).
+
+    Parameters
+    ----------
+    z : numpy.ndarray
+        (rows, heads * head_dim) float32.
+    weight, bias : numpy.ndarray
+        (2, head_dim) and (2,) float32: the eight rows already summed in fours.
+    const : numpy.ndarray
+        (heads,) float32.
+    gate : numpy.ndarray
+        (rows, heads) float32.
+    """
+    rows, heads = gate.shape
+    head_dim = weight.shape[1]
+    for m in range(rows):
+        for h in range(heads):
+            head = z[m, h * head_dim : (h + 1) * head_dim]
+            a = vecmath.sigmoid(bias[0] + dot(head, weight[0]))
+            b = vecmath.sigmoid(bias[1] + dot(head, weight[1]))
+            gate[m, h] = a * (b * const[h] - np.float32(1)) + np.float32(2)
+
+
+class RingAttention:
+    """Attention to the last `size` rows, whose keys and values lie in rings.
+
+    Key d of slot i is ``keys[h, i // width, d, i % width]``, value d of slot i
+    ``values[h, d // width, i, d % width]``: panels as `panels.float_panel` reads them, each
+    array with a width of its own.
+
+    Parameters
+    ----------
+    heads, head_dim : int
+        Heads, and the columns of one.
+    size : int
+        Slots of the rings.
+    half : bool
+        Keep keys and values as float16, in half the memory. Where the CPU cannot widen
+        float16 in registers, and in plain loops, they are float32 nevertheless.
+    """
+
+    def __init__(self, heads: int, head_dim: int, size: int, half: bool = False) -> None:
+        using = instructions.chosen()
+        self._half = half and using.half and instructions.CHOICE != PLAIN
+        self._attend: Kernel
+        if instructions.CHOICE == PLAIN:
+            key_width, value_width = size, head_dim
+            self._attend = attention_plain.attend
+        else:
+            over_slots, over_columns = _panel(size, using), _panel(head_dim, using)
+            key_width, value_width = (lanes * n for lanes, n in (over_slots, over_columns))
+            self._attend = attend_panels(*over_slots, *over_columns, self._half)
+        key_panels, value_panels = -(-size // key_width), -(-head_dim // value_width)
+        self._keys = heads, key_panels, head_dim, key_width
+        self._values = heads, value_panels, size, value_width
+        self._scores = _ROWS, key_panels * key_width
+
+    def rings(self) -> tuple[Any, Any]:
+        """Return memory for keys and values, zeroed: float32, or float16 in uint16."""
+        dtype = np.uint16 if self._half else np.float32
+        return memory.zeros(self._keys, dtype), memory.zeros(self._values, dtype)
+
+    def scores(self) -> F32:
+        """Return the memory that a call works in."""
+        return np.zeros(self._scores, np.float32)
+
+    def __call__(
+        self,
+        qkv: F32,
+        gate: F32,
+        position_bias: F32,
+        keys: Any,
+        values: Any,
+        place: I64,
+        scores: F32,
+        out: F32,
+    ) -> None:
+        """Store a chunk, then ``out_h = softmax(q_h @ k_h / sqrt(head_dim) + gate * bias) @ v_h``.
+
+        Parameters
+        ----------
+        qkv : numpy.ndarray
+            (rows, 3 * heads * head_dim) float32, contiguous: queries, then keys, then values.
+        gate : numpy.ndarray
+            (rows, heads) float32.
+        position_bias : numpy.ndarray
+            (heads, span) float32: the bias of key - query = rows - 1 comes last, and before it
+            those of ever more distant keys; span is at least size + rows - 1.
+        keys, values : numpy.ndarray
+            The rings.
+        place : numpy.ndarray
+            (2,) int64: the slot of the chunk's first row, after which the next ones follow,
+            wrapping around; and the rows that the rings hold, at most `size`. Both are moved on.
+        scores : numpy.ndarray
+            What `scores` returns.
+        out : numpy.ndarray
+            (rows, heads * head_dim) float32.
+        """
+        self._attend(qkv, gate, position_bias, keys, values, place, scores, out)
+
+
+def _panel(columns: int, using: Instructions) -> tuple[int, int]:
+    """Return lanes and vectors of the panels that cover so many columns with the least to spare."""
+    lanes = min(using.lanes, 1 << (columns - 1).bit_length())
+    vectors = range(using.float_vectors, 0, -1)
+    return lanes, min(vectors, key=lambda n: -(-columns // (lanes * n)) * n)
+
+
+@factory
+def attend_panels(
+    key_lanes: int, key_vectors: int, value_lanes: int, value_vectors: int, half: bool
+) -> Kernel:
+    """Return the kernel for rings of such panels."""
+    global carray, float_panel, stack
+    from numba.np.numpy_support import carray
+
+    from fcs_edge.kernels.gemm.panels import float_panel, stack
+
+    key_width, value_width = key_lanes * key_vectors, value_lanes * value_vectors
+    tile_size = _ROWS * value_width
+
+    @kernel
+    def attend(
+        qkv: F32,
+        gate: F32,
+        position_bias: F32,
+        keys: Any,
+        values: Any,
+        place: I64,
+        scores: F32,
+        out: F32,
+    ) -> None:
+        """Store a chunk and attend; see `RingAttention`.
+
+        The keys are worked through in the order of their slots, wherever the oldest one is: only
+        the position bias needs to know. Scores are kept times sqrt(head_dim). Every row is
+        computed in the same order, whatever rows stand beside it.
+        """
+        rows, heads = gate.shape
+        key_panels, head_dim = keys.shape[1:3]
+        value_panels, size = values.shape[1:3]
+        step, pitch = qkv.shape[1], scores.shape[1]
+        span = position_bias.shape[1]
+        root = np.sqrt(np.float32(head_dim))
+        scale = np.float32(1) / root
+        slot, count = place[0], min(place[1] + rows, size)
+        place[0], place[1] = (slot + rows) % size, count
+        first = place[0] if count == size else 0
+        tile = carray(stack(np.float32, tile_size), tile_size)
+        inverse = carray(stack(np.float32, _ROWS), _ROWS)
+        for h in range(heads):
+            store(qkv, h, slot, half, keys, values)
+            m = 0
+            while m < rows:
+                block = _ROWS if rows - m >= _ROWS else 1
+                for r in range(block):
+                    bias = position_bias[h, span - count - m - r :]
+                    start_scores(gate[m + r, h] * root, bias, first, scores[r, :count])
+                q0 = m * step + h * head_dim
+                for p in range((count + key_width - 1) // key_width):
+                    w0 = (h * key_panels + p) * head_dim * key_width
+                    s0 = p * key_width
+                    if block == _ROWS:
+                        float_panel(
+                            _ROWS, key_lanes, key_vectors, qkv, q0, step,
+                            keys, w0, key_width, head_dim, scores, s0, pitch,
+                        )  # fmt: skip
+                    else:
+                        float_panel(
+                            1, key_lanes, key_vectors, qkv, q0, step,
+                            keys, w0, key_width, head_dim, scores, s0, pitch,
+                        )  # fmt: skip
+                for r in range(block):
+                    inverse[r] = softmax.exponentials(scores[r, :count], scale)
+                for p in range(value_panels):
+                    tile[:] = np.float32(0)
+                    for k in range(0, count, _DEPTH):
+                        w0 = ((h * value_panels + p) * size + k) * value_width
+                        some = min(_DEPTH, count - k)
+                        if block == _ROWS:
+                            float_panel(
+                                _ROWS, value_lanes, value_vectors, scores, k, pitch,
+                                values, w0, value_width, some, tile, 0, value_width,
+                            )  # fmt: skip
+                        else:
+                            float_panel(
+                                1, value_lanes, value_vectors, scores, k, pitch,
+                                values, w0, value_width, some, tile, 0, value_width,
+                            )  # fmt: skip
+                    column = p * value_width
+                    for r in range(block):
+                        for d in range(min(value_width, head_dim - column)):
+                            x = tile[r * value_width + d] * inverse[r]
+                            out[m + r, h * head_dim + column + d] = x
+                m += block
+
+    return attend

@@ -1,0 +1,106 @@
+"""Attention in plain loops: for any CPU, and what the panels are tested against."""
+
+import numpy as np
+
+from fcs_edge.kernels._types import F32, I64, Scalar
+from fcs_edge.kernels.ops import softmax
+from fcs_edge.kernels.ops.half import to_half
+from fcs_edge.kernels.runtime._jit import inline, kernel
+
+
+@kernel
+def store(qkv: F32, head: int, slot: int, half: bool, keys: Scalar, values: Scalar) -> None:
+    """Write a head's keys and values of a chunk into the rings from `slot` on, wrapping around.
+
+    The arrays are those of `attention.RingAttention`; with `half` the rings are float16 in uint16.
+    """
+    heads, _, head_dim, key_width = keys.shape
+    panels, size, width = values.shape[1:]
+    k0 = (heads + head) * head_dim
+    v0 = k0 + heads * head_dim
+    to = slot
+    for m in range(qkv.shape[0]):
+        row = qkv[m, k0 : k0 + head_dim]
+        panel, column = keys[head, to // key_width], to % key_width
+        for d in range(head_dim):
+            if half:
+                panel[d, column] = to_half(row[d])
+            else:
+                panel[d, column] = row[d]
+        for p in range(panels):
+            part = qkv[m, v0 + p * width : v0 + min((p + 1) * width, head_dim)]
+            place = values[head, p, to]
+            for d in range(part.size):
+                if half:
+                    place[d] = to_half(part[d])
+                else:
+                    place[d] = part[d]
+        to = to + 1 if to + 1 < size else 0
+
+
+@kernel
+def start_scores(gate: Scalar, bias: F32, first: int, scores: F32) -> None:
+    """``scores[(first + i) % count] = gate * bias[i]``: the oldest key is in slot `first`."""
+    count = scores.size
+    old, new = scores[first:], scores[:first]
+    for i in range(count - first):
+        old[i] = gate * bias[i]
+    rest = bias[count - first :]
+    for i in range(first):
+        new[i] = gate * rest[i]
+
+
+@inline
+def _add_scores(query: F32, keys: F32, scores: F32) -> None:
+    """``scores[i] += sum_d query[d] * keys[d, i]``."""
+    for d in range(query.size):
+        q = query[d]
+        row = keys[d]
+        for i in range(scores.size):
+            scores[i] += q * row[i]
+
+
+@inline
+def _add_values(scores: F32, values: F32, out: F32) -> None:
+    """``out += sum_i scores[i] * values[i]``."""
+    for i in range(scores.size):
+        p = scores[i]
+        row = values[i]
+        for d in range(out.size):
+            out[d] += p * row[d]
+
+
+@kernel
+def attend(
+    qkv: F32,
+    gate: F32,
+    position_bias: F32,
+    keys: F32,
+    values: F32,
+    place: I64,
+    scores: F32,
+    out: F32,
+) -> None:
+    """Store a chunk and attend; see `attention.RingAttention`. The rings are one panel each."""
+    rows, heads = gate.shape
+    head_dim = keys.shape[2]
+    size = values.shape[2]
+    span = position_bias.shape[1]
+    root = np.sqrt(np.float32(head_dim))
+    scale = np.float32(1) / root
+    slot, count = place[0], min(place[1] + rows, size)
+    place[0], place[1] = (slot + rows) % size, count
+    first = place[0] if count == size else 0
+    s = scores[0, :count]
+    for h in range(heads):
+        store(qkv, h, slot, False, keys, values)
+        for m in range(rows):
+            bias = position_bias[h, span - count - m :]
+            start_scores(gate[m, h] * root, bias, first, s)
+            _add_scores(qkv[m, h * head_dim : (h + 1) * head_dim], keys[h, 0], s)
+            inverse = softmax.exponentials(s, scale)
+            o = out[m, h * head_dim : (h + 1) * head_dim]
+            o[:] = np.float32(0)
+            _add_values(s, values[h, 0], o)
+            for d in range(head_dim):
+                o[d] *= inverse

@@ -1,0 +1,78 @@
+"""The inner loop of a depthwise convolution: one panel of channels, a few rows, sums in registers.
+
+Plain loops over such panels come close at one panel width and are scalar, fifty times slower, at
+another; and they cannot widen float16.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import types
+
+from fcs_edge.kernels.gemm.panels import INDEX, intrinsic, memory
+from fcs_edge.kernels.isa import simd
+from fcs_edge.kernels.isa.simd import FLOAT, HALF, I64, Builder, Value
+
+
+@intrinsic
+def depthwise_panel(
+    typing: Any,
+    rows: Any,
+    lanes: Any,
+    vectors: Any,
+    x: Any,
+    starts: Any,
+    weight: Any,
+    w0: Any,
+    taps: Any,
+    out: Any,
+    o0: Any,
+) -> Any:
+    """For m < rows and c < width = lanes * vectors, j in rising order.
+
+    ``out[o0 + m * width + c] += sum_{j < taps} weight[w0 + j * width + c] * row(j + m)[c]``
+
+    Row m of the first `rows` starts at x[starts[m]]; those after the last of them follow it,
+    width apart. Each weight and each row is read once. x and weight are float32, or float16 held
+    in uint16; out is float32. The first three arguments are literal.
+    """
+    n_rows, n_lanes, n_vectors = (a.literal_value for a in (rows, lanes, vectors))
+    width = n_lanes * n_vectors
+
+    def generate(context: Any, b: Builder, signature: Any, arguments: Any) -> Value:
+        x_at, starts_at, w_at, out_at = (
+            memory(context, b, signature.args[i], arguments[i]) for i in (3, 4, 5, 8)
+        )
+        w0, taps, o0 = (arguments[i] for i in (6, 7, 9))
+        row = [b.gep(x_at, [b.load(b.gep(starts_at, [I64(m)]))]) for m in range(n_rows)]
+        panel = b.gep(w_at, [w0])
+        used = simd.vector(FLOAT, n_lanes)
+        columns = [I64(v * n_lanes) for v in range(n_vectors)]
+        places = [b.add(o0, I64(n)) for n in range(0, n_rows * width, n_lanes)]
+
+        def read(kind: Any, base: Value, at: Value) -> Value:
+            if kind.dtype != types.uint16:
+                return simd.load(b, base, at, used)
+            return b.fpext(simd.load(b, base, at, simd.vector(HALF, n_lanes)), used)
+
+        def tap(j: Value, values: list[Value]) -> list[Value]:
+            sums, held = values[: n_rows * n_vectors], values[n_rows * n_vectors :]
+            at = [b.add(b.mul(j, I64(width)), column) for column in columns]
+            held = [*held, *(read(x, row[-1], a) for a in at)]
+            weights = [read(weight, panel, a) for a in at]
+            added = [
+                simd.multiply_add(b, weights[i % n_vectors], held[i], total)
+                for i, total in enumerate(sums)
+            ]
+            return [*added, *held[n_vectors:]]
+
+        sums = [simd.load(b, out_at, place, used) for place in places]
+        held = [read(x, r, column) for r in row[:-1] for column in columns]
+        values = simd.repeat(b, taps, [*sums, *held], tap)
+        for place, total in zip(places, values, strict=False):
+            simd.store(b, total, out_at, place)
+        return context.get_dummy_value()
+
+    arrays = (x, starts, weight, INDEX, INDEX, out, INDEX)
+    return types.void(rows, lanes, vectors, *arrays), generate

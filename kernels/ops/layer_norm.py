@@ -1,0 +1,40 @@
+"""Layer normalisation over columns."""
+
+import numpy as np
+
+from fcs_edge.kernels._types import F32
+from fcs_edge.kernels.ops import vecmath
+from fcs_edge.kernels.runtime._jit import kernel, reduction
+
+
+@reduction
+def layer_norm(x: F32, weight: F32, bias: F32, eps: np.float32, out: F32) -> None:
+    """``out = (x - mean) / sqrt(variance + eps) * weight + bias``, row by row.
+
+    x and out are (rows, columns), not the same array; weight and bias (columns,). The
+    variance is taken of the centred row, in a second pass.
+    """
+    rows, columns = x.shape
+    scale = np.float32(1) / np.float32(columns)
+    for m in range(rows):
+        total = np.float32(0)
+        for n in range(columns):
+            total += x[m, n]
+        mean = total * scale
+        squares = np.float32(0)
+        for n in range(columns):
+            d = x[m, n] - mean
+            squares += d * d
+        inverse = np.float32(1) / np.sqrt(squares * scale + eps)
+        for n in range(columns):
+            out[m, n] = (x[m, n] - mean) * inverse * weight[n] + bias[n]
+
+
+@kernel
+def layer_norm_gelu(x: F32, weight: F32, bias: F32, eps: np.float32, out: F32) -> None:
+    """Do the same, and ``out = gelu(out)`` while a row is in the first cache."""
+    for m in range(x.shape[0]):
+        layer_norm(x[m : m + 1], weight, bias, eps, out[m : m + 1])
+        row = out[m]
+        for n in range(row.size):
+            row[n] = vecmath.gelu(row[n])

@@ -1,0 +1,32 @@
+"""Samples at the two ends of the codec."""
+
+import numpy as np
+
+from fcs_edge.kernels._types import F32
+from fcs_edge.kernels.runtime._jit import kernel
+
+_LEAST = np.float32(1e-30)
+
+
+@kernel
+def sanitize(x: F32, limit: np.float32, out: F32) -> int:
+    """``out = clip(x, -limit, limit)``, 0 for NaN and infinity; return how many those were.
+
+    What is smaller than `_LEAST` becomes 0 too: CPUs are slow with subnormal numbers.
+    """
+    bad = 0
+    for n in range(x.size):
+        v = x[n]
+        if np.isfinite(v):
+            out[n] = min(max(v, -limit), limit) if abs(v) >= _LEAST else np.float32(0)
+        else:
+            out[n] = np.float32(0)
+            bad += 1
+    return bad
+
+
+@kernel
+def clip(x: F32, out: F32) -> None:
+    """``out = clip(x, -1, 1)``; both (samples,)."""
+    for n in range(x.size):
+        out[n] = min(max(x[n], np.float32(-1)), np.float32(1))

