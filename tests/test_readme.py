@@ -79,5 +79,5 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_stated_files_of_the_architecture_exist() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
-    for name in re.findall(r"^ +\|  +([a-z_]+\.py)", text, re.MULTILINE):
+    for name in re.findall(r"^ +\|  +([a-z_/]+\.py)", text, re.MULTILINE):
         assert (ROOT / "fcs_edge" / name).exists(), name
