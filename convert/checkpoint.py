@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fcs_edge.errors import CheckpointError, ConfigError, ModelFileError
+from fcs_edge.modelfile import config_json
 from fcs_edge.modelfile.config import CodecConfig
 from fcs_edge.modelfile.model_file import expected
 from fcs_edge.modelfile.tensors import Array, StoredTensor, map_tensors
@@ -37,7 +38,7 @@ def read_config(path: Path) -> CodecConfig:
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a readable JSON file ({error})") from None
     try:
-        return CodecConfig.from_dict(raw)
+        return config_json.from_dict(raw)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 

@@ -39,6 +39,7 @@ from rich.table import Column, Table
 from safetensors.torch import load_file
 
 import fcs_edge
+from fcs_edge.modelfile import config_json
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, CodecConfig
 from fcs_edge.modelfile.tensor_layout import matrix_shape, tensor_shapes
 
@@ -261,7 +262,7 @@ def compare(args: argparse.Namespace, work: Path) -> None:
     """Measure, print the table and write the JSON; ONNX files are made in `work`."""
     torch.set_num_threads(1)
     checkpoint = args.checkpoint.resolve()
-    config = CodecConfig.from_dict(json.loads((checkpoint / "config.json").read_text()))
+    config = config_json.from_dict(json.loads((checkpoint / "config.json").read_text()))
     sound, rate = soundfile.read(args.sound, dtype="float32", always_2d=True)
     if rate != SAMPLE_RATE_IN or sound.shape[1] != 1 or len(sound) < config.chunk_size:
         sys.exit(f"{args.sound}: mono sound at {SAMPLE_RATE_IN} Hz is expected, a chunk or more")

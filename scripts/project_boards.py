@@ -21,7 +21,7 @@ from pathlib import Path
 
 from fcs_edge.convert.schemes import EIGHT, FLOAT
 from fcs_edge.kernels.gemm.quantized_weights import GROUP
-from fcs_edge.modelfile import catalogue
+from fcs_edge.modelfile import catalogue, config_json
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, CodecConfig, EncoderConfig
 from fcs_edge.modelfile.tensor_layout import Shape, tensor_shapes
 
@@ -353,12 +353,12 @@ def main() -> None:
     if arguments.config:
         # A golden case has it under "config".
         raw = json.loads(arguments.config.read_text())
-        configs[arguments.config.name] = CodecConfig.from_dict(raw.get("config", raw))
+        configs[arguments.config.name] = config_json.from_dict(raw.get("config", raw))
     if not configs:
         built_in = catalogue.find()
         causal = {f"{part}_config": {"causal": True} for part in PARTS}
         configs[built_in.name] = built_in.config
-        configs["the published size"] = CodecConfig.from_dict(causal)
+        configs["the published size"] = config_json.from_dict(causal)
     print("\n".join(bounds()))
     for name, config in configs.items():
         print()

@@ -23,6 +23,7 @@ os.environ["FCS_EDGE_COMPILED"] = "off"
 
 import fcs_edge
 from fcs_edge.convert import convert
+from fcs_edge.modelfile import config_json
 from fcs_edge.modelfile.tensor_layout import tensor_shapes
 from helpers import COMMAND
 
@@ -116,7 +117,7 @@ def floats(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = fcs_edge.load().model.config
     params = {name: list(shape) for name, shape in tensor_shapes(config).items()}
     folder = tmp_path_factory.mktemp("floats")
-    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    (folder / "config.json").write_text(json.dumps(config_json.to_dict(config)))
     save_file(
         load_script("make_checkpoint").make({"seed": 3, "params": params}),
         folder / "model.safetensors",

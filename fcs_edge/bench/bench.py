@@ -19,7 +19,7 @@ from fcs_edge.model.decoder import Decoder
 from fcs_edge.model.decompressor import Decompressor
 from fcs_edge.model.encoder import Encoder
 from fcs_edge.model.layers import F32
-from fcs_edge.model.replayed_stage import Repeated
+from fcs_edge.model.replayed_stage import ReplayedStage
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, CodecConfig, SearchConfig
 from fcs_edge.modelfile.model_file import ModelFile
 from fcs_edge.modelfile.tensor_layout import matrix_shape, tensor_shapes
@@ -89,7 +89,7 @@ def _rows(config: CodecConfig, name: str) -> int:
         factors = config.compressor.downscale_factors[: layer + 1 if part == "layers" else None]
         return config.encoder.chunk_frames // math.prod(factors)
     if stage == "search" and config.search is not None:
-        return _searched(config, config.search, part)
+        return _search_rows(config, config.search, part)
     ups = config.decompressor.upscale_factors
     if stage == "decompressor" and part != "refiner":
         return config.chunk_tokens * math.prod(ups[:layer])
@@ -97,15 +97,16 @@ def _rows(config: CodecConfig, name: str) -> int:
     return rows // config.decompressor.chunk_frames if part == "refiner" else rows
 
 
-def _searched(config: CodecConfig, search: SearchConfig, part: str) -> int:
+def _search_rows(config: CodecConfig, search: SearchConfig, part: str) -> int:
+    """Return the rows of a chunk for a weight of the code search, every flip counted."""
     if part not in ("told_in", "told_out"):
         return config.chunk_tokens
-    # Of a chunk's first token there is one way; each pass is counted, though it may end before.
-    ways = 1 + (config.chunk_tokens - 1) * search.ways
-    if part == "told_in" or not search.passes:
-        return ways
+    # The first token of a chunk extends one hypothesis, each later one the whole beam.
+    beams = 1 + (config.chunk_tokens - 1) * search.beam_width
+    if part == "told_in" or not search.max_flips:
+        return beams
     bits = config.bits_per_token
-    return ways * (1 + bits + (search.passes - 1) * min(search.tries, bits - 1))
+    return beams * (1 + bits + (search.max_flips - 1) * min(search.shortlist, bits - 1))
 
 
 def window_chunks(config: CodecConfig) -> int:
@@ -212,10 +213,10 @@ class Bench:
         self._model, self._chunks = model, chunks
         self._baseline = host.memory_used()[1]
         start = time.perf_counter()
-        self._first = _Timed(Repeated(Encoder(config.encoder, model.reader())))
-        self._last = _Timed(Repeated(Decoder(config.decoder, model.reader())))
-        compressor = Repeated(Compressor(config.compressor, model.reader()))
-        decompressor = Repeated(Decompressor(config.decompressor, model.reader()))
+        self._first = _Timed(ReplayedStage(Encoder(config.encoder, model.reader())))
+        self._last = _Timed(ReplayedStage(Decoder(config.decoder, model.reader())))
+        compressor = ReplayedStage(Compressor(config.compressor, model.reader()))
+        decompressor = ReplayedStage(Decompressor(config.decompressor, model.reader()))
         search = Search(config, model.reader()) if config.search else None
         self._encoder = StreamEncoder(config, self._first, compressor, chunks, search)
         self._decoder = StreamDecoder(config, decompressor, self._last, chunks)

@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from fcs_edge.errors import ConfigError, ModelFileError
 from fcs_edge.files import replacing
+from fcs_edge.modelfile import config_json
 from fcs_edge.modelfile.config import CodecConfig
 from fcs_edge.modelfile.tensor_layout import Shape, matrix_shape, tensor_shapes
 from fcs_edge.modelfile.tensors import SCALE, Array, StoredTensor, TensorReader, header, map_tensors
@@ -99,7 +100,7 @@ def read(path: Path) -> ModelFile:
             f"{path}: model file format {version} is not known to this release; update fcs-edge"
         )
     try:
-        config = CodecConfig.from_dict(json.loads(metadata["config"]))
+        config = config_json.from_dict(json.loads(metadata["config"]))
         fingerprint = bytes.fromhex(metadata["fingerprint"])
         name, source, sha256 = metadata["name"], metadata["source"], metadata["sha256"]
         half = any(tensor.dtype == "F16" for tensor in stored.values())
@@ -224,7 +225,7 @@ def fingerprint(config: CodecConfig, tensors: Mapping[str, Array]) -> bytes:
 
 
 def _stated(config: CodecConfig) -> str:
-    return json.dumps(config.to_dict(), sort_keys=True)
+    return json.dumps(config_json.to_dict(config), sort_keys=True)
 
 
 def _digest(stated: str, tensors: Mapping[str, Array], dtype: str | None = None) -> bytes:

@@ -15,7 +15,7 @@ from fcs_edge.convert import convert, schemes
 from fcs_edge.errors import CheckpointError, FcsError, ModelFileError
 from fcs_edge.kernels.gemm import quantized_weights
 from fcs_edge.kernels.isa import instructions
-from fcs_edge.modelfile import model_file
+from fcs_edge.modelfile import config_json, model_file
 from fcs_edge.modelfile.model_file import SCHEMES
 from fcs_edge.modelfile.tensor_layout import as_matrix, matrix_shape, tensor_shapes
 
@@ -125,10 +125,7 @@ def test_int4_takes_the_best_of_its_scales() -> None:
 def test_default_scheme(golden: Callable, tmp_path: Path) -> None:
     config = golden("tiny").codec.model.config
     assert schemes.default(config) is None
-    assert (
-        schemes.default(fcs_edge.modelfile.config.CodecConfig.from_dict(published(golden)))
-        == "int8"
-    )
+    assert schemes.default(config_json.from_dict(published(golden))) == "int8"
 
 
 def published(golden: Callable) -> dict:

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 import fcs_edge
 from fcs_edge.errors import ModelFileError
-from fcs_edge.modelfile import model_file
+from fcs_edge.modelfile import config_json, model_file
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_metadata(model: Path) -> None:
         stated = file.metadata()
     assert stated["format"] == "fcs-edge model"
     assert stated["format_version"] == "1"
-    assert json.loads(stated["config"]) == read.config.to_dict()
+    assert json.loads(stated["config"]) == config_json.to_dict(read.config)
 
 
 def test_fingerprint_is_of_the_values_not_their_storage(model: Path, tmp_path: Path) -> None:
@@ -164,7 +164,16 @@ def test_models_by_name_and_path(model: Path, tmp_path: Path) -> None:
             fcs_edge.load(wrong)
 
 
-def test_built_in_model_is_sound() -> None:
+def test_the_fingerprint_of_the_built_in_model_stays() -> None:
+    """It hangs on every name of a tensor and every key of the configuration."""
+    model = fcs_edge.load("edge-65k").model
+    with safe_open(model.path, "numpy") as file:
+        stated = file.metadata()["config"]
+    assert json.dumps(config_json.to_dict(model.config), sort_keys=True) == stated
+    assert model.fingerprint.hex() == "4b4008f194143043"
+
+
+def test_built_in_model_is_intact() -> None:
     codec = fcs_edge.load()
     codec.model.verify()
     assert codec.model.path.stat().st_size < 8e6
