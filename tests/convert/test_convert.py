@@ -179,7 +179,7 @@ def test_missing_sources(checkpoint: Path, out: Path) -> None:
 def test_a_damaged_checkpoint(checkpoint: Path, out: Path) -> None:
     path = checkpoint / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    refused(checkpoint, out, "not a sound safetensors file", CheckpointError)
+    refused(checkpoint, out, "not an intact safetensors file", CheckpointError)
 
 
 def test_an_existing_file_survives_a_failure(checkpoint: Path, out: Path) -> None:

@@ -92,19 +92,19 @@ def test_a_flipped_bit_is_found(model: Path) -> None:
 @pytest.mark.parametrize("size", [0, 1, 8, 100, 20000])
 def test_a_cut_file_is_refused(size: int, model: Path) -> None:
     model.write_bytes(model.read_bytes()[:size])
-    with pytest.raises(ModelFileError, match="not a sound safetensors file"):
+    with pytest.raises(ModelFileError, match="not an intact safetensors file"):
         model_file.read(model)
 
 
 def test_a_file_longer_than_its_header_says_is_refused(model: Path) -> None:
     model.write_bytes(model.read_bytes() + b"x")
-    with pytest.raises(ModelFileError, match="not a sound safetensors file"):
+    with pytest.raises(ModelFileError, match="not an intact safetensors file"):
         model_file.read(model)
 
 
 def test_an_enormous_header_is_refused_before_memory_is_taken(model: Path) -> None:
     model.write_bytes((1 << 62).to_bytes(8, "little") + b"{}")
-    with pytest.raises(ModelFileError, match="not a sound safetensors file"):
+    with pytest.raises(ModelFileError, match="not an intact safetensors file"):
         model_file.read(model)
 
 
@@ -156,7 +156,7 @@ def test_models_by_name_and_path(model: Path, tmp_path: Path) -> None:
     assert fcs_edge.load("edge-65k").fingerprint == fcs_edge.load().fingerprint
     assert fcs_edge.load(model).name == fcs_edge.load(str(model)).name == "nolookahead"
     for wrong, message in (
-        ("no-such-model", "no built-in model is called so; built in: edge-65k"),
+        ("no-such-model", "no built-in model has this name; built in: edge-65k"),
         ("lucadellalib/focalcodec_50hz_4k_causal", "fcs-edge convert lucadellalib/focal"),
         (tmp_path, "is a folder; convert"),
     ):
