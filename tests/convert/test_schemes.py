@@ -41,7 +41,7 @@ def quantized(golden: Callable, tmp_path: Path) -> Callable[[str, str], Path]:
 
 
 def equal_bits(a: np.ndarray, b: np.ndarray, bits: int) -> float:
-    return 1 - np.bitwise_count(a ^ b).sum() / (bits * a.size)
+    return 1 - float(np.unpackbits((a ^ b).view(np.uint8)).sum()) / (bits * a.size)
 
 
 @pytest.mark.parametrize("name", ["tiny", "options", "nolookahead"])
