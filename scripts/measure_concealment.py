@@ -4,8 +4,8 @@
 
 Chunks are lost at random, or in bursts of three on average (Gilbert-Elliott model). Each method
 gets the same losses. PESQ (wide band), STOI and the distance of mel bands compare with the same
-model's output of all chunks. ``--words`` adds WER, PESQ and STOI against the uncoded sound, for the losses
-of the first seed. It takes the words of SOUND from a .txt file beside it, or from Whisper's
+model's output of all chunks. ``--words`` adds WER, PESQ and STOI against the uncoded sound, for the
+losses of the first seed. It takes the words of SOUND from a .txt file beside it, or from Whisper's
 transcript of the uncoded sound.
 """
 
