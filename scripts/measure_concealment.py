@@ -28,6 +28,7 @@ from measure_quantisation import (
     METRIC_PACKAGES,
     Arrays,
     Facts,
+    looping,
     mel_distance,
     read_sound,
     score,
@@ -228,9 +229,9 @@ def show(scores: Facts) -> None:
 
 def show_words(scores: Facts) -> None:
     """Print pooled WER, and mean PESQ and STOI, against the uncoded sound and its words."""
-    means = ("wer", "pesq", "stoi")
     rows = [
-        {"sound": name} | {key: np.mean(facts[key]) for key in means}
+        {"sound": name, "wer": facts["wer"], "looping_clips": looping(facts)}
+        | {key: np.mean(facts[key]) for key in ("pesq", "stoi")}
         for name, facts in scores.items()
         if name != "words"
     ]

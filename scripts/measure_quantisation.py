@@ -158,26 +158,6 @@ def mel_distance(sounds: Arrays, references: Arrays, rate: int) -> float:
     return float(np.concatenate(distances).mean())
 
 
-def transcriber() -> Callable[[NDArray[Any]], str]:
-    """Return a function from (n,) float32 at 16 kHz to normalised words, by Whisper base."""
-    from faster_whisper import WhisperModel
-    from whisper_normalizer.english import EnglishTextNormalizer
-
-    from train.pretrained.whisper import assemble_base
-
-    normal = EnglishTextNormalizer()
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(assemble_base(Path(folder)))
-        whisper = WhisperModel(path, device="cpu", compute_type="int8", cpu_threads=1)
-
-    def transcribe(x: NDArray[Any]) -> str:
-        options: Facts = {"beam_size": 1, "temperature": 0.0, "condition_on_previous_text": False}
-        segments, _ = whisper.transcribe(x, language="en", **options)
-        return str(normal(" ".join(segment.text for segment in segments)))
-
-    return transcribe
-
-
 def score(signals: Arrays, texts: list[str | None], coded: dict[str, Arrays], rate: int) -> Facts:
     """Score uncoded and coded clips at 16 kHz by WER, wide-band PESQ and STOI.
 
@@ -198,28 +178,31 @@ def score(signals: Arrays, texts: list[str | None], coded: dict[str, Arrays], ra
     -------
     dict
         "words": the reference of each clip. Then by name, "uncoded" included: "transcripts",
-        "pesq" and "stoi" of each clip, and "wer", errors over words of all clips together.
+        "pesq" and "stoi" of each clip; "wer", errors over words of all clips together; and
+        "looping", the indices of the clips in which the recogniser loops.
     """
-    import jiwer
     from pesq import pesq
     from pystoi import stoi
-    from whisper_normalizer.english import EnglishTextNormalizer
 
-    normal, transcribe = EnglishTextNormalizer(), transcriber()
+    from train.evaluation.recogniser import Recogniser
+    from train.evaluation.wer import pooled_wer
+
+    recogniser = Recogniser()
     words: list[str] = []
     out: Facts = {"words": words}
     for name, sounds in {"uncoded": signals, **coded}.items():
         transcripts: list[str] = []
         facts: Facts = {"transcripts": transcripts, "pesq": [], "stoi": []}
-        for i, (sound, clean) in enumerate(zip(sounds, signals, strict=True)):
+        for sound, clean, text in zip(sounds, signals, texts, strict=True):
             x = sound if name == "uncoded" else soxr.resample(sound, rate, SAMPLE_RATE_IN)
             x = x[: clean.size]
-            transcripts.append(transcribe(x))
+            transcripts.append(recogniser.transcribe(x))
             if name == "uncoded":
-                words.append(transcripts[i] if texts[i] is None else normal(texts[i]))
+                words.append(transcripts[-1] if text is None else recogniser.normalise(text))
             facts["pesq"].append(float(pesq(SAMPLE_RATE_IN, clean, x, "wb")))
             facts["stoi"].append(float(stoi(clean, x, SAMPLE_RATE_IN)))
-        out[name] = facts | {"wer": float(jiwer.wer(words, transcripts))}
+        result = pooled_wer(words, transcripts)
+        out[name] = facts | {"wer": result.rate, "looping": result.looping}
     return out
 
 
@@ -289,9 +272,9 @@ def summary(scores: Facts) -> list[Facts]:
     """Return pooled WER and mean scores, with the change from float32 and its standard error."""
     rows = []
     for name in ("uncoded", *SCHEMES):
-        wer = scores[name]["wer"]
-        row: Facts = {"weights": name, "wer": wer}
-        row["wer_change"] = f"{wer - scores['f32']['wer']:+.3f}"
+        wer, reference = scores[name]["wer"], scores["f32"]["wer"]
+        row: Facts = {"weights": name, "wer": wer, "looping_clips": looping(scores[name])}
+        row["wer_change"] = None if wer is None or reference is None else f"{wer - reference:+.3f}"
         for key in ("pesq", "stoi"):
             d = np.subtract(scores[name][key], scores["f32"][key])
             error = d.std() / max(1, d.size - 1) ** 0.5
@@ -301,6 +284,12 @@ def summary(scores: Facts) -> list[Facts]:
             }
         rows.append(row)
     return rows
+
+
+def looping(facts: Facts) -> str:
+    """Return the number of clips in which the recogniser loops, and their indices."""
+    clips = facts["looping"]
+    return f"{len(clips)} ({', '.join(map(str, clips))})" if clips else "0"
 
 
 def table(rows: list[Facts]) -> None:
