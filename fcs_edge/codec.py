@@ -156,7 +156,7 @@ class Codec:
     def output_length(self, n_samples: int) -> int:
         """Return the number of output samples for `n_samples` input samples.
 
-        ``round(n_samples * sample_rate_out / sample_rate_in)``, ties to even.
+        It is ``round(n_samples * sample_rate_out / sample_rate_in)``, with ties to even.
         """
         quotient, rest = divmod(n_samples * self.sample_rate_out, SAMPLE_RATE_IN)
         up = 2 * rest > SAMPLE_RATE_IN or (2 * rest == SAMPLE_RATE_IN and quotient % 2 == 1)
@@ -180,7 +180,18 @@ class Codec:
         return StreamEncoder(self._config, *stages, max_chunks, self._search)
 
     def stream_decoder(self, max_chunks: int = 1) -> StreamDecoder:
-        """Return a decoder for one stream; `max_chunks` as in `stream_encoder`."""
+        """Return a decoder for one stream.
+
+        Parameters
+        ----------
+        max_chunks : int
+            Most chunks per step, as in `stream_encoder`. The samples do not depend on it.
+
+        Returns
+        -------
+        StreamDecoder
+            A decoder at the start of its stream.
+        """
         return StreamDecoder(
             self._config,
             ReplayedStage(self._decompressor),
@@ -200,6 +211,13 @@ class Codec:
         -------
         numpy.ndarray
             (ceil(n / chunk_size) * chunk_tokens,) uint16.
+
+        Raises
+        ------
+        TypeError
+            The samples are not floating point.
+        ValueError
+            The signal is not one-dimensional.
         """
         encoder = self.stream_encoder(BLOCK_CHUNKS)
         return np.concatenate([encoder.push(signal), encoder.flush()])
@@ -216,6 +234,13 @@ class Codec:
         -------
         numpy.ndarray
             (n * samples_out_per_token,) float32 at `sample_rate_out`, in [-1, 1].
+
+        Raises
+        ------
+        TypeError
+            The tokens are not integers.
+        ValueError
+            The tokens are not one-dimensional, or one is out of range.
         """
         decoder = self.stream_decoder(BLOCK_CHUNKS)
         return np.concatenate([decoder.push(tokens), decoder.flush()])
@@ -232,6 +257,13 @@ class Codec:
         -------
         numpy.ndarray
             (frames, dim) float32; zeros fill the last chunk.
+
+        Raises
+        ------
+        TypeError
+            The samples are not floating point.
+        ValueError
+            The signal is not one-dimensional.
         """
         samples = as_signal(signal)
         size, frames = self.chunk_size, self._config.encoder.chunk_frames
@@ -253,6 +285,11 @@ class Codec:
         -------
         numpy.ndarray
             (tokens, bits_per_token) float32, rows of unit length.
+
+        Raises
+        ------
+        ValueError
+            The array has another shape.
         """
         per_token = self._config.frames_per_token
         x = _matrix(features, self._config.encoder.dim, "features")
@@ -265,14 +302,48 @@ class Codec:
         return _run(self._compressor, self._compressor.state(rows), x, rows, out, BLOCK_CHUNKS)
 
     def quantize(self, latents: ArrayLike) -> U16:
-        """Return the token of each latent, (tokens, bits_per_token) float32 -> (tokens,) uint16."""
+        """Return the token of each latent, by the signs of its values.
+
+        Parameters
+        ----------
+        latents : array_like
+            (tokens, bits_per_token) float32.
+
+        Returns
+        -------
+        numpy.ndarray
+            (tokens,) uint16; the first column is the most significant bit.
+
+        Raises
+        ------
+        ValueError
+            The array has another shape.
+        """
         x = _matrix(latents, self.bits_per_token, "latents")
         out = np.empty(x.shape[0], np.uint16)
         quantizer.quantize(x, out)
         return out
 
     def codes(self, tokens: ArrayLike) -> F32:
-        """Return the code of each token, (n,) integers -> (n, bits_per_token) float32."""
+        """Return the code of each token.
+
+        Parameters
+        ----------
+        tokens : array_like
+            (n,) integers below ``2 ** bits_per_token``.
+
+        Returns
+        -------
+        numpy.ndarray
+            (n, bits_per_token) float32, each value ``+-1 / sqrt(bits_per_token)``.
+
+        Raises
+        ------
+        TypeError
+            The tokens are not integers.
+        ValueError
+            The tokens are not one-dimensional, or one is out of range.
+        """
         checked = as_tokens(tokens, self.bits_per_token)
         out = new(checked.size, self.bits_per_token)
         quantizer.codes(checked, out)
@@ -290,6 +361,11 @@ class Codec:
         -------
         numpy.ndarray
             (frames, dim) float32, refined.
+
+        Raises
+        ------
+        ValueError
+            The array has another shape.
         """
         x = _matrix(codes, self.bits_per_token, "codes")
         frames = self.samples_out_per_token // self._config.decoder.hop_length
@@ -310,6 +386,11 @@ class Codec:
         -------
         numpy.ndarray
             (frames * hop,) float32 at `sample_rate_out`, in [-1, 1].
+
+        Raises
+        ------
+        ValueError
+            The array has another shape.
         """
         x = _matrix(features, self._config.decoder.input_dim, "features")
         hop = self._config.decoder.hop_length

@@ -20,8 +20,8 @@ def mel_edges(low_hz: float, high_hz: float, bands: int, scale: Scale = "htk") -
     """Return frequencies that are equally spaced in mel.
 
     The HTK scale is ``mel(f) = 2595 log10(1 + f / 700)`` (O'Shaughnessy, Speech Communication,
-    1987). Slaney's scale (Auditory Toolbox, 1998) is linear up to 1 kHz, with 200 / 3 Hz per mel,
-    and logarithmic above, with 27 mel for each factor of 6.4.
+    1987). Slaney's scale (Auditory Toolbox, 1998) is linear up to 1 kHz, with 200 / 3 Hz per mel.
+    It is logarithmic above, with 27 mel for each factor of 6.4.
 
     Parameters
     ----------

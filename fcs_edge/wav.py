@@ -8,7 +8,7 @@ import numpy as np
 
 from fcs_edge.model.layers import F32
 
-MOST = 0xFFFFFFFF
+MAX_SIZE = 0xFFFFFFFF
 """The largest size that a header can state; it stands for an unknown length."""
 
 
@@ -21,7 +21,7 @@ def header(rate: int, riff_bytes: int, data_bytes: int) -> bytes:
     )
 
 
-def whole_numbers(samples: F32) -> F32:
+def to_pcm16(samples: F32) -> F32:
     """Return (n,) float32 in [-1, 1] as integers from -32767 to 32767, in float32."""
     rounded: F32 = np.rint(np.clip(samples, -1, 1) * np.float32(32767))
     return rounded

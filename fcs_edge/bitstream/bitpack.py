@@ -50,8 +50,8 @@ def check_tokens(tokens: NDArray[np.integer[Any]], bits: int) -> NDArray[np.uint
     Raises
     ------
     ValueError
-        If ``bits`` is out of range, or ``tokens`` is not one-dimensional, not of an integer
-        dtype, or holds a value outside 0..2**bits - 1.
+        If ``bits`` is out of range. If ``tokens`` is not one-dimensional, not of an integer dtype,
+        or has a value outside 0..2**bits - 1.
     """
     _check_bits(bits)
     array = np.asarray(tokens)

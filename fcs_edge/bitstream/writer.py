@@ -151,8 +151,8 @@ class BitstreamWriter:
     """Writes a ``.fcs`` file token by token, in constant memory.
 
     The constructor writes the header. Each block is one ``file.write`` and a flush. With ``eager``
-    the head of a block goes out with its first token and its payload byte by byte, so that the
-    reader of a pipe need not wait for the end of the block. A file whose writer was never closed
+    the head of a block goes out with its first token, and its payload byte by byte. The reader of a
+    pipe then need not wait for the end of the block. A file whose writer was never closed
     has all tokens except those of the last, incomplete block.
 
     Parameters

@@ -89,7 +89,7 @@ def from_dict(raw: object) -> CodecConfig:
     Raises
     ------
     ConfigError
-        A key is unknown, a value has a wrong type or is out of range, the parts do not fit each
+        A key is unknown, or a value has a wrong type or is out of range. The parts do not fit each
         other, or the model is not causal.
     """
     if not isinstance(raw, dict):
