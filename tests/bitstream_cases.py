@@ -1,4 +1,4 @@
-"""Streams of the .fcs format, written by a plain reference, and what tests ask of readers."""
+"""Streams of the .fcs format from a plain reference writer, and helpers to read events."""
 
 from __future__ import annotations
 
