@@ -201,12 +201,12 @@ class StreamOutput:
         self._start = file.tell() if raw is None and is_regular(file) else None
         if raw is None:
             # Its length is not known yet.
-            file.write(wav.header(rate, wav.MOST, wav.MOST))
+            file.write(wav.header(rate, wav.MAX_SIZE, wav.MAX_SIZE))
 
     def write(self, samples: F32) -> None:
         """Write samples and flush them."""
         if self._dtype.kind == "i":
-            samples = wav.whole_numbers(samples)
+            samples = wav.to_pcm16(samples)
         data = samples.astype(self._dtype).tobytes()
         self._data_bytes += len(data)
         self._file.write(data)
@@ -218,7 +218,7 @@ class StreamOutput:
             end = self._file.tell()
             for offset, value in ((4, self._data_bytes + 36), (40, self._data_bytes)):
                 self._file.seek(self._start + offset)
-                self._file.write(struct.pack("<I", min(value, wav.MOST)))
+                self._file.write(struct.pack("<I", min(value, wav.MAX_SIZE)))
             self._file.seek(end)
         self._file.flush()
 

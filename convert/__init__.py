@@ -1,4 +1,4 @@
-"""Checkpoints of FocalCodec-Stream to model files; the only place that may import torch."""
+"""Converts checkpoints of FocalCodec-Stream to model files; only this package imports torch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def convert(
 ) -> ModelFile:
     """Convert a checkpoint to a model file.
 
-    Every tensor is checked by name, shape, dtype and value before anything is written.
+    It checks the name, shape, dtype and values of every tensor before it writes anything.
 
     Parameters
     ----------
@@ -38,18 +38,17 @@ def convert(
         config.json; a hub repository, such as lucadellalib/focalcodec_50hz_4k_causal; or a
         model file of float weights.
     out : str or path
-        The model file to write; it appears whole or not at all.
+        The model file to write; it appears complete or not at all.
     name : str, optional
-        What to call the model; the folder's or repository's name where it is absent.
+        The model's name. Absent: the name of the folder or repository.
     weights : str, optional
-        "f32", "f16", "int8" or "int4" (docs/quantisation.md). Where it is absent, large models
-        become int8, and small ones keep float32 and float16 as they are; bfloat16 becomes
-        float32.
+        "f32", "f16", "int8" or "int4" (docs/quantisation.md). Absent: large models become int8;
+        small ones retain float32 and float16, and bfloat16 becomes float32.
 
     Returns
     -------
     ModelFile
-        The file written, checked and mapped.
+        The file, checked and mapped.
 
     Raises
     ------
@@ -62,11 +61,11 @@ def convert(
 def convert_files(
     source: Source | ModelFile, out: Path, name: str | None = None, weights: str | None = None
 ) -> ModelFile:
-    """Convert a checkpoint, or a model file, that `locate` found; see `convert`."""
+    """Convert the result of `locate`, a checkpoint or a model file; see `convert`."""
     if isinstance(source, ModelFile):
         if source.scheme in ("int8", "int4"):
             raise CheckpointError(
-                f"{source.path}: holds {source.scheme} weights; convert from the checkpoint, or "
+                f"{source.path}: has {source.scheme} weights; convert from the checkpoint, or "
                 "from a model file of f32 or f16"
             )
         config, tensors, origin = source.config, source.tensors, source.source

@@ -1,4 +1,4 @@
-"""A checkpoint's configuration and tensors, checked."""
+"""Reads a checkpoint's configuration and tensors, and checks them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fcs_edge.errors import CheckpointError, ConfigError, ModelFileError
+from fcs_edge.modelfile import config_json
 from fcs_edge.modelfile.config import CodecConfig
 from fcs_edge.modelfile.model_file import expected
 from fcs_edge.modelfile.tensors import Array, StoredTensor, map_tensors
@@ -24,9 +25,9 @@ def read_config(path: Path) -> CodecConfig:
     Raises
     ------
     CheckpointError
-        It is not readable or not JSON.
+        The file is not readable or not JSON.
     ConfigError
-        It asks for something unknown, impossible or not supported.
+        The configuration is invalid or not supported.
     """
     try:
         with path.open("rb") as file:
@@ -37,7 +38,7 @@ def read_config(path: Path) -> CodecConfig:
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a readable JSON file ({error})") from None
     try:
-        return CodecConfig.from_dict(raw)
+        return config_json.from_dict(raw)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
@@ -51,7 +52,7 @@ def read_tensors(path: Path, config: CodecConfig) -> dict[str, Array]:
         A ``.safetensors`` file, read without torch, or a ``.pt`` state dict, read by
         torch's weights-only loading.
     config : CodecConfig
-        What the checkpoint is to be.
+        The checkpoint's configuration.
 
     Returns
     -------
@@ -76,8 +77,8 @@ def read_tensors(path: Path, config: CodecConfig) -> dict[str, Array]:
 def _checked(path: Path, name: str, shape: tuple[int, ...], tensor: StoredTensor) -> Array:
     if tensor.shape != shape:
         raise CheckpointError(
-            f"{path}: tensor {name} has shape {list(tensor.shape)}, but the configuration asks "
-            f"for {list(shape)}"
+            f"{path}: tensor {name} has shape {list(tensor.shape)}, but the configuration "
+            f"requires {list(shape)}"
         )
     if tensor.data is None or tensor.dtype not in ("F32", "F16", "BF16"):
         raise CheckpointError(
@@ -85,12 +86,12 @@ def _checked(path: Path, name: str, shape: tuple[int, ...], tensor: StoredTensor
         )
     values = widen_bfloat16(tensor.data) if tensor.dtype == "BF16" else tensor.data
     if not np.isfinite(values).all():
-        raise CheckpointError(f"{path}: tensor {name} holds NaN or infinity")
+        raise CheckpointError(f"{path}: tensor {name} has NaN or infinity")
     return values
 
 
 def widen_bfloat16(bits: Array) -> Array:
-    """Return the float32 values of bfloat16 bits held in uint16."""
+    """Return the float32 values of bfloat16 bits in uint16."""
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
@@ -107,11 +108,10 @@ def _from_torch(path: Path) -> dict[str, StoredTensor]:
         raise CheckpointError(f"{path}: not a readable state dict ({_line(error)})") from None
     except (pickle.UnpicklingError, zipfile.BadZipFile):
         raise CheckpointError(
-            f"{path}: holds something besides weights, or is damaged; only a plain state dict "
-            "is read"
+            f"{path}: damaged, or not a plain state dict of weights, which is all that is read"
         ) from None
     if not isinstance(state, dict):
-        raise CheckpointError(f"{path}: holds no state dict")
+        raise CheckpointError(f"{path}: not a state dict")
     return {str(name): _stored(path, str(name), value) for name, value in state.items()}
 
 
@@ -119,7 +119,7 @@ def _stored(path: Path, name: str, value: Any) -> StoredTensor:
     import torch
 
     if not isinstance(value, torch.Tensor):
-        raise CheckpointError(f"{path}: {name} is no tensor")
+        raise CheckpointError(f"{path}: {name} is not a tensor")
     shape = tuple(value.shape)
     value = value.detach().contiguous()
     if value.dtype == torch.float32:

@@ -1,4 +1,4 @@
-"""Where a checkpoint lies: a folder, a config.json, a hub repository, or a model file."""
+"""Finds a checkpoint: a folder, a config.json, a hub repository, or a model file."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class Source:
     weights: Path
     name: str
     origin: str
-    """What to say the model came from."""
+    """The text that states the model's origin."""
 
 
 def locate(source: str) -> Source | ModelFile:
-    """Find a checkpoint's files, downloading them where `source` is a hub repository.
+    """Find a checkpoint's files, and download those of a hub repository.
 
-    A model file, by path or built-in name, is a source too.
+    A model file is a source too, by path or by the name of a built-in model.
 
     Raises
     ------
     CheckpointError
-        Nothing is there, or the download fails.
+        There is no such source, or the download fails.
     """
     path = Path(source)
     if source in catalogue.BUILT_IN or (path.suffix == ".safetensors" and _is_model_file(path)):
@@ -54,15 +54,15 @@ def locate(source: str) -> Source | ModelFile:
 
 
 def _is_model_file(path: Path) -> bool:
-    """Tell a model file from a checkpoint's own safetensors."""
+    """Return whether a safetensors file is a model file, not a checkpoint."""
     return path.is_file() and header(path)[1].get("format") == model_file.FORMAT
 
 
 def _local(config: Path) -> Source:
     folder = config.parent
     if not config.is_file():
-        raise CheckpointError(f"{folder}: there is no config.json in this folder")
-    # config_x.json goes with config_x.safetensors, config.json with model.safetensors.
+        raise CheckpointError(f"{folder}: this folder has no config.json")
+    # config_x.json belongs to config_x.safetensors, config.json to model.safetensors.
     stems = ("model", "config") if config.stem == "config" else (config.stem, "model")
     for stem in stems:
         for suffix in (".safetensors", ".pt"):
@@ -84,7 +84,7 @@ def _download(repository: str) -> Source:
     try:
         config = Path(huggingface_hub.hf_hub_download(repository, "config.json"))
         weights = _download_weights(repository)
-    # The hub library, its HTTP client and the socket layer each raise their own kinds.
+    # The hub library, its HTTP client and the socket layer raise different exceptions.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(

@@ -4,36 +4,39 @@
 >>> codec = fcs_edge.load()
 >>> tokens = codec.encode(numpy.zeros(16000, numpy.float32))
 >>> signal = codec.decode(tokens)
+
+Models
+    load(model=None)  return a Codec by the name of a built-in model or the path of a model file
+    BUILT_IN          the built-in models' names, each with its quality in one line
+    DEFAULT_MODEL     the name of the model that load() returns
+
+Codecs and streams
+    Codec             encode and decode whole signals; help(fcs_edge.Codec) lists all it does
+    StreamEncoder     samples in pieces of any length to tokens; Codec.stream_encoder() creates it
+    StreamDecoder     tokens in pieces of any length to samples; Codec.stream_decoder() creates it
+
+Errors
+    FcsError          base class; the text of each error is one line that says what to do
+    AudioError, BitstreamError, CheckpointError, ConfigError, ModelFileError
+
+Signals are one-dimensional float32 in [-1, 1] at Codec.sample_rate_in, 16 kHz. Tokens are uint16.
 """
 
-from importlib.metadata import version
+from importlib.metadata import version as _version
 
-from fcs_edge.codec import Codec, load
-from fcs_edge.errors import (
-    AudioError,
-    BitstreamError,
-    CheckpointError,
-    ConfigError,
-    FcsError,
-    ModelFileError,
-)
-from fcs_edge.modelfile.catalogue import BUILT_IN, DEFAULT_MODEL
-from fcs_edge.stream import StreamDecoder, StreamEncoder
+# Names that are imported `as` themselves are this package's interface. There is no __all__:
+# help(fcs_edge) would print every class in full.
+from fcs_edge.codec import Codec as Codec
+from fcs_edge.codec import load as load
+from fcs_edge.errors import AudioError as AudioError
+from fcs_edge.errors import BitstreamError as BitstreamError
+from fcs_edge.errors import CheckpointError as CheckpointError
+from fcs_edge.errors import ConfigError as ConfigError
+from fcs_edge.errors import FcsError as FcsError
+from fcs_edge.errors import ModelFileError as ModelFileError
+from fcs_edge.modelfile.catalogue import BUILT_IN as BUILT_IN
+from fcs_edge.modelfile.catalogue import DEFAULT_MODEL as DEFAULT_MODEL
+from fcs_edge.stream import StreamDecoder as StreamDecoder
+from fcs_edge.stream import StreamEncoder as StreamEncoder
 
-__version__ = version("fcs-edge")
-
-__all__ = [
-    "BUILT_IN",
-    "DEFAULT_MODEL",
-    "AudioError",
-    "BitstreamError",
-    "CheckpointError",
-    "Codec",
-    "ConfigError",
-    "FcsError",
-    "ModelFileError",
-    "StreamDecoder",
-    "StreamEncoder",
-    "__version__",
-    "load",
-]
+__version__ = _version("fcs-edge")

@@ -1,4 +1,4 @@
-"""The codec: a model made ready to run."""
+"""The codec: a model that is ready to run."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from fcs_edge.model.decoder import Decoder
 from fcs_edge.model.decompressor import Decompressor
 from fcs_edge.model.encoder import Encoder
 from fcs_edge.model.layers import F32, U16, new
-from fcs_edge.model.replayed_stage import Repeated
+from fcs_edge.model.replayed_stage import ReplayedStage, Stage, StateT
 from fcs_edge.modelfile import catalogue
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN
 from fcs_edge.modelfile.model_file import ModelFile
 from fcs_edge.stream import StreamDecoder, StreamEncoder, as_signal, as_tokens
 
 BLOCK_CHUNKS = 8
-"""Chunks a step over a whole signal: each weight is read once for that many."""
+"""Chunks per step over a whole signal: each step reads every weight once."""
 
 
 def load(model: str | os.PathLike[str] | None = None) -> Codec:
@@ -34,17 +34,17 @@ def load(model: str | os.PathLike[str] | None = None) -> Codec:
     Parameters
     ----------
     model : str or path, optional
-        A built-in model's name or a model file's path; the default model where it is absent.
+        A built-in model's name, or a model file's path. Absent: the default model.
 
     Returns
     -------
     Codec
-        Ready to run. Weights are mapped, and prepared when first used.
+        The model, ready to run. Each stage prepares its weights at its first use.
 
     Raises
     ------
     fcs_edge.ModelFileError
-        There is no such model, or its file is not sound.
+        There is no such model, or its file is damaged.
 
     Examples
     --------
@@ -57,7 +57,20 @@ def load(model: str | os.PathLike[str] | None = None) -> Codec:
 
 
 class Codec:
-    """Speech to tokens and back. Holds weights only: streams made from it never meet."""
+    """Speech to tokens and back.
+
+    A codec holds weights only; its streams share nothing that changes. `load` creates one.
+
+    Parameters
+    ----------
+    model : ModelFile
+        A checked model file.
+
+    Raises
+    ------
+    fcs_edge.FcsError
+        The environment asks for kernels that this CPU cannot run.
+    """
 
     def __init__(self, model: ModelFile) -> None:
         if instructions.CHOICE not in instructions.available():
@@ -87,7 +100,7 @@ class Codec:
 
     @property
     def fingerprint(self) -> bytes:
-        """Eight bytes that tell models apart in bitstreams."""
+        """Eight bytes that identify the model in bitstreams."""
         return self._model.fingerprint
 
     @property
@@ -102,37 +115,37 @@ class Codec:
 
     @property
     def chunk_size(self) -> int:
-        """Input samples a chunk, the step a stream goes in."""
+        """Input samples per chunk, the step of a stream."""
         return self._config.chunk_size
 
     @property
     def chunk_tokens(self) -> int:
-        """Tokens a chunk."""
+        """Tokens per chunk."""
         return self._config.chunk_tokens
 
     @property
     def samples_per_token(self) -> int:
-        """Input samples that one token stands for."""
+        """Input samples per token."""
         return self._config.samples_per_token
 
     @property
     def samples_out_per_token(self) -> int:
-        """Output samples that one token stands for."""
+        """Output samples per token."""
         return self._config.samples_out_per_token
 
     @property
     def token_rate(self) -> float:
-        """Tokens a second."""
+        """Tokens per second."""
         return SAMPLE_RATE_IN / self._config.samples_per_token
 
     @property
     def bits_per_token(self) -> int:
-        """Bits of a token, 1 to 16."""
+        """Bits per token, 1 to 16."""
         return self._config.bits_per_token
 
     @property
     def bitrate(self) -> float:
-        """Bits a second, of tokens alone."""
+        """Bits per second of the tokens, without any framing."""
         return self.token_rate * self.bits_per_token
 
     @property
@@ -141,13 +154,13 @@ class Codec:
         return self.chunk_size / SAMPLE_RATE_IN
 
     def output_length(self, n_samples: int) -> int:
-        """Return how many output samples stand for `n_samples` input samples.
+        """Return the number of output samples for `n_samples` input samples.
 
-        ``round(n_samples * sample_rate_out / sample_rate_in)``, ties to even.
+        It is ``round(n_samples * sample_rate_out / sample_rate_in)``, with ties to even.
         """
-        whole, part = divmod(n_samples * self.sample_rate_out, SAMPLE_RATE_IN)
-        up = 2 * part > SAMPLE_RATE_IN or (2 * part == SAMPLE_RATE_IN and whole % 2 == 1)
-        return whole + int(up)
+        quotient, rest = divmod(n_samples * self.sample_rate_out, SAMPLE_RATE_IN)
+        up = 2 * rest > SAMPLE_RATE_IN or (2 * rest == SAMPLE_RATE_IN and quotient % 2 == 1)
+        return quotient + int(up)
 
     def stream_encoder(self, max_chunks: int = 1) -> StreamEncoder:
         """Return an encoder for one stream.
@@ -155,21 +168,39 @@ class Codec:
         Parameters
         ----------
         max_chunks : int
-            Chunks computed in one step where a push brings as many. One is enough for live
-            audio; more read each weight once for several chunks, and take more memory. The
-            tokens are the same to the bit.
+            Most chunks per step. Use 1 for live audio. With more, one step reads each weight once
+            for several chunks and takes more memory. The tokens do not depend on it.
+
+        Returns
+        -------
+        StreamEncoder
+            An encoder at the start of its stream.
         """
-        stages = Repeated(self._encoder), Repeated(self._compressor)
+        stages = ReplayedStage(self._encoder), ReplayedStage(self._compressor)
         return StreamEncoder(self._config, *stages, max_chunks, self._search)
 
     def stream_decoder(self, max_chunks: int = 1) -> StreamDecoder:
-        """Return a decoder for one stream; `max_chunks` as in `stream_encoder`."""
+        """Return a decoder for one stream.
+
+        Parameters
+        ----------
+        max_chunks : int
+            Most chunks per step, as in `stream_encoder`. The samples do not depend on it.
+
+        Returns
+        -------
+        StreamDecoder
+            A decoder at the start of its stream.
+        """
         return StreamDecoder(
-            self._config, Repeated(self._decompressor), Repeated(self._decoder), max_chunks
+            self._config,
+            ReplayedStage(self._decompressor),
+            ReplayedStage(self._decoder),
+            max_chunks,
         )
 
     def encode(self, signal: ArrayLike) -> U16:
-        """Encode a whole signal; its last chunk is filled up with zeros.
+        """Encode a whole signal; zeros fill its last chunk.
 
         Parameters
         ----------
@@ -180,6 +211,13 @@ class Codec:
         -------
         numpy.ndarray
             (ceil(n / chunk_size) * chunk_tokens,) uint16.
+
+        Raises
+        ------
+        TypeError
+            The samples are not floating point.
+        ValueError
+            The signal is not one-dimensional.
         """
         encoder = self.stream_encoder(BLOCK_CHUNKS)
         return np.concatenate([encoder.push(signal), encoder.flush()])
@@ -196,6 +234,13 @@ class Codec:
         -------
         numpy.ndarray
             (n * samples_out_per_token,) float32 at `sample_rate_out`, in [-1, 1].
+
+        Raises
+        ------
+        TypeError
+            The tokens are not integers.
+        ValueError
+            The tokens are not one-dimensional, or one is out of range.
         """
         decoder = self.stream_decoder(BLOCK_CHUNKS)
         return np.concatenate([decoder.push(tokens), decoder.flush()])
@@ -211,7 +256,14 @@ class Codec:
         Returns
         -------
         numpy.ndarray
-            (frames, dim) float32; the last chunk is filled up with zeros.
+            (frames, dim) float32; zeros fill the last chunk.
+
+        Raises
+        ------
+        TypeError
+            The samples are not floating point.
+        ValueError
+            The signal is not one-dimensional.
         """
         samples = as_signal(signal)
         size, frames = self.chunk_size, self._config.encoder.chunk_frames
@@ -219,47 +271,82 @@ class Codec:
         padded[: samples.size] = samples
         out = new(padded.size // size * frames, self._config.encoder.dim)
         state = self._encoder.state(BLOCK_CHUNKS)
-        for part in _blocks(padded.size // size):
-            inputs = padded[part.start * size : part.stop * size]
-            self._encoder(inputs, out[part.start * frames : part.stop * frames], state)
-        return out
+        return _run(self._encoder, state, padded, size * BLOCK_CHUNKS, out, frames * BLOCK_CHUNKS)
 
     def latents(self, features: ArrayLike) -> F32:
-        """Return the compressor's latents of features: where codes are searched for, before that.
+        """Return the compressor's latents of features, before the code search.
 
         Parameters
         ----------
         features : array_like
-            (frames, dim) float32, frames a multiple of the frames of a token.
+            (frames, dim) float32; the number of frames is a multiple of those of a token.
 
         Returns
         -------
         numpy.ndarray
             (tokens, bits_per_token) float32, rows of unit length.
+
+        Raises
+        ------
+        ValueError
+            The array has another shape.
         """
         per_token = self._config.frames_per_token
         x = _matrix(features, self._config.encoder.dim, "features")
         if x.shape[0] % per_token:
-            raise ValueError(f"features come {per_token} frames a token, not {x.shape[0]} frames")
+            raise ValueError(
+                f"a multiple of {per_token} frames is expected, not {x.shape[0]} frames"
+            )
         out = new(x.shape[0] // per_token, self.bits_per_token)
-        state = self._compressor.state(BLOCK_CHUNKS * per_token)
-        for part in _blocks(out.shape[0]):
-            inputs = x[part.start * per_token : part.stop * per_token]
-            self._compressor(inputs, out[part], state)
-        return out
+        rows = per_token * BLOCK_CHUNKS
+        return _run(self._compressor, self._compressor.state(rows), x, rows, out, BLOCK_CHUNKS)
 
     def quantize(self, latents: ArrayLike) -> U16:
-        """Return the token of each latent, (tokens, bits_per_token) float32 -> (tokens,) uint16."""
+        """Return the token of each latent, by the signs of its values.
+
+        Parameters
+        ----------
+        latents : array_like
+            (tokens, bits_per_token) float32.
+
+        Returns
+        -------
+        numpy.ndarray
+            (tokens,) uint16; the first column is the most significant bit.
+
+        Raises
+        ------
+        ValueError
+            The array has another shape.
+        """
         x = _matrix(latents, self.bits_per_token, "latents")
         out = np.empty(x.shape[0], np.uint16)
         quantizer.quantize(x, out)
         return out
 
     def codes(self, tokens: ArrayLike) -> F32:
-        """Return the code of each token, (n,) integers -> (n, bits_per_token) float32."""
-        given = as_tokens(tokens, self.bits_per_token)
-        out = new(given.size, self.bits_per_token)
-        quantizer.codes(given, out)
+        """Return the code of each token.
+
+        Parameters
+        ----------
+        tokens : array_like
+            (n,) integers below ``2 ** bits_per_token``.
+
+        Returns
+        -------
+        numpy.ndarray
+            (n, bits_per_token) float32, each value ``+-1 / sqrt(bits_per_token)``.
+
+        Raises
+        ------
+        TypeError
+            The tokens are not integers.
+        ValueError
+            The tokens are not one-dimensional, or one is out of range.
+        """
+        checked = as_tokens(tokens, self.bits_per_token)
+        out = new(checked.size, self.bits_per_token)
+        quantizer.codes(checked, out)
         return out
 
     def decompress(self, codes: ArrayLike) -> F32:
@@ -268,24 +355,24 @@ class Codec:
         Parameters
         ----------
         codes : array_like
-            (tokens, bits_per_token) float32: `codes` of tokens, or any points near them.
+            (tokens, bits_per_token) float32: `codes` of tokens, or any other points.
 
         Returns
         -------
         numpy.ndarray
             (frames, dim) float32, refined.
+
+        Raises
+        ------
+        ValueError
+            The array has another shape.
         """
         x = _matrix(codes, self.bits_per_token, "codes")
-        size = self.chunk_tokens
         frames = self.samples_out_per_token // self._config.decoder.hop_length
         out = new(x.shape[0] * frames, self._config.decompressor.output_dim)
-        state = self._decompressor.state(BLOCK_CHUNKS * size)
-        for part in _blocks(math.ceil(x.shape[0] / size)):
-            inputs = x[part.start * size : part.stop * size]
-            first = part.start * size * frames
-            result = out[first : first + inputs.shape[0] * frames]
-            self._decompressor(inputs, result, state)
-        return out
+        rows = self.chunk_tokens * BLOCK_CHUNKS
+        state = self._decompressor.state(rows)
+        return _run(self._decompressor, state, x, rows, out, rows * frames)
 
     def synthesize(self, features: ArrayLike) -> F32:
         """Return the decoder's samples of features.
@@ -299,14 +386,17 @@ class Codec:
         -------
         numpy.ndarray
             (frames * hop,) float32 at `sample_rate_out`, in [-1, 1].
+
+        Raises
+        ------
+        ValueError
+            The array has another shape.
         """
         x = _matrix(features, self._config.decoder.input_dim, "features")
         hop = self._config.decoder.hop_length
         out = new(x.shape[0] * hop)
         state = self._decoder.state(BLOCK_CHUNKS)
-        for part in _blocks(x.shape[0]):
-            self._decoder(x[part], out[part.start * hop : part.stop * hop], state)
-        return out
+        return _run(self._decoder, state, x, BLOCK_CHUNKS, out, hop * BLOCK_CHUNKS)
 
     @cached_property
     def _encoder(self) -> Encoder:
@@ -329,9 +419,12 @@ class Codec:
         return Decoder(self._config.decoder, self._model.reader())
 
 
-def _blocks(n: int) -> list[slice]:
-    """Cut n rows into slices of `BLOCK_CHUNKS`."""
-    return [slice(i, min(i + BLOCK_CHUNKS, n)) for i in range(0, n, BLOCK_CHUNKS)]
+def _run(stage: Stage[StateT], state: StateT, x: F32, rows: int, out: F32, output_rows: int) -> F32:
+    """Run a stage over a whole input, `rows` rows of x and `output_rows` of out a call."""
+    for i in range(math.ceil(x.shape[0] / rows)):
+        result = out[i * output_rows : (i + 1) * output_rows]
+        stage(x[i * rows : (i + 1) * rows], result, state)
+    return out
 
 
 def _matrix(values: ArrayLike, columns: int, what: str) -> F32:

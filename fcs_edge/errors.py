@@ -1,25 +1,25 @@
-"""What can go wrong, as exceptions whose text says what to do."""
+"""The exceptions of this package; the text of each says what to do."""
 
 
 class FcsError(Exception):
-    """Base of every error this package raises on bad input; its text is one line."""
+    """Base of the errors that invalid input raises; the text is one line."""
 
 
 class ConfigError(FcsError):
-    """A model configuration that is not valid, or not supported."""
+    """A model configuration is invalid or not supported."""
 
 
 class ModelFileError(FcsError):
-    """A model file that is missing, damaged, or not one of ours."""
+    """A model file is missing, damaged or of another format."""
 
 
 class BitstreamError(FcsError):
-    """A bitstream that cannot be read: not ours, of another version, or damaged."""
+    """A bitstream is damaged, or of another format or version."""
 
 
 class CheckpointError(FcsError):
-    """A checkpoint that cannot be converted."""
+    """A checkpoint cannot be converted."""
 
 
 class AudioError(FcsError):
-    """An audio file that cannot be read or written."""
+    """An audio file cannot be read or written."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary file beside `path`, which takes its place when the block ends well.
+    """Yield a temporary file that replaces `path` if the block ends without an exception.
 
-    On any exception, an interrupt too, the temporary file is removed and `path` stays as it
-    was.
+    After any exception, interrupts included, the temporary file is removed and `path` is unchanged.
+
+    Parameters
+    ----------
+    path : Path
+        The file to replace or create.
 
     Yields
     ------
@@ -28,7 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        # Some writers make the file anew, readable by its owner alone.
+        # Some writers recreate the file with access for its owner only.
         temporary.chmod(mode & 0o777)
         temporary.replace(path)
     finally:

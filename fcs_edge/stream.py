@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import copy
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fcs_edge.chunker import Chunker
 from fcs_edge.kernels.ops import samples as sample_kernels
 from fcs_edge.model import quantizer
 from fcs_edge.model.code_search import Search
+from fcs_edge.model.compressor import CompressorState
+from fcs_edge.model.decoder import DecoderState
+from fcs_edge.model.decompressor import DecompressorState
+from fcs_edge.model.encoder import EncoderState
 from fcs_edge.model.layers import F32, U16, new
-from fcs_edge.model.replayed_stage import Stage
+from fcs_edge.model.replayed_stage import ReplayedState, Stage
 from fcs_edge.modelfile.config import CodecConfig
 
+EncoderStage: TypeAlias = Stage[ReplayedState[EncoderState]]
+CompressorStage: TypeAlias = Stage[ReplayedState[CompressorState]]
+DecompressorStage: TypeAlias = Stage[ReplayedState[DecompressorState]]
+DecoderStage: TypeAlias = Stage[ReplayedState[DecoderState]]
+
 SAMPLE_LIMIT = np.float32(65536)
-"""Samples beyond this are clipped to it; speech is within 1, int16 scaled as float within 2**15."""
+"""Samples are clipped to this magnitude. Speech is within 1; unscaled int16 is within 2**15."""
 
 
 def as_signal(signal: ArrayLike) -> F32:
@@ -66,13 +77,13 @@ def as_tokens(tokens: ArrayLike, bits: int) -> U16:
 
 
 class _EncodeState:
-    """Everything of a stream encoder that changes."""
+    """What changes in a stream encoder, and its work memory."""
 
     def __init__(
         self,
         config: CodecConfig,
-        encoder: Stage,
-        compressor: Stage,
+        encoder: EncoderStage,
+        compressor: CompressorStage,
         max_chunks: int,
         search: Search | None,
     ) -> None:
@@ -84,8 +95,7 @@ class _EncodeState:
         self.samples = new(max_chunks * config.chunk_size)
         self.features = new(frames, config.encoder.dim)
         self.latents = new(tokens, config.bits_per_token)
-        self.pending = new(config.chunk_size)
-        self.n_pending = 0
+        self.chunker = Chunker(config.chunk_size, max_chunks, np.float32)
         self.n_not_finite = 0
 
     def reset(self) -> None:
@@ -93,74 +103,67 @@ class _EncodeState:
         self.compressor.reset()
         if self.search is not None:
             self.search.reset()
-        self.n_pending = 0
+        self.chunker.reset()
         self.n_not_finite = 0
 
 
 class StreamEncoder:
-    """Encodes one stream; made by `Codec.stream_encoder`.
+    """Encodes one stream; `Codec.stream_encoder` creates it.
 
-    All memory is allocated here, once. How the samples are cut into pushes changes no bit
-    of the tokens.
+    The constructor allocates all work memory. The tokens do not depend on how the samples are cut
+    into pushes.
     """
 
     def __init__(
         self,
         config: CodecConfig,
-        encoder: Stage,
-        compressor: Stage,
+        encoder: EncoderStage,
+        compressor: CompressorStage,
         max_chunks: int = 1,
         search: Search | None = None,
     ) -> None:
         self._config, self._encoder, self._compressor = config, encoder, compressor
-        self._search, self._max_chunks = search, max_chunks
+        self._search = search
         self._state = _EncodeState(config, encoder, compressor, max_chunks, search)
 
     @property
     def n_pending(self) -> int:
         """Samples that wait for the rest of their chunk."""
-        return self._state.n_pending
+        return self._state.chunker.n_pending
 
     @property
     def n_not_finite(self) -> int:
-        """Samples since the stream's start that were NaN or infinite, and were taken as 0."""
+        """Samples since the stream's start that were NaN or infinite; each counts as 0."""
         return self._state.n_not_finite
 
     def push(self, samples: ArrayLike) -> U16:
-        """Encode as many whole chunks as these samples complete.
+        """Encode the chunks that these samples complete.
 
         Parameters
         ----------
         samples : array_like
-            (n,) floating point at 16 kHz, n any number, 0 too. NaN and infinity count as 0.
+            (n,) floating point at 16 kHz, n any number, 0 included. NaN and infinity count as 0.
 
         Returns
         -------
         numpy.ndarray
-            (tokens,) uint16, whole chunks of them, or none.
+            (tokens,) uint16: the tokens of whole chunks, or none.
+
+        Raises
+        ------
+        TypeError
+            The samples are not floating point.
+        ValueError
+            The samples are not one-dimensional.
         """
         signal = as_signal(samples)
-        state, size = self._state, self._config.chunk_size
-        chunks = (state.n_pending + signal.size) // size
-        tokens = np.empty(chunks * self._config.chunk_tokens, np.uint16)
-        done = taken = 0
-        if state.n_pending:
-            taken = min(size - state.n_pending, signal.size)
-            state.pending[state.n_pending : state.n_pending + taken] = signal[:taken]
-            state.n_pending += taken
-            if state.n_pending == size:
-                state.n_pending = 0
-                done = self._config.chunk_tokens
-                self.step(state.pending, tokens[:done])
-        while signal.size - taken >= size:
-            n = min((signal.size - taken) // size, self._max_chunks)
-            made = done + n * self._config.chunk_tokens
-            self.step(signal[taken : taken + n * size], tokens[done:made])
-            taken, done = taken + n * size, made
-        rest = signal.size - taken
-        if rest:
-            state.pending[:rest] = signal[taken:]
-            state.n_pending = rest
+        config, chunker = self._config, self._state.chunker
+        tokens = np.empty(chunker.whole_chunks(signal.size) * config.chunk_tokens, np.uint16)
+        start = 0
+        for run in chunker.runs(signal):
+            stop = start + run.size // config.samples_per_token
+            self.step(run, tokens[start:stop])
+            start = stop
         return tokens
 
     def flush(self) -> U16:
@@ -169,23 +172,24 @@ class StreamEncoder:
         Returns
         -------
         numpy.ndarray
-            (tokens,) uint16: one chunk's tokens, or none where no sample waited.
+            (tokens,) uint16: one chunk's tokens, or none if no sample waited.
         """
-        state = self._state
-        tokens = np.empty(self._config.chunk_tokens if state.n_pending else 0, np.uint16)
-        if state.n_pending:
-            state.pending[state.n_pending :] = 0
-            self.step(state.pending, tokens)
+        rest = self._state.chunker.rest()
+        tokens = np.empty(self._config.chunk_tokens if rest.size else 0, np.uint16)
+        if rest.size:
+            samples = new(self._config.chunk_size)
+            samples[: rest.size] = rest
+            self.step(samples, tokens)
         self.reset()
         return tokens
 
     def step(self, samples: F32, tokens: U16) -> None:
-        """Encode whole chunks into the caller's buffer, allocating nothing.
+        """Encode whole chunks into the caller's buffer, without allocating memory.
 
         Parameters
         ----------
         samples : numpy.ndarray
-            (chunks * chunk_size,) float32, no more chunks than the stream was made for.
+            (chunks * chunk_size,) float32, at most `max_chunks` chunks.
         tokens : numpy.ndarray
             (chunks * chunk_tokens,) uint16, written.
         """
@@ -197,26 +201,30 @@ class StreamEncoder:
         self._encoder(clean, features, state.encoder)
         self._compressor(features, latents, state.compressor)
         if self._search is not None and state.search is not None:
-            hidden = state.compressor.hidden[: tokens.size]
+            hidden = state.compressor.state.hidden[: tokens.size]
             self._search(clean, hidden, latents, state.search)
         quantizer.quantize(latents, tokens)
 
     def reset(self) -> None:
-        """Forget the stream and start a new one."""
+        """Drop the stream and start a new one."""
         self._state.reset()
 
     def copy(self) -> StreamEncoder:
-        """Return an encoder that goes on from here, on its own."""
+        """Return an independent encoder that continues from this point."""
         other = copy.copy(self)
         other._state = copy.deepcopy(self._state)
         return other
 
 
 class _DecodeState:
-    """Everything of a stream decoder that changes."""
+    """What changes in a stream decoder, and its work memory."""
 
     def __init__(
-        self, config: CodecConfig, decompressor: Stage, decoder: Stage, max_chunks: int
+        self,
+        config: CodecConfig,
+        decompressor: DecompressorStage,
+        decoder: DecoderStage,
+        max_chunks: int,
     ) -> None:
         tokens = max_chunks * config.chunk_tokens
         frames = tokens * config.samples_out_per_token // config.decoder.hop_length
@@ -225,112 +233,108 @@ class _DecodeState:
         self.codes = new(tokens, config.bits_per_token)
         self.features = new(frames, config.decompressor.output_dim)
         self.samples = new(frames * config.decoder.hop_length)
-        self.pending = np.zeros(config.chunk_tokens, np.uint16)
-        self.n_pending = 0
+        self.chunker = Chunker(config.chunk_tokens, max_chunks, np.uint16)
 
     def reset(self) -> None:
         self.decompressor.reset()
         self.decoder.reset()
-        self.n_pending = 0
+        self.chunker.reset()
 
 
 class StreamDecoder:
-    """Decodes one stream; made by `Codec.stream_decoder`.
+    """Decodes one stream; `Codec.stream_decoder` creates it.
 
-    All memory is allocated here, once. How the tokens are cut into pushes changes no bit of
-    the samples.
+    The constructor allocates all work memory. The samples do not depend on how the tokens are cut
+    into pushes.
     """
 
     def __init__(
-        self, config: CodecConfig, decompressor: Stage, decoder: Stage, max_chunks: int = 1
+        self,
+        config: CodecConfig,
+        decompressor: DecompressorStage,
+        decoder: DecoderStage,
+        max_chunks: int = 1,
     ) -> None:
         self._config, self._decompressor, self._decoder = config, decompressor, decoder
-        self._max_chunks = max_chunks
         self._state = _DecodeState(config, decompressor, decoder, max_chunks)
 
     @property
     def n_pending(self) -> int:
         """Tokens that wait for the rest of their chunk."""
-        return self._state.n_pending
+        return self._state.chunker.n_pending
 
     def push(self, tokens: ArrayLike) -> F32:
-        """Decode as many whole chunks as these tokens complete.
+        """Decode the chunks that these tokens complete.
 
         Parameters
         ----------
         tokens : array_like
-            (n,) integers, n any number, 0 too.
+            (n,) integers below ``2 ** bits_per_token``, n any number, 0 included.
 
         Returns
         -------
         numpy.ndarray
-            (samples,) float32 at the output rate: whole chunks of them, or none.
+            (samples,) float32 at the output rate: the samples of whole chunks, or none.
+
+        Raises
+        ------
+        TypeError
+            The tokens are not integers.
+        ValueError
+            The tokens are not one-dimensional, or one is out of range.
         """
-        config, state = self._config, self._state
-        given = as_tokens(tokens, config.bits_per_token)
-        size, hop = config.chunk_tokens, config.samples_out_per_token
-        chunks = (state.n_pending + given.size) // size
-        samples = np.empty(chunks * size * hop, np.float32)
-        done = taken = 0
-        if state.n_pending:
-            taken = min(size - state.n_pending, given.size)
-            state.pending[state.n_pending : state.n_pending + taken] = given[:taken]
-            state.n_pending += taken
-            if state.n_pending == size:
-                state.n_pending = 0
-                done = size * hop
-                self.step(state.pending, samples[:done])
-        while given.size - taken >= size:
-            n = min((given.size - taken) // size, self._max_chunks) * size
-            self.step(given[taken : taken + n], samples[done : done + n * hop])
-            taken, done = taken + n, done + n * hop
-        rest = given.size - taken
-        if rest:
-            state.pending[:rest] = given[taken:]
-            state.n_pending = rest
+        config, chunker = self._config, self._state.chunker
+        checked = as_tokens(tokens, config.bits_per_token)
+        n_tokens = chunker.whole_chunks(checked.size) * config.chunk_tokens
+        samples = np.empty(n_tokens * config.samples_out_per_token, np.float32)
+        start = 0
+        for run in chunker.runs(checked):
+            stop = start + run.size * config.samples_out_per_token
+            self.step(run, samples[start:stop])
+            start = stop
         return samples
 
     def flush(self) -> F32:
-        """Decode the tokens of a last, partial chunk, if any, and start a new stream.
+        """Decode the last, partial chunk and start a new stream.
 
         Returns
         -------
         numpy.ndarray
-            (samples,) float32: those of the tokens that waited, or none.
+            (samples,) float32: the samples of the tokens that waited, or none.
         """
-        n = self._state.n_pending
-        samples = np.empty(n * self._config.samples_out_per_token, np.float32)
-        if n:
-            self.step(self._state.pending[:n], samples)
+        rest = self._state.chunker.rest()
+        samples = np.empty(rest.size * self._config.samples_out_per_token, np.float32)
+        if rest.size:
+            self.step(rest, samples)
         self.reset()
         return samples
 
     def step(self, tokens: U16, samples: F32) -> None:
-        """Decode whole chunks into the caller's buffer, allocating nothing.
+        """Decode whole chunks into the caller's buffer, without allocating memory.
 
         Parameters
         ----------
         tokens : numpy.ndarray
-            (n,) uint16: whole chunks, no more than the stream was made for; a part of one
-            only at the end of a stream.
+            (n,) uint16: at most `max_chunks` whole chunks, or a partial chunk at the end of a
+            stream.
         samples : numpy.ndarray
-            (n * output samples a token,) float32, written.
+            (n * samples_out_per_token,) float32, written.
         """
         state = self._state
         codes = state.codes[: tokens.size]
         features = state.features[: samples.size // self._config.decoder.hop_length]
         quantizer.codes(tokens, codes)
         self._decompressor(codes, features, state.decompressor)
-        made = state.samples[: samples.size]
-        self._decoder(features, made, state.decoder)
-        samples[:] = made
+        output = state.samples[: samples.size]
+        self._decoder(features, output, state.decoder)
+        samples[:] = output
 
     def reset(self) -> None:
-        """Forget the stream and start a new one."""
+        """Drop the stream and start a new one."""
         self._state.reset()
 
     def copy(self) -> StreamDecoder:
-        """Return a decoder that goes on from here, on its own."""
+        """Return an independent decoder that continues from this point."""
         other = copy.copy(self)
         other._state = copy.deepcopy(self._state)
         return other

@@ -26,7 +26,7 @@ class WavFile:
 
     def write(self, samples: F32) -> None:
         """Append (n,) float32 in [-1, 1]; the samples first, then the header that counts them."""
-        data = wav.whole_numbers(samples).astype("<i2").tobytes()
+        data = wav.to_pcm16(samples).astype("<i2").tobytes()
         self._file.seek(0, 2)
         self._file.write(data)
         self._file.flush()
@@ -35,7 +35,7 @@ class WavFile:
 
     def _finish(self) -> None:
         # What is longer than a header can say (a day) is read up to the file's end.
-        size = min(self._n_bytes, wav.MOST - 36)
+        size = min(self._n_bytes, wav.MAX_SIZE - 36)
         self._file.seek(0)
         self._file.write(wav.header(self._rate, size + 36, size))
         self._file.flush()

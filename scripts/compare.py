@@ -2,9 +2,9 @@
 
     python scripts/compare.py --reference REPOSITORY --model FILE CHECKPOINT SOUND
 
-All run in one process on one thread, in turns, so that whatever else the machine does hits them
-alike, and with all caches and windows full. Needs torch 2.5 or later; onnxruntime and onnx too,
-or their lines say that they are missing.
+All run in turns in one process on one thread, so that other load affects them alike. All caches
+and windows are full. The script needs torch 2.5 or later. Without onnxruntime and onnx, their lines
+say that they are missing.
 """
 
 import os
@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import metadata
+from importlib import import_module, metadata
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -39,6 +39,7 @@ from rich.table import Column, Table
 from safetensors.torch import load_file
 
 import fcs_edge
+from fcs_edge.modelfile import config_json
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, CodecConfig
 from fcs_edge.modelfile.tensor_layout import matrix_shape, tensor_shapes
 
@@ -48,18 +49,18 @@ Output: TypeAlias = tuple[NDArray[Any], F32] | None
 Step: TypeAlias = Callable[[F32], Output]
 
 REWARM = 3
-"""Chunks a turn that are not timed: the others have emptied the processor's caches."""
+"""Chunks per turn that are not timed, because other contenders emptied the CPU's caches."""
 PACKAGES = ("numpy", "torch", "onnxruntime", "onnx", "numba", "fcs-edge")
 
 
 @dataclass
 class Contender:
-    """One way to compute a chunk, and what was seen of it."""
+    """One implementation of a chunk, and its measured times."""
 
     name: str
     make: Callable[[], Step]
     comparable: bool = True
-    """Whether its weights are the checkpoint's: its tokens should be the reference's then."""
+    """Whether its weights are the checkpoint's; its tokens should then equal the reference's."""
     step: Step | None = None
     note: str = ""
     outputs: list[Output] = field(default_factory=list)
@@ -111,7 +112,7 @@ class Contender:
 
 
 class Torch:
-    """The reference, or what its ``jit`` makes of it."""
+    """The reference, or its TorchScript version."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         self._model = model
@@ -128,7 +129,7 @@ class Torch:
 class OnnxRuntime:
     """A streaming export of the reference; its states go from outputs to inputs uncopied.
 
-    It knows no empty state, so the first chunk, and the state after it, are the reference's.
+    It has no empty state, so the reference computes the first chunk and the state after it.
     """
 
     def __init__(self, path: Path, model: torch.nn.Module) -> None:
@@ -151,8 +152,8 @@ class OnnxRuntime:
             self._state = [self._value(tensor.numpy().copy()) for tensor in flat(first.state)]
             return output
         feeds = zip(self._inputs, [self._value(chunk[None]), *self._state], strict=True)
-        found = self._session.run_with_ort_values(self._outputs, dict(feeds))
-        tokens, _, samples, *self._state = found
+        outputs = self._session.run_with_ort_values(self._outputs, dict(feeds))
+        tokens, _, samples, *self._state = outputs
         return tokens.numpy()[0], samples.numpy()[0]
 
 
@@ -214,10 +215,11 @@ def products(config: CodecConfig) -> Iterator[tuple[int, int, int]]:
 def load_reference(repository: Path, checkpoint: Path) -> Any:
     """Return the reference's model with a checkpoint's weights."""
     sys.path.insert(0, str(repository))
-    from focalcodec.codec import FocalCodec
-
+    focalcodec = import_module("focalcodec.codec")
     config = json.loads((checkpoint / "config.json").read_text())
-    model = FocalCodec(**{k: v for k, v in config.items() if k.endswith(("_name", "_config"))})
+    model = focalcodec.FocalCodec(
+        **{k: v for k, v in config.items() if k.endswith(("_name", "_config"))}
+    )
     model.load_state_dict(load_file(checkpoint / "model.safetensors"))
     return model.eval()
 
@@ -247,8 +249,8 @@ def quantize(source: Path, path: Path) -> None:
     quantize_dynamic(source, path, op_types_to_quantize=["MatMul", "Gemm"])
 
 
-def apart(path: Path, write: Callable[..., None], *arguments: Path) -> Path:
-    """Have a file written where there is none yet, by a process of its own: that takes memory."""
+def written(path: Path, write: Callable[..., None], *arguments: Path) -> Path:
+    """Write a file if it does not exist, in a process of its own, whose memory is then free."""
     if not path.exists():
         part = path.with_suffix(".part")
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
@@ -257,27 +259,29 @@ def apart(path: Path, write: Callable[..., None], *arguments: Path) -> Path:
     return path
 
 
-def compare(args: argparse.Namespace, work: Path) -> None:
-    """Measure, print the table and write the JSON; ONNX files are made in `work`."""
-    torch.set_num_threads(1)
-    checkpoint = args.checkpoint.resolve()
-    config = CodecConfig.from_dict(json.loads((checkpoint / "config.json").read_text()))
-    sound, rate = soundfile.read(args.sound, dtype="float32", always_2d=True)
+def read_chunks(path: Path, config: CodecConfig) -> list[F32]:
+    """Return the whole chunks of a sound file."""
+    sound, rate = soundfile.read(path, dtype="float32", always_2d=True)
     if rate != SAMPLE_RATE_IN or sound.shape[1] != 1 or len(sound) < config.chunk_size:
-        sys.exit(f"{args.sound}: mono sound at {SAMPLE_RATE_IN} Hz is expected, a chunk or more")
-    whole = len(sound) // config.chunk_size
-    chunks = list(sound[: whole * config.chunk_size].reshape(whole, -1))
+        sys.exit(f"{path}: mono sound at {SAMPLE_RATE_IN} Hz is expected, a chunk or more")
+    n = len(sound) // config.chunk_size
+    return list(sound[: n * config.chunk_size].reshape(n, -1))
+
+
+def contenders(args: argparse.Namespace, work: Path, config: CodecConfig) -> list[Contender]:
+    """Return the contenders, the reference in PyTorch first; ONNX files are written to `work`."""
+    checkpoint = args.checkpoint.resolve()
     model = load_reference(args.reference, checkpoint)
 
     def exported() -> Path:
         path = work / f"{checkpoint.name}-float32.onnx"
-        return apart(path, export, args.reference, checkpoint)
+        return written(path, export, args.reference, checkpoint)
 
     def quantized() -> Path:
-        return apart(work / f"{checkpoint.name}-int8.onnx", quantize, exported())
+        return written(work / f"{checkpoint.name}-int8.onnx", quantize, exported())
 
-    contenders = [
-        eager := Contender("PyTorch eager", lambda: Torch(model)),
+    out = [
+        Contender("PyTorch eager", lambda: Torch(model)),
         Contender("TorchScript", lambda: Torch(script(model))),
         Contender("onnxruntime float32", lambda: OnnxRuntime(exported(), model)),
         Contender("onnxruntime dynamic int8", lambda: OnnxRuntime(quantized(), model)),
@@ -288,20 +292,40 @@ def compare(args: argparse.Namespace, work: Path) -> None:
         same = codec.model.config == config and np.allclose(
             codec.model.tensors[bias], model.state_dict()[bias], 2e-3, 1e-4
         )
-        contenders.append(Contender(f"fcs-edge {path.stem}", partial(fcs_stream, codec), same))
+        out.append(Contender(f"fcs-edge {path.stem}", partial(fcs_stream, codec), same))
+    return out
 
+
+def compare(args: argparse.Namespace, work: Path) -> None:
+    """Measure, print the table and write the JSON."""
+    torch.set_num_threads(1)
+    config = config_json.from_dict(json.loads((args.checkpoint / "config.json").read_text()))
+    chunks = read_chunks(args.sound, config)
+    compared = contenders(args, work, config)
+    eager = compared[0]
     windows = config.encoder.window_size, config.compressor.window_size
     fill = max(*windows, *config.decompressor.window_sizes) // config.chunk_tokens + 2
     for i in range(args.rounds):
-        for contender in contenders:
+        for contender in compared:
             if not contender.note:
                 print(f"round {i + 1} of {args.rounds}: {contender.name}", file=sys.stderr)
                 contender.turn(chunks, REWARM if i else fill, args.chunks)
     if not eager.step:
         sys.exit(f"the reference does not run: {eager.note}")
-    results = [contender.result(eager, config) for contender in contenders]
-
+    results = [contender.result(eager, config) for contender in compared]
     versions = {d.name: d.version for d in metadata.distributions() if d.name in PACKAGES}
+    show(results, versions)
+    if args.json:
+        facts = {
+            "processor": get_host_cpu_name(),
+            "packages": versions,
+            "chunks_a_round": args.chunks,
+        }
+        args.json.write_text(json.dumps(facts | {"contenders": results}, indent=2) + "\n")
+
+
+def show(results: list[dict[str, Any]], versions: dict[str, str]) -> None:
+    """Print the table."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
     notes = [f"{r['name']}: {r['note']}" for r in results if r["note"]]
     packages = ", ".join(map(" ".join, versions.items()))
@@ -312,13 +336,6 @@ def compare(args: argparse.Namespace, work: Path) -> None:
     for r in results:
         table.add_row(r["name"], *(f"{r[key]:.4g}" if key in r else "" for key in keys))
     Console(width=None if sys.stdout.isatty() else 150).print(table)
-    if args.json:
-        facts = {
-            "processor": get_host_cpu_name(),
-            "packages": versions,
-            "chunks_a_round": args.chunks,
-        }
-        args.json.write_text(json.dumps(facts | {"contenders": results}, indent=2) + "\n")
 
 
 def arguments() -> argparse.Namespace:

@@ -50,6 +50,10 @@ from fcs_edge.kernels.isa.instructions import DOTS, INT4_DOTS, Instructions
 from fcs_edge.kernels.ops import attention, depthwise
 from fcs_edge.kernels.runtime import aot_library
 
+# Numba has no types.
+numba_compiler: Any = compiler
+numba_arrays: Any = arrayobj
+
 SIGNATURES = {
     "gemm.core_limits.read": "f1 int -> float",
     "gemm.linear_plain.widen": "H2 f2",
@@ -234,11 +238,11 @@ def _wrapped(
 
     It returns what the kernel does, or 0; where an array is not as it should be, its number.
     """
-    flags = compiler.Flags()
+    flags = numba_compiler.Flags()
     function.targetdescr.options.parse_as_flags(flags, function.targetoptions)
     flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
     kinds = [_type(t) for t in taken]
-    compiled = compiler.compile_extra(
+    compiled = numba_compiler.compile_extra(
         cpu_target.typing_context, context, function.py_func, kinds, None, flags, {}
     )
     inner_type = context.call_conv.get_function_type(
@@ -339,7 +343,7 @@ def _array(
         strides.insert(0, b.mul(strides[0], size))
     array = context.make_array(kind)(context, b)
     data = b.bitcast(field(aot_library.DATA, pointer), array.data.type)
-    arrayobj.populate_array(
+    numba_arrays.populate_array(
         array, data=data, shape=shape, strides=strides, itemsize=item, meminfo=None
     )
     return array._getvalue()

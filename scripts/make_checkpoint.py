@@ -2,9 +2,9 @@
 
     python scripts/make_checkpoint.py tests/data/golden/full_4k.json OUT
 
-The case file holds the configuration, the seed, and the name and shape of every tensor. Each
-tensor depends on the seed, its name and its shape alone, so every machine writes the same
-values. They say nothing about speech: they are for checking numbers and for timing.
+The case file has the configuration, the seed, and the name and shape of every tensor. A tensor
+depends on the seed, its name and its shape only, so every machine writes the same values. The
+weights are for tests and timing; they do not code speech.
 """
 
 import json
@@ -19,21 +19,22 @@ from safetensors.numpy import save_file
 
 
 def tensor(name: str, shape: list[int], seed: int) -> NDArray[np.float32]:
-    """Draw one float32 tensor, scaled to keep activations near unit variance."""
+    """Draw one float32 tensor, scaled so that activations have about unit variance."""
     random = np.random.Generator(np.random.Philox(key=[seed, zlib.crc32(name.encode())]))
-    x = random.standard_normal(shape, dtype=np.float32)
+    x: NDArray[np.float32] = random.standard_normal(shape, dtype=np.float32)
     if name.endswith("relative_embedding.weight"):
         return x
     scale, offset = _scale(name, shape)
     if scale is not None:
-        return np.float32(offset) + np.float32(scale) * x
+        return np.asarray(np.float32(offset) + np.float32(scale) * x)
     gain = 0.3 if name == "decoder.head.proj.weight" else 1.0
     # In float64, as NumPy 2 computed the golden cases' weights.
-    return (gain / np.sqrt(np.prod(shape[1:])) * x.astype(np.float64)).astype(np.float32)
+    drawn: NDArray[np.float64] = gain / np.sqrt(np.prod(shape[1:])) * x.astype(np.float64)
+    return drawn.astype(np.float32)
 
 
 def _scale(name: str, shape: list[int]) -> tuple[float | None, float]:
-    """Return scale and offset of a tensor, None for a matrix scaled by its fan-in."""
+    """Return the scale and offset of a tensor; None for a matrix, which scales by its fan-in."""
     leaf = name.rsplit(".", 1)[-1]
     if leaf == "gru_rel_pos_const":
         return 0.1, 1.0

@@ -1,11 +1,12 @@
-"""Measure ways to conceal lost chunks, and with `--words` how well words are understood.
+"""Compare methods of concealing lost chunks, and with `--words` how well words are recognised.
 
     python scripts/measure_concealment.py SOUND... [--model MODEL] [--seeds N] [--words] [--json F]
 
-Chunks are lost at random, or in bursts of three on average (Gilbert-Elliott), the same ones for
-each way. PESQ (wide band), STOI and the distance of mel bands compare with the same model's sound
-of all chunks. ``--words`` adds WER, PESQ and STOI against the uncoded sound, for the losses of the
-first seed; it takes the words of SOUND from a .txt beside it, or else from what Whisper hears.
+Chunks are lost at random, or in bursts of three on average (Gilbert-Elliott model). Each method
+gets the same losses. PESQ (wide band), STOI and the distance of mel bands compare with the same
+model's output of all chunks. ``--words`` adds WER, PESQ and STOI against the uncoded sound, for the
+losses of the first seed. It takes the words of SOUND from a .txt file beside it, or from Whisper's
+transcript of the uncoded sound.
 """
 
 import os
@@ -23,7 +24,16 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import soundfile
 import soxr
-from measure_quantisation import JUDGES, Arrays, Facts, judge, mel_distance, read_sound, table
+from measure_quantisation import (
+    METRIC_PACKAGES,
+    Arrays,
+    Facts,
+    looping,
+    mel_distance,
+    read_sound,
+    score,
+    table,
+)
 from numpy.typing import NDArray
 
 import fcs_edge
@@ -43,7 +53,7 @@ _STEP_SECONDS = 0.005
 
 
 class Receiver:
-    """A receiver that conceals in one of the ways compared, as `Concealer` does in its one.
+    """A receiver with one of the compared methods of concealment; see also `Concealer`.
 
     Parameters
     ----------
@@ -51,9 +61,10 @@ class Receiver:
         The model.
     held : str
         What is decoded again: the last chunk's tokens, its last token, the features of the last
-        chunk or of its last frame. With features the decompressor still takes the last tokens.
+        chunk, or those of its last frame. With features the decompressor still takes the last
+        tokens.
     restore : bool
-        Whether decoding goes on from the state before the loss.
+        Whether decoding continues from the state before the loss.
     level : callable
         Chunks since the loss began, (n,) float64, to levels in [0, 1].
     """
@@ -72,7 +83,7 @@ class Receiver:
         self._lost, self._level, self._last = 0, 1.0, 0.0
 
     def play(self, tokens: NDArray[np.uint16]) -> F32:
-        """Decode a chunk that came."""
+        """Decode a received chunk."""
         decoder, rate = self._before, self._codec.sample_rate_out
         samples = np.empty(self._size, np.float32)
         decoder.step(tokens, samples)
@@ -87,7 +98,7 @@ class Receiver:
         return samples
 
     def conceal(self) -> F32:
-        """Return what is played in place of a lost chunk."""
+        """Return the samples that replace a lost chunk."""
         samples = np.zeros(self._size, np.float32)
         if not self._tokens.size:
             return samples
@@ -116,7 +127,7 @@ def falling(full: float, fade: float) -> Callable[[Any], Any]:
     return lambda chunks: np.clip(1 - (chunks - full) / fade, 0, 1)
 
 
-WAYS: dict[str, Callable[[fcs_edge.Codec], Receiver | Concealer]] = {
+METHODS: dict[str, Callable[[fcs_edge.Codec], Receiver | Concealer]] = {
     "silence": lambda codec: Receiver(
         codec, "chunk", level=falling(0, RAMP_SECONDS / codec.latency)
     ),
@@ -128,7 +139,7 @@ WAYS: dict[str, Callable[[fcs_edge.Codec], Receiver | Concealer]] = {
     "token, fast fade": lambda codec: Receiver(codec, "token", level=falling(1, 2)),
     "token, slow fade": Concealer,
 }
-"""What is decoded in place of a lost chunk; the last one is what fcs-edge does."""
+"""Methods of concealment by name; fcs-edge uses the last one."""
 
 
 def losses(kind: str, rate: float, chunks: int, rng: np.random.Generator) -> Lost:
@@ -145,41 +156,44 @@ def losses(kind: str, rate: float, chunks: int, rng: np.random.Generator) -> Los
 
 
 def receive(receiver: Receiver | Concealer, tokens: NDArray[Any], lost: Lost) -> F32:
-    """Return the sound of a stream, (samples,) float32."""
+    """Return the output of a stream, (samples,) float32."""
     chunks = tokens.reshape(lost.size, -1)
     parts = [
-        receiver.conceal() if gone else receiver.play(chunks[i]) for i, gone in enumerate(lost)
+        receiver.conceal() if is_lost else receiver.play(chunks[i])
+        for i, is_lost in enumerate(lost)
     ]
     return np.concatenate(parts)
 
 
-def compare(sound: F32, wanted: F32, rate: int) -> list[float]:
-    """Return PESQ, STOI and the mel distance in dB of a sound to the one of all chunks."""
+def compare(output: F32, reference: F32, rate: int) -> list[float]:
+    """Return PESQ, STOI and the mel distance in dB of an output to that of all chunks."""
     from pesq import pesq
     from pystoi import stoi
 
-    x, y = (soxr.resample(signal, rate, SAMPLE_RATE_IN) for signal in (sound, wanted))
-    found = [pesq(SAMPLE_RATE_IN, y, x, "wb"), stoi(y, x, SAMPLE_RATE_IN)]
-    return [*map(float, found), mel_distance([sound], [wanted], rate)]
+    x, y = (soxr.resample(signal, rate, SAMPLE_RATE_IN) for signal in (output, reference))
+    scores = [pesq(SAMPLE_RATE_IN, y, x, "wb"), stoi(y, x, SAMPLE_RATE_IN)]
+    return [*map(float, scores), mel_distance([output], [reference], rate)]
 
 
 def measure(codec: fcs_edge.Codec, tokens: Arrays, seeds: int) -> tuple[Facts, dict[str, Arrays]]:
-    """Return the scores by condition and way, (seeds * clips, 3), and the first seed's sounds."""
-    whole = [codec.decode(t) for t in tokens]
+    """Return scores by condition and method, (seeds * clips, 3), and the first seed's outputs."""
+    references = [codec.decode(t) for t in tokens]
     scores: Facts = {}
-    first: dict[str, Arrays] = {"none lost": whole}
+    first: dict[str, Arrays] = {"none lost": references}
     for kind in ("random", "bursts"):
         for rate in RATES:
-            found = scores[f"{kind}, {rate:.0%}"] = {name: [] for name in WAYS}
+            by_method = scores[f"{kind}, {rate:.0%}"] = {name: [] for name in METHODS}
             for seed in range(seeds):
-                for clip, given in enumerate(tokens):
+                for clip, clip_tokens in enumerate(tokens):
                     rng = np.random.default_rng([seed, clip])
-                    lost = losses(kind, rate, given.size // codec.chunk_tokens, rng)
-                    for name, way in WAYS.items():
-                        sound = receive(way(codec), given, lost)
-                        found[name].append(compare(sound, whole[clip], codec.sample_rate_out))
+                    lost = losses(kind, rate, clip_tokens.size // codec.chunk_tokens, rng)
+                    for name, method in METHODS.items():
+                        output = receive(method(codec), clip_tokens, lost)
+                        by_method[name].append(
+                            compare(output, references[clip], codec.sample_rate_out)
+                        )
                         if not seed:
-                            first.setdefault(f"{kind}, {rate:.0%}: {name}", []).append(sound)
+                            first.setdefault(f"{kind}, {rate:.0%}: {name}", []).append(output)
     return scores, first
 
 
@@ -190,32 +204,35 @@ def spread(values: Any) -> str:
 
 
 def show(scores: Facts) -> None:
-    """Print a table a score, and one of differences from the last way over all conditions."""
-    for i, score in enumerate(SCORES):
-        print(f"{score} against the sound of all chunks: mean and standard error\n")
+    """Print a table a score, and one of differences from the last method over all conditions."""
+    for i, metric in enumerate(SCORES):
+        print(f"{metric} against the output of all chunks: mean and standard error\n")
         table(
             [
-                {"lost": condition} | {name: spread(np.array(x)[:, i]) for name, x in found.items()}
-                for condition, found in scores.items()
+                {"lost": condition}
+                | {name: spread(np.array(x)[:, i]) for name, x in by_method.items()}
+                for condition, by_method in scores.items()
             ]
         )
-    every = {name: np.concatenate([found[name] for found in scores.values()]) for name in WAYS}
-    own = every[list(WAYS)[-1]]
-    print(f"Difference from {list(WAYS)[-1]!r}, paired, over all of these\n")
+    every = {
+        name: np.concatenate([by_method[name] for by_method in scores.values()]) for name in METHODS
+    }
+    own = every[list(METHODS)[-1]]
+    print(f"Difference from {list(METHODS)[-1]!r}, paired, over all of these\n")
     table(
         [
-            {"way": name} | {s: spread((x - own)[:, i]) for i, s in enumerate(SCORES)}
+            {"method": name} | {s: spread((x - own)[:, i]) for i, s in enumerate(SCORES)}
             for name, x in every.items()
         ]
     )
 
 
-def show_words(judged: Facts) -> None:
-    """Print the mean over clips of what was judged against the uncoded sound."""
-    means = ("wer", "pesq", "stoi")
+def show_words(scores: Facts) -> None:
+    """Print pooled WER, and mean PESQ and STOI, against the uncoded sound and its words."""
     rows = [
-        {"sound": name} | {key: np.mean(facts[key]) for key in means}
-        for name, facts in judged.items()
+        {"sound": name, "wer": facts["wer"], "looping_clips": looping(facts)}
+        | {key: np.mean(facts[key]) for key in ("pesq", "stoi")}
+        for name, facts in scores.items()
         if name != "words"
     ]
     print("Against the uncoded sound and its words\n")
@@ -231,7 +248,7 @@ def main() -> None:
     parser.add_argument("--words", action="store_true")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    needed = JUDGES if args.words else ("pesq", "pystoi")
+    needed = METRIC_PACKAGES if args.words else ("pesq", "pystoi")
     missing = [p for p in needed if not importlib.util.find_spec(p.replace("-", "_"))]
     if missing:
         sys.exit(f"not installed; pip install {' '.join(missing)}")
@@ -248,8 +265,8 @@ def main() -> None:
     if args.words:
         files = [path.with_suffix(".txt") for path in args.sounds]
         texts = [file.read_text() if file.is_file() else None for file in files]
-        facts["judges"] = judge(signals, texts, sounds, codec.sample_rate_out)
-        show_words(facts["judges"])
+        facts["metrics"] = score(signals, texts, sounds, codec.sample_rate_out)
+        show_words(facts["metrics"])
     if args.json:
         args.json.write_text(json.dumps(facts, indent=1) + "\n")
 

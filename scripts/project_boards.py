@@ -21,7 +21,7 @@ from pathlib import Path
 
 from fcs_edge.convert.schemes import EIGHT, FLOAT
 from fcs_edge.kernels.gemm.quantized_weights import GROUP
-from fcs_edge.modelfile import catalogue
+from fcs_edge.modelfile import catalogue, config_json
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, CodecConfig, EncoderConfig
 from fcs_edge.modelfile.tensor_layout import Shape, tensor_shapes
 
@@ -29,15 +29,15 @@ Range = tuple[float, float]
 """The low and the high value."""
 
 BYTES = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "int4": 0.5 + 2 / GROUP}
-"""Of a weight as it is read; 4-bit ones share a float16 scale in groups."""
+"""Bytes per stored weight; groups of 4-bit weights share a float16 scale."""
 PARTS = ("encoder", "compressor", "decompressor", "decoder")
 MODES = {"encode": PARTS[:2], "decode": PARTS[2:], "both": PARTS}
-"""What runs on the one core, and how the names of its stages start."""
+"""What runs on the one core, and the prefixes of its stages' names."""
 
 
 @dataclass(frozen=True)
 class Board:
-    """What bounds a board. Rates are in 10**9 multiply-accumulates a second, of one core."""
+    """The bounds of a board. Rates are in 10**9 multiply-accumulates per second, of one core."""
 
     name: str
     core: str
@@ -109,7 +109,7 @@ widened to float32, and where it was not run for a loop, what the pipes take:
 
 @dataclass(frozen=True)
 class Figure:
-    """How much of the bounds is reached."""
+    """The share of the bounds that is reached."""
 
     name: str
     high: bool
@@ -131,12 +131,12 @@ Verdicts = dict[str, dict[str, list[str]]]
 VERDICTS = ("is expected to", "may, if the optimistic figure holds,", "cannot")
 
 STAGE_US = 5.0
-"""What is around a stage on the x86-64 server, microseconds. With kernels compiled ahead Python
-takes 17 of a chunk, encoded and decoded, and the library 7 ns for each of 200 calls (measured)."""
+"""Microseconds around a stage on the x86-64 server. With kernels compiled ahead of time, Python
+takes 17 per chunk, encoded and decoded, and the library 7 ns for each of 200 calls (measured)."""
 PROCESS_MB = 60
-"""The interpreter and the libraries, kernels compiled ahead."""
+"""The interpreter and the libraries, with kernels compiled ahead of time."""
 SYSTEM_MB = 100
-"""Left to the operating system."""
+"""Memory for the operating system."""
 
 # float32 multiply-accumulates that an element costs, counted in the kernels' formulas.
 NORM, GELU, TANH, SNAKE, EXP = 5, 30, 25, 25, 20
@@ -144,7 +144,7 @@ NORM, GELU, TANH, SNAKE, EXP = 5, 30, 25, 25, 20
 
 @dataclass(frozen=True)
 class Work:
-    """What one layer does for a chunk."""
+    """The work of one layer for a chunk."""
 
     group: str
     macs: int
@@ -218,7 +218,7 @@ def _product(name: str, shape: Shape, rows: int, encoder: EncoderConfig) -> Iter
 
 
 def _rows(name: str, config: CodecConfig) -> int:
-    """Return the rows that a layer sees in a chunk."""
+    """Return the rows of a layer in a chunk."""
     stage, *keys = name.split(".")
     layer = next((int(key) for key in keys if key.isdecimal()), 0)
     up = config.decompressor.upscale_factors
@@ -248,7 +248,7 @@ def megabytes(layers: list[Work], kind: str) -> float:
 
 
 def bounds() -> Iterator[str]:
-    """Tell what is assumed of the boards."""
+    """Yield the assumptions about the boards."""
     yield "Projected, not measured.\n"
     yield f"| | {' | '.join(f'{board.name}, {board.core}' for board in BOARDS)} |"
     yield "|---" * (len(BOARDS) + 1) + "|"
@@ -293,7 +293,7 @@ def _row(name: str, layers: list[Work], kind: str, cells: list[str]) -> str:
 
 
 def report(name: str, config: CodecConfig, verbose: bool) -> Iterator[str]:
-    """Tell what each board makes of a model."""
+    """Yield the projection of a model on each board."""
     layers = list(works(config))
     milliseconds = 1e3 * config.chunk_size / SAMPLE_RATE_IN
     count = sum(math.prod(shape) for shape in tensor_shapes(config).values())
@@ -321,13 +321,13 @@ def report(name: str, config: CodecConfig, verbose: bool) -> Iterator[str]:
             fitting += [kind] if sizes else []
             cells += [f"{need:.0f} MB", f"{sizes[0]:g} GB" if sizes else "none on sale"]
             yield f"| {kind} | {' | '.join(cells)} |"
-        sentences.append(f"- A {board.name} {'; it '.join(_said(verdicts, fitting))}.")
+        sentences.append(f"- A {board.name} {'; it '.join(_in_words(verdicts, fitting))}.")
     yield "\nIn real time, each with the weights named:\n"
     yield from sentences
 
 
-def _said(verdicts: Verdicts, fitting: list[str]) -> Iterator[str]:
-    """Put verdicts into words, and which weights fit in memory."""
+def _in_words(verdicts: Verdicts, fitting: list[str]) -> Iterator[str]:
+    """Yield the verdicts in words, and which weights fit in memory."""
     for verdict, modes in verdicts.items():
         what = [
             f"{'do both' if mode == 'both' else mode} ({_kinds(kinds)})"
@@ -353,12 +353,12 @@ def main() -> None:
     if arguments.config:
         # A golden case has it under "config".
         raw = json.loads(arguments.config.read_text())
-        configs[arguments.config.name] = CodecConfig.from_dict(raw.get("config", raw))
+        configs[arguments.config.name] = config_json.from_dict(raw.get("config", raw))
     if not configs:
         built_in = catalogue.find()
         causal = {f"{part}_config": {"causal": True} for part in PARTS}
         configs[built_in.name] = built_in.config
-        configs["the published size"] = CodecConfig.from_dict(causal)
+        configs["the published size"] = config_json.from_dict(causal)
     print("\n".join(bounds()))
     for name, config in configs.items():
         print()

@@ -18,11 +18,12 @@ import soundfile
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-# Kernels as Numba makes them of these sources; `test_ahead` sees to those compiled ahead.
+# Numba compiles the kernels of these sources; `test_aot_library` tests the compiled libraries.
 os.environ["FCS_EDGE_COMPILED"] = "off"
 
 import fcs_edge
 from fcs_edge.convert import convert
+from fcs_edge.modelfile import config_json
 from fcs_edge.modelfile.tensor_layout import tensor_shapes
 from helpers import COMMAND
 
@@ -57,7 +58,7 @@ def load_script(name: str) -> ModuleType:
 
 @dataclass(frozen=True)
 class Golden:
-    """A golden case: what goes in, what the reference makes of it, the model to run."""
+    """A golden case: the input, the reference's output, and the model to run."""
 
     name: str
     case: dict[str, Any]
@@ -83,12 +84,12 @@ def speech() -> NDArray[np.float32]:
 def golden(
     tmp_path_factory: pytest.TempPathFactory, speech: NDArray[np.float32]
 ) -> Callable[[str], Golden]:
-    """Return a golden case by name, its model converted from a freshly made checkpoint."""
-    made: dict[str, Golden] = {}
+    """Return a golden case by name, its model converted from a new checkpoint."""
+    cases: dict[str, Golden] = {}
     scripts = load_script("make_checkpoint")
 
     def get(name: str) -> Golden:
-        if name not in made:
+        if name not in cases:
             case_path = DATA / "golden" / f"{name}.json"
             case = json.loads(case_path.read_text())
             folder = tmp_path_factory.mktemp(name)
@@ -98,8 +99,8 @@ def golden(
             with np.load(DATA / "golden" / f"{name}.npz") as arrays:
                 expected = {key: arrays[key] for key in arrays.files}
             n = case["input"]["chunks"] * case["chunk_size"]
-            made[name] = Golden(name, case, expected, speech[:n], folder, model)
-        return made[name]
+            cases[name] = Golden(name, case, expected, speech[:n], folder, model)
+        return cases[name]
 
     return get
 
@@ -116,7 +117,7 @@ def floats(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = fcs_edge.load().model.config
     params = {name: list(shape) for name, shape in tensor_shapes(config).items()}
     folder = tmp_path_factory.mktemp("floats")
-    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    (folder / "config.json").write_text(json.dumps(config_json.to_dict(config)))
     save_file(
         load_script("make_checkpoint").make({"seed": 3, "params": params}),
         folder / "model.safetensors",

@@ -1,4 +1,4 @@
-"""What several test files call."""
+"""Helpers that several test files share."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from fcs_edge.bitstream.reader import Event, Tokens
 
 COMMAND = [sys.executable, "-m", "fcs_edge.cli"]
-"""The command, as a process of its own."""
+"""The command line of a separate process."""
 
 
 class Recorded(io.RawIOBase):
-    """A file that keeps what each write brings, as whoever reads a pipe may meet it."""
+    """A file that records each write, as the reader of a pipe receives them."""
 
     def __init__(self) -> None:
         self.writes: list[bytes] = []
@@ -30,7 +30,7 @@ class Recorded(io.RawIOBase):
 
 
 def merged(events: list[Event]) -> list[Any]:
-    """Events in a form that can be compared, neighbouring tokens joined."""
+    """Return events in a comparable form, with adjacent tokens joined."""
     out: list[Any] = []
     for event in events:
         if not isinstance(event, Tokens):
@@ -43,7 +43,7 @@ def merged(events: list[Event]) -> list[Any]:
 
 
 def rows_of_power(sound: NDArray[np.float32], size: int, hop: int) -> NDArray[np.float64]:
-    """Return (rows, size / 2 + 1): squares of spectra about each hop's middle, a sine's peak 1."""
+    """Return power spectra around each hop's centre, (rows, size / 2 + 1); a sine's peak is 1."""
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
     window *= 2 / window.sum()
     padded = np.pad(sound.astype(np.float64), (size - hop) // 2)

@@ -10,6 +10,7 @@ from typing import Any
 
 import tomli
 
+from fcs_edge.modelfile import config_json
 from fcs_edge.modelfile.config import CodecConfig
 from train.data.augment import Augmentation
 
@@ -126,7 +127,7 @@ def read(path: Path) -> Stage:
     """
     raw = tomli.loads(path.read_text())
     try:
-        model = CodecConfig.from_dict(json.loads((path.parent / raw.pop("model")).read_text()))
+        model = config_json.from_dict(json.loads((path.parent / raw.pop("model")).read_text()))
         data = raw.pop("data")
         data["augmentation"] = Augmentation(**_tuples(data.get("augmentation", {})))
         judges, ears = raw.pop("discriminators", None), raw.pop("listener", None)

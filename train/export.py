@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fcs_edge.modelfile import config_json
 from fcs_edge.modelfile.tensor_layout import tensor_shapes
 from train import config as stages
 from train.engine import initialise
@@ -81,7 +82,7 @@ def main(
     if wrong:
         raise click.ClickException(f"{weights}: {wrong[0]} does not fit the model of {stage}")
     out.mkdir(parents=True, exist_ok=True)
-    (out / "config.json").write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+    (out / "config.json").write_text(json.dumps(config_json.to_dict(config), indent=2) + "\n")
     save_file(tensors, out / "model.safetensors")
     total = sum(t.numel() for t in tensors.values())
     click.echo(f"{out}: step {state['step']}, {total / 1e6:.2f} M weights")

@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from rich.style import Style
 from rich.text import Text
 
+from fcs_edge.spectrogram import FLOOR_DB, analyse
+
 Signal = npt.NDArray[np.float32]
 Cells = npt.NDArray[np.float64]
 
-FLOOR_DB = -80.0
-_WINDOW_SECONDS, _HOP_SECONDS = 0.025, 0.005
 _GUTTER, _GAP = 4, "  "
 _RAMP = np.array(list(" .:-=+*#%@"))
 # Matplotlib's "magma" in 5 dB steps, so that both pictures look alike.
@@ -24,42 +23,6 @@ _MAGMA = (
     "#000004#0a0822#1d1147#36106b#51127c#6a1c81#832681#9c2e7f#b73779"
     "#d0416f#e75263#f56b5c#fc8961#fea772#fec488#fde2a3#fcfdbf"
 )
-
-
-class Pair(NamedTuple):
-    """Two spectrograms on shared axes.
-
-    Attributes
-    ----------
-    original, decoded : ndarray of float64, shape (rows, columns)
-        Level in dB of the loudest cell of the two, from `FLOOR_DB` to 0; row 0 starts at 0 Hz.
-    seconds, top_hz : float
-        Time at the right edge, in seconds, and frequency at the upper edge, in Hz.
-    """
-
-    original: Cells
-    decoded: Cells
-    seconds: float
-    top_hz: float
-
-
-def analyse(
-    original: Signal, rate_in: int, decoded: Signal, rate_out: int, rows: int, columns: int
-) -> Pair:
-    """Measure two mono signals on one grid of picture cells.
-
-    The signals may have any length, also 0. Frequency runs to the higher Nyquist frequency, at
-    most 12 kHz; time to the end of the longer signal, at least 0.1 s. A cell holds the maximum
-    over the frames and bins in it.
-    """
-    top_hz = min(max(rate_in, rate_out) / 2, 12000.0)
-    seconds = max(len(original) / rate_in, len(decoded) / rate_out, 0.1)
-    before = _power(original, rate_in, seconds / columns, top_hz / rows, (rows, columns))
-    after = _power(decoded, rate_out, seconds / columns, top_hz / rows, (rows, columns))
-    peak = max(before.max(), after.max()) or 1.0
-    floor = 10 ** (FLOOR_DB / 10)
-    before, after = (10 * np.log10(np.maximum(cells / peak, floor)) for cells in (before, after))
-    return Pair(before, after, seconds, top_hz)
 
 
 def save_png(
@@ -171,30 +134,6 @@ def terminal(
     for gutter, left, right in zip(_gutters(pair.top_hz, lines), before, after, strict=True):
         text.append("\n" + gutter).append_text(left).append(_GAP).append_text(right)
     return text.append("\n" + " " * _GUTTER + times + _GAP + times)
-
-
-def _power(
-    signal: Signal, rate: int, cell_seconds: float, cell_hz: float, shape: tuple[int, int]
-) -> Cells:
-    """Return the power in each picture cell, 0 where there is no signal or no band."""
-    rows, columns = shape
-    window = max(round(_WINDOW_SECONDS * rate), 1)
-    # At most 8 frames a column: a long signal is sampled, so an hour costs no more than a minute.
-    hop = max(round(_HOP_SECONDS * rate), 1, -(-len(signal) // (8 * columns)))
-    padded = np.pad(np.asarray(signal, np.float64), (window // 2, window))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[: len(signal) + 1 : hop]
-    hann = np.hanning(window + 2)[1:-1]
-    power = np.abs(np.fft.rfft(frames * (hann / hann.sum()), n=2 * window)) ** 2
-    power = power[:, : int(rows * cell_hz / rate * 2 * window) + 1]
-
-    # Each cell takes the frames and bins from its own start to the next one's, one at least.
-    at_frame = (np.arange(columns) * (cell_seconds * rate / hop)).astype(np.intp)
-    at_bin = (np.arange(rows) * (cell_hz / rate * 2 * window)).astype(np.intp)
-    at_frame, at_bin = at_frame[at_frame < len(power)], at_bin[at_bin < power.shape[1]]
-    filled = np.maximum.reduceat(np.maximum.reduceat(power, at_frame, axis=0), at_bin, axis=1)
-    cells = np.zeros(shape)
-    cells[: len(at_bin), : len(at_frame)] = filled.T
-    return cells
 
 
 def _rates(rate_in: int, rate_out: int) -> tuple[str, str]:

@@ -1,11 +1,11 @@
-"""What a model takes on this machine, and what the machine would let it take: measured."""
+"""Measures the time and memory of a model on this machine, and the machine's own limits."""
 
 from __future__ import annotations
 
 import math
 import time
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from fcs_edge.model.decoder import Decoder
 from fcs_edge.model.decompressor import Decompressor
 from fcs_edge.model.encoder import Encoder
 from fcs_edge.model.layers import F32
-from fcs_edge.model.replayed_stage import Repeated
+from fcs_edge.model.replayed_stage import ReplayedStage, Stage, StateT
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, CodecConfig, SearchConfig
 from fcs_edge.modelfile.model_file import ModelFile
 from fcs_edge.modelfile.tensor_layout import matrix_shape, tensor_shapes
@@ -27,18 +27,18 @@ from fcs_edge.modelfile.tensors import SCALE
 from fcs_edge.stream import StreamDecoder, StreamEncoder
 
 Facts = dict[str, Any]
-"""Results as JSON has them, units in the names."""
+"""Results as JSON, with units in the names."""
 
 STAGES = ("encoder", "compressor", "decompressor", "decoder")
 MODES = {"encode": STAGES[:2], "decode": STAGES[2:], "both": STAGES}
-"""What runs on the core, and the stages of it."""
+"""The benchmark's modes, and the stages that each runs."""
 
 _SHARES = {"encode": 0.25, "decode": 0.25, "both": 0.5}
-"""Of the time; a pass of each is made in turn, several times, as other programs come and go."""
+"""Shares of the time. The modes take turns several times, so that other load affects them all."""
 _ROUNDS = 4
 _LEAST_WARM_UP = 8
 _LEAST_STEPS = 2
-"""Steps of a pass that are taken even when no time is left."""
+"""Steps of a pass that run even if no time remains."""
 _WARM_UP_SHARE = 0.4
 _BUFFER = 256 << 20
 
@@ -48,7 +48,7 @@ class Product(NamedTuple):
 
     stage: str
     name: str
-    """Of the weight, as published."""
+    """Published name of the weight."""
     rows: int
     depth: int
     outputs: int
@@ -62,22 +62,22 @@ class Product(NamedTuple):
 def products(config: CodecConfig) -> list[Product]:
     """Return the matrix products of one chunk, in the order of the tensors.
 
-    A convolution counts as the product with its windows, a transposed one as that of its rows.
+    A convolution counts as the product with its windows, a transposed one as that with its rows.
     """
-    found = []
+    out = []
     for name, shape in tensor_shapes(config).items():
         matrix = matrix_shape(name, shape)
         if matrix is not None:
             outputs, depth = matrix
             stage = name.split(".")[0]
-            # The compressor's stage ends where codes are chosen.
+            # The code search counts as part of the compressor.
             stage = "compressor" if stage == "search" else stage
-            found.append(Product(stage, name, _rows(config, name), depth, outputs))
-    return found
+            out.append(Product(stage, name, _rows(config, name), depth, outputs))
+    return out
 
 
 def _rows(config: CodecConfig, name: str) -> int:
-    """Return the rows of a chunk that a weight is multiplied with."""
+    """Return the rows of a chunk that multiply a weight."""
     stage, part, *rest = name.split(".")
     layer = int(rest[0]) if part == "layers" else 0
     if stage == "encoder":
@@ -89,7 +89,7 @@ def _rows(config: CodecConfig, name: str) -> int:
         factors = config.compressor.downscale_factors[: layer + 1 if part == "layers" else None]
         return config.encoder.chunk_frames // math.prod(factors)
     if stage == "search" and config.search is not None:
-        return _searched(config, config.search, part)
+        return _search_rows(config, config.search, part)
     ups = config.decompressor.upscale_factors
     if stage == "decompressor" and part != "refiner":
         return config.chunk_tokens * math.prod(ups[:layer])
@@ -97,19 +97,20 @@ def _rows(config: CodecConfig, name: str) -> int:
     return rows // config.decompressor.chunk_frames if part == "refiner" else rows
 
 
-def _searched(config: CodecConfig, search: SearchConfig, part: str) -> int:
+def _search_rows(config: CodecConfig, search: SearchConfig, part: str) -> int:
+    """Return the rows of a chunk for a weight of the code search, every flip counted."""
     if part not in ("told_in", "told_out"):
         return config.chunk_tokens
-    # Of a chunk's first token there is one way; each pass is counted, though it may end before.
-    ways = 1 + (config.chunk_tokens - 1) * search.ways
-    if part == "told_in" or not search.passes:
-        return ways
+    # The first token of a chunk extends one hypothesis, each later one the whole beam.
+    beams = 1 + (config.chunk_tokens - 1) * search.beam_width
+    if part == "told_in" or not search.max_flips:
+        return beams
     bits = config.bits_per_token
-    return ways * (1 + bits + (search.passes - 1) * min(search.tries, bits - 1))
+    return beams * (1 + bits + (search.max_flips - 1) * min(search.shortlist, bits - 1))
 
 
 def window_chunks(config: CodecConfig) -> int:
-    """Return how many chunks fill every window of the past that a stream keeps."""
+    """Return the number of chunks that fill every history window of a stream."""
     encoder, dec = config.encoder, config.decompressor
     frames = encoder.chunk_frames
     chunks = [max(encoder.window_size, encoder.conv_pos) / frames]
@@ -126,7 +127,7 @@ def window_chunks(config: CodecConfig) -> int:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one core of this machine does at most."""
+    """The limits of one core of this machine."""
 
     buffer_bytes: int
     read: Rate
@@ -139,35 +140,35 @@ class Limits:
     """GMAC/s, weights of 4 bits by activations of 8."""
 
     def milliseconds(self, size: float, macs: float, read: Rate, bits: int) -> float:
-        """Return the least time for bytes read at a rate, and multiply-accumulates meanwhile.
+        """Return the least time to read `size` bytes and compute `macs` at once.
 
-        bits are those of the weights: 4, 8, or more for floats.
+        `bits` is the width of the weights: 4, 8, or more for floats.
         """
         peak = {4: self.int4, 8: self.int8}.get(bits, self.float32)
         return max(size / read.best, macs / peak.best) / 1e6
 
     def facts(self) -> Facts:
-        """Return the limits as JSON has them."""
+        """Return the limits as JSON."""
         rates = {
             "read_gb_per_s": self.read,
             "float32_gmac_per_s": self.float32,
             "int8_gmac_per_s": self.int8,
             "int4_gmac_per_s": self.int4,
         }
-        found: Facts = {"read_buffer_bytes": self.buffer_bytes}
+        out: Facts = {"read_buffer_bytes": self.buffer_bytes}
         for name, rate in rates.items():
-            found |= {name: rate.best, f"{name}_median": rate.median}
-        return found
+            out |= {name: rate.best, f"{name}_median": rate.median}
+        return out
 
     def read_at(self, size: int, seconds: float = 0.1) -> Rate:
-        """Return the rate at which so many bytes are read again and again: caches may hold them."""
+        """Return the rate of repeated reads of `size` bytes, which caches may hold."""
         if size >= min(4 * host.last_level_cache(), host.memory_available() // 4):
             return self.read
         return core_limits.read_rate(size, seconds)
 
 
 def limits(seconds: float = 1.0) -> Limits:
-    """Measure what one core of this machine does at most, in about so many seconds."""
+    """Measure the limits of one core of this machine, in about `seconds`."""
     using = instructions.chosen()
     size = min(max(_BUFFER, 4 * host.last_level_cache()), host.memory_available() // 4)
     each = min(seconds / 4, 0.3)
@@ -178,33 +179,33 @@ def limits(seconds: float = 1.0) -> Limits:
     )
 
 
-class _Timed:
-    """A stage that keeps what its last call took, in nanoseconds."""
+class _Timed(Generic[StateT]):
+    """A stage that records the duration of its last call, in nanoseconds."""
 
-    def __init__(self, stage: Any) -> None:
+    def __init__(self, stage: Stage[StateT]) -> None:
         self._stage = stage
         self.elapsed = 0
 
-    def state(self, rows: int) -> Any:
-        return self._stage.state(rows)
+    def state(self, size: int) -> StateT:
+        return self._stage.state(size)
 
-    def __call__(self, x: F32, out: F32, state: Any) -> None:
+    def __call__(self, x: F32, out: F32, state: StateT) -> None:
         start = time.perf_counter_ns()
         self._stage(x, out, state)
         self.elapsed = time.perf_counter_ns() - start
 
 
 class Bench:
-    """One model, loaded, and a stream through it.
+    """A loaded model and one stream through it.
 
     Parameters
     ----------
     model : ModelFile
         The model.
     clip : numpy.ndarray
-        (n,) float32 at 16 kHz: what is sent through it, again and again.
+        (n,) float32 at 16 kHz: the input, repeated.
     chunks : int
-        Chunks a step: one is live sound, several are a whole file.
+        Chunks per step: one for live audio, several for a whole file.
     """
 
     def __init__(self, model: ModelFile, clip: F32, chunks: int = 1) -> None:
@@ -212,10 +213,10 @@ class Bench:
         self._model, self._chunks = model, chunks
         self._baseline = host.memory_used()[1]
         start = time.perf_counter()
-        self._first = _Timed(Repeated(Encoder(config.encoder, model.reader())))
-        self._last = _Timed(Repeated(Decoder(config.decoder, model.reader())))
-        compressor = Repeated(Compressor(config.compressor, model.reader()))
-        decompressor = Repeated(Decompressor(config.decompressor, model.reader()))
+        self._first = _Timed(ReplayedStage(Encoder(config.encoder, model.reader())))
+        self._last = _Timed(ReplayedStage(Decoder(config.decoder, model.reader())))
+        compressor = ReplayedStage(Compressor(config.compressor, model.reader()))
+        decompressor = ReplayedStage(Decompressor(config.decompressor, model.reader()))
         search = Search(config, model.reader()) if config.search else None
         self._encoder = StreamEncoder(config, self._first, compressor, chunks, search)
         self._decoder = StreamDecoder(config, decompressor, self._last, chunks)
@@ -224,22 +225,22 @@ class Bench:
         self._samples = np.resize(clip, (max(clip.size // size, 1), size))
         tokens = chunks * config.chunk_tokens
         self._tokens = np.zeros((len(self._samples), tokens), np.uint16)
-        self._sound = np.zeros(tokens * config.samples_out_per_token, np.float32)
+        self._output = np.zeros(tokens * config.samples_out_per_token, np.float32)
         self._position = 0
         self._times: dict[str, list[int]] = {key: [] for key in (*MODES, *STAGES)}
         self.prepare()
 
     def prepare(self) -> None:
-        """Take a step, which compiles kernels that are not in the cache."""
+        """Run one step, which compiles the kernels that are not in the cache."""
         self._step("both")
 
     def measure(self, limits: Limits, seconds: float) -> Facts:
-        """Measure for about so many seconds, and return the results as JSON has them."""
+        """Measure for about `seconds`, and return the results as JSON."""
         least = max(window_chunks(self._model.config), _LEAST_WARM_UP)
-        wanted = math.ceil(least / self._chunks)
+        window_steps = math.ceil(least / self._chunks)
         start = time.perf_counter()
         steps = 1
-        while steps < wanted:
+        while steps < window_steps:
             self._step("both")
             steps += 1
             spent = time.perf_counter() - start
@@ -247,12 +248,12 @@ class Bench:
                 break
         for values in self._times.values():
             values.clear()
-        left = seconds - (time.perf_counter() - start)
+        remaining = seconds - (time.perf_counter() - start)
         start = deadline = time.perf_counter()
         cpu_start = time.process_time()
         for _ in range(_ROUNDS):
             for mode, share in _SHARES.items():
-                deadline += left * share / _ROUNDS
+                deadline += remaining * share / _ROUNDS
                 self._pass(mode, deadline)
         cpu_share = (time.process_time() - cpu_start) / (time.perf_counter() - start)
         peak, now = host.memory_used()
@@ -265,15 +266,15 @@ class Bench:
             "memory_before_load_bytes": self._baseline,
             "chunks_per_step": self._chunks,
             "warm_up_chunks": steps * self._chunks,
-            "windows_full": steps >= wanted,
+            "windows_full": steps >= window_steps,
             "cpu_share": min(cpu_share, 1.0),
             "modes": {mode: self._mode(mode, limits) for mode in MODES},
             "stages": {stage: self._summary(stage) for stage in STAGES},
         }
 
     def _pass(self, mode: str, deadline: float) -> None:
-        """Take steps until the deadline."""
-        # The first one finds the caches as another mode left them.
+        """Run steps until the deadline."""
+        # The first step has the caches of another mode and does not count.
         self._step(mode)
         for key in (mode, *(STAGES if mode == "both" else ())):
             self._times[key].pop()
@@ -290,7 +291,7 @@ class Bench:
             self._encoder.step(self._samples[at], self._tokens[at])
             middle = time.perf_counter_ns()
         if mode != "encode":
-            self._decoder.step(self._tokens[at], self._sound)
+            self._decoder.step(self._tokens[at], self._output)
         end = time.perf_counter_ns()
         self._times[mode].append(end - start)
         if mode == "both":
@@ -300,7 +301,7 @@ class Bench:
                 self._times[stage].append(elapsed)
 
     def _summary(self, key: str) -> Facts:
-        """Return what a chunk took in a mode or a stage."""
+        """Return the times of a chunk in a mode or a stage."""
         ms = np.round(np.array(self._times[key]) / 1e6 / self._chunks, 4)
         audio_ms = 1e3 * self._model.config.chunk_size / SAMPLE_RATE_IN
         p50, p95, p99 = np.percentile(ms, (50, 95, 99)).round(4).tolist()
@@ -319,28 +320,28 @@ class Bench:
         }
 
     def _mode(self, mode: str, limits: Limits) -> Facts:
-        """Return what a chunk took in a mode, and the least that its products can take."""
+        """Return the times of a chunk in a mode, and the least time that its products take."""
         used = [p for p in products(self._model.config) if p.stage in MODES[mode]]
         weights = [(p, *self._stored(p.name)) for p in used]
         total = sum(size for _, size, _ in weights)
         rate = limits.read_at(total)
         n = self._chunks
         least = sum(limits.milliseconds(size, n * p.macs, rate, bits) for p, size, bits in weights)
-        found = self._summary(mode)
+        summary = self._summary(mode)
         return {
-            **{key: value for key, value in found.items() if key != "chunk_ms"},
+            **{key: value for key, value in summary.items() if key != "chunk_ms"},
             "weights_bytes": total,
             "chunk_macs": sum(p.macs for p in used),
             "weights_read_gb_per_s": rate.best,
             "limit_ms": least / n,
-            "fraction_of_limit": least / n / found["chunk_ms_p50"],
-            "chunk_ms": found["chunk_ms"],
+            "fraction_of_limit": least / n / summary["chunk_ms_p50"],
+            "chunk_ms": summary["chunk_ms"],
         }
 
     def _stored(self, name: str) -> tuple[int, int]:
-        """Return the bytes of a weight as stored, scales included, and the bits of a number."""
+        """Return the stored bytes of a weight, scales included, and its bits per number."""
         tensors = [self._model.stored.get(key) for key in (name, name + SCALE)]
-        held = [t.data for t in tensors if t is not None and t.data is not None]
-        size = sum(data.nbytes for data in held)
-        # Two numbers of four bits are one uint8.
-        return size, 4 if held[0].dtype == np.uint8 else 8 * held[0].dtype.itemsize
+        arrays = [t.data for t in tensors if t is not None and t.data is not None]
+        size = sum(data.nbytes for data in arrays)
+        # One uint8 has two 4-bit numbers.
+        return size, 4 if arrays[0].dtype == np.uint8 else 8 * arrays[0].dtype.itemsize

@@ -1,4 +1,4 @@
-"""What one kernel takes at one shape, beside what the machine would let it take."""
+"""Measures one kernel at one shape, beside the machine's limits."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ FORMS = {
     "tanh": ("rows", "columns"),
     "snake": ("rows", "columns"),
 }
-"""What a shape is of, by kind of layer."""
+"""The sizes of a shape, by kind of layer."""
 
 _FLOATS = ("f32", "f16")
 STORED = {"linear": (*_FLOATS, "int8", "int4"), "attention": _FLOATS, "depthwise": _FLOATS}
-"""What weights, or keys and values, can be stored as; float32 alone in other kinds."""
+"""How weights, or keys and values, can be stored; other kinds have float32 only."""
 
 _COLD = 64 << 20
 _MOST_COPIES = 2048
@@ -61,20 +61,20 @@ class Layer:
         Raises
         ------
         ValueError
-            It is no such text; the message says what is expected.
+            The text has another form; the message says which one is expected.
         """
         kind, *rest = text.split(":")
         form = FORMS.get(kind)
         if form is None:
             raise ValueError(f"{text}: no kernel {kind!r}; there are {', '.join(FORMS)}")
-        known = STORED.get(kind, ("f32",))
-        wanted = f"{kind}:{'x'.join(size.upper() for size in form)}"
-        wanted += f"[:{'|'.join(known)}]" * (len(known) > 1)
+        allowed = STORED.get(kind, ("f32",))
+        form_text = f"{kind}:{'x'.join(size.upper() for size in form)}"
+        form_text += f"[:{'|'.join(allowed)}]" * (len(allowed) > 1)
         weights = rest[1] if len(rest) == 2 else "f32"
         sizes = rest[0].split("x") if rest else []
-        sound = len(rest) <= 2 and len(sizes) == len(form) and weights in known
-        if not sound or not all(re.fullmatch(r"[1-9]\d{0,7}", size) for size in sizes):
-            raise ValueError(f"{text}: {wanted} is expected")
+        valid = len(rest) <= 2 and len(sizes) == len(form) and weights in allowed
+        if not valid or not all(re.fullmatch(r"[1-9]\d{0,7}", size) for size in sizes):
+            raise ValueError(f"{text}: {form_text} is expected")
         layer = cls(kind, tuple(map(int, sizes)), weights)
         if kind == "attention" and layer.shape[3] < layer.shape[0]:
             raise ValueError(f"{text}: the keys include those of the rows: there are no fewer")
@@ -82,7 +82,7 @@ class Layer:
 
     @property
     def numbers(self) -> int:
-        """Numbers that its arrays hold, about."""
+        """Approximate count of numbers in its arrays."""
         rows, *others = self.shape
         widest = max(others) if self.kind == "linear" else math.prod(others[:2])
         return math.prod(others) + 3 * rows * widest
@@ -90,36 +90,35 @@ class Layer:
 
 @dataclass(frozen=True)
 class _Work:
-    """What a call of a kernel does."""
+    """The work of one call of a kernel."""
 
-    make: Callable[[], Call]
-    """Return a call with memory of its own."""
+    create: Callable[[], Call]
+    """Returns a call with its own memory."""
     size: int
-    """Bytes of weights, of the past and, where there is neither, of activations."""
+    """Bytes of weights and history; without either, bytes of activations."""
     macs: int = 0
     cold: bool = True
-    """Whether a stream finds that in memory; activations are in the nearest cache."""
+    """Whether a stream reads those bytes from memory; activations are in the first cache."""
 
 
 def measure(layer: Layer, limits: Limits, seconds: float) -> Facts:
-    """Measure a kernel for about so many seconds, and return the results as JSON has them.
+    """Measure a kernel for about `seconds`, and return the results as JSON.
 
-    Weights, and rings of the past, are cold: calls go around among so many that no cache holds
-    them.
+    Weights and history are cold: the calls cycle through more copies than the caches hold.
 
     Raises
     ------
     FcsError
-        There is not enough memory for its arrays.
+        The arrays do not fit in the available memory.
     """
     free = host.memory_available() // 4
     if layer.numbers * 16 > free:
         raise FcsError(f"{layer.kind}: its arrays do not fit in the memory that is free")
     work = _WORKS[layer.kind](layer)
-    copies, wanted = 1, max(_COLD, 4 * host.last_level_cache())
+    copies, cold_bytes = 1, max(_COLD, 4 * host.last_level_cache())
     if work.cold:
-        copies = max(1, min(-(-wanted // work.size), free // work.size, _MOST_COPIES))
-    calls = [work.make() for _ in range(copies)]
+        copies = max(1, min(-(-cold_bytes // work.size), free // work.size, _MOST_COPIES))
+    calls = [work.create() for _ in range(copies)]
     ms = _time(calls, seconds)
     rate = limits.read_at(copies * work.size)
     bits = {"int8": 8, "int4": 4}.get(layer.weights, 32)
@@ -129,7 +128,7 @@ def measure(layer: Layer, limits: Limits, seconds: float) -> Facts:
         "kind": layer.kind,
         "shape": dict(zip(FORMS[layer.kind], layer.shape, strict=True)),
         "weights": layer.weights,
-        "cold": copies * work.size >= wanted,
+        "cold": copies * work.size >= cold_bytes,
         "copies": copies,
         "calls": len(ms),
         "ms_p50": median,
@@ -146,7 +145,7 @@ def measure(layer: Layer, limits: Limits, seconds: float) -> Facts:
 
 
 def _time(calls: list[Call], seconds: float) -> list[float]:
-    """Call one after the other for so long; return the milliseconds of each call."""
+    """Cycle through the calls for `seconds`; return the milliseconds of each call."""
     around = cycle(calls)
     for _ in range(_WARM_UP_CALLS):
         next(around)()
@@ -161,7 +160,7 @@ def _time(calls: list[Call], seconds: float) -> list[float]:
 
 
 class _Tensors:
-    """Tensors by the last part of their name, as layers ask for them."""
+    """Tensors by the last part of their name, in the form that layers read."""
 
     def __init__(self, **tensors: F32 | F16) -> None:
         self._tensors = tensors
@@ -192,11 +191,11 @@ def _linear(layer: Layer) -> _Work:
     size = sum(array.nbytes for array in arrays)
     x, out = _draw(rows * depth), new(rows, outputs)
 
-    def make() -> Call:
+    def create() -> Call:
         product = linear.prepare(weight)
         return lambda: product(x, depth, out)
 
-    return _Work(make, size, rows * depth * outputs)
+    return _Work(create, size, rows * depth * outputs)
 
 
 def _attention(layer: Layer) -> _Work:
@@ -206,13 +205,13 @@ def _attention(layer: Layer) -> _Work:
     bias, out = _draw(heads, keys + rows - 1), new(rows, heads * head_dim)
     scores = attend.scores()
 
-    def make() -> Call:
-        rings, place = attend.rings(), np.array([0, keys])
-        return lambda: attend(qkv, gate, bias, *rings, place, scores, out)
+    def create() -> Call:
+        rings, cursor = attend.rings(), np.array([0, keys])
+        return lambda: attend(qkv, gate, bias, *rings, cursor, scores, out)
 
-    # float16 is float32 where the CPU lacks it.
+    # A CPU without float16 conversion stores float32.
     width = attend.rings()[0].itemsize
-    return _Work(make, 2 * keys * heads * head_dim * width, 2 * rows * keys * heads * head_dim)
+    return _Work(create, 2 * keys * heads * head_dim * width, 2 * rows * keys * heads * head_dim)
 
 
 def _depthwise(layer: Layer) -> _Work:
@@ -222,13 +221,13 @@ def _depthwise(layer: Layer) -> _Work:
     tensors = _Tensors(weight=weight, bias=_draw(channels))
     x, out = _draw(rows, channels), new(rows, channels)
 
-    def make() -> Call:
+    def create() -> Call:
         conv = DepthwiseConv(tensors, "")
         state = conv.state(rows)
         return lambda: conv(x, out, state)
 
-    past = 4 * channels * (taps - 1 + rows)
-    return _Work(make, weight.nbytes + past, rows * channels * taps)
+    history = 4 * channels * (taps - 1 + rows)
+    return _Work(create, weight.nbytes + history, rows * channels * taps)
 
 
 def _elementwise(layer: Layer) -> _Work:

@@ -1,4 +1,4 @@
-"""What machine this is: processor, caches, memory, as the system tells."""
+"""Describes this machine as the operating system reports it: processor, caches, memory."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _FEATURES = re.compile(
     r"sse2|ssse3|sse4[._]1|avx|avx2|avx_?vnni|fma|f16c|avx512(f|bw|vl|_?vnni)|"
     r"asimd|asimddp|asimdhp|i8mm|bf16|sve"
 )
-"""What matters to matrix products, in the words of Linux or of LLVM."""
+"""CPU features that matter to matrix products, as Linux or LLVM names them."""
 _ASSUMED_CACHE = 32 << 20
 _ASSUMED_MEMORY = 512 << 20
 
 
 def facts() -> dict[str, Any]:
-    """Return what is known of the machine and of what runs on it, as JSON has it."""
+    """Return the machine, its kernels and the installed versions, as JSON."""
     using = instructions.chosen()
     return {
         "cpu": _cpu_name(),
@@ -50,22 +50,24 @@ def facts() -> dict[str, Any]:
 
 
 def memory_available() -> int:
-    """Return the bytes that programs can still take; 512 MB where the system does not tell."""
+    """Return the bytes of available memory; 512 MB if the system does not report it."""
     return _meminfo("MemAvailable") or _ASSUMED_MEMORY
 
 
 def last_level_cache() -> int:
-    """Return the bytes of the largest cache; 32 MB where the system does not tell."""
+    """Return the bytes of the largest cache; 32 MB if the system does not report it."""
     sizes = [_text(path) for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("*/size")]
     units = {"K": 1 << 10, "M": 1 << 20}
-    known = [int(s.strip()[:-1]) * units[s.strip()[-1]] for s in sizes if re.match(r"\d+[KM]", s)]
-    return max(known, default=_ASSUMED_CACHE)
+    reported = [
+        int(s.strip()[:-1]) * units[s.strip()[-1]] for s in sizes if re.match(r"\d+[KM]", s)
+    ]
+    return max(reported, default=_ASSUMED_CACHE)
 
 
 def memory_used() -> tuple[int, int]:
-    """Return the bytes of memory that this process holds, at most so far and now."""
+    """Return this process's memory in bytes: the peak, and the current value."""
     status = _text("/proc/self/status")
-    # Not getrusage: a process starts with the peak of the one that it was forked from.
+    # getrusage is no substitute: a forked process starts at the peak of its parent.
     peak, now = (re.search(rf"^{key}:\s+(\d+) kB", status, re.M) for key in ("VmHWM", "VmRSS"))
     if peak and now:
         return int(peak[1]) << 10, int(now[1]) << 10
@@ -77,12 +79,12 @@ def memory_used() -> tuple[int, int]:
 
 
 def uses_numba() -> bool:
-    """Tell whether Numba compiles the kernels; others come compiled."""
+    """Return whether Numba compiles the kernels; otherwise a compiled library has them."""
     return _jit.uses_numba()
 
 
 def kernel_cache() -> str | None:
-    """Return the folder that compiled kernels are kept in, None where they cannot be kept."""
+    """Return the folder of the compiled kernels; None if they cannot be stored."""
     if not uses_numba():
         return str(aot_library.folder())
     kernel: Any = core_limits.read

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 MAX_BITS = 16
 """Bits of the widest token."""
 
-# Tokens expanded to single bits at once; a multiple of 8, so that every piece ends on a byte.
+# Tokens that are expanded to bits at once: a multiple of 8, so that each piece ends on a byte.
 _PIECE = 4096
 
 
@@ -33,7 +33,7 @@ def packed_size(count: int, bits: int) -> int:
 
 
 def check_tokens(tokens: NDArray[np.integer[Any]], bits: int) -> NDArray[np.uint16]:
-    """Return ``tokens`` as uint16 once they are known to fit ``bits`` bits.
+    """Check that tokens fit ``bits`` bits, and return them as uint16.
 
     Parameters
     ----------
@@ -45,13 +45,13 @@ def check_tokens(tokens: NDArray[np.integer[Any]], bits: int) -> NDArray[np.uint
     Returns
     -------
     (n,) ndarray of uint16
-        The same tokens, not copied when they were uint16 before.
+        The same tokens; uint16 input is not copied.
 
     Raises
     ------
     ValueError
-        If ``bits`` is out of range, or ``tokens`` is not one-dimensional, not of an integer
-        dtype, or holds a value outside 0..2**bits - 1.
+        If ``bits`` is out of range. If ``tokens`` is not one-dimensional, not of an integer dtype,
+        or has a value outside 0..2**bits - 1.
     """
     _check_bits(bits)
     array = np.asarray(tokens)
@@ -96,7 +96,7 @@ def unpack_tokens(data: bytes, bits: int, count: int, *, skip_bits: int = 0) -> 
     Parameters
     ----------
     data : bytes-like
-        Packed tokens; anything behind the last one is ignored.
+        Packed tokens; bytes after the last token are ignored.
     bits : int
         Bits per token, 1..16.
     count : int

@@ -1,4 +1,4 @@
-"""What a `BitstreamReader` reports, in the order of the stream."""
+"""The events of a `BitstreamReader`, in the order of the stream."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class End:
     Attributes
     ----------
     n_samples : int
-        Exact number of input samples the stream stands for. It is what the file says: a damaged
-        or hostile file may hold more or fewer tokens, so allocate nothing by it.
+        Number of input samples, as the file states it. A damaged or hostile file may have more or
+        fewer tokens, so a reader must not allocate memory by this number.
     """
 
     n_samples: int
@@ -70,7 +70,7 @@ Event = HeaderRead | Tokens | Damage | End
 
 
 def out_of_sequence(expected: int, sequence: int) -> str:
-    """Say what is wrong with a block's sequence number."""
+    """Return a message about a block's unexpected sequence number."""
     missing = (sequence - expected) % 256
     if missing < 128:
         return f"{counted(missing, 'block')} missing before block {sequence}"
@@ -78,5 +78,5 @@ def out_of_sequence(expected: int, sequence: int) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number and what it counts."""
+    """Return a number with its noun, singular or plural."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

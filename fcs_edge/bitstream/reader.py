@@ -1,4 +1,4 @@
-"""Reads a ``.fcs`` bitstream piece by piece and carries on behind damage."""
+"""Reads a ``.fcs`` bitstream piece by piece, checks its CRCs and continues after damage."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _SYNC = re.compile(b"[%c%c]" % (BLOCK_SYNC, END_SYNC))
 
 
 class _Attempt(NamedTuple):
-    """How far a block got that was played before its CRC was known."""
+    """The progress of a block whose tokens were handed out before its CRC arrived."""
 
     verified: bool = False
     n_tokens: int = 0
@@ -57,9 +57,8 @@ class _Attempt(NamedTuple):
 class BitstreamReader:
     """Turns the bytes of a ``.fcs`` file into events, in constant memory.
 
-    It holds on to no more bytes than one full block, at most 8200. The same bytes give the same
-    events however they are cut into `feed` calls, but for the number of tokens an event holds
-    if ``eager``.
+    It stores one full block at most, 8200 bytes. The events do not depend on how the bytes are cut
+    into `feed` calls, except for the number of tokens per event if ``eager``.
 
     Silence never outgrows the input: at any point, tokens and silence together are no more than
     the bytes read could hold. If ``eager``, the bytes of a damaged block may count twice.
@@ -67,26 +66,26 @@ class BitstreamReader:
     Parameters
     ----------
     eager : bool, optional
-        Hand out tokens as their bits arrive. If a block then fails its CRC, its tokens are
-        already out. Without it, only tokens of blocks whose CRC holds are handed out.
+        Hand out tokens as their bits arrive, before the CRC of their block. Otherwise, hand out
+        only the tokens of blocks whose CRC matches.
     strict : bool, optional
-        Raise at the first damage instead of reporting it. Other events of that call are lost.
+        Raise an error at the first damage. Other events of that call are lost.
     join : Header, optional
-        What to take for the header where the input does not start with one: it is the middle of
+        The header to assume if the input does not start with one. The input is then the middle of
         a stream, and reading starts at its next block.
 
     Attributes
     ----------
     header : Header or None
-        The header, once it was read.
+        The header, after it was read.
     ended : bool
         Whether the end record was read.
     damaged : int
         Number of `Damage` events so far.
     n_tokens : int
-        Tokens handed out so far, those of silence included.
+        Tokens handed out so far, silence included.
     joined : bool
-        Whether the input started in the middle of a stream.
+        Whether the input starts in the middle of a stream.
     """
 
     def __init__(
@@ -109,7 +108,7 @@ class BitstreamReader:
         self._steps = self._read()
 
     def feed(self, data: bytes) -> list[Event]:
-        """Take the next bytes.
+        """Read the next bytes.
 
         Parameters
         ----------
@@ -119,7 +118,7 @@ class BitstreamReader:
         Returns
         -------
         list of HeaderRead, Tokens, Damage or End
-            What these bytes completed, in order.
+            The events that these bytes complete, in order.
 
         Raises
         ------
@@ -135,12 +134,12 @@ class BitstreamReader:
         return self._advance()
 
     def close(self) -> list[Event]:
-        """Tell the reader that the input is at its end.
+        """End the input.
 
         Returns
         -------
         list of HeaderRead, Tokens, Damage or End
-            What was still undecided.
+            The remaining events.
 
         Raises
         ------
@@ -163,8 +162,8 @@ class BitstreamReader:
         self._pos = 0
         return events
 
-    # The methods below that yield are one coroutine: they yield events, and None to ask for
-    # more bytes, which come until _closed is set.
+    # The generators below are one coroutine. They yield events, or None to request more bytes;
+    # more bytes may come until _closed is set.
 
     def _read(self) -> Generator[Event | None, None, None]:
         header = yield from self._read_header()
@@ -215,7 +214,7 @@ class BitstreamReader:
         if sync != BLOCK_SYNC or not size or sequence != self._sequence:
             return _Attempt()
         end = self._offset + size
-        # Blocks that overlap, each behind a damaged one, would else play the same bytes forever.
+        # Without this limit, overlapping blocks in damaged ones would replay bytes forever.
         if self._n_failed + count > end * 8 // header.bits:
             return _Attempt()
         done = 0
@@ -316,7 +315,7 @@ class BitstreamReader:
             return self._damage(
                 0, f"byte {end}: ended without an end record: cut, or the writer was stopped"
             )
-        # What is no longer than an end record is most likely one.
+        # A rest no longer than an end record is most likely one.
         lost = tokens_in(header, end - start) if end - start > END_BYTES else 0
         silence = self._affordable(header, lost - attempt.n_tokens, end)
         message = f"byte {end}: the stream is cut, no whole record from byte {start} on"
@@ -366,7 +365,7 @@ def read_events(
     Yields
     ------
     HeaderRead, Tokens, Damage or End
-        The events. Whoever reads from a pipe that stays open stops at `End`.
+        The events. The caller stops at `End` if a pipe stays open.
     """
     reader = BitstreamReader(eager=eager, strict=strict)
     for events in read_batches(file, reader, chunk_bytes):
@@ -374,19 +373,19 @@ def read_events(
 
 
 class Readable(Protocol):
-    """What bytes are read from."""
+    """A source of bytes."""
 
     def read(self, size: int, /) -> bytes:
-        """Return at most so many bytes, and none at the end."""
+        """Return at most `size` bytes, and none at the end."""
 
 
 def read_batches(
     file: Readable, reader: BitstreamReader, chunk_bytes: int = 65536
 ) -> Iterator[list[Event]]:
-    """Feed a file to a reader; yield the events of each read as it comes.
+    """Feed a file to a reader, and yield the events of each read.
 
-    `file` is in blocking mode and may be a pipe. What has arrived is read at once if it has
-    ``read1``, as buffered files do, or is not buffered. It is never closed here.
+    `file` is in blocking mode and may be a pipe. A file with ``read1``, or without a buffer,
+    returns what has arrived without waiting for more. This function never closes the file.
     """
     read = getattr(file, "read1", file.read)
     while data := read(chunk_bytes):

@@ -26,9 +26,9 @@ HEADER_BYTES = 28
 
 BLOCK_SYNC = 0xB1
 BLOCK_HEAD = struct.Struct("<BBH")
-"""Sync, sequence, count: what stands before the payload of a block."""
+"""Sync, sequence and count: the fields before the payload of a block."""
 BLOCK_OVERHEAD = 8
-"""Bytes of a block that are not payload."""
+"""Bytes of a block besides its payload."""
 MAX_BLOCK_TOKENS = 4096
 
 END_SYNC = 0xE5
@@ -53,7 +53,7 @@ class Header:
     input_rate, output_rate : int
         Sample rates in Hz, 1..2**24 - 1.
     fingerprint : bytes
-        8 bytes that tell which model the tokens belong to.
+        8 bytes that identify the tokens' model.
     block_tokens : int
         Tokens in every block but the last, 1..4096.
 
@@ -150,21 +150,21 @@ class Header:
 class BitstreamWriter:
     """Writes a ``.fcs`` file token by token, in constant memory.
 
-    The header is written at once. Every block goes out with one ``file.write`` and a flush;
-    with ``eager`` its head goes out with its first token and its payload byte by byte, so that
-    a reader at the other end of a pipe need not wait for the block's end. A file whose writer
-    was never closed keeps every token written so far but those of the block at hand.
+    The constructor writes the header. Each block is one ``file.write`` and a flush. With ``eager``
+    the head of a block goes out with its first token, and its payload byte by byte. The reader of a
+    pipe then need not wait for the end of the block. A file whose writer was never closed
+    has all tokens except those of the last, incomplete block.
 
     Parameters
     ----------
     file : binary file
-        Where to write. Each ``write`` must take all of its bytes, as those of buffered files
-        do. It is flushed but never closed here.
+        The output. Each ``write`` must accept all of its bytes, as buffered files do. The writer
+        flushes the file but never closes it.
     header : Header
         The header.
     eager : bool, optional
-        Write payload bytes as soon as they are complete. If the stream ends inside a block, the
-        rest of that block is filled with zero tokens.
+        Write payload bytes as soon as they are complete. If the stream ends inside a block, zero
+        tokens fill the rest of that block.
     """
 
     def __init__(self, file: BinaryIO, header: Header, *, eager: bool = False) -> None:
@@ -183,7 +183,7 @@ class BitstreamWriter:
 
     @property
     def n_tokens(self) -> int:
-        """Number of tokens given to `write` so far."""
+        """Number of tokens passed to `write` so far."""
         return self._n_tokens
 
     def write(self, tokens: NDArray[np.integer[Any]]) -> None:
@@ -193,7 +193,7 @@ class BitstreamWriter:
         ----------
         tokens : (n,) ndarray of uint16
             Any number of tokens, 0 included, each in 0..2**bits - 1. Other integer dtypes are
-            taken too.
+            accepted.
 
         Raises
         ------
@@ -208,16 +208,16 @@ class BitstreamWriter:
             self._file.flush()
 
     def close(self, n_samples: int, tokens: NDArray[np.integer[Any]] | None = None) -> None:
-        """Write the last tokens, their block and the end record; the file itself stays open.
+        """Write the last tokens, their block and the end record; the file stays open.
 
         Parameters
         ----------
         n_samples : int
             Exact number of input samples, at most what the tokens stand for.
         tokens : (n,) ndarray of uint16, optional
-            The last tokens, as for `write`. Those of a chunk that the input did not fill belong
-            here: with ``eager`` they go out in one write with the end, so that nobody plays more
-            of them than there was.
+            The last tokens, as for `write`. The tokens of a partial last chunk belong here. With
+            ``eager`` they go out in one write with the end record, so that a player knows their
+            exact length.
 
         Raises
         ------
@@ -232,7 +232,7 @@ class BitstreamWriter:
             raise ValueError(f"n_samples must be 0..{covered}, not {n_samples}")
         data = b"".join(self._added(last))
         if self._filled and self._eager:
-            # At once: who hears the filler before the end cannot know that it is none.
+            # In one write: a player must see the end record before it plays the filler.
             data += self._streamed(np.zeros(self.header.block_tokens - self._filled, np.uint16))
         elif self._filled:
             self._write_block()
@@ -274,9 +274,9 @@ class BitstreamWriter:
         self._filled += tokens.size
         full = self._filled == self.header.block_tokens
         ones = np.concatenate((self._pending, token_bits(tokens, self.header.bits)))
-        whole = ones.size if full else ones.size // 8 * 8
-        self._pending = ones[whole:].copy()
-        data += np.packbits(ones[:whole]).tobytes()
+        n_bits = ones.size if full else ones.size // 8 * 8
+        self._pending = ones[n_bits:].copy()
+        data += np.packbits(ones[:n_bits]).tobytes()
         self._crc = zlib.crc32(data, self._crc)
         if full:
             data += CRC.pack(self._crc)
@@ -293,7 +293,7 @@ class BitstreamWriter:
 
 
 def is_magic(data: bytes | bytearray) -> bool:
-    """Tell whether ``data`` starts like a ``.fcs`` file, as far as it goes."""
+    """Return whether ``data`` matches the start of a ``.fcs`` file, as far as it goes."""
     return data[: len(MAGIC)] == MAGIC[: len(data)]
 
 
@@ -303,7 +303,7 @@ def block_size(count: int, bits: int) -> int:
 
 
 def record_size(header: Header, sync: int, second: int, count: int) -> int:
-    """Return the size of the record that starts like this, or 0 if none does."""
+    """Return the size of the record with these first fields, or 0 if they are invalid."""
     if sync == END_SYNC:
         return END_BYTES if second == 0 else 0
     if sync != BLOCK_SYNC or not 1 <= count <= header.block_tokens:
@@ -312,18 +312,18 @@ def record_size(header: Header, sync: int, second: int, count: int) -> int:
 
 
 def tokens_in(header: Header, n_bytes: int) -> int:
-    """Return the tokens that ``n_bytes`` hold: full blocks, and what is left as a shorter one."""
+    """Return the tokens in ``n_bytes``: full blocks, and a shorter one in the rest."""
     blocks, rest = divmod(n_bytes, block_size(header.block_tokens, header.bits))
     return blocks * header.block_tokens + max(0, rest - BLOCK_OVERHEAD) * 8 // header.bits
 
 
 def with_crc(data: bytes) -> bytes:
-    """Return ``data`` with its CRC behind it."""
+    """Return ``data`` followed by its CRC."""
     return data + CRC.pack(zlib.crc32(data))
 
 
 def crc_holds(data: bytes | bytearray) -> bool:
-    """Tell whether the last four bytes of ``data`` are the CRC of the others."""
+    """Return whether the last four bytes of ``data`` are the CRC of the others."""
     body = len(data) - CRC.size
     stored: int = CRC.unpack_from(data, body)[0]
     return stored == zlib.crc32(memoryview(data)[:body])

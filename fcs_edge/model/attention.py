@@ -14,35 +14,36 @@ from fcs_edge.modelfile.config import EncoderConfig
 def position_buckets(distances: NDArray[np.int64], config: EncoderConfig) -> NDArray[np.int64]:
     """Return the bucket of each distance key - query.
 
-    Near distances have a bucket each, far ones share them logarithmically, and keys after
-    the query have the upper half (T5, arXiv 1910.10683, 2.1). In float32, as the reference.
+    Small distances have a bucket each; larger ones share buckets on a logarithmic scale. Keys after
+    the query take the upper half (T5, arXiv 1910.10683, section 2.1). The computation is float32,
+    as in the reference.
     """
     half = config.num_buckets // 2
     exact = half // 2
-    away = np.abs(distances)
-    ratio = np.log(np.maximum(away, 1).astype(np.float32) / np.float32(exact))
+    distance = np.abs(distances)
+    ratio = np.log(np.maximum(distance, 1).astype(np.float32) / np.float32(exact))
     ratio /= np.float32(np.log(config.max_distance / exact))
-    far = (ratio * np.float32(half - exact) + np.float32(exact)).astype(np.int64)
-    bucket = np.where(away < exact, away, np.minimum(far, half - 1))
+    shared = (ratio * np.float32(half - exact) + np.float32(exact)).astype(np.int64)
+    bucket = np.where(distance < exact, distance, np.minimum(shared, half - 1))
     return np.where(distances > 0, half, 0) + bucket
 
 
 def position_bias(table: F32, config: EncoderConfig) -> F32:
     """Return the bias of every distance in a window, (heads, span) float32.
 
-    The last column is that of the farthest key ahead, distance chunk_frames - 1.
+    The last column belongs to the latest key of the chunk, at distance chunk_frames - 1.
     """
-    ahead = config.chunk_frames - 1
-    distances = np.arange(1 - config.window_size, ahead + 1)
+    lookahead = config.chunk_frames - 1
+    distances = np.arange(1 - config.window_size, lookahead + 1)
     return np.ascontiguousarray(table[position_buckets(distances, config)].T)
 
 
 class AttentionState:
-    """Keys and values of the window, in rings, and the memory a chunk is computed in."""
+    """Keys and values of the window, in rings, and the work memory of a chunk."""
 
     def __init__(self, config: EncoderConfig, attend: RingAttention, max_rows: int) -> None:
         self.keys, self.values = attend.rings()
-        self.place = np.zeros(2, np.int64)
+        self.cursor = np.zeros(2, np.int64)
         self.qkv = new(max_rows, 3 * config.dim)
         self.gate = new(max_rows, config.num_heads)
         self.joined = new(max_rows, config.dim)
@@ -50,22 +51,22 @@ class AttentionState:
 
     def reset(self) -> None:
         """Start a new stream."""
-        self.place[:] = 0
+        self.cursor[:] = 0
 
 
 class Attention:
-    """Every query of a chunk sees its own chunk and the past up to `window_size` keys."""
+    """Attention of each query to its own chunk and its past, `window_size` keys at most."""
 
     def __init__(self, config: EncoderConfig, tensors: Tensors, name: str, bias: F32) -> None:
         self._config = config
         self._bias = bias
-        # Keys and values that integer weights made are not worth more than float16.
+        # Integer weights leave keys and values no more precision than float16 has.
         half = isinstance(tensors.matrix(f"{name}.qkv_proj.weight"), Int8 | Int4)
         self._attend = RingAttention(config.num_heads, config.head_dim, config.window_size, half)
         self._qkv = Linear.named(tensors, f"{name}.qkv_proj")
         self._out = Linear.named(tensors, f"{name}.out_proj")
         gate = tensors[f"{name}.gru_rel_pos_linear.weight"]
-        # The eight outputs are only ever summed in fours: sum the weights instead.
+        # The gate needs two sums of four outputs each: sum the weights instead.
         self._gate_weight = gate.reshape(2, 4, -1).sum(1, dtype=np.float64).astype(np.float32)
         gate_bias = tensors[f"{name}.gru_rel_pos_linear.bias"]
         self._gate_bias = gate_bias.reshape(2, 4).sum(1, dtype=np.float64).astype(np.float32)
@@ -76,7 +77,7 @@ class Attention:
         return AttentionState(self._config, self._attend, max_rows)
 
     def __call__(self, z: F32, out: F32, state: AttentionState) -> None:
-        """Add the attention of z to out, both (rows, dim), rows whole chunks."""
+        """Add the attention of z to out, both (rows, dim); rows are those of whole chunks."""
         rows, chunk = z.shape[0], self._config.chunk_frames
         qkv, gate, joined = state.qkv[:rows], state.gate[:rows], state.joined[:rows]
         self._qkv(z, qkv)
@@ -89,7 +90,7 @@ class Attention:
                 self._bias,
                 state.keys,
                 state.values,
-                state.place,
+                state.cursor,
                 state.scores,
                 joined[part],
             )

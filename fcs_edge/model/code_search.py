@@ -1,11 +1,15 @@
-"""Between stages 2 and 3: latents to the codes of which most of what is wanted can be told.
+"""Code search, between stages 2 and 3: latents to the codes that predict the spectrum best.
 
-Latents' signs are chosen as if each bit were decoded alone. A small network tells the spectrum's
-envelope of a token and those before it. What it should be is heard from the samples, less the noise
-that a second network finds in them by the compressor's features; of the codes near a latent those
-are kept that tell it best, and at the end of a chunk the best of their sequences is taken (analysis
-by synthesis; Atal, Remde, A new model of LPC excitation, ICASSP 1982). Tokens are decoded as any
-others.
+The sign of a latent ignores what the other bits decode to. The search compares whole codes instead,
+by analysis by synthesis (Atal, Remde, A new model of LPC excitation, ICASSP 1982):
+
+1. The target of a token is the cepstrum of the input's mel bands. A network adds a correction, from
+   those bands and the compressor's hidden rows, that removes noise.
+2. A second network predicts that cepstrum from a token's code and the codes before it.
+3. A beam search flips bits of each latent's signs; its cost is the squared error of the prediction.
+   At the end of a chunk it takes the sequence of the lowest cost.
+
+The tokens decode like those of any other model.
 """
 
 from __future__ import annotations
@@ -15,42 +19,36 @@ from numpy.typing import NDArray
 
 from fcs_edge.kernels._types import I64
 from fcs_edge.kernels.ops import code_search, spectrum
+from fcs_edge.mel import mel_filters
 from fcs_edge.model.layers import ADD, F32, Linear, Tensors, new
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, SPECTRA_A_TOKEN, CodecConfig, SearchConfig
 
-HEARD_HZ = 60.0, 7600.0
-"""Where the bands lie that codes are searched by."""
+BAND_EDGES_HZ = 60.0, 7600.0
+"""Lower edge of the first mel band and upper edge of the last one."""
 WINDOW = 0.032
-"""Seconds; the last one ends with its token."""
+"""Seconds per spectrum; a token's last window ends with the token."""
 FLOOR = 3e-4
-"""Amplitudes of a band, of full scale, below which there is nothing to be told."""
-USUAL = -6.0
-"""Of a band's log amplitude: what cepstra are taken from is the rest."""
+"""Amplitude of a band, relative to full scale, that counts as silence."""
+MEAN_LOG_AMPLITUDE = -6.0
+"""Typical log amplitude of a band, subtracted before the cepstrum."""
 
 
 def band_filters(bands: int, bins: int, bin_hz: float) -> NDArray[np.float64]:
-    """Return (bands, bins) triangles as wide as each other in mel, each of weight 1.
-
-    mel(f) = 2595 log10(1 + f / 700); each ends where its neighbours have their peaks.
-    """
-    low, high = (2595 * np.log10(1 + hz / 700) for hz in HEARD_HZ)
-    edges = 700 * (10 ** (np.linspace(low, high, bands + 2) / 2595) - 1)
-    at = bin_hz * np.arange(bins)
-    rise = (at - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    fall = (edges[2:, None] - at) / (edges[2:] - edges[1:-1])[:, None]
-    filters = np.maximum(0, np.minimum(rise, fall))
-    return np.asarray(filters / filters.sum(1, keepdims=True))
+    """Return the search's mel filters, (bands, bins) float64; each row sums to 1."""
+    return mel_filters(
+        bands, bin_hz * np.arange(bins, dtype=np.float64), *BAND_EDGES_HZ, norm="sum"
+    )
 
 
 def cepstral_rows(bands: int, orders: int) -> NDArray[np.float64]:
-    """Return the first rows of the orthonormal DCT-II, (orders, bands); loudness counts half."""
+    """Return the first rows of the orthonormal DCT-II, (orders, bands), row 0 times sqrt(1/2)."""
     k, at = np.arange(orders)[:, None], np.arange(bands) + 0.5
     rows = np.sqrt(np.where(k, 2, 0.5) / bands) * np.cos(np.pi / bands * k * at)
     return np.asarray(rows)
 
 
 def reversed_bits(size: int) -> I64:
-    """Return the numbers below a power of two, each with its bits in reverse order."""
+    """Return the numbers below a power of two with their bits reversed, (size,) int64."""
     order = np.zeros(1, np.int64)
     while order.size < size:
         order = np.concatenate([2 * order, 2 * order + 1])
@@ -58,17 +56,17 @@ def reversed_bits(size: int) -> I64:
 
 
 def roots(size: int) -> F32:
-    """Return ``exp(-2 pi i k / size)`` of k below size / 2, (size / 2, 2) float32."""
+    """Return ``exp(-2 pi i k / size)`` for k < size / 2, (size / 2, 2) float32."""
     turns = np.exp(-2j * np.pi * np.arange(size // 2) / size)
     return np.stack([turns.real, turns.imag], 1).astype(np.float32)
 
 
-def room(config: SearchConfig, bits: int, chunk: int) -> tuple[F32, F32, I64, F32, F32, F32]:
-    """Return what `kernels.ops.code_search` works in: ways, costs, found, bit, sums and told."""
+def workspace(config: SearchConfig, bits: int, chunk: int) -> tuple[F32, F32, I64, F32, F32, F32]:
+    """Return the work arrays of `kernels.ops.code_search.choose`, in the order of its arguments."""
     return (
-        new(2, config.ways, max(config.history, chunk), bits),
-        new(2, config.ways),
-        np.zeros((2, config.ways), np.int64),
+        new(2, config.beam_width, max(config.history, chunk), bits),
+        new(2, config.beam_width),
+        np.zeros((2, config.beam_width), np.int64),
         new(2, bits),
         new(config.inner),
         new(SPECTRA_A_TOKEN * config.orders),
@@ -76,34 +74,34 @@ def room(config: SearchConfig, bits: int, chunk: int) -> tuple[F32, F32, I64, F3
 
 
 class SearchState:
-    """What one stream was given last, the samples before, and what the search works in."""
+    """The last codes and samples of one stream, and the memory that the search works in."""
 
     def __init__(self, search: Search, max_tokens: int) -> None:
         config, size = search.config, search.window.size
         self.samples = new(size - search.hop + max_tokens * SPECTRA_A_TOKEN * search.hop)
         self.past = new(config.history, search.bits)
-        self.heard = new(max_tokens * SPECTRA_A_TOKEN, config.bands)
-        self.wanted_from = new(max_tokens, search.width + SPECTRA_A_TOKEN * config.bands)
-        self.wanted_inner = new(max_tokens, config.inner)
-        self.wanted = new(max_tokens, SPECTRA_A_TOKEN * config.orders)
-        self.work = new(size, 2)
-        self.room = room(config, search.bits, search.chunk)
+        self.log_bands = new(max_tokens * SPECTRA_A_TOKEN, config.bands)
+        self.target_inputs = new(max_tokens, search.width + SPECTRA_A_TOKEN * config.bands)
+        self.target_inner = new(max_tokens, config.inner)
+        self.target = new(max_tokens, SPECTRA_A_TOKEN * config.orders)
+        self.spectrum = new(size, 2)
+        self.workspace = workspace(config, search.bits, search.chunk)
 
     def reset(self) -> None:
-        """Start a new stream: nothing was heard before, and nothing told."""
+        """Start a new stream: its past samples and codes are zeros."""
         self.samples[:] = 0
         self.past[:] = 0
 
 
 class Search:
-    """The choice of each latent's code, by those before it.
+    """Chooses the code of each latent.
 
     Parameters
     ----------
     config : CodecConfig
-        One with a ``search``.
+        A configuration with ``search``.
     tensors : Tensors
-        The model's.
+        The model's tensors.
     """
 
     def __init__(self, config: CodecConfig, tensors: Tensors) -> None:
@@ -113,7 +111,7 @@ class Search:
         self.hop = config.samples_per_token // SPECTRA_A_TOKEN
         self.chunk = config.chunk_tokens
         size = round(WINDOW * SAMPLE_RATE_IN)
-        # As loud as a sine of the same amplitude, whatever its frequency.
+        # Scaled so that a sine of amplitude 1 has a peak of 1.
         window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
         self.window = (window * 2 / window.sum()).astype(np.float32)
         self._order = reversed_bits(size)
@@ -122,11 +120,11 @@ class Search:
         self._filters = filters.astype(np.float32)
         rows = cepstral_rows(search.bands, search.orders).astype(np.float32)
         self._cepstra = Linear(rows, None)
-        self._inner = Linear.named(tensors, "search.wanted_in")
-        self._wanted = Linear.named(tensors, "search.wanted_out")
+        self._target_in = Linear.named(tensors, "search.wanted_in")
+        self._target_out = Linear.named(tensors, "search.wanted_out")
         first = tensors["search.told_in.weight"]
         first = first.reshape(search.inner, search.history, self.bits)
-        # A flip changes all sums by one row, and each sum changes all that is told by one.
+        # Transposed: a flip changes the sums by one row, and a sum the prediction by one row.
         self._first = np.ascontiguousarray(first.transpose(1, 2, 0))
         self._second = np.ascontiguousarray(tensors["search.told_out.weight"].T)
         self._biases = tensors["search.told_in.bias"], tensors["search.told_out.bias"]
@@ -136,22 +134,22 @@ class Search:
         return SearchState(self, max_tokens)
 
     def __call__(self, samples: F32, hidden: F32, latents: F32, state: SearchState) -> None:
-        """Move latents onto the codes chosen for them.
+        """Replace latents by the codes chosen for them.
 
         Parameters
         ----------
         samples : numpy.ndarray
-            (tokens x samples a token,) float32, what the latents were made from: whole chunks.
+            (tokens * samples_per_token,) float32, the latents' samples: whole chunks.
         hidden : numpy.ndarray
-            (tokens, width) float32, what the latents were projected from.
+            (tokens, width) float32, the rows that the latents were projected from.
         latents : numpy.ndarray
-            (tokens, bits) float32, rows of unit length; written over with +-1/sqrt(bits).
+            (tokens, bits) float32, rows of unit length; overwritten with ``+-1 / sqrt(bits)``.
         state : SearchState
-            The stream's state; it moves on by these tokens.
+            The stream's state; it advances by these tokens.
         """
-        n, kept = len(latents), self.window.size - self.hop
-        heard, wanted = state.heard[: n * SPECTRA_A_TOKEN], state.wanted[:n]
-        state.samples[kept : kept + samples.size] = samples
+        n, n_past = len(latents), self.window.size - self.hop
+        log_bands, target = state.log_bands[: n * SPECTRA_A_TOKEN], state.target[:n]
+        state.samples[n_past : n_past + samples.size] = samples
         spectrum.log_bands(
             state.samples,
             self.hop,
@@ -160,31 +158,31 @@ class Search:
             self._roots,
             self._filters,
             np.float32(FLOOR),
-            np.float32(USUAL),
-            state.work,
-            heard,
+            np.float32(MEAN_LOG_AMPLITUDE),
+            state.spectrum,
+            log_bands,
         )
-        state.samples[:kept] = state.samples[samples.size : kept + samples.size]
-        given, inner = state.wanted_from[:n], state.wanted_inner[:n]
-        given[:, : self.width] = hidden
-        given[:, self.width :] = heard.reshape(n, -1)
-        self._inner(given, inner)
+        state.samples[:n_past] = state.samples[samples.size : n_past + samples.size]
+        inputs, inner = state.target_inputs[:n], state.target_inner[:n]
+        inputs[:, : self.width] = hidden
+        inputs[:, self.width :] = log_bands.reshape(n, -1)
+        self._target_in(inputs, inner)
         np.maximum(inner, 0, out=inner)
-        self._wanted(inner, wanted)
-        self._cepstra(heard, wanted.reshape(n * SPECTRA_A_TOKEN, -1), ADD)
+        self._target_out(inner, target)
+        self._cepstra(log_bands, target.reshape(n * SPECTRA_A_TOKEN, -1), ADD)
         code_search.choose(
             latents,
-            wanted,
+            target,
             self._first,
             self._biases[0],
             self._second,
             self._biases[1],
             np.float32(self.config.prior),
-            self.config.passes,
-            self.config.tries,
+            self.config.max_flips,
+            self.config.shortlist,
             self.chunk,
             state.past,
-            *state.room,
+            *state.workspace,
             latents,
         )
         latents *= np.float32(self.bits**-0.5)

@@ -9,7 +9,7 @@ from fcs_edge.modelfile.config import CompressorConfig
 
 
 class CompressorState:
-    """What one stream carries through the compressor."""
+    """The state of one stream in the compressor, and its work memory."""
 
     def __init__(self, compressor: Compressor, max_rows: int) -> None:
         config = compressor.config
@@ -23,8 +23,8 @@ class CompressorState:
             self.blocks.append(block.state(rows))
             self.work.append((new(rows, config.hidden_dims[i]), new(rows, config.hidden_dims[i])))
         self.projected = new(rows, config.output_dim)
-        self.hidden = self.work[-1][1]
-        """What latents are projected from, (rows, width): of the last call, from the start."""
+        self.hidden: F32 = self.work[-1][1]
+        """The rows that the last call projected to latents, (max rows, width), from row 0 on."""
 
     def reset(self) -> None:
         """Start a new stream."""
@@ -34,7 +34,7 @@ class CompressorState:
 
 
 class Compressor:
-    """Downscale (convolution, Snake) and focal block, layer by layer; then a projection."""
+    """Layers of downscale (convolution, Snake) and focal block, then a projection."""
 
     def __init__(self, config: CompressorConfig, tensors: Tensors) -> None:
         self.config = config
@@ -65,11 +65,11 @@ class Compressor:
         Parameters
         ----------
         features : numpy.ndarray
-            (frames, input_dim) float32, frames a multiple of the frames of a token.
+            (frames, input_dim) float32; the number of frames is a multiple of those of a token.
         out : numpy.ndarray
             (tokens, bits) float32: rows of unit length.
         state : CompressorState
-            The stream's state; it moves on by these frames.
+            The stream's state; it advances by these frames.
         """
         x = features
         for i, factor in enumerate(self.config.downscale_factors):

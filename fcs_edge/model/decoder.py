@@ -1,4 +1,4 @@
-"""Stage 5, causal WaveNeXt: features to samples (arXiv 2306.00814's backbone, a linear head)."""
+"""Stage 5, causal WaveNeXt: features to samples (backbone of arXiv 2306.00814, linear head)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ConvNextBlock:
 
 
 class DecoderState:
-    """What one stream carries through the decoder."""
+    """The state of one stream in the decoder, and its work memory."""
 
     def __init__(self, decoder: Decoder, max_rows: int) -> None:
         config = decoder.config
@@ -60,7 +60,7 @@ class DecoderState:
 
 
 class Decoder:
-    """Embedding convolution, ConvNeXt blocks and a linear head; the past starts as zeros."""
+    """Embedding convolution, ConvNeXt blocks and a linear head; the history starts as zeros."""
 
     def __init__(self, config: DecoderConfig, tensors: Tensors) -> None:
         self.config = config
@@ -92,7 +92,7 @@ class Decoder:
         out : numpy.ndarray
             (frames * hop_length,) float32, in [-1, 1].
         state : DecoderState
-            The stream's state; it moves on by these frames.
+            The stream's state; it advances by these frames.
         """
         rows = features.shape[0]
         x, y, joined = state.x[:rows], state.y[:rows], state.samples[:rows]

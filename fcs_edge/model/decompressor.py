@@ -13,7 +13,7 @@ from fcs_edge.modelfile.config import DecompressorConfig
 
 
 class DecompressorState:
-    """What one stream carries through the decompressor."""
+    """The state of one stream in the decompressor, and its work memory."""
 
     def __init__(self, decompressor: Decompressor, max_tokens: int) -> None:
         config = decompressor.config
@@ -36,7 +36,7 @@ class DecompressorState:
 
 
 class Decompressor:
-    """Focal block and upscale (Snake, transposed convolution), layer by layer; the refiner."""
+    """Layers of focal block and upscale (Snake, transposed convolution), then the refiner."""
 
     def __init__(self, config: DecompressorConfig, tensors: Tensors) -> None:
         self.config = config
@@ -65,11 +65,11 @@ class Decompressor:
         Parameters
         ----------
         codes : numpy.ndarray
-            (tokens, bits) float32: whole chunks, or fewer at the end of a stream.
+            (tokens, bits) float32: whole chunks, or fewer tokens at the end of a stream.
         out : numpy.ndarray
             (frames, output_dim) float32.
         state : DecompressorState
-            The stream's state; it moves on by these tokens.
+            The stream's state; it advances by these tokens.
         """
         x = state.work[0][0][: codes.shape[0]]
         self._project(codes, x)
@@ -86,16 +86,16 @@ class Decompressor:
             self._refine_chunks(self._refine, out, state)
 
     def _refine_chunks(self, refine: FeedForward, x: F32, state: DecompressorState) -> None:
-        """``x += refiner(x)``, a chunk's rows as one; a last partial chunk is filled with zeros."""
+        """Add ``refiner(x)`` to x: a chunk is one row, and zeros fill a last partial chunk."""
         rows = x.shape[0]
         chunks = math.ceil(rows / self.config.chunk_frames)
-        whole = state.chunks[:chunks]
-        flat = whole.reshape(-1, x.shape[1])
+        stacked = state.chunks[:chunks]
+        flat = stacked.reshape(-1, x.shape[1])
         history.copy(x, flat)
-        refine(whole, whole, state.hidden[:chunks], ADD)
+        refine(stacked, stacked, state.hidden[:chunks], ADD)
         history.copy(flat[:rows], x)
 
 
 def _transposed(tensors: Tensors, name: str, kernel: int) -> Linear:
-    """Return a transposed convolution whose kernel is its stride: one row in, k rows out."""
+    """Return a transposed convolution whose kernel equals its stride: 1 row in, `kernel` out."""
     return Linear(tensors.matrix(f"{name}.weight"), np.tile(tensors[f"{name}.bias"], kernel))

@@ -55,7 +55,7 @@ class TransformerLayer:
 
 
 class EncoderState:
-    """What one stream carries through the encoder."""
+    """The state of one stream in the encoder, and its work memory."""
 
     def __init__(self, encoder: Encoder, max_chunks: int) -> None:
         config = encoder.config
@@ -118,7 +118,7 @@ class Encoder:
         out : numpy.ndarray
             (chunks * chunk_frames, dim) float32.
         state : EncoderState
-            The stream's state; it moves on by these chunks.
+            The stream's state; it advances by these chunks.
         """
         x = samples.reshape(-1, 1)
         for block, (y, work), conv in zip(self.blocks, state.blocks, state.convs, strict=True):

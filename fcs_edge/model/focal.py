@@ -12,30 +12,30 @@ from fcs_edge.modelfile.config import FocalConfig
 
 
 class DynamicTanh:
-    """``y = tanh(alpha * x)``, alpha one number."""
+    """``y = tanh(alpha * x)``; alpha is a scalar (arXiv 2503.10622)."""
 
     def __init__(self, tensors: Tensors, name: str) -> None:
         self._alpha = np.float32(tensors[f"{name}.alpha"][0])
 
     def __call__(self, x: F32, out: F32) -> None:
-        """Write y of x into out, both (rows, columns)."""
+        """Write y of x into out; both are (rows, columns)."""
         dynamic_tanh.dynamic_tanh(x, self._alpha, out)
 
 
 class Snake:
-    """``y = x + sin(alpha * x) ** 2 / (alpha + 1e-9)``, alpha one number a column."""
+    """``y = x + sin(alpha * x) ** 2 / (alpha + 1e-9)``; alpha has one value per column."""
 
     def __init__(self, tensors: Tensors, name: str) -> None:
         self._alpha = np.ascontiguousarray(tensors[f"{name}.alpha"].reshape(-1))
         self._inverse = np.float32(1) / (self._alpha + np.float32(1e-9))
 
     def __call__(self, x: F32, out: F32) -> None:
-        """Write y of x into out, both (rows, columns)."""
+        """Write y of x into out; both are (rows, columns)."""
         snake.snake(x, self._alpha, self._inverse, out)
 
 
 class FocalState:
-    """What one stream carries through a focal block, and the memory it works in."""
+    """The state of one stream in a focal block, and its work memory."""
 
     def __init__(self, block: FocalBlock, max_rows: int) -> None:
         modulation = block.modulation
@@ -57,7 +57,7 @@ class FocalState:
 
 
 class FocalModulation:
-    """``out_proj(query * context_proj(sum of gated contexts))``, contexts ever wider."""
+    """``out_proj(query * context_proj(sum of gated contexts))``; each context level is wider."""
 
     def __init__(self, config: FocalConfig, tensors: Tensors, name: str, window: int) -> None:
         weight, bias = tensors.matrix(f"{name}.in_proj.weight"), tensors[f"{name}.in_proj.bias"]
@@ -66,7 +66,7 @@ class FocalModulation:
             Linear(stored.rows(weight, start, stop), bias[start:stop])
             for start, stop in ((0, width), (width, 2 * width), (2 * width, bias.size))
         )
-        # What integer weights made is not worth more than float16.
+        # Integer weights leave the context no more precision than float16 has.
         half = isinstance(weight, Int8 | Int4)
         self.levels = [
             DepthwiseConv(tensors, f"{name}.layers.{level}.0", half=half)
@@ -77,8 +77,8 @@ class FocalModulation:
         self._norm = DynamicTanh(tensors, f"{name}.norm") if config.use_post_norm else None
         self._out = Linear.named(tensors, f"{name}.out_proj")
 
-    def __call__(self, x: F32, out: F32, state: FocalState, finish: int = WRITE) -> None:
-        """Write the modulation of x into out, or add it, both (rows, width)."""
+    def __call__(self, x: F32, out: F32, state: FocalState, epilogue: int = WRITE) -> None:
+        """Write the modulation of x into out, or add it; both are (rows, width)."""
         rows = x.shape[0]
         query, context, gates = state.query[:rows], state.context[:rows], state.gates[:rows]
         convolved, total = state.convolved[:rows], state.total[:rows]
@@ -95,7 +95,7 @@ class FocalModulation:
         if self._norm is not None:
             self._norm(convolved, total)
             convolved = total
-        self._out(convolved, out, finish)
+        self._out(convolved, out, epilogue)
 
 
 class FocalBlock:

@@ -1,8 +1,9 @@
-"""Layers that several stages are built from.
+"""Layers that the stages share.
 
-A layer holds weights and never changes. What a stream carries from chunk to chunk, and the
-memory it works in, is a state the layer makes; `copy.deepcopy` of a state resumes the stream.
-Activations are (rows, channels) float32; a call takes any number of rows up to the state's.
+A layer holds weights and never changes. Its `state` method creates the state of one stream: the
+history that later chunks need, and work memory. A `copy.deepcopy` of a state resumes the stream.
+Activations are (rows, channels) float32. A call takes at most the rows that the state was created
+for.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from fcs_edge.kernels.ops import depthwise, history, layer_norm
 
 
 class Tensors(Protocol):
-    """A model's tensors by their published names."""
+    """A model's tensors, by published name."""
 
     def __getitem__(self, name: str) -> F32:
         """Return a tensor as float32."""
@@ -35,20 +36,20 @@ class Tensors(Protocol):
     def matrix(self, name: str) -> Weight:
         """Return a weight of matrix products as it is stored, (outputs, depth).
 
-        A convolution's is its windows' weight, depth kernel x channels; a transposed
-        convolution's has kernel x outputs rows.
+        For a convolution, depth is kernel x channels. For a transposed convolution, outputs is
+        kernel x channels.
         """
 
 
 class State(Protocol):
-    """What a layer or a stage carries from chunk to chunk."""
+    """What a layer or a stage retains from chunk to chunk."""
 
     def reset(self) -> None:
         """Start a new stream."""
 
 
 def new(*shape: int) -> F32:
-    """Return memory for activations, (shape) float32, zeroed."""
+    """Return a float32 array of zeros for activations."""
     return np.zeros(shape, np.float32)
 
 
@@ -64,9 +65,9 @@ class Linear:
         """Build from ``name.weight`` and ``name.bias``; a 1x1 convolution counts as linear."""
         return cls(tensors.matrix(f"{name}.weight"), tensors[f"{name}.bias"])
 
-    def __call__(self, x: F32, out: F32, finish: int = WRITE) -> None:
-        """Write y of x (rows, inputs), gelu(y), or the sum with y into out (rows, outputs)."""
-        self._product(x.reshape(-1), x.shape[1], out, 0, finish)
+    def __call__(self, x: F32, out: F32, epilogue: int = WRITE) -> None:
+        """Write y of x (rows, inputs) or gelu(y) into out (rows, outputs), or add y to it."""
+        self._product(x.reshape(-1), x.shape[1], out, 0, epilogue)
 
 
 class LayerNorm:
@@ -81,7 +82,7 @@ class LayerNorm:
         self._kernel = layer_norm.layer_norm_gelu if active else layer_norm.layer_norm
 
     def __call__(self, x: F32, out: F32) -> None:
-        """Write y of x into out, both (rows, columns)."""
+        """Write y of x into out; both are (rows, columns)."""
         self._kernel(x, self._weight, self._bias, self._eps, out)
 
 
@@ -95,35 +96,46 @@ class FeedForward:
         self._last = Linear.named(tensors, f"{name}.{last}")
         self.inner = self._first.outputs
 
-    def __call__(self, x: F32, out: F32, hidden: F32, finish: int = WRITE) -> None:
-        """Write y of x into out, or add it; hidden, (rows, inner), is worked in."""
+    def __call__(self, x: F32, out: F32, hidden: F32, epilogue: int = WRITE) -> None:
+        """Write y of x into out, or add it; hidden, (rows, inner), is work memory."""
         self._first(x, hidden, GELU)
-        self._last(hidden, out, finish)
+        self._last(hidden, out, epilogue)
 
 
 class ConvState:
-    """The last kernel - 1 rows of a convolution's input, by channel group, and room for more."""
+    """The last kernel - 1 input rows of a convolution, by channel group, then the new rows."""
 
     def __init__(
         self, groups: int, past: int, max_rows: int, channels: int, zeros: bool = False
     ) -> None:
         self.past = past
         self.rows = new(groups, past + max_rows, channels)
-        self.begun = np.zeros(1, np.int64)
+        self.primed = np.zeros(1, np.int64)
         self._zeros = zeros
         self.reset()
 
     def reset(self) -> None:
-        """Start a new stream: its past is zeros, or the first row that will come."""
-        self.begun[0] = self._zeros
+        """Start a new stream; its history is zeros, or copies of its first row."""
+        self.primed[0] = self._zeros
         if self._zeros:
             self.rows[:] = 0
 
 
 class CausalConv:
-    """A causal convolution as products with windows of rows, weight (out, kernel * in / groups).
+    """A causal convolution, computed as matrix products with windows of rows.
 
-    When a stream starts, the past is the first row repeated, or zeros.
+    The history at the start of a stream is zeros, or copies of its first row.
+
+    Parameters
+    ----------
+    weight : Weight
+        (outputs, kernel * inputs / groups).
+    bias : numpy.ndarray or None
+        (outputs,) float32.
+    kernel, stride, groups : int
+        As in torch.nn.Conv1d.
+    zeros : bool
+        Whether the history starts as zeros.
     """
 
     def __init__(
@@ -153,37 +165,38 @@ class CausalConv:
             self._groups, self._kernel - 1, max_rows, self._channels, zeros=self._zeros
         )
 
-    def __call__(self, x: F32, out: F32, state: ConvState, finish: int = WRITE) -> None:
+    def __call__(self, x: F32, out: F32, state: ConvState, epilogue: int = WRITE) -> None:
         """Write the convolution of x (rows, in), or its GELU, into out (rows / stride, out)."""
         rows, past = x.shape[0], state.past
-        history.follow(x, past, state.begun, state.rows)
+        history.follow(x, past, state.primed, state.rows)
         column = 0
         for window, product in zip(state.rows, self._products, strict=True):
-            product(window.reshape(-1), self._stride * self._channels, out, column, finish)
+            product(window.reshape(-1), self._stride * self._channels, out, column, epilogue)
             column += product.outputs
         history.keep_last(state.rows, rows, past)
 
 
 class RingState:
-    """The last rows of a depthwise convolution's input, in a ring."""
+    """The last input rows of a depthwise convolution, in a ring."""
 
     def __init__(self, ring: F32, zeros: bool = False) -> None:
         self.ring = ring
-        self.place = np.zeros(2, np.int64)
+        self.cursor = np.zeros(2, np.int64)
         self._zeros = zeros
         self.reset()
 
     def reset(self) -> None:
-        """Start a new stream: its past is zeros, or the first row that will come."""
-        self.place[:] = 0, self._zeros
+        """Start a new stream; its history is zeros, or copies of its first row."""
+        self.cursor[:] = 0, self._zeros
         if self._zeros:
             self.ring[:] = 0
 
 
 class DepthwiseConv:
-    """A causal depthwise convolution, kernel [channels, 1, k].
+    """A causal depthwise convolution, weight (channels, 1, kernel).
 
-    When a stream starts, the past is the first row repeated, or zeros; it may be kept as float16.
+    The history at the start of a stream is zeros, or copies of its first row. With `half` it is
+    stored as float16.
     """
 
     def __init__(
@@ -198,5 +211,5 @@ class DepthwiseConv:
         return RingState(self._conv.ring(max_rows), self._zeros)
 
     def __call__(self, x: F32, out: F32, state: RingState) -> None:
-        """Write the convolution of x into out, both (rows, channels)."""
-        self._conv(x, state.ring, state.place, out)
+        """Write the convolution of x into out; both are (rows, channels)."""
+        self._conv(x, state.ring, state.cursor, out)

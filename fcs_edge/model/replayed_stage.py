@@ -1,70 +1,84 @@
-"""A stage of a stream, whose calls of kernels are kept and made again at once."""
+"""A stage that replays its recorded kernel calls, so that a chunk takes no Python between them."""
 
 from __future__ import annotations
 
 import copy
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fcs_edge.kernels.runtime.replay import Recording, record
-from fcs_edge.model.layers import F32
+from fcs_edge.model.layers import F32, State
+
+StateT = TypeVar("StateT", bound=State)
 
 
-class Stage(Protocol):
-    """One of encoder, compressor, decompressor and decoder, or what stands in for it."""
+class Stage(Protocol[StateT]):
+    """Encoder, compressor, decompressor or decoder, or a wrapper of one."""
 
-    def state(self, size: int, /) -> Any:
-        """Return the state of a new stream whose calls take up to so many rows or chunks."""
+    def state(self, size: int, /) -> StateT:
+        """Return the state of a new stream whose calls take up to `size` rows or chunks."""
 
-    def __call__(self, x: F32, out: F32, state: Any, /) -> None:
-        """Write what becomes of x, and move the state on."""
+    def __call__(self, x: F32, out: F32, state: StateT, /) -> None:
+        """Write the stage's output of x into out, and advance the state."""
 
 
-class RepeatedState:
-    """A stage's state, and the calls that it took, by rows."""
+class ReplayedState(Generic[StateT]):
+    """A stage's state, and the recorded calls of each number of rows.
 
-    def __init__(self, state: Any) -> None:
+    Parameters
+    ----------
+    state : State
+        The stage's own state.
+    """
+
+    def __init__(self, state: StateT) -> None:
         self.state = state
-        self.kept: dict[int, tuple[F32, F32, Recording]] = {}
-
-    @property
-    def hidden(self) -> F32:
-        """What a compressor's state keeps."""
-        return cast(F32, self.state.hidden)
+        self.recordings: dict[int, tuple[NDArray[Any], NDArray[Any], Recording]] = {}
 
     def reset(self) -> None:
         """Start a new stream."""
         self.state.reset()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> RepeatedState:
-        """Copy the state alone: calls are of the arrays that they were made with."""
-        return RepeatedState(copy.deepcopy(self.state, memo))
+    def __deepcopy__(self, memo: dict[int, Any]) -> ReplayedState[StateT]:
+        """Copy the stage's state; a recording is bound to its arrays and is not copied."""
+        return ReplayedState(copy.deepcopy(self.state, memo))
 
 
-class Repeated:
-    """A stage that, from the second call of so many rows on, does without Python.
+class ReplayedStage(Generic[StateT]):
+    """A stage whose second call with the same number of rows replays the first.
 
-    Its states take x and out from the start of the same arrays each time, those of the stream.
-    Where Numba compiles, and where they are others, the stage is called as ever.
+    A recording holds the addresses of x and out. Each call must pass views that start at the
+    beginning of the stream's own arrays; a call with other arrays runs the stage and records again.
+    Where Numba compiles the kernels, nothing is recorded and every call runs the stage.
+
+    Parameters
+    ----------
+    stage : Stage
+        The stage that runs.
     """
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage[StateT]) -> None:
         self._stage = stage
 
-    def state(self, size: int) -> RepeatedState:
+    def state(self, size: int) -> ReplayedState[StateT]:
         """Return the state of a new stream; see `Stage`."""
-        return RepeatedState(self._stage.state(size))
+        return ReplayedState(self._stage.state(size))
 
-    def __call__(self, x: F32, out: F32, state: RepeatedState) -> None:
-        """Write what becomes of x, and move the state on."""
-        kept = state.kept.get(x.shape[0])
-        if kept is not None and kept[0] is _owner(x) and kept[1] is _owner(out):
-            kept[2]()
+    def __call__(self, x: F32, out: F32, state: ReplayedState[StateT]) -> None:
+        """Write the stage's output of x into out, and advance the state."""
+        rows = x.shape[0]
+        recorded = state.recordings.get(rows)
+        if recorded is not None and recorded[0] is _owner(x) and recorded[1] is _owner(out):
+            recorded[2]()
             return
         recording = record(partial(self._stage, x, out, state.state))
         if recording is not None:
-            state.kept[x.shape[0]] = _owner(x), _owner(out), recording
+            state.recordings[rows] = _owner(x), _owner(out), recording
 
 
-def _owner(x: F32) -> Any:
-    return x if x.base is None else x.base
+def _owner(x: F32) -> NDArray[Any]:
+    """Return the array that owns the memory of x."""
+    return x.base if isinstance(x.base, np.ndarray) else x

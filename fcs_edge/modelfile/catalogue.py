@@ -1,4 +1,4 @@
-"""The models this package knows by name."""
+"""The built-in models, and how a model is found by name or path."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from fcs_edge.modelfile import model_file
 from fcs_edge.modelfile.model_file import ModelFile
 
 DEFAULT_MODEL = "edge-65k"
-"""The built-in model that is used where none is named."""
+"""The model that is used if none is named."""
 
 BUILT_IN = {
     "edge-65k": "small enough for a Raspberry Pi Zero 2 W; one word in six is lost "
     "on it (docs/model-card.md)",
 }
-"""What ships inside the package, and what to expect of it."""
+"""The models inside the package, by name, each with its quality in one line."""
 
 
 def find(model: str | os.PathLike[str] | None = None) -> ModelFile:
@@ -27,12 +27,17 @@ def find(model: str | os.PathLike[str] | None = None) -> ModelFile:
     Parameters
     ----------
     model : str or path, optional
-        A built-in model's name or a model file's path; the default model where it is absent.
+        A built-in model's name, or a model file's path. Absent: the default model.
+
+    Returns
+    -------
+    ModelFile
+        The model, checked and mapped.
 
     Raises
     ------
     ModelFileError
-        There is no such model, or its file is not sound.
+        There is no such model, or its file is damaged.
     """
     if model is None:
         model = DEFAULT_MODEL
@@ -52,4 +57,4 @@ def find(model: str | os.PathLike[str] | None = None) -> ModelFile:
 def _advice(model: str) -> str:
     if re.fullmatch(r"[\w.-]+/[\w.-]+", model) and not model.endswith(".safetensors"):
         return f"convert the published checkpoint first: fcs-edge convert {model} model.safetensors"
-    return f"and no built-in model is called so; built in: {', '.join(BUILT_IN)}"
+    return f"and no built-in model has this name; built in: {', '.join(BUILT_IN)}"

@@ -1,20 +1,33 @@
-"""The model's configuration, as a published ``config.json`` spells it, checked."""
+"""The model's configuration: its fields and what this runtime requires of them.
+
+`fcs_edge.modelfile.config_json` reads and writes it as JSON.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 from fcs_edge.errors import ConfigError
-from fcs_edge.modelfile.config_checks import SAMPLE_RATE_IN as SAMPLE_RATE_IN
-from fcs_edge.modelfile.config_checks import SPECTRA_A_TOKEN as SPECTRA_A_TOKEN
-from fcs_edge.modelfile.config_checks import SUPPORTED, check
 
-_SIZE_LIMIT = 1 << 16
-_INTEGERS = "list of integers"
-_ZERO_ALLOWED = {"lookahead_size", "max_cached_steps", "focal_level", "focal_factor"}
+SAMPLE_RATE_IN = 16000
+"""Hz. The encoder is defined for this input rate and no other."""
+
+SPECTRA_A_TOKEN = 2
+"""Spectra per token that the code search compares."""
+
+SUPPORTED = (
+    "this runtime runs causal (streaming) models, such as focalcodec_50hz_2k_causal, "
+    "focalcodec_50hz_4k_causal and focalcodec_50hz_65k_causal"
+)
+
+_WINDOW_LIMIT = 1 << 13
+"""Frames of an attention window: their keys and values take memory, however small the file is."""
+_CHUNK_LIMIT = 1 << 17
+"""Samples of a chunk, input and output: the stages' work arrays grow with it."""
+_FLIPS_LIMIT, _BEAM_LIMIT, _BANDS_LIMIT, _SEARCH_LIMIT = 64, 64, 48, 1 << 18
+_HOP_LIMIT = 512
+"""Samples per hop of the code search: the length of a spectrum's window."""
 
 
 @dataclass(frozen=True)
@@ -41,23 +54,23 @@ class EncoderConfig:
 
     @property
     def head_dim(self) -> int:
-        """Columns of a head."""
+        """Columns per head."""
         return self.dim // self.num_heads
 
     @property
     def frame_size(self) -> int:
-        """Input samples a frame."""
+        """Input samples per frame."""
         return math.prod(self.strides)
 
     @property
     def chunk_frames(self) -> int:
-        """Frames a chunk."""
+        """Frames per chunk."""
         return 1 + self.lookahead_size
 
 
 @dataclass(frozen=True)
 class FocalConfig:
-    """The keys that compressor and decompressor share."""
+    """Keys that the compressor and the decompressor share."""
 
     focal_window: int = 14
     focal_level: int = 2
@@ -96,27 +109,28 @@ class QuantizerConfig:
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """The choice of codes by what a small network tells of them (``search_config``).
+    """The code search: codes are chosen by what a small network predicts of them.
 
-    It is of this project: no published model has it, and tokens that it gives are decoded like any.
+    ``search_config`` is an extension of this project: no published model has it. Its tokens decode
+    like those of any other model.
     """
 
     history: int = 8
-    """Tokens that are told from, the newest among them."""
+    """Tokens that the network predicts from, the newest included."""
     inner: int = 256
-    """Values inside each network."""
+    """Hidden values of each network."""
     bands: int = 40
-    """Of a spectrum."""
+    """Mel bands of a spectrum."""
     orders: int = 20
-    """Cepstra that are told of each spectrum."""
+    """Cepstral coefficients that are predicted of each spectrum."""
     prior: float = 45.0
-    """How much the latents' signs count beside what is told."""
-    passes: int = 3
-    """Most flips a token."""
-    tries: int = 6
-    """Most flips that are tried for each of them but the first."""
-    ways: int = 2
-    """Choices that are kept open to the end of a chunk."""
+    """Weight of the latents' signs beside the predicted spectrum."""
+    max_flips: int = 3
+    """Largest number of bit flips per token (key ``passes``)."""
+    shortlist: int = 6
+    """Flips that are tried again after the first one (key ``tries``)."""
+    beam_width: int = 2
+    """Hypotheses that the search retains up to the end of a chunk (key ``ways``)."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +146,7 @@ class DecompressorConfig(FocalConfig):
 
     @property
     def chunk_frames(self) -> int:
-        """Frames the refiner takes at once."""
+        """Frames that the refiner takes at once."""
         return 1 + self.lookahead_size
 
     @property
@@ -157,7 +171,7 @@ class DecoderConfig:
 
 @dataclass(frozen=True)
 class CodecConfig:
-    """A whole codec: the five parts and what follows from them."""
+    """A codec: the five stages, and the sizes that follow from them."""
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     compressor: CompressorConfig = field(default_factory=CompressorConfig)
@@ -165,36 +179,36 @@ class CodecConfig:
     decompressor: DecompressorConfig = field(default_factory=DecompressorConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     search: SearchConfig | None = None
-    """None: tokens are the signs of latents, as in every published model."""
+    """None where tokens are the signs of the latents, as in every published model."""
 
     @property
     def bits_per_token(self) -> int:
-        """Bits of a token."""
+        """Bits per token."""
         return self.compressor.output_dim
 
     @property
     def frames_per_token(self) -> int:
-        """Encoder frames that one token stands for."""
+        """Encoder frames per token."""
         return math.prod(self.compressor.downscale_factors)
 
     @property
     def samples_per_token(self) -> int:
-        """Input samples that one token stands for."""
+        """Input samples per token."""
         return self.encoder.frame_size * self.frames_per_token
 
     @property
     def chunk_size(self) -> int:
-        """Input samples a chunk."""
+        """Input samples per chunk."""
         return self.encoder.frame_size * self.encoder.chunk_frames
 
     @property
     def chunk_tokens(self) -> int:
-        """Tokens a chunk."""
+        """Tokens per chunk."""
         return self.encoder.chunk_frames // self.frames_per_token
 
     @property
     def samples_out_per_token(self) -> int:
-        """Output samples that one token stands for."""
+        """Output samples per token."""
         return self.decoder.hop_length * math.prod(self.decompressor.upscale_factors)
 
     @property
@@ -202,112 +216,133 @@ class CodecConfig:
         """Output sample rate in Hz."""
         return SAMPLE_RATE_IN * self.samples_out_per_token // self.samples_per_token
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the configuration in the published spelling, every key written out."""
-        out: dict[str, Any] = {}
-        for part, name in _NAMES.items():
-            values = dataclasses.asdict(getattr(self, part))
-            out[f"{part}_name"] = name
-            out[f"{part}_config"] = {
-                k: list(v) if isinstance(v, tuple) else v for k, v in values.items()
-            }
-        if self.search is not None:
-            out["search_config"] = dataclasses.asdict(self.search)
-        return out
 
-    @classmethod
-    def from_dict(cls, raw: object) -> CodecConfig:
-        """Check a parsed ``config.json`` and build the configuration from it.
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise ConfigError(f"config: {message}")
 
-        Parameters
-        ----------
-        raw : object
-            The parsed JSON.
 
-        Raises
-        ------
-        ConfigError
-            An unknown key, a wrong type, a value out of range, parts that do not fit
-            each other, or a model that is not causal.
-        """
-        if not isinstance(raw, dict):
-            raise ConfigError("config: a JSON object is expected")
-        known = {f"{part}_{what}" for part in _NAMES for what in ("name", "config")}
-        known.add("search_config")
-        for key in raw:
-            if key not in known:
-                raise ConfigError(f"config: unknown key {key!r}")
-        for part, name in _NAMES.items():
-            given = raw.get(f"{part}_name", name)
-            if given != name:
-                raise ConfigError(f"config: {part}_name {given!r} is not supported; {SUPPORTED}")
-        config = cls(
-            _part("encoder", EncoderConfig, raw),
-            _part("compressor", CompressorConfig, raw),
-            _part("quantizer", QuantizerConfig, raw),
-            _part("decompressor", DecompressorConfig, raw),
-            _part("decoder", DecoderConfig, raw),
-            _part("search", SearchConfig, raw) if raw.get("search_config") is not None else None,
+def check(config: CodecConfig) -> None:
+    """Check that the parts of a configuration fit each other and that this runtime can run them.
+
+    Parameters
+    ----------
+    config : CodecConfig
+        A configuration whose values have the right types.
+
+    Raises
+    ------
+    ConfigError
+        A part does not fit another, a size is out of range, or the model is not causal.
+    """
+    enc, comp, dec = config.encoder, config.compressor, config.decompressor
+    for part in ("encoder", "compressor", "decompressor", "decoder"):
+        _require(
+            getattr(config, part).causal,
+            f"{part}_config.causal is false: non-causal models are not supported; {SUPPORTED}",
         )
-        check(config)
-        return config
+    _check_encoder(enc)
+    bits = comp.output_dim
+    _require(1 <= bits <= 16, f"compressor_config.output_dim must be 1 to 16 bits, not {bits}")
+    size = config.quantizer.codebook_size
+    _require(size == 1 << bits, f"quantizer_config.codebook_size must be {1 << bits}, not {size}")
+    _fits("compressor_config.input_dim", comp.input_dim, "encoder_config.dim", enc.dim)
+    _fits("decompressor_config.input_dim", dec.input_dim, "compressor_config.output_dim", bits)
+    _fits(
+        "decoder_config.input_dim",
+        config.decoder.input_dim,
+        "decompressor_config.output_dim",
+        dec.output_dim,
+    )
+    _same_length("compressor_config", "downscale_factors", comp.downscale_factors, comp.hidden_dims)
+    _same_length("decompressor_config", "upscale_factors", dec.upscale_factors, dec.hidden_dims)
+    _check_chunk(config)
+    if config.search is not None:
+        _check_search(config, config.search)
 
 
-_NAMES = {
-    "encoder": "WavLM",
-    "compressor": "FocalEncoder",
-    "quantizer": "BinarySphericalQuantizer",
-    "decompressor": "FocalDecoder",
-    "decoder": "WaveNeXt",
-}
-
-_Part = TypeVar(
-    "_Part",
-    EncoderConfig,
-    CompressorConfig,
-    QuantizerConfig,
-    SearchConfig,
-    DecompressorConfig,
-    DecoderConfig,
-)
-
-
-def _part(part: str, kind: type[_Part], raw: dict[str, Any]) -> _Part:
-    given = raw.get(f"{part}_config")
-    given = {} if given is None else given
-    if not isinstance(given, dict):
-        raise ConfigError(f"config: {part}_config must be an object")
-    types = {f.name: str(f.type) for f in dataclasses.fields(kind)}
-    values: dict[str, Any] = {}
-    for key, value in given.items():
-        where = f"{part}_config.{key}"
-        if key not in types:
-            raise ConfigError(f"config: unknown key {where}")
-        values[key] = _value(where, key, types[key], value)
-    return kind(**values)
+def _check_encoder(enc: EncoderConfig) -> None:
+    _require(
+        len(enc.hidden_dims) == len(enc.kernel_sizes) == len(enc.strides),
+        "encoder_config: hidden_dims, kernel_sizes and strides must have the same length",
+    )
+    for key, divisor in (
+        ("num_heads", enc.num_heads),
+        ("conv_pos_groups", enc.conv_pos_groups),
+    ):
+        _require(enc.dim % divisor == 0, f"encoder_config.{key} must divide dim ({enc.dim})")
+    half = enc.num_buckets // 4
+    _require(
+        half >= 1 and enc.max_distance > half,
+        "encoder_config: num_buckets must be at least 4 and max_distance more than a quarter of it",
+    )
+    _require(
+        enc.window_size >= enc.chunk_frames,
+        f"encoder_config.window_size must hold a chunk ({enc.chunk_frames} frames)",
+    )
+    _require(
+        enc.window_size <= _WINDOW_LIMIT and enc.num_layers <= 256 and enc.lookahead_size <= 255,
+        f"encoder_config: window_size is at most {_WINDOW_LIMIT}, num_layers 256 and "
+        "lookahead_size 255",
+    )
 
 
-def _value(where: str, key: str, kind: str, value: object) -> object:
-    if kind == "bool":
-        if isinstance(value, bool):
-            return value
-        raise ConfigError(f"config: {where} must be true or false, not {value!r}")
-    if kind == "int":
-        return _integer(where, value, 0 if key in _ZERO_ALLOWED else 1)
-    if kind == "tuple[int, ...]":
-        if isinstance(value, list) and 1 <= len(value) <= 64:
-            return tuple(_integer(where, v, 1) for v in value)
-        raise ConfigError(f"config: {where} must be a {_INTEGERS}, not {value!r}")
-    if value is None and "None" in kind:
-        return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    raise ConfigError(f"config: {where} must be a number, not {value!r}")
+def _check_chunk(config: CodecConfig) -> None:
+    frames, per_token = config.encoder.chunk_frames, config.frames_per_token
+    _require(
+        config.samples_per_token < 1 << 16
+        and config.chunk_size <= _CHUNK_LIMIT
+        and config.encoder.chunk_frames * config.samples_out_per_token <= _CHUNK_LIMIT,
+        "strides, factors, lookahead_size or hop_length make chunks that are too large",
+    )
+    _require(
+        frames % per_token == 0,
+        f"a chunk of {frames} frames is not a multiple of the {per_token} frames of a token",
+    )
+    rows = config.chunk_tokens * math.prod(config.decompressor.upscale_factors)
+    refined = config.decompressor.chunk_frames
+    _require(
+        rows % refined == 0,
+        f"decompressor_config.lookahead_size: a chunk decodes to {rows} frames, which is not a "
+        f"multiple of the refiner's {refined}",
+    )
+    total = SAMPLE_RATE_IN * config.samples_out_per_token
+    _require(
+        total % config.samples_per_token == 0,
+        "the output sample rate is not an integer number of Hz",
+    )
 
 
-def _integer(where: str, value: object, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(f"config: {where} must be an integer, not {value!r}")
-    if not least <= value <= _SIZE_LIMIT:
-        raise ConfigError(f"config: {where} must be {least} to {_SIZE_LIMIT}, not {value}")
-    return value
+def _check_search(config: CodecConfig, search: SearchConfig) -> None:
+    _require(
+        search.prior >= 0 and search.max_flips <= _FLIPS_LIMIT and search.orders <= search.bands,
+        f"search_config: prior is at least 0, passes at most {_FLIPS_LIMIT}, and orders at most "
+        "bands",
+    )
+    reach = max(search.history, config.chunk_tokens)
+    _require(
+        search.beam_width <= _BEAM_LIMIT
+        and search.beam_width * reach * config.bits_per_token <= _SEARCH_LIMIT,
+        f"search_config: ways is at most {_BEAM_LIMIT}; ways, times the bits of a token, times the "
+        f"larger of history and the tokens of a chunk, is at most {_SEARCH_LIMIT}",
+    )
+    _require(
+        search.bands <= _BANDS_LIMIT
+        and search.history * config.bits_per_token * search.inner <= _SEARCH_LIMIT,
+        f"search_config: bands is at most {_BANDS_LIMIT}; history, times inner, times the bits of "
+        f"a token, is at most {_SEARCH_LIMIT}",
+    )
+    n_samples = config.samples_per_token
+    _require(
+        n_samples % SPECTRA_A_TOKEN == 0 and n_samples <= SPECTRA_A_TOKEN * _HOP_LIMIT,
+        f"search_config: a token's {n_samples} samples must divide into {SPECTRA_A_TOKEN} hops of "
+        f"at most {_HOP_LIMIT} samples",
+    )
+
+
+def _fits(key: str, value: int, other_key: str, other: int) -> None:
+    _require(value == other, f"{key} is {value}, but {other_key} is {other}")
+
+
+def _same_length(part: str, key: str, values: tuple[int, ...], dims: tuple[int, ...]) -> None:
+    _require(len(values) == len(dims), f"{part}: {key} and hidden_dims must have the same length")

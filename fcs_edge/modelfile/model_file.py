@@ -14,19 +14,20 @@ from safetensors.numpy import save_file
 
 from fcs_edge.errors import ConfigError, ModelFileError
 from fcs_edge.files import replacing
+from fcs_edge.modelfile import config_json
 from fcs_edge.modelfile.config import CodecConfig
 from fcs_edge.modelfile.tensor_layout import Shape, matrix_shape, tensor_shapes
 from fcs_edge.modelfile.tensors import SCALE, Array, StoredTensor, TensorReader, header, map_tensors
 
 FORMAT = "fcs-edge model"
 FORMAT_VERSION = 2
-"""Files of float weights alone are still written as version 1, which older releases read."""
+"""Files of float weights alone state version 1, which older releases read."""
 
 SCHEMES = ("f32", "f16", "int8", "int4")
-"""What weights of matrix products are stored as."""
+"""How weights of matrix products are stored."""
 
 GROUPS = (32, 64, 128, 256, 512, 1024)
-"""How many weights may share a scale in int4."""
+"""Numbers of weights that may share a scale in int4."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +38,18 @@ class ModelFile:
     name: str
     """A short name, such as ``focalcodec_50hz_4k_causal``."""
     source: str
-    """What it was converted from."""
+    """The checkpoint it was converted from."""
     config: CodecConfig
     stored: Mapping[str, StoredTensor]
-    """Mapped arrays by published name, read-only: floats, or integers and their scales."""
+    """Mapped, read-only arrays by published name: floats, or integers and their scales."""
     scheme: str
-    """What the weights are stored as: one of `SCHEMES`."""
+    """How the weights are stored: one of `SCHEMES`."""
     group: int
-    """Weights that share a scale in int4."""
+    """Number of weights that share a scale in int4."""
     sha256: str
-    """Of the configuration and every tensor as stored, hexadecimal, as the file states it."""
+    """SHA-256 of the configuration and the stored tensors, hexadecimal, as the file states it."""
     fingerprint: bytes
-    """Eight bytes that tell models apart in bitstreams."""
+    """Eight bytes that identify the model in bitstreams."""
 
     @property
     def weights(self) -> int:
@@ -61,16 +62,16 @@ class ModelFile:
         return {name: t.data for name, t in self.stored.items() if t.data is not None}
 
     def reader(self) -> TensorReader:
-        """Return the tensors as layers ask for them."""
+        """Return the tensors in the form that layers read."""
         return TensorReader(self.stored, tensor_shapes(self.config), self.group)
 
     def verify(self) -> None:
-        """Read the whole file and check it against the SHA-256 it states.
+        """Read the file and compare it with the SHA-256 that it states.
 
         Raises
         ------
         ModelFileError
-            The contents are not those that were written.
+            The contents differ from what was written.
         """
         _, metadata, _ = header(self.path)
         if _digest(metadata["config"], self.tensors).hex() != self.sha256:
@@ -80,7 +81,17 @@ class ModelFile:
 
 
 def read(path: Path) -> ModelFile:
-    """Check a model file and map it. Nothing is unpacked: that costs milliseconds at any size.
+    """Check a model file and map it; this takes milliseconds at any size.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    ModelFile
+        The model; its weights are read when a layer uses them.
 
     Raises
     ------
@@ -90,7 +101,7 @@ def read(path: Path) -> ModelFile:
     metadata, stored = map_tensors(path)
     if metadata.get("format") != FORMAT:
         raise ModelFileError(
-            f"{path}: not a model file of fcs-edge; make one from a checkpoint with "
+            f"{path}: not a model file of fcs-edge; convert a checkpoint with "
             "'fcs-edge convert CHECKPOINT OUT'"
         )
     version = metadata.get("format_version")
@@ -99,7 +110,7 @@ def read(path: Path) -> ModelFile:
             f"{path}: model file format {version} is not known to this release; update fcs-edge"
         )
     try:
-        config = CodecConfig.from_dict(json.loads(metadata["config"]))
+        config = config_json.from_dict(json.loads(metadata["config"]))
         fingerprint = bytes.fromhex(metadata["fingerprint"])
         name, source, sha256 = metadata["name"], metadata["source"], metadata["sha256"]
         half = any(tensor.dtype == "F16" for tensor in stored.values())
@@ -118,12 +129,12 @@ def read(path: Path) -> ModelFile:
 def expected(
     path: Path, config: CodecConfig, stored: Mapping[str, StoredTensor]
 ) -> Iterator[tuple[str, Shape, StoredTensor]]:
-    """Yield name, shape asked for, and tensor of each tensor that a configuration asks for.
+    """Yield the name, required shape and stored tensor of each tensor of a configuration.
 
     Raises
     ------
     ModelFileError
-        `stored` lacks one, or holds another.
+        `stored` lacks a tensor, or has one that the configuration does not.
     """
     shapes = tensor_shapes(config)
     for name in stored:
@@ -174,26 +185,26 @@ def write(
     group: int = GROUPS[0],
     identity: bytes | None = None,
 ) -> None:
-    """Write a model file: to a temporary name beside `path`, then renamed.
+    """Write a model file; it appears at `path` complete or not at all.
 
     Parameters
     ----------
     path : Path
-        Where to.
+        The file to write.
     config : CodecConfig
         The configuration.
     tensors : mapping of str to numpy.ndarray
-        float32 or float16, by published name; or int8 and 4-bit weights in uint8, as matrices
-        (`fcs_edge.kernels.gemm.quantized_weights`), beside scales named after them.
+        By published name: float32 or float16; or int8 matrices, or 4-bit ones packed in uint8
+        (`fcs_edge.kernels.gemm.quantized_weights`), each with its scales beside it.
     name, source : str
-        What to call it, and what it came from.
+        The model's name, and what it was converted from.
     scheme : str, optional
-        One of `SCHEMES`, where weights are quantised.
+        One of `SCHEMES`, for quantised weights.
     group : int
         Weights that share a scale in int4.
     identity : bytes, optional
-        The fingerprint; that of `tensors` where it is absent. Quantised weights carry that of
-        the floats they were.
+        The fingerprint. Absent: that of `tensors`. Quantised weights have the fingerprint of the
+        floats that they were quantised from.
     """
     if identity is None:
         identity = fingerprint(config, tensors)
@@ -215,20 +226,20 @@ def write(
 
 
 def fingerprint(config: CodecConfig, tensors: Mapping[str, Array]) -> bytes:
-    """Return the eight bytes that name a model, whatever its weights are stored as.
+    """Return the eight bytes that identify a model, however its weights are stored.
 
-    They are the first of the SHA-256 of the configuration (JSON, keys sorted, every key
-    written out) and, by rising name, each tensor's name, shape and float32 values.
+    They are the start of a SHA-256. It covers the configuration (JSON, keys sorted, every key
+    written out) and each tensor's name, shape and float32 values, tensors sorted by name.
     """
     return _digest(_stated(config), tensors, "<f4")[:8]
 
 
 def _stated(config: CodecConfig) -> str:
-    return json.dumps(config.to_dict(), sort_keys=True)
+    return json.dumps(config_json.to_dict(config), sort_keys=True)
 
 
 def _digest(stated: str, tensors: Mapping[str, Array], dtype: str | None = None) -> bytes:
-    """SHA-256 of a configuration and, by rising name, of each tensor's name, shape and bytes."""
+    """Return the SHA-256 of a configuration and each tensor's name, shape and bytes, sorted."""
     digest = hashlib.sha256(stated.encode())
     for name in sorted(tensors):
         values = np.ascontiguousarray(tensors[name], dtype)

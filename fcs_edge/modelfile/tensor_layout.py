@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint: which names and shapes a configuration asks for."""
+"""The names and shapes of the tensors that a configuration requires."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Shape = tuple[int, ...]
 _NOT_PRODUCTS = re.compile(
     r"relative_embedding|gru_rel_pos|modulation\.layers|dwconv|activation\.alpha"
 )
-"""Tables, the gate of eight rows, depthwise convolutions, and what is one number a channel."""
+"""Tables, the gate of eight rows, depthwise convolutions, and per-channel parameters."""
 _TRANSPOSED = re.compile(r"upscale\.upscale\.weight$")
 
 
@@ -32,7 +32,7 @@ def tensor_shapes(config: CodecConfig) -> dict[str, Shape]:
     Returns
     -------
     dict of str to tuple of int
-        In the order the sound goes through the model.
+        In the order of the stages.
     """
     return dict(
         [
@@ -46,7 +46,7 @@ def tensor_shapes(config: CodecConfig) -> dict[str, Shape]:
 
 
 def matrix_shape(name: str, shape: Shape) -> tuple[int, int] | None:
-    """Return (outputs, depth) of a weight of matrix products, None for any other tensor.
+    """Return (outputs, depth) if a tensor is a weight of matrix products, else None.
 
     Parameters
     ----------
@@ -64,10 +64,10 @@ def matrix_shape(name: str, shape: Shape) -> tuple[int, int] | None:
 
 
 def as_matrix(name: str, tensor: NDArray[Any]) -> NDArray[Any]:
-    """Return a weight of matrix products as (outputs, depth), contiguous, as it is multiplied.
+    """Return a weight of matrix products as a contiguous (outputs, depth) matrix.
 
-    A window of rows is kernel x channels, so a convolution's inputs come kernel first; a
-    transposed convolution makes kernel x outputs of a row.
+    The depth of a convolution is kernel x channels, as in a window of rows. The outputs of a
+    transposed convolution are kernel x channels.
     """
     if tensor.ndim == 3:
         order = (2, 1, 0) if _TRANSPOSED.search(name) else (0, 2, 1)
@@ -145,9 +145,9 @@ def _search(config: CodecConfig) -> Iterator[tuple[str, Shape]]:
     search = config.search
     if search is None:
         return
-    heard = config.compressor.hidden_dims[-1] + SPECTRA_A_TOKEN * search.bands
+    target_inputs = config.compressor.hidden_dims[-1] + SPECTRA_A_TOKEN * search.bands
     wide = SPECTRA_A_TOKEN * search.orders
-    yield from _affine("search.wanted_in", search.inner, heard)
+    yield from _affine("search.wanted_in", search.inner, target_inputs)
     yield from _affine("search.wanted_out", wide, search.inner)
     yield from _affine("search.told_in", search.inner, search.history * config.bits_per_token)
     yield from _affine("search.told_out", wide, search.inner)

@@ -1,4 +1,4 @@
-"""Tensors in a safetensors file: mapped, and handed to layers one by one."""
+"""The tensors of a safetensors file: mapped, and read by layers one at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fcs_edge.modelfile.tensor_layout import Shape, as_matrix, matrix_shape
 Array: TypeAlias = NDArray[Any]
 
 SCALE = ".scale"
-"""What the tensor of a quantised weight's scales is called, after the weight."""
+"""Suffix of the name of a quantised weight's scales."""
 
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
@@ -42,12 +42,12 @@ class StoredTensor:
     data: Array | None
     """The mapped elements, read-only (bfloat16 as uint16); None for any other dtype."""
     mapped: mmap.mmap | None = None
-    """The file's mapping, where the elements lie in it."""
+    """The file's mapping, if the elements lie in it."""
     begin: int = 0
-    """Where the elements start in the mapping, in bytes."""
+    """Offset of the elements in the mapping, in bytes."""
 
     def release(self) -> None:
-        """Give the memory of mapped elements back; whoever reads them again reads the file."""
+        """Release the memory of mapped elements; a later access reads the file again."""
         if self.mapped is None or self.data is None or not hasattr(mmap, "MADV_DONTNEED"):
             return
         first = -(-self.begin // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -57,10 +57,10 @@ class StoredTensor:
 
 
 class TensorReader:
-    """A model's tensors as layers ask for them; see `fcs_edge.model.layers.Tensors`.
+    """A model's tensors as layers read them; see `fcs_edge.model.layers.Tensors`.
 
-    The memory of one large weight is released when the next is asked for: layers copy them when
-    they pack them, and a file of a gigabyte would else stand in memory twice.
+    Reading one large weight releases the mapped memory of the one before. Layers pack weights into
+    copies of their own, so the file never takes memory beside all of its copies.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class TensorReader:
         self._last: StoredTensor | None = None
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:
-        """Return a tensor as float32: mapped where the file holds that, else made now."""
+        """Return a tensor as float32: mapped if the file stores float32, converted otherwise."""
         array = self._data(name).astype(np.float32, copy=False)
         array.flags.writeable = False
         return array
@@ -105,8 +105,8 @@ class TensorReader:
 def map_tensors(path: Path) -> tuple[dict[str, str], dict[str, StoredTensor]]:
     """Map a safetensors file.
 
-    The safetensors library checks the header first: sizes, offsets, no gap, no overlap, and
-    that the file is as long as they say.
+    The safetensors library checks the header first: sizes, offsets, gaps, overlaps and the length
+    of the file.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def map_tensors(path: Path) -> tuple[dict[str, str], dict[str, StoredTensor]]:
     Raises
     ------
     ModelFileError
-        The file is missing, unreadable, or not a sound safetensors file.
+        The file is missing, unreadable, or not an intact safetensors file.
     """
     entries, metadata, start = header(path)
     with path.open("rb") as file:
@@ -134,7 +134,7 @@ def map_tensors(path: Path) -> tuple[dict[str, str], dict[str, StoredTensor]]:
 
 
 def header(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
-    """Return a safetensors file's tensor entries, metadata, and where its tensors start."""
+    """Return the tensor entries and metadata of a safetensors file, and the offset of its data."""
     try:
         with safetensors.safe_open(path, framework="numpy"):
             pass
@@ -144,7 +144,7 @@ def header(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
     except FileNotFoundError:
         raise ModelFileError(f"{path}: no such file") from None
     except (OSError, ValueError, safetensors.SafetensorError) as error:
-        raise ModelFileError(f"{path}: not a sound safetensors file ({error})") from None
+        raise ModelFileError(f"{path}: not an intact safetensors file ({error})") from None
     metadata = entries.pop("__metadata__", None) or {}
     return entries, metadata, 8 + length
 

@@ -18,7 +18,8 @@ from fcs_edge.bench.bench import MODES, STAGES, products, window_chunks
 from fcs_edge.cli.ui.bench_report import verdict
 from fcs_edge.convert import convert
 from fcs_edge.kernels.gemm import linear
-from fcs_edge.modelfile.config import SAMPLE_RATE_IN, CodecConfig
+from fcs_edge.modelfile import config_json
+from fcs_edge.modelfile.config import SAMPLE_RATE_IN
 
 KINDS = {
     "linear:4x40x50": 4 * 40 * 50,
@@ -248,7 +249,7 @@ def test_products_are_those_that_the_layers_make(
 
 def test_the_published_size() -> None:
     parts = ("encoder", "compressor", "decompressor", "decoder")
-    config = CodecConfig.from_dict({f"{part}_config": {"causal": True} for part in parts})
+    config = config_json.from_dict({f"{part}_config": {"causal": True} for part in parts})
     assert window_chunks(config) == 128
     found = products(config)
     assert sum(p.macs for p in found) / 1e6 == pytest.approx(864 + 195, abs=5)
@@ -260,7 +261,7 @@ def test_a_search_counts_at_most() -> None:
     settings = {"history": 3, "inner": 10, "orders": 4, "passes": 4, "tries": 5, "ways": 3}
     parts = ("encoder", "compressor", "decompressor", "decoder")
     raw: dict[str, Any] = {f"{part}_config": {"causal": True} for part in parts}
-    config = CodecConfig.from_dict(raw | {"search_config": settings})
+    config = config_json.from_dict(raw | {"search_config": settings})
     rows = {p.name: p.rows for p in products(config) if p.name.startswith("search.")}
     # 12 bits: the signs, each flip, and five of them three times again; four tokens a chunk.
     assert rows["search.told_out.weight"] == (1 + 3 + 3 + 3) * (1 + 12 + 3 * 5)

@@ -91,11 +91,11 @@ def test_config_of_another_stem(checkpoint: Path, out: Path) -> None:
     for name, new in (("config.json", "big.json"), ("model.safetensors", "big.safetensors")):
         (checkpoint / name).rename(checkpoint / new)
     assert convert(checkpoint / "big.json", out).source == "checkpoint/big.safetensors"
-    refused(checkpoint, out, "no config.json")
+    refused(checkpoint, out, "has no config.json")
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_values_are_kept(dtype: type, checkpoint: Path, out: Path) -> None:
+def test_values_are_preserved(dtype: type, checkpoint: Path, out: Path) -> None:
     def to_dtype(tensors: Tensors) -> None:
         for name in tensors:
             tensors[name] = tensors[name].astype(dtype)
@@ -112,15 +112,15 @@ def test_bfloat16(checkpoint: Path, out: Path) -> None:
     save_bfloat16(tensors, checkpoint / "model.safetensors")
     model = convert(checkpoint, out)
     for name, values in tensors.items():
-        wanted = (bfloat16(values).astype(np.uint32) << 16).view(np.float32)
+        expected = (bfloat16(values).astype(np.uint32) << 16).view(np.float32)
         assert model.tensors[name].dtype == np.float32
-        assert np.array_equal(model.tensors[name], wanted)
+        assert np.array_equal(model.tensors[name], expected)
 
 
 def test_widening_bfloat16_is_exact() -> None:
     bits = np.array([0x3F80, 0xBF80, 0x0000, 0x4049, 0x7F80, 0x0001], np.uint16)
-    wanted = np.array([1, -1, 0, 3.140625, np.inf, 9.183549615799121e-41], np.float32)
-    assert np.array_equal(widen_bfloat16(bits), wanted)
+    expected = np.array([1, -1, 0, 3.140625, np.inf, 9.183549615799121e-41], np.float32)
+    assert np.array_equal(widen_bfloat16(bits), expected)
 
 
 def test_tensors_are_checked_by_name_shape_and_dtype(checkpoint: Path, out: Path) -> None:
@@ -149,7 +149,7 @@ def test_not_finite_weights_are_named(
         tensors[NAME][3] = value
 
     change(checkpoint, spoil)
-    refused(checkpoint, out, f"{NAME} holds NaN or infinity", CheckpointError)
+    refused(checkpoint, out, f"{NAME} has NaN or infinity", CheckpointError)
 
 
 def test_configuration_is_checked(checkpoint: Path, out: Path) -> None:
@@ -173,13 +173,13 @@ def test_missing_sources(checkpoint: Path, out: Path) -> None:
     (checkpoint / "model.safetensors").unlink()
     refused(checkpoint, out, r"no model\.safetensors or model\.pt")
     (checkpoint / "config.json").unlink()
-    refused(checkpoint, out, r"no config\.json")
+    refused(checkpoint, out, r"has no config\.json")
 
 
 def test_a_damaged_checkpoint(checkpoint: Path, out: Path) -> None:
     path = checkpoint / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    refused(checkpoint, out, "not a sound safetensors file", CheckpointError)
+    refused(checkpoint, out, "not an intact safetensors file", CheckpointError)
 
 
 def test_an_existing_file_survives_a_failure(checkpoint: Path, out: Path) -> None:
@@ -203,15 +203,15 @@ REPOSITORY = "lucadellalib/focalcodec_50hz_4k_causal"
 
 
 def test_hub_repository(checkpoint: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    requested = []
 
     def download(repository: str, name: str) -> str:
-        asked.append((repository, name))
+        requested.append((repository, name))
         return str(checkpoint / name)
 
     hub(monkeypatch, download)
     model = convert(REPOSITORY, out)
-    assert asked == [(REPOSITORY, "config.json"), (REPOSITORY, "model.safetensors")]
+    assert requested == [(REPOSITORY, "config.json"), (REPOSITORY, "model.safetensors")]
     assert (model.name, model.source) == ("focalcodec_50hz_4k_causal", REPOSITORY)
 
 
@@ -250,15 +250,15 @@ def test_pt(checkpoint: Path, out: Path) -> None:
     """A state dict in torch's own format: the same model; anything else in it is refused."""
     torch = pytest.importorskip("torch")
     tensors = load_file(checkpoint / "model.safetensors")
-    wanted = convert(checkpoint, out.with_name("wanted.safetensors"))
+    expected = convert(checkpoint, out.with_name("expected.safetensors"))
     (checkpoint / "model.safetensors").unlink()
     state = {name: torch.from_numpy(values) for name, values in tensors.items()}
     torch.save(state, checkpoint / "model.pt")
     model = convert(checkpoint, out)
-    assert model.fingerprint == wanted.fingerprint
-    assert model.sha256 == wanted.sha256
+    assert model.fingerprint == expected.fingerprint
+    assert model.sha256 == expected.sha256
     assert np.array_equal(
-        fcs_edge.load(out).decode([1, 2, 3]), fcs_edge.load(wanted.path).decode([1, 2, 3])
+        fcs_edge.load(out).decode([1, 2, 3]), fcs_edge.load(expected.path).decode([1, 2, 3])
     )
     out.unlink()
     half = {name: values.to(torch.bfloat16) for name, values in state.items()}
@@ -270,10 +270,10 @@ def test_pt(checkpoint: Path, out: Path) -> None:
     torch.save({**state, NAME: state[NAME].double()}, checkpoint / "model.pt")
     refused(checkpoint, out, f"{NAME} is float64", CheckpointError)
     torch.save({**state, "note": "hello"}, checkpoint / "model.pt")
-    refused(checkpoint, out, "note is no tensor", CheckpointError)
+    refused(checkpoint, out, "note is not a tensor", CheckpointError)
     torch.save([1, 2], checkpoint / "model.pt")
-    refused(checkpoint, out, "no state dict", CheckpointError)
+    refused(checkpoint, out, "not a state dict", CheckpointError)
     torch.save({"x": Path("x")}, checkpoint / "model.pt")
-    refused(checkpoint, out, "besides weights", CheckpointError)
+    refused(checkpoint, out, "not a plain state dict", CheckpointError)
     (checkpoint / "model.pt").write_bytes(b"no such thing")
     refused(checkpoint, out, r"model\.pt", CheckpointError)

@@ -203,11 +203,11 @@ class TestSeeded:
             for size in range(len(data)):
                 events = check(data[:size], eager, int(rng.integers(1, 40)), strict=True)
                 found = timeline(events)[: len(given_sample.tokens)]
-                kept = found >= 0
-                assert np.array_equal(found[kept], given_sample.tokens[: len(found)][kept])
+                intact = found >= 0
+                assert np.array_equal(found[intact], given_sample.tokens[: len(found)][intact])
                 whole = sum(stop <= size for _, stop in given_sample.spans[:-1])
                 there = min(whole * given_sample.header.block_tokens, len(given_sample.tokens))
-                assert kept[:there].all()
+                assert intact[:there].all()
                 assert len(found) >= there
 
     @pytest.mark.parametrize("seed", range(4))
@@ -239,7 +239,7 @@ class TestSeeded:
 
     def test_edits(self, eager):
         rng = np.random.default_rng(5)
-        kept = 0
+        intact = 0
         for case in range(4000):
             data = SAMPLES[case % len(SAMPLES)].data
             body = data[HEAD:] if case % 8 else data
@@ -247,8 +247,8 @@ class TestSeeded:
                 body = random_edit(rng, body)
             whole = data[:HEAD] + body if case % 8 else body
             events = check(whole, eager, int(rng.integers(1, 40)), strict=case % 7 == 0)
-            kept += any(isinstance(event, Tokens) for event in events)
-        assert kept > 1500
+            intact += any(isinstance(event, Tokens) for event in events)
+        assert intact > 1500
 
     def test_files_of_an_eager_writer(self, eager):
         rng = np.random.default_rng(6)

@@ -1,9 +1,10 @@
-"""A codec that searches for codes: its tokens, its streams, and what the search hears."""
+"""A codec that searches for codes: its tokens, its streams, and the bands it measures."""
 
 from __future__ import annotations
 
 import json
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +13,18 @@ from numpy.typing import NDArray
 
 import fcs_edge
 from fcs_edge.model import code_search
-from fcs_edge.modelfile import model_file
-from fcs_edge.modelfile.config import CodecConfig, SearchConfig
+from fcs_edge.modelfile import config_json, model_file
+from fcs_edge.modelfile.config import SearchConfig
 from fcs_edge.modelfile.tensor_layout import tensor_shapes
 
 GOLDEN = Path(__file__).parents[1] / "data/golden/tiny.json"
-SETTINGS = SearchConfig(history=4, inner=24, bands=16, orders=5, prior=8.0, passes=3)
+SETTINGS = SearchConfig(history=4, inner=24, bands=16, orders=5, prior=8.0, max_flips=3)
 
 
 def model(path: Path, settings: SearchConfig | None) -> fcs_edge.Codec:
     """Return a codec of drawn weights: all but those of the search the same whatever it is."""
     raw = json.loads(GOLDEN.read_text())["config"]
-    config = CodecConfig.from_dict(raw | {"search_config": vars(settings) if settings else None})
+    config = replace(config_json.from_dict(raw), search=settings)
     random = np.random.default_rng(0)
     tensors = {}
     for name, shape in sorted(tensor_shapes(config).items(), key=lambda item: "search" in item[0]):
@@ -54,18 +55,18 @@ def test_it_changes_tokens_alone(
 def test_by_latents_alone_tokens_are_their_signs(
     tmp_path: Path, speech: NDArray[np.float32]
 ) -> None:
-    settings = SearchConfig(**(vars(SETTINGS) | {"prior": 1e9}))
+    settings = replace(SETTINGS, prior=1e9)
     codecs = [model(tmp_path / f"{i}.safetensors", s) for i, s in enumerate((settings, None))]
     tokens = [codec.encode(speech[: 9 * codec.chunk_size]) for codec in codecs]
     np.testing.assert_array_equal(*tokens)
 
 
-def test_more_ways_end_elsewhere(tmp_path: Path, speech: NDArray[np.float32]) -> None:
+def test_a_wider_beam_ends_elsewhere(tmp_path: Path, speech: NDArray[np.float32]) -> None:
     signal = speech[: 12 * 1280]
     tokens = []
-    for ways in (1, 4):
-        settings = SearchConfig(**(vars(SETTINGS) | {"ways": ways}))
-        tokens.append(model(tmp_path / f"{ways}.safetensors", settings).encode(signal))
+    for beam_width in (1, 4):
+        settings = replace(SETTINGS, beam_width=beam_width)
+        tokens.append(model(tmp_path / f"{beam_width}.safetensors", settings).encode(signal))
     assert 0.05 < (tokens[0] != tokens[1]).mean() < 0.95
 
 
@@ -114,7 +115,7 @@ def test_a_step_allocates_nothing(codec: fcs_edge.Codec) -> None:
 
 
 @pytest.mark.parametrize("bands", [1, 12, 40, 48])
-def test_filters_hear_each_frequency_about_as_much(bands: int) -> None:
+def test_filters_weigh_each_frequency_about_equally(bands: int) -> None:
     filters = code_search.band_filters(bands, 257, 31.25)
     np.testing.assert_allclose(filters.sum(1), 1)
     peaks = 31.25 * filters.argmax(1)
@@ -129,8 +130,8 @@ def test_cepstra_are_orthonormal_but_for_loudness() -> None:
 
 
 @pytest.mark.parametrize(("hz", "amplitude"), [(500, 0.5), (3000, 0.01)])
-def test_a_tone_is_heard_where_it_is(codec: fcs_edge.Codec, hz: float, amplitude: float) -> None:
-    """A band hears a sine as loud as its filter's weights have it, once the window is full."""
+def test_a_tone_is_measured_in_its_band(codec: fcs_edge.Codec, hz: float, amplitude: float) -> None:
+    """A band's amplitude of a sine follows its filter's weights, once the window is full."""
     part = codec._search
     assert part is not None
     n_tokens = 4
@@ -138,7 +139,7 @@ def test_a_tone_is_heard_where_it_is(codec: fcs_edge.Codec, hz: float, amplitude
     state = part.state(n_tokens)
     hidden, latents = np.zeros((n_tokens, part.width), np.float32), np.ones((n_tokens, part.bits))
     part(tone.astype(np.float32), hidden, latents.astype(np.float32), state)
-    found = np.exp(state.heard.astype(np.float64)[4:] + code_search.USUAL)
+    found = np.exp(state.log_bands.astype(np.float64)[4:] + code_search.MEAN_LOG_AMPLITUDE)
     spread = np.array([0.25, 1, 0.25])
     filters = code_search.band_filters(16, 257, 31.25)
     at = round(hz / 31.25)

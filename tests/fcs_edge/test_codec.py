@@ -40,7 +40,7 @@ def test_stages_check_shapes(tiny: fcs_edge.Codec, golden: Callable) -> None:
     for stage in (tiny.latents, tiny.quantize, tiny.decompress, tiny.synthesize):
         with pytest.raises(ValueError, match="of shape"):
             stage(np.zeros((4, 5), np.float32))
-    with pytest.raises(ValueError, match="2 frames a token"):
+    with pytest.raises(ValueError, match="multiple of 2 frames"):
         golden("options").codec.latents(np.zeros((3, 32), np.float32))
 
 

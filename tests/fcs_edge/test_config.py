@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from fcs_edge.errors import ConfigError
-from fcs_edge.modelfile.config import CodecConfig, SearchConfig
+from fcs_edge.modelfile import config_json
+from fcs_edge.modelfile.config import SearchConfig
 from fcs_edge.modelfile.tensor_layout import tensor_shapes
 
 GOLDEN = Path(__file__).parent.parent / "data" / "golden"
@@ -22,7 +23,7 @@ def published() -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["tiny", "options", "nolookahead", "full_4k"])
 def test_layout_is_that_of_the_checkpoint(name: str) -> None:
     case = json.loads((GOLDEN / f"{name}.json").read_text())
-    config = CodecConfig.from_dict(case["config"])
+    config = config_json.from_dict(case["config"])
     assert {k: list(v) for k, v in tensor_shapes(config).items()} == case["params"]
     assert config.chunk_size == case["chunk_size"]
     assert config.sample_rate_out == case["sample_rate_out"]
@@ -30,12 +31,12 @@ def test_layout_is_that_of_the_checkpoint(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["tiny", "options", "full_4k"])
 def test_round_trip(name: str) -> None:
-    config = CodecConfig.from_dict(json.loads((GOLDEN / f"{name}.json").read_text())["config"])
-    assert CodecConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    config = config_json.from_dict(json.loads((GOLDEN / f"{name}.json").read_text())["config"])
+    assert config_json.from_dict(json.loads(json.dumps(config_json.to_dict(config)))) == config
 
 
 def test_published_rates() -> None:
-    config = CodecConfig.from_dict(published())
+    config = config_json.from_dict(published())
     assert (config.chunk_size, config.chunk_tokens, config.bits_per_token) == (1280, 4, 12)
     assert (config.samples_per_token, config.samples_out_per_token) == (320, 480)
     assert config.sample_rate_out == 24000
@@ -46,12 +47,12 @@ def test_a_model_that_is_not_causal_is_refused(part: str) -> None:
     config = published()
     config[f"{part}_config"]["causal"] = False
     with pytest.raises(ConfigError, match=f"{part}.*non-causal.*focalcodec_50hz_4k_causal"):
-        CodecConfig.from_dict(config)
+        config_json.from_dict(config)
 
 
 def test_vocos_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"decoder_name 'Vocos'.*causal"):
-        CodecConfig.from_dict({**published(), "decoder_name": "Vocos"})
+        config_json.from_dict({**published(), "decoder_name": "Vocos"})
 
 
 def wrong() -> list[tuple[str, str, Any, str]]:
@@ -63,7 +64,7 @@ def wrong() -> list[tuple[str, str, Any, str]]:
         ("encoder", "dim", 10**9, "encoder_config.dim must be 1 to"),
         ("encoder", "num_heads", 7, "num_heads must divide dim"),
         ("encoder", "conv_pos_groups", 3, "conv_pos_groups must divide dim"),
-        ("encoder", "strides", [5, 2], "must be of one length"),
+        ("encoder", "strides", [5, 2], "must have the same length"),
         ("encoder", "strides", 5, "must be a list of integers"),
         ("encoder", "strides", [5, 2, 2, 2, 2, 2, 2.0], "must be an integer"),
         ("encoder", "strides", [60000] * 7, "chunks that are too large"),
@@ -80,23 +81,23 @@ def wrong() -> list[tuple[str, str, Any, str]]:
         ("compressor", "input_dim", 512, "compressor_config.input_dim is 512"),
         ("compressor", "output_dim", 17, "1 to 16 bits"),
         ("compressor", "output_dim", 11, "codebook_size must be 2048"),
-        ("compressor", "downscale_factors", [1, 1], "one length"),
-        ("compressor", "downscale_factors", [3, 1, 1], "no whole number of tokens"),
+        ("compressor", "downscale_factors", [1, 1], "same length"),
+        ("compressor", "downscale_factors", [3, 1, 1], "not a multiple of the 3 frames of a token"),
         ("quantizer", "codebook_size", 4095, "codebook_size"),
         ("decompressor", "input_dim", 11, "decompressor_config.input_dim is 11"),
         ("decoder", "input_dim", 11, "decoder_config.input_dim is 11"),
-        ("encoder", "strides", [7, 2, 2, 2, 2, 2, 2], "no whole number of Hz"),
+        ("encoder", "strides", [7, 2, 2, 2, 2, 2, 2], "an integer number of Hz"),
         ("decoder", "layerscale_init", "a", "must be a number"),
         ("search", "depth", 3, "unknown key search_config.depth"),
-        ("search", "passes", 65, "passes are at most 64"),
-        ("search", "ways", 65, "ways are at most 64"),
+        ("search", "passes", 65, "passes at most 64"),
+        ("search", "ways", 65, "ways is at most 64"),
         ("search", "ways", 0, "search_config.ways"),
         ("search", "tries", 0, "search_config.tries"),
         ("search", "prior", -1.0, "prior is at least 0"),
         ("search", "prior", float("inf"), "must be a number"),
         ("search", "orders", 41, "orders at most bands"),
-        ("search", "bands", 49, "bands are at most 48"),
-        ("search", "history", 10000, "at most 262144 weights"),
+        ("search", "bands", 49, "bands is at most 48"),
+        ("search", "history", 10000, "the bits of a token, is at most 262144"),
     ]
 
 
@@ -105,46 +106,64 @@ def test_a_wrong_value_is_named(part: str, key: str, value: Any, message: str) -
     config = published()
     config.setdefault(f"{part}_config", {})[key] = value
     with pytest.raises(ConfigError, match=message):
-        CodecConfig.from_dict(config)
+        config_json.from_dict(config)
 
 
-def test_a_search_is_kept_and_none_is_none() -> None:
-    """No published configuration speaks of a search; none of ours that has none does."""
-    without = CodecConfig.from_dict(published())
-    assert without.search is None
-    assert "search_config" not in without.to_dict()
-    assert CodecConfig.from_dict(published() | {"search_config": None}) == without
-    wanted = SearchConfig(history=3, inner=7, bands=9, orders=4, prior=2.5, passes=1, ways=3)
-    with_search = CodecConfig.from_dict(published() | {"search_config": vars(wanted)})
-    assert with_search.search == wanted
-    assert CodecConfig.from_dict(with_search.to_dict()) == with_search
+def test_a_search_is_read_and_written_and_is_optional() -> None:
+    """A configuration without a search has no key for it, as published ones."""
+    plain = config_json.from_dict(published())
+    assert plain.search is None
+    assert "search_config" not in config_json.to_dict(plain)
+    assert config_json.from_dict(published() | {"search_config": None}) == plain
+    keys = {"history": 3, "inner": 7, "bands": 9, "orders": 4, "prior": 2.5}
+    keys |= {"passes": 1, "tries": 5, "ways": 3}
+    with_search = config_json.from_dict(published() | {"search_config": keys})
+    assert with_search.search == SearchConfig(
+        history=3,
+        inner=7,
+        bands=9,
+        orders=4,
+        prior=2.5,
+        max_flips=1,
+        shortlist=5,
+        beam_width=3,
+    )
+    assert config_json.to_dict(with_search)["search_config"] == keys
+    assert config_json.from_dict(config_json.to_dict(with_search)) == with_search
+
+
+@pytest.mark.parametrize("field", ["beam_width", "max_flips", "shortlist"])
+def test_a_search_field_is_no_key(field: str) -> None:
+    """The keys of a file are those that the fingerprint depends on."""
+    with pytest.raises(ConfigError, match=f"unknown key search_config.{field}"):
+        config_json.from_dict(published() | {"search_config": {field: 2}})
 
 
 def test_a_search_takes_memory_within_bounds() -> None:
-    """Each way holds a history of bits, which few weights can stand for."""
+    """Each hypothesis has a history of bits, far more memory than the few weights suggest."""
     settings = {"history": 20000, "inner": 1, "bands": 1, "orders": 1, "ways": 64}
-    with pytest.raises(ConfigError, match="make at most 262144 bits"):
-        CodecConfig.from_dict(published() | {"search_config": settings})
-    CodecConfig.from_dict(published() | {"search_config": settings | {"ways": 1}})
+    with pytest.raises(ConfigError, match="the tokens of a chunk, is at most 262144"):
+        config_json.from_dict(published() | {"search_config": settings})
+    config_json.from_dict(published() | {"search_config": settings | {"ways": 1}})
 
 
 def test_a_search_needs_tokens_of_whole_hops() -> None:
     config = published()
     config["encoder_config"]["strides"] = [10, 2, 2, 2, 2, 2, 5]
     config["search_config"] = {}
-    with pytest.raises(ConfigError, match="no 2 hops of at most 512"):
-        CodecConfig.from_dict(config)
+    with pytest.raises(ConfigError, match="2 hops of at most 512"):
+        config_json.from_dict(config)
 
 
 @pytest.mark.parametrize("raw", [None, [], "x", {"encoder": {}}, {"encoder_config": []}])
 def test_not_a_configuration(raw: object) -> None:
     with pytest.raises(ConfigError, match="config: "):
-        CodecConfig.from_dict(raw)
+        config_json.from_dict(raw)
 
 
 def test_inference_ignores_what_training_alone_uses() -> None:
     config = published()
     config["encoder_config"].update(dropout=0.1, use_flex_attention=True, max_cached_steps=0)
-    assert tensor_shapes(CodecConfig.from_dict(config)) == tensor_shapes(
-        CodecConfig.from_dict(published())
+    assert tensor_shapes(config_json.from_dict(config)) == tensor_shapes(
+        config_json.from_dict(published())
     )

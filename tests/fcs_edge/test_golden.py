@@ -57,15 +57,15 @@ def test_whole(name: str, golden: Callable) -> None:
     case = golden(name)
     codec, expected = case.codec, case.expected
     features = codec.features(case.signal)
-    wanted, every = rows(expected, "feats")
-    assert relative(features[::every], wanted) < FEATURES
+    target, every = rows(expected, "feats")
+    assert relative(features[::every], target) < FEATURES
     latents = codec.latents(features)
     assert relative(latents, expected["lats"]) < FEATURES
     tokens = codec.quantize(latents)
     assert np.array_equal(tokens, expected["toks"])
     decompressed = codec.decompress(codec.codes(tokens))
-    wanted, every = rows(expected, "qfeats")
-    assert relative(decompressed[::every], wanted) < FEATURES
+    target, every = rows(expected, "qfeats")
+    assert relative(decompressed[::every], target) < FEATURES
     signal = codec.synthesize(decompressed)
     assert np.abs(signal - expected["sig"]).max() < SAMPLES
     assert np.array_equal(codec.encode(case.signal), tokens)

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 import fcs_edge
 from fcs_edge.errors import ModelFileError
-from fcs_edge.modelfile import model_file
+from fcs_edge.modelfile import config_json, model_file
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_metadata(model: Path) -> None:
         stated = file.metadata()
     assert stated["format"] == "fcs-edge model"
     assert stated["format_version"] == "1"
-    assert json.loads(stated["config"]) == read.config.to_dict()
+    assert json.loads(stated["config"]) == config_json.to_dict(read.config)
 
 
 def test_fingerprint_is_of_the_values_not_their_storage(model: Path, tmp_path: Path) -> None:
@@ -92,19 +92,19 @@ def test_a_flipped_bit_is_found(model: Path) -> None:
 @pytest.mark.parametrize("size", [0, 1, 8, 100, 20000])
 def test_a_cut_file_is_refused(size: int, model: Path) -> None:
     model.write_bytes(model.read_bytes()[:size])
-    with pytest.raises(ModelFileError, match="not a sound safetensors file"):
+    with pytest.raises(ModelFileError, match="not an intact safetensors file"):
         model_file.read(model)
 
 
 def test_a_file_longer_than_its_header_says_is_refused(model: Path) -> None:
     model.write_bytes(model.read_bytes() + b"x")
-    with pytest.raises(ModelFileError, match="not a sound safetensors file"):
+    with pytest.raises(ModelFileError, match="not an intact safetensors file"):
         model_file.read(model)
 
 
 def test_an_enormous_header_is_refused_before_memory_is_taken(model: Path) -> None:
     model.write_bytes((1 << 62).to_bytes(8, "little") + b"{}")
-    with pytest.raises(ModelFileError, match="not a sound safetensors file"):
+    with pytest.raises(ModelFileError, match="not an intact safetensors file"):
         model_file.read(model)
 
 
@@ -156,7 +156,7 @@ def test_models_by_name_and_path(model: Path, tmp_path: Path) -> None:
     assert fcs_edge.load("edge-65k").fingerprint == fcs_edge.load().fingerprint
     assert fcs_edge.load(model).name == fcs_edge.load(str(model)).name == "nolookahead"
     for wrong, message in (
-        ("no-such-model", "no built-in model is called so; built in: edge-65k"),
+        ("no-such-model", "no built-in model has this name; built in: edge-65k"),
         ("lucadellalib/focalcodec_50hz_4k_causal", "fcs-edge convert lucadellalib/focal"),
         (tmp_path, "is a folder; convert"),
     ):
@@ -164,7 +164,16 @@ def test_models_by_name_and_path(model: Path, tmp_path: Path) -> None:
             fcs_edge.load(wrong)
 
 
-def test_built_in_model_is_sound() -> None:
+def test_the_fingerprint_of_the_built_in_model_stays() -> None:
+    """It hangs on every name of a tensor and every key of the configuration."""
+    model = fcs_edge.load("edge-65k").model
+    with safe_open(model.path, "numpy") as file:
+        stated = file.metadata()["config"]
+    assert json.dumps(config_json.to_dict(model.config), sort_keys=True) == stated
+    assert model.fingerprint.hex() == "4b4008f194143043"
+
+
+def test_built_in_model_is_intact() -> None:
     codec = fcs_edge.load()
     codec.model.verify()
     assert codec.model.path.stat().st_size < 8e6

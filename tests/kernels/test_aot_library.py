@@ -121,7 +121,6 @@ REPEATED = """
 import json, sys
 import numpy
 import fcs_edge
-from fcs_edge import codec
 from fcs_edge.model import replayed_stage
 from fcs_edge.kernels.runtime import _jit, replay
 rng = numpy.random.default_rng(0)
@@ -157,9 +156,9 @@ for model in sys.argv[2:]:
     Counted.made = Counted.replays = 0
     loaded = fcs_edge.load(None if model == "built-in" else model)
     again = run(loaded, signal)
-    codec.Repeated = lambda stage: stage
+    replayed_stage.record = lambda call: call()
     straight = run(loaded, signal)
-    codec.Repeated = replayed_stage.Repeated
+    replayed_stage.record = replay.record
     same = [a.tobytes() == b.tobytes() for a, b in zip(again, straight)]
     said[model] = {"same": all(same), "n": len(same)}
     said[model] |= {"made": Counted.made, "replays": Counted.replays}
@@ -190,8 +189,8 @@ def test_nothing_is_kept_where_numba_compiles(golden: Callable[..., Any]) -> Non
     loaded = fcs_edge.load(golden("tiny").model)
     encoder = loaded.stream_encoder()
     encoder.push(golden("tiny").signal)
-    kept = encoder._state.encoder.kept
-    assert bool(kept) == (not _jit.uses_numba())
+    recordings = encoder._state.encoder.recordings
+    assert bool(recordings) == (not _jit.uses_numba())
 
 
 TAKE_OVER = """

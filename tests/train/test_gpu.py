@@ -15,7 +15,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from fcs_edge.kernels.ops import code_search as kernels  # noqa: E402
-from fcs_edge.modelfile.config import CodecConfig  # noqa: E402
+from fcs_edge.modelfile import config_json  # noqa: E402
 from train.data.batches import Batch  # noqa: E402
 from train.engine.cuda_graphs import Recorded  # noqa: E402
 from train.engine.muon import Together  # noqa: E402
@@ -49,7 +49,7 @@ def test_matrices_move_together_as_alone() -> None:
 
 
 def test_positions_are_a_product_or_looked_up() -> None:
-    config = CodecConfig.from_dict(json.loads(CONFIG.read_text())).encoder
+    config = config_json.from_dict(json.loads(CONFIG.read_text())).encoder
     torch.manual_seed(2)
     transformer = Transformer(config)
     x = torch.randn(2, 24, config.dim)

@@ -17,8 +17,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 import fcs_edge  # noqa: E402
 from fcs_edge.convert.schemes import store  # noqa: E402
-from fcs_edge.modelfile import model_file  # noqa: E402
-from fcs_edge.modelfile.config import CodecConfig  # noqa: E402
+from fcs_edge.modelfile import config_json, model_file  # noqa: E402
 from fcs_edge.modelfile.tensor_layout import tensor_shapes  # noqa: E402
 from train.model import FocalCodecStream  # noqa: E402
 from train.model.layers import CausalConv, Depthwise  # noqa: E402
@@ -31,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("name", ["tiny", "options", "nolookahead"])
 def test_golden_tokens(name: str, golden: Callable[[str], Any]) -> None:
     case = golden(name)
-    model = FocalCodecStream(CodecConfig.from_dict(case.case["config"])).eval()
+    model = FocalCodecStream(config_json.from_dict(case.case["config"])).eval()
     model.load_state_dict(load_file(case.checkpoint / "model.safetensors"))
     wanted = case.expected
     with torch.no_grad():
@@ -44,7 +43,7 @@ def test_golden_tokens(name: str, golden: Callable[[str], Any]) -> None:
 
 def test_published_names() -> None:
     for path in sorted((ROOT / "train/configs").glob("*.json")):
-        config = CodecConfig.from_dict(json.loads(path.read_text()))
+        config = config_json.from_dict(json.loads(path.read_text()))
         state = FocalCodecStream(config, whiten=True).folded()
         assert {name: tuple(x.shape) for name, x in state.items()} == tensor_shapes(config)
 
@@ -64,7 +63,7 @@ def test_searched_tokens_are_the_runtimes(
             "passes": 3,
         }
     }
-    config = CodecConfig.from_dict(raw)
+    config = config_json.from_dict(raw)
     torch.manual_seed(0)
     model = FocalCodecStream(config).eval()
     given = load_file(golden("tiny").checkpoint / "model.safetensors")

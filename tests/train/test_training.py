@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 
 import fcs_edge  # noqa: E402
 from fcs_edge.convert import convert  # noqa: E402
-from fcs_edge.modelfile.config import CodecConfig  # noqa: E402
+from fcs_edge.modelfile import config_json  # noqa: E402
 from train import config as stages  # noqa: E402
 from train import export, merge_weights, workers  # noqa: E402
 from train.data import codec_degradation  # noqa: E402
@@ -585,7 +585,7 @@ def test_graft_of_a_search(stage: Callable[[str], Path], corpus: Path, tmp_path:
 def test_what_codes_are_searched_by() -> None:
     """Codes are to tell what is there, and it is asked for where the crop's band holds it all."""
     raw = json.loads((ROOT / "tests/data/golden/tiny.json").read_text())["config"]
-    codec = FocalCodecStream(CodecConfig.from_dict(raw | {"search_config": SEARCH}))
+    codec = FocalCodecStream(config_json.from_dict(raw | {"search_config": SEARCH}))
     assert codec.search is not None
     random = torch.Generator().manual_seed(0)
     sound = torch.randn(20 * FRAME_24K, generator=random)
@@ -630,7 +630,7 @@ def test_what_codes_are_searched_by() -> None:
 def test_the_search_learns_what_is_made_of_flips() -> None:
     """Its network follows a reader of decoded features, and nothing else learns from that."""
     raw = json.loads((ROOT / "tests/data/golden/tiny.json").read_text())["config"]
-    codec = FocalCodecStream(CodecConfig.from_dict(raw | {"search_config": SEARCH}))
+    codec = FocalCodecStream(config_json.from_dict(raw | {"search_config": SEARCH}))
     assert codec.search is not None
     torch.manual_seed(0)
     sound = torch.randn(2, 20 * FRAME_24K)
@@ -643,7 +643,7 @@ def test_the_search_learns_what_is_made_of_flips() -> None:
     rows = codec.decompressor(codes).float().reshape(2, 20, -1)
     echo = Echo.of(codec.config, rows.shape[2])
     assert echo is not None
-    assert Echo.of(CodecConfig.from_dict(raw), rows.shape[2]) is None
+    assert Echo.of(config_json.from_dict(raw), rows.shape[2]) is None
 
     optimizer = torch.optim.Adam([*echo.parameters(), *codec.search.parameters()], 0.01)
     said = []
@@ -752,7 +752,7 @@ def test_judges_hear_what_is_to_be_trusted() -> None:
 def test_a_new_codec_hears_loudness() -> None:
     """And silence does not make its gradients explode."""
     torch.manual_seed(0)
-    config = CodecConfig.from_dict(json.loads((ROOT / "train/configs/edge-65k.json").read_text()))
+    config = config_json.from_dict(json.loads((ROOT / "train/configs/edge-65k.json").read_text()))
     codec = FocalCodecStream(config)
     start_well(codec)
     sound = torch.randn(1, 8 * 1280)

@@ -26,13 +26,14 @@ from rich.progress import Progress
 from rich.table import Table
 
 from fcs_edge.errors import FcsError
+from fcs_edge.mel import mel_edges, mel_filters
 from train.evaluation import metrics, metrics_external
 from train.evaluation.evaluate import Jury, words_of
 from train.evaluation.metrics import F64
 from train.evaluation.options import Greedy, Sets, clip_options, named
 from train.evaluation.systems import Clip, model_coder, read_clips
 from train.losses.cepstral import cosines
-from train.losses.spectral import RATE, mel_edges, triangles
+from train.losses.spectral import RATE
 
 Change: TypeAlias = Callable[[F64], F64]
 Lost: TypeAlias = dict[str, dict[str, list[float]]]
@@ -82,8 +83,7 @@ def orders(first: int, last: int) -> Change:
     def kept(log: F64) -> F64:
         bins = np.linspace(0, RATE / 2, log.shape[1])
         edges = mel_edges(0, _TOP_HZ, _BANDS)
-        filters = triangles(edges, bins)
-        filters /= filters.sum(0)
+        filters = mel_filters(_BANDS, bins, 0, _TOP_HZ, norm="sum").T
         # Between the bands' centres, straight lines; beyond the last one, what that has.
         lines = np.stack([np.interp(bins, edges[1:-1], each) for each in np.eye(_BANDS)])
         return np.asarray(log @ filters @ rows.T @ rows @ lines)

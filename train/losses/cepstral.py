@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.losses.spectral import FLOOR, Resolution, Spectrum, active, mel_edges, triangles
+from fcs_edge.mel import mel_filters
+from train.losses.spectral import FLOOR, Resolution, Spectrum, active
 
 _SIZE, _HOP = 768, 240
 
@@ -129,7 +130,7 @@ class Cepstra(nn.Module):
         self.compare = compare
         self.spectrum = Spectrum(Resolution(_SIZE, _HOP, 0, max(r.high_hz for r in ranges)))
         at = self.spectrum.centres.double().numpy()
-        filters = [triangles(mel_edges(r.low_hz, r.high_hz, r.bands), at).T for r in ranges]
+        filters = [mel_filters(r.bands, at, r.low_hz, r.high_hz) for r in ranges]
         self.register_buffer("filters", torch.tensor(np.concatenate(filters), dtype=torch.float32))
         rows = [cosines(r.bands, r.first, r.last) for r in ranges]
         self.register_buffer("cosines", torch.block_diag(*rows))

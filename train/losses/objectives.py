@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fcs_edge.model.code_search import HEARD_HZ
+from fcs_edge.model.code_search import BAND_EDGES_HZ
 from fcs_edge.modelfile.config import SPECTRA_A_TOKEN, CodecConfig
 from train.data.batches import Batch
 from train.losses.bit_redundancy import redundancy
@@ -140,7 +140,7 @@ def there(codec: FocalCodecStream, batch: Batch) -> tuple[Tensor, Tensor]:
     """Return what codes are searched by, as it is, and where that is known, (batch, 1, 1)."""
     assert codec.search is not None
     real = codec.search.cepstra(codec.search.heard(batch.wanted, RATE))
-    return real, (batch.band_hz >= HEARD_HZ[1]).float()[:, None, None]
+    return real, (batch.band_hz >= BAND_EDGES_HZ[1]).float()[:, None, None]
 
 
 def _apart(found: Tensor, wanted: Tensor, known: Tensor) -> Tensor:

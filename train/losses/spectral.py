@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+
+from fcs_edge.mel import mel_edges, mel_filters
 
 RATE = 24000
 FLOOR = 1e-3
@@ -21,26 +22,10 @@ def mel_bands(size: int, bands: int) -> tuple[Tensor, Tensor]:
 
     Each filter's weights sum to 1; mel is 2595 log10(1 + f / 700), from 0 to 12 kHz.
     """
-    edges = mel_edges(0, RATE / 2, bands)
     bins = np.linspace(0, RATE / 2, size // 2 + 1)
-    filters = triangles(edges, bins)
-    filters /= np.maximum(filters.sum(0), 1e-8)
-    return torch.tensor(filters, dtype=torch.float32), torch.tensor(edges[1:-1].astype(np.float32))
-
-
-def mel_edges(low_hz: float, high_hz: float, bands: int) -> NDArray[np.float64]:
-    """Return (bands + 2,) frequencies in Hz, as far apart in mel, from one to another."""
-    low, high = (2595 * np.log10(1 + hz / 700) for hz in (low_hz, high_hz))
-    edges: NDArray[np.float64] = 700 * (10 ** (np.linspace(low, high, bands + 2) / 2595) - 1)
-    return edges
-
-
-def triangles(edges: NDArray[np.float64], bins: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (bins, bands): each band rises from one edge, (bands + 2,), to 1 at the next."""
-    at, width = bins[:, None], np.diff(edges)
-    sides = np.minimum((at - edges[:-2]) / width[:-1], (edges[2:] - at) / width[1:])
-    filters: NDArray[np.float64] = np.maximum(sides, 0)
-    return filters
+    filters = np.ascontiguousarray(mel_filters(bands, bins, 0, RATE / 2, norm="sum").T)
+    centres = mel_edges(0, RATE / 2, bands)[1:-1].astype(np.float32)
+    return torch.tensor(filters, dtype=torch.float32), torch.tensor(centres)
 
 
 @dataclass(frozen=True)

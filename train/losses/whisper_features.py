@@ -14,7 +14,8 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.losses.spectral import RATE, triangles
+from fcs_edge.mel import mel_filters
+from train.losses.spectral import RATE
 
 _RATE = 16000
 _WINDOW, _HOP, _BANDS = 400, 160, 80
@@ -153,16 +154,10 @@ def norm(found: dict[str, Tensor], name: str) -> nn.LayerNorm:
 
 
 def _mel_filters() -> Tensor:
-    """Return triangles, (bands, bins) float32, of unit area on Slaney's scale.
-
-    It is linear up to 1 kHz, 200 / 3 Hz a step, and has 27 steps for a factor of 6.4 from there on.
-    """
-    top = 15 + 27 * np.log(_RATE / 2000) / np.log(6.4)
-    steps = np.linspace(0, top, _BANDS + 2)
-    edges = np.where(steps < 15, steps * 200 / 3, 1000 * 6.4 ** ((steps - 15) / 27))
+    """Return Slaney's filters of unit area, (bands, bins) float32."""
     bins = np.linspace(0, _RATE / 2, _WINDOW // 2 + 1)
-    filters = triangles(edges, bins) * 2 / (edges[2:] - edges[:-2])
-    return torch.from_numpy(np.ascontiguousarray(filters.T, np.float32))
+    filters = mel_filters(_BANDS, bins, 0, _RATE / 2, scale="slaney", norm="area")
+    return torch.from_numpy(filters.astype(np.float32))
 
 
 def _at_16k(sound: Tensor) -> Tensor:

@@ -8,7 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fcs_edge.kernels.ops import code_search
-from fcs_edge.model.code_search import FLOOR, USUAL, WINDOW, band_filters, cepstral_rows, room
+from fcs_edge.model.code_search import (
+    FLOOR,
+    MEAN_LOG_AMPLITUDE,
+    WINDOW,
+    band_filters,
+    cepstral_rows,
+    workspace,
+)
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, SPECTRA_A_TOKEN, CodecConfig, SearchConfig
 
 
@@ -56,7 +63,7 @@ class Search(nn.Module):
         window = torch.hann_window(size, device=samples.device)
         spectra = torch.fft.rfft(padded.unfold(1, size, hop) * window) * (2 / window.sum())
         power = spectra[..., : self.filters.shape[0]].abs().square() @ self.filters
-        log = 0.5 * torch.log(power + FLOOR**2) - USUAL
+        log = 0.5 * torch.log(power + FLOOR**2) - MEAN_LOG_AMPLITUDE
         return log.reshape(len(samples), -1, SPECTRA_A_TOKEN, self.config.bands)
 
     def cepstra(self, log: Tensor) -> Tensor:
@@ -115,14 +122,14 @@ class Search(nn.Module):
             # Triton is not where PyTorch has no GPU.
             from train.model.code_search_kernel import choose
 
-            return choose(latents.float(), wanted, *weights, c.prior, c.passes) * bits**-0.5
+            return choose(latents.float(), wanted, *weights, c.prior, c.max_flips) * bits**-0.5
 
         def plain(x: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
             return x.detach().float().cpu().contiguous().numpy()
 
         first, first_bias, second, second_bias = (plain(x) for x in weights)
         signs = np.empty(latents.shape, np.float32)
-        work = room(c, bits, self.chunk)
+        work = workspace(c, bits, self.chunk)
         for crop, aim, out in zip(plain(latents), plain(wanted), signs, strict=True):
             past = np.zeros((c.history, bits), np.float32)
             code_search.choose(
@@ -133,8 +140,8 @@ class Search(nn.Module):
                 second,
                 second_bias,
                 np.float32(c.prior),
-                c.passes,
-                c.tries,
+                c.max_flips,
+                c.shortlist,
                 self.chunk,
                 past,
                 *work,

@@ -1,0 +1,156 @@
+"""The configuration as JSON, spelled as in a published ``config.json``.
+
+The keys of a file never change: a model's fingerprint depends on them. Where a field of
+`fcs_edge.modelfile.config` has another name than its key, `_KEYS` maps the two.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, TypeVar
+
+from fcs_edge.errors import ConfigError
+from fcs_edge.modelfile.config import (
+    SUPPORTED,
+    CodecConfig,
+    CompressorConfig,
+    DecoderConfig,
+    DecompressorConfig,
+    EncoderConfig,
+    QuantizerConfig,
+    SearchConfig,
+    check,
+)
+
+_NAMES = {
+    "encoder": "WavLM",
+    "compressor": "FocalEncoder",
+    "quantizer": "BinarySphericalQuantizer",
+    "decompressor": "FocalDecoder",
+    "decoder": "WaveNeXt",
+}
+_KEYS = {"max_flips": "passes", "shortlist": "tries", "beam_width": "ways"}
+"""Keys in files, by field, where they differ; all are of ``search_config``."""
+
+_SIZE_LIMIT = 1 << 16
+_ZERO_ALLOWED = {"lookahead_size", "max_cached_steps", "focal_level", "focal_factor"}
+
+_Part = TypeVar(
+    "_Part",
+    EncoderConfig,
+    CompressorConfig,
+    QuantizerConfig,
+    SearchConfig,
+    DecompressorConfig,
+    DecoderConfig,
+)
+
+
+def to_dict(config: CodecConfig) -> dict[str, Any]:
+    """Return a configuration in the published spelling, with every key written out.
+
+    Parameters
+    ----------
+    config : CodecConfig
+        A configuration.
+
+    Returns
+    -------
+    dict
+        Values that JSON has; `from_dict` reads them.
+    """
+    out: dict[str, Any] = {}
+    for part, name in _NAMES.items():
+        values = dataclasses.asdict(getattr(config, part))
+        out[f"{part}_name"] = name
+        out[f"{part}_config"] = {
+            key: list(value) if isinstance(value, tuple) else value for key, value in values.items()
+        }
+    if config.search is not None:
+        search = dataclasses.asdict(config.search)
+        out["search_config"] = {_KEYS.get(field, field): value for field, value in search.items()}
+    return out
+
+
+def from_dict(raw: object) -> CodecConfig:
+    """Check a parsed ``config.json`` and build the configuration from it.
+
+    Parameters
+    ----------
+    raw : object
+        The parsed JSON.
+
+    Returns
+    -------
+    CodecConfig
+        The configuration; a key that is absent has its default.
+
+    Raises
+    ------
+    ConfigError
+        A key is unknown, or a value has a wrong type or is out of range. The parts do not fit each
+        other, or the model is not causal.
+    """
+    if not isinstance(raw, dict):
+        raise ConfigError("config: a JSON object is expected")
+    valid = {f"{part}_{item}" for part in _NAMES for item in ("name", "config")}
+    valid.add("search_config")
+    for key in raw:
+        if key not in valid:
+            raise ConfigError(f"config: unknown key {key!r}")
+    for part, name in _NAMES.items():
+        stated = raw.get(f"{part}_name", name)
+        if stated != name:
+            raise ConfigError(f"config: {part}_name {stated!r} is not supported; {SUPPORTED}")
+    config = CodecConfig(
+        _part("encoder", EncoderConfig, raw),
+        _part("compressor", CompressorConfig, raw),
+        _part("quantizer", QuantizerConfig, raw),
+        _part("decompressor", DecompressorConfig, raw),
+        _part("decoder", DecoderConfig, raw),
+        _part("search", SearchConfig, raw) if raw.get("search_config") is not None else None,
+    )
+    check(config)
+    return config
+
+
+def _part(part: str, kind: type[_Part], raw: dict[str, Any]) -> _Part:
+    stated = raw.get(f"{part}_config")
+    stated = {} if stated is None else stated
+    if not isinstance(stated, dict):
+        raise ConfigError(f"config: {part}_config must be an object")
+    fields = {_KEYS.get(f.name, f.name): f for f in dataclasses.fields(kind)}
+    values: dict[str, Any] = {}
+    for key, value in stated.items():
+        where = f"{part}_config.{key}"
+        if key not in fields:
+            raise ConfigError(f"config: unknown key {where}")
+        values[fields[key].name] = _value(where, key, str(fields[key].type), value)
+    return kind(**values)
+
+
+def _value(where: str, key: str, kind: str, value: object) -> object:
+    if kind == "bool":
+        if isinstance(value, bool):
+            return value
+        raise ConfigError(f"config: {where} must be true or false, not {value!r}")
+    if kind == "int":
+        return _integer(where, value, 0 if key in _ZERO_ALLOWED else 1)
+    if kind == "tuple[int, ...]":
+        if isinstance(value, list) and 1 <= len(value) <= 64:
+            return tuple(_integer(where, v, 1) for v in value)
+        raise ConfigError(f"config: {where} must be a list of integers, not {value!r}")
+    if value is None and "None" in kind:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    raise ConfigError(f"config: {where} must be a number, not {value!r}")
+
+
+def _integer(where: str, value: object, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"config: {where} must be an integer, not {value!r}")
+    if not least <= value <= _SIZE_LIMIT:
+        raise ConfigError(f"config: {where} must be {least} to {_SIZE_LIMIT}, not {value}")
+    return value
