@@ -100,7 +100,7 @@ def test_a_folder_is_no_file(run: Callable, wav: Path, tmp_path: Path) -> None:
 def test_not_a_sound(content: bytes, run: Callable, tmp_path: Path) -> None:
     (tmp_path / "in.wav").write_bytes(content)
     line = run("encode", tmp_path / "in.wav", tmp_path / "a.fcs").failed()
-    assert "not a sound that can be read" in line
+    assert "not a readable sound file" in line
     assert not any(tmp_path.glob("*.fcs"))
 
 
@@ -162,7 +162,7 @@ def test_nan_samples(rate: int, run: Callable, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "zero.wav", zeroed, rate, "FLOAT")
     result = run("encode", tmp_path / "nan.wav", tmp_path / "a.npy")
     assert result.code == 0
-    assert "11 samples were NaN or infinite; they are taken as 0" in result.err
+    assert "11 samples are NaN or infinite; they are encoded as 0" in result.err
     assert "warning" not in run("encode", tmp_path / "zero.wav", tmp_path / "b.npy").err
     assert np.array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
 

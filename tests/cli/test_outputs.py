@@ -14,7 +14,7 @@ _MUCH = 1 << 20
 
 _WRITES = f"""
 import signal
-from fcs_edge.cli.common import output_file
+from fcs_edge.cli.output_files import output_file
 signal.signal(signal.SIGUSR1, lambda *_: None)
 print("ready", end="", flush=True)
 with output_file("-") as file:

@@ -64,7 +64,7 @@ class Link:
 def waiting_in(buffer):
     """Count the chunks that wait, one by one."""
     span = range(buffer._position, buffer._highest + 1)
-    return sum(int(buffer._held[s % buffer._capacity]) == s for s in span)
+    return sum(int(buffer._sequences[s % buffer._capacity]) == s for s in span)
 
 
 def check(buffer):

@@ -18,7 +18,7 @@ import pytest
 import soundfile
 
 import fcs_edge
-from fcs_edge.link.packets import Format, Packet, write_packet
+from fcs_edge.link.packets import Packet, PacketFormat, write_packet
 from fcs_edge.model.layers import F32
 from helpers import COMMAND
 
@@ -229,7 +229,7 @@ def test_strange_packets_change_nothing(
     between = network(port)
     random = np.random.default_rng(1)
     codec = fcs_edge.load()
-    open_one = write_packet(Format.of(codec), Packet(1, 0, np.zeros(4, np.uint16)))
+    open_one = write_packet(PacketFormat.of(codec), Packet(1, 0, np.zeros(4, np.uint16)))
     sender = start("send", "--from", voice, "--key", key, f"127.0.0.1:{between.port}")
     while sender.poll() is None:
         for _ in range(20):

@@ -61,7 +61,7 @@ def test_a_full_disk_is_told(tiny: fcs_edge.Codec) -> None:
 def test_a_slow_disk_holds_nobody_up(
     tmp_path: Path, tiny: fcs_edge.Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "_MOST_WAITING", 3)
+    monkeypatch.setattr(recorder, "_QUEUE_CHUNKS", 3)
     made = Recorder(None, tmp_path / "in.wav", None, header_of(tiny, 1.0), 16000, 24000)
     monkeypatch.setattr(made, "_queue", Stuck())
     for _ in range(5):
