@@ -123,3 +123,22 @@ def test_hold_says_nothing_of_what_is_right() -> None:
     assert fast == pytest.approx(1 + MAX_CORRECTION)
     hold.restart()
     assert hold.update(0.1, CHUNK) == 1.0
+
+
+def test_a_constant_offset_is_corrected_at_a_twentieth_a_second() -> None:
+    hold = ClockHold(0.1)
+    for _ in range(2000):
+        speed = hold.update(0.12, CHUNK)
+    assert speed == pytest.approx(1 + 0.02 / 20, rel=1e-6)
+
+
+def test_a_level_returns_over_20_s_without_overshoot() -> None:
+    """Smoothing of 5 s and correction of 20 s are critically damped: (1 + t / 10) exp(-t / 10)."""
+    hold, offset, offsets = ClockHold(0.1), 0.04, []
+    for _ in range(round(100 / CHUNK)):
+        offsets.append(offset)
+        offset -= (hold.update(0.1 + offset, CHUNK) - 1) * CHUNK
+    t = CHUNK * np.arange(len(offsets))
+    expected = 0.04 * (1 + t / 10) * np.exp(-t / 10)
+    assert np.abs(offsets - expected).max() < 0.03 * 0.04
+    assert min(offsets) > -1e-4
