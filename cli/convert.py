@@ -29,8 +29,8 @@ def convert(
 ) -> None:
     """Convert the checkpoint SOURCE to the model file OUT.
 
-    SOURCE is a folder with config.json and model.safetensors or model.pt, the path of a
-    config.json, a hub repository to download, or a model file of float weights.
+    SOURCE is a folder with config.json and model.safetensors or model.pt, or the path of a
+    config.json. It may also be a hub repository to download, or a model file of float weights.
 
     int8 is about four times smaller and faster than f32, and changes few tokens. int4 is
     smaller and faster again, and changes more tokens. f32 changes no token of the reference.

@@ -42,7 +42,7 @@ def check_header(header: Header, codec: Codec, any_model: bool) -> None:
     expected = (codec.samples_per_token, codec.sample_rate_in)
     if header.fingerprint != codec.fingerprint and not any_model:
         raise BitstreamError(
-            f"made with another model ({header.fingerprint.hex()}) than {codec.name} "
+            f"encoded with another model ({header.fingerprint.hex()}) than {codec.name} "
             f"({codec.fingerprint.hex()}); give that model with --model, or try with --any-model"
         )
     if stored != expected or header.bits < codec.bits_per_token:

@@ -1,11 +1,11 @@
-"""Measure ways to conceal lost chunks, and with `--words` how well words are understood.
+"""Compare methods of concealing lost chunks; with `--words`, measure the word error rate too.
 
     python scripts/measure_concealment.py SOUND... [--model MODEL] [--seeds N] [--words] [--json F]
 
-Chunks are lost at random, or in bursts of three on average (Gilbert-Elliott), the same ones for
-each way. PESQ (wide band), STOI and the distance of mel bands compare with the same model's sound
-of all chunks. ``--words`` adds WER, PESQ and STOI against the uncoded sound, for the losses of the
-first seed; it takes the words of SOUND from a .txt beside it, or else from what Whisper hears.
+Chunks are lost at random, or in bursts of three on average (Gilbert-Elliott), the same chunks for
+each method. PESQ (wide band), STOI and the distance of mel bands compare with the same model's
+sound without loss. ``--words`` adds WER, PESQ and STOI against the uncoded sound, for the losses of
+the first seed. The words of SOUND are in a .txt beside it; without one, Whisper transcribes it.
 """
 
 import os
@@ -34,7 +34,7 @@ from fcs_edge.modelfile.config import SAMPLE_RATE_IN
 F32: TypeAlias = NDArray[np.float32]
 Lost: TypeAlias = NDArray[np.bool_]
 Condition: TypeAlias = tuple[str, float]
-Held: TypeAlias = Literal["chunk", "token", "chunk features", "frame"]
+Repeated: TypeAlias = Literal["chunk", "token", "chunk features", "frame"]
 
 RATES = (0.01, 0.05, 0.1, 0.2)
 BURST_CHUNKS = 3
@@ -43,36 +43,36 @@ _STEP_SECONDS = 0.005
 
 
 class Receiver:
-    """A receiver that conceals in one of the ways compared, as `Concealer` does in its one.
+    """A receiver that conceals by one of the compared methods.
 
     Parameters
     ----------
     codec : fcs_edge.Codec
         The model.
-    held : str
+    repeat : str
         What is decoded again: the last chunk's tokens, its last token, the features of the last
-        chunk or of its last frame. With features the decompressor still takes the last tokens.
+        chunk or of its last frame. With features, the decompressor still decodes the last tokens.
     restore : bool
-        Whether decoding goes on from the state before the loss.
+        Whether decoding continues from the state before the loss.
     level : callable
-        Chunks since the loss began, (n,) float64, to levels in [0, 1].
+        Maps chunks since the loss began, (n,) float64, to levels in [0, 1].
     """
 
     def __init__(
         self,
         codec: fcs_edge.Codec,
-        held: Held,
+        repeat: Repeated,
         restore: bool = False,
         level: Callable[[Any], Any] = np.ones_like,
     ) -> None:
-        self._codec, self._held, self._restore, self._level_of = codec, held, restore, level
+        self._codec, self._repeat, self._restore, self._level_of = codec, repeat, restore, level
         self._decoder = self._before = codec.stream_decoder()
         self._size = codec.chunk_tokens * codec.samples_out_per_token
         self._tokens, self._features = np.zeros(0, np.uint16), np.zeros(0, np.float32)
         self._lost, self._level, self._last = 0, 1.0, 0.0
 
     def play(self, tokens: NDArray[np.uint16]) -> F32:
-        """Decode a chunk that came."""
+        """Decode a received chunk."""
         decoder, rate = self._before, self._codec.sample_rate_out
         samples = np.empty(self._size, np.float32)
         decoder.step(tokens, samples)
@@ -87,20 +87,20 @@ class Receiver:
         return samples
 
     def conceal(self) -> F32:
-        """Return what is played in place of a lost chunk."""
+        """Return the samples for a lost chunk."""
         samples = np.zeros(self._size, np.float32)
         if not self._tokens.size:
             return samples
         if self._restore and not self._lost:
             self._decoder = self._before.copy()
         tokens, state = self._tokens, self._decoder._state
-        if self._held == "token":
+        if self._repeat == "token":
             tokens = np.full_like(tokens, tokens[-1])
-        if self._held in ("chunk", "token"):
+        if self._repeat in ("chunk", "token"):
             self._decoder.step(tokens, samples)
         else:
             features = self._features
-            if self._held == "frame":
+            if self._repeat == "frame":
                 features = np.tile(features[-1], (features.shape[0], 1))
             codes = self._codec.codes(tokens)
             self._decoder._decompressor(codes, state.features, state.decompressor)
@@ -116,7 +116,7 @@ def falling(full: float, fade: float) -> Callable[[Any], Any]:
     return lambda chunks: np.clip(1 - (chunks - full) / fade, 0, 1)
 
 
-WAYS: dict[str, Callable[[fcs_edge.Codec], Receiver | Concealer]] = {
+METHODS: dict[str, Callable[[fcs_edge.Codec], Receiver | Concealer]] = {
     "silence": lambda codec: Receiver(
         codec, "chunk", level=falling(0, RAMP_SECONDS / codec.latency)
     ),
@@ -128,7 +128,7 @@ WAYS: dict[str, Callable[[fcs_edge.Codec], Receiver | Concealer]] = {
     "token, fast fade": lambda codec: Receiver(codec, "token", level=falling(1, 2)),
     "token, slow fade": Concealer,
 }
-"""What is decoded in place of a lost chunk; the last one is what fcs-edge does."""
+"""The methods by name; fcs-edge uses the last one."""
 
 
 def losses(kind: str, rate: float, chunks: int, rng: np.random.Generator) -> Lost:
@@ -148,36 +148,39 @@ def receive(receiver: Receiver | Concealer, tokens: NDArray[Any], lost: Lost) ->
     """Return the sound of a stream, (samples,) float32."""
     chunks = tokens.reshape(lost.size, -1)
     parts = [
-        receiver.conceal() if gone else receiver.play(chunks[i]) for i, gone in enumerate(lost)
+        receiver.conceal() if missing else receiver.play(chunks[i])
+        for i, missing in enumerate(lost)
     ]
     return np.concatenate(parts)
 
 
-def compare(sound: F32, wanted: F32, rate: int) -> list[float]:
-    """Return PESQ, STOI and the mel distance in dB of a sound to the one of all chunks."""
+def compare(sound: F32, reference: F32, rate: int) -> list[float]:
+    """Return PESQ, STOI and the mel distance in dB of a sound to the sound without loss."""
     from pesq import pesq
     from pystoi import stoi
 
-    x, y = (soxr.resample(signal, rate, SAMPLE_RATE_IN) for signal in (sound, wanted))
-    found = [pesq(SAMPLE_RATE_IN, y, x, "wb"), stoi(y, x, SAMPLE_RATE_IN)]
-    return [*map(float, found), mel_distance([sound], [wanted], rate)]
+    x, y = (soxr.resample(signal, rate, SAMPLE_RATE_IN) for signal in (sound, reference))
+    values = [pesq(SAMPLE_RATE_IN, y, x, "wb"), stoi(y, x, SAMPLE_RATE_IN)]
+    return [*map(float, values), mel_distance([sound], [reference], rate)]
 
 
 def measure(codec: fcs_edge.Codec, tokens: Arrays, seeds: int) -> tuple[Facts, dict[str, Arrays]]:
-    """Return the scores by condition and way, (seeds * clips, 3), and the first seed's sounds."""
-    whole = [codec.decode(t) for t in tokens]
+    """Return scores by condition and method, (seeds * clips, 3), and the first seed's sounds."""
+    lossless = [codec.decode(t) for t in tokens]
     scores: Facts = {}
-    first: dict[str, Arrays] = {"none lost": whole}
+    first: dict[str, Arrays] = {"none lost": lossless}
     for kind in ("random", "bursts"):
         for rate in RATES:
-            found = scores[f"{kind}, {rate:.0%}"] = {name: [] for name in WAYS}
+            by_method = scores[f"{kind}, {rate:.0%}"] = {name: [] for name in METHODS}
             for seed in range(seeds):
-                for clip, given in enumerate(tokens):
+                for clip, stream in enumerate(tokens):
                     rng = np.random.default_rng([seed, clip])
-                    lost = losses(kind, rate, given.size // codec.chunk_tokens, rng)
-                    for name, way in WAYS.items():
-                        sound = receive(way(codec), given, lost)
-                        found[name].append(compare(sound, whole[clip], codec.sample_rate_out))
+                    lost = losses(kind, rate, stream.size // codec.chunk_tokens, rng)
+                    for name, method in METHODS.items():
+                        sound = receive(method(codec), stream, lost)
+                        by_method[name].append(
+                            compare(sound, lossless[clip], codec.sample_rate_out)
+                        )
                         if not seed:
                             first.setdefault(f"{kind}, {rate:.0%}: {name}", []).append(sound)
     return scores, first
@@ -190,32 +193,35 @@ def spread(values: Any) -> str:
 
 
 def show(scores: Facts) -> None:
-    """Print a table a score, and one of differences from the last way over all conditions."""
+    """Print a table for each score, and the differences from the last method."""
     for i, score in enumerate(SCORES):
-        print(f"{score} against the sound of all chunks: mean and standard error\n")
+        print(f"{score} against the sound without loss: mean and standard error\n")
         table(
             [
-                {"lost": condition} | {name: spread(np.array(x)[:, i]) for name, x in found.items()}
-                for condition, found in scores.items()
+                {"lost": condition}
+                | {name: spread(np.array(x)[:, i]) for name, x in by_method.items()}
+                for condition, by_method in scores.items()
             ]
         )
-    every = {name: np.concatenate([found[name] for found in scores.values()]) for name in WAYS}
-    own = every[list(WAYS)[-1]]
-    print(f"Difference from {list(WAYS)[-1]!r}, paired, over all of these\n")
+    every = {
+        name: np.concatenate([by_method[name] for by_method in scores.values()]) for name in METHODS
+    }
+    own = every[list(METHODS)[-1]]
+    print(f"Difference from {list(METHODS)[-1]!r}, paired, over all conditions\n")
     table(
         [
-            {"way": name} | {s: spread((x - own)[:, i]) for i, s in enumerate(SCORES)}
+            {"method": name} | {s: spread((x - own)[:, i]) for i, s in enumerate(SCORES)}
             for name, x in every.items()
         ]
     )
 
 
-def show_words(judged: Facts) -> None:
-    """Print the mean over clips of what was judged against the uncoded sound."""
+def show_words(scored: Facts) -> None:
+    """Print the mean over clips of the scores against the uncoded sound."""
     means = ("wer", "pesq", "stoi")
     rows = [
         {"sound": name} | {key: np.mean(facts[key]) for key in means}
-        for name, facts in judged.items()
+        for name, facts in scored.items()
         if name != "words"
     ]
     print("Against the uncoded sound and its words\n")

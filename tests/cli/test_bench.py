@@ -187,9 +187,9 @@ def test_verdict(p50: float, p99: float, late: int, sentence: str) -> None:
 
     modes = {"encode": mode(0.8), "decode": mode(0.2), "both": mode(1)}
     run = {"weights": "f16", "chunks_per_step": 1, "modes": modes}
-    said = verdict({"name": "m", "chunk_ms": 80}, run)
-    assert said.startswith("This machine " + sentence)
-    assert said.endswith(" It can decode alone.") == (p99 > 80)
+    output = verdict({"name": "m", "chunk_ms": 80}, run)
+    assert output.startswith("This machine " + sentence)
+    assert output.endswith(" It can decode alone.") == (p99 > 80)
 
 
 def test_plot_without_matplotlib() -> None:
@@ -217,7 +217,7 @@ def test_plain_kernels_are_named(shell: Callable) -> None:
 def test_products_are_those_that_the_layers_make(
     name: str, golden: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = []
+    macs = []
     prepare = linear.prepare
 
     def recording(*arguments: Any) -> linear.Linear:
@@ -226,7 +226,7 @@ def test_products_are_those_that_the_layers_make(
 
         class Recorded(product.__class__):  # type: ignore[name-defined]
             def __call__(self, x: Any, step: int, out: Any, *rest: int) -> None:
-                made.append(out.shape[0] * self.depth * self.outputs)
+                macs.append(out.shape[0] * self.depth * self.outputs)
                 original(self, x, step, out, *rest)
 
         product.__class__ = Recorded
@@ -240,10 +240,10 @@ def test_products_are_those_that_the_layers_make(
         (lambda: encoder.push(case.signal[: codec.chunk_size]), MODES["encode"]),
         (lambda: decoder.push(np.zeros(codec.chunk_tokens, np.uint16)), MODES["decode"]),
     ):
-        made.clear()
+        macs.clear()
         step()
         found = [p for p in products(codec.model.config) if p.stage in stages]
-        assert sum(made) == sum(p.rows * p.depth * p.outputs for p in found)
+        assert sum(macs) == sum(p.rows * p.depth * p.outputs for p in found)
 
 
 def test_the_published_size() -> None:
@@ -275,7 +275,7 @@ def test_the_built_in_models_arithmetic() -> None:
     assert sum(p.macs for p in products(config)) * chunks < 0.495e9
 
 
-def test_kernels_are_compiled_once_and_that_is_said(
+def test_kernels_are_compiled_once_and_reported(
     golden: Callable, wav: Path, tmp_path: Path, shell: Callable
 ) -> None:
     cache = tmp_path / "cache"
@@ -283,7 +283,7 @@ def test_kernels_are_compiled_once_and_that_is_said(
     model = ("--model", golden("tiny").model)
     encoded, decoded = tmp_path / "a.fcs", tmp_path / "a.wav"
 
-    def said(*arguments: object) -> str:
+    def messages_of(*arguments: object) -> str:
         done = shell(*arguments, *model, env=environment)
         assert (done.returncode, done.stdout) == (0, b"")
         return str(done.stderr.decode())
@@ -291,19 +291,19 @@ def test_kernels_are_compiled_once_and_that_is_said(
     def in_cache() -> int:
         return len(list(cache.rglob("*.nbc")))
 
-    first = said("encode", wav, encoded)
+    first = messages_of("encode", wav, encoded)
     assert first.startswith("compiling kernels for this CPU (once; ")
     assert first.count("compiling") == 1
     for_encoding = in_cache()
-    rest = said("warmup")
+    rest = messages_of("warmup")
     assert rest.startswith("compiling kernels for this CPU (once; ")
     assert f"compiled {in_cache() - for_encoding} kernels in" in rest
     assert str(cache) in rest
     everything = in_cache()
-    assert said("warmup").startswith("nothing to compile")
-    assert said("warmup", "--quiet") == ""
-    assert "compil" not in said("encode", "--force", wav, encoded)
-    assert "compil" not in said("decode", encoded, decoded)
+    assert messages_of("warmup").startswith("nothing to compile")
+    assert messages_of("warmup", "--quiet") == ""
+    assert "compil" not in messages_of("encode", "--force", wav, encoded)
+    assert "compil" not in messages_of("decode", encoded, decoded)
     assert in_cache() == everything
 
 

@@ -223,7 +223,7 @@ def test_another_model(
     golden: Callable, floats: Path, run: Callable, bitstream: Path, wav: Path, tmp_path: Path
 ) -> None:
     line = run("decode", "--model", floats, bitstream, tmp_path / "a.wav").failed()
-    assert "made with another model (" in line
+    assert "encoded with another model (" in line
     assert "--model" in line
     assert not (tmp_path / "a.wav").exists()
     forced = ("decode", "--any-model", "--model", floats, bitstream, tmp_path / "a.wav")
@@ -271,13 +271,13 @@ def test_a_damaged_block_becomes_silence(bitstream: Path, tmp_path: Path, run: C
     assert result.code == 1
     assert "warning" in result.err
     assert "0.40 s of it are silence" in result.err
-    wanted, _ = soundfile.read(clean)
+    expected, _ = soundfile.read(clean)
     sound, _ = soundfile.read(out)
-    assert sound.size == wanted.size == 50000
+    assert sound.size == expected.size == 50000
     gap = slice(20 * 480, 40 * 480)
-    assert np.array_equal(sound[: gap.start], wanted[: gap.start])
+    assert np.array_equal(sound[: gap.start], expected[: gap.start])
     assert not sound[gap].any()
-    assert np.abs(wanted[gap]).max() > 0.001
+    assert np.abs(expected[gap]).max() > 0.001
     assert sound[gap.stop :].any()
     assert run("info", bitstream).code == 1
     strict = tmp_path / "strict.wav"

@@ -26,14 +26,14 @@ def bare(tmp_path: Path) -> Callable[..., str]:
         done = subprocess.run(
             command, env=surroundings, capture_output=True, check=False, timeout=120
         )
-        said = done.stderr.decode()
-        assert done.returncode == code, said
+        message = done.stderr.decode()
+        assert done.returncode == code, message
         if code == 0:
             return done.stdout.decode()
-        assert "Traceback" not in said
-        assert "internal error" not in said
-        assert len(said.strip().splitlines()) == 1 or code == 2
-        return said
+        assert "Traceback" not in message
+        assert "internal error" not in message
+        assert len(message.strip().splitlines()) == 1 or code == 2
+        return message
 
     return run
 
@@ -61,9 +61,9 @@ def test_no_device(command: tuple[str, ...], bare: Callable[..., str]) -> None:
     listed = bare("mic", "--list-devices", code=0)
     if "no devices found" not in listed:
         pytest.skip("this machine has sound devices")
-    said = bare(*command)
-    assert "microphone" in said or "speaker" in said
-    assert "plug one in" in said
+    message = bare(*command)
+    assert "microphone" in message or "speaker" in message
+    assert "plug one in" in message
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -72,9 +72,9 @@ def test_no_portaudio(command: tuple[str, ...], bare: Callable[..., str], tmp_pa
     fake = tmp_path / "fake"
     fake.mkdir()
     (fake / "sounddevice.py").write_text("raise OSError('PortAudio library not found')\n")
-    said = bare(*command, PYTHONPATH=str(fake))
-    assert "PortAudio library is missing" in said
-    assert "apt install libportaudio2" in said
+    message = bare(*command, PYTHONPATH=str(fake))
+    assert "PortAudio library is missing" in message
+    assert "apt install libportaudio2" in message
 
 
 def test_usage(run: Callable[..., object], tmp_path: Path) -> None:

@@ -456,7 +456,7 @@ class TestOutcomes:
 
 
 class TestHostile:
-    """Strangers who flood an open link, or repeat what they heard on a sealed one."""
+    """Strangers who flood an open link, or repeat what they received on a sealed one."""
 
     @pytest.mark.parametrize("known", [False, True], ids=["stream unknown", "stream known"])
     @pytest.mark.parametrize("rate", [1, 100])
@@ -465,7 +465,7 @@ class TestHostile:
         rng = np.random.default_rng(0)
         for first in (False, True):
             link = Link(target=2)
-            heard = []
+            received = []
             for i in range(60):
                 junk = [
                     (int(rng.integers(TOP)), int(rng.integers(1, 1 << 63))) for _ in range(rate)
@@ -473,9 +473,9 @@ class TestHostile:
                 for sequence, stream in junk if first or i else []:
                     link.put(sequence, stream=5 if known else stream)
                 link.put(1000 + i, stream=5)
-                heard += [i] if link.take()[0] == 1000 + i - 1 else []
-            assert heard[0] == 1 if not first else heard[0] <= 29
-            assert heard == list(range(heard[0], 60))
+                received += [i] if link.take()[0] == 1000 + i - 1 else []
+            assert received[0] == 1 if not first else received[0] <= 29
+            assert received == list(range(received[0], 60))
 
     def test_flood_takes_no_memory(self):
         rng = np.random.default_rng(0)
@@ -502,7 +502,7 @@ class TestHostile:
         assert "resyncs" not in link.counts
 
     def test_repeated_packets_on_a_sealed_link(self):
-        """Whatever was heard before comes again, at any time: it is never played again."""
+        """Whatever was received before comes again, at any time: it is never played again."""
         rng = np.random.default_rng(0)
         link = Link(target=2, authenticated=True)
         sent = []

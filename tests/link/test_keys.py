@@ -193,22 +193,22 @@ def test_sidecar_that_cannot_be_read(key):
         new_stream(key, 5)
 
 
-class TestSeen:
+class TestReplayGuard:
     def test_streams(self, key):
-        seen = ReplayGuard(key)
-        assert seen.admit(100, 0, 0)
-        assert seen.admit(100, 5, 0)
-        assert seen.admit(100, 3, 0)
-        assert seen.admit(200, 900, 1)
-        assert not seen.admit(100, 6, 1)
-        assert not seen.admit(199, 0, 1)
-        assert seen.admit(200, 0, 1)
+        guard = ReplayGuard(key)
+        assert guard.admit(100, 0, 0)
+        assert guard.admit(100, 5, 0)
+        assert guard.admit(100, 3, 0)
+        assert guard.admit(200, 900, 1)
+        assert not guard.admit(100, 6, 1)
+        assert not guard.admit(199, 0, 1)
+        assert guard.admit(200, 0, 1)
 
     def test_restart_inside_a_stream(self, key):
-        seen = ReplayGuard(key)
+        guard = ReplayGuard(key)
         for sequence in (0, 1, 7, 4):
-            assert seen.admit(100, sequence, 0)
-        seen.save()
+            assert guard.admit(100, sequence, 0)
+        guard.save()
         again = ReplayGuard(key)
         assert not any(again.admit(100, sequence, 0) for sequence in range(8))
         assert not again.admit(99, 5000, 0)
@@ -221,37 +221,37 @@ class TestSeen:
 
     def test_saved_at_a_new_stream_and_every_few_seconds(self, key, monkeypatch):
         path = sidecar(key, ".seen")
-        seen = ReplayGuard(key)
+        guard = ReplayGuard(key)
         states = []
         for i in range(150):
-            seen.admit(7, i, 50 + i * 0.08)
+            guard.admit(7, i, 50 + i * 0.08)
             states.append(path.read_text())
         assert list(dict.fromkeys(states)) == ["7 0\n", "7 63\n", "7 126\n"]
-        seen.admit(8, 0, 62)
+        guard.admit(8, 0, 62)
         assert path.read_text() == "8 0\n"
         monkeypatch.setattr(keys, "_write_numbers", denied)
-        seen.save()
+        guard.save()
 
     def test_a_crash_costs_the_last_seconds(self, key):
-        seen = ReplayGuard(key)
+        guard = ReplayGuard(key)
         for i in range(100):
-            seen.admit(7, i, i * 0.08)
+            guard.admit(7, i, i * 0.08)
         again = ReplayGuard(key)
         assert not again.admit(7, 63, 0)
         assert again.admit(7, 64, 0)
 
     def test_unwritable(self, key, monkeypatch):
-        seen = ReplayGuard(key)
+        guard = ReplayGuard(key)
         with monkeypatch.context() as patch:
             patch.setattr(keys, "replacing", denied)
-            assert seen.admit(7, 0, 0)
-            assert "cannot write" in seen.warning
-            assert "\n" not in seen.warning
-            assert not seen.admit(6, 0, 1)
-        seen.admit(7, 1, 1)
-        assert seen.warning
-        seen.admit(7, 2, 6)
-        assert seen.warning is None
+            assert guard.admit(7, 0, 0)
+            assert "cannot write" in guard.warning
+            assert "\n" not in guard.warning
+            assert not guard.admit(6, 0, 1)
+        guard.admit(7, 1, 1)
+        assert guard.warning
+        guard.admit(7, 2, 6)
+        assert guard.warning is None
         assert not ReplayGuard(key).admit(7, 2, 0)
 
     def test_another_key_is_another_matter(self, key):

@@ -37,11 +37,11 @@ def sound_card() -> Iterator[SoundCard]:
 
 @pytest.fixture
 def finished() -> Callable[..., str]:
-    """Return what a command said once it is done; check its exit code."""
+    """Return what a command printed once it is done; check its exit code."""
 
     def wait(process: subprocess.Popen[bytes], code: int = 0, seconds: float = 60) -> str:
-        _, said = process.communicate(timeout=seconds)
-        text = said.decode()
+        _, output = process.communicate(timeout=seconds)
+        text = output.decode()
         assert process.returncode == code, text
         assert "Traceback" not in text
         return text
