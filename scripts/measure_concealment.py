@@ -171,16 +171,14 @@ def measure(codec: fcs_edge.Codec, tokens: Arrays, seeds: int) -> tuple[Facts, d
     first: dict[str, Arrays] = {"none lost": lossless}
     for kind in ("random", "bursts"):
         for rate in RATES:
-            by_method = scores[f"{kind}, {rate:.0%}"] = {name: [] for name in METHODS}
+            methods = scores[f"{kind}, {rate:.0%}"] = {name: [] for name in METHODS}
             for seed in range(seeds):
                 for clip, stream in enumerate(tokens):
                     rng = np.random.default_rng([seed, clip])
                     lost = losses(kind, rate, stream.size // codec.chunk_tokens, rng)
                     for name, method in METHODS.items():
                         sound = receive(method(codec), stream, lost)
-                        by_method[name].append(
-                            compare(sound, lossless[clip], codec.sample_rate_out)
-                        )
+                        methods[name].append(compare(sound, lossless[clip], codec.sample_rate_out))
                         if not seed:
                             first.setdefault(f"{kind}, {rate:.0%}: {name}", []).append(sound)
     return scores, first
@@ -199,12 +197,12 @@ def show(scores: Facts) -> None:
         table(
             [
                 {"lost": condition}
-                | {name: spread(np.array(x)[:, i]) for name, x in by_method.items()}
-                for condition, by_method in scores.items()
+                | {name: spread(np.array(x)[:, i]) for name, x in methods.items()}
+                for condition, methods in scores.items()
             ]
         )
     every = {
-        name: np.concatenate([by_method[name] for by_method in scores.values()]) for name in METHODS
+        name: np.concatenate([methods[name] for methods in scores.values()]) for name in METHODS
     }
     own = every[list(METHODS)[-1]]
     print(f"Difference from {list(METHODS)[-1]!r}, paired, over all conditions\n")

@@ -54,7 +54,7 @@ def save_png(path: Path, facts: Facts) -> None:
         ylabel="chunks",
         xlim=(0, end),
     )
-    histogram.legend()
+    histogram.legend(loc="upper right")
     names = [run["weights"] for run in runs]
     start = np.zeros(len(runs))
     for stage, colour in zip(STAGES, _COLOURS, strict=True):

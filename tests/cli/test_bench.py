@@ -1,4 +1,4 @@
-"""``bench`` and ``warmup``, with budgets so small that only the shape of the results is tested."""
+"""``bench`` and ``warmup`` with small time budgets: only the results' shape is tested."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ KINDS = {
 
 
 def check_times(facts: dict[str, Any], chunk_ms: float) -> None:
-    """Check that the figures of a mode or a stage agree with each other."""
+    """Check that the figures of a mode or a stage are consistent."""
     times = [facts[f"chunk_ms_{key}"] for key in ("p50", "p95", "p99", "max")]
     assert 0 < times[0] <= times[1] <= times[2] <= times[3]
     raw = np.array(facts["chunk_ms"])
@@ -256,20 +256,20 @@ def test_the_published_size() -> None:
 
 
 def test_a_search_counts_at_most() -> None:
-    """Of a chunk's first token there is one way, of the others as many as are kept."""
+    """A chunk's first token has one beam, the others have the beam width."""
     settings = {"history": 3, "inner": 10, "orders": 4, "passes": 4, "tries": 5, "ways": 3}
     parts = ("encoder", "compressor", "decompressor", "decoder")
     raw: dict[str, Any] = {f"{part}_config": {"causal": True} for part in parts}
     config = CodecConfig.from_dict(raw | {"search_config": settings})
     rows = {p.name: p.rows for p in products(config) if p.name.startswith("search.")}
-    # 12 bits: the signs, each flip, and five of them three times again; four tokens a chunk.
+    # 12 bits: the signs, each flip, and five flips three times more; four tokens a chunk.
     assert rows["search.told_out.weight"] == (1 + 3 + 3 + 3) * (1 + 12 + 3 * 5)
     assert rows["search.told_in.weight"] == 1 + 3 + 3 + 3
     assert rows["search.wanted_in.weight"] == rows["search.wanted_out.weight"] == 4
 
 
 def test_the_built_in_models_arithmetic() -> None:
-    """Both ways, all that it may search for: for what 0.5 GMAC a second of speech leave."""
+    """Encoding and decoding with the longest search take less than 0.5 GMAC a second of speech."""
     config = fcs_edge.load("edge-65k").model.config
     chunks = SAMPLE_RATE_IN / config.chunk_size
     assert sum(p.macs for p in products(config)) * chunks < 0.495e9

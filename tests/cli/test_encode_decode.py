@@ -1,4 +1,4 @@
-"""encode and decode: every way in and out, and that they mirror each other."""
+"""encode and decode: each kind of input and output, and the round trip."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_npy(bitstream: Path, wav: Path, tmp_path: Path, run: Callable) -> None:
 def test_any_rate_and_channels(
     rate: int, channels: int, subtype: str, tmp_path: Path, run: Callable
 ) -> None:
-    """The channels' mean at 16 kHz, however it came."""
+    """The mean of the channels at 16 kHz, for each kind of input."""
     n = rate * 3 // 2
     tone = 0.4 * np.sin(2 * np.pi * 440 * np.arange(n) / rate)
     weights = np.linspace(0.5, 1.5, channels)
@@ -193,7 +193,7 @@ def read_exactly(file: BinaryIO, n: int) -> bytes:
 
 
 def test_pipes_run_chunk_by_chunk(signal_in: NDArray[np.float32]) -> None:
-    """Each chunk of samples comes out of the far end before the next one is put in."""
+    """Each chunk of samples leaves the decoder before the next one enters the encoder."""
     pipe = subprocess.PIPE
     encode = [*COMMAND, "encode", "--quiet", "--raw", "f32le", "-", "-"]
     decode = [*COMMAND, "decode", "--quiet", "--raw", "f32le", "-", "-"]
@@ -221,7 +221,7 @@ def test_pipes_run_chunk_by_chunk(signal_in: NDArray[np.float32]) -> None:
 def test_the_last_chunk_comes_with_the_end(
     signal_in: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who plays what each write brings never plays what pads the last chunk."""
+    """A player that plays each write at once never plays the padding of the last chunk."""
     sound = signal_in[: 5 * 1280 + 100]
     file = Recorded()
     with monkeypatch.context() as patch:
@@ -235,7 +235,7 @@ def test_the_last_chunk_comes_with_the_end(
 
 
 def unread(pipe: BinaryIO) -> int:
-    """Bytes in a pipe that nobody has read yet."""
+    """Unread bytes in a pipe."""
     count = array.array("i", [0])
     fcntl.ioctl(pipe.fileno(), termios.FIONREAD, count)
     return count[0]
@@ -249,7 +249,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 def heed_interrupts() -> None:
-    """Undo what a shell does to processes in the background."""
+    """Restore the signals that a shell ignores in background processes."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

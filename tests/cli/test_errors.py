@@ -1,4 +1,4 @@
-"""What a user may do wrong, and what may go wrong under them: one line, the right exit code."""
+"""Errors of users and of machines: one line, and the right exit code."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_a_full_disk(wav: Path, bitstream: Path, shell: Callable) -> None:
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg"])
 def test_a_disk_that_fills_up(suffix: str, bitstream: Path, tmp_path: Path) -> None:
-    """Files may grow to 4 kB only: nothing half-written stays behind."""
+    """Files may grow to 4 kB only: no incomplete file remains."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
@@ -207,7 +207,7 @@ def test_a_disk_that_fills_up(suffix: str, bitstream: Path, tmp_path: Path) -> N
 
 
 def test_closed_output(bitstream: Path) -> None:
-    """As under `| head`: exit code 1, and no noise."""
+    """As under `| head`: exit code 1, and no message."""
     command = [*COMMAND, "decode", "--quiet", str(bitstream), "-"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None

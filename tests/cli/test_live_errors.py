@@ -1,4 +1,4 @@
-"""Live commands with no device, no PortAudio, or what cannot be meant."""
+"""Live commands without a device, without PortAudio, or with wrong arguments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from helpers import COMMAND
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Callable[..., str]:
-    """Run the command where no sound server and no sound card is; return its error."""
+    """Run the command without a sound server and a sound card; return its error."""
 
     def run(*arguments: object, code: int = 1, **env: str) -> str:
         surroundings = {**os.environ, "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
@@ -68,7 +68,7 @@ def test_no_device(command: tuple[str, ...], bare: Callable[..., str]) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_no_portaudio(command: tuple[str, ...], bare: Callable[..., str], tmp_path: Path) -> None:
-    # What sounddevice does where the library is missing.
+    # sounddevice raises this where the library is missing.
     fake = tmp_path / "fake"
     fake.mkdir()
     (fake / "sounddevice.py").write_text("raise OSError('PortAudio library not found')\n")
@@ -105,7 +105,7 @@ def test_recordings_are_not_overwritten(run: Callable[..., object], tmp_path: Pa
 
 
 class RefusedError(Exception):
-    """What PortAudio says."""
+    """An error of PortAudio."""
 
 
 @pytest.mark.parametrize(

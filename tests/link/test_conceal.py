@@ -1,4 +1,4 @@
-"""Concealment: no loss changes nothing, a loss keeps the time, and nothing jumps."""
+"""Concealment: without loss nothing changes; a loss keeps time and continuity."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_time_stays_in_step(codec: Codec, chunks: NDArray[np.uint16]) -> None:
     assert np.array_equal(sound[:30], whole[:30])
     error = np.square(sound - whole).sum(axis=1)
     assert error[33:].max() < error[30:32].max()
-    # What the decoder remembers ends some chunks later, and with it all difference.
+    # The decoder's history ends some chunks later, and with it the difference.
     assert np.array_equal(sound[80:], whole[80:])
 
 

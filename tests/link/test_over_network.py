@@ -32,7 +32,7 @@ def free_port() -> int:
 
 
 class Network(threading.Thread):
-    """Carries packets from one port to another, as badly as it is told, by a seed."""
+    """Relays packets from one port to another, with seeded random faults."""
 
     def __init__(self, to: int, loss: float, doubled: float, jitter: float) -> None:
         super().__init__(daemon=True)
@@ -155,7 +155,7 @@ def sent(voice: Path) -> F32:
 
 
 def place(part: F32, sound: F32) -> int:
-    """Return where the first chunk of speech lies; it is there to the bit, but for 16 bits."""
+    """Return where the first chunk of speech lies; it is exact up to 16-bit rounding."""
     product = np.correlate(sound, part, "valid")
     energy = np.convolve(sound**2, np.ones(part.size), "valid")
     return int((product / np.sqrt(energy + 1e-9)).argmax())
@@ -205,7 +205,7 @@ def test_a_bad_network_costs_what_it_loses(
     assert between.n_packets == -(-100 // chunks)
     assert between.n_lost > 0
     lost, late = count(line, "lost"), count(line, "late")
-    # A packet lost at the very end is not missed.
+    # The receiver does not count a packet lost at the end.
     assert (between.n_lost - 2) * chunks <= lost <= between.n_lost * chunks + late
     assert count(line, "chunks played") + lost <= 100
     assert late <= 5
@@ -289,7 +289,7 @@ def test_a_stopped_receiver_catches_up(
     sender.communicate(timeout=60)
     time.sleep(0.5)
     line = ended(receiver)
-    # What came meanwhile is skipped, all but what may wait.
+    # The packets of the stop are skipped, except those that may wait.
     assert count(line, "skipped") > 5
     assert count(line, "chunks played") + count(line, "skipped") + count(line, "lost") == 100
 

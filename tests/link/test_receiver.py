@@ -87,6 +87,6 @@ def test_the_delay_is_held_over_15_minutes(
     assert counts.played > 0.999 * 900 / link.chunk - TARGET_CHUNKS
     assert (counts.lost, counts.late, counts.skipped, counts.starved) == (0, 0, 0, 0)
     late = slice(-round(300 / link.chunk), None)
-    # What waits just after a packet, in the buffer and beyond the speaker's own target.
+    # The level just after a packet: the buffer, and what exceeds the speaker's target.
     assert np.mean(link.levels[late]) == pytest.approx(TARGET_CHUNKS * link.chunk, abs=0.02)
     assert np.mean(link.speeds[late]) == pytest.approx(1 - 1e-6 * ppm, abs=3e-5)

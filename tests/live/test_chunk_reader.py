@@ -1,4 +1,4 @@
-"""Sound that nobody took in time: dropped, and counted."""
+"""Sound that is not read in time is dropped and counted."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def speak(microphone: Unopened, samples: F32) -> None:
 
 
 def take(reader: ChunkReader) -> list[F32]:
-    """Return the chunks that can be had at once: three looks find all that is there."""
+    """Return the chunks that are available: three attempts find all."""
     chunks: list[F32] = []
     while True:
         looks = iter([False] * 3)
@@ -50,7 +50,7 @@ def take(reader: ChunkReader) -> list[F32]:
 
 @pytest.mark.parametrize("seconds", [0.16, 1.6, 3.2, 4.0, 5.6, 9.2])
 def test_what_was_not_taken_is_counted(microphone: Unopened, seconds: float) -> None:
-    """Above 4 s the ring itself is full, and the callback finds no room."""
+    """Above 4 s the ring is full, and the callback drops samples."""
     statistics = Statistics()
     reader = ChunkReader(microphone, CHUNK, statistics)
     sound = np.arange(1, round(seconds * RATE) + 1, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The time since a callback was called, with a clock that is simulated."""
+"""The time since a callback was called, with a simulated clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The microphone through the codec to the speaker, on a real PortAudio and a real sound server."""
+"""The microphone through the codec to the speaker, on PortAudio and a sound server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def long_speech(tmp_path: Path, speech: F32) -> Path:
 def test_a_minute_of_it_is_the_codecs_own_and_gapless(
     sound_card: SoundCard, tmp_path: Path, long_speech: Path, finished: Callable[..., str]
 ) -> None:
-    """Gapless in one of three minutes: PulseAudio itself runs dry where the machine is busy."""
+    """One of three minutes is gapless: on a busy machine PulseAudio has underruns."""
     for attempt in range(3):
         folder = tmp_path / str(attempt)
         folder.mkdir()
@@ -71,14 +71,14 @@ def a_minute(sound_card: SoundCard, folder: Path, finished: Callable[..., str]) 
         found = [e.tokens for e in read_events(file, strict=True) if isinstance(e, Tokens)]
     tokens = np.concatenate(found)
     assert tokens.size / codec.token_rate > 60
-    # What was recorded is what an offline codec makes of it, to the bit.
+    # The recording equals offline decoding, bit by bit.
     out, rate = soundfile.read(files[2], dtype="int16")
     assert rate == codec.sample_rate_out
     played = codec.decode(tokens)
     decoded = np.rint(np.clip(played, -1, 1) * np.float32(32767))
     np.testing.assert_array_equal(out, decoded.astype(np.int16))
-    # The encoder's own input is recorded in 16 bits. That turns over 1 to 3 of 100 bits, which are
-    # searched for; to be a sample late turns over 6 and more.
+    # The encoder's input is recorded in 16 bits, which changes 1 to 3 of 100 searched bits; a
+    # delay of one sample changes 6 and more.
     signal, _ = soundfile.read(files[1], dtype="float32")
     assert signal.size == tokens.size // codec.chunk_tokens * codec.chunk_size
     bits = np.unpackbits((codec.encode(signal) ^ tokens).view(np.uint8)).sum()
@@ -99,12 +99,12 @@ def low(sound: F32, rate: int) -> F32:
 
 def in_step(expected: F32, recording: F32, rate: int) -> None:
     """Check that `recording` holds all of `expected`, at a place that moves slowly."""
-    # Less than a sample is half a period of what is highest: compare what is below 4 kHz.
+    # A fraction of a sample is half a period at the top of the band: compare below 4 kHz.
     expected, recording = low(expected, rate), low(recording, rate)
     window, reach = rate // 10, rate // 100
-    # Before that the sound server catches up with itself.
+    # Before, the sound server fills its buffers.
     start = 6 * rate
-    # The same speech comes again 11 s later.
+    # The speech repeats after 11 s.
     place, likeness = best_place(expected[start : start + rate], recording[: start + 10 * rate])
     assert likeness > 0.9
     lag = place - start
@@ -122,7 +122,7 @@ def in_step(expected: F32, recording: F32, rate: int) -> None:
             lags.append(lag)
     assert n > 250
     assert good > 0.97 * n, f"{good} of {n} windows are like what was sent"
-    # A sample lost or doubled would stay; clocks are followed by less than 0.3 % of a window.
+    # A lost or doubled sample shifts the rest; clock control shifts 0.3 % of a window at most.
     steps = np.abs(np.diff(lags))
     assert steps.max() <= max(2, 0.01 * window), f"a jump of {steps.max() / rate * 1e3:.1f} ms"
 
@@ -199,7 +199,7 @@ def check_whole(bitstream: Path) -> None:
 
 
 def wait_for(path: Path, size: int, seconds: float = 60) -> None:
-    """Wait until a file has so many bytes."""
+    """Wait until a file has `size` bytes."""
     deadline = time.monotonic() + seconds
     while not path.exists() or path.stat().st_size < size:
         assert time.monotonic() < deadline, f"{path} did not grow"

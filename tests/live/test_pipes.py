@@ -1,4 +1,4 @@
-"""Each half alone: `encode --mic -` and `decode - --play`, a pipe between them."""
+"""`encode --mic -` and `decode - --play`, with a pipe between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What waits to be played, with simulated clocks that drift, stall and jitter."""
+"""The queue before the speaker, with simulated clocks that drift, stall and jitter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def sine(n: int, start: int, hz: float = 440) -> F32:
 
 
 class SimulatedSpeaker:
-    """A speaker whose clock is fast by ppm, and chunks that come up to `jitter` seconds late."""
+    """A speaker whose clock is fast by ppm, and chunks that arrive up to `jitter` seconds late."""
 
     def __init__(self, ppm: float, jitter: float = 0, device_rate: int = 48000) -> None:
         self.playout = Playout(RATE, device_rate, 0.08, CHUNK)
@@ -57,7 +57,7 @@ def test_the_level_is_held_for_long(ppm: float) -> None:
     late = np.array(speaker.levels[-2000:])
     assert abs(late.mean() - playout.target) < 0.02
     speeds = np.array(speaker.speeds)
-    # The speaker plays (1 + ppm) as fast; so much slower the sound must be stretched to it.
+    # The speaker runs 1 + ppm times as fast, so the sound is stretched by 1 + ppm.
     assert abs(np.mean(speeds[-2000:]) - 1 + ppm * 1e-6) < 2e-5
     assert np.abs(speeds - 1).max() < MAX_CORRECTION / 2
     assert np.abs(np.diff(speeds)).max() < 1e-4
@@ -69,7 +69,7 @@ def test_correcting_makes_no_click(device_rate: int) -> None:
     speaker.run(30, record=True)
     played = np.concatenate(speaker.played)[device_rate:]
     step = 2 * np.pi * 440 / device_rate
-    # A sine's second difference is its frequency's square; a jump would be a first difference.
+    # A sine's second difference is small: the squared frequency. A jump's is large.
     assert np.abs(np.diff(played, 2)).max() < 0.5 * step**2 * 1.1
     assert speaker.playout.n_underruns == 0
 
@@ -91,7 +91,7 @@ def test_an_underrun_is_counted_and_fades() -> None:
     assert 0.2 < playout.n_silent / 48000 < 0.6
     played = np.concatenate(speaker.played)
     step = 0.5 * 2 * np.pi * 440 / 48000
-    # In and out within 5 ms: half the amplitude over 240 samples, and the sine's own step.
+    # A fade within 5 ms: half the amplitude over 240 samples, and the sine's own step.
     assert np.abs(np.diff(played)).max() < 1.1 * (step + 0.5 / 240)
 
 
@@ -142,3 +142,11 @@ def test_a_level_returns_over_20_s_without_overshoot() -> None:
     expected = 0.04 * (1 + t / 10) * np.exp(-t / 10)
     assert np.abs(offsets - expected).max() < 0.03 * 0.04
     assert min(offsets) > -1e-4
+
+
+def test_the_stated_bounds() -> None:
+    """As docs/live.md states them: 0.3 %, which is 5 cents, and rings of 4 s."""
+    assert MAX_CORRECTION == 0.003
+    assert 1200 * np.log2(1 + MAX_CORRECTION) == pytest.approx(5, abs=0.3)
+    playout = Playout(RATE, 48000, 0.08, CHUNK)
+    assert playout._ring.capacity == 4 * 48000

@@ -1,4 +1,4 @@
-"""Recordings: what they hold, at any time."""
+"""Recordings: their content, at any time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_each_chunk_is_recorded(tmp_path: Path, tiny: fcs_edge.Codec) -> None:
     samples, sound = np.zeros(tiny.chunk_size, np.float32), np.zeros(1000, np.float32)
     sent = []
     for _ in range(30):
-        # The worker hands over the same memory again and again.
+        # The worker passes the same memory at each call.
         tokens[:] = random.integers(0, 1 << tiny.bits_per_token, tokens.size)
         sent.append(tokens.copy())
         recorder.put(samples, tokens, sound)
