@@ -84,8 +84,8 @@ def decode(
 
     IN is a .fcs bitstream, an .npy of bare tokens, or - for a bitstream on standard input.
 
-    OUT is a .wav, .flac or .ogg file. - is a WAV on standard output, or bare samples with
-    --raw, flushed chunk by chunk. With --play there is no OUT.
+    OUT is a .wav, .flac or .ogg file. As -, it is a WAV on standard output, or bare samples
+    with --raw, flushed chunk by chunk. With --play there is no OUT.
 
     Damaged blocks become silence of the same length, with a warning and exit code 1.
 

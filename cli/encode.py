@@ -97,11 +97,11 @@ def encode(
 ) -> None:
     """Encode the sound IN to the bitstream OUT.
 
-    IN is a sound file of any rate and any channels: WAV, FLAC, Ogg, MP3, ... - is a WAV on
-    standard input, or bare samples with --raw. With --mic there is no IN.
+    IN is a sound file (WAV, FLAC, Ogg, MP3 or another, of any rate and any channels). As -, it
+    is a WAV on standard input, or bare samples with --raw. With --mic there is no IN.
 
-    OUT is a .fcs bitstream or an .npy of bare tokens. - is a bitstream on standard output,
-    flushed chunk by chunk.
+    OUT is a .fcs bitstream or an .npy of bare tokens. As -, it is a bitstream on standard
+    output, flushed chunk by chunk.
 
     \b
     Examples:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
@@ -45,7 +46,7 @@ from fcs_edge.live.session import (
     watch,
 )
 from fcs_edge.live.speaker import Speaker
-from fcs_edge.model.layers import new
+from fcs_edge.model.layers import F32, new
 
 _NO_SAMPLES, _NO_TOKENS = new(0), np.zeros(0, np.uint16)
 
@@ -109,27 +110,19 @@ def receive(
         recorder = _recorder(path, codec)
         stack.callback(recorder.close)
         buffered = buffer_chunks(buffer_ms, codec.latency)
-        receiver = Receiver(
-            codec,
-            listening,
-            key_path,
-            buffered,
-            lambda samples: recorder.put(_NO_SAMPLES, _NO_TOKENS, samples),
-        )
+        receiver = Receiver(codec, listening, key_path, buffered, _sink(recorder))
         stack.enter_context(prompt_threads())
         stack.enter_context(stop_on_signals(receiver.stop))
         messages.note(f"listening at {host}:{listening.port}; Ctrl-C ends")
         wait = _waiter(receiver, duration, quiet, stack)
 
-        def session() -> None:
-            output: Speaker | Timer = Timer(codec.sample_rate_out, codec.latency)
-            with ExitStack() as opened:
-                if playing:
-                    output = open_speaker(codec, speaker, latency)
-                    opened.callback(output.close)
-                wait(Worker(lambda: _play(receiver, output)))
+        def open_output() -> Speaker | Timer:
+            if playing:
+                return open_speaker(codec, speaker, latency)
+            return Timer(codec.sample_rate_out, codec.latency)
 
         with _listening(receiver):
+            session = partial(_session, receiver, open_output, wait)
             run_with_devices(session, receiver, reconnect, messages.warn)
     messages.note(_line(receiver))
     if receiver.warning:
@@ -150,6 +143,25 @@ def _recorder(path: Path | None, codec: Codec) -> Recorder:
     """Return a recorder of the output only."""
     header = header_of(codec, LIVE_BLOCK_SECONDS)
     return Recorder(None, None, path, header, codec.sample_rate_in, codec.sample_rate_out)
+
+
+def _sink(recorder: Recorder) -> Callable[[F32], None]:
+    """Return what records decoded samples."""
+    return lambda samples: recorder.put(_NO_SAMPLES, _NO_TOKENS, samples)
+
+
+def _session(
+    receiver: Receiver,
+    open_output: Callable[[], Speaker | Timer],
+    wait: Callable[[Worker], None],
+) -> None:
+    """Open an output, play until stopped, and close the output."""
+    output = open_output()
+    try:
+        wait(Worker(lambda: _play(receiver, output)))
+    finally:
+        if isinstance(output, Speaker):
+            output.close()
 
 
 def _waiter(

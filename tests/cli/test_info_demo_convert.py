@@ -32,7 +32,7 @@ def test_info_of_a_bitstream(wav: Path, tmp_path: Path, run: Callable) -> None:
     assert facts["seconds"] == pytest.approx(33333 / 16000)
     assert (facts["tokens"], facts["tokens_lost"], facts["bitrate"]) == (108, 0, 800)
     assert facts["bytes"] == out.stat().st_size == 28 + 8 + 216 + 12
-    assert facts["sound"] is True
+    assert facts["intact"] is facts["sound"] is True
     table = run("info", out)
     assert table.code == 0
     for text in ("edge-65k", "2.08 s", "0.80 kbps", "all pass"):
@@ -49,6 +49,7 @@ def test_info_of_a_damaged_bitstream(wav: Path, tmp_path: Path, run: Callable) -
     facts = json.loads(result.out)
     assert result.code == 1
     assert (facts["tokens"], facts["tokens_lost"], facts["sound"]) == (0, 105, False)
+    assert facts["intact"] is False
     assert len(facts["problems"]) == 1
     assert "warning" in result.err
 
