@@ -1,4 +1,4 @@
-"""Sound in and out of the commands, in blocks: files, pipes, bare samples."""
+"""Input and output of sound in blocks: files, pipes, bare samples."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ MIN_RATE, MAX_RATE = 1000, 1_000_000
 
 @dataclass
 class AudioInput:
-    """A sound being read."""
+    """A sound that is being read."""
 
     rate: int
     channels: int
     seconds: float | None
-    """How long it is, where that is known before it ends."""
+    """Duration, where it is known in advance."""
     blocks: Iterator[F32]
     """(n,) float32, channels averaged."""
     n_not_finite: int = 0
-    """Samples so far that were NaN or infinite, and were taken as 0."""
+    """Samples so far that were NaN or infinite; they are read as 0."""
 
     def at_rate(self, rate: int) -> Iterator[F32]:
-        """Yield the blocks, finite and at another rate, (n,) float32."""
+        """Yield the blocks, finite and resampled to `rate`, (n,) float32."""
         if self.rate == rate:
             yield from self._finite()
             return
@@ -53,7 +53,7 @@ class AudioInput:
         yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
 
     def _finite(self) -> Iterator[F32]:
-        # A resampler would spread one NaN over its filter's length.
+        # A resampler spreads one NaN over the length of its filter.
         for block in self.blocks:
             finite = np.isfinite(block)
             if not finite.all():
@@ -71,14 +71,14 @@ def open_input(path: str, raw: str | None, rate: int, channels: int) -> Iterator
     path : str
         A file's path, or ``-``.
     raw : str or None
-        One of `RAW_FORMATS` for bare samples, which `rate` and `channels` then describe.
+        One of `RAW_FORMATS`, for bare samples of `rate` and `channels`.
     rate, channels : int
-        In Hz; interleaved channels. Of bare samples only.
+        Of bare samples: rate in Hz, and interleaved channels.
 
     Raises
     ------
     AudioError
-        The file is missing or is not a sound that libsndfile reads.
+        The file is missing, or libsndfile does not read it.
     """
     if raw is not None:
         with _open_bytes(path) as file:
@@ -93,11 +93,11 @@ def open_input(path: str, raw: str | None, rate: int, channels: int) -> Iterator
         raise AudioError(f"{path}: is a folder; give a sound file")
     label = "standard input" if path == "-" else path
     try:
-        # libsndfile reads a pipe by its descriptor; a Python file would have to seek.
+        # libsndfile reads a pipe by its descriptor; with a Python file it would seek.
         file = soundfile.SoundFile(sys.stdin.fileno() if path == "-" else path, closefd=path != "-")
     except (soundfile.LibsndfileError, TypeError) as error:
         raise AudioError(
-            f"{label}: not a sound that can be read ({_reason(error)}); "
+            f"{label}: not a readable sound file ({_reason(error)}); "
             "for bare samples give --raw and --rate"
         ) from None
     with file:
@@ -109,7 +109,7 @@ def open_input(path: str, raw: str | None, rate: int, channels: int) -> Iterator
         # A pipe's header may claim any length.
         seconds = file.frames / file.samplerate if file.seekable() else None
         block = _FILE_SECONDS if file.seekable() else _LIVE_SECONDS
-        # Rate and channels are what the header says: bound what they make a block take.
+        # The header may state any rate and channels: bound the memory of a block.
         frames = min(round(block * file.samplerate), _BLOCK_SAMPLES // file.channels)
         yield AudioInput(file.samplerate, file.channels, seconds, _file_blocks(file, frames, label))
 
@@ -132,9 +132,9 @@ def _raw_blocks(file: BinaryIO, raw: str, channels: int) -> Iterator[F32]:
     read = getattr(file, "read1", file.read)
     while data := read(1 << 16):
         data = rest + data
-        whole = len(data) // width * width
-        rest = data[whole:]
-        samples = np.frombuffer(data, dtype, whole // dtype.itemsize).reshape(-1, channels)
+        n_bytes = len(data) // width * width
+        rest = data[n_bytes:]
+        samples = np.frombuffer(data, dtype, n_bytes // dtype.itemsize).reshape(-1, channels)
         values = samples.astype(np.float32)
         yield _mean(values / np.float32(32768) if raw == "s16le" else values)
 
@@ -159,17 +159,17 @@ def _open_bytes(path: str) -> Iterator[BinaryIO]:
 
 
 class AudioOutput(Protocol):
-    """A sound being written, (n,) float32 in [-1, 1] at a time."""
+    """A sound that is being written, (n,) float32 in [-1, 1] at a time."""
 
     def write(self, samples: F32) -> None:
-        """Write samples and hand them on at once."""
+        """Write samples without delay."""
 
     def close(self) -> None:
         """Finish the sound."""
 
 
 class FileOutput:
-    """A sound file by libsndfile."""
+    """A sound file, written by libsndfile."""
 
     def __init__(self, path: Path, suffix: str, rate: int) -> None:
         kind, subtype = FILE_FORMATS[suffix]
@@ -182,9 +182,9 @@ class FileOutput:
         """Write samples."""
         try:
             self._file.write(samples)
-        # soundfile asserts that libsndfile took all it was given.
+        # soundfile asserts that libsndfile wrote all samples.
         except (soundfile.LibsndfileError, AssertionError):
-            raise AudioError("the sound could not be written whole: is the disk full?") from None
+            raise AudioError("writing the sound failed: is the disk full?") from None
 
     def close(self) -> None:
         """Finish the file."""
@@ -192,7 +192,7 @@ class FileOutput:
 
 
 class StreamOutput:
-    """Bare samples, or a WAV whose length is not known yet, to a pipe or file."""
+    """Bare samples, or a WAV of unknown length, to a pipe or file."""
 
     def __init__(self, file: BinaryIO, raw: str | None, rate: int) -> None:
         self._file = file
@@ -200,7 +200,7 @@ class StreamOutput:
         self._data_bytes = 0
         self._start = file.tell() if raw is None and is_regular(file) else None
         if raw is None:
-            # Its length is not known yet.
+            # The largest sizes stand for an unknown length.
             file.write(wav.header(rate, wav.MAX_SIZE, wav.MAX_SIZE))
 
     def write(self, samples: F32) -> None:
@@ -213,7 +213,7 @@ class StreamOutput:
         self._file.flush()
 
     def close(self) -> None:
-        """Put the length into a WAV header that can still be reached."""
+        """Write the length into the WAV header, where the file can seek."""
         if self._start is not None:
             end = self._file.tell()
             for offset, value in ((4, self._data_bytes + 36), (40, self._data_bytes)):
@@ -224,7 +224,7 @@ class StreamOutput:
 
 
 def is_regular(file: BinaryIO) -> bool:
-    """Tell a file on disk from a pipe, terminal or device."""
+    """Return whether a file is on disk, not a pipe, terminal or device."""
     try:
         return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
     except OSError:

@@ -1,4 +1,4 @@
-"""``fcs-edge bench``: how fast this machine runs a model, and how fast it could."""
+"""``fcs-edge bench``: the speed of a model on this machine, and the machine's limit."""
 
 from __future__ import annotations
 
@@ -11,15 +11,9 @@ from typing import Any
 import click
 
 import fcs_edge
-from fcs_edge.cli.common import (
-    Messages,
-    check_output,
-    common_options,
-    force_option,
-    model_option,
-    output_file,
-    output_path,
-)
+from fcs_edge.cli.options import common_options, force_option, model_option
+from fcs_edge.cli.output_files import check_output, output_file, output_path
+from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.errors import FcsError
 from fcs_edge.modelfile.model_file import SCHEMES
 
@@ -30,30 +24,32 @@ from fcs_edge.modelfile.model_file import SCHEMES
     "--weights",
     type=click.Choice([*SCHEMES, "all"]),
     multiple=True,
-    help="What to store weights as; several times, or all. [default: as in the model file]",
+    help="Type of the weights; give it several times, or all. [default: as in the model file]",
 )
 @click.option(
     "--seconds",
     type=click.FloatRange(0.1, 3600),
     default=20,
     show_default=True,
-    help="How long to measure, in all. Loading, converting and compiling come on top.",
+    help="Total time to measure, without loading, converting and compiling.",
 )
 @click.option(
     "--chunks",
     type=click.IntRange(1, 64),
     default=1,
     show_default=True,
-    help="Chunks a step: 1 is live sound, 8 is what whole files go through in.",
+    help="Chunks a step: live sound has 1, files are processed with 8.",
 )
 @click.option(
     "--layer",
     "layers",
     metavar="KIND:SHAPE",
     multiple=True,
-    help="Measure one kernel at one shape, not a model; several times for several.",
+    help="Measure one kernel at one shape, not a model; give it several times for several.",
 )
-@click.option("--json", "json_out", metavar="FILE", help="Write everything as JSON; - prints it.")
+@click.option(
+    "--json", "json_out", metavar="FILE", help="Write all results as JSON; - prints them."
+)
 @click.option("--plot", "plot_out", metavar="FILE.png", help="Draw chunk times and stages.")
 @force_option
 @common_options
@@ -68,11 +64,11 @@ def bench(
     force: bool,
     quiet: bool,
 ) -> None:
-    """Measure how fast one core of this machine runs a model.
+    """Measure the speed of a model on one core of this machine.
 
-    Speech goes through it chunk by chunk, as live sound does: encoded, decoded, and both. The
-    limit beside that is what the matrix products alone would take, at the memory bandwidth and
-    the multiply-accumulates a second that are measured in the same run.
+    The model encodes and decodes speech chunk by chunk, as live sound. The limit is the time of
+    the matrix products alone, at the memory bandwidth and the multiply-accumulate rate that the
+    same run measures.
 
     \b
     A --layer is one of
@@ -88,22 +84,17 @@ def bench(
       fcs-edge bench --weights all --seconds 60 --plot bench.png
       fcs-edge bench --layer linear:4x1024x4096:int8
     """
-    # What measures is imported by no other command.
+    # No other command needs these modules.
     from fcs_edge.cli import bench_run
     from fcs_edge.cli.ui import bench_plot, bench_report
 
     messages = Messages(quiet)
     shapes = bench_run.parse_layers(layers)
     if layers and (model or weights or chunks > 1 or plot_out):
-        raise click.UsageError("--layer measures no model; only --seconds and --json go with it.")
-    if plot_out is not None:
-        if Path(plot_out).suffix != ".png":
-            raise click.UsageError("--plot draws a PNG file; its name must end in .png.")
-        if find_spec("matplotlib") is None:
-            raise FcsError("--plot needs Matplotlib: pip install 'fcs-edge[plot]'")
-        check_output(plot_out, force)
-    if json_out is not None and json_out != "-":
-        check_output(json_out, force)
+        raise click.UsageError(
+            "--layer measures no model; combine it with --seconds and --json only."
+        )
+    _check_outputs(json_out, plot_out, force)
     codec = fcs_edge.load(model)
     if layers:
         facts = bench_run.measure_layers(shapes, seconds, messages)
@@ -119,6 +110,18 @@ def bench(
             file.write(_json(facts).encode())
 
 
+def _check_outputs(json_out: str | None, plot_out: str | None, force: bool) -> None:
+    """Refuse outputs that cannot be written, before any work."""
+    if plot_out is not None:
+        if Path(plot_out).suffix != ".png":
+            raise click.UsageError("--plot draws a PNG file; its name must end in .png.")
+        if find_spec("matplotlib") is None:
+            raise FcsError("--plot needs Matplotlib: pip install matplotlib")
+        check_output(plot_out, force)
+    if json_out is not None and json_out != "-":
+        check_output(json_out, force)
+
+
 def _json(facts: dict[str, Any]) -> str:
-    # A number stands on a line of its own only in a list; the times of chunks are thousands.
+    # Join the lines of lists: the times of chunks are thousands of numbers.
     return re.sub(r"\n +(?=[\d.e-]+,?\n)", " ", json.dumps(facts, indent=2)) + "\n"

@@ -6,18 +6,21 @@ from pathlib import Path
 
 import click
 
-from fcs_edge.cli.common import Messages, check_output, common_options, force_option
+from fcs_edge.cli.options import common_options, force_option
+from fcs_edge.cli.output_files import check_output
+from fcs_edge.cli.ui.messages import Messages
+from fcs_edge.cli.ui.progress import spinner
 from fcs_edge.modelfile.model_file import SCHEMES
 
 
 @click.command()
 @click.argument("source", metavar="SOURCE")
 @click.argument("out", metavar="OUT")
-@click.option("--name", help="What to call the model. [default: the folder's or repository's name]")
+@click.option("--name", help="Name of the model. [default: the folder's or repository's name]")
 @click.option(
     "--weights",
     type=click.Choice(SCHEMES),
-    help="What to store weights as. [default: int8 for large models, else as they come]",
+    help="Type of the weights. [default: int8 for large models, else unchanged]",
 )
 @force_option
 @common_options
@@ -26,11 +29,11 @@ def convert(
 ) -> None:
     """Convert the checkpoint SOURCE to the model file OUT.
 
-    SOURCE is a folder with config.json and model.safetensors or model.pt, the path of a
-    config.json, a hub repository to download, or a model file of float weights.
+    SOURCE is a folder with config.json and model.safetensors or model.pt, or the path of a
+    config.json. It may also be a hub repository to download, or a model file of float weights.
 
-    int8 is about four times smaller and faster than f32 and changes few tokens; int4 is smaller
-    and faster still, and changes more; f32 gives the reference's tokens, all of them.
+    int8 is about four times smaller and faster than f32, and changes few tokens. int4 is
+    smaller and faster again, and changes more tokens. f32 changes no token of the reference.
 
     \b
     Examples:
@@ -42,9 +45,9 @@ def convert(
 
     messages = Messages(quiet)
     check_output(out, force)
-    found = locate(source)
-    with messages.busy(f"Converting {source} ..."):
-        model = convert_files(found, Path(out), name, weights)
+    checkpoint = locate(source)
+    with spinner(messages, f"Converting {source} ..."):
+        model = convert_files(checkpoint, Path(out), name, weights)
     messages.note(
         f"{out}: {model.name}, {model.weights / 1e6:.1f} M weights as {model.scheme}, "
         f"fingerprint {model.fingerprint.hex()}"

@@ -1,160 +1,252 @@
-"""``fcs-edge demo``: the built-in clip through the codec."""
+"""``fcs-edge demo``: a clip of speech, or one's own file, through the codec."""
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sys
 import time
+from contextlib import ExitStack, suppress
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import numpy as np
-import soundfile
+import soxr
 from rich.console import Console
 from rich.table import Table
 
 import fcs_edge
 from fcs_edge.bitstream.writer import BitstreamWriter
-from fcs_edge.cli.audio import FileOutput
-from fcs_edge.cli.common import (
-    Messages,
-    check_output,
-    common_options,
-    force_option,
-    model_option,
-    output_file,
-    output_path,
-    prepare,
-)
+from fcs_edge.cli.audio import FileOutput, open_input
+from fcs_edge.cli.options import common_options, force_option, model_option
+from fcs_edge.cli.output_files import check_output, output_path
 from fcs_edge.cli.tokens import FILE_BLOCK_SECONDS, header_of
 from fcs_edge.cli.ui import spectrogram
+from fcs_edge.cli.ui.compile_notice import prepare
+from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.codec import Codec
-from fcs_edge.model.layers import F32, U16
+from fcs_edge.errors import AudioError
+from fcs_edge.live.player import open_player
+from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.modelfile.catalogue import BUILT_IN
 
 _NAME = "fcs-edge-demo"
+_PAUSE_SECONDS = 0.5
+
+
+class _Paths(NamedTuple):
+    """The output files."""
+
+    original: Path
+    bitstream: Path
+    decoded: Path
+    picture: Path
+
+
+class _Result(NamedTuple):
+    """A clip, its tokens, its decoded sound, and the compute times in seconds."""
+
+    clip: F32
+    tokens: U16
+    decoded: F32
+    encode_seconds: float
+    decode_seconds: float
 
 
 @click.command()
+@click.argument("source", metavar="[SOUND]", required=False)
 @click.option(
     "-o",
     "--out",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("."),
-    help="Folder to write to. [default: this one]",
+    help="Folder of the output files. [default: the current folder]",
 )
+@click.option("--play", "playing", is_flag=True, help="Play the original, then the decoded sound.")
 @model_option
 @force_option
 @common_options
-def demo(folder: Path, model: str | None, force: bool, quiet: bool) -> None:
-    """Send a clip of speech through the codec.
+def demo(
+    source: str | None, folder: Path, playing: bool, model: str | None, force: bool, quiet: bool
+) -> None:
+    """Send a clip of speech, or the sound file SOUND, through the codec.
 
-    Writes the bitstream fcs-edge-demo.fcs, the decoded fcs-edge-demo.wav and, where
-    Matplotlib is installed, both spectrograms in fcs-edge-demo.png; else it draws them in the
-    terminal.
+    The command writes the encoder's input fcs-edge-demo.original.wav, the bitstream
+    fcs-edge-demo.fcs and the decoded fcs-edge-demo.wav. It draws both spectrograms: in
+    fcs-edge-demo.png with Matplotlib, in the terminal without.
 
     \b
-    Example:
+    Examples:
       fcs-edge demo --out /tmp
+      fcs-edge demo --play
+      fcs-edge demo MY.wav
     """
     messages = Messages(quiet)
-    bitstream, sound, picture = (folder / f"{_NAME}{s}" for s in (".fcs", ".wav", ".png"))
-    for path in (bitstream, sound, picture):
+    names = (f"{_NAME}{suffix}" for suffix in (".original.wav", ".fcs", ".wav", ".png"))
+    paths = _Paths(*(folder / name for name in names))
+    for path in paths:
         check_output(str(path), force)
-    clip, _ = soundfile.read(str(resources.files("fcs_edge") / "data/demo.flac"), dtype="float32")
     codec = fcs_edge.load(model)
+    clip = _read(source or str(resources.files("fcs_edge") / "data/demo.flac"), codec, messages)
     prepare(codec, messages, encoder=True, decoder=True)
-    tokens, encode_seconds = _encode(codec, clip)
-    decoded, decode_seconds = _decode(codec, tokens)
-    decoded = decoded[: codec.output_length(clip.size)]
-    _write(codec, tokens, clip.size, decoded, bitstream, sound)
-    drawn = _draw(codec, clip, decoded, picture)
-    written = [p for p in (bitstream, sound, picture) if p != picture or drawn]
+    result = _process(codec, clip)
+    plotting = _has_matplotlib()
+    _write(codec, result, paths, plotting)
+    if not plotting:
+        _draw(codec, result)
     if not quiet:
-        _report(codec, clip, encode_seconds, decode_seconds, bitstream, written)
+        written = [p for p in paths if plotting or p != paths.picture]
+        Console().print(_table(codec, result, paths.bitstream.stat().st_size, written))
+        click.echo(_next_steps(paths, source))
+    if playing:
+        _play(codec, result, messages)
 
 
-def _encode(codec: Codec, clip: F32) -> tuple[U16, float]:
-    """Encode chunk by chunk, as live sound would be; return tokens and seconds taken."""
-    encoder = codec.stream_encoder()
+def _read(path: str, codec: Codec, messages: Messages) -> F32:
+    """Return a sound file as the encoder's input, (n,) float32."""
+    with open_input(path, None, codec.sample_rate_in, 1) as sound:
+        clip = np.concatenate([new(0), *sound.at_rate(codec.sample_rate_in)])
+    if not clip.size:
+        raise AudioError(f"{path}: the input holds no sound")
+    if sound.n_not_finite:
+        messages.warn(f"{sound.n_not_finite} samples are NaN or infinite; they are encoded as 0")
+    return clip
+
+
+def _process(codec: Codec, clip: F32) -> _Result:
+    """Encode and decode chunk by chunk, like live sound."""
+    encoder, decoder = codec.stream_encoder(), codec.stream_decoder()
     start = time.perf_counter()
-    parts = [
-        encoder.push(clip[i : i + codec.chunk_size]) for i in range(0, clip.size, codec.chunk_size)
-    ]
+    chunks = range(0, clip.size, codec.chunk_size)
+    parts = [encoder.push(clip[i : i + codec.chunk_size]) for i in chunks]
     tokens = np.concatenate([*parts, encoder.flush()])
-    return tokens, time.perf_counter() - start
+    encoded = time.perf_counter()
+    blocks = range(0, tokens.size, codec.chunk_tokens)
+    sound = np.concatenate([decoder.push(tokens[i : i + codec.chunk_tokens]) for i in blocks])
+    end = time.perf_counter()
+    decoded = sound[: codec.output_length(clip.size)]
+    return _Result(clip, tokens, decoded, encoded - start, end - encoded)
 
 
-def _decode(codec: Codec, tokens: U16) -> tuple[F32, float]:
-    decoder = codec.stream_decoder()
-    start = time.perf_counter()
-    parts = [
-        decoder.push(tokens[i : i + codec.chunk_tokens])
-        for i in range(0, tokens.size, codec.chunk_tokens)
-    ]
-    return np.concatenate(parts), time.perf_counter() - start
-
-
-def _write(
-    codec: Codec, tokens: U16, n_samples: int, decoded: F32, bitstream: Path, sound: Path
-) -> None:
-    with output_file(str(bitstream)) as file:
-        writer = BitstreamWriter(file, header_of(codec, FILE_BLOCK_SECONDS))
-        writer.write(tokens)
-        writer.close(n_samples)
-    with output_path(str(sound)) as path:
-        output = FileOutput(path, ".wav", codec.sample_rate_out)
-        output.write(decoded)
-        output.close()
-
-
-def _draw(codec: Codec, clip: F32, decoded: F32, picture: Path) -> bool:
-    """Draw both spectrograms, to a file where Matplotlib is there; tell whether it was."""
-    labels = (
-        f"{codec.sample_rate_in / 1000:g} kHz in",
-        f"{codec.sample_rate_out / 1000:g} kHz out, {codec.bitrate / 1000:.2f} kbps",
-    )
-    pair = (clip, codec.sample_rate_in, decoded, codec.sample_rate_out)
+def _has_matplotlib() -> bool:
     try:
-        spectrogram.save_png(picture, *pair, f"fcs-edge, {codec.name}", labels)
+        import matplotlib.figure  # noqa: F401
     except ImportError:
-        console = Console()
-        text = spectrogram.terminal(
-            *pair,
-            min(console.width, 120),
-            labels=labels,
-            colour=console.is_terminal and not console.no_color,
-            encoding=sys.stdout.encoding or "ascii",
-        )
-        console.print(text)
         return False
     return True
 
 
-def _report(
-    codec: Codec,
-    clip: F32,
-    encode_seconds: float,
-    decode_seconds: float,
-    bitstream: Path,
-    written: list[Path],
-) -> None:
-    seconds = clip.size / codec.sample_rate_in
-    size = bitstream.stat().st_size
-    factor = (encode_seconds + decode_seconds) / seconds
+def _write(codec: Codec, result: _Result, paths: _Paths, plotting: bool) -> None:
+    """Write all files, or none: each appears only after the last one is complete."""
+    with ExitStack() as stack:
+        original, bitstream, decoded = (
+            stack.enter_context(output_path(str(path))) for path in paths[:3]
+        )
+        _write_wav(original, result.clip, codec.sample_rate_in)
+        with bitstream.open("wb") as file:
+            writer = BitstreamWriter(file, header_of(codec, FILE_BLOCK_SECONDS))
+            writer.write(result.tokens)
+            writer.close(result.clip.size)
+        _write_wav(decoded, result.decoded, codec.sample_rate_out)
+        if plotting:
+            picture = stack.enter_context(output_path(str(paths.picture)))
+            title = f"fcs-edge, {codec.name}"
+            spectrogram.save_png(picture, *_pair(codec, result), title, _labels(codec))
+
+
+def _write_wav(path: Path, samples: F32, rate: int) -> None:
+    output = FileOutput(path, ".wav", rate)
+    output.write(samples)
+    output.close()
+
+
+def _draw(codec: Codec, result: _Result) -> None:
+    """Draw both spectrograms in the terminal."""
+    console = Console()
+    text = spectrogram.terminal(
+        *_pair(codec, result),
+        min(console.width, 120),
+        labels=_labels(codec),
+        colour=console.is_terminal and not console.no_color,
+        encoding=sys.stdout.encoding or "ascii",
+    )
+    console.print(text)
+
+
+def _pair(codec: Codec, result: _Result) -> tuple[F32, int, F32, int]:
+    return result.clip, codec.sample_rate_in, result.decoded, codec.sample_rate_out
+
+
+def _labels(codec: Codec) -> tuple[str, str]:
+    return (
+        f"{codec.sample_rate_in / 1000:g} kHz in",
+        f"{codec.sample_rate_out / 1000:g} kHz out, {codec.bitrate / 1000:.2f} kbps",
+    )
+
+
+def _table(codec: Codec, result: _Result, n_bytes: int, written: list[Path]) -> Table:
+    """Return the facts about the result."""
+    seconds = result.clip.size / codec.sample_rate_in
+    encode, decode = result.encode_seconds / seconds, result.decode_seconds / seconds
+    factor = encode + decode
     table = Table(show_header=False)
     table.add_row("model", codec.name)
     if codec.name in BUILT_IN:
         table.add_row("note", BUILT_IN[codec.name])
-    table.add_row("sound", f"{seconds:.2f} s of speech")
-    table.add_row("bitrate", f"{codec.bitrate / 1000:.2f} kbps: {size} bytes in all")
+    table.add_row("sound", f"{seconds:.2f} s")
+    table.add_row("bitrate", f"{codec.bitrate / 1000:.2f} kbps: {n_bytes} bytes in all")
     table.add_row("latency", f"{codec.latency * 1000:g} ms (one chunk)")
     table.add_row(
         "real-time factor",
         f"{factor:.3f} = compute time / audio time, {1 / factor:.1f} times faster than real time\n"
-        f"(encode {encode_seconds / seconds:.3f}, decode {decode_seconds / seconds:.3f}; "
-        "chunk by chunk, one core)",
+        f"(encode {encode:.3f}, decode {decode:.3f}; chunk by chunk, one core)",
     )
     table.add_row("written", "\n".join(map(str, written)))
-    Console().print(table)
+    return table
+
+
+def _next_steps(paths: _Paths, source: str | None) -> str:
+    """Return commands to try next, as they can be typed."""
+    program = Path(sys.argv[0])
+    installed = shutil.which("fcs-edge") or program.name != "fcs-edge"
+    command = "fcs-edge" if installed else shlex.quote(str(program))
+    bitstream, original = (shlex.quote(str(p)) for p in (paths.bitstream, paths.original))
+    speech, decoded = (
+        shlex.quote(str(paths.bitstream.with_name(name))) for name in ("speech.fcs", "decoded.wav")
+    )
+    again = "" if source is None else f" {shlex.quote(source)}"
+    folder = paths.bitstream.parent
+    place = "" if folder == Path(".") else f" --out {shlex.quote(str(folder))}"
+    steps = [
+        (f"demo --play --force{place}{again}", "play the original, then the decoded sound"),
+        (f"demo --force{place} MY.wav", "use your own recording MY.wav"),
+        (f"encode {original} {speech}", "encode a sound file"),
+        (f"decode {bitstream} {decoded}", "decode a bitstream"),
+        ("mic", "send the microphone through the codec, live"),
+    ]
+    return "\nTry next:\n" + "\n".join(f"  {command} {step}\n      {why}" for step, why in steps)
+
+
+def _play(codec: Codec, result: _Result, messages: Messages) -> None:
+    """Play the original, then the decoded sound.
+
+    Raises
+    ------
+    AudioError
+        There is no speaker, or no sound system.
+    """
+    original = soxr.resample(result.clip, codec.sample_rate_in, codec.sample_rate_out)
+    pause = new(round(_PAUSE_SECONDS * codec.sample_rate_out))
+    try:
+        with (
+            open_player(codec, None, "high", False, messages.warn) as player,
+            suppress(KeyboardInterrupt),
+        ):
+            messages.note("playing the original, then the decoded sound; Ctrl-C ends")
+            player.write(np.concatenate([original, pause]))
+            player.write(result.decoded)
+    except AudioError as error:
+        raise AudioError(f"--play is skipped: {error}") from None

@@ -13,55 +13,50 @@ import click
 
 import fcs_edge
 from fcs_edge.bitstream.writer import BitstreamWriter
-from fcs_edge.cli.audio import MAX_RATE, MIN_RATE, RAW_FORMATS, is_regular, open_input
-from fcs_edge.cli.common import (
-    Messages,
-    check_output,
+from fcs_edge.cli.audio import MAX_RATE, MIN_RATE, RAW_FORMATS, AudioInput, is_regular, open_input
+from fcs_edge.cli.options import (
     common_options,
     force_option,
-    is_special,
-    model_option,
-    output_file,
-    prepare,
-)
-from fcs_edge.cli.live import (
-    ending,
     input_option,
     latency_option,
-    open_microphone,
-    prompt_threads,
+    model_option,
 )
+from fcs_edge.cli.output_files import check_output, is_special, output_file
 from fcs_edge.cli.tokens import FILE_BLOCK_SECONDS, LIVE_BLOCK_SECONDS, NpyWriter, header_of
+from fcs_edge.cli.ui.compile_notice import prepare
+from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.panel import shortfall, troubles
+from fcs_edge.cli.ui.progress import progress_bar
 from fcs_edge.codec import BLOCK_CHUNKS, Codec
 from fcs_edge.live import devices
 from fcs_edge.live.devices import DeviceLostError
+from fcs_edge.live.latency import Latency
 from fcs_edge.live.loop import Loopback
-from fcs_edge.live.opened import Latency
+from fcs_edge.live.session import open_microphone, prompt_threads, stop_on_signals
 from fcs_edge.model.layers import F32, U16
 
 
 class TokenWriter(Protocol):
-    """Where tokens go."""
+    """An output of tokens."""
 
     def write(self, tokens: U16) -> None:
         """Append tokens."""
 
     def close(self, n_samples: int, tokens: U16 | None = None) -> None:
-        """Finish with the last tokens, stating how many input samples all stand for."""
+        """Write the last tokens, and the number of input samples that all tokens represent."""
 
 
 @click.command()
 @click.argument("source", metavar="IN")
 @click.argument("out", metavar="OUT", required=False)
 @model_option
-@click.option("--mic", "hearing", is_flag=True, help="Take the microphone in place of IN.")
+@click.option("--mic", "live", is_flag=True, help="Encode the microphone; there is no IN.")
 @input_option
 @latency_option
 @click.option(
     "--raw",
     type=click.Choice(list(RAW_FORMATS)),
-    help="IN is bare samples of this format, with no header.",
+    help="IN is bare samples of this format, without a header.",
 )
 @click.option(
     "--rate",
@@ -81,7 +76,7 @@ class TokenWriter(Protocol):
     "--block",
     "block_seconds",
     type=click.FloatRange(0.02, 80),
-    help="Seconds of sound in a block of the bitstream, the unit that a damaged byte can cost. "
+    help="Seconds of sound in a block of the bitstream; a damaged byte costs one block. "
     "[default: 12, and 1 into a pipe]",
 )
 @force_option
@@ -90,7 +85,7 @@ def encode(
     source: str,
     out: str | None,
     model: str | None,
-    hearing: bool,
+    live: bool,
     microphone: str | None,
     latency: Latency,
     raw: str | None,
@@ -102,10 +97,11 @@ def encode(
 ) -> None:
     """Encode the sound IN to the bitstream OUT.
 
-    IN is a sound file (WAV, FLAC, Ogg, MP3, ...; any rate, any channels) or - for a WAV, or
-    with --raw bare samples, on standard input. OUT is a .fcs bitstream, an .npy of bare
-    tokens, or - for a bitstream on standard output, flushed chunk by chunk. With --mic there is
-    no IN.
+    IN is a sound file (WAV, FLAC, Ogg, MP3 or another, of any rate and any channels). As -, it
+    is a WAV on standard input, or bare samples with --raw. With --mic there is no IN.
+
+    OUT is a .fcs bitstream or an .npy of bare tokens. As -, it is a bitstream on standard
+    output, flushed chunk by chunk.
 
     \b
     Examples:
@@ -115,65 +111,73 @@ def encode(
       fcs-edge encode --raw s16le --rate 48000 - - < samples | ssh host fcs-edge decode - out.wav
     """
     messages = Messages(quiet)
-    source, out = _arguments(source, out, hearing)
+    source, out = _arguments(source, out, live)
     named = Path(out).suffix in (".fcs", ".npy")
     if out != "-" and not named and not is_special(Path(out)) and not Path(out).is_dir():
         raise click.UsageError("OUT must end in .fcs or .npy, or be - for standard output.")
     check_output(out, force)
-    if hearing:
+    if live:
         devices.find("input", microphone)
     codec = fcs_edge.load(model)
     prepare(codec, messages, encoder=True)
-    if hearing:
+    if live:
         with output_file(out) as file:
             writer = _writer(file, out, codec, block_seconds)
             lost = _encode_microphone(codec, writer, microphone, latency, messages)
         if lost:
             click.get_current_context().exit(1)
         return
-    with ExitStack() as stack:
-        sound = stack.enter_context(open_input(source, raw, rate, channels))
-        file = stack.enter_context(output_file(out))
+    with open_input(source, raw, rate, channels) as sound, output_file(out) as file:
         writer = _writer(file, out, codec, block_seconds)
-        show = stack.enter_context(messages.progress("Encoding", sound.seconds))
-        encoder = codec.stream_encoder(1 if source == "-" else BLOCK_CHUNKS)
-        n_samples = 0
-        with _until_interrupted(sound.at_rate(codec.sample_rate_in), source == "-") as blocks:
-            for block in blocks:
-                writer.write(encoder.push(block))
-                n_samples += block.size
-                show(n_samples / codec.sample_rate_in)
-        writer.close(n_samples, encoder.flush())
+        n_samples = _encode_input(codec, writer, sound, source == "-", messages)
     if sound.n_not_finite:
-        messages.warn(f"{sound.n_not_finite} samples were NaN or infinite; they are taken as 0")
+        messages.warn(f"{sound.n_not_finite} samples are NaN or infinite; they are encoded as 0")
     if n_samples == 0:
         messages.warn("the input holds no sound")
     messages.note(f"{n_samples / codec.sample_rate_in:.2f} s at {codec.bitrate:g} bit/s")
 
 
-def _arguments(source: str, out: str | None, hearing: bool) -> tuple[str, str]:
-    """Return IN and OUT; with --mic the only argument is OUT."""
-    if hearing and out is not None:
-        raise click.UsageError("--mic takes the place of IN: give OUT alone.")
-    if hearing:
+def _encode_input(
+    codec: Codec, writer: TokenWriter, sound: AudioInput, live: bool, messages: Messages
+) -> int:
+    """Encode a file or pipe to its end; return the number of input samples."""
+    encoder = codec.stream_encoder(1 if live else BLOCK_CHUNKS)
+    n_samples = 0
+    with (
+        progress_bar(messages, "Encoding", sound.seconds) as show,
+        _until_interrupted(sound.at_rate(codec.sample_rate_in), live) as blocks,
+    ):
+        for block in blocks:
+            writer.write(encoder.push(block))
+            n_samples += block.size
+            show(n_samples / codec.sample_rate_in)
+        writer.close(n_samples, encoder.flush())
+    return n_samples
+
+
+def _arguments(source: str, out: str | None, live: bool) -> tuple[str, str]:
+    """Return IN and OUT; with --mic, the only argument is OUT."""
+    if live and out is not None:
+        raise click.UsageError("--mic takes the place of IN: give OUT only.")
+    if live:
         return "", source
     if out is None:
-        raise click.UsageError("Missing argument 'OUT'; or --mic takes the place of IN.")
+        raise click.UsageError("Missing argument 'OUT'; with --mic, OUT is the only argument.")
     return source, out
 
 
 def _encode_microphone(
-    codec: Codec, writer: TokenWriter, wanted: str | None, latency: Latency, messages: Messages
+    codec: Codec, writer: TokenWriter, requested: str | None, latency: Latency, messages: Messages
 ) -> bool:
-    """Encode what the microphone hears until Ctrl-C; tell whether it went away before."""
-    loop = Loopback(codec, lambda samples, tokens, sound: writer.write(tokens), decode=False)
-    with prompt_threads(), ending(loop.stop), ExitStack() as stack:
-        heard = open_microphone(codec, wanted, latency)
-        stack.callback(heard.close)
-        messages.note(f"listening to {heard.device.name}; Ctrl-C ends")
+    """Encode the microphone until Ctrl-C; return whether it was lost before."""
+    loop = Loopback(codec, lambda samples, tokens, decoded: writer.write(tokens), decode=False)
+    with prompt_threads(), stop_on_signals(loop.stop), ExitStack() as stack:
+        source = open_microphone(codec, requested, latency)
+        stack.callback(source.close)
+        messages.note(f"listening to {source.device.name}; Ctrl-C ends")
         lost = None
         try:
-            loop.run(heard, None)
+            loop.run(source, None)
         except DeviceLostError as error:
             lost = error
     seconds = loop.statistics.n_tokens / codec.token_rate
@@ -183,7 +187,7 @@ def _encode_microphone(
         if trouble:
             messages.warn(trouble)
     if lost is not None:
-        messages.warn(f"{lost}; what was heard before is written")
+        messages.warn(f"{lost}; the sound before is written")
     return lost is not None
 
 
@@ -198,7 +202,7 @@ def _writer(file: BinaryIO, out: str, codec: Codec, seconds: float | None) -> To
 
 @contextmanager
 def _until_interrupted(blocks: Iterator[F32], live: bool) -> Iterator[Iterator[F32]]:
-    """Let the first Ctrl-C end a live input like its own end would, so that nothing is lost."""
+    """Let the first Ctrl-C end a live input like the input's own end, so that no sound is lost."""
     if not live:
         yield blocks
         return

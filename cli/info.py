@@ -1,4 +1,4 @@
-"""``fcs-edge info``: what a model file or a bitstream is."""
+"""``fcs-edge info``: facts about a model file or a bitstream."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from rich.table import Table
 
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, End, Tokens, read_batches
 from fcs_edge.bitstream.writer import MAGIC
-from fcs_edge.cli.common import Messages, common_options
+from fcs_edge.cli.options import common_options
+from fcs_edge.cli.ui.messages import Messages
+from fcs_edge.cli.ui.progress import spinner
 from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError, FcsError, ModelFileError
 from fcs_edge.modelfile.catalogue import BUILT_IN, find
@@ -26,12 +28,12 @@ Facts = dict[str, Any]
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, in plain units.")
 @common_options
 def info(file: str, as_json: bool, quiet: bool) -> None:
-    """Say what the model or bitstream FILE is.
+    """Describe the model or bitstream FILE.
 
     FILE is a model file, a built-in model's name, or a .fcs bitstream.
 
-    Everything in it is checked: the SHA-256 of a model, every CRC of a bitstream. The exit
-    code is 1 where one does not hold.
+    The command verifies the SHA-256 of a model, or each CRC of a bitstream. The exit code is 1
+    if one does not match.
 
     \b
     Examples:
@@ -43,16 +45,21 @@ def info(file: str, as_json: bool, quiet: bool) -> None:
     if _starts_like_bitstream(path):
         facts, problems = _bitstream(path)
     else:
-        with messages.busy(f"Checking {file} ..."):
+        with spinner(messages, f"Checking {file} ..."):
             facts, problems = _model_facts(file)
     if as_json:
-        click.echo(json.dumps({**facts, "problems": problems}, indent=2))
+        click.echo(json.dumps(_json(facts, problems), indent=2))
     else:
         _print(file, facts)
     for problem in problems:
         messages.warn(f"{file}: {problem}")
     if problems:
         click.get_current_context().exit(1)
+
+
+def _json(facts: Facts, problems: list[str]) -> Facts:
+    """Return the facts for JSON; the key ``sound`` is an alias of ``intact``."""
+    return {**facts, "sound": facts["intact"], "problems": problems}
 
 
 def _starts_like_bitstream(path: Path) -> bool:
@@ -67,7 +74,7 @@ def _model_facts(file: str) -> tuple[Facts, list[str]]:
         return _model(file)
     except ModelFileError:
         if Path(file).is_file() and Path(file).suffix != ".safetensors":
-            raise FcsError(f"{file}: neither an .fcs bitstream nor a model file") from None
+            raise FcsError(f"{file}: neither a .fcs bitstream nor a model file") from None
         raise
 
 
@@ -90,7 +97,7 @@ def _bitstream(path: Path) -> tuple[Facts, list[str]]:
     except BitstreamError as error:
         raise BitstreamError(f"{path}: {error}") from None
     header = reader.header
-    assert header is not None  # the reader raises where there is none
+    assert header is not None  # the reader raises an error without a header
     samples = (tokens + lost) * header.samples_per_token if n_samples is None else n_samples
     seconds = samples / header.input_rate
     size = path.stat().st_size
@@ -112,7 +119,7 @@ def _bitstream(path: Path) -> tuple[Facts, list[str]]:
         "block_tokens": header.block_tokens,
         "bytes": size,
         "overhead": (size - payload) / payload if payload else None,
-        "sound": not problems,
+        "intact": not problems,
     }
     return facts, problems
 
@@ -141,14 +148,14 @@ def _model(name: str) -> tuple[Facts, list[str]]:
         "token_rate": codec.token_rate,
         "bitrate": codec.bitrate,
         "latency": codec.latency,
-        "sound": not problems,
+        "intact": not problems,
     }
     return facts, problems
 
 
 _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "kind": ("", str),
-    "model": ("", lambda v: v or "none of the built-in ones"),
+    "model": ("", lambda v: v or "none of the built-in models"),
     "note": ("", str),
     "source": ("converted from", str),
     "fingerprint": ("", str),
@@ -168,7 +175,7 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "tokens_lost": ("tokens lost", str),
     "block_tokens": ("tokens a block", str),
     "overhead": ("", lambda v: "" if v is None else f"{v:.2%} of the payload"),
-    "sound": ("checks", lambda v: "all hold" if v else "FAILED"),
+    "intact": ("checks", lambda v: "all pass" if v else "FAILED"),
 }
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from fcs_edge.cli.common import Messages, common_options
+from fcs_edge.cli.options import common_options
+from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.link import keys
 
 
@@ -16,7 +17,7 @@ from fcs_edge.link import keys
 def key(path: str, quiet: bool) -> None:
     """Write a new key to FILE, for send --key and receive --key.
 
-    Copy it to the other end by a way that you trust. Use one key for each sender.
+    Copy the file to the other end over a secure connection. Use one key for each sender.
 
     \b
     Example:
@@ -24,4 +25,4 @@ def key(path: str, quiet: bool) -> None:
       scp voice.key pi:
     """
     keys.new_key(Path(path))
-    Messages(quiet).note(f"{path}: a new key; copy it to the other end, and show it to nobody")
+    Messages(quiet).note(f"{path}: a new key; copy it to the other end, and keep it secret")

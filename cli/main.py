@@ -42,9 +42,9 @@ for _command in (convert, encode, decode, info, mic, send, receive, key, demo, b
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command and exit: 0 it worked, 1 it failed, 2 it was called wrongly.
+    """Run the command and exit with 0 for success, 1 for a failure, 2 for a wrong call.
 
-    Where standard output is closed early, click ends the command with 1, as `head` expects.
+    Where standard output is closed early, the exit code is 1, as under `head`.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     code = 1
@@ -54,21 +54,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error.show()
         code = 2
     except (click.Abort, KeyboardInterrupt):
-        _say("interrupted; no output was written")
+        _print_error("interrupted; no output was written")
     except Exception as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        _say(_line(error))
+        _print_error(_line(error))
     sys.exit(_finish_output(code))
 
 
 def _finish_output(code: int) -> int:
-    """Flush standard output, and see to it that the interpreter does not try again at its end."""
+    """Flush standard output, and keep the interpreter from flushing it again; return the code."""
     try:
         sys.stdout.flush()
     except OSError as error:
         if code == 0 and not isinstance(error, BrokenPipeError):
-            _say(f"standard output: {error.strerror}")
+            _print_error(f"standard output: {error.strerror}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code
@@ -82,10 +82,10 @@ def _line(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "out of memory"
     return (
-        f"internal error, {type(error).__name__}: {error}; run it again with --debug and "
-        "report what it prints"
+        f"internal error, {type(error).__name__}: {error}; run the command again with --debug "
+        "and report its output"
     )
 
 
-def _say(text: str) -> None:
+def _print_error(text: str) -> None:
     click.echo(f"fcs-edge: error: {' '.join(text.split())}", err=True)

@@ -1,47 +1,49 @@
-"""``fcs-edge mic``: hear yourself through the codec."""
+"""``fcs-edge mic``: the microphone through the codec to the speaker, live."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import click
 
 import fcs_edge
-from fcs_edge.cli.common import (
-    Messages,
-    check_output,
+from fcs_edge.cli.options import (
     common_options,
+    duration_option,
     force_option,
-    model_option,
-    prepare,
-)
-from fcs_edge.cli.live import (
-    Keys,
-    Worker,
-    ending,
     input_option,
     latency_option,
-    list_devices,
-    open_microphone,
-    open_speaker,
+    model_option,
+    monitor_option,
     output_option,
-    prompt_threads,
     reconnect_option,
-    watch,
-    with_devices,
 )
+from fcs_edge.cli.output_files import check_output
 from fcs_edge.cli.tokens import LIVE_BLOCK_SECONDS, header_of
+from fcs_edge.cli.ui.compile_notice import prepare
+from fcs_edge.cli.ui.device_table import print_devices
+from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.panel import Panel, shortfall, troubles
+from fcs_edge.cli.ui.terminal_keys import TerminalKeys
 from fcs_edge.codec import Codec
 from fcs_edge.live import devices
+from fcs_edge.live.latency import Latency
 from fcs_edge.live.loop import Loopback
-from fcs_edge.live.opened import Latency
 from fcs_edge.live.recorder import Recorder
-
-_DRAIN_SECONDS = 1.0
+from fcs_edge.live.session import (
+    DeviceRequest,
+    Worker,
+    prompt_threads,
+    run_loopback,
+    run_with_devices,
+    stop_on_signals,
+    watch,
+)
 
 
 @click.command()
@@ -50,19 +52,11 @@ _DRAIN_SECONDS = 1.0
 @output_option
 @click.option("--list-devices", "listing", is_flag=True, help="List microphones and speakers.")
 @latency_option
-@click.option("--record-bitstream", metavar="FILE.fcs", help="Keep the tokens, as a bitstream.")
-@click.option("--record-input", metavar="FILE.wav", help="Keep what the encoder hears.")
-@click.option("--record-output", metavar="FILE.wav", help="Keep what the decoder says.")
-@click.option(
-    "--duration", type=click.FloatRange(min=0, min_open=True), help="End after so many seconds."
-)
-@click.option(
-    "--monitor",
-    type=click.Choice(["on", "off"]),
-    default="on",
-    show_default=True,
-    help="Whether to play what is decoded; off for no speaker.",
-)
+@click.option("--record-bitstream", metavar="FILE.fcs", help="Record the tokens as a bitstream.")
+@click.option("--record-input", metavar="FILE.wav", help="Record the input of the encoder.")
+@click.option("--record-output", metavar="FILE.wav", help="Record the output of the decoder.")
+@duration_option
+@monitor_option("Play the decoded sound; off opens no speaker.")
 @click.option("--bypass", is_flag=True, help="Start with the dry sound; the key b changes it.")
 @reconnect_option
 @force_option
@@ -83,10 +77,10 @@ def mic(
     force: bool,
     quiet: bool,
 ) -> None:
-    """Send the microphone through the codec and play what comes out, live.
+    """Send the microphone through the codec and play the decoded sound, live.
 
-    Use headphones: a speaker near the microphone is heard again. Recordings are whole up to
-    wherever the command ends, however it does.
+    Use headphones: the microphone picks up a speaker. Recordings stay intact, however the
+    command ends.
 
     \b
     Examples:
@@ -96,12 +90,12 @@ def mic(
       fcs-edge mic --monitor off --record-bitstream diary.fcs
     """
     if listing:
-        list_devices()
+        print_devices()
         return
     messages = Messages(quiet)
     recordings = _recordings(record_bitstream, record_input, record_output, force)
     playing = monitor == "on"
-    # Before the model: that there is no device shows at once.
+    # Before the model, so that a missing device shows at once.
     devices.find("input", microphone)
     if playing:
         devices.find("output", speaker)
@@ -119,56 +113,57 @@ def mic(
         loop = Loopback(codec, recorder.put, decoding)
         loop.bypass = bypass
         stack.enter_context(prompt_threads())
-        stack.enter_context(ending(loop.stop))
-        keys = stack.enter_context(Keys())
-        show = stack.enter_context(Panel(loop, codec, quiet).showing())
-        deadline = math.inf if duration is None else time.monotonic() + duration
-
-        def pressed(key: str) -> None:
-            if key == "b":
-                loop.bypass = not loop.bypass
-
-        def session() -> None:
-            with ExitStack() as opened:
-                heard = open_microphone(codec, microphone, latency)
-                opened.callback(heard.close)
-                played = open_speaker(codec, speaker, latency) if playing else None
-                if played is not None:
-                    opened.callback(played.close)
-                worker = Worker(lambda: loop.run(heard, played))
-                watch(worker, keys, show, loop.stop, deadline, pressed)
-                if played is not None:
-                    played.drain(_DRAIN_SECONDS)
-
-        with_devices(session, loop, reconnect, messages)
+        stack.enter_context(stop_on_signals(loop.stop))
+        wait = _waiter(loop, codec, duration, quiet, stack)
+        request = DeviceRequest(microphone, speaker, latency, playing)
+        session = partial(run_loopback, loop, codec, request, wait)
+        run_with_devices(session, loop, reconnect, messages.warn)
     _report(loop, codec, recorder, messages)
+
+
+def _waiter(
+    loop: Loopback, codec: Codec, duration: float | None, quiet: bool, stack: ExitStack
+) -> Callable[[Worker], None]:
+    """Return what shows the panel and reads keys until a worker ends."""
+    keys = stack.enter_context(TerminalKeys())
+    show = stack.enter_context(Panel(loop, codec, quiet).showing())
+    deadline = math.inf if duration is None else time.monotonic() + duration
+
+    def on_key(key: str) -> None:
+        if key == "b":
+            loop.bypass = not loop.bypass
+
+    def wait(worker: Worker) -> None:
+        watch(worker, keys.read, show, loop.stop, deadline, on_key)
+
+    return wait
 
 
 def _recordings(
     bitstream: str | None, sound_in: str | None, sound_out: str | None, force: bool
 ) -> tuple[Path | None, Path | None, Path | None]:
-    """Check where recordings go, before any work."""
-    given = (bitstream, ".fcs"), (sound_in, ".wav"), (sound_out, ".wav")
-    for path, suffix in given:
+    """Check the recordings' files before any work; return their paths."""
+    files = (bitstream, ".fcs"), (sound_in, ".wav"), (sound_out, ".wav")
+    for path, suffix in files:
         if path is None:
             continue
         if Path(path).suffix.lower() != suffix:
             raise click.UsageError(f"{path}: must end in {suffix}.")
         check_output(path, force)
-    paths = [Path(path) if path is not None else None for path, _ in given]
+    paths = [Path(path) if path is not None else None for path, _ in files]
     named = [p for p in paths if p is not None]
     if len(set(named)) < len(named):
-        raise click.UsageError("two recordings go to the same file.")
+        raise click.UsageError("Two recordings have the same file.")
     return paths[0], paths[1], paths[2]
 
 
 def _report(loop: Loopback, codec: Codec, recorder: Recorder, messages: Messages) -> None:
-    """Say how long it was and what was lost."""
+    """Report the duration and the losses."""
     seconds = loop.statistics.n_tokens / codec.token_rate
     messages.note(f"{seconds:.2f} s at {codec.bitrate:g} bit/s")
     if lost := troubles(loop):
         messages.warn(lost)
     if recorder.n_lost:
-        messages.warn(f"the disk was too slow: {recorder.n_lost} chunks were not recorded")
+        messages.warn(f"the disk is too slow: {recorder.n_lost} chunks were not recorded")
     if short := shortfall(loop, codec):
         messages.warn(short)

@@ -4,42 +4,47 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
 import numpy as np
 
 import fcs_edge
-from fcs_edge.cli.common import (
-    Messages,
-    check_output,
+from fcs_edge.cli.options import (
     common_options,
+    duration_option,
     force_option,
-    model_option,
-    prepare,
-)
-from fcs_edge.cli.live import (
-    Keys,
-    Worker,
-    ending,
     key_option,
     latency_option,
-    open_speaker,
+    model_option,
+    monitor_option,
     output_option,
-    prompt_threads,
     reconnect_option,
-    say_open,
-    watch,
-    with_devices,
 )
+from fcs_edge.cli.output_files import check_output
 from fcs_edge.cli.tokens import LIVE_BLOCK_SECONDS, header_of
+from fcs_edge.cli.ui.compile_notice import prepare
+from fcs_edge.cli.ui.link_notice import report_security
+from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.panel import Lines
+from fcs_edge.cli.ui.terminal_keys import TerminalKeys
+from fcs_edge.codec import Codec
 from fcs_edge.link.receiver import Receiver, Timer
 from fcs_edge.link.sockets import ListeningSocket, parse
 from fcs_edge.live import devices
-from fcs_edge.live.opened import Latency
+from fcs_edge.live.latency import Latency, buffer_chunks
 from fcs_edge.live.recorder import Recorder
+from fcs_edge.live.session import (
+    Worker,
+    open_speaker,
+    prompt_threads,
+    run_with_devices,
+    stop_on_signals,
+    watch,
+)
 from fcs_edge.live.speaker import Speaker
 from fcs_edge.model.layers import F32, new
 
@@ -50,24 +55,16 @@ _NO_SAMPLES, _NO_TOKENS = new(0), np.zeros(0, np.uint16)
 @click.argument("address", metavar="[HOST:]PORT")
 @model_option
 @output_option
-@click.option("--record-output", metavar="FILE.wav", help="Keep what is played.")
-@click.option(
-    "--monitor",
-    type=click.Choice(["on", "off"]),
-    default="on",
-    show_default=True,
-    help="Whether to play it; off for no speaker.",
-)
+@click.option("--record-output", metavar="FILE.wav", help="Record what is played.")
+@monitor_option("Play the received sound; off opens no speaker.")
 @click.option(
     "--buffer-ms",
     type=click.IntRange(1, 4000),
     default=160,
     show_default=True,
-    help="Sound that waits for packets that come late: more bears a worse network.",
+    help="Sound to hold ready for late packets; a larger value tolerates a worse network.",
 )
-@click.option(
-    "--duration", type=click.FloatRange(min=0, min_open=True), help="End after so many seconds."
-)
+@duration_option
 @key_option
 @latency_option
 @reconnect_option
@@ -89,65 +86,107 @@ def receive(
 ) -> None:
     """Play what `fcs-edge send` sends to this machine.
 
-    It listens to programs on this machine alone where no HOST is given: 0.0.0.0:PORT listens to
-    all networks, the address of one of this machine's interfaces to that one's.
+    Without a HOST, the command accepts packets from this machine only. 0.0.0.0:PORT accepts
+    packets from all networks; an interface's address accepts those of its network.
 
     \b
     Examples:
       fcs-edge receive 0.0.0.0:5004 --key voice.key
-      fcs-edge receive 5004 --monitor off --record-output heard.wav
+      fcs-edge receive 5004 --monitor off --record-output received.wav
     """
     messages = Messages(quiet)
     host, port = parse(address, listening=True)
-    if record_output is not None:
-        if Path(record_output).suffix.lower() != ".wav":
-            raise click.UsageError(f"{record_output}: must end in .wav.")
-        check_output(record_output, force)
-    if monitor == "on":
+    path = _recording(record_output, force)
+    playing = monitor == "on"
+    if playing:
         devices.find("output", speaker)
     codec = fcs_edge.load(model)
     key_path = Path(key) if key is not None else None
-    say_open(key_path, messages)
-    buffered = math.ceil(buffer_ms / 1e3 / codec.latency)
+    report_security(key_path, messages)
     with ExitStack() as stack:
         listening = ListeningSocket(host, port)
         stack.callback(listening.close)
         prepare(codec, messages, decoder=True)
-        path = Path(record_output) if record_output is not None else None
-        header = header_of(codec, LIVE_BLOCK_SECONDS)
-        rates = codec.sample_rate_in, codec.sample_rate_out
-        recorder = Recorder(None, None, path, header, *rates)
+        recorder = _recorder(path, codec)
         stack.callback(recorder.close)
-
-        def record(sound: F32) -> None:
-            recorder.put(_NO_SAMPLES, _NO_TOKENS, sound)
-
-        receiver = Receiver(codec, listening, key_path, buffered, record)
+        buffered = buffer_chunks(buffer_ms, codec.latency)
+        receiver = Receiver(codec, listening, key_path, buffered, _sink(recorder))
         stack.enter_context(prompt_threads())
-        stack.enter_context(ending(receiver.stop))
-        keys = stack.enter_context(Keys())
-        lines = Lines(lambda: _line(receiver), quiet)
-        deadline = math.inf if duration is None else time.monotonic() + duration
+        stack.enter_context(stop_on_signals(receiver.stop))
         messages.note(f"listening at {host}:{listening.port}; Ctrl-C ends")
-        listener = Worker(receiver.listen)
+        wait = _waiter(receiver, duration, quiet, stack)
 
-        def session() -> None:
-            with ExitStack() as opened:
-                output: Speaker | Timer = Timer(codec.sample_rate_out, codec.latency)
-                if monitor == "on":
-                    output = open_speaker(codec, speaker, latency)
-                    opened.callback(output.close)
-                worker = Worker(lambda: _play(receiver, output))
-                watch(worker, keys, lines.show, receiver.stop, deadline)
+        def open_output() -> Speaker | Timer:
+            if playing:
+                return open_speaker(codec, speaker, latency)
+            return Timer(codec.sample_rate_out, codec.latency)
 
-        try:
-            with_devices(session, receiver, reconnect, messages)
-        finally:
-            receiver.stop()
-            listener.join()
+        with _listening(receiver):
+            session = partial(_session, receiver, open_output, wait)
+            run_with_devices(session, receiver, reconnect, messages.warn)
     messages.note(_line(receiver))
     if receiver.warning:
         messages.warn(receiver.warning)
+
+
+def _recording(path: str | None, force: bool) -> Path | None:
+    """Check the recording's file before any work; return its path."""
+    if path is None:
+        return None
+    if Path(path).suffix.lower() != ".wav":
+        raise click.UsageError(f"{path}: must end in .wav.")
+    check_output(path, force)
+    return Path(path)
+
+
+def _recorder(path: Path | None, codec: Codec) -> Recorder:
+    """Return a recorder of the output only."""
+    header = header_of(codec, LIVE_BLOCK_SECONDS)
+    return Recorder(None, None, path, header, codec.sample_rate_in, codec.sample_rate_out)
+
+
+def _sink(recorder: Recorder) -> Callable[[F32], None]:
+    """Return what records decoded samples."""
+    return lambda samples: recorder.put(_NO_SAMPLES, _NO_TOKENS, samples)
+
+
+def _session(
+    receiver: Receiver,
+    open_output: Callable[[], Speaker | Timer],
+    wait: Callable[[Worker], None],
+) -> None:
+    """Open an output, play until stopped, and close the output."""
+    output = open_output()
+    try:
+        wait(Worker(lambda: _play(receiver, output)))
+    finally:
+        if isinstance(output, Speaker):
+            output.close()
+
+
+def _waiter(
+    receiver: Receiver, duration: float | None, quiet: bool, stack: ExitStack
+) -> Callable[[Worker], None]:
+    """Return what prints the statistics and reads keys until a worker ends."""
+    keys = stack.enter_context(TerminalKeys())
+    lines = Lines(lambda: _line(receiver), quiet)
+    deadline = math.inf if duration is None else time.monotonic() + duration
+
+    def wait(worker: Worker) -> None:
+        watch(worker, keys.read, lines.show, receiver.stop, deadline)
+
+    return wait
+
+
+@contextmanager
+def _listening(receiver: Receiver) -> Iterator[None]:
+    """Accept packets while the block runs."""
+    network = Worker(receiver.listen)
+    try:
+        yield
+    finally:
+        receiver.stop()
+        network.join()
 
 
 def _play(receiver: Receiver, output: Speaker | Timer) -> None:
@@ -160,10 +199,10 @@ def _play(receiver: Receiver, output: Speaker | Timer) -> None:
 
 
 def _line(receiver: Receiver) -> str:
-    """Return what was received so far, in one line."""
+    """Return the statistics so far, in one line."""
     counts, s = receiver.buffer.counts, receiver.statistics
-    heard = counts.played + counts.lost
-    share = 100 * counts.lost / heard if heard else 0.0
+    due = counts.played + counts.lost
+    share = 100 * counts.lost / due if due else 0.0
     text = (
         f"{counts.received} packets, {receiver.n_bytes} bytes; {counts.played} chunks played, "
         f"{counts.lost} lost ({share:.1f} %), {counts.late} late, {counts.duplicate} twice, "
@@ -172,8 +211,8 @@ def _line(receiver: Receiver) -> str:
         f"clock {1e6 * (receiver.speed - 1):+.0f} ppm; chunk p50 {s.times.percentile_ms(50):.1f} "
         f"p99 {s.times.percentile_ms(99):.1f} ms"
     )
-    strange = counts.foreign + counts.strays
+    foreign = counts.foreign + counts.strays
     refused = ", ".join(f"{n} ({reason})" for reason, n in receiver.refused.items())
-    if strange:
-        refused = f"{refused}, {strange} (of another stream)".removeprefix(", ")
+    if foreign:
+        refused = f"{refused}, {foreign} (of another stream)".removeprefix(", ")
     return f"{text}; refused: {refused}" if refused else text

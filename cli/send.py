@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import click
@@ -12,33 +13,39 @@ import numpy as np
 
 import fcs_edge
 from fcs_edge.cli.audio import open_input
-from fcs_edge.cli.common import Messages, common_options, model_option, prepare
-from fcs_edge.cli.live import (
-    Keys,
-    Worker,
-    ending,
+from fcs_edge.cli.options import (
+    common_options,
     input_option,
     key_option,
     latency_option,
-    open_microphone,
-    prompt_threads,
+    model_option,
     reconnect_option,
-    say_open,
-    watch,
-    with_devices,
 )
+from fcs_edge.cli.ui.compile_notice import prepare
+from fcs_edge.cli.ui.link_notice import report_security
+from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.panel import Lines, shortfall, troubles
+from fcs_edge.cli.ui.terminal_keys import TerminalKeys
 from fcs_edge.codec import Codec
-from fcs_edge.link.packets import MAX_CHUNKS, Format
+from fcs_edge.link.packets import MAX_CHUNKS, PacketFormat
 from fcs_edge.link.sender import Sender
 from fcs_edge.link.sockets import PacketSocket, parse
 from fcs_edge.live import devices
+from fcs_edge.live.latency import Latency
 from fcs_edge.live.loop import Loopback
-from fcs_edge.live.opened import Latency
+from fcs_edge.live.session import (
+    DeviceRequest,
+    Worker,
+    prompt_threads,
+    run_loopback,
+    run_with_devices,
+    stop_on_signals,
+    watch,
+)
 from fcs_edge.model.layers import F32, new
 
-_HEADERS = 28
-"""Bytes of IPv4 and UDP before a packet."""
+_HEADER_BYTES = 28
+"""Bytes of the IPv4 and UDP headers of a packet."""
 _SHOW_SECONDS = 0.2
 
 
@@ -46,13 +53,15 @@ _SHOW_SECONDS = 0.2
 @click.argument("address", metavar="HOST:PORT")
 @model_option
 @input_option
-@click.option("--from", "source", metavar="FILE", help="Send a sound file in place of sound heard.")
+@click.option(
+    "--from", "source", metavar="FILE", help="Send a sound file in place of the microphone."
+)
 @click.option(
     "--packet-ms",
     type=click.IntRange(min=1),
     default=80,
     show_default=True,
-    help="Sound in a packet, in whole chunks: longer ones cost fewer bytes and more delay.",
+    help="Sound in a packet, in full chunks: longer packets cost fewer bytes and more delay.",
 )
 @key_option
 @latency_option
@@ -71,8 +80,8 @@ def send(
 ) -> None:
     """Send the microphone to another machine, where `fcs-edge receive` plays it.
 
-    Packets go by UDP: what is lost on the way is concealed at the other end. Without --key
-    everybody on the way can listen in.
+    The packets are UDP; the other end conceals lost packets. Without --key, others on the
+    network can listen.
 
     \b
     Examples:
@@ -87,24 +96,29 @@ def send(
     codec = fcs_edge.load(model)
     chunks = packet_chunks(codec, packet_ms)
     key_path = Path(key) if key is not None else None
-    say_open(key_path, messages)
+    report_security(key_path, messages)
     with ExitStack() as stack:
         socket = PacketSocket(host, port)
         stack.callback(socket.close)
-        sender = Sender(socket, Format.of(codec), chunks, key_path)
+        sender = Sender(socket, PacketFormat.of(codec), chunks, key_path)
         if sender.warning:
             messages.warn(sender.warning)
         prepare(codec, messages, encoder=True)
-        loop = Loopback(codec, lambda samples, tokens, sound: sender.send(tokens), decode=False)
+        loop = Loopback(codec, lambda samples, tokens, decoded: sender.send(tokens), decode=False)
         stack.enter_context(prompt_threads())
-        stack.enter_context(ending(loop.stop))
+        stack.enter_context(stop_on_signals(loop.stop))
         lines = Lines(lambda: _line(loop, codec, sender), quiet)
         if source is not None:
             _send_file(source, loop, codec, lines)
         else:
-            keys = stack.enter_context(Keys())
-            session = _microphone_session(loop, codec, microphone, latency, keys, lines)
-            with_devices(session, loop, reconnect, messages)
+            keys = stack.enter_context(TerminalKeys())
+            request = DeviceRequest(microphone, None, latency, playing=False)
+
+            def wait(worker: Worker) -> None:
+                watch(worker, keys.read, lines.show, loop.stop)
+
+            session = partial(run_loopback, loop, codec, request, wait)
+            run_with_devices(session, loop, reconnect, messages.warn)
         sender.flush()
     messages.note(_line(loop, codec, sender))
     if short := shortfall(loop, codec):
@@ -112,7 +126,7 @@ def send(
 
 
 def packet_chunks(codec: Codec, packet_ms: int) -> int:
-    """Return the chunks of a packet of so many milliseconds."""
+    """Return the chunks of a packet of `packet_ms` milliseconds."""
     chunk_ms = round(1e3 * codec.latency)
     if packet_ms % chunk_ms or packet_ms > MAX_CHUNKS * chunk_ms:
         raise click.UsageError(
@@ -122,33 +136,15 @@ def packet_chunks(codec: Codec, packet_ms: int) -> int:
     return packet_ms // chunk_ms
 
 
-def _microphone_session(
-    loop: Loopback,
-    codec: Codec,
-    microphone: str | None,
-    latency: Latency,
-    keys: Keys,
-    lines: Lines,
-) -> Callable[[], None]:
-    def session() -> None:
-        heard = open_microphone(codec, microphone, latency)
-        try:
-            watch(Worker(lambda: loop.run(heard, None)), keys, lines.show, loop.stop)
-        finally:
-            heard.close()
-
-    return session
-
-
 def _send_file(source: str, loop: Loopback, codec: Codec, lines: Lines) -> None:
-    """Send a sound file at the pace of its sound."""
+    """Send a sound file in real time."""
     with open_input(source, None, codec.sample_rate_in, 1) as sound:
         start = time.monotonic()
         chunks = _chunks(sound.at_rate(codec.sample_rate_in), codec.chunk_size)
         for number, samples in enumerate(chunks, 1):
             due = start + number * codec.latency
-            while not loop.stopped and (left := due - time.monotonic()) > 0:
-                time.sleep(min(left, _SHOW_SECONDS))
+            while not loop.stopped and (remaining := due - time.monotonic()) > 0:
+                time.sleep(min(remaining, _SHOW_SECONDS))
                 lines.show()
             if loop.stopped:
                 return
@@ -156,22 +152,22 @@ def _send_file(source: str, loop: Loopback, codec: Codec, lines: Lines) -> None:
 
 
 def _chunks(blocks: Iterator[F32], size: int) -> Iterator[F32]:
-    """Cut blocks of any size into whole chunks, the last one filled up with zeros."""
+    """Cut blocks of any size into full chunks; zeros fill the last one."""
     rest = new(0)
     for block in blocks:
         rest = np.concatenate([rest, block])
-        whole = rest.size // size * size
-        yield from rest[:whole].reshape(-1, size)
-        rest = rest[whole:]
+        n = rest.size // size * size
+        yield from rest[:n].reshape(-1, size)
+        rest = rest[n:]
     if rest.size:
         yield np.concatenate([rest, new(size - rest.size)])
 
 
 def _line(loop: Loopback, codec: Codec, sender: Sender) -> str:
-    """Return what was sent so far, in one line."""
+    """Return the statistics so far, in one line."""
     socket, s = sender.socket, loop.statistics
     seconds = max(s.n_tokens / codec.token_rate, 1e-9)
-    on_wire = (socket.n_bytes + _HEADERS * socket.n_packets) / seconds
+    on_wire = (socket.n_bytes + _HEADER_BYTES * socket.n_packets) / seconds
     text = (
         f"{seconds:.1f} s sent: {socket.n_packets} packets, {socket.n_bytes} bytes, "
         f"{on_wire:.0f} bytes/s with IP headers, chunk p50 {s.times.percentile_ms(50):.1f} "

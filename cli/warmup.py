@@ -1,4 +1,4 @@
-"""``fcs-edge warmup``: compile the kernels ahead of their first use."""
+"""``fcs-edge warmup``: compile the kernels before their first use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import numpy as np
 
 import fcs_edge
 from fcs_edge.bench import host
-from fcs_edge.cli.common import Messages, common_options, model_option
+from fcs_edge.cli.options import common_options, model_option
+from fcs_edge.cli.ui.compile_notice import compile_notice
+from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.codec import Codec
 from fcs_edge.modelfile.catalogue import find
 from fcs_edge.modelfile.model_file import SCHEMES
@@ -20,12 +22,12 @@ from fcs_edge.modelfile.tensor_layout import tensor_shapes
 
 @click.command()
 @model_option
-@click.option("--all", "every", is_flag=True, help="For all types of weights, not one model's.")
+@click.option("--all", "every", is_flag=True, help="Compile for all types of weights.")
 @common_options
 def warmup(model: str | None, every: bool, quiet: bool) -> None:
-    """Compile the kernels now, so that the first use of a model need not wait for it.
+    """Compile the kernels now, so that the first use of a model does not wait.
 
-    That happens once for a CPU and a type of weights: what is compiled is kept on disk.
+    This is necessary once for a CPU and a type of weights: compiled kernels stay on disk.
 
     \b
     Examples:
@@ -37,11 +39,11 @@ def warmup(model: str | None, every: bool, quiet: bool) -> None:
     messages = Messages(quiet)
     start = time.perf_counter()
     codec = fcs_edge.load(model)
-    with messages.preparing(f"Preparing {codec.name} ...") as compilation:
+    with compile_notice(messages, f"Preparing {codec.name} ...") as compilation:
         _run(codec)
         if every:
             config = find().config
-            # What weights are does not matter here, only what they are stored as.
+            # The values of the weights do not matter here, only their type.
             zeros = {n: np.zeros(shape, np.float32) for n, shape in tensor_shapes(config).items()}
             with tempfile.TemporaryDirectory() as folder:
                 for scheme in SCHEMES:
@@ -50,14 +52,14 @@ def warmup(model: str | None, every: bool, quiet: bool) -> None:
     seconds, n, cache = time.perf_counter() - start, compilation.n_kernels, host.kernel_cache()
     if cache is None:
         messages.warn(
-            "compiled kernels cannot be kept: no folder of theirs can be written to; set "
-            "NUMBA_CACHE_DIR to one that can"
+            "compiled kernels are not stored: their folder is not writable; set NUMBA_CACHE_DIR "
+            "to a folder that is"
         )
     elif n:
         some = f"{n} kernel{'s' * (n > 1)}"
-        messages.note(f"compiled {some} in {seconds:.1f} s; next time they are there: {cache}")
+        messages.note(f"compiled {some} in {seconds:.1f} s; they are stored in {cache}")
     else:
-        messages.note(f"nothing to compile: all kernels are there, {seconds:.1f} s: {cache}")
+        messages.note(f"nothing to compile: all kernels are stored in {cache} ({seconds:.1f} s)")
 
 
 def _run(codec: Codec) -> None:

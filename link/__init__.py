@@ -1,1 +1,1 @@
-"""A stream over datagrams: packets, keys, the jitter buffer, concealment."""
+"""Streams of tokens over UDP: packets, keys, the jitter buffer, concealment."""

@@ -1,4 +1,4 @@
-"""Sound for chunks that never came."""
+"""Concealment: audio in place of lost chunks."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from fcs_edge.stream import as_tokens
 FULL_CHUNKS = 1
 """Lost chunks in a row that are played at full level."""
 FADE_CHUNKS = 8
-"""Lost chunks after those over which the level falls to zero."""
+"""Further lost chunks, over which the level falls to zero."""
 RAMP_SECONDS = 0.01
-"""How long the level takes to come back."""
+"""Seconds in which the level returns after a loss."""
 
 
 class Concealer:
     """Decodes one stream of chunks of which some are lost.
 
-    In place of a lost chunk the last token that came is decoded again, `chunk_tokens` times,
-    so the decoder's past runs on and nothing jumps. The first `FULL_CHUNKS` in a row are at
-    full level, over the next `FADE_CHUNKS` it falls linearly to silence. With no chunk lost
-    the samples are those of a `StreamDecoder`, to the bit.
+    In place of a lost chunk, the last received token is decoded `chunk_tokens` times. The
+    decoder's state advances with it, so the waveform stays continuous. The first `FULL_CHUNKS`
+    lost in a row keep their level; over the next `FADE_CHUNKS` it falls linearly to zero. With
+    no chunk lost, the samples equal those of a `StreamDecoder`.
 
     Parameters
     ----------
     codec : Codec
-        The model. All memory but that of the samples returned is allocated here, once.
+        The model. All memory but that of the returned samples is allocated here.
     """
 
     def __init__(self, codec: Codec) -> None:
@@ -42,14 +42,14 @@ class Concealer:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the stream and start a new one."""
+        """Discard the state and start a new stream."""
         self._decoder.reset()
         self._lost = 0
         self._level = 1.0
         self._started = False
 
     def play(self, tokens: ArrayLike) -> F32:
-        """Decode a chunk that came.
+        """Decode a received chunk.
 
         Parameters
         ----------
@@ -66,27 +66,27 @@ class Concealer:
         TypeError
             The tokens are not integers.
         ValueError
-            They are not one chunk, or one is out of range.
+            The tokens are not one chunk, or one is out of range.
         """
-        given = as_tokens(tokens, self._bits)
-        if given.size != self._tokens.size:
-            raise ValueError(f"a chunk is {self._tokens.size} tokens, not {given.size}")
+        received = as_tokens(tokens, self._bits)
+        if received.size != self._tokens.size:
+            raise ValueError(f"a chunk is {self._tokens.size} tokens, not {received.size}")
         samples = np.empty(self._samples, np.float32)
-        self._decoder.step(given, samples)
-        self._tokens[:] = given[-1]
+        self._decoder.step(received, samples)
+        self._tokens[:] = received[-1]
         if self._level < 1:
             samples[: self._ramp.size] *= self._level + (1 - self._level) * self._ramp
         self._started, self._lost, self._level = True, 0, 1.0
         return samples
 
     def conceal(self) -> F32:
-        """Return what is played in place of a lost chunk.
+        """Return the samples for a lost chunk.
 
         Returns
         -------
         numpy.ndarray
             (chunk_tokens * samples_out_per_token,) float32 at the output rate, in [-1, 1];
-            zeros where no chunk has come yet, or too many in a row were lost.
+            zeros before the first chunk, and once the level is zero.
         """
         if not self._started:
             self._level = 0.0
@@ -95,8 +95,8 @@ class Concealer:
             return samples
         self._decoder.step(self._tokens, samples)
         if self._lost >= FULL_CHUNKS:
-            past = self._lost - FULL_CHUNKS + self._chunk
-            samples *= np.maximum(0, 1 - past / FADE_CHUNKS)
+            elapsed = self._lost - FULL_CHUNKS + self._chunk
+            samples *= np.maximum(0, 1 - elapsed / FADE_CHUNKS)
         self._lost += 1
         self._level = max(0.0, 1 - max(0, self._lost - FULL_CHUNKS) / FADE_CHUNKS)
         return samples

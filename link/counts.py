@@ -1,4 +1,4 @@
-"""What a jitter buffer counts."""
+"""The counters of a jitter buffer."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from dataclasses import dataclass
 
 @dataclass
 class Counts:
-    """What a jitter buffer has seen and done.
+    """The counters of a jitter buffer.
 
-    Every chunk is one of late, duplicate, played, skipped, or waits. Without a resync, played,
-    lost, and skipped together are how far the stream has got.
+    Each chunk is late, duplicate, played or skipped, or it waits. Without a resync, the sum of
+    played, lost and skipped is the position in the stream.
 
     Attributes
     ----------
     received, reordered, foreign, strays : int
-        Packets: all; those behind one with a higher sequence; those of other streams; those of
-        the stream that are seconds away from its place. The last two are thrown away.
+        Packets: all; those that arrived after a higher sequence; those of other streams; those
+        of the stream that are seconds away from its position. The last two are discarded.
     chunks : int
-        Chunks of packets of the stream, strays excepted.
+        Chunks in packets of the stream, without strays.
     played, lost, skipped : int
-        Chunks of the stream that were played; that were not there when their time came; that
-        were there and thrown away, as too many waited or the sender started anew.
+        Chunks of the stream: played; absent when they were due; discarded, because too many
+        waited or the sender restarted.
     starved : int
-        Chunks concealed while nothing waited, beyond those that turned out lost. The delay grew
-        by as much.
+        Chunks concealed while nothing waited, without those that were lost. The delay grew by
+        their duration.
     late, duplicate : int
-        Chunks that came after their time; that came again.
+        Chunks that arrived after they were due; that arrived again.
     resyncs : int
         Changes to another stream, or to another place in the stream.
     """

@@ -1,4 +1,4 @@
-"""The jitter buffer: packets in as they come, chunks out when the speaker wants them."""
+"""The jitter buffer: packets in as they arrive, chunks out when the speaker requests them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,23 @@ from numpy.typing import NDArray
 
 from fcs_edge.link.counts import Counts
 from fcs_edge.link.packets import MAX_CHUNKS, Packet
+from fcs_edge.live.latency import (
+    BUFFER_CHUNKS,
+    BUFFER_PATIENCE_SECONDS,
+    buffer_goal,
+    buffer_limit,
+)
+from fcs_edge.live.ring import slot as ring_slot
 
 ALIVE_SECONDS = 2.0
-"""How long a stream counts as alive after its last packet."""
+"""Time after its last packet for which a stream counts as alive."""
 
-# What packets out of place were followed by: of 1000 strays between two packets of a sender, all
-# different, each hits its slot with a chance of 1/1024.
-_SLOTS = 1024
+_FOLLOWERS = 1024
+"""Entries of the table of expected packets: each of 1000 random strays hits one by 1/1024."""
 
 
 class Missing(Enum):
-    """What a chunk that cannot be played is to be replaced with."""
+    """What replaces a chunk that is not available."""
 
     LOST = "lost"
     WAIT = "wait"
@@ -30,14 +36,14 @@ class Missing(Enum):
 LOST: Final = Missing.LOST
 """Conceal a chunk."""
 WAIT: Final = Missing.WAIT
-"""Play silence: nothing is there, or not enough to begin."""
+"""Play silence: too few chunks wait to start playback."""
 
 
 class JitterBuffer:
-    """Puts the chunks of one stream in order, at a delay that stays within bounds.
+    """Puts the chunks of one stream in order, with a bounded delay.
 
-    Memory is taken once. Time is what the caller says it is, in seconds of any clock that never
-    goes back. Not safe to use from two threads at once.
+    Memory is allocated once. The caller passes the time, in seconds of a monotonic clock. The
+    buffer is not thread-safe.
 
     Parameters
     ----------
@@ -46,24 +52,23 @@ class JitterBuffer:
     chunk_seconds : float
         Duration of a chunk.
     target : int, optional
-        Chunks that wait when playing begins, 1 or more; it begins without them once the others
-        should have followed the first. Where packets hold n chunks, n - 1 are added to this and
-        to ``most``.
+        Chunks that wait when playback starts, 1 or more. Playback starts with fewer once the
+        others are overdue. With n chunks a packet, n - 1 are added to this and to ``most``.
     most : int, optional
-        Chunks that may wait, more than ``target``; ``target + 4`` where it is absent. With more,
-        the oldest are skipped, until ``target`` are left.
+        Chunks that may wait, more than ``target``; ``target + 4`` where it is None. With more,
+        the oldest are skipped until ``target`` remain.
     patience : float, optional
-        Seconds to conceal, with nothing to play, before playing stops.
+        Seconds that an empty buffer is concealed before playback stops.
     authenticated : bool, optional
-        Packets are the sender's and no replays. Then a greater stream number is taken at once
-        and a smaller one never, and a stream never goes back. Otherwise another stream, or
-        another place in the stream, is taken only after 2 s without a packet in place, and only
-        where one packet follows right on another (as in RFC 3550, appendix A.1).
+        Whether packets are authentic and no replays. Then a greater stream number is accepted at
+        once and a smaller one never, and a stream never goes back. Otherwise another stream or
+        position is accepted only after 2 s without a packet in place. Then two consecutive
+        packets are necessary (as in RFC 3550, appendix A.1).
 
     Raises
     ------
     ValueError
-        If ``target`` or ``most`` is out of range.
+        ``target`` or ``most`` is out of range.
     """
 
     _waiting: bool
@@ -76,12 +81,12 @@ class JitterBuffer:
         chunk_tokens: int,
         chunk_seconds: float,
         *,
-        target: int = 2,
+        target: int = BUFFER_CHUNKS,
         most: int | None = None,
-        patience: float = 0.4,
+        patience: float = BUFFER_PATIENCE_SECONDS,
         authenticated: bool = False,
     ) -> None:
-        most = target + 4 if most is None else most
+        most = buffer_limit(target) if most is None else most
         if not 1 <= target < most <= 1000:
             raise ValueError(f"target and most must be 1 <= target < most, not {target}, {most}")
         self.counts = Counts()
@@ -91,20 +96,20 @@ class JitterBuffer:
         self._most = most
         self._patience = max(1, round(patience / chunk_seconds))
         self._authenticated = authenticated
-        # A sender is not further ahead than this unless it was silent for as long.
-        self._reach = most + math.ceil(ALIVE_SECONDS / chunk_seconds)
+        # A sender is not further away than this, unless it was silent for as long.
+        self._max_jump = most + math.ceil(ALIVE_SECONDS / chunk_seconds)
         self._capacity = most + 2 * MAX_CHUNKS
         self._tokens = np.zeros((self._capacity, chunk_tokens), np.uint16)
-        self._held = np.full(self._capacity, -1, np.int64)
-        self._followers = np.zeros((_SLOTS, 2), np.uint64)
+        self._sequences = np.full(self._capacity, -1, np.int64)
+        self._followers = np.zeros((_FOLLOWERS, 2), np.uint64)
         self._stream: int | None = None
-        self._seen_at = -math.inf
+        self._received_at = -math.inf
         self._batch = 1
-        self._begin(0, 0)
+        self._start_at(0, 0)
 
     @property
     def stream(self) -> int | None:
-        """Number of the stream that `take` gives chunks of; None before the first packet."""
+        """Number of the stream that `take` returns; None before the first packet."""
         return self._stream
 
     @property
@@ -114,8 +119,8 @@ class JitterBuffer:
 
     @property
     def goal(self) -> int:
-        """Chunks that wait right after a packet, if all is well: the level to steer for."""
-        return self._target + self._batch - 1
+        """Chunks that wait just after a packet, as a target; see `fcs_edge.live.latency`."""
+        return buffer_goal(self._target, self._batch)
 
     @property
     def jitter(self) -> float:
@@ -123,38 +128,38 @@ class JitterBuffer:
         return self._jitter * 1000
 
     def alive(self, now: float) -> bool:
-        """Tell whether a packet of the stream came within the last 2 s."""
-        return now - self._seen_at <= ALIVE_SECONDS
+        """Return whether a packet of the stream arrived within the last 2 s."""
+        return now - self._received_at <= ALIVE_SECONDS
 
     def put(self, packet: Packet, now: float) -> None:
-        """Take a packet; ``now`` is when it came."""
+        """Insert a packet that arrived at ``now``."""
         self.counts.received += 1
         chunks = packet.tokens.size // self._chunk_tokens
         if not self._in_place(packet):
             if not self._moves(packet, chunks, now):
                 return
-            back = self._authenticated and packet.stream == self._stream
-            self._resync(packet, self._position if back else 0, now)
-        self._seen_at = now
+            same = self._authenticated and packet.stream == self._stream
+            self._resync(packet, self._position if same else 0, now)
+        self._received_at = now
         self.counts.chunks += chunks
         highest = self._highest
         if packet.sequence + chunks > self._lowest():
             self._open(packet.sequence, packet.sequence + chunks, now)
-        known = self.counts.duplicate
+        duplicates = self.counts.duplicate
         for i in range(chunks):
             tokens = packet.tokens[i * self._chunk_tokens : (i + 1) * self._chunk_tokens]
             self._store(packet.sequence + i, tokens)
-        if self.counts.duplicate - known < chunks:
+        if self.counts.duplicate - duplicates < chunks:
             self.counts.reordered += packet.sequence < highest
             self._estimate(now - packet.sequence * self._chunk_seconds)
 
     def take(self, now: float) -> NDArray[np.uint16] | Missing:
-        """Give what to play next; to be called once for every chunk of the speaker's time.
+        """Return what to play next; call it once for each chunk of the speaker's time.
 
         Returns
         -------
         (chunk_tokens,) ndarray of uint16, or LOST, or WAIT
-            Tokens of the stream's next chunk; LOST for a chunk to be concealed; WAIT for one of
+            Tokens of the next chunk; LOST where a chunk must be concealed; WAIT for a chunk of
             silence.
         """
         if self._waiting:
@@ -171,11 +176,11 @@ class JitterBuffer:
                 return WAIT
             self.counts.starved += 1
             return LOST
-        slot = self._position % self._capacity
-        held = self._held[slot] == self._position
+        slot = ring_slot(self._position, self._capacity)
+        present = self._sequences[slot] == self._position
         self._position += 1
         self._floor = self._position
-        if not held:
+        if not present:
             self.counts.lost += 1
             return LOST
         self.counts.played += 1
@@ -183,13 +188,13 @@ class JitterBuffer:
         return tokens
 
     def _in_place(self, packet: Packet) -> bool:
-        ahead = packet.sequence - (self._highest + 1)
-        behind = self._position - packet.sequence
-        near = ahead <= self._reach and behind <= self._reach
-        return packet.stream == self._stream and near
+        forward = packet.sequence - (self._highest + 1)
+        backward = self._position - packet.sequence
+        close = forward <= self._max_jump and backward <= self._max_jump
+        return packet.stream == self._stream and close
 
     def _moves(self, packet: Packet, chunks: int, now: float) -> bool:
-        """Tell whether to go where a packet out of place is; count it where not."""
+        """Return whether to resync to a packet out of place; count the packet where not."""
         same = packet.stream == self._stream
         if self._stream is None:
             return True
@@ -204,30 +209,30 @@ class JitterBuffer:
         return moves
 
     def _follows(self, packet: Packet, chunks: int) -> bool:
-        """Tell whether a packet follows right on an earlier one that was out of place."""
-        entry = self._followers[(packet.stream ^ packet.sequence) % _SLOTS]
+        """Return whether a packet directly follows an earlier one that was out of place."""
+        entry = self._followers[(packet.stream ^ packet.sequence) % _FOLLOWERS]
         follows = int(entry[0]) == packet.stream and int(entry[1]) == packet.sequence
         following = packet.sequence + chunks
-        self._followers[(packet.stream ^ following) % _SLOTS] = packet.stream, following
+        self._followers[(packet.stream ^ following) % _FOLLOWERS] = packet.stream, following
         return follows
 
     def _resync(self, packet: Packet, floor: int, now: float) -> None:
         if self._stream is not None:
             self.counts.resyncs += 1
             self.counts.skipped += self._count(self._position, self._highest + 1)
-            # What the sender can have sent since; it may also have jumped.
-            since = math.ceil((now - self._seen_at) / self._chunk_seconds) - 1
+            # The chunks that the sender can have sent since; it may also have jumped.
+            since = math.ceil((now - self._received_at) / self._chunk_seconds) - 1
             missing = min(packet.sequence - (self._highest + 1), since)
             if packet.stream == self._stream and missing > 0:
-                # What was concealed while nothing came stood for some of them.
+                # The chunks that were concealed meanwhile stand for some of them.
                 self.counts.starved -= min(self._starving, missing)
                 self.counts.lost += missing
         self._stream = packet.stream
-        self._begin(packet.sequence, floor)
+        self._start_at(packet.sequence, floor)
 
-    def _begin(self, position: int, floor: int) -> None:
-        """Wait for chunks from ``position``, or before it, but not before ``floor``."""
-        self._held.fill(-1)
+    def _start_at(self, position: int, floor: int) -> None:
+        """Wait for chunks from ``position``; earlier ones count too, down to ``floor``."""
+        self._sequences.fill(-1)
         self._followers.fill(0)
         self._position = position
         self._highest = position - 1
@@ -246,9 +251,9 @@ class JitterBuffer:
         return max(self._floor, self._highest + 1 - self._most) if self.level else self._floor
 
     def _open(self, first: int, end: int, now: float) -> None:
-        """Make place for the chunks from ``first`` to ``end``; some of them may be late."""
+        """Extend the buffer to the chunks from ``first`` to ``end``; some may be late."""
         if not self.level:
-            # What was concealed while nothing waited stands for what is lost.
+            # The chunks that were concealed while nothing waited stand for the lost ones.
             gap = 0 if self._fresh else max(0, min(self._starving, first - self._position))
             self.counts.starved -= gap
             self.counts.lost += gap
@@ -275,30 +280,30 @@ class JitterBuffer:
         self._highest = highest
 
     def _settle(self) -> None:
-        """Count what is missing before the first chunk that is played after a wait."""
+        """Count the chunks missing before the first one that is played after a wait."""
         if not self._fresh:
             self.counts.lost += self._position - self._floor
         self._floor = self._position
         self._fresh = False
 
     def _store(self, sequence: int, tokens: NDArray[np.uint16]) -> None:
-        slot = sequence % self._capacity
-        if self._held[slot] == sequence:
+        slot = ring_slot(sequence, self._capacity)
+        if self._sequences[slot] == sequence:
             self.counts.duplicate += 1
         elif sequence < self._position:
             self.counts.late += 1
         else:
-            self._held[slot] = sequence
+            self._sequences[slot] = sequence
             self._tokens[slot] = tokens
 
     def _count(self, first: int, end: int) -> int:
         """Return how many of the chunks from ``first`` to ``end`` wait."""
-        return int(np.count_nonzero((self._held >= first) & (self._held < end)))
+        return int(np.count_nonzero((self._sequences >= first) & (self._sequences < end)))
 
     def _estimate(self, transit: float) -> None:
         if self._transit is not None:
             difference = abs(transit - self._transit)
-            # A longer one is a pause of the sender.
+            # A longer difference is a pause of the sender.
             if difference <= ALIVE_SECONDS:
                 self._jitter += (difference - self._jitter) / 16
         self._transit = transit

@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 MAGIC = 0xFC
 VERSION = 1
 SEALED = 0x80
-"""Bit of the version byte that tells a sealed packet from an open one."""
+"""Bit of the version byte that marks a sealed packet."""
 MAX_CHUNKS = 12
 """Chunks of the longest packet."""
 MAX_SEQUENCES = 1 << 32
 """Chunks of the longest stream: ten years of 80 ms."""
 MAX_STREAM = (1 << 64) - 1
 MAX_PACKET = 1200
-"""Bytes of the largest packet, which no usual network cuts in two."""
+"""Bytes of the largest packet: it passes typical networks without fragmentation."""
 FINGERPRINT_BYTES = 4
-"""How much of the model's fingerprint a packet has."""
+"""Bytes of the model's fingerprint in a packet."""
 KEY_BYTES = 32
 TAG_BYTES = 16
 
 _HEADER = struct.Struct("<BBB4sQI")
 HEADER_BYTES = _HEADER.size
 
-# XChaCha20 takes 24 bytes; what stream and sequence leave of them is zero.
+# XChaCha20 takes 24 bytes; those after stream and sequence are zero.
 _NONCE = struct.Struct("<QI12x")
 
 Reason = Literal["size", "version", "open", "sealed", "authentication", "fingerprint", "range"]
@@ -42,18 +42,18 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 """Why a packet may be rejected, in the order of the checks."""
 
 _TEXTS: dict[Reason, str] = {
-    "size": "the packet has the wrong size: something else than fcs-edge may be sending here",
-    "version": "not a packet of this version: something else, or a newer fcs-edge, is sending here",
-    "open": "the packet is not sealed: start the sender with the key, or this end without",
+    "size": "the packet has the wrong size: another program may send to this port",
+    "version": "the packet has another version: the sender is another program or a newer fcs-edge",
+    "open": "the packet is not sealed: start the sender with the key, or this end without one",
     "sealed": "the packet is sealed: start this end with the sender's key",
-    "authentication": "the packet was made with another key, or changed on its way",
-    "fingerprint": "the packet is of another model: start both ends with the same one",
+    "authentication": "the packet has another key, or was modified in transit",
+    "fingerprint": "the packet belongs to another model: start both ends with the same model",
     "range": "the packet is damaged: a field is out of range",
 }
 
 
 class PacketError(FcsError):
-    """A packet that is not to be used.
+    """A rejected packet.
 
     Attributes
     ----------
@@ -67,22 +67,22 @@ class PacketError(FcsError):
 
 
 @dataclass(frozen=True)
-class Format:
-    """What both ends must agree on.
+class PacketFormat:
+    """The facts about the model that both ends must share.
 
     Attributes
     ----------
     fingerprint : bytes
-        8 bytes that tell which model the tokens belong to.
+        8 bytes that identify the model of the tokens.
     bits : int
-        Bits per token, 1..16. Every value of that many bits is a token of the model.
+        Bits per token, 1..16. Each value of that many bits is a token of the model.
     chunk_tokens : int
         Tokens a chunk, 1..48.
 
     Raises
     ------
     ValueError
-        If a field is out of range.
+        A field is out of range.
     """
 
     fingerprint: bytes
@@ -99,19 +99,19 @@ class Format:
                 raise ValueError(f"{name} must be 1..{limit}, not {value}")
 
     @classmethod
-    def of(cls, codec: Codec) -> Format:
+    def of(cls, codec: Codec) -> PacketFormat:
         """Return the format of a codec's packets."""
         return cls(codec.fingerprint, codec.bits_per_token, codec.chunk_tokens)
 
     def packet_size(self, chunks: int, *, sealed: bool) -> int:
-        """Return the bytes of a packet of ``chunks`` chunks, without those of UDP and IP."""
+        """Return the size of a packet of ``chunks`` chunks in bytes, without UDP and IP headers."""
         payload = packed_size(chunks * self.chunk_tokens, self.bits)
         return HEADER_BYTES + payload + (TAG_BYTES if sealed else 0)
 
 
 @dataclass(frozen=True, eq=False)
 class Packet:
-    """Some chunks of a stream, one after the other.
+    """Consecutive chunks of a stream.
 
     Attributes
     ----------
@@ -120,7 +120,7 @@ class Packet:
     sequence : int
         Index of the packet's first chunk in the stream, 0..2**32 - 1.
     tokens : (chunks * chunk_tokens,) ndarray of uint16
-        Tokens of 1..12 whole chunks.
+        Tokens of 1..12 chunks.
     """
 
     stream: int
@@ -128,15 +128,15 @@ class Packet:
     tokens: NDArray[np.uint16]
 
 
-def write_packet(form: Format, packet: Packet, key: bytes | None = None) -> bytes:
+def write_packet(form: PacketFormat, packet: Packet, key: bytes | None = None) -> bytes:
     """Return a packet as the bytes to send.
 
-    Never give two different packets of the same stream and sequence to one key: their nonce
-    would be the same, which lays both open and lets others forge packets.
+    Never seal two different packets of one stream and sequence with one key. Their nonce would
+    be the same, which reveals both and lets others forge packets.
 
     Parameters
     ----------
-    form : Format
+    form : PacketFormat
         The format.
     packet : Packet
         The packet.
@@ -152,9 +152,9 @@ def write_packet(form: Format, packet: Packet, key: bytes | None = None) -> byte
     Raises
     ------
     ValueError
-        If the tokens are not 1..12 whole chunks, one does not fit, or a number is out of range.
+        The tokens are not 1..12 chunks, a token does not fit, or a number is out of range.
     FcsError
-        If the stream is at its end, after 2**32 chunks.
+        The stream is at its end, after 2**32 chunks.
     """
     chunks, rest = divmod(len(packet.tokens), form.chunk_tokens)
     if rest or not 1 <= chunks <= MAX_CHUNKS:
@@ -165,7 +165,7 @@ def write_packet(form: Format, packet: Packet, key: bytes | None = None) -> byte
     if not 0 <= packet.stream <= MAX_STREAM or packet.sequence < 0:
         raise ValueError(f"stream {packet.stream}, sequence {packet.sequence} is out of range")
     if packet.sequence + chunks > MAX_SEQUENCES:
-        raise FcsError(f"the stream is at its end, {MAX_SEQUENCES} chunks: start a new one")
+        raise FcsError(f"the stream has {MAX_SEQUENCES} chunks and ends here: start a new one")
     payload = pack_tokens(packet.tokens, form.bits)
     header = _HEADER.pack(
         MAGIC,
@@ -182,21 +182,21 @@ def write_packet(form: Format, packet: Packet, key: bytes | None = None) -> byte
     return header + encrypt(payload, header, _NONCE.pack(packet.stream, packet.sequence), key)
 
 
-def read_packet(form: Format, data: bytes, key: bytes | None = None) -> Packet:
-    """Return the packet that some received bytes are.
+def read_packet(form: PacketFormat, data: bytes, key: bytes | None = None) -> Packet:
+    """Return the packet in a received datagram.
 
-    With a key, no field but magic and version counts before the tag holds, so that every later
-    reason is the sender's doing, not a stranger's.
+    With a key, only size, magic and version are read before the tag is verified. Each later
+    reason then comes from the sender, not from a stranger.
 
     Parameters
     ----------
-    form : Format
+    form : PacketFormat
         The format.
     data : bytes
-        One datagram; to tell one that is too long, receive up to ``MAX_PACKET + 1`` bytes.
+        One datagram; receive up to ``MAX_PACKET + 1`` bytes, to detect one that is too long.
     key : bytes, optional
-        The sender's key of 32 bytes. With a key, open packets are rejected; without, sealed
-        ones.
+        The sender's key of 32 bytes. With a key, open packets are rejected; without one, sealed
+        packets.
 
     Returns
     -------
@@ -206,7 +206,7 @@ def read_packet(form: Format, data: bytes, key: bytes | None = None) -> Packet:
     Raises
     ------
     PacketError
-        If it is to be thrown away; ``reason`` says why.
+        The packet must be discarded; ``reason`` says why.
     """
     tag = 0 if key is None else TAG_BYTES
     if not HEADER_BYTES < len(data) <= MAX_PACKET:

@@ -1,4 +1,4 @@
-"""The receiving end: packets to sound, as a speaker asks for it."""
+"""The receiving end: packets to audio, as a speaker requests it."""
 
 from __future__ import annotations
 
@@ -14,65 +14,65 @@ from fcs_edge.codec import Codec
 from fcs_edge.link import keys
 from fcs_edge.link.conceal import Concealer
 from fcs_edge.link.jitter import LOST, WAIT, JitterBuffer
-from fcs_edge.link.packets import Format, PacketError, read_packet
+from fcs_edge.link.packets import PacketError, PacketFormat, read_packet
 from fcs_edge.link.sockets import ListeningSocket
 from fcs_edge.live.clock import ClockHold
+from fcs_edge.live.latency import TIMER_MARGIN_SECONDS
 from fcs_edge.live.statistics import Statistics
 from fcs_edge.model.layers import F32, new
 
 _POLL_SECONDS = 0.004
-_TIMER_MARGIN_SECONDS = 0.02
 
 
 class Output(Protocol):
-    """Where sound goes, and how much of it waits there."""
+    """A queue of audio before a speaker."""
 
     @property
     def waiting(self) -> float:
-        """Seconds of sound that wait."""
+        """Seconds of audio that wait."""
 
     @property
     def target(self) -> float:
-        """Seconds that should wait right behind a chunk."""
+        """Seconds that should wait just after a chunk."""
 
     def write(self, samples: F32, speed: float | None = None) -> None:
-        """Append a chunk, to be played so much faster than nominal."""
+        """Append a chunk, to be played at `speed`, 1 for nominal."""
 
 
 class Timer:
-    """An output that nobody hears: it takes sound at the pace of the clock."""
+    """An output without a speaker: it consumes audio at the pace of the clock."""
 
     def __init__(self, rate: int, chunk: float) -> None:
-        self.target = chunk + _TIMER_MARGIN_SECONDS
+        self.target = chunk + TIMER_MARGIN_SECONDS
         self._rate = rate
         self._end = 0.0
 
     @property
     def waiting(self) -> float:
-        """Seconds of sound that wait."""
+        """Seconds of audio that wait."""
         return max(0.0, self._end - time.monotonic())
 
     def write(self, samples: F32, speed: float | None = None) -> None:
-        """Let time pass for (n,) float32."""
+        """Add the duration of (n,) float32."""
         seconds = samples.size / self._rate / (speed or 1.0)
         self._end = max(self._end, time.monotonic()) + seconds
 
 
 class Receiver:
-    """Receives one stream: a thread that listens, and one that plays.
+    """Receives one stream: `listen` and `play` run on a thread each.
 
     Parameters
     ----------
     codec : Codec
         The model.
     listening : ListeningSocket
-        Where packets come from.
+        The socket that packets arrive at.
     key : Path or None
-        The key file that packets are sealed with; open ones are taken without.
+        The key file that opens sealed packets; None for open packets.
     buffered : int
-        Chunks that wait when playing begins.
+        Chunks that wait when playback starts.
     sink : callable
-        Takes the sound of each chunk, to record it.
+        Takes the samples of each chunk, to record them.
     """
 
     def __init__(
@@ -84,9 +84,9 @@ class Receiver:
         sink: Callable[[F32], None],
     ) -> None:
         self._codec, self._listening, self._sink = codec, listening, sink
-        self._form = Format.of(codec)
+        self._form = PacketFormat.of(codec)
         self._key = keys.read_key(key) if key is not None else None
-        self._seen = keys.Seen(key) if key is not None else None
+        self._guard = keys.ReplayGuard(key) if key is not None else None
         self.buffer = JitterBuffer(
             codec.chunk_tokens, codec.latency, target=buffered, authenticated=key is not None
         )
@@ -95,22 +95,22 @@ class Receiver:
         self._silence = new(codec.chunk_tokens * codec.samples_out_per_token)
         self._hold = ClockHold(0.0)
         self._speed = 1.0
-        self._heard_at = math.nan
+        self._received_at = math.nan
         self.refused: Counter[str] = Counter()
-        """Packets that were not taken, by reason."""
+        """Packets that were rejected, by reason."""
         self.statistics = Statistics()
         self.n_bytes = 0
-        """Bytes of the packets that were taken, headers of UDP and IP not counted."""
+        """Bytes of the accepted packets, without UDP and IP headers."""
         self._stop = threading.Event()
 
     @property
     def warning(self) -> str | None:
-        """What is wrong with the record of what was received, where something is."""
-        return self._seen.warning if self._seen is not None else None
+        """The problem with the record against replays, where there is one."""
+        return self._guard.warning if self._guard is not None else None
 
     @property
     def speed(self) -> float:
-        """How much faster than nominal the sender's clock is followed."""
+        """Playback speed that follows the sender's clock, 1 for nominal."""
         return self._speed
 
     def stop(self) -> None:
@@ -123,69 +123,70 @@ class Receiver:
         return self._stop.is_set()
 
     def listen(self) -> None:
-        """Take packets until stopped."""
+        """Receive packets until stopped."""
         while not self.stopped:
             data = self._listening.receive()
             if data is not None:
-                self._take(data)
-        if self._seen is not None:
-            self._seen.save()
+                self._accept(data)
+        if self._guard is not None:
+            self._guard.save()
 
-    def _take(self, data: bytes) -> None:
+    def _accept(self, data: bytes) -> None:
+        """Put a datagram's packet into the buffer, or count why it is rejected."""
         try:
             packet = read_packet(self._form, data, self._key)
         except PacketError as error:
             self.refused[error.reason] += 1
             return
         now = time.monotonic()
-        # Here and not where sound is made: it may write to a slow disk.
-        if self._seen is not None and not self._seen.admit(packet.stream, packet.sequence, now):
+        # On this thread, not on the one that plays: it may write to a slow disk.
+        if self._guard is not None and not self._guard.admit(packet.stream, packet.sequence, now):
             self.refused["replay"] += 1
             return
         self.n_bytes += len(data)
         with self._lock:
             self.buffer.put(packet, now)
-            self._heard_at = now
+            self._received_at = now
 
-    def play(self, output: Output, alive: Callable[[], None]) -> None:
-        """Give an output its chunks until stopped; `alive` raises where it is gone."""
+    def play(self, output: Output, check: Callable[[], None]) -> None:
+        """Write chunks to an output until stopped; `check` raises where the output is gone."""
         stream = None
         chunk = self._codec.latency
         while not self.stopped:
-            alive()
+            check()
             if output.waiting > output.target - chunk:
                 time.sleep(_POLL_SECONDS)
                 continue
             self._follow(output)
             with self._lock:
-                taken = self.buffer.take(time.monotonic())
+                tokens = self.buffer.take(time.monotonic())
                 if self.buffer.stream != stream:
                     stream = self.buffer.stream
                     self._concealer.reset()
                     self._hold.restart()
             start = time.perf_counter()
-            if taken is WAIT:
-                sound = self._silence
+            if tokens is WAIT:
+                samples = self._silence
                 self._hold.restart()
-            elif taken is LOST:
-                sound = self._concealer.conceal()
+            elif tokens is LOST:
+                samples = self._concealer.conceal()
             else:
-                sound = self._concealer.play(taken)
+                samples = self._concealer.play(tokens)
                 self.statistics.times.add(time.perf_counter() - start)
-            self.statistics.played.update(sound, chunk)
-            self._sink(sound)
-            output.write(sound, self._speed)
+            self.statistics.output_meter.update(samples, chunk)
+            self._sink(samples)
+            output.write(samples, self._speed)
 
     def _follow(self, output: Output) -> None:
-        """Hold what waits, here and in the output, where it was when playing began."""
+        """Set the speed that holds what waits, here and in the output, at its target."""
         chunk = self._codec.latency
         with self._lock:
-            heard_at, self._heard_at = self._heard_at, math.nan
+            received_at, self._received_at = self._received_at, math.nan
             level, goal = self.buffer.level, self.buffer.goal
-        if math.isnan(heard_at):
+        if math.isnan(received_at):
             return
-        # What would wait now had it been measured when the packet came.
-        since = time.monotonic() - heard_at
+        # The level at the time when the packet arrived.
+        since = time.monotonic() - received_at
         waiting = level * chunk + output.waiting + since - (output.target - chunk)
         self._hold.target = goal * chunk
         self._speed = self._hold.update(waiting, chunk)

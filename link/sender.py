@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fcs_edge.link import keys
-from fcs_edge.link.packets import Format, Packet, write_packet
+from fcs_edge.link.packets import Packet, PacketFormat, write_packet
 from fcs_edge.link.sockets import PacketSocket
 from fcs_edge.model.layers import U16
 
@@ -18,16 +18,18 @@ class Sender:
     Parameters
     ----------
     socket : PacketSocket
-        Where to.
-    form : Format
-        The codec's packets.
+        The destination.
+    form : PacketFormat
+        The packet format of the codec.
     chunks : int
         Chunks a packet.
     key : Path or None
-        The key file that seals the packets; open without.
+        The key file that seals the packets; None for open packets.
     """
 
-    def __init__(self, socket: PacketSocket, form: Format, chunks: int, key: Path | None) -> None:
+    def __init__(
+        self, socket: PacketSocket, form: PacketFormat, chunks: int, key: Path | None
+    ) -> None:
         self.socket = socket
         self._form, self._chunks = form, chunks
         self._key = keys.read_key(key) if key is not None else None
@@ -38,7 +40,7 @@ class Sender:
         """Chunks sent."""
 
     def send(self, tokens: U16) -> None:
-        """Send a chunk, (chunk_tokens,) uint16, once its packet is full."""
+        """Add a chunk, (chunk_tokens,) uint16; send the packet once it is full."""
         self._waiting[self._n_waiting] = tokens
         self._n_waiting += 1
         if self._n_waiting == self._chunks:

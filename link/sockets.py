@@ -1,4 +1,4 @@
-"""Datagram sockets: where packets go, and where they come from."""
+"""UDP sockets: one that sends packets, one that receives them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ADDRESS = re.compile(r"(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{
 
 
 class LinkError(FcsError):
-    """A link that cannot be set up."""
+    """A link that cannot be opened."""
 
 
 def parse(text: str, *, listening: bool = False) -> tuple[str, int]:
@@ -24,7 +24,7 @@ def parse(text: str, *, listening: bool = False) -> tuple[str, int]:
     Raises
     ------
     LinkError
-        It is neither.
+        The text is neither.
     """
     if listening and text.isdigit():
         text = f"{LOOPBACK}:{text}"
@@ -37,24 +37,24 @@ def parse(text: str, *, listening: bool = False) -> tuple[str, int]:
 
 def _resolved(host: str, port: int) -> tuple[int, tuple[object, ...]]:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except OSError as error:
-        raise LinkError(f"{host}: cannot be found ({error.strerror})") from None
-    return int(found[0][0]), found[0][4]
+        raise LinkError(f"{host}: host not found ({error.strerror})") from None
+    return int(addresses[0][0]), addresses[0][4]
 
 
 class PacketSocket:
-    """Sends packets to one address; a network that is away for a while is counted, not fatal.
+    """Sends packets to one address. A network failure is counted; it is no error.
 
     Parameters
     ----------
     host, port : str and int
-        Where to.
+        The destination.
 
     Raises
     ------
     LinkError
-        The host cannot be found.
+        The host is not found.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -63,20 +63,20 @@ class PacketSocket:
         self._socket.setblocking(False)
         self._address = address
         self.n_packets = 0
-        """Packets that were handed to the system."""
+        """Packets that the system accepted."""
         self.n_bytes = 0
-        """Bytes in them, headers of UDP and IP not counted."""
+        """Their bytes, without UDP and IP headers."""
         self.errors: Counter[str] = Counter()
-        """Packets that could not be sent, or were refused at the other end, by reason."""
+        """Packets that were not sent, or that the other end refused, by reason."""
         try:
-            # Only a connected socket hears that nobody listens.
+            # Only a connected socket reports that nobody listens.
             self._socket.connect(address)
             self._connected = True
         except OSError as error:
             self._failed(error)
 
     def send(self, packet: bytes) -> None:
-        """Send a packet, or count why not."""
+        """Send a packet, or count the error."""
         try:
             if not self._connected:
                 self._socket.connect(self._address)
@@ -89,7 +89,7 @@ class PacketSocket:
         self.n_bytes += len(packet)
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         self._socket.close()
 
     def _failed(self, error: OSError) -> None:
@@ -106,12 +106,12 @@ class ListeningSocket:
     Parameters
     ----------
     host, port : str and int
-        Where to listen.
+        The address to listen at.
 
     Raises
     ------
     LinkError
-        It cannot listen there.
+        The address is not available.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -130,12 +130,12 @@ class ListeningSocket:
         return int(self._socket.getsockname()[1])
 
     def receive(self) -> bytes | None:
-        """Wait for a packet, a moment at most; a longer one than any is cut, and so refused."""
+        """Wait at most 50 ms for a packet; one that is too long is cut, and later rejected."""
         try:
             return self._socket.recv(MAX_PACKET + 1)
         except OSError:
             return None
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         self._socket.close()

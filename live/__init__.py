@@ -1,1 +1,1 @@
-"""Live sound: devices, rings, clocks, and the loop from microphone to speaker."""
+"""Live audio: devices, rings, clocks, and the loop from microphone to speaker."""

@@ -1,27 +1,27 @@
-"""Two clocks that should agree and do not: hold a buffer's level by playing a little faster."""
+"""Clock drift: hold a buffer's level by playing slightly faster or slower than nominal."""
 
 from __future__ import annotations
 
 import math
 
 MAX_CORRECTION = 0.003
-"""Most that sound is sped up or slowed down: 5 cents, which no ear tells from none."""
+"""Largest relative change of speed: 5 cents of pitch, which is inaudible in speech."""
 
 _SMOOTHING_SECONDS = 5.0
 _CORRECTION_SECONDS = 20.0
-"""A level off by d seconds is brought back at d / 20 a second: with the smoothing, no overshoot."""
+"""Time constant: a level off by d seconds returns at d / 20 a second, without overshoot."""
 
 
 class ClockHold:
-    """Says how much faster than nominal to play, so that what waits stays at a target.
+    """Computes the playback speed that holds the waiting audio at a target.
 
-    The level is taken once a chunk, right behind the chunk: then what moves it is the difference
-    of the clocks, and what is left of the device's own blocks is smoothed.
+    The level is measured once a chunk, just after the chunk. Then the drift of the clocks moves
+    it, and smoothing removes what the device's blocks add.
 
     Parameters
     ----------
     target : float
-        Seconds of sound that should wait.
+        Seconds of audio that should wait.
     """
 
     def __init__(self, target: float) -> None:
@@ -30,11 +30,11 @@ class ClockHold:
 
     @property
     def level(self) -> float:
-        """Seconds that wait, smoothed; NaN before the first update."""
+        """Smoothed seconds that wait; NaN before the first update."""
         return self._level
 
     def restart(self) -> None:
-        """Forget the level: playing starts anew."""
+        """Discard the level, because playback starts again."""
         self._level = math.nan
 
     def update(self, level: float, elapsed: float) -> float:
@@ -45,12 +45,12 @@ class ClockHold:
         Parameters
         ----------
         level : float
-            Seconds of sound that wait now.
+            Seconds of audio that wait now.
         elapsed : float
             Seconds since the last update.
         """
         if math.isnan(self._level):
             self._level = self.target
         self._level += (level - self._level) * min(1.0, elapsed / _SMOOTHING_SECONDS)
-        wanted = (self._level - self.target) / _CORRECTION_SECONDS
-        return 1.0 + max(-MAX_CORRECTION, min(MAX_CORRECTION, wanted))
+        correction = (self._level - self.target) / _CORRECTION_SECONDS
+        return 1.0 + max(-MAX_CORRECTION, min(MAX_CORRECTION, correction))

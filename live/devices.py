@@ -1,4 +1,4 @@
-"""Microphones and speakers by name, what they offer, and what to say when they do not."""
+"""Microphones and speakers by name, their formats, and errors that say what to do."""
 
 from __future__ import annotations
 
@@ -14,59 +14,61 @@ from typing import Any
 from fcs_edge.errors import AudioError
 
 _RATES = (48000, 44100, 96000, 32000, 22050, 16000, 8000)
-_LOOKED_AWAY_SECONDS = 0.5
+_UNCHECKED_SECONDS = 0.5
+"""A longer time between two checks means that this process was stopped."""
 _KINDS = {"input": "microphone", "output": "speaker"}
 
 
 class DeviceLostError(AudioError):
-    """A microphone or speaker that was open is gone."""
+    """An open microphone or speaker is gone."""
 
 
 class Heartbeat:
-    """Whether a callback is still called, as one sees it who looks often.
+    """The time since a callback was called, for a caller that checks it often.
 
-    A time in which nobody looked does not count: this process was stopped, and so was the callback.
+    A long time between two checks does not count: the process was stopped, and with it the
+    callback.
     """
 
     def __init__(self) -> None:
         self.beat()
-        self._looked = time.monotonic()
+        self._checked_at = time.monotonic()
 
     def beat(self) -> None:
-        """Say that it was called."""
-        self._called = time.monotonic()
+        """Record a call."""
+        self._called_at = time.monotonic()
 
     @property
     def silence(self) -> float:
-        """Seconds since it was called."""
+        """Seconds since the last call."""
         now = time.monotonic()
-        if now - self._looked > _LOOKED_AWAY_SECONDS:
-            self._called = now
-        self._looked = now
-        return now - self._called
+        if now - self._checked_at > _UNCHECKED_SECONDS:
+            self._called_at = now
+        self._checked_at = now
+        return now - self._called_at
 
 
 @dataclass(frozen=True)
 class Device:
-    """One of PortAudio's devices."""
+    """A device of PortAudio."""
 
     number: int
     name: str
     system: str
-    """Whose device it is: ALSA, JACK, ..."""
+    """The host API: ALSA, JACK, ..."""
     inputs: int
-    """Channels it records at most; 0 where it is no microphone."""
+    """Channels that it records at most; 0 for a device that only plays."""
     outputs: int
-    """Channels it plays at most; 0 where it is no speaker."""
+    """Channels that it plays at most; 0 for a device that only records."""
     rate: int
-    """Hz, what it prefers."""
+    """Preferred sample rate in Hz."""
     default: bool
-    """Whether it is taken where none is named."""
+    """Whether it is used where the user names none."""
 
 
 @dataclass(frozen=True)
-class Format:
-    """What a device is opened with."""
+class DeviceFormat:
+    """The rate and channels that a device is opened with."""
 
     rate: int
     """Hz."""
@@ -74,17 +76,17 @@ class Format:
 
 
 def library() -> Any:
-    """Return sounddevice, with PortAudio loaded.
+    """Return the module sounddevice, with PortAudio loaded.
 
     Raises
     ------
     AudioError
-        There is no PortAudio on this machine.
+        PortAudio is not installed.
     """
     try:
         import sounddevice
 
-        _hush_alsa()
+        _discard_alsa_messages()
     except OSError:
         raise AudioError(
             "the PortAudio library is missing: install it (Debian, Ubuntu, Raspberry Pi OS: "
@@ -93,24 +95,24 @@ def library() -> Any:
     return sounddevice
 
 
-def _said_by_alsa(file: bytes, line: int, function: bytes, code: int) -> None:
-    """Take what ALSA has to say."""
+def _on_alsa_message(file: bytes, line: int, function: bytes, code: int) -> None:
+    """Discard a message of ALSA."""
 
 
-_SAID = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_int)(
-    _said_by_alsa
-)
+_ALSA_HANDLER = ctypes.CFUNCTYPE(
+    None, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_int
+)(_on_alsa_message)
 
 
 @cache
-def _hush_alsa() -> None:
-    """Keep ALSA from writing about underruns to standard error: they are counted."""
+def _discard_alsa_messages() -> None:
+    """Keep ALSA from reporting underruns on standard error: they are counted."""
     with suppress(OSError, AttributeError):
-        ctypes.CDLL("libasound.so.2").snd_lib_error_set_handler(_SAID)
+        ctypes.CDLL("libasound.so.2").snd_lib_error_set_handler(_ALSA_HANDLER)
 
 
 def refresh() -> None:
-    """Let PortAudio look for devices again; no stream may be open."""
+    """Let PortAudio search for devices again; no stream may be open."""
     sounddevice = library()
     with silenced():
         sounddevice._terminate()
@@ -120,79 +122,80 @@ def refresh() -> None:
 def devices() -> list[Device]:
     """Return all devices, in PortAudio's order."""
     sounddevice = library()
-    chosen = set(sounddevice.default.device)
+    defaults = set(sounddevice.default.device)
     systems = sounddevice.query_hostapis()
     return [
         Device(
             number,
-            found["name"],
-            systems[found["hostapi"]]["name"],
-            found["max_input_channels"],
-            found["max_output_channels"],
-            round(found["default_samplerate"]),
-            number in chosen,
+            facts["name"],
+            systems[facts["hostapi"]]["name"],
+            facts["max_input_channels"],
+            facts["max_output_channels"],
+            round(facts["default_samplerate"]),
+            number in defaults,
         )
-        for number, found in enumerate(sounddevice.query_devices())
+        for number, facts in enumerate(sounddevice.query_devices())
     ]
 
 
-def find(kind: str, wanted: str | None) -> Device:
-    """Return the device that is meant.
+def find(kind: str, requested: str | None) -> Device:
+    """Return the device that a user requests.
 
     Parameters
     ----------
     kind : str
         ``input`` or ``output``.
-    wanted : str or None
-        Its number, its name or a part of the name; the default one where it is absent.
+    requested : str or None
+        Its number, its name or a part of the name; the default device where it is None.
 
     Raises
     ------
     AudioError
-        There is none, or more than one.
+        No device matches, or more than one.
     """
-    known = [d for d in devices() if (d.inputs if kind == "input" else d.outputs)]
-    if not known:
+    present = [d for d in devices() if (d.inputs if kind == "input" else d.outputs)]
+    if not present:
         raise AudioError(
-            f"no {_KINDS[kind]} found: plug one in, or see `fcs-edge mic --list-devices`"
+            f"no {_KINDS[kind]} found: plug one in, or see fcs-edge mic --list-devices"
         )
-    if wanted is None:
+    if requested is None:
         number = library().default.device[0 if kind == "input" else 1]
-        found = [d for d in known if d.number == number] or known[:1]
-    elif wanted.isdigit():
-        found = [d for d in known if d.number == int(wanted)]
+        matches = [d for d in present if d.number == number] or present[:1]
+    elif requested.isdigit():
+        matches = [d for d in present if d.number == int(requested)]
     else:
-        same = [d for d in known if d.name.lower() == wanted.lower()]
-        found = same or [d for d in known if wanted.lower() in d.name.lower()]
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        problem = f"no {_KINDS[kind]} is called {wanted!r}"
+        name = requested.lower()
+        same = [d for d in present if d.name.lower() == name]
+        matches = same or [d for d in present if name in d.name.lower()]
+    if len(matches) == 1:
+        return matches[0]
+    if not matches:
+        problem = f"no {_KINDS[kind]} is called {requested!r}"
     else:
-        names = ", ".join(f"{d.number} {d.name}" for d in found)
-        problem = f"{wanted!r} is a part of several {_KINDS[kind]}s' names ({names})"
-    raise AudioError(f"{problem}; see `fcs-edge mic --list-devices` and give a number")
+        names = ", ".join(f"{d.number} {d.name}" for d in matches)
+        problem = f"several {_KINDS[kind]}s have {requested!r} in their names ({names})"
+    raise AudioError(f"{problem}; give a number of fcs-edge mic --list-devices")
 
 
-def input_format(device: Device, rate: int) -> Format:
-    """Return what to open a microphone with: `rate` and one channel, or what is nearest."""
+def input_format(device: Device, rate: int) -> DeviceFormat:
+    """Return the format to open a microphone with: `rate` and one channel, or the nearest."""
     return _format("input", device, rate)
 
 
-def output_format(device: Device, rate: int) -> Format:
-    """Return what to open a speaker with: `rate` and one channel, or what is nearest."""
+def output_format(device: Device, rate: int) -> DeviceFormat:
+    """Return the format to open a speaker with: `rate` and one channel, or the nearest."""
     return _format("output", device, rate)
 
 
-def _format(kind: str, device: Device, rate: int) -> Format:
+def _format(kind: str, device: Device, rate: int) -> DeviceFormat:
     sounddevice = library()
     check = getattr(sounddevice, f"check_{kind}_settings")
-    most = device.inputs if kind == "input" else device.outputs
+    max_channels = device.inputs if kind == "input" else device.outputs
     rates = dict.fromkeys((rate, device.rate, *_RATES))
-    channels = [n for n in dict.fromkeys((1, 2, most)) if n <= most]
+    channels = [n for n in dict.fromkeys((1, 2, max_channels)) if n <= max_channels]
     refused: Exception | None = None
     with silenced():
-        for offered in (Format(r, n) for r in rates for n in channels):
+        for offered in (DeviceFormat(r, n) for r in rates for n in channels):
             try:
                 check(
                     device=device.number,
@@ -208,33 +211,33 @@ def _format(kind: str, device: Device, rate: int) -> Format:
 
 
 def problem(kind: str, device: Device, error: Exception | None) -> AudioError:
-    """Return an error that says what to do about what PortAudio said."""
+    """Return an error that says what to do about an error of PortAudio."""
     text = str(error)
     if "Device unavailable" in text or "busy" in text.lower():
-        advice = "it is busy or was unplugged: close the program that has it, or choose another"
+        advice = "it is busy or unplugged; close the program that uses it, or choose another device"
     elif "Illegal combination" in text or "Invalid device" in text:
-        advice = "it is gone: plug it in again, or choose another"
+        advice = "it is gone; plug it in again, or choose another device"
     elif "sample rate" in text.lower() or "channels" in text.lower():
-        advice = "it offers no sample rate and channels that can be used; choose another"
+        advice = "it supports no usable sample rate and channels; choose another device"
     else:
-        advice = f"PortAudio says: {text.partition(':')[2].strip() or text}"
+        advice = f"PortAudio reports: {text.partition(':')[2].strip() or text}"
     return AudioError(
-        f"{_KINDS[kind]} {device.number}, {device.name}: cannot be opened; {advice} "
+        f"{_KINDS[kind]} {device.number}, {device.name}: cannot be opened: {advice} "
         "(fcs-edge mic --list-devices)"
     )
 
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Keep what ALSA prints about devices that nobody asked for off standard error."""
+    """Discard what libraries print to standard error: ALSA reports on devices not in use."""
     try:
         saved = os.dup(2)
     except OSError:
         yield
         return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
     try:
         yield
     finally:

@@ -11,31 +11,30 @@ import numpy as np
 import soxr
 
 from fcs_edge.codec import Codec
+from fcs_edge.live.latency import CAPTURE_CHUNKS
 from fcs_edge.live.microphone import Microphone
 from fcs_edge.live.speaker import Speaker
 from fcs_edge.live.statistics import Statistics
 from fcs_edge.model.layers import F32, U16, new
 
 _POLL_SECONDS = 0.004
-_MOST_WAITING = 2.0
-"""Chunks that may wait to be encoded; what is older is dropped, so that delay does not grow."""
 _SETTLE_SECONDS, _SETTLE_STEP = 1.0, 0.06
-"""How long a sound server may bring what it kept from before, and how often that is looked at."""
+"""How long a sound server may deliver older audio, and the interval of the checks, in seconds."""
 _CROSSFADE_SECONDS = 0.01
 _DRY_SPARE = 16
 
 
-class Listener:
-    """Whole chunks from a microphone, and none of them old.
+class ChunkReader:
+    """Reads full chunks from a microphone, and drops audio that is too old.
 
     Parameters
     ----------
     microphone : Microphone
-        What is heard.
+        The open microphone.
     chunk_size : int
         Samples a chunk.
     statistics : Statistics
-        Where meters and losses are counted.
+        Where levels and losses are counted.
     """
 
     def __init__(self, microphone: Microphone, chunk_size: int, statistics: Statistics) -> None:
@@ -47,27 +46,27 @@ class Listener:
         self._dropped = 0.0
 
     def settle(self, stopped: Callable[[], bool]) -> None:
-        """Drop what was heard before: a sound server may bring seconds of it at once."""
+        """Drop audio from before the session: a sound server may deliver seconds of it."""
         deadline = time.monotonic() + _SETTLE_SECONDS
         while not stopped() and (start := time.monotonic()) < deadline:
-            self._microphone.forget()
+            self._microphone.discard()
             time.sleep(_SETTLE_STEP)
-            passed = time.monotonic() - start
-            if self._microphone.waiting <= 2 * passed + self._microphone.block:
+            elapsed = time.monotonic() - start
+            if self._microphone.waiting <= 2 * elapsed + self._microphone.block:
                 return
 
     def next(self, stopped: Callable[[], bool]) -> F32 | None:
-        """Wait for a chunk and return it, (chunk_size,) float32; None once it should stop.
+        """Wait for a chunk and return it, (chunk_size,) float32; None after a stop.
 
         Raises
         ------
         DeviceLostError
-            The microphone does not call any more.
+            The microphone is gone.
         """
         while not stopped():
             if self._filled == self._chunk.size:
                 self._filled = 0
-                self._statistics.heard.update(self._chunk, self._seconds)
+                self._statistics.input_meter.update(self._chunk, self._seconds)
                 return self._chunk
             if not self._rest.size:
                 self._drop_old()
@@ -83,9 +82,9 @@ class Listener:
         return None
 
     def _drop_old(self) -> None:
-        over = self._microphone.waiting - _MOST_WAITING * self._seconds
+        over = self._microphone.waiting - CAPTURE_CHUNKS * self._seconds
         if over > 0:
-            # Whole chunks, so that losses are few and long rather than many and short.
+            # Full chunks, so that losses are few and long rather than many and short.
             chunks = np.ceil(over / self._seconds)
             self._microphone.skip(chunks * self._seconds)
         dropped = self._microphone.seconds_dropped
@@ -94,16 +93,16 @@ class Listener:
 
 
 class Loopback:
-    """Hears, encodes, decodes and plays, until it is stopped.
+    """Captures, encodes, decodes and plays until it is stopped.
 
     Parameters
     ----------
     codec : Codec
         The model.
     sink : callable
-        Takes each chunk's (samples, tokens, sound or None), to record it or send it on.
+        Takes each chunk's (samples, tokens, decoded samples or None), to record or send it.
     decode : bool
-        Whether sound is wanted, by a speaker or by `sink`.
+        Whether a speaker or `sink` needs decoded samples.
     """
 
     def __init__(
@@ -116,7 +115,7 @@ class Loopback:
         self._encoder = codec.stream_encoder()
         self._decoder = codec.stream_decoder() if decode else None
         self._tokens = np.zeros(codec.chunk_tokens, np.uint16)
-        self._sound = new(codec.chunk_tokens * codec.samples_out_per_token)
+        self._decoded = new(codec.chunk_tokens * codec.samples_out_per_token)
         self._dry: Any = soxr.ResampleStream(codec.sample_rate_in, codec.sample_rate_out, 1)
         self._dry_waiting = new(0)
         self._dry_share = 0.0
@@ -137,17 +136,17 @@ class Loopback:
         return self._stop.is_set()
 
     def run(self, microphone: Microphone, speaker: Speaker | None) -> None:
-        """Work until stopped, or until the microphone is gone.
+        """Work until stopped, or until a device is gone.
 
         Raises
         ------
         DeviceLostError
-            A device does not call any more.
+            A device is gone.
         """
         self.microphone, self.speaker = microphone, speaker
-        listener = Listener(microphone, self._codec.chunk_size, self.statistics)
-        listener.settle(self._stop.is_set)
-        while (samples := listener.next(self._stop.is_set)) is not None:
+        reader = ChunkReader(microphone, self._codec.chunk_size, self.statistics)
+        reader.settle(self._stop.is_set)
+        while (samples := reader.next(self._stop.is_set)) is not None:
             self.step(samples)
             if speaker is not None:
                 speaker.check()
@@ -155,40 +154,40 @@ class Loopback:
             speaker.playout.finish()
 
     def step(self, samples: F32) -> None:
-        """Take a chunk, (chunk_size,) float32: encode it, decode it, hand it on, and play it."""
+        """Encode a chunk, (chunk_size,) float32, decode it, pass it to the sink, and play it."""
         statistics, codec = self.statistics, self._codec
         start = time.perf_counter()
         self._encoder.step(samples, self._tokens)
         if self._decoder is not None:
-            self._decoder.step(self._tokens, self._sound)
+            self._decoder.step(self._tokens, self._decoded)
         took = time.perf_counter() - start
         statistics.times.add(took)
         statistics.n_late += took > codec.latency
         statistics.n_tokens += self._tokens.size
         statistics.last_token = int(self._tokens[-1])
-        sound = None if self._decoder is None else self._sound
-        self._sink(samples, self._tokens, sound)
-        if self.speaker is not None and sound is not None:
-            heard = self._mixed(samples, sound)
-            statistics.played.update(heard, codec.latency)
+        decoded = None if self._decoder is None else self._decoded
+        self._sink(samples, self._tokens, decoded)
+        if self.speaker is not None and decoded is not None:
+            played = self._mixed(samples, decoded)
+            statistics.output_meter.update(played, codec.latency)
             if self.microphone is not None:
                 self.speaker.playout.jitter = self.microphone.block
-            self.speaker.playout.write(heard)
+            self.speaker.playout.write(played)
 
-    def _mixed(self, samples: F32, sound: F32) -> F32:
-        """Return what is to be played, dry or decoded, one faded into the other."""
-        made = self._dry.resample_chunk(samples)
+    def _mixed(self, samples: F32, decoded: F32) -> F32:
+        """Return what is to be played, dry or decoded, with a crossfade where that changes."""
+        resampled = self._dry.resample_chunk(samples)
         if not self._dry_waiting.size:
-            # What the resampler holds back at first, and may hold back more in another chunk.
-            self._dry_waiting = new(max(0, sound.size - made.size) + _DRY_SPARE)
-        waiting = np.concatenate([self._dry_waiting, made])
-        dry, self._dry_waiting = waiting[: sound.size], waiting[sound.size :]
+            # The delay of the resampler, which differs a little from chunk to chunk.
+            self._dry_waiting = new(max(0, decoded.size - resampled.size) + _DRY_SPARE)
+        waiting = np.concatenate([self._dry_waiting, resampled])
+        dry, self._dry_waiting = waiting[: decoded.size], waiting[decoded.size :]
         before, after = self._dry_share, float(self.bypass)
         self._dry_share = after
         if before == after:
-            return dry if after else sound
-        share = np.full(sound.size, after, np.float32)
+            return dry if after else decoded
+        share = np.full(decoded.size, after, np.float32)
         n = round(_CROSSFADE_SECONDS * self._codec.sample_rate_out)
         share[:n] = np.linspace(before, after, n, dtype=np.float32)
-        mixed: F32 = dry * share + sound * (1 - share)
+        mixed: F32 = dry * share + decoded * (1 - share)
         return mixed

@@ -9,7 +9,8 @@ import soxr
 
 from fcs_edge.live import devices
 from fcs_edge.live.devices import Device
-from fcs_edge.live.opened import Latency, OpenDevice
+from fcs_edge.live.latency import Latency
+from fcs_edge.live.opened import OpenDevice
 from fcs_edge.live.ring import SampleRing
 from fcs_edge.model.layers import F32, new
 
@@ -18,21 +19,21 @@ _BLOCK_FRAMES = 1 << 16
 
 
 class Microphone(OpenDevice):
-    """One open microphone; `read` gives what it heard.
+    """One open microphone; `read` returns its audio.
 
     Parameters
     ----------
     device : Device
-        Which one.
+        The device.
     rate : int
-        Hz of what `read` gives.
+        Sample rate of `read` in Hz.
     latency : float or str
-        Seconds, ``low`` or ``high``: what PortAudio is asked for.
+        Seconds, ``low`` or ``high``: what is requested from PortAudio.
 
     Raises
     ------
     AudioError
-        It cannot be opened.
+        It does not open.
     """
 
     kind = "input"
@@ -42,20 +43,20 @@ class Microphone(OpenDevice):
         super().__init__(device, devices.input_format(device, rate))
         self.rate = rate
         self._ring = SampleRing(round(_RING_SECONDS * self.format.rate))
-        self._taken = new(self._ring.capacity)
+        self._block = new(self._ring.capacity)
         self._mono = new(_BLOCK_FRAMES)
         self._resampler: Any = None
         if self.format.rate != rate:
             self._resampler = soxr.ResampleStream(self.format.rate, rate, 1, dtype="float32")
         self.n_overruns = 0
-        """Times that the system lost sound before it reached the program."""
+        """Times that the system lost audio before it reached the program."""
         self._n_dropped = 0
-        self._largest = 0
-        self._open(latency, self._heard)
+        self._max_frames = 0
+        self._open(latency, self._on_input)
 
-    def _heard(self, samples: Any, frames: int, times: Any, status: Any) -> None:
+    def _on_input(self, samples: Any, frames: int, times: Any, status: Any) -> None:
         self._heartbeat.beat()
-        self._largest = max(self._largest, frames)
+        self._max_frames = max(self._max_frames, frames)
         if status.input_overflow:
             self.n_overruns += 1
         mono = self._mono[:frames]
@@ -73,32 +74,32 @@ class Microphone(OpenDevice):
 
     @property
     def block(self) -> float:
-        """Seconds of sound that the device brings at a time, at most so far."""
-        return self._largest / self.format.rate
+        """Seconds of the largest block that the device delivered."""
+        return self._max_frames / self.format.rate
 
     @property
     def waiting(self) -> float:
-        """Seconds of sound that wait in the ring."""
+        """Seconds of audio that wait in the ring."""
         return self._ring.level / self.format.rate
 
     @property
     def seconds_dropped(self) -> float:
-        """Seconds of sound that nobody read: skipped, or more than the ring has room for."""
+        """Seconds of audio that were not read: skipped, or beyond the ring's capacity."""
         return self._n_dropped / self.format.rate
 
     def skip(self, seconds: float) -> None:
-        """Drop the oldest sound that waits."""
+        """Drop the oldest audio that waits."""
         self._n_dropped += self._ring.skip(round(seconds * self.format.rate))
 
-    def forget(self) -> None:
-        """Drop all that waits, and do not count it: nobody has asked for it yet."""
+    def discard(self) -> None:
+        """Drop all that waits without counting it: it is older than the session."""
         self._ring.skip(self._ring.capacity)
 
     def read(self) -> F32:
-        """Return all that was heard since, (n,) float32 at `rate`; finite, channels averaged."""
-        n = self._ring.read(self._taken)
-        heard = self._taken[:n]
+        """Return all audio that waits, (n,) float32 at `rate`; finite, channels averaged."""
+        n = self._ring.read(self._block)
+        samples = self._block[:n]
         if self._resampler is None:
-            return heard
-        resampled: F32 = self._resampler.resample_chunk(np.nan_to_num(heard, copy=False))
+            return samples
+        resampled: F32 = self._resampler.resample_chunk(np.nan_to_num(samples, copy=False))
         return resampled

@@ -1,4 +1,4 @@
-"""What a microphone and a speaker have in common: an open stream of PortAudio's."""
+"""The common part of a microphone and a speaker: an open stream of PortAudio."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from fcs_edge.live import devices
-from fcs_edge.live.devices import Device, DeviceLostError, Format, Heartbeat
+from fcs_edge.live.devices import Device, DeviceFormat, DeviceLostError, Heartbeat
+from fcs_edge.live.latency import Latency
 
 SUSPENDED_SECONDS = 1.0
-"""A device whose callback is not called for so long is suspended."""
-
-Latency = float | str
+"""A device whose callback is not called for this time is suspended."""
 
 
 class OpenDevice:
@@ -20,35 +19,35 @@ class OpenDevice:
     Parameters
     ----------
     device : Device
-        Which one.
-    chosen : Format
-        What it is opened with.
+        The device.
+    form : DeviceFormat
+        Rate and channels to open it with.
     """
 
     kind: ClassVar[str]
     """``input`` or ``output``."""
     name: ClassVar[str]
-    """What its user calls it."""
+    """What messages call it."""
 
-    def __init__(self, device: Device, chosen: Format) -> None:
-        self.device, self.format = device, chosen
+    def __init__(self, device: Device, form: DeviceFormat) -> None:
+        self.device, self.format = device, form
         self._heartbeat = Heartbeat()
         self._stream: Any = None
 
     def _open(self, latency: Latency, callback: Callable[..., None]) -> None:
-        """Start the stream, whose callback sets the heartbeat.
+        """Start the stream; its callback must set the heartbeat.
 
         Raises
         ------
         AudioError
-            It cannot be opened.
+            It does not open.
         """
         sounddevice = devices.library()
-        make = getattr(sounddevice, f"{self.kind.capitalize()}Stream")
+        stream_class = getattr(sounddevice, f"{self.kind.capitalize()}Stream")
         self._heartbeat.beat()
         try:
             with devices.silenced():
-                self._stream = make(
+                self._stream = stream_class(
                     samplerate=self.format.rate,
                     channels=self.format.channels,
                     device=self.device.number,
@@ -62,20 +61,20 @@ class OpenDevice:
 
     @property
     def alive(self) -> bool:
-        """Whether the device is still there, if only suspended."""
+        """Whether the device is present; it may be suspended."""
         return bool(self._stream.active)
 
     @property
     def suspended(self) -> bool:
-        """Whether the device is there and does nothing."""
+        """Whether the device is present and its callback is not called."""
         return self._heartbeat.silence > SUSPENDED_SECONDS
 
     def check(self) -> None:
         """Raise `DeviceLostError` where the device is gone."""
         if not self.alive:
-            raise DeviceLostError(f"{self.name} {self.device.name}: it is gone")
+            raise DeviceLostError(f"{self.name} {self.device.name}: the device is gone")
 
     def close(self) -> None:
-        """Let go of the device."""
+        """Close the device."""
         with devices.silenced():
             self._stream.close(ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Recordings that a slow disk cannot hold up, and that are whole up to any end."""
+"""Recordings that do not wait for a slow disk, and that are intact however they end."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from fcs_edge.bitstream.writer import BitstreamWriter, Header
 from fcs_edge.errors import AudioError
 from fcs_edge.model.layers import F32, U16
 
-_MOST_WAITING = 1000
-"""Chunks that may wait for the disk, 80 s of them."""
+_QUEUE_CHUNKS = 1000
+"""Chunks that may wait for the disk: 80 s of audio."""
 
 
 class WavFile:
-    """A 16-bit mono WAV file whose header is right after every write: it may end at any time."""
+    """A 16-bit mono WAV file whose header is correct after each write: it may end at any time."""
 
     def __init__(self, file: BinaryIO, rate: int) -> None:
         self._file, self._rate = file, rate
@@ -25,7 +25,7 @@ class WavFile:
         self._finish()
 
     def write(self, samples: F32) -> None:
-        """Append (n,) float32 in [-1, 1]; the samples first, then the header that counts them."""
+        """Append (n,) float32 in [-1, 1]: first the samples, then the header that counts them."""
         data = wav.to_pcm16(samples).astype("<i2").tobytes()
         self._file.seek(0, 2)
         self._file.write(data)
@@ -34,7 +34,7 @@ class WavFile:
         self._finish()
 
     def _finish(self) -> None:
-        # What is longer than a header can say (a day) is read up to the file's end.
+        # A header counts a day of samples at most; a longer file is read up to its end.
         size = min(self._n_bytes, wav.MAX_SIZE - 36)
         self._file.seek(0)
         self._file.write(wav.header(self._rate, size + 36, size))
@@ -42,12 +42,12 @@ class WavFile:
 
 
 class Recorder:
-    """Writes what the worker hands over, on a thread of its own.
+    """Writes the worker's chunks on its own thread.
 
     Parameters
     ----------
     bitstream, sound_in, sound_out : Path or None
-        Where tokens, what was heard, and what was decoded go; each where it is wanted.
+        Where tokens, the encoder's input and the decoder's output go; None writes no file.
     header : Header
         Of the bitstream.
     rate_in, rate_out : int
@@ -56,7 +56,7 @@ class Recorder:
     Raises
     ------
     OSError
-        A file cannot be written.
+        A file is not writable.
     """
 
     def __init__(
@@ -85,34 +85,29 @@ class Recorder:
         self._queue: queue.SimpleQueue[tuple[F32, U16, F32 | None] | None] = queue.SimpleQueue()
         self._n_samples = 0
         self.n_lost = 0
-        """Chunks that were not recorded, as the disk was too slow."""
+        """Chunks that were not recorded, because the disk was too slow."""
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
-    @property
-    def wants_sound(self) -> bool:
-        """Whether decoded sound is recorded."""
-        return self._out is not None
-
     def put(self, samples: F32, tokens: U16, sound: F32 | None) -> None:
-        """Record a chunk: what was heard, its tokens, and what was decoded, where it was.
+        """Record a chunk: input samples, tokens and, where present, decoded samples.
 
         Raises
         ------
         AudioError
-            An earlier chunk could not be written.
+            Writing an earlier chunk failed.
         """
         if self._error is not None:
             raise AudioError(f"recording: {self._error.strerror}; is the disk full?")
         if not self._files:
             return
-        if self._queue.qsize() >= _MOST_WAITING:
+        if self._queue.qsize() >= _QUEUE_CHUNKS:
             self.n_lost += 1
             return
         self._queue.put((samples.copy(), tokens.copy(), None if sound is None else sound.copy()))
 
     def close(self) -> None:
-        """Write what waits, finish the files, and close them."""
+        """Write what waits, then finish and close the files."""
         self._queue.put(None)
         self._thread.join()
         try:
@@ -131,7 +126,7 @@ class Recorder:
                 self._error = self._error or error
 
     def _open(self, path: Path) -> BinaryIO:
-        # In its place from the start: it must be there whatever becomes of this process.
+        # At its final path from the start: the file must remain if this process is killed.
         file = path.open("wb")
         self._files.append(file)
         return file

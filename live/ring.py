@@ -1,20 +1,35 @@
-"""Sound between an audio callback and the worker: one writer, one reader, no lock."""
+"""Ring buffers: the rule by which they wrap, and audio between a callback and the worker."""
 
 from __future__ import annotations
 
 from fcs_edge.model.layers import F32, new
 
 
-class SampleRing:
-    """The last samples written and not yet read, in memory allocated once.
+def slot(index: int, capacity: int) -> int:
+    """Return the slot of a ring that holds entry `index` of its stream."""
+    return index % capacity
 
-    One thread writes and one reads. A count moves only after the samples it stands for did, so
-    neither waits for the other.
+
+def slots(index: int, n: int, capacity: int) -> tuple[slice, slice]:
+    """Return the slots of n entries from `index` on: up to the ring's end, then from its start.
+
+    The second slice is empty where the entries do not wrap; n is at most `capacity`.
+    """
+    start = slot(index, capacity)
+    first = min(n, capacity - start)
+    return slice(start, start + first), slice(0, n - first)
+
+
+class SampleRing:
+    """A queue of samples in memory allocated once: one writer, one reader, no lock.
+
+    One thread writes and one reads. A count changes only after its samples did, so neither
+    thread waits for the other.
 
     Parameters
     ----------
     capacity : int
-        Samples it holds at most.
+        Samples that it holds at most.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -24,7 +39,7 @@ class SampleRing:
 
     @property
     def capacity(self) -> int:
-        """Samples it holds at most."""
+        """Samples that it holds at most."""
         return self._samples.size
 
     @property
@@ -33,27 +48,27 @@ class SampleRing:
         return self._n_written - self._n_read
 
     def write(self, samples: F32) -> int:
-        """Append as many of (n,) float32 as there is room for; return how many that were."""
+        """Append as many of (n,) float32 as fit; return their number."""
         n = min(samples.size, self.capacity - self.level)
-        start = self._n_written % self.capacity
-        first = min(n, self.capacity - start)
-        self._samples[start : start + first] = samples[:first]
-        self._samples[: n - first] = samples[first:n]
+        end, start = slots(self._n_written, n, self.capacity)
+        first = end.stop - end.start
+        self._samples[end] = samples[:first]
+        self._samples[start] = samples[first:n]
         self._n_written += n
         return n
 
     def read(self, out: F32) -> int:
-        """Fill the start of (n,) float32 with the oldest samples; return how many there were."""
+        """Fill the start of (n,) float32 with the oldest samples; return their number."""
         n = min(out.size, self.level)
-        start = self._n_read % self.capacity
-        first = min(n, self.capacity - start)
-        out[:first] = self._samples[start : start + first]
-        out[first:n] = self._samples[: n - first]
+        end, start = slots(self._n_read, n, self.capacity)
+        first = end.stop - end.start
+        out[:first] = self._samples[end]
+        out[first:n] = self._samples[start]
         self._n_read += n
         return n
 
     def skip(self, n: int) -> int:
-        """Drop the oldest n samples, or all there are; return how many. For the reader alone."""
+        """Drop the oldest n samples, or all that wait; return their number. For the reader only."""
         n = min(n, self.level)
         self._n_read += n
         return n

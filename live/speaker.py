@@ -11,28 +11,29 @@ import soxr
 from fcs_edge.live import devices
 from fcs_edge.live.clock import MAX_CORRECTION, ClockHold
 from fcs_edge.live.devices import Device
-from fcs_edge.live.opened import Latency, OpenDevice
+from fcs_edge.live.latency import Latency, playout_excess, playout_target
+from fcs_edge.live.opened import OpenDevice
 from fcs_edge.live.ring import SampleRing
 from fcs_edge.model.layers import F32, new
 
 _RING_SECONDS = 4.0
 _RAMP_SECONDS = 0.005
-"""Silence is entered and left over so long, that it does not click."""
+"""Length of the fade into and out of silence, which avoids clicks."""
 
 
 class Playout:
-    """What waits to be played: resampled to the device's rate, its level held.
+    """A queue of audio before a speaker: resampled to the device's rate, its level held.
 
-    It knows no device, so that its clocks can be simulated. One thread writes, one plays.
+    It holds no device, so that a test can simulate the clocks. One thread writes, one plays.
 
     Parameters
     ----------
     rate, device_rate : int
-        Hz of what is written and of what is played.
+        Sample rates of what is written and of what is played, in Hz.
     margin : float
-        Seconds that should wait when the next chunk comes: what late chunks may use up.
+        Seconds that wait when the next chunk arrives: the reserve for late chunks.
     chunk : float
-        Seconds of a chunk.
+        Duration of a chunk in seconds.
     """
 
     def __init__(self, rate: int, device_rate: int, margin: float, chunk: float) -> None:
@@ -48,57 +49,58 @@ class Playout:
         self._resampler.set_io_ratio(rate, device_rate)
         self._ramp = np.linspace(0, 1, round(_RAMP_SECONDS * device_rate), dtype=np.float32)
         self._playing = self._started = self._ending = False
-        self._largest = 0
-        self._last = self._before = 0.0
+        self._max_frames = 0
+        self._last = self._waiting_before = 0.0
         self.speed = 1.0
-        """How much faster than nominal it plays."""
+        """Playback speed, 1 for nominal."""
         self.jitter = 0.0
-        """Seconds by which chunks come early or late of what brings them."""
+        """Seconds by which the arrival of chunks varies."""
         self.n_underruns = 0
-        """Times that nothing was left to play."""
+        """Times that the queue was empty."""
         self.n_silent = 0
-        """Samples of silence, at the device's rate, that were played for want of sound."""
+        """Samples of silence, at the device's rate, played because the queue was empty."""
         self.n_skipped = 0
-        """Samples, at the device's rate, that were not played, so that delay does not grow."""
+        """Samples, at the device's rate, that were skipped, so that delay does not grow."""
 
     @property
     def waiting(self) -> float:
-        """Seconds of sound that wait."""
+        """Seconds of audio that wait."""
         return self._ring.level / self._device_rate
 
     @property
     def target(self) -> float:
-        """Seconds that should wait right behind a chunk: it, the margin, a block of each device."""
-        return self._chunk + self._margin + self.jitter + self._largest / self._device_rate
+        """Seconds that should wait just after a chunk; see `fcs_edge.live.latency`."""
+        block = self._max_frames / self._device_rate
+        return playout_target(self._chunk, self._margin, self.jitter, block)
 
     @property
     def delay(self) -> float:
-        """Seconds that a sample written now waits: what was there before it, and the resampler."""
-        held: float = self._resampler.delay() / self._device_rate
-        return self._before + held
+        """Seconds that a sample written now waits, the resampler included."""
+        resampling: float = self._resampler.delay() / self._device_rate
+        return self._waiting_before + resampling
 
     def write(self, samples: F32, speed: float | None = None) -> None:
-        """Append a chunk, (n,) float32 at `rate`; skip what would make the delay grow.
+        """Append a chunk, (n,) float32 at `rate`; skip audio beyond the allowed delay.
 
-        What comes next is played at `speed`, or as fast as holds what waits here.
+        The next chunk is played at `speed`, or at the speed that holds this queue's level.
         """
         if not samples.size:
             return
         seconds = samples.size / self._rate
         resampled: F32 = self._resampler.resample_chunk(samples)
-        wanted = round(self.target * self._device_rate)
+        target = round(self.target * self._device_rate)
         if not self._playing:
-            # Silence first, so that from the start as much waits as later on.
-            silence = new(max(0, wanted - self._ring.level - resampled.size))
+            # Silence first, so that the target waits from the start.
+            silence = new(max(0, target - self._ring.level - resampled.size))
             self._ring.write(silence)
             self.n_silent += silence.size if self._started else 0
             resampled = self._faded_in(resampled)
             self._started = self._playing = True
             self._hold.restart()
-        self._before = self.waiting
-        over = self._ring.level + resampled.size - wanted
-        if over > (self._chunk + self.jitter) * self._device_rate:
-            # Down to the target, in one piece, rather than at every chunk a little.
+        self._waiting_before = self.waiting
+        over = self._ring.level + resampled.size - target
+        if over > playout_excess(self._chunk, self.jitter) * self._device_rate:
+            # One skip down to the target, rather than a small one at every chunk.
             over = min(over, resampled.size)
             resampled = self._faded_in(resampled[over:])
             self.n_skipped += over
@@ -114,14 +116,14 @@ class Playout:
     def _follow(self, seconds: float, speed: float | None) -> None:
         """Set the speed for the next chunk."""
         self._hold.target = self.target
-        held = self._hold.update(self.waiting, seconds)
-        self.speed = held if speed is None else speed
+        holding = self._hold.update(self.waiting, seconds)
+        self.speed = holding if speed is None else speed
         change = round(seconds * self._rate)
         self._resampler.set_io_ratio(self._rate * self.speed, self._device_rate, change)
 
     def play(self, out: F32) -> None:
-        """Fill (frames,) float32 with what comes next: sound, or silence where there is none."""
-        self._largest = max(self._largest, out.size)
+        """Fill (frames,) float32 with the next audio, or with silence where the queue is empty."""
+        self._max_frames = max(self._max_frames, out.size)
         playing = self._playing
         n = self._ring.read(out) if playing else 0
         if n < out.size:
@@ -133,40 +135,40 @@ class Playout:
         self._last = float(out[-1])
 
     def _fall_silent(self, out: F32, n: int) -> None:
-        """Fill out from sample n on: from the last one before it down to zero, without a click."""
+        """Fade `out` from sample n on, from the sample before it to zero."""
         fall = self._ramp[::-1][: out.size - n]
         np.multiply(fall, out[n - 1] if n else self._last, out=out[n : n + fall.size])
         out[n + fall.size :] = 0
 
     def finish(self) -> None:
-        """Append what is left in the resampler; that nothing follows is no underrun."""
+        """Append the rest of the resampler; an empty queue is no underrun from here on."""
         self._ending = True
         self._ring.write(self._resampler.resample_chunk(new(0), last=True))
 
     @property
     def drained(self) -> bool:
-        """Whether all that was written has been played."""
+        """Whether the queue is empty."""
         return self._ring.level == 0
 
 
 class Speaker(OpenDevice):
-    """One open speaker; what is written to it is played.
+    """One open speaker; it plays what is written to its `playout`.
 
     Parameters
     ----------
     device : Device
-        Which one.
+        The device.
     rate : int
-        Hz of what is written.
+        Sample rate of what is written, in Hz.
     latency : float or str
-        Seconds, ``low`` or ``high``: what PortAudio is asked for.
+        Seconds, ``low`` or ``high``: what is requested from PortAudio.
     margin, chunk : float
         Seconds; see `Playout`.
 
     Raises
     ------
     AudioError
-        It cannot be opened.
+        It does not open.
     """
 
     kind = "output"
@@ -179,10 +181,10 @@ class Speaker(OpenDevice):
         self.playout = Playout(rate, self.format.rate, margin, chunk)
         self._mono = new(1 << 16)
         self.n_xruns = 0
-        """Times that the system had nothing to play, for want of the callback."""
-        self._open(latency, self._wanted)
+        """Times that the system had nothing to play, because the callback was late."""
+        self._open(latency, self._on_output)
 
-    def _wanted(self, out: Any, frames: int, times: Any, status: Any) -> None:
+    def _on_output(self, out: Any, frames: int, times: Any, status: Any) -> None:
         self._heartbeat.beat()
         if status.output_underflow:
             self.n_xruns += 1
@@ -192,28 +194,28 @@ class Speaker(OpenDevice):
 
     @property
     def n_underruns(self) -> int:
-        """Times that nothing was left to play, here or in the system."""
+        """Times that nothing was left to play, in the queue or in the system."""
         return self.playout.n_underruns + self.n_xruns
 
     @property
     def seconds_silent(self) -> float:
-        """Silence that was played for want of sound."""
+        """Seconds of silence played because the queue was empty."""
         return self.playout.n_silent / self.format.rate
 
     @property
     def seconds_skipped(self) -> float:
-        """Sound that was not played, so that delay does not grow."""
+        """Seconds of audio that were skipped, so that delay does not grow."""
         return self.playout.n_skipped / self.format.rate
 
     @property
     def latency(self) -> float:
-        """Seconds from the callback to the ear."""
+        """Seconds from the callback to the loudspeaker."""
         return float(self._stream.latency)
 
     def drain(self, seconds: float) -> None:
-        """Wait until all is played after `Playout.finish`, so many seconds at most."""
+        """Wait until all is played after `Playout.finish`, at most `seconds`."""
         deadline = time.monotonic() + seconds
         while not self.playout.drained and self.alive and time.monotonic() < deadline:
             time.sleep(0.01)
-        # What the callback handed over is still on its way.
+        # The system still holds what the callback wrote last.
         time.sleep(min(self.latency, 0.5))

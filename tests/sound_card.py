@@ -1,7 +1,7 @@
-"""A sound card that is none: PulseAudio as a process of the test's own, two null sinks.
+"""A virtual sound card: PulseAudio as the test's own process, with two null sinks.
 
-What is played into `micsink` is what the microphone hears; `spk.monitor` hears what is played to
-the speaker. FCS_EDGE_NEED_SOUND=1 makes tests fail, not skip, where it cannot be had.
+The microphone records what is played into `micsink`. `spk.monitor` records what is played to the
+speaker. With FCS_EDGE_NEED_SOUND=1, tests fail instead of skip where PulseAudio is missing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ctl.!default { type pulse }
 
 
 class SoundCard:
-    """PulseAudio, and programs that use it."""
+    """PulseAudio, and the programs that use it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -80,7 +80,7 @@ class SoundCard:
         return self.popen("paplay", "--device=micsink", sound)
 
     def record(self, source: str, path: Path, rate: int) -> subprocess.Popen[Any]:
-        """Record what a source hears, as bare 16-bit samples, from the moment this returns."""
+        """Record a source as bare 16-bit samples, from the moment this returns."""
         sink = path.open("wb")
         form = ("--format=s16le", "--channels=1", f"--rate={rate}", "--latency-msec=40")
         process = self.popen("parec", "-d", source, *form, stdout=sink)
@@ -91,7 +91,7 @@ class SoundCard:
         return process
 
     def close(self) -> None:
-        """End all that runs."""
+        """Kill all programs."""
         for process in reversed(self._running):
             process.kill()
             process.wait()

@@ -25,7 +25,7 @@ def save_png(path: Path, facts: Facts) -> None:
     Raises
     ------
     ImportError
-        If Matplotlib is not installed.
+        Matplotlib is not installed.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -41,7 +41,7 @@ def save_png(path: Path, facts: Facts) -> None:
     )
     histogram, bars = figure.subplots(1, 2)
     times = [np.array(run["modes"]["both"]["chunk_ms"]) for run in runs]
-    # The slowest chunk may be ten times the others: it is in the table.
+    # The slowest chunk may take ten times the median: the table shows it.
     end = max(1.1 * max(np.percentile(t, 99) for t in times), 0.001)
     for run, ms in zip(runs, times, strict=True):
         label = f"{run['weights']}: p50 {np.median(ms):.3g} ms, p99 {np.percentile(ms, 99):.3g} ms"
@@ -49,15 +49,18 @@ def save_png(path: Path, facts: Facts) -> None:
     if audio <= end:
         histogram.axvline(audio, color="black", linestyle="--", label="real time")
     histogram.set(
-        title="time of a chunk (last bin: and longer)", xlabel="ms", ylabel="chunks", xlim=(0, end)
+        title="time of a chunk (last bin: this or longer)",
+        xlabel="ms",
+        ylabel="chunks",
+        xlim=(0, end),
     )
-    histogram.legend()
+    histogram.legend(loc="upper right")
     names = [run["weights"] for run in runs]
-    left = np.zeros(len(runs))
+    start = np.zeros(len(runs))
     for stage, colour in zip(STAGES, _COLOURS, strict=True):
         mean = np.array([run["stages"][stage]["chunk_ms_mean"] for run in runs])
-        bars.barh(names, mean, left=left, color=colour, label=stage)
-        left += mean
+        bars.barh(names, mean, left=start, color=colour, label=stage)
+        start += mean
     bars.invert_yaxis()
     bars.set(title="mean by stage", xlabel="ms a chunk")
     figure.legend(*bars.get_legend_handles_labels(), loc="outside lower right", ncols=len(STAGES))

@@ -1,4 +1,4 @@
-"""The results of ``fcs-edge bench`` as tables of 80 columns, and in a sentence."""
+"""The results of ``fcs-edge bench`` as tables of 80 columns, and as a sentence."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from rich.text import Text
 from fcs_edge.bench.bench import Facts
 
 _LEGEND = (
-    "real-time factor: compute time / audio time; x real time: its inverse; of limit: what the "
-    "matrix products alone would take at the rates above, / p50 (a model that the caches hold is "
-    "read at their rate)."
+    "real-time factor: compute time / audio time; x real time: its inverse; of limit: the time of "
+    "the matrix products alone at the rates above, / p50. A model that fits the caches is read at "
+    "their rate."
 )
 _LAYER_LEGEND = (
-    "of limit: what the bytes and multiply-accumulates would take at the rates above, / p50. "
-    "Weights and the past are read from memory, activations from the nearest cache."
+    "of limit: the time of the bytes and multiply-accumulates at the rates above, / p50. Weights "
+    "and history are read from memory, activations from the nearest cache."
 )
 
 _BUSY = 0.95
-"""Share of the time below which what was measured is also other programs."""
+"""Share of the CPU time below which other programs disturbed the measurement."""
 
 
 def show(facts: Facts) -> None:
@@ -40,7 +40,7 @@ def show(facts: Facts) -> None:
 
 
 def verdict(model: Facts, run: Facts) -> str:
-    """Say in a sentence whether this machine keeps up."""
+    """Return a sentence: whether this machine runs the model live."""
     what = f"{model['name']} as {run['weights']}"
     both, audio = run["modes"]["both"], model["chunk_ms"]
     factor = (
@@ -76,8 +76,8 @@ def _machine(facts: Facts) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     names = [machine["board"], machine["cpu"], machine["architecture"]]
-    known = ", ".join(dict.fromkeys(name for name in names if name))
-    table.add_row("machine", f"{known}, {machine['cores']} cores")
+    title = ", ".join(dict.fromkeys(name for name in names if name))
+    table.add_row("machine", f"{title}, {machine['cores']} cores")
     if machine["memory_bytes"] and machine["memory_available_bytes"]:
         free = _size(machine["memory_available_bytes"])
         table.add_row("memory", f"{_size(machine['memory_bytes'])}, {free} of it free")
@@ -123,8 +123,9 @@ def _run(model: Facts, run: Facts) -> Table:
 def _memory(run: Facts) -> str:
     busy = ""
     if run["cpu_share"] < _BUSY:
-        busy = f"\nother programs took {1 - run['cpu_share']:.0%} of the time: run it again alone"
-    windows = "" if run["windows_full"] else " (too few to fill the windows of the past)"
+        others = f"{1 - run['cpu_share']:.0%}"
+        busy = f"\nother programs took {others} of the time: measure again without them"
+    windows = "" if run["windows_full"] else " (too few to fill the history)"
     return (
         f"{run['modes']['both']['chunks']} chunks of both after {run['warm_up_chunks']} of warm-up"
         f"{windows}; loaded in {run['load_s']:.1f} s; memory {_size(run['memory_bytes'])}, at most "
@@ -153,7 +154,7 @@ def _layers(layers: list[Facts]) -> Table:
 
 
 def _digits(value: float) -> str:
-    """Return three digits, or all before the point."""
+    """Return three digits, or all digits before the point."""
     return f"{value:#.3g}" if value < 100 else f"{value:.0f}"
 
 

@@ -1,4 +1,4 @@
-"""The live panel: what goes on, redrawn in place on a terminal, as plain lines elsewhere."""
+"""The live panel: redrawn in place on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -34,12 +34,15 @@ def meter(peak_db: float) -> Text:
 
 
 def milliseconds(seconds: float) -> str:
-    """Return a time as milliseconds, whole."""
+    """Return a time in milliseconds, rounded."""
     return f"{1e3 * seconds:.0f} ms"
 
 
 def latencies(loop: Loopback, codec: Codec) -> dict[str, float]:
-    """Return the parts of the delay from microphone to speaker, in seconds, and their sum."""
+    """Return the parts of the delay from microphone to speaker, and their sum, in seconds.
+
+    Playback holds two delays: that of the queue before the speaker, and the device's own.
+    """
     microphone, speaker = loop.microphone, loop.speaker
     compute = loop.statistics.times.percentile_ms(50) / 1e3
     parts = {
@@ -48,51 +51,51 @@ def latencies(loop: Loopback, codec: Codec) -> dict[str, float]:
         "compute": compute,
         "playback": speaker.playout.delay + speaker.latency if speaker is not None else 0.0,
     }
-    return {**parts, "in all": sum(parts.values())}
+    return {**parts, "total": sum(parts.values())}
 
 
 def troubles(loop: Loopback) -> str:
-    """Return what was lost so far, in words; empty where nothing was."""
+    """Return a text about all losses so far; empty without a loss."""
     s, mic, speaker = loop.statistics, loop.microphone, loop.speaker
-    found = []
+    losses = []
     if mic is not None and mic.n_overruns:
-        found.append(f"{mic.n_overruns} overruns of the microphone")
+        losses.append(f"{mic.n_overruns} overruns of the microphone")
     if s.n_dropped:
-        found.append(f"{s.n_dropped:.2f} s not encoded")
+        losses.append(f"{s.n_dropped:.2f} s not encoded")
     if s.n_late:
-        found.append(f"{s.n_late} late chunks")
+        losses.append(f"{s.n_late} late chunks")
     if speaker is not None:
         if speaker.n_underruns:
-            found.append(
+            losses.append(
                 f"{speaker.n_underruns} underruns of the speaker "
                 f"({speaker.seconds_silent:.2f} s silent)"
             )
         if speaker.seconds_skipped:
-            found.append(f"{speaker.seconds_skipped:.2f} s not played")
+            losses.append(f"{speaker.seconds_skipped:.2f} s not played")
     if s.n_lost_devices:
-        found.append(f"{s.n_lost_devices} times without a device")
-    return ", ".join(found)
+        losses.append(f"{s.n_lost_devices} times without a device")
+    return ", ".join(losses)
 
 
 def suspended(loop: Loopback) -> str:
-    """Return which devices do nothing at present; empty where all work."""
-    found = []
+    """Return a text about suspended devices; empty where all devices run."""
+    idle = []
     if loop.microphone is not None and loop.microphone.suspended:
-        found.append("the microphone brings nothing (suspended?)")
+        idle.append("the microphone delivers no sound (suspended?)")
     if loop.speaker is not None and loop.speaker.suspended:
-        found.append("the speaker takes nothing (suspended?)")
-    return ", ".join(found)
+        idle.append("the speaker plays no sound (suspended?)")
+    return ", ".join(idle)
 
 
 def shortfall(loop: Loopback, codec: Codec) -> str:
-    """Return what to do where the machine does not keep up; empty where it does."""
+    """Return what to do on a machine that is too slow; empty on one that is fast enough."""
     p50 = loop.statistics.times.percentile_ms(50)
     chunk = 1e3 * codec.latency
     if not p50 > chunk:
         return ""
     return (
-        f"too slow: {p50:.0f} ms for a chunk of {chunk:.0f} ms, {p50 / chunk:.2f} times what there "
-        "is; take a smaller model or --weights int4 at its conversion, or decode on another machine"
+        f"too slow: a chunk of {chunk:.0f} ms takes {p50:.0f} ms, {p50 / chunk:.2f} times its "
+        "duration; use a smaller model, convert it with --weights int4, or decode elsewhere"
     )
 
 
@@ -104,7 +107,7 @@ class Lines:
         self._due = time.monotonic() + _LINE_SECONDS
 
     def show(self) -> None:
-        """Show the line if it is time to."""
+        """Print the line when it is due."""
         if self._quiet or time.monotonic() < self._due:
             return
         self._due += _LINE_SECONDS
@@ -117,37 +120,32 @@ class Panel:
     Parameters
     ----------
     loop : Loopback
-        What is shown.
+        What the panel shows.
     codec : Codec
-        Its model.
+        The model.
     quiet : bool
-        Show nothing but troubles, at the end.
+        Whether nothing is shown.
     """
 
     def __init__(self, loop: Loopback, codec: Codec, quiet: bool) -> None:
         self._loop, self._codec, self._quiet = loop, codec, quiet
         self._start = time.monotonic()
-        self._next_line = self._start + _LINE_SECONDS
+        self._lines = Lines(self.line, quiet)
 
     @contextmanager
     def showing(self) -> Iterator[Show]:
-        """Yield what brings the display up to date, to be called a few times a second."""
+        """Yield a function that updates the display; call it a few times a second."""
         console = Console(stderr=True)
         if self._quiet:
             yield lambda: None
         elif not console.is_terminal:
-            yield self._line_when_due
+            yield self._lines.show
         else:
             with Live(self._drawn(), console=console, auto_refresh=False) as live:
                 yield lambda: live.update(self._drawn(), refresh=True)
 
-    def _line_when_due(self) -> None:
-        if time.monotonic() >= self._next_line:
-            self._next_line += _LINE_SECONDS
-            click.echo(self.line(), err=True)
-
     def line(self) -> str:
-        """Return all of it in one line."""
+        """Return all facts in one line."""
         loop, times = self._loop, self._loop.statistics.times
         parts = latencies(loop, self._codec)
         shown = [f"{name} {milliseconds(s)}" for name, s in parts.items() if math.isfinite(s)]
@@ -162,9 +160,9 @@ class Panel:
     def _drawn(self) -> Group:
         loop, codec, s = self._loop, self._codec, self._loop.statistics
         table = Table.grid(padding=(0, 2))
-        table.add_row("in", meter(s.heard.peak_db))
+        table.add_row("in", meter(s.input_meter.peak_db))
         if loop.speaker is not None:
-            table.add_row("out", meter(s.played.peak_db))
+            table.add_row("out", meter(s.output_meter.peak_db))
         seconds = time.monotonic() - self._start
         bits = f"{codec.bitrate:g} bit/s, {s.n_tokens} tokens, the last one {s.last_token}"
         table.add_row(f"{seconds:.0f} s", f"{codec.name}: {bits}")
@@ -181,11 +179,11 @@ class Panel:
             table.add_row("clock", f"{correction:+.0f} ppm")
         lost = troubles(loop)
         table.add_row("lost", Text(lost or "nothing", "yellow" if lost else ""))
-        keys = "Ctrl-C or q ends"
+        hint = "Ctrl-C or q ends"
         if loop.speaker is not None:
-            heard, other = ("dry", "coded") if loop.bypass else ("coded", "dry")
-            keys += f"; you hear {heard} sound, b changes to {other}"
-        rows: list[Table | Text] = [table, Text(keys, "dim")]
+            played, other = ("dry", "coded") if loop.bypass else ("coded", "dry")
+            hint += f"; you hear {played} sound, b changes to {other}"
+        rows: list[Table | Text] = [table, Text(hint, "dim")]
         for text in (suspended(loop), shortfall(loop, codec)):
             if text:
                 rows.append(Text(text, "bold red"))

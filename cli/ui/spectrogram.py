@@ -70,7 +70,7 @@ def save_png(
         image = axis.imshow(cells, extent=(0, pair.seconds, 0, top_khz), **style)
         axis.set(title=heading, xlabel="time (s)")
         edge = rate / 2000
-        if edge < top_khz:  # say why the top of the picture is empty
+        if edge < top_khz:  # label the empty top of the picture
             axis.axhline(edge, color="white", alpha=0.5, linewidth=0.8, linestyle="--")
             note, at = f"no band above {edge:g} kHz", (pair.seconds / 2, (edge + top_khz) / 2)
             axis.annotate(note, at, color="white", alpha=0.7, ha="center", va="center")

@@ -1,4 +1,4 @@
-"""Running the command, in this process and as a user's shell would."""
+"""Runs the command, in this process or as a shell does."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
 
 @pytest.fixture
 def wav(tmp_path: Path, speech: NDArray[np.float32]) -> Path:
-    """Two seconds and a bit of speech: 33333 samples at 16 kHz."""
+    """About two seconds of speech: 33333 samples at 16 kHz."""
     path = tmp_path / "speech.wav"
     soundfile.write(path, speech[20000:53333], 16000, "PCM_16")
     return path

@@ -1,4 +1,4 @@
-"""encode and decode: every way in and out, and that they mirror each other."""
+"""encode and decode: each kind of input and output, and the round trip."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def test_file_to_file(
     sound, rate = soundfile.read(tmp_path / "out.wav", dtype="float32")
     assert rate == 24000
     assert sound.size == round(N * 24000 / 16000)
-    wanted = codec.decode(tokens)[: sound.size]
-    assert np.abs(sound - wanted).max() <= 1.01 / 32768
+    expected = codec.decode(tokens)[: sound.size]
+    assert np.abs(sound - expected).max() <= 1.01 / 32768
     assert np.abs(sound).max() > 0.01
 
 
@@ -106,7 +106,7 @@ def test_npy(bitstream: Path, wav: Path, tmp_path: Path, run: Callable) -> None:
 def test_any_rate_and_channels(
     rate: int, channels: int, subtype: str, tmp_path: Path, run: Callable
 ) -> None:
-    """The channels' mean at 16 kHz, however it came."""
+    """The mean of the channels at 16 kHz, for each kind of input."""
     n = rate * 3 // 2
     tone = 0.4 * np.sin(2 * np.pi * 440 * np.arange(n) / rate)
     weights = np.linspace(0.5, 1.5, channels)
@@ -116,10 +116,10 @@ def test_any_rate_and_channels(
     with open_input(str(source), None, 0, 0) as sound:
         assert (sound.rate, sound.channels, sound.seconds) == (rate, channels, 1.5)
         mono = np.concatenate(list(sound.at_rate(16000)))
-    wanted = 0.4 * np.sin(2 * np.pi * 440 * np.arange(24000) / 16000)
+    expected = 0.4 * np.sin(2 * np.pi * 440 * np.arange(24000) / 16000)
     assert mono.size == 24000
     inner = slice(400, -400)
-    assert np.abs(mono - wanted)[inner].max() < (0.02 if subtype == "PCM_U8" else 0.001)
+    assert np.abs(mono - expected)[inner].max() < (0.02 if subtype == "PCM_U8" else 0.001)
     assert run("encode", source, tmp_path / "c.fcs").code == 0
     assert run("decode", tmp_path / "c.fcs", tmp_path / "c.wav").code == 0
     assert soundfile.info(tmp_path / "c.wav").frames == 36000
@@ -144,9 +144,9 @@ def test_bare_samples(raw: str, shell: Callable, signal_in: NDArray[np.float32])
     assert (encoded.returncode, encoded.stderr) == (0, b"")
     decoded = shell("decode", "--quiet", "--raw", raw, "-", "-", data=encoded.stdout)
     assert (decoded.returncode, decoded.stderr) == (0, b"")
-    wanted = codec.decode(codec.encode(given))[:50000]
+    expected = codec.decode(codec.encode(given))[:50000]
     sound = np.frombuffer(decoded.stdout, "<i2" if raw == "s16le" else "<f4")
-    assert np.array_equal(sound, pcm16(wanted) if raw == "s16le" else wanted)
+    assert np.array_equal(sound, pcm16(expected) if raw == "s16le" else expected)
 
 
 def test_bare_samples_at_another_rate(shell: Callable, tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def read_exactly(file: BinaryIO, n: int) -> bytes:
 
 
 def test_pipes_run_chunk_by_chunk(signal_in: NDArray[np.float32]) -> None:
-    """Each chunk of samples comes out of the far end before the next one is put in."""
+    """Each chunk of samples leaves the decoder before the next one enters the encoder."""
     pipe = subprocess.PIPE
     encode = [*COMMAND, "encode", "--quiet", "--raw", "f32le", "-", "-"]
     decode = [*COMMAND, "decode", "--quiet", "--raw", "f32le", "-", "-"]
@@ -214,14 +214,14 @@ def test_pipes_run_chunk_by_chunk(signal_in: NDArray[np.float32]) -> None:
     decoder.stdout.close()
     assert (encoder.wait(60), decoder.wait(60)) == (0, 0)
     codec = fcs_edge.load()
-    wanted = codec.decode(codec.encode(signal_in))[:50000]
-    assert np.array_equal(np.frombuffer(sound, "<f4"), wanted)
+    expected = codec.decode(codec.encode(signal_in))[:50000]
+    assert np.array_equal(np.frombuffer(sound, "<f4"), expected)
 
 
 def test_the_last_chunk_comes_with_the_end(
     signal_in: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who plays what each write brings never plays what pads the last chunk."""
+    """A player that plays each write at once never plays the padding of the last chunk."""
     sound = signal_in[: 5 * 1280 + 100]
     file = Recorded()
     with monkeypatch.context() as patch:
@@ -235,7 +235,7 @@ def test_the_last_chunk_comes_with_the_end(
 
 
 def unread(pipe: BinaryIO) -> int:
-    """Bytes in a pipe that nobody has read yet."""
+    """Unread bytes in a pipe."""
     count = array.array("i", [0])
     fcntl.ioctl(pipe.fileno(), termios.FIONREAD, count)
     return count[0]
@@ -249,7 +249,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 def heed_interrupts() -> None:
-    """Undo what a shell does to processes in the background."""
+    """Restore the signals that a shell ignores in background processes."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

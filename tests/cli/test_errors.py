@@ -1,4 +1,4 @@
-"""What a user may do wrong, and what may go wrong under them: one line, the right exit code."""
+"""Errors of users and of machines: one line, and the right exit code."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_folder_is_no_file(run: Callable, wav: Path, tmp_path: Path) -> None:
 def test_not_a_sound(content: bytes, run: Callable, tmp_path: Path) -> None:
     (tmp_path / "in.wav").write_bytes(content)
     line = run("encode", tmp_path / "in.wav", tmp_path / "a.fcs").failed()
-    assert "not a sound that can be read" in line
+    assert "not a readable sound file" in line
     assert not any(tmp_path.glob("*.fcs"))
 
 
@@ -162,7 +162,7 @@ def test_nan_samples(rate: int, run: Callable, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "zero.wav", zeroed, rate, "FLOAT")
     result = run("encode", tmp_path / "nan.wav", tmp_path / "a.npy")
     assert result.code == 0
-    assert "11 samples were NaN or infinite; they are taken as 0" in result.err
+    assert "11 samples are NaN or infinite; they are encoded as 0" in result.err
     assert "warning" not in run("encode", tmp_path / "zero.wav", tmp_path / "b.npy").err
     assert np.array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
 
@@ -190,7 +190,7 @@ def test_a_full_disk(wav: Path, bitstream: Path, shell: Callable) -> None:
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg"])
 def test_a_disk_that_fills_up(suffix: str, bitstream: Path, tmp_path: Path) -> None:
-    """Files may grow to 4 kB only: nothing half-written stays behind."""
+    """Files may grow to 4 kB only: no incomplete file remains."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
@@ -207,7 +207,7 @@ def test_a_disk_that_fills_up(suffix: str, bitstream: Path, tmp_path: Path) -> N
 
 
 def test_closed_output(bitstream: Path) -> None:
-    """As under `| head`: exit code 1, and no noise."""
+    """As under `| head`: exit code 1, and no message."""
     command = [*COMMAND, "decode", "--quiet", str(bitstream), "-"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
@@ -223,7 +223,7 @@ def test_another_model(
     golden: Callable, floats: Path, run: Callable, bitstream: Path, wav: Path, tmp_path: Path
 ) -> None:
     line = run("decode", "--model", floats, bitstream, tmp_path / "a.wav").failed()
-    assert "made with another model (" in line
+    assert "encoded with another model (" in line
     assert "--model" in line
     assert not (tmp_path / "a.wav").exists()
     forced = ("decode", "--any-model", "--model", floats, bitstream, tmp_path / "a.wav")
@@ -271,13 +271,13 @@ def test_a_damaged_block_becomes_silence(bitstream: Path, tmp_path: Path, run: C
     assert result.code == 1
     assert "warning" in result.err
     assert "0.40 s of it are silence" in result.err
-    wanted, _ = soundfile.read(clean)
+    expected, _ = soundfile.read(clean)
     sound, _ = soundfile.read(out)
-    assert sound.size == wanted.size == 50000
+    assert sound.size == expected.size == 50000
     gap = slice(20 * 480, 40 * 480)
-    assert np.array_equal(sound[: gap.start], wanted[: gap.start])
+    assert np.array_equal(sound[: gap.start], expected[: gap.start])
     assert not sound[gap].any()
-    assert np.abs(wanted[gap]).max() > 0.001
+    assert np.abs(expected[gap]).max() > 0.001
     assert sound[gap.stop :].any()
     assert run("info", bitstream).code == 1
     strict = tmp_path / "strict.wav"

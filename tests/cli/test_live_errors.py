@@ -1,4 +1,4 @@
-"""Live commands with no device, no PortAudio, or what cannot be meant."""
+"""Live commands without a device, without PortAudio, or with wrong arguments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from helpers import COMMAND
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Callable[..., str]:
-    """Run the command where no sound server and no sound card is; return its error."""
+    """Run the command without a sound server and a sound card; return its error."""
 
     def run(*arguments: object, code: int = 1, **env: str) -> str:
         surroundings = {**os.environ, "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
@@ -26,14 +26,14 @@ def bare(tmp_path: Path) -> Callable[..., str]:
         done = subprocess.run(
             command, env=surroundings, capture_output=True, check=False, timeout=120
         )
-        said = done.stderr.decode()
-        assert done.returncode == code, said
+        message = done.stderr.decode()
+        assert done.returncode == code, message
         if code == 0:
             return done.stdout.decode()
-        assert "Traceback" not in said
-        assert "internal error" not in said
-        assert len(said.strip().splitlines()) == 1 or code == 2
-        return said
+        assert "Traceback" not in message
+        assert "internal error" not in message
+        assert len(message.strip().splitlines()) == 1 or code == 2
+        return message
 
     return run
 
@@ -61,20 +61,20 @@ def test_no_device(command: tuple[str, ...], bare: Callable[..., str]) -> None:
     listed = bare("mic", "--list-devices", code=0)
     if "no devices found" not in listed:
         pytest.skip("this machine has sound devices")
-    said = bare(*command)
-    assert "microphone" in said or "speaker" in said
-    assert "plug one in" in said
+    message = bare(*command)
+    assert "microphone" in message or "speaker" in message
+    assert "plug one in" in message
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_no_portaudio(command: tuple[str, ...], bare: Callable[..., str], tmp_path: Path) -> None:
-    # What sounddevice does where the library is missing.
+    # sounddevice raises this where the library is missing.
     fake = tmp_path / "fake"
     fake.mkdir()
     (fake / "sounddevice.py").write_text("raise OSError('PortAudio library not found')\n")
-    said = bare(*command, PYTHONPATH=str(fake))
-    assert "PortAudio library is missing" in said
-    assert "apt install libportaudio2" in said
+    message = bare(*command, PYTHONPATH=str(fake))
+    assert "PortAudio library is missing" in message
+    assert "apt install libportaudio2" in message
 
 
 def test_usage(run: Callable[..., object], tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_recordings_are_not_overwritten(run: Callable[..., object], tmp_path: Pa
 
 
 class RefusedError(Exception):
-    """What PortAudio says."""
+    """An error of PortAudio."""
 
 
 @pytest.mark.parametrize(

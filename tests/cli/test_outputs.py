@@ -14,7 +14,7 @@ _MUCH = 1 << 20
 
 _WRITES = f"""
 import signal
-from fcs_edge.cli.common import output_file
+from fcs_edge.cli.output_files import output_file
 signal.signal(signal.SIGUSR1, lambda *_: None)
 print("ready", end="", flush=True)
 with output_file("-") as file:
@@ -24,7 +24,7 @@ with output_file("-") as file:
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_signal_shortens_no_write(unbuffered: str) -> None:
-    """What is written to a full pipe arrives whole, with PYTHONUNBUFFERED too."""
+    """A write to a full pipe arrives in full, with PYTHONUNBUFFERED too."""
     command = [sys.executable, "-c", _WRITES]
     environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
     with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0, env=environment) as process:

@@ -1,4 +1,4 @@
-"""Concealment: no loss changes nothing, a loss keeps the time, and nothing jumps."""
+"""Concealment: without loss nothing changes; a loss keeps time and continuity."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_time_stays_in_step(codec: Codec, chunks: NDArray[np.uint16]) -> None:
     assert np.array_equal(sound[:30], whole[:30])
     error = np.square(sound - whole).sum(axis=1)
     assert error[33:].max() < error[30:32].max()
-    # What the decoder remembers ends some chunks later, and with it all difference.
+    # The decoder's history ends some chunks later, and with it the difference.
     assert np.array_equal(sound[80:], whole[80:])
 
 
@@ -158,3 +158,19 @@ def test_what_is_no_chunk_changes_nothing(
     rest = receive(concealer, chunks[3:6], set())
     expected = receive(Concealer(codec), chunks[:6], {2})
     assert np.array_equal(np.concatenate([first, rest]), expected)
+
+
+def test_the_level_of_each_lost_chunk(codec: Codec, chunks: NDArray[np.uint16]) -> None:
+    """The first at full level, then linearly to zero over eight: silence after 720 ms."""
+    concealer = Concealer(codec)
+    receive(concealer, chunks[:20], set())
+    sound = np.stack([concealer.conceal() for _ in range(10)])
+    repeated = np.full((10, codec.chunk_tokens), chunks[19, -1])
+    full = codec.decode(np.concatenate([chunks[:20], repeated]).ravel()).reshape(30, -1)[20:]
+    at = np.arange(1, full.size + 1) / full.shape[1]
+    level = np.clip(1 - (at - 1) / 8, 0, 1)
+    np.testing.assert_allclose(sound.ravel(), full.ravel() * level, atol=1e-6)
+    ends = [level[(i + 1) * full.shape[1] - 1] for i in range(10)]
+    np.testing.assert_allclose(ends, [1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8, 0, 0])
+    assert SILENT * codec.latency == pytest.approx(0.72)
+    assert RAMP_SECONDS == 0.01

@@ -1,4 +1,4 @@
-"""The jitter buffer on a virtual clock: rules one by one, then whole links with every fault."""
+"""The jitter buffer on a virtual clock: each rule, then links with every fault."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sequence_of(tokens):
 
 
 class Link:
-    """A buffer whose outputs are noted: a chunk's sequence, "lost", or "wait"."""
+    """A buffer whose outputs are recorded: a chunk's sequence, "lost", or "wait"."""
 
     def __init__(self, **options):
         self.buffer = JitterBuffer(4, CHUNK, **options)
@@ -48,7 +48,7 @@ class Link:
         return self
 
     def take(self, times=1):
-        """Take a chunk and go on by its time, so often; return what came."""
+        """Take chunks, one after each chunk's time; return them."""
         for _ in range(times):
             got = self.buffer.take(self.now)
             self.out.append(got.value if isinstance(got, Missing) else sequence_of(got))
@@ -64,7 +64,7 @@ class Link:
 def waiting_in(buffer):
     """Count the chunks that wait, one by one."""
     span = range(buffer._position, buffer._highest + 1)
-    return sum(int(buffer._held[s % buffer._capacity]) == s for s in span)
+    return sum(int(buffer._sequences[s % buffer._capacity]) == s for s in span)
 
 
 def check(buffer):
@@ -317,7 +317,7 @@ def run(faults, seed):
             stall_at = np.inf
         while at < len(coming) and coming[at][0] <= now:
             time, stream, sequence = coming[at]
-            # The receiver reads late what came in a stall.
+            # The receiver reads packets of a stall late.
             buffer.put(packet_of(sequence, faults.chunks, stream), max(time, now - CHUNK))
             for i in range(sequence, sequence + faults.chunks):
                 came.setdefault((stream, i), max(time, now - CHUNK))
@@ -364,7 +364,7 @@ def test_link(name, seed):
     buffer, came, out = run(faults, seed)
     counts = buffer.counts
     played = [(stream, sequence) for _, stream, sequence in out if sequence is not None]
-    # In order, each once, none that did not come.
+    # In order, each once, only received chunks.
     assert all(one < other for one, other in pairwise(played))
     assert all(chunk in came for chunk in played)
     # Every chunk is accounted for.
@@ -377,13 +377,13 @@ def test_link(name, seed):
         reached = counts.played + counts.lost + counts.skipped
         assert reached == buffer._position - played[0][1]
         assert concealed <= counts.lost + counts.starved
-    # What came and was not played was late or skipped; of a new stream, no more than the
-    # packets of the 2 s before it is taken.
+    # A received chunk that was not played was late or skipped. Of a new stream, the packets of
+    # the first 2 s are not played.
     unplayed = len(came) - len(played)
     waste = counts.late + counts.skipped
     foreign = (counts.foreign + counts.strays) * faults.chunks
     assert unplayed <= waste + foreign
-    # The delay stays within its bound: from coming to playing.
+    # The delay from arrival to playback stays within its bound.
     most = (buffer._most + faults.chunks) * CHUNK
     longest = max(most, 2 * buffer.goal * CHUNK)
     for now, stream, sequence in out:
@@ -393,7 +393,7 @@ def test_link(name, seed):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_chunks_in_time_are_played_and_no_others(seed):
-    """A delay that never runs dry: what is played when follows from the arrivals alone."""
+    """With a large delay, the arrivals alone determine what is played when."""
     faults = Faults(60, loss=0.1, double=0.1, jitter=0.35, options={"target": 7, "most": 16})
     _, came, out = run(faults, seed)
     first = next(i for i, (_, _, sequence) in enumerate(out) if sequence is not None)
@@ -409,7 +409,7 @@ def test_chunks_in_time_are_played_and_no_others(seed):
 
 
 class TestOutcomes:
-    """What the links above cost, so that a change for the worse shows."""
+    """The losses of the links above: a regression fails."""
 
     @staticmethod
     def counts(name):
@@ -456,16 +456,16 @@ class TestOutcomes:
 
 
 class TestHostile:
-    """Strangers who flood an open link, or repeat what they heard on a sealed one."""
+    """Strangers who flood an open link, or repeat what they received on a sealed one."""
 
     @pytest.mark.parametrize("known", [False, True], ids=["stream unknown", "stream known"])
     @pytest.mark.parametrize("rate", [1, 100])
     def test_flood(self, known, rate):
-        """Random packets take the first place at most; 2 s and a packet later it is back."""
+        """Random packets hold the link for 2 s at most; then the sender has it."""
         rng = np.random.default_rng(0)
         for first in (False, True):
             link = Link(target=2)
-            heard = []
+            received = []
             for i in range(60):
                 junk = [
                     (int(rng.integers(TOP)), int(rng.integers(1, 1 << 63))) for _ in range(rate)
@@ -473,9 +473,9 @@ class TestHostile:
                 for sequence, stream in junk if first or i else []:
                     link.put(sequence, stream=5 if known else stream)
                 link.put(1000 + i, stream=5)
-                heard += [i] if link.take()[0] == 1000 + i - 1 else []
-            assert heard[0] == 1 if not first else heard[0] <= 29
-            assert heard == list(range(heard[0], 60))
+                received += [i] if link.take()[0] == 1000 + i - 1 else []
+            assert received[0] == 1 if not first else received[0] <= 29
+            assert received == list(range(received[0], 60))
 
     def test_flood_takes_no_memory(self):
         rng = np.random.default_rng(0)
@@ -502,7 +502,7 @@ class TestHostile:
         assert "resyncs" not in link.counts
 
     def test_repeated_packets_on_a_sealed_link(self):
-        """Whatever was heard before comes again, at any time: it is never played again."""
+        """Earlier packets arrive again at any time; none is played again."""
         rng = np.random.default_rng(0)
         link = Link(target=2, authenticated=True)
         sent = []
@@ -541,7 +541,7 @@ steps = st.lists(
 @FIXED
 @given(steps=steps, target=st.integers(1, 4), more=st.integers(1, 6))
 def test_any_order(authenticated, steps, target, more):
-    """Whatever comes: order, bounds and sums hold, as `check` says after every step."""
+    """For any input, `check` verifies order, bounds and sums after each step."""
     link = Link(target=target, most=target + more, authenticated=authenticated)
     buffer = link.buffer
     last = None
@@ -578,7 +578,7 @@ def test_an_outage_is_counted_whatever_its_length(authenticated: bool) -> None:
             taken += isinstance(buffer.take(now), np.ndarray)
         counts = buffer.counts
         assert counts.played == taken
-        # In the open the first packet somewhere else is not believed.
+        # An open link ignores the first packet at another position.
         strays = counts.strays
         assert strays <= (0 if authenticated else 1)
         assert counts.lost == outage + strays

@@ -11,7 +11,7 @@ import pytest
 
 from fcs_edge.errors import FcsError
 from fcs_edge.link import keys
-from fcs_edge.link.keys import Seen, key_warning, new_key, new_stream, read_key
+from fcs_edge.link.keys import ReplayGuard, key_warning, new_key, new_stream, read_key
 
 TOP = (1 << 64) - 1
 
@@ -100,7 +100,7 @@ class TestKeyFile:
         assert "\n" not in str(caught.value)
 
     def test_missing(self, tmp_path):
-        with pytest.raises(FcsError, match="there is no key file"):
+        with pytest.raises(FcsError, match="no such key file"):
             read_key(tmp_path / "link.key")
         assert key_warning(tmp_path / "link.key") is None
 
@@ -133,7 +133,7 @@ class TestNewStream:
 
     def test_no_number_left(self, key):
         assert new_stream(key, TOP)[0] == TOP
-        with pytest.raises(FcsError, match="no stream number is left"):
+        with pytest.raises(FcsError, match="no stream number remains"):
             new_stream(key, 5)
 
     def test_unwritable(self, key, monkeypatch):
@@ -171,8 +171,8 @@ class TestNewStream:
 def test_damaged_sidecar(key, suffix, content):
     path = sidecar(key, suffix)
     path.write_bytes(content)
-    with pytest.raises(FcsError, match=r"damaged.*make a new key") as caught:
-        new_stream(key, 5) if suffix == ".sent" else Seen(key)
+    with pytest.raises(FcsError, match=r"damaged.*create a new key") as caught:
+        new_stream(key, 5) if suffix == ".sent" else ReplayGuard(key)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == content
 
@@ -184,7 +184,7 @@ def test_damaged_sidecar(key, suffix, content):
 def test_number_out_of_range(key, suffix, content):
     sidecar(key, suffix).write_text(content)
     with pytest.raises(FcsError, match="damaged"):
-        new_stream(key, 5) if suffix == ".sent" else Seen(key)
+        new_stream(key, 5) if suffix == ".sent" else ReplayGuard(key)
 
 
 def test_sidecar_that_cannot_be_read(key):
@@ -193,23 +193,23 @@ def test_sidecar_that_cannot_be_read(key):
         new_stream(key, 5)
 
 
-class TestSeen:
+class TestReplayGuard:
     def test_streams(self, key):
-        seen = Seen(key)
-        assert seen.admit(100, 0, 0)
-        assert seen.admit(100, 5, 0)
-        assert seen.admit(100, 3, 0)
-        assert seen.admit(200, 900, 1)
-        assert not seen.admit(100, 6, 1)
-        assert not seen.admit(199, 0, 1)
-        assert seen.admit(200, 0, 1)
+        guard = ReplayGuard(key)
+        assert guard.admit(100, 0, 0)
+        assert guard.admit(100, 5, 0)
+        assert guard.admit(100, 3, 0)
+        assert guard.admit(200, 900, 1)
+        assert not guard.admit(100, 6, 1)
+        assert not guard.admit(199, 0, 1)
+        assert guard.admit(200, 0, 1)
 
     def test_restart_inside_a_stream(self, key):
-        seen = Seen(key)
+        guard = ReplayGuard(key)
         for sequence in (0, 1, 7, 4):
-            assert seen.admit(100, sequence, 0)
-        seen.save()
-        again = Seen(key)
+            assert guard.admit(100, sequence, 0)
+        guard.save()
+        again = ReplayGuard(key)
         assert not any(again.admit(100, sequence, 0) for sequence in range(8))
         assert not again.admit(99, 5000, 0)
         assert again.admit(100, 9, 0)
@@ -217,45 +217,45 @@ class TestSeen:
         assert again.admit(101, 0, 0)
 
     def test_first_of_all(self, key):
-        assert Seen(key).admit(0, 0, 0)
+        assert ReplayGuard(key).admit(0, 0, 0)
 
     def test_saved_at_a_new_stream_and_every_few_seconds(self, key, monkeypatch):
         path = sidecar(key, ".seen")
-        seen = Seen(key)
+        guard = ReplayGuard(key)
         states = []
         for i in range(150):
-            seen.admit(7, i, 50 + i * 0.08)
+            guard.admit(7, i, 50 + i * 0.08)
             states.append(path.read_text())
         assert list(dict.fromkeys(states)) == ["7 0\n", "7 63\n", "7 126\n"]
-        seen.admit(8, 0, 62)
+        guard.admit(8, 0, 62)
         assert path.read_text() == "8 0\n"
         monkeypatch.setattr(keys, "_write_numbers", denied)
-        seen.save()
+        guard.save()
 
     def test_a_crash_costs_the_last_seconds(self, key):
-        seen = Seen(key)
+        guard = ReplayGuard(key)
         for i in range(100):
-            seen.admit(7, i, i * 0.08)
-        again = Seen(key)
+            guard.admit(7, i, i * 0.08)
+        again = ReplayGuard(key)
         assert not again.admit(7, 63, 0)
         assert again.admit(7, 64, 0)
 
     def test_unwritable(self, key, monkeypatch):
-        seen = Seen(key)
+        guard = ReplayGuard(key)
         with monkeypatch.context() as patch:
             patch.setattr(keys, "replacing", denied)
-            assert seen.admit(7, 0, 0)
-            assert "cannot write" in seen.warning
-            assert "\n" not in seen.warning
-            assert not seen.admit(6, 0, 1)
-        seen.admit(7, 1, 1)
-        assert seen.warning
-        seen.admit(7, 2, 6)
-        assert seen.warning is None
-        assert not Seen(key).admit(7, 2, 0)
+            assert guard.admit(7, 0, 0)
+            assert "cannot write" in guard.warning
+            assert "\n" not in guard.warning
+            assert not guard.admit(6, 0, 1)
+        guard.admit(7, 1, 1)
+        assert guard.warning
+        guard.admit(7, 2, 6)
+        assert guard.warning is None
+        assert not ReplayGuard(key).admit(7, 2, 0)
 
     def test_another_key_is_another_matter(self, key):
         other = key.with_name("other.key")
         new_key(other)
-        Seen(key).admit(100, 0, 0)
-        assert Seen(other).admit(5, 0, 0)
+        ReplayGuard(key).admit(100, 0, 0)
+        assert ReplayGuard(other).admit(5, 0, 0)

@@ -18,7 +18,7 @@ import pytest
 import soundfile
 
 import fcs_edge
-from fcs_edge.link.packets import Format, Packet, write_packet
+from fcs_edge.link.packets import Packet, PacketFormat, write_packet
 from fcs_edge.model.layers import F32
 from helpers import COMMAND
 
@@ -32,7 +32,7 @@ def free_port() -> int:
 
 
 class Network(threading.Thread):
-    """Carries packets from one port to another, as badly as it is told, by a seed."""
+    """Relays packets from one port to another, with seeded random faults."""
 
     def __init__(self, to: int, loss: float, doubled: float, jitter: float) -> None:
         super().__init__(daemon=True)
@@ -78,14 +78,14 @@ class Network(threading.Thread):
 
 @pytest.fixture
 def network() -> Iterator[Callable[..., Network]]:
-    made: list[Network] = []
+    networks: list[Network] = []
 
     def make(to: int, loss: float = 0, doubled: float = 0, jitter: float = 0) -> Network:
-        made.append(Network(to, loss, doubled, jitter))
-        return made[-1]
+        networks.append(Network(to, loss, doubled, jitter))
+        return networks[-1]
 
     yield make
-    for each in made:
+    for each in networks:
         each.close()
 
 
@@ -111,7 +111,7 @@ def listen(start: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
     """Start `receive`, and wait until it listens."""
 
     def run(port: int, *options: object) -> subprocess.Popen[bytes]:
-        record = ("--record-output", tmp_path / "heard.wav", "--force")
+        record = ("--record-output", tmp_path / "received.wav", "--force")
         process = start("receive", port, "--monitor", "off", *record, *options)
         while b"listening at" not in process.stderr.readline():
             assert process.poll() is None
@@ -121,12 +121,12 @@ def listen(start: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
 
 
 def ended(process: subprocess.Popen[bytes]) -> str:
-    """Press Ctrl-C and return what was said."""
+    """Press Ctrl-C and return the last line."""
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=30)[1].decode()
-    assert process.returncode == 0, said
-    assert "Traceback" not in said
-    return said.splitlines()[-1]
+    output = process.communicate(timeout=30)[1].decode()
+    assert process.returncode == 0, output
+    assert "Traceback" not in output
+    return output.splitlines()[-1]
 
 
 def count(line: str, what: str) -> int:
@@ -142,8 +142,8 @@ def voice(tmp_path: Path, speech: F32) -> Path:
     return path
 
 
-def heard(tmp_path: Path) -> F32:
-    sound, rate = soundfile.read(tmp_path / "heard.wav", dtype="float32")
+def received(tmp_path: Path) -> F32:
+    sound, rate = soundfile.read(tmp_path / "received.wav", dtype="float32")
     assert rate == 24000
     return sound
 
@@ -155,7 +155,7 @@ def sent(voice: Path) -> F32:
 
 
 def place(part: F32, sound: F32) -> int:
-    """Return where the first chunk of speech lies; it is there to the bit, but for 16 bits."""
+    """Return where the first chunk of speech lies; it is exact up to 16-bit rounding."""
     product = np.correlate(sound, part, "valid")
     energy = np.convolve(sound**2, np.ones(part.size), "valid")
     return int((product / np.sqrt(energy + 1e-9)).argmax())
@@ -172,17 +172,17 @@ def test_a_good_network_brings_all_of_it(
     port = free_port()
     receiver = listen(port, *key)
     sender = start("send", "--from", voice, *key, f"127.0.0.1:{port}")
-    said = sender.communicate(timeout=60)[1].decode()
-    assert sender.returncode == 0, said
-    assert ("the link is open" in said) != sealed
+    output = sender.communicate(timeout=60)[1].decode()
+    assert sender.returncode == 0, output
+    assert ("the link is open" in output) != sealed
     time.sleep(0.5)
     line = ended(receiver)
     assert count(line, "packets") == 100
     assert count(line, "chunks played") == 100
     assert count(line, "lost") == 0
-    wanted, sound = sent(voice), heard(tmp_path)
-    at = place(wanted[24000:28800], sound[: 24000 * 12]) - 24000
-    assert np.abs(sound[at : at + wanted.size] - wanted).max() < 2e-4
+    expected, sound = sent(voice), received(tmp_path)
+    at = place(expected[24000:28800], sound[: 24000 * 12]) - 24000
+    assert np.abs(sound[at : at + expected.size] - expected).max() < 2e-4
 
 
 @pytest.mark.parametrize("packet_ms", [80, 240])
@@ -205,14 +205,14 @@ def test_a_bad_network_costs_what_it_loses(
     assert between.n_packets == -(-100 // chunks)
     assert between.n_lost > 0
     lost, late = count(line, "lost"), count(line, "late")
-    # A packet lost at the very end is not missed.
+    # The receiver does not count a packet lost at the end.
     assert (between.n_lost - 2) * chunks <= lost <= between.n_lost * chunks + late
     assert count(line, "chunks played") + lost <= 100
     assert late <= 5
     assert count(line, "twice") > 0
     if chunks == 1:
         assert count(line, "packets out of order") > 0
-    assert np.isfinite(heard(tmp_path)).all()
+    assert np.isfinite(received(tmp_path)).all()
 
 
 def test_strange_packets_change_nothing(
@@ -229,7 +229,7 @@ def test_strange_packets_change_nothing(
     between = network(port)
     random = np.random.default_rng(1)
     codec = fcs_edge.load()
-    open_one = write_packet(Format.of(codec), Packet(1, 0, np.zeros(4, np.uint16)))
+    open_one = write_packet(PacketFormat.of(codec), Packet(1, 0, np.zeros(4, np.uint16)))
     sender = start("send", "--from", voice, "--key", key, f"127.0.0.1:{between.port}")
     while sender.poll() is None:
         for _ in range(20):
@@ -248,9 +248,9 @@ def test_strange_packets_change_nothing(
     assert count(line, "lost") == 0
     for reason in ("size", "version", "authentication"):
         assert f"({reason})" in line
-    wanted, sound = sent(voice), heard(tmp_path)
-    at = place(wanted[24000:28800], sound[: 24000 * 12]) - 24000
-    assert np.abs(sound[at : at + wanted.size] - wanted).max() < 2e-4
+    expected, sound = sent(voice), received(tmp_path)
+    at = place(expected[24000:28800], sound[: 24000 * 12]) - 24000
+    assert np.abs(sound[at : at + expected.size] - expected).max() < 2e-4
 
 
 def test_a_recorded_stream_is_not_taken_again(
@@ -289,12 +289,12 @@ def test_a_stopped_receiver_catches_up(
     sender.communicate(timeout=60)
     time.sleep(0.5)
     line = ended(receiver)
-    # What came meanwhile is skipped, all but what may wait.
+    # The packets of the stop are skipped, except those that may wait.
     assert count(line, "skipped") > 5
     assert count(line, "chunks played") + count(line, "skipped") + count(line, "lost") == 100
 
 
-def test_what_is_wrong_is_said_in_a_line(start: Callable[..., Any], tmp_path: Path) -> None:
+def test_an_error_is_one_line(start: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "bad.key").write_text("nonsense")
     for arguments, message in (
         (("send", "nowhere"), "is no address"),
@@ -308,8 +308,8 @@ def test_what_is_wrong_is_said_in_a_line(start: Callable[..., Any], tmp_path: Pa
         (("send", "--packet-ms", "100", "--from", "x.wav", "127.0.0.1:5004"), "multiple"),
     ):
         process = start(*arguments)
-        said = process.communicate(timeout=60)[1].decode()
-        assert process.returncode in (1, 2), said
-        assert message in said
-        assert "Traceback" not in said
-        assert "internal error" not in said
+        output = process.communicate(timeout=60)[1].decode()
+        assert process.returncode in (1, 2), output
+        assert message in output
+        assert "Traceback" not in output
+        assert "internal error" not in output

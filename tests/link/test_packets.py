@@ -19,16 +19,16 @@ from fcs_edge.link.packets import (
     MAX_CHUNKS,
     MAX_PACKET,
     REASONS,
-    Format,
     Packet,
     PacketError,
+    PacketFormat,
     read_packet,
     write_packet,
 )
 
 DOC = Path(__file__).parents[2] / "docs" / "link.md"
 FIXED = settings(max_examples=150, derandomize=True, deadline=None, database=None)
-FORM = Format(bytes.fromhex("0123456789abcdef"), 11, 4)
+FORM = PacketFormat(bytes.fromhex("0123456789abcdef"), 11, 4)
 KEY = bytes(range(32))
 EXAMPLE = Packet(0x17F3A6C2B1D40E88, 1000, np.array([1, 2047, 1024, 5], np.uint16))
 SEAL = pytest.mark.parametrize("key", [None, KEY], ids=["open", "sealed"])
@@ -84,7 +84,7 @@ class TestBytes:
     @pytest.mark.parametrize("bits", [11, 12, 16])
     @pytest.mark.parametrize("chunks", range(1, MAX_CHUNKS + 1))
     def test_round_trip(self, key, bits, chunks):
-        form = Format(bytes(8), bits, 4)
+        form = PacketFormat(bytes(8), bits, 4)
         packet = packet_of(chunks, bits)
         data = write_packet(form, packet, key)
         assert len(data) == form.packet_size(chunks, sealed=key is not None)
@@ -94,7 +94,7 @@ class TestBytes:
 
     @SEAL
     def test_largest(self, key):
-        form = Format(bytes(8), 16, 48)
+        form = PacketFormat(bytes(8), 16, 48)
         packet = Packet((1 << 64) - 1, (1 << 32) - 12, np.full(12 * 48, 65535, np.uint16))
         data = write_packet(form, packet, key)
         assert len(data) <= MAX_PACKET
@@ -107,12 +107,12 @@ class TestBytes:
 
     def test_of_codec(self):
         codec = SimpleNamespace(fingerprint=FORM.fingerprint, bits_per_token=11, chunk_tokens=4)
-        assert Format.of(codec) == FORM
+        assert PacketFormat.of(codec) == FORM
 
     def test_cryptography_is_loaded_with_a_key_only(self):
         code = (
             "import sys, numpy as np; from fcs_edge.link.packets import *;"
-            "f = Format(bytes(8), 11, 4); p = Packet(1, 2, np.zeros(4, np.uint16));"
+            "f = PacketFormat(bytes(8), 11, 4); p = Packet(1, 2, np.zeros(4, np.uint16));"
             "read_packet(f, write_packet(f, p)); assert 'nacl' not in sys.modules;"
             "read_packet(f, write_packet(f, p, bytes(32)), bytes(32)); assert 'nacl' in sys.modules"
         )
@@ -135,7 +135,7 @@ class TestWrong:
             write_packet(FORM, Packet(stream, sequence, np.zeros(4, np.uint16)))
 
     def test_end_of_stream(self):
-        with pytest.raises(FcsError, match=r"at its end.*start a new one"):
+        with pytest.raises(FcsError, match=r"ends here: start a new one"):
             write_packet(FORM, Packet(1, (1 << 32) - 1, np.zeros(8, np.uint16)))
         last = Packet(1, (1 << 32) - 1, np.zeros(4, np.uint16))
         assert same(read_packet(FORM, write_packet(FORM, last)), last)
@@ -145,7 +145,7 @@ class TestWrong:
     )
     def test_format(self, fields):
         with pytest.raises(ValueError, match="must be"):
-            Format(*fields)
+            PacketFormat(*fields)
 
 
 class TestRejected:
@@ -161,7 +161,7 @@ class TestRejected:
         assert reason(bytes(MAX_PACKET + 1)) == "size"
         assert reason(self.SEALED[:35], KEY) == "size"
         assert reason(self.SEALED[:-1], KEY) == "authentication"
-        sealed = write_packet(Format(FORM.fingerprint, 11, 3), packet_of(3), KEY)
+        sealed = write_packet(PacketFormat(FORM.fingerprint, 11, 3), packet_of(3), KEY)
         assert reason(sealed, KEY) == "size"
 
     def test_version(self):
@@ -174,7 +174,7 @@ class TestRejected:
         assert reason(self.SEALED) == "sealed"
 
     def test_fingerprint(self):
-        other = Format(bytes(8), 11, 4)
+        other = PacketFormat(bytes(8), 11, 4)
         assert reason(self.OPEN, form=other) == "fingerprint"
         assert reason(self.SEALED, KEY, other) == "fingerprint"
         assert reason(changed(self.SEALED, 3, 9), KEY) == "authentication"
@@ -253,7 +253,7 @@ class TestDocument:
         assert len(rows) == 9
         for bits, length, numbers in rows:
             chunks = int(length) // 80
-            form = Format(bytes(8), int(bits), 4)
+            form = PacketFormat(bytes(8), int(bits), 4)
             expected = []
             for sealed in (False, True):
                 size = form.packet_size(chunks, sealed=sealed)

@@ -1,4 +1,4 @@
-"""A sound card of the test's own, and commands that end as they should.
+"""A virtual sound card for each test, and checks of how commands end.
 
 FCS_EDGE_NEED_SOUND=1 makes tests fail, not skip, where there is no PulseAudio.
 """
@@ -19,13 +19,13 @@ from sound_card import PROGRAMS, SoundCard
 
 @pytest.fixture
 def sound_card() -> Iterator[SoundCard]:
-    """A sound card of this test's own."""
+    """A virtual sound card for this test."""
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
         if os.environ.get("FCS_EDGE_NEED_SOUND"):
             pytest.fail(f"{', '.join(missing)}: not installed")
         pytest.skip(f"{', '.join(missing)}: not installed")
-    # Not pytest's own folder: a socket's path must be short.
+    # Not pytest's folder: the path of a socket must be short.
     folder = Path(tempfile.mkdtemp(prefix="fcs"))
     card = SoundCard(folder)
     try:
@@ -37,11 +37,11 @@ def sound_card() -> Iterator[SoundCard]:
 
 @pytest.fixture
 def finished() -> Callable[..., str]:
-    """Return what a command said once it is done; check its exit code."""
+    """Return what a command printed once it is done; check its exit code."""
 
     def wait(process: subprocess.Popen[bytes], code: int = 0, seconds: float = 60) -> str:
-        _, said = process.communicate(timeout=seconds)
-        text = said.decode()
+        _, output = process.communicate(timeout=seconds)
+        text = output.decode()
         assert process.returncode == code, text
         assert "Traceback" not in text
         return text

@@ -1,4 +1,4 @@
-"""The live panel and its keys, on a terminal that is none."""
+"""The live panel and its keys, on a pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WORDS = ("in", "out", "chunk", "latency", "clock", "lost", "800 bit/s", "capture
 
 
 class Terminal:
-    """A pseudo-terminal, 100 columns wide, and what a program has written on it."""
+    """A pseudo-terminal, 100 columns wide, and the output of a program on it."""
 
     def __init__(self) -> None:
         self.ours, self.its = pty.openpty()
@@ -28,7 +28,7 @@ class Terminal:
         self.written = ""
 
     def read_until(self, done: Callable[[str], bool], seconds: float) -> str:
-        """Return all that was written, once it is as it should be."""
+        """Return the output so far, once `done` accepts it."""
         deadline = time.monotonic() + seconds
         while not done(self.written):
             assert time.monotonic() < deadline, self.written[-2000:]
@@ -55,7 +55,7 @@ def test_panel_and_keys(sound_card: SoundCard, tmp_path: Path, speech: F32) -> N
     assert "you hear dry sound" not in drawn
     terminal.press("b")
     terminal.read_until(lambda text: "you hear dry sound, b changes to coded" in text, 10)
-    # What the sound server kept from before the start, up to 2 s of it, is not called lost.
+    # The sound server's audio from before the start, up to 2 s, does not count as lost.
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.written)
     assert re.search(r"lost +\S", plain)
     seconds = [float(n) for n in re.findall(r"([\d.]+) s not (?:played|encoded)", plain)]

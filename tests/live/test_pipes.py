@@ -1,4 +1,4 @@
-"""Each half alone: `encode --mic -` and `decode - --play`, a pipe between them."""
+"""`encode --mic -` and `decode - --play`, with a pipe between them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from sound_card import SoundCard, interrupt
 def test_a_voice_link(
     sound_card: SoundCard, tmp_path: Path, speech: F32, finished: Callable[..., str]
 ) -> None:
-    voice, heard = tmp_path / "speech.wav", tmp_path / "spk.raw"
+    voice, recording = tmp_path / "speech.wav", tmp_path / "spk.raw"
     soundfile.write(voice, np.tile(speech, 3), 16000)
-    sound_card.record("spk.monitor", heard, 48000)
+    sound_card.record("spk.monitor", recording, 48000)
     sound_card.speak(voice)
     sender = sound_card.fcs("encode", "--mic", "-", stdout=subprocess.PIPE)
     receiver = sound_card.fcs("decode", "-", "--play", stdin=sender.stdout)
@@ -32,7 +32,7 @@ def test_a_voice_link(
     interrupt(sender)
     assert "800 bit/s" in finished(sender)
     assert "24000 Hz" in finished(receiver)
-    sound = np.fromfile(heard, "<i2")
+    sound = np.fromfile(recording, "<i2")
     loud = np.abs(sound) > 100
     assert loud.any()
     assert np.ptp(np.flatnonzero(loud)) > 4 * 48000
@@ -43,9 +43,9 @@ def stream(tmp_path: Path, speech: F32, shell: Callable[..., subprocess.Complete
     """A live stream of 10.96 s of speech, as its bytes."""
     path = tmp_path / "speech.wav"
     soundfile.write(path, speech, 16000)
-    made = shell("encode", "-", "-", data=path.read_bytes())
-    assert made.returncode == 0
-    return made.stdout
+    encoded = shell("encode", "-", "-", data=path.read_bytes())
+    assert encoded.returncode == 0
+    return encoded.stdout
 
 
 def tokens_of(stream: bytes, tmp_path: Path) -> np.ndarray:
@@ -69,15 +69,15 @@ def test_joining_in_the_middle(
     bytes_a_block = 8 + block * 16 // 8
     skipped = -(-(cut - 28) // bytes_a_block) * block
     codec = fcs_edge.load()
-    wanted = codec.decode(tokens_of(stream, tmp_path)[skipped:])
+    expected = codec.decode(tokens_of(stream, tmp_path)[skipped:])
     got = np.frombuffer(joined.stdout, "<i2")
-    wanted = np.rint(wanted * np.float32(32767)).astype(np.int16)
-    n = min(got.size, wanted.size)
-    assert n > wanted.size - block * 480
-    np.testing.assert_array_equal(got[:n], wanted[:n])
+    expected = np.rint(expected * np.float32(32767)).astype(np.int16)
+    n = min(got.size, expected.size)
+    assert n > expected.size - block * 480
+    np.testing.assert_array_equal(got[:n], expected[:n])
 
 
-def test_without_join_a_file_must_be_whole(
+def test_without_join_a_file_must_be_intact(
     stream: bytes, shell: Callable[..., subprocess.CompletedProcess[bytes]]
 ) -> None:
     refused = shell("decode", "-", "-", data=stream[50:])
@@ -99,7 +99,7 @@ def test_a_recording_through_a_pipe_is_played_whole(
 ) -> None:
     start = time.monotonic()
     process = sound_card.fcs("decode", "-", "--play", stdin=subprocess.PIPE)
-    said = process.communicate(stream, timeout=60)[1].decode()
-    assert process.returncode == 0, said
+    message = process.communicate(stream, timeout=60)[1].decode()
+    assert process.returncode == 0, message
     assert time.monotonic() - start > 10
-    assert "not played" not in said
+    assert "not played" not in message

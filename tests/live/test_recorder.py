@@ -1,4 +1,4 @@
-"""Recordings: what they hold, at any time."""
+"""Recordings: their content, at any time."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import fcs_edge
 from fcs_edge.bitstream.reader import Tokens, read_events
 from fcs_edge.cli.tokens import header_of
 from fcs_edge.errors import AudioError
-from fcs_edge.live import recorder
+from fcs_edge.live import recorder as recorder_module
 from fcs_edge.live.recorder import Recorder, WavFile
 
 
-def test_a_wav_file_is_whole_at_any_time(tmp_path: Path) -> None:
+def test_a_wav_file_is_intact_at_any_time(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     parts = [np.linspace(-1, 1, n, dtype=np.float32) for n in (1, 100, 7)]
     with path.open("wb") as file:
@@ -24,25 +24,25 @@ def test_a_wav_file_is_whole_at_any_time(tmp_path: Path) -> None:
         for number in range(4):
             found, rate = soundfile.read(path, dtype="float32")
             assert rate == 24000
-            wanted = np.concatenate([np.zeros(0, np.float32), *parts[:number]])
-            np.testing.assert_allclose(found, wanted * 32767 / 32768, atol=1 / 32768)
+            expected = np.concatenate([np.zeros(0, np.float32), *parts[:number]])
+            np.testing.assert_allclose(found, expected * 32767 / 32768, atol=1 / 32768)
             if number < 3:
                 wav.write(parts[number])
 
 
-def test_what_is_handed_over_is_recorded(tmp_path: Path, tiny: fcs_edge.Codec) -> None:
+def test_each_chunk_is_recorded(tmp_path: Path, tiny: fcs_edge.Codec) -> None:
     random = np.random.default_rng(1)
     paths = [tmp_path / name for name in ("a.fcs", "in.wav", "out.wav")]
-    made = Recorder(*paths, header_of(tiny, 1.0), tiny.sample_rate_in, tiny.sample_rate_out)
+    recorder = Recorder(*paths, header_of(tiny, 1.0), tiny.sample_rate_in, tiny.sample_rate_out)
     tokens = np.zeros(tiny.chunk_tokens, np.uint16)
     samples, sound = np.zeros(tiny.chunk_size, np.float32), np.zeros(1000, np.float32)
     sent = []
     for _ in range(30):
-        # The worker hands over the same memory again and again.
+        # The worker passes the same memory at each call.
         tokens[:] = random.integers(0, 1 << tiny.bits_per_token, tokens.size)
         sent.append(tokens.copy())
-        made.put(samples, tokens, sound)
-    made.close()
+        recorder.put(samples, tokens, sound)
+    recorder.close()
     with paths[0].open("rb") as file:
         got = [e.tokens for e in read_events(file, strict=True) if isinstance(e, Tokens)]
     np.testing.assert_array_equal(np.concatenate(got), np.concatenate(sent))
@@ -50,7 +50,7 @@ def test_what_is_handed_over_is_recorded(tmp_path: Path, tiny: fcs_edge.Codec) -
     assert soundfile.info(paths[2]).frames == 30 * 1000
 
 
-def test_a_full_disk_is_told(tiny: fcs_edge.Codec) -> None:
+def test_a_full_disk_is_reported(tiny: fcs_edge.Codec) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full here")
@@ -61,12 +61,12 @@ def test_a_full_disk_is_told(tiny: fcs_edge.Codec) -> None:
 def test_a_slow_disk_holds_nobody_up(
     tmp_path: Path, tiny: fcs_edge.Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "_MOST_WAITING", 3)
-    made = Recorder(None, tmp_path / "in.wav", None, header_of(tiny, 1.0), 16000, 24000)
-    monkeypatch.setattr(made, "_queue", Stuck())
+    monkeypatch.setattr(recorder_module, "_QUEUE_CHUNKS", 3)
+    recorder = Recorder(None, tmp_path / "in.wav", None, header_of(tiny, 1.0), 16000, 24000)
+    monkeypatch.setattr(recorder, "_queue", Stuck())
     for _ in range(5):
-        made.put(np.zeros(8, np.float32), np.zeros(4, np.uint16), None)
-    assert made.n_lost == 2
+        recorder.put(np.zeros(8, np.float32), np.zeros(4, np.uint16), None)
+    assert recorder.n_lost == 2
 
 
 class Stuck:

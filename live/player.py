@@ -1,34 +1,31 @@
-"""Sound to a speaker: a recording at its own pace, a live stream without growing delay."""
+"""Audio to a speaker: a recording at its own pace, a live stream without growing delay."""
 
 from __future__ import annotations
 
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from fcs_edge.cli.common import Messages
-from fcs_edge.cli.live import open_speaker, prompt_threads
 from fcs_edge.codec import Codec
-from fcs_edge.live.opened import Latency
+from fcs_edge.live.latency import Latency, pipe_jitter
+from fcs_edge.live.session import open_speaker, prompt_threads
 from fcs_edge.live.speaker import Speaker
 from fcs_edge.model.layers import F32
 
 _POLL_SECONDS = 0.005
 _DRAIN_SECONDS = 2.0
 _PATIENCE_SECONDS = 0.2
-_JITTER_SECONDS = 0.04
-_MOST_JITTER_SECONDS = 0.6
 
 
-class Pipe:
-    """A pipe whose first bytes were looked at.
+class ProbedPipe:
+    """A pipe whose first bytes were read, to tell a live stream from a recording.
 
     Parameters
     ----------
     file : binary file
-        What has `read1`.
+        The pipe; its `read1` is called where it has one.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -39,25 +36,26 @@ class Pipe:
         if ready:
             self._first.append(self._read(1 << 16))
         self.live = b"" not in self._first
-        """Whether more may come: what ends at once is a recording."""
+        """Whether more may arrive: a pipe that ends at once holds a recording."""
 
     def read(self, size: int) -> bytes:
-        """Return the next bytes, at most `size` or what was read at first; none at the end."""
+        """Return the next bytes, at most `size` or the first block read; none at the end."""
         data: bytes = self._first.pop(0) if self._first else self._read(size)
         return data
 
 
-class Sounding:
-    """What is written is played.
+class Player:
+    """Plays what is written to it.
 
     Parameters
     ----------
     speaker : Speaker
-        Where.
+        The open speaker.
     codec : Codec
-        Whose sound it is.
+        The model that decoded the audio.
     live : bool
-        Whether sound comes as it is made; then what comes late is skipped. Else writing waits.
+        Whether audio arrives in real time. A live player skips late audio. Without it, writing
+        waits for the speaker.
     """
 
     def __init__(self, speaker: Speaker, codec: Codec, live: bool) -> None:
@@ -65,7 +63,7 @@ class Sounding:
         self._chunk = codec.chunk_tokens * codec.samples_out_per_token
         self._rate = codec.sample_rate_out
         if live:
-            speaker.playout.jitter = _JITTER_SECONDS
+            speaker.playout.jitter = pipe_jitter(0)
 
     def write(self, samples: F32) -> None:
         """Play (n,) float32.
@@ -83,34 +81,55 @@ class Sounding:
 
     def _write(self, samples: F32) -> None:
         playout = self._speaker.playout
-        room = playout.target - samples.size / self._rate
-        while not self._live and playout.waiting > room and self._speaker.alive:
+        limit = playout.target - samples.size / self._rate
+        while not self._live and playout.waiting > limit and self._speaker.alive:
             time.sleep(_POLL_SECONDS)
         self._speaker.check()
         if self._live:
-            # Each time that sound came too late, a little more is kept ready.
-            later = _JITTER_SECONDS * (1 + playout.n_underruns)
-            playout.jitter = min(later, _MOST_JITTER_SECONDS)
+            playout.jitter = pipe_jitter(playout.n_underruns)
         playout.write(samples)
 
 
 @contextmanager
-def sounding(
-    codec: Codec, wanted: str | None, latency: Latency, live: bool, messages: Messages
-) -> Iterator[Sounding]:
-    """Open the speaker that is meant; play what waits, and say what was lost, at the end."""
-    speaker = open_speaker(codec, wanted, latency)
+def open_player(
+    codec: Codec,
+    requested: str | None,
+    latency: Latency,
+    live: bool,
+    warn: Callable[[str], None],
+) -> Iterator[Player]:
+    """Open a speaker and yield its player; at the end play what waits and report losses.
+
+    Parameters
+    ----------
+    codec : Codec
+        The model that decoded the audio.
+    requested : str or None
+        The speaker that a user requests; the default one where it is None.
+    latency : float or str
+        See `fcs_edge.live.latency`.
+    live : bool
+        See `Player`.
+    warn : callable
+        Takes the text of a warning.
+
+    Raises
+    ------
+    AudioError
+        There is no such speaker, or it does not open.
+    """
+    speaker = open_speaker(codec, requested, latency)
     try:
         with prompt_threads():
-            yield Sounding(speaker, codec, live)
+            yield Player(speaker, codec, live)
         speaker.playout.finish()
         speaker.drain(_DRAIN_SECONDS)
     finally:
         speaker.close()
     if speaker.n_underruns:
-        messages.warn(
+        warn(
             f"{speaker.n_underruns} underruns of the speaker, "
             f"{speaker.seconds_silent:.2f} s of silence"
         )
     if speaker.seconds_skipped:
-        messages.warn(f"{speaker.seconds_skipped:.2f} s came too late and were not played")
+        warn(f"{speaker.seconds_skipped:.2f} s arrived too late and were not played")

@@ -1,4 +1,4 @@
-"""From the events of a bitstream to the sound they stand for."""
+"""The events of a bitstream decoded to sound."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ _SILENCE_TOKENS = 4096
 
 
 def read_header(batches: Iterator[list[Event]]) -> tuple[Header, Iterator[list[Event]]]:
-    """Return a bitstream's header, and the batches of events from the one that brought it on."""
+    """Return a bitstream's header, and its batches of events from the header's batch on."""
     for events in batches:
         for event in events:
             if isinstance(event, HeaderRead):
                 return event.header, itertools.chain([events], batches)
-    raise BitstreamError("it has no header")  # the reader says why, before this
+    raise BitstreamError("it has no header")  # the reader raises a clearer error before
 
 
 def check_header(header: Header, codec: Codec, any_model: bool) -> None:
-    """Refuse a bitstream that was made with another model, unless `any_model`.
+    """Refuse a bitstream of another model, unless `any_model`.
 
     Raises
     ------
     BitstreamError
-        The fingerprints differ, or the tokens do not fit the model at all.
+        The fingerprints differ, or the tokens do not fit the model.
     """
-    made_for = (header.samples_per_token, header.input_rate)
-    runs = (codec.samples_per_token, codec.sample_rate_in)
+    stored = (header.samples_per_token, header.input_rate)
+    expected = (codec.samples_per_token, codec.sample_rate_in)
     if header.fingerprint != codec.fingerprint and not any_model:
         raise BitstreamError(
-            f"made with another model ({header.fingerprint.hex()}) than {codec.name} "
-            f"({codec.fingerprint.hex()}); give that one with --model, or --any-model to try"
+            f"encoded with another model ({header.fingerprint.hex()}) than {codec.name} "
+            f"({codec.fingerprint.hex()}); give that model with --model, or try with --any-model"
         )
-    if made_for != runs or header.bits < codec.bits_per_token:
+    if stored != expected or header.bits < codec.bits_per_token:
         raise BitstreamError(
             f"its tokens of {header.bits} bits, one every {header.samples_per_token} samples, "
             f"do not fit {codec.name}"
         )
 
 
-class Player:
+class EventDecoder:
     """Decodes tokens in order, lost ones as silence, and cuts the end to the exact length.
 
     Parameters
@@ -60,16 +60,16 @@ class Player:
     codec : Codec
         The model.
     live : bool
-        Play tokens in the batch that brings them. Without it they wait until it is known
-        whether the stream ends in them; what is held is one event's tokens.
+        Whether tokens are decoded in the batch that holds them. Without it, one event's tokens
+        wait until the reader knows whether the stream ends in them.
     """
 
     def __init__(self, codec: Codec, *, live: bool) -> None:
         self._codec = codec
         self._live = live
         self._decoder = codec.stream_decoder(1 if live else BLOCK_CHUNKS)
-        self._held: NDArray[np.uint16] | None = None
-        self._muted: deque[tuple[int, int]] = deque()
+        self._pending: NDArray[np.uint16] | None = None
+        self._gaps: deque[tuple[int, int]] = deque()
         self._n_tokens = 0
         self._n_samples = 0
         self._last = np.uint16(0)
@@ -77,15 +77,15 @@ class Player:
 
     @property
     def seconds_lost(self) -> float:
-        """Sound so far that silence stands for."""
+        """Seconds of sound that silence replaces so far."""
         return self._n_lost / self._codec.token_rate
 
-    def play(self, events: list[Event]) -> Iterator[F32]:
+    def decode(self, events: list[Event]) -> Iterator[F32]:
         """Yield the sound of a batch of events, (n,) float32 at a time."""
         for event in events:
             if isinstance(event, Tokens):
                 yield from self._release()
-                self._held = event.tokens
+                self._pending = event.tokens
             elif isinstance(event, Damage) and event.n_tokens:
                 yield from self._release()
                 yield from self._silence(event.n_tokens)
@@ -95,35 +95,34 @@ class Player:
             yield from self._release()
 
     def close(self) -> Iterator[F32]:
-        """Yield what is left of a stream that had no end record."""
+        """Yield the rest of a stream that has no end record."""
         yield from self._release()
-        yield self._heard(self._decoder.flush())
+        yield self._muted_gaps(self._decoder.flush())
 
     def _release(self) -> Iterator[F32]:
-        if self._held is not None:
-            held, self._held = self._held, None
-            yield self._decode(held)
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            yield self._decode(pending)
 
     def _decode(self, tokens: NDArray[np.uint16]) -> F32:
-        # They may be stored in more bits than the model's. What is played before its CRC is
-        # known may be anything.
-        most = (1 << self._codec.bits_per_token) - 1
+        # Tokens may be stored in more bits than the model's. A live token has no verified CRC.
+        highest = (1 << self._codec.bits_per_token) - 1
         if self._live:
-            tokens = tokens & np.uint16(most)
-        elif tokens.size and tokens.max() > most:
+            tokens = tokens & np.uint16(highest)
+        elif tokens.size and tokens.max() > highest:
             raise BitstreamError(
-                f"it holds the token {tokens.max()}; this model's tokens end at {most}"
+                f"it holds the token {tokens.max()}; this model's tokens end at {highest}"
             )
         if tokens.size:
             self._last = tokens[-1]
         self._n_tokens += tokens.size
-        return self._heard(self._decoder.push(tokens))
+        return self._muted_gaps(self._decoder.push(tokens))
 
     def _silence(self, n_tokens: int) -> Iterator[F32]:
-        """Run the decoder through the gap on its last token, so that it keeps its place, muted."""
+        """Decode the last token through a gap and mute it, so that time stays in step."""
         hop = self._codec.samples_out_per_token
         start = self._n_tokens * hop
-        self._muted.append((start, start + n_tokens * hop))
+        self._gaps.append((start, start + n_tokens * hop))
         self._n_lost += n_tokens
         for done in range(0, n_tokens, _SILENCE_TOKENS):
             yield self._decode(np.full(min(_SILENCE_TOKENS, n_tokens - done), self._last))
@@ -131,27 +130,27 @@ class Player:
     def _finish(self, n_samples: int) -> Iterator[F32]:
         codec = self._codec
         needed = math.ceil(n_samples / codec.chunk_size) * codec.chunk_tokens
-        if self._held is not None:
-            self._held = self._held[: max(0, needed - self._n_tokens)]
+        if self._pending is not None:
+            self._pending = self._pending[: max(0, needed - self._n_tokens)]
         length = codec.output_length(n_samples)
         for samples in self.close():
             over = max(0, self._n_samples - length)
             yield samples[: max(0, samples.size - over)]
 
-    def _heard(self, samples: F32) -> F32:
-        """Mute what of these samples, the next ones of the stream, lies in a gap."""
+    def _muted_gaps(self, samples: F32) -> F32:
+        """Return the stream's next samples, those in a gap set to zero."""
         start, end = self._n_samples, self._n_samples + samples.size
         self._n_samples = end
-        while self._muted and self._muted[0][0] < end:
-            low, high = self._muted[0]
+        while self._gaps and self._gaps[0][0] < end:
+            low, high = self._gaps[0]
             samples[max(0, low - start) : high - start] = 0
             if high > end:
                 break
-            self._muted.popleft()
+            self._gaps.popleft()
         return samples
 
 
-def play_tokens(path: Path, codec: Codec) -> Iterator[F32]:
+def decode_npy(path: Path, codec: Codec) -> Iterator[F32]:
     """Yield the sound of bare tokens in an .npy file, (n,) float32 at a time."""
     decoder = codec.stream_decoder(BLOCK_CHUNKS)
     for tokens in read_npy(path):

@@ -1,0 +1,101 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from fcs_edge.live.latency import MARGINS, MAX_LATENCY_SECONDS, Latency
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _option(*names: str, help: str, **settings: Any) -> Callable[[_F], _F]:
+    """Return a decorator that adds an option to a command."""
+
+    def add(command: _F) -> _F:
+        decorate: Callable[[_F], _F] = click.option(*names, help=help, **settings)
+        return decorate(command)
+
+    return add
+
+
+def _latency(context: click.Context, option: click.Parameter, value: str) -> Latency:
+    """Return ``low`` or ``high`` unchanged, or the number of seconds."""
+    if value in MARGINS:
+        return value
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= MAX_LATENCY_SECONDS:
+        raise click.BadParameter(
+            f"{value!r} is not low, high or a number of seconds up to {MAX_LATENCY_SECONDS:g}."
+        )
+    return seconds
+
+
+model_option = _option(
+    "-m",
+    "--model",
+    metavar="NAME|FILE",
+    help="A built-in model's name or a model file. [default: the built-in model]",
+)
+force_option = _option("-f", "--force", is_flag=True, help="Overwrite existing output files.")
+latency_option = _option(
+    "--latency",
+    metavar="low|high|SECONDS",
+    callback=_latency,
+    default="high",
+    show_default=True,
+    help="Latency to request from the devices; it also sets the reserve for late chunks.",
+)
+input_option = _option(
+    "--input",
+    "microphone",
+    metavar="DEVICE",
+    help="The microphone: a number of --list-devices, or a part of its name.",
+)
+output_option = _option(
+    "--output",
+    "speaker",
+    metavar="DEVICE",
+    help="The speaker: a number of --list-devices, or a part of its name.",
+)
+reconnect_option = _option(
+    "--reconnect", is_flag=True, help="Wait for a device that is lost, and continue with it."
+)
+key_option = _option(
+    "--key",
+    metavar="FILE",
+    help="The key that seals the packets, the same at both ends; see fcs-edge key.",
+)
+duration_option = _option(
+    "--duration",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Stop after this time.",
+)
+_debug_option = _option(
+    "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."
+)
+_quiet_option = _option("-q", "--quiet", is_flag=True, help="Print warnings and errors only.")
+
+
+def monitor_option(help: str) -> Callable[[_F], _F]:
+    """Return a decorator that adds --monitor, on or off."""
+    return _option(
+        "--monitor",
+        type=click.Choice(["on", "off"]),
+        default="on",
+        show_default=True,
+        help=help,
+    )
+
+
+def common_options(command: _F) -> _F:
+    """Add --quiet and --debug; the command receives `quiet`."""
+    return _debug_option(_quiet_option(command))

@@ -1,0 +1,52 @@
+"""Progress on a terminal: a bar with the seconds of audio done, or a spinner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fcs_edge.cli.ui.messages import Messages
+
+
+@contextmanager
+def progress_bar(
+    messages: Messages, label: str, seconds: float | None
+) -> Iterator[Callable[[float], None]]:
+    """Show a bar while the block runs; yield a function that takes the seconds done.
+
+    Parameters
+    ----------
+    messages : Messages
+        There is no bar where these are quiet.
+    label : str
+        The text before the bar.
+    seconds : float or None
+        Seconds of audio in all; None where they are unknown.
+    """
+    console = Console(stderr=True)
+    if messages.quiet or not console.is_terminal:
+        yield lambda _: None
+        return
+    columns = (
+        TextColumn(label),
+        BarColumn(),
+        TextColumn("{task.completed:.1f} s of sound"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(label, total=seconds)
+        yield lambda done: bar.update(task, completed=done)
+
+
+@contextmanager
+def spinner(messages: Messages, label: str) -> Iterator[None]:
+    """Show a spinner while the block runs."""
+    console = Console(stderr=True)
+    if messages.quiet or not console.is_terminal:
+        yield
+        return
+    with console.status(label):
+        yield

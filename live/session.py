@@ -1,0 +1,280 @@
+"""A live session: open devices, run a worker, wait for lost devices, and stop on signals."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Protocol
+
+from fcs_edge.codec import Codec
+from fcs_edge.errors import AudioError
+from fcs_edge.live import devices
+from fcs_edge.live.devices import DeviceLostError
+from fcs_edge.live.latency import Latency, margin
+from fcs_edge.live.loop import Loopback
+from fcs_edge.live.microphone import Microphone
+from fcs_edge.live.speaker import Speaker
+from fcs_edge.live.statistics import Statistics
+
+_SWITCH_SECONDS = 0.001
+_RETRY_SECONDS = 1.0
+_SHOW_SECONDS = 0.15
+_DRAIN_SECONDS = 1.0
+_QUIT_KEYS = ("q", "\x03")
+
+
+def open_microphone(codec: Codec, requested: str | None, latency: Latency) -> Microphone:
+    """Open the microphone that a user requests; the default one where it is None.
+
+    Raises
+    ------
+    AudioError
+        There is no such microphone, or it does not open.
+    """
+    return Microphone(devices.find("input", requested), codec.sample_rate_in, latency)
+
+
+def open_speaker(codec: Codec, requested: str | None, latency: Latency) -> Speaker:
+    """Open the speaker that a user requests; the default one where it is None.
+
+    Raises
+    ------
+    AudioError
+        There is no such speaker, or it does not open.
+    """
+    device = devices.find("output", requested)
+    return Speaker(device, codec.sample_rate_out, latency, margin(latency), codec.latency)
+
+
+@contextmanager
+def prompt_threads() -> Iterator[None]:
+    """Switch threads often, so that a callback does not wait for a panel to be drawn.
+
+    The output of PortAudio and ALSA is discarded. The program's own standard error remains.
+    """
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    try:
+        with _own_stderr():
+            yield
+    finally:
+        sys.setswitchinterval(before)
+
+
+@contextmanager
+def _own_stderr() -> Iterator[None]:
+    """Give Python a copy of standard error, and discard what libraries write to the original."""
+    try:
+        redirected = sys.stderr.fileno() == 2
+    except (OSError, ValueError):
+        redirected = False
+    if not redirected:
+        yield
+        return
+    python = sys.stderr
+    with (
+        open(os.dup(2), "w", encoding=python.encoding, errors="replace", buffering=1) as own,
+        devices.silenced(),
+    ):
+        sys.stderr = own
+        try:
+            yield
+        finally:
+            sys.stderr = python
+
+
+@contextmanager
+def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` on the first of SIGINT, SIGTERM and SIGHUP; a second one interrupts at once."""
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    stopping = False
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal stopping
+        if stopping:
+            raise KeyboardInterrupt
+        stopping = True
+        stop()
+
+    before = [(number, signal.signal(number, on_signal)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+class Stoppable(Protocol):
+    """What runs on the devices of a session."""
+
+    statistics: Statistics
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop was requested."""
+
+
+def run_with_devices(
+    session: Callable[[], None], loop: Stoppable, reconnect: bool, warn: Callable[[str], None]
+) -> None:
+    """Run a session until it stops; after a device is lost, wait for it and run again.
+
+    Parameters
+    ----------
+    session : callable
+        Opens the devices, runs `loop` on them and closes them.
+    loop : Stoppable
+        What the session runs.
+    reconnect : bool
+        Whether to wait for a lost device.
+    warn : callable
+        Takes the text of a warning.
+
+    Raises
+    ------
+    AudioError
+        A device does not open, or is lost and `reconnect` is false.
+    """
+    waiting = False
+    while not loop.stopped:
+        try:
+            session()
+        except DeviceLostError as error:
+            if not reconnect:
+                raise AudioError(
+                    f"{error}; connect it and start again, or wait for it with --reconnect"
+                ) from None
+            loop.statistics.n_lost_devices += 1
+            warn(f"{error}; waiting for it")
+            waiting = True
+        except AudioError:
+            if not waiting:
+                raise
+        if not loop.stopped:
+            time.sleep(_RETRY_SECONDS)
+            devices.refresh()
+
+
+class Worker:
+    """A function on a thread; `join` raises what the function raised."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function = function
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether the function has not returned yet."""
+        return self._thread.is_alive()
+
+    def join(self) -> None:
+        """Wait for the function to return."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        try:
+            self._function()
+        except BaseException as error:
+            self._error = error
+
+
+def watch(
+    worker: Worker,
+    read_key: Callable[[float], str],
+    show: Callable[[], None],
+    stop: Callable[[], None],
+    deadline: float = math.inf,
+    on_key: Callable[[str], None] = lambda key: None,
+) -> None:
+    """Update the display until the worker ends; raise what the worker raised.
+
+    Parameters
+    ----------
+    worker : Worker
+        What runs.
+    read_key : callable
+        Takes seconds to wait; returns the key pressed meanwhile, or an empty string.
+    show : callable
+        Updates the display.
+    stop : callable
+        Stops the worker: called on the key q and after the deadline.
+    deadline : float
+        Seconds of ``time.monotonic``.
+    on_key : callable
+        Takes each other key.
+    """
+    while worker.running:
+        key = read_key(_SHOW_SECONDS)
+        if key in _QUIT_KEYS or time.monotonic() >= deadline:
+            stop()
+        elif key:
+            on_key(key)
+        show()
+    worker.join()
+
+
+@dataclass(frozen=True)
+class DeviceRequest:
+    """The devices that a user requests for a loopback.
+
+    Attributes
+    ----------
+    microphone, speaker : str or None
+        See `fcs_edge.live.devices.find`.
+    latency : float or str
+        See `fcs_edge.live.latency`.
+    playing : bool
+        Whether a speaker is opened.
+    """
+
+    microphone: str | None
+    speaker: str | None
+    latency: Latency
+    playing: bool
+
+
+def run_loopback(
+    loop: Loopback, codec: Codec, request: DeviceRequest, wait: Callable[[Worker], None]
+) -> None:
+    """Open the devices, run a loopback on a worker, play what waits, and close the devices.
+
+    Parameters
+    ----------
+    loop : Loopback
+        What the worker runs.
+    codec : Codec
+        The model.
+    request : DeviceRequest
+        Which devices to open.
+    wait : callable
+        Returns once the worker has ended; see `watch`.
+
+    Raises
+    ------
+    AudioError
+        A device does not open.
+    DeviceLostError
+        A device is gone.
+    """
+    with ExitStack() as opened:
+        microphone = open_microphone(codec, request.microphone, request.latency)
+        opened.callback(microphone.close)
+        speaker = None
+        if request.playing:
+            speaker = open_speaker(codec, request.speaker, request.latency)
+            opened.callback(speaker.close)
+        wait(Worker(lambda: loop.run(microphone, speaker)))
+        if speaker is not None:
+            speaker.drain(_DRAIN_SECONDS)
