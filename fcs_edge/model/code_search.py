@@ -63,9 +63,9 @@ def roots(size: int) -> F32:
     return np.stack([turns.real, turns.imag], 1).astype(np.float32)
 
 
-def room(config: SearchConfig, bits: int, chunk: int) -> tuple[F32, F32, I64, F32, F32, F32]:
-    """Return what `kernels.ops.code_search` works in: ways, costs, found, bit, sums and told."""
-    return (
+def room(config: SearchConfig, bits: int, chunk: int) -> code_search.Workspace:
+    """Return the workspace of `kernels.ops.code_search`."""
+    return code_search.Workspace(
         new(2, config.ways, max(config.history, chunk), bits),
         new(2, config.ways),
         np.zeros((2, config.ways), np.int64),
@@ -127,9 +127,14 @@ class Search:
         first = tensors["search.told_in.weight"]
         first = first.reshape(search.inner, search.history, self.bits)
         # A flip changes all sums by one row, and each sum changes all that is told by one.
-        self._first = np.ascontiguousarray(first.transpose(1, 2, 0))
-        self._second = np.ascontiguousarray(tensors["search.told_out.weight"].T)
-        self._biases = tensors["search.told_in.bias"], tensors["search.told_out.bias"]
+        self._predictor = code_search.Predictor(
+            np.ascontiguousarray(first.transpose(1, 2, 0)),
+            tensors["search.told_in.bias"],
+            np.ascontiguousarray(tensors["search.told_out.weight"].T),
+            tensors["search.told_out.bias"],
+        )
+        prior = np.float32(search.prior)
+        self._settings = code_search.Settings(prior, search.passes, search.tries, self.chunk)
 
     def state(self, max_tokens: int) -> SearchState:
         """Return the state of a new stream whose calls take up to `max_tokens` tokens."""
@@ -172,19 +177,7 @@ class Search:
         np.maximum(inner, 0, out=inner)
         self._wanted(inner, wanted)
         self._cepstra(heard, wanted.reshape(n * SPECTRA_A_TOKEN, -1), ADD)
-        code_search.choose(
-            latents,
-            wanted,
-            self._first,
-            self._biases[0],
-            self._second,
-            self._biases[1],
-            np.float32(self.config.prior),
-            self.config.passes,
-            self.config.tries,
-            self.chunk,
-            state.past,
-            *state.room,
-            latents,
+        code_search.search_codes(
+            latents, wanted, self._predictor, self._settings, state.past, state.room, latents
         )
         latents *= np.float32(self.bits**-0.5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -83,6 +83,13 @@ def float32(weight: Weight) -> F32:
     if isinstance(weight, Int8 | Int4):
         return weight.float32()
     return np.ascontiguousarray(weight, np.float32)
+
+
+def frozen(array: Any) -> Any:
+    """Return a read-only view."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def quantize_int8(weight: F32) -> Int8:

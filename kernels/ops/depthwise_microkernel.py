@@ -1,7 +1,7 @@
 """The inner loop of a depthwise convolution: one panel of channels, a few rows, sums in registers.
 
-Plain loops over such panels come close at one panel width and are scalar, fifty times slower, at
-another; and they cannot widen float16.
+Plain loops over such panels are nearly as fast at one panel width. At another they are scalar and
+fifty times slower. They cannot widen float16.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def depthwise_panel(
         panel = b.gep(w_at, [w0])
         used = simd.vector(FLOAT, n_lanes)
         columns = [I64(v * n_lanes) for v in range(n_vectors)]
-        places = [b.add(o0, I64(n)) for n in range(0, n_rows * width, n_lanes)]
+        outputs_at = [b.add(o0, I64(n)) for n in range(0, n_rows * width, n_lanes)]
 
         def read(kind: Any, base: Value, at: Value) -> Value:
             if kind.dtype != types.uint16:
@@ -67,11 +67,11 @@ def depthwise_panel(
             ]
             return [*added, *held[n_vectors:]]
 
-        sums = [simd.load(b, out_at, place, used) for place in places]
+        sums = [simd.load(b, out_at, at, used) for at in outputs_at]
         held = [read(x, r, column) for r in row[:-1] for column in columns]
         values = simd.repeat(b, taps, [*sums, *held], tap)
-        for place, total in zip(places, values, strict=False):
-            simd.store(b, total, out_at, place)
+        for at, total in zip(outputs_at, values, strict=False):
+            simd.store(b, total, out_at, at)
         return context.get_dummy_value()
 
     arrays = (x, starts, weight, INDEX, INDEX, out, INDEX)
