@@ -41,8 +41,9 @@ def int4_panel(
 
     dot is a number of `DOTS`; x is `IntegerRows`, panel `IntegerPanel`, out `Rows`. q is int8,
     -127 to 127. The weight is uint8 and holds u in loads of lanes * depth bytes, two vectors in
-    each. One is in the low four bits; the next, in the order of steps and vectors, is in the high
-    ones. panel.scale is float32, or float16 held in uint16, in rows of width = lanes * vectors.
+    each: one in the low four bits, the next (by steps, then vectors) in the high ones.
+
+    panel.scale is float32, or float16 held in uint16, in rows of width = lanes * vectors.
     offset is int32, x.scale and out are float32.
     """
     n_rows, n_lanes, n_vectors = (a.literal_value for a in (rows, lanes, vectors))

@@ -1,7 +1,7 @@
 """The inner loop of products with 8-bit weights: activations of 12 bits, sums exact in int32.
 
-Where the CPU multiplies 8 bits by 8 fastest, an activation q goes in as h and l of 8 bits,
-``q = 16 h + l``, -8 <= l < 8.
+Where the CPU multiplies 8 bits by 8 fastest, an activation q goes in as two numbers of 8 bits:
+h and l, ``q = 16 h + l``, -8 <= l < 8.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ def int8_panel(
 
     ``out[m, n] += panel.scale[n] * x.scale[m] * sum_k x.q[m, k] * panel.weight[k, n]``
 
-    dot is a number of `DOTS`, depth the products a lane of it; x is `IntegerRows`, panel
-    `IntegerPanel`, out `Rows`. q is int16, or int8 where activations are split, l `BLOCK` numbers
+    dot is a number of `DOTS`, depth the products of its lane. x is `IntegerRows`, panel
+    `IntegerPanel`, out `Rows`.
+
+    q is int16, or int8 where activations are split, l `BLOCK` numbers
     after h. The weight is int8 in steps of lanes * vectors outputs of depth products each. Where
     the instruction takes unsigned weights it is uint8, w + 128, and ``x.offset[m]`` is int32,
     ``-128 sum_k q[m, k]``. The rest is float32. A row is one group.

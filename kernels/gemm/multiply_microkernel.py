@@ -21,7 +21,9 @@ def multiply_panel(
     """``sums[m, v] = sum_i x[i % TURNS, m] * y[i % TURNS, v]``, m < ROWS, i < count.
 
     factors holds x and y of each turn: `ROWS` and `vectors` vectors. As in a product, they come
-    from the nearest cache and the sums stay in registers. dot is a number of `DOTS`, or negative
+    from the nearest cache and the sums stay in registers.
+
+    dot is a number of `DOTS`, or negative
     for float32.
     """
     n_lanes, n_vectors, number = (a.literal_value for a in (lanes, vectors, dot))

@@ -13,7 +13,7 @@ from fcs_edge.kernels._types import F32
 from fcs_edge.kernels.gemm.epilogue import add_tile
 from fcs_edge.kernels.gemm.int4_microkernel import int4_panel
 from fcs_edge.kernels.gemm.int8_microkernel import int8_panel
-from fcs_edge.kernels.gemm.panels import IntegerPanel, IntegerRows, Rows, float_panel, pointer
+from fcs_edge.kernels.gemm.panels import IntegerRows, Rows, float_panel, pointer
 from fcs_edge.kernels.gemm.quantize_activations import quantize_rows_int4, quantize_rows_int8
 from fcs_edge.kernels.runtime._jit import inline
 
@@ -64,16 +64,6 @@ def quantize_block(
         quantize_rows_int4(
             x, step, depth, size, group, rows.q, rows.scale, rows.offset, rows.groups, count
         )
-
-
-@inline
-def integer_panel(
-    packed: Any, scale: Any, start: int, n0: int, size: int, group: int, outputs: int, per_byte: int
-) -> Any:
-    """Return the `IntegerPanel` of output n0, inputs start to start + size."""
-    s0 = start // group * outputs + n0 * ((size + group - 1) // group)
-    weight = pointer(packed, (start * outputs + n0 * size) // per_byte)
-    return IntegerPanel(weight, pointer(scale, s0), size, group)
 
 
 @inline

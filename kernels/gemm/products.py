@@ -17,8 +17,10 @@ from fcs_edge.kernels.isa.instructions import DOTS, Instructions
 from fcs_edge.kernels.runtime._jit import factory, kernel
 
 _DEPTH = 1024
-"""Products of floats summed in one go: sums of sums round less than one long sum, but each sum
-starts reading anew, which at 256 took 12 % of the time."""
+"""Products of floats summed in one go: sums of sums round less than one long sum.
+
+Each sum starts reading anew; at 256 products this took 12 % of the time.
+"""
 
 _ROWS = 32
 """Rows whose quantised activations are held at once: a weight is read once for all of them."""
@@ -115,11 +117,12 @@ def linear_integer(bits: int, lanes: int, vectors: int, dot: int) -> Kernel:
 def _integer_kernel(
     bits: int, lanes: int, vectors: int, dot: int, split: bool, pitch: int, element: Any
 ) -> Kernel:
-    global IntegerRows, add_integer_panel, carray, integer_panel, quantize_block, stack
+    """Return the kernel whose q is of a type, with so many numbers from row to row."""
+    global IntegerPanel, IntegerRows, add_integer_panel, carray, pointer, quantize_block, stack
     from numba.np.numpy_support import carray
 
-    from fcs_edge.kernels.gemm.panel_rows import add_integer_panel, integer_panel, quantize_block
-    from fcs_edge.kernels.gemm.panels import IntegerRows, stack
+    from fcs_edge.kernels.gemm.panel_rows import add_integer_panel, quantize_block
+    from fcs_edge.kernels.gemm.panels import IntegerPanel, IntegerRows, pointer, stack
 
     width, per_byte, groups = lanes * vectors, 8 // bits, _GROUPS if bits == 4 else 1
     held, held_groups = _ROWS * pitch, _ROWS * groups
@@ -140,31 +143,30 @@ def _integer_kernel(
         """``y[m, n] = bias[n] + sum_g r[m, g] s[g, n] sum_{k in g} q[m, k] w[n, k]``.
 
         ``r[m, g] = max_{k in g} |x[m * step + k]| / top``, ``q[m, k] = round(x[m * step + k] /
-        r[m, g])``. y goes to column + n of out; epilogue is `WRITE`, `GELU` or `ADD`. packed is
-        ``pack_int8`` or ``pack_int4`` of w, scale s as packed with it, group the inputs of g. 8
-        bits: top is 2039, group the padded depth. 4 bits: top is 127, group divides `BLOCK`.
+        r[m, g])``. y goes to column + n of out; packed and scale hold w and s; g has group inputs.
+        8 bits: top is 2039, group the padded depth. 4 bits: top is 127, group divides `BLOCK`.
         """
         outputs = (bias.size + width - 1) // width * width
         padded = (depth + DEPTH_MULTIPLE - 1) // DEPTH_MULTIPLE * DEPTH_MULTIPLE
-        q = carray(stack(element, held), held)
-        tile = carray(stack(np.float32, _TILE), _TILE)
+        q, tile = carray(stack(element, held), held), carray(stack(np.float32, _TILE), _TILE)
         row_scale = carray(stack(np.float32, held_groups), held_groups)
         offset = carray(stack(np.int32, held_groups), held_groups)
         inverse = carray(stack(np.float32, _ROWS), _ROWS)
         rows = IntegerRows(q, pitch, row_scale, offset, groups)
         for first in range(0, out.shape[0], _ROWS):
-            count = min(_ROWS, out.shape[0] - first)
-            some_out = out[first : first + count]
+            n_rows = min(_ROWS, out.shape[0] - first)
+            some_out = out[first : first + n_rows]
             if bits == 8:
-                row_scales(x[first * step :], step, depth, row_scale, inverse, count)
+                row_scales(x[first * step :], step, depth, row_scale, inverse, n_rows)
             start_sums(bias, epilogue, some_out, column)
             for start in range(0, padded, BLOCK):
                 size, some = min(BLOCK, padded - start), min(BLOCK, depth - start)
-                x0 = first * step + start
-                quantize_block(bits, split, x[x0:], step, some, size, group, rows, inverse, count)
+                x0, s0, scales = first * step + start, start // group * outputs, -(-size // group)
+                quantize_block(bits, split, x[x0:], step, some, size, group, rows, inverse, n_rows)
                 for n0 in range(0, bias.size, width):
-                    used = min(width, bias.size - n0)
-                    panel = integer_panel(packed, scale, start, n0, size, group, outputs, per_byte)
+                    used, w0 = min(width, bias.size - n0), start * outputs + n0 * size
+                    scale_at = pointer(scale, s0 + n0 * scales)
+                    panel = IntegerPanel(pointer(packed, w0 // per_byte), scale_at, size, group)
                     add_integer_panel(
                         bits, lanes, vectors, dot, rows, panel, tile, used, some_out, column + n0
                     )

@@ -62,8 +62,8 @@ class RingAttention:
     """Attention to the last `size` rows, whose keys and values lie in rings.
 
     Key d of slot i is ``keys[h, i // width, d, i % width]``, value d of slot i
-    ``values[h, d // width, i, d % width]``: panels as `panels.float_panel` reads them, each
-    array with a width of its own.
+    ``values[h, d // width, i, d % width]``. These are panels as `panels.float_panel` reads them;
+    each array has its own width.
 
     Parameters
     ----------

@@ -137,36 +137,14 @@ def _fill(row: F32, half: bool, ring: Scalar) -> None:
                     ring[p, i, c] = part[c]
 
 
-@inline
-def _store(x: F32, p: int, slot: int, half: bool, ring: Scalar) -> None:
-    """``ring[p, (slot + t) % size, c] = x[t, p * width + c]``, as far as the columns of x go."""
-    size, width = ring.shape[1], ring.shape[2]
-    c0 = p * width
-    for t in range(x.shape[0]):
-        to = wrap(slot + t, size)
-        for c in range(min(width, x.shape[1] - c0)):
-            ring[p, to, c] = to_half(x[t, c0 + c]) if half else x[t, c0 + c]
-
-
-@inline
-def _find_rows(p: int, oldest: int, block: int, ring: Scalar, starts: I64) -> Scalar:
-    """``starts[m]`` = where row oldest + m of panel p starts in the ring; return the last slot."""
-    size, width = ring.shape[1], ring.shape[2]
-    last = 0
-    for m in range(block):
-        last = wrap(oldest + m, size)
-        starts[m] = (p * size + last) * width
-    return last
-
-
 @factory
 def depthwise_panels(lanes: int, vectors: int, half: bool, half_ring: bool) -> Kernel:
     """Return the kernel for panels of lanes * vectors channels; weights or ring may be float16."""
-    global carray, depthwise_panel, stack
+    global carray, depthwise_rows, stack
     from numba.np.numpy_support import carray
 
     from fcs_edge.kernels.gemm.panels import stack
-    from fcs_edge.kernels.ops.depthwise_microkernel import depthwise_panel
+    from fcs_edge.kernels.ops.depthwise_microkernel import depthwise_rows
 
     width = lanes * vectors
     tile_size = _ROWS * width
@@ -177,7 +155,8 @@ def depthwise_panels(lanes: int, vectors: int, half: bool, half_ring: bool) -> K
 
         Every row is summed in the same order, whatever rows stand beside it.
         """
-        taps, size = weight.shape[1], ring.shape[1]
+        panels, taps, _ = weight.shape
+        size = ring.shape[1]
         rows, channels = out.shape
         if cursor[1] == 0:
             _fill(x[0], half_ring, ring)
@@ -186,9 +165,13 @@ def depthwise_panels(lanes: int, vectors: int, half: bool, half_ring: bool) -> K
         oldest = wrap(slot + size - (taps - 1), size)
         starts = carray(stack(np.int64, _ROWS), _ROWS)
         tile = carray(stack(np.float32, tile_size), tile_size)
-        for p in range(weight.shape[0]):
+        for p in range(panels):
             c0 = p * width
-            _store(x, p, slot, half_ring, ring)
+            used = min(width, channels - c0)
+            for t in range(rows):
+                to = wrap(slot + t, size)
+                for c in range(used):
+                    ring[p, to, c] = to_half(x[t, c0 + c]) if half_ring else x[t, c0 + c]
             t = 0
             while t < rows:
                 block = _ROWS if rows - t >= _ROWS else 1
@@ -197,19 +180,17 @@ def depthwise_panels(lanes: int, vectors: int, half: bool, half_ring: bool) -> K
                         tile[m * width + c] = bias[c0 + c]
                 j = 0
                 while j < taps:
-                    last = _find_rows(p, oldest + t + j, block, ring, starts)
+                    last = 0
+                    for m in range(block):
+                        last = wrap(oldest + t + j + m, size)
+                        starts[m] = (p * size + last) * width
                     # The rows after the block's last one follow it up to the ring's end.
                     some = min(taps - j, size - last)
                     w0 = (p * taps + j) * width
-                    if block == _ROWS:
-                        depthwise_panel(
-                            _ROWS, lanes, vectors, ring, starts, weight, w0, some, tile, 0
-                        )
-                    else:
-                        depthwise_panel(1, lanes, vectors, ring, starts, weight, w0, some, tile, 0)
+                    depthwise_rows(block, lanes, vectors, ring, starts, weight, w0, some, tile)
                     j += some
                 for m in range(block):
-                    for c in range(min(width, channels - c0)):
+                    for c in range(used):
                         out[t + m, c0 + c] = tile[m * width + c]
                 t += block
 

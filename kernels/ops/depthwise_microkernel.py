@@ -13,6 +13,7 @@ from numba import types
 from fcs_edge.kernels.gemm.panels import INDEX, intrinsic, memory
 from fcs_edge.kernels.isa import simd
 from fcs_edge.kernels.isa.simd import FLOAT, HALF, I64, Builder, Value
+from fcs_edge.kernels.runtime._jit import inline
 
 
 @intrinsic
@@ -76,3 +77,22 @@ def depthwise_panel(
 
     arrays = (x, starts, weight, INDEX, INDEX, out, INDEX)
     return types.void(rows, lanes, vectors, *arrays), generate
+
+
+@inline
+def depthwise_rows(
+    rows: int,
+    lanes: int,
+    vectors: int,
+    x: Any,
+    starts: Any,
+    weight: Any,
+    w0: int,
+    taps: int,
+    out: Any,
+) -> None:
+    """`depthwise_panel` of 4 rows or of 1; lanes and vectors are constants of the caller."""
+    if rows == 4:
+        depthwise_panel(4, lanes, vectors, x, starts, weight, w0, taps, out, 0)
+    else:
+        depthwise_panel(1, lanes, vectors, x, starts, weight, w0, taps, out, 0)

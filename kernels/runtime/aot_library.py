@@ -1,9 +1,9 @@
 """Kernels compiled ahead of time: a library for this CPU, called without Numba.
 
 `scripts/compile_kernels.py` builds the libraries, and says how. A kernel of a library takes NumPy
-arrays: it reads address and shape from the array object, refuses arrays that it was not compiled
-for, and runs with the GIL released. Numba compiles the same functions in three cases: there is no
-library for this CPU, it was built from other sources, or it lacks a kernel that is called.
+arrays: it reads address and shape from the array object, and refuses other types. It runs with the
+GIL released. Numba compiles the same functions where there is no library for this CPU, where it was
+built from other sources, or where it lacks a kernel.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Attention over a ring of keys and values against a float64 softmax.
 
-What depends on the layout of the rings runs on the plain loops and on every set of instructions
-that this CPU has, with float32 and float16 rings.
+Tests of the rings' layout run with float32 and float16 rings, on the plain loops and on every set
+of instructions that this CPU has.
 """
 
 from collections.abc import Callable
