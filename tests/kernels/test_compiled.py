@@ -17,7 +17,7 @@ from numba.core.runtime import rtsys
 
 from fcs_edge import kernels
 from fcs_edge.kernels._types import F32, U16
-from fcs_edge.kernels.gemm import products
+from fcs_edge.kernels.gemm import epilogue, products
 from fcs_edge.kernels.isa import instructions
 from fcs_edge.kernels.ops import attention, depthwise
 
@@ -188,7 +188,7 @@ BUILT = {
 def test_product_allocates_nothing(name: str, allocations: Callable[..., int]) -> None:
     compiled, arguments = BUILT[name]
     width = int(name.split()[-1])
-    arguments = (*arguments, ones(4, 2 * width + 1), 1, products.GELU)
+    arguments = (*arguments, ones(4, 2 * width + 1), 1, epilogue.GELU)
     assert allocations(compiled, *arguments) == arrays_in(arguments)
 
 
@@ -267,7 +267,7 @@ def assembly_of(using: instructions.Instructions, kind: str) -> str:
     arguments = BUILT[f"{using.name} {'floats' if kind == 'halves' else kind} {width}"][1]
     if kind == "halves":
         arguments = (*arguments[:2], arguments[2].astype(np.uint16), *arguments[3:])
-    return recompiled(cached, (*arguments, ones(4, 2 * width + 1), 1, products.WRITE))
+    return recompiled(cached, (*arguments, ones(4, 2 * width + 1), 1, epilogue.WRITE))
 
 
 def recompiled(cached: Dispatcher, arguments: tuple[Any, ...]) -> str:
