@@ -2,8 +2,8 @@
 
     qemu-aarch64 -plugin icount.so,out=COUNTS ... python3 arm64_count.py COUNTS
 
-``arm64_smoke.sh --count`` runs it. The plugin (`arm64_icount.c`) writes a line to the file COUNTS at
-each getppid() but the first. The output is Markdown rows of five columns:
+``arm64_smoke.sh --count`` runs it. The plugin (`arm64_icount.c`) writes a line to the file COUNTS
+at each getppid() but the first. The output is Markdown rows of these columns:
 
 - the CPU and the weight type;
 - instructions per multiply-accumulate of one call: 4 rows, 256 inputs, 192 outputs;
