@@ -1,4 +1,4 @@
-"""Array types the kernels speak of."""
+"""Array types in the kernels' signatures."""
 
 from typing import Any, TypeAlias
 
@@ -14,4 +14,4 @@ I64: TypeAlias = NDArray[np.int64]
 U8: TypeAlias = NDArray[np.uint8]
 U16: TypeAlias = NDArray[np.uint16]
 Scalar: TypeAlias = Any
-"""A number inside a kernel, float32 unless said otherwise."""
+"""A number inside a kernel, float32 unless stated otherwise."""

@@ -2,10 +2,13 @@
 
     qemu-aarch64 -plugin icount.so,out=COUNTS ... python3 arm64_count.py COUNTS
 
-Run by ``arm64_smoke.sh --count``; COUNTS is the file that the plugin (`arm64_icount.c`) writes a
-line to at each getppid() but the first. Prints Markdown rows: the weight type; instructions per
-multiply-accumulate of one call, 4 rows x 256 deep x 192 outputs; the same without what a call costs
-at any depth (from the difference to twice the depth); the instructions that ran most.
+``arm64_smoke.sh --count`` runs it. The plugin (`arm64_icount.c`) writes a line to the file COUNTS
+at each getppid() but the first. The output is Markdown rows of these columns:
+
+- the CPU and the weight type;
+- instructions per multiply-accumulate of one call: 4 rows, 256 inputs, 192 outputs;
+- the same without the fixed cost of a call, from the difference to twice the depth;
+- the most frequent instructions.
 """
 
 import os
@@ -22,7 +25,7 @@ from fcs_edge.kernels.gemm import linear, quantized_weights
 ROWS, DEPTH, OUTPUTS = 4, 256, 192
 PRODUCTS = ROWS * DEPTH * OUTPUTS
 MOST = 6
-"""Mnemonics shown."""
+"""Mnemonics printed."""
 
 STORAGE: dict[str, Callable[[F32], quantized_weights.Weight]] = {
     "float32": lambda weight: weight,
@@ -33,7 +36,7 @@ STORAGE: dict[str, Callable[[F32], quantized_weights.Weight]] = {
 
 
 class Product:
-    """One product, run often enough that nothing is left to compile."""
+    """One product, whose kernels are compiled or loaded."""
 
     def __init__(self, store: Callable[[F32], quantized_weights.Weight], depth: int) -> None:
         rng = np.random.default_rng(7)
@@ -52,7 +55,7 @@ class Product:
 
 
 def count(product: Product, counts: Path) -> tuple[int, str]:
-    """Return how many instructions a product takes, and which ran most."""
+    """Return the instructions of a product, and the most frequent ones."""
     os.getppid()
     product()
     os.getppid()

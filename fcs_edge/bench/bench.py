@@ -9,9 +9,8 @@ from typing import Any, Generic, NamedTuple
 
 import numpy as np
 
-from fcs_edge.bench import host
-from fcs_edge.kernels.gemm import core_limits
-from fcs_edge.kernels.gemm.core_limits import Rate
+from fcs_edge.bench import core_limits, host
+from fcs_edge.bench.core_limits import Rate
 from fcs_edge.kernels.isa import instructions
 from fcs_edge.model.code_search import Search
 from fcs_edge.model.compressor import Compressor
@@ -175,7 +174,7 @@ def limits(seconds: float = 1.0) -> Limits:
     return Limits(
         size,
         core_limits.read_rate(size, each),
-        *(core_limits.rate(using, bits, each) for bits in (32, 8, 4)),
+        *(core_limits.multiply_rate(using, bits, each) for bits in (32, 8, 4)),
     )
 
 

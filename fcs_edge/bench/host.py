@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fcs_edge.kernels.gemm import core_limits
+from fcs_edge.kernels.gemm import peak
 from fcs_edge.kernels.isa import instructions
 from fcs_edge.kernels.runtime import _jit, aot_library
 
@@ -39,8 +39,8 @@ def facts() -> dict[str, Any]:
         "kernels_compiled": "by Numba" if uses_numba() else f"ahead, for {aot_library.target()}",
         "kernels_available": list(instructions.available()),
         "limits_measured_with": using.name,
-        "int8_instruction": using.int8_dot,
-        "int4_instruction": using.int4_dot,
+        "int8_instruction": using.int8_dot.name,
+        "int4_instruction": using.int4_dot.name,
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "numpy": version("numpy"),
@@ -87,7 +87,7 @@ def kernel_cache() -> str | None:
     """Return the folder of the compiled kernels; None if they cannot be stored."""
     if not uses_numba():
         return str(aot_library.folder())
-    kernel: Any = core_limits.read
+    kernel: Any = peak.read
     path: str | None = kernel.stats.cache_path
     return path
 

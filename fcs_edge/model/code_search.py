@@ -61,9 +61,9 @@ def roots(size: int) -> F32:
     return np.stack([turns.real, turns.imag], 1).astype(np.float32)
 
 
-def workspace(config: SearchConfig, bits: int, chunk: int) -> tuple[F32, F32, I64, F32, F32, F32]:
-    """Return the work arrays of `kernels.ops.code_search.choose`, in the order of its arguments."""
-    return (
+def workspace(config: SearchConfig, bits: int, chunk: int) -> code_search.Workspace:
+    """Return the workspace of `kernels.ops.code_search.search_codes`."""
+    return code_search.Workspace(
         new(2, config.beam_width, max(config.history, chunk), bits),
         new(2, config.beam_width),
         np.zeros((2, config.beam_width), np.int64),
@@ -125,9 +125,14 @@ class Search:
         first = tensors["search.told_in.weight"]
         first = first.reshape(search.inner, search.history, self.bits)
         # Transposed: a flip changes the sums by one row, and a sum the prediction by one row.
-        self._first = np.ascontiguousarray(first.transpose(1, 2, 0))
-        self._second = np.ascontiguousarray(tensors["search.told_out.weight"].T)
-        self._biases = tensors["search.told_in.bias"], tensors["search.told_out.bias"]
+        self._predictor = code_search.Predictor(
+            np.ascontiguousarray(first.transpose(1, 2, 0)),
+            tensors["search.told_in.bias"],
+            np.ascontiguousarray(tensors["search.told_out.weight"].T),
+            tensors["search.told_out.bias"],
+        )
+        prior = np.float32(search.prior)
+        self._settings = code_search.Settings(prior, search.max_flips, search.shortlist, self.chunk)
 
     def state(self, max_tokens: int) -> SearchState:
         """Return the state of a new stream whose calls take up to `max_tokens` tokens."""
@@ -170,19 +175,7 @@ class Search:
         np.maximum(inner, 0, out=inner)
         self._target_out(inner, target)
         self._cepstra(log_bands, target.reshape(n * SPECTRA_A_TOKEN, -1), ADD)
-        code_search.choose(
-            latents,
-            target,
-            self._first,
-            self._biases[0],
-            self._second,
-            self._biases[1],
-            np.float32(self.config.prior),
-            self.config.max_flips,
-            self.config.shortlist,
-            self.chunk,
-            state.past,
-            *state.workspace,
-            latents,
+        code_search.search_codes(
+            latents, target, self._predictor, self._settings, state.past, state.workspace, latents
         )
         latents *= np.float32(self.bits**-0.5)

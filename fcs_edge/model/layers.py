@@ -168,7 +168,7 @@ class CausalConv:
     def __call__(self, x: F32, out: F32, state: ConvState, epilogue: int = WRITE) -> None:
         """Write the convolution of x (rows, in), or its GELU, into out (rows / stride, out)."""
         rows, past = x.shape[0], state.past
-        history.follow(x, past, state.primed, state.rows)
+        history.append(x, past, state.primed, state.rows)
         column = 0
         for window, product in zip(state.rows, self._products, strict=True):
             product(window.reshape(-1), self._stride * self._channels, out, column, epilogue)

@@ -1,12 +1,16 @@
-"""Matrix products in plain loops: for any CPU, and what the packed ones are tested against."""
+"""Linear layers in plain loops: for any CPU, and the reference for tests of packed ones."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from fcs_edge.kernels._types import F32, I8, I16, I32, U8, U16
+from fcs_edge.kernels._types import F32, I8, I16, I32, U8
 from fcs_edge.kernels.gemm import quantize_activations
+from fcs_edge.kernels.gemm import quantized_weights as stored
+from fcs_edge.kernels.gemm.epilogue import GELU, WRITE
 from fcs_edge.kernels.gemm.packing import BLOCK
+from fcs_edge.kernels.gemm.quantized_weights import Int4, Int8
+from fcs_edge.kernels.ops import gelu
 from fcs_edge.kernels.runtime._jit import kernel, reduction
 
 
@@ -14,9 +18,9 @@ from fcs_edge.kernels.runtime._jit import kernel, reduction
 def linear_f32(x: F32, step: int, weight: F32, bias: F32, out: F32, column: int) -> None:
     """``out[m, column + n] = bias[n] + sum_k x[m * step + k] * weight[n, k]``.
 
-    Four rows and two outputs at a time, so that a weight is read once for four rows. Where
-    fewer are left the last one stands in again: every row goes through the same arithmetic,
-    and how rows are grouped into calls changes no bit of the result.
+    Four rows and two outputs at a time: a weight is read once for four rows. Where fewer remain,
+    the last one is computed again. Every row goes through the same arithmetic: the grouping of
+    rows into calls changes no bit of the result.
     """
     outputs, depth = weight.shape
     rows = out.shape[0]
@@ -59,7 +63,7 @@ def linear_int8(
 ) -> None:
     """``out[m, column + n] = bias[n] + r[m] scale[n] sum_k q[m, k] values[n, k]``.
 
-    r and q as in `products.linear_int8`; q (depth,) int16 is worked in.
+    r and q as in `products.linear_integer`; q, (depth,) int16, is workspace.
     """
     outputs, depth = values.shape
     bits = x.view(np.int32)
@@ -94,8 +98,8 @@ def linear_int4(
 ) -> None:
     """``out[m, column + n] = bias[n] + sum_g r[m, g] scale[n, g] sum_{k in g} q[m, k] w[n, k]``.
 
-    r and q as in `products.linear_int4`; values holds w as `weights.Int4` says. Worked in are
-    q (depth,) int8, row_scale (groups,) float32 and offset (groups,) int32.
+    r and q as in `products.linear_integer`; values holds w as `quantized_weights.Int4` says.
+    Workspace: q (depth,) int8, row_scale (groups,) float32 and offset (groups,) int32.
     """
     outputs, groups = scale.shape
     depth = q.size
@@ -116,14 +120,66 @@ def linear_int4(
             out[m, column + n] = total
 
 
-@kernel
-def widen(halves: U16, out: F32) -> None:
-    """``out = halves``, float16 held in uint16 as float32; both (outputs, depth), finite."""
-    outputs, depth = halves.shape
-    for n in range(outputs):
-        for k in range(depth):
-            h = np.int32(halves[n, k])
-            # The exponent's bias is 15 there and 127 here; so subnormals come out right too.
-            size = np.int32((h & np.int32(0x7FFF)) << np.int32(13)).view(np.float32)
-            value = size * np.float32(2.0**112)
-            out[n, k] = -value if h & np.int32(0x8000) else value
+class _Plain:
+    """Base of the layers below: their loops write y, and the epilogue is a second pass."""
+
+    outputs: int
+
+    def __call__(self, x: F32, step: int, out: F32, column: int = 0, epilogue: int = WRITE) -> None:
+        """Apply the weight; see `linear.Linear`."""
+        if epilogue == WRITE:
+            self._write(x, step, out, column)
+            return
+        y = np.empty((out.shape[0], self.outputs), np.float32)
+        self._write(x, step, y, 0)
+        columns = out[:, column : column + self.outputs]
+        if epilogue == GELU:
+            gelu.gelu(y, active := np.empty_like(y))
+            columns[:] = active
+        else:
+            columns += y
+
+    def _write(self, x: F32, step: int, out: F32, column: int) -> None:
+        raise NotImplementedError
+
+
+class PlainLinear(_Plain):
+    """A float32 weight, used where it lies (it may be memory-mapped), in plain loops."""
+
+    def __init__(self, weight: F32, bias: F32) -> None:
+        self.outputs, self.depth = weight.shape
+        self._weight = stored.frozen(weight)
+        self._bias = stored.frozen(bias)
+
+    def _write(self, x: F32, step: int, out: F32, column: int) -> None:
+        linear_f32(x, step, self._weight, self._bias, out, column)
+
+
+class PlainInt8(_Plain):
+    """An 8-bit weight where it lies, in plain loops."""
+
+    def __init__(self, weight: Int8, bias: F32) -> None:
+        self.outputs, self.depth = weight.shape
+        self._values, self._scale = stored.frozen(weight.values), stored.frozen(weight.scale)
+        self._bias = stored.frozen(bias)
+
+    def _write(self, x: F32, step: int, out: F32, column: int) -> None:
+        q = np.empty(self.depth, np.int16)
+        linear_int8(x, step, self._values, self._scale, self._bias, q, out, column)
+
+
+class PlainInt4(_Plain):
+    """A 4-bit weight where it lies, in plain loops."""
+
+    def __init__(self, weight: Int4, bias: F32) -> None:
+        self.outputs, self.depth = weight.shape
+        self._values, self._group = stored.frozen(weight.values), weight.group
+        self._scale = stored.frozen(weight.scale.astype(np.float32))
+        self._bias = stored.frozen(bias)
+
+    def _write(self, x: F32, step: int, out: F32, column: int) -> None:
+        groups = self._scale.shape[1]
+        q, offset = np.empty(self.depth, np.int8), np.empty(groups, np.int32)
+        row_scale = np.empty(groups, np.float32)
+        values, scale, bias = self._values, self._scale, self._bias
+        linear_int4(x, step, values, scale, bias, self._group, q, row_scale, offset, out, column)

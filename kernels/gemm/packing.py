@@ -1,20 +1,22 @@
-"""Weights laid out as the panels of `products` read them."""
+"""Weights and their scales, laid out as the panels of `products` read them."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from fcs_edge.kernels._types import F32, I8, U8, U16, Scalar
+from fcs_edge.kernels._types import F16, F32, I8, U8, U16, Scalar
 from fcs_edge.kernels.runtime._jit import inline, kernel
 
 BLOCK = 1024
-"""Inputs whose integer products are summed in one go; activations wait for it on the stack."""
+"""Inputs whose integer products are summed in one go; their activations are on the stack."""
 
 DEPTH_MULTIPLE = 32
 """Integer weights are filled up to a multiple of so many inputs."""
 
 _TILE = 64
-"""Inputs that are moved at a time, so that what is read and written stays in the first cache."""
+"""Inputs moved at a time: what is read and written stays in the nearest cache."""
 
 
 def padded_depth(depth: int) -> int:
@@ -33,7 +35,7 @@ def pack_float(weight: F32, packed: F32) -> None:
 
 @kernel
 def pack_half(weight: U16, packed: U16) -> None:
-    """Do the same with float16 held in uint16."""
+    """Do as `pack_float` with float16 held in uint16."""
     _pack(weight, packed)
 
 
@@ -84,8 +86,8 @@ def pack_int4(
 ) -> None:
     """Lay 4-bit weights out as `pack_int8` does, each plus 8, two vectors in each load.
 
-    values is (outputs, ceil(depth / 2)), as `weights.Int4` holds them; packed (bytes,), zeroed.
-    `int4_panel.int4_panel` says where in a load a weight is.
+    values is (outputs, ceil(depth / 2)), as `quantized_weights.Int4` holds them; packed is
+    (bytes,), zeroed. `int4_microkernel.int4_panel` says where in a load a weight is.
     """
     outputs, width = values.shape[0], lanes * vectors
     padded = (depth + DEPTH_MULTIPLE - 1) // DEPTH_MULTIPLE * DEPTH_MULTIPLE
@@ -108,3 +110,39 @@ def pack_int4(
                             value = (row[(k + j) >> 1] >> (4 * ((k + j) & 1))) & 15
                             packed[at + j] |= np.uint8((value ^ 8) << (4 * (which & 1)))
                         which += vectors
+
+
+def pack_row_scale(scale: F32, panels: int, width: int) -> F32:
+    """Return an output's scale each, (outputs,), as (panels * width,), zeros at the end."""
+    packed = np.zeros(panels * width, np.float32)
+    packed[: scale.size] = scale
+    return packed
+
+
+def pack_group_scale(scale: F16, group: int, panels: int, width: int, half: bool) -> Any:
+    """Return a group's scale each, (outputs, groups), as ``[block, panel, group, n]``.
+
+    Parameters
+    ----------
+    scale : numpy.ndarray
+        (outputs, groups) float16.
+    group : int
+        Inputs of a group.
+    panels, width : int
+        Panels, and the outputs of one.
+    half : bool
+        Return float16 held in uint16, or else float32.
+
+    Returns
+    -------
+    numpy.ndarray
+        Two dimensions: rows of width.
+    """
+    outputs, groups = scale.shape
+    padded = np.zeros((panels * width, groups), np.float16 if half else np.float32)
+    padded[:outputs] = scale
+    panel = padded.reshape(panels, width, groups).transpose(0, 2, 1)
+    block = BLOCK // group
+    blocks = [panel[:, g : g + block].reshape(-1, width) for g in range(0, groups, block)]
+    packed: Any = np.ascontiguousarray(np.concatenate(blocks))
+    return packed.view(np.uint16) if half else packed

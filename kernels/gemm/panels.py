@@ -1,14 +1,15 @@
-"""The inner loops of matrix products: one panel of outputs, a few rows, sums in registers.
+"""Microkernels' common parts, and the microkernel of float weights.
 
-Each is one intrinsic, emitted for the row count, vector width and weight type it is called with.
-Arrays are contiguous, of any shape, or pointers: only their memory is used. The first arguments
-are literal numbers, or constants of the function around.
+A microkernel is the inner loop of a matrix product: one panel of outputs, a few rows, sums in
+registers. Each is one intrinsic, emitted for the row count, vector width and weight type of the
+call. Its first arguments are literal numbers, or constants of the function around. It takes
+memory as pointers, grouped in named tuples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import extending, types
@@ -17,9 +18,46 @@ from fcs_edge.kernels.isa import simd
 from fcs_edge.kernels.isa.simd import FLOAT, HALF, I64, Builder, Value
 
 INDEX = types.intp
-AHEAD = 8192
-"""Bytes that weights of less than 32 bits are prefetched ahead, where several rows share them: a
-line then takes so long that too few of the next are asked for. This gains 25 to 35 %."""
+PREFETCH_BYTES = 8192
+"""Distance of prefetches for weights of less than 32 bits that several rows share.
+
+A line of weights then takes so long that the CPU fetches too few of the next ones by itself.
+"""
+
+
+class Rows(NamedTuple):
+    """Rows of numbers in memory."""
+
+    start: Any
+    """Pointer to the first row."""
+    pitch: Any
+    """Numbers from one row's start to the next one's."""
+
+
+class IntegerRows(NamedTuple):
+    """Rows of quantised activations, and the numbers of their groups.
+
+    Arrays are arrays in `panel_rows`, and pointers in the microkernels.
+    """
+
+    q: Any
+    pitch: Any
+    """Numbers of q from one row's start to the next one's."""
+    scale: Any
+    offset: Any
+    groups: Any
+    """Numbers of scale and offset from one row's start to the next one's."""
+
+
+class IntegerPanel(NamedTuple):
+    """A panel of integer weights; arrays are pointers."""
+
+    weight: Any
+    scale: Any
+    size: Any
+    """Inputs: a multiple of the microkernel's `ROUND`."""
+    group: Any
+    """Inputs that share a scale."""
 
 
 def intrinsic(function: Callable[..., Any]) -> Any:
@@ -28,10 +66,20 @@ def intrinsic(function: Callable[..., Any]) -> Any:
 
 
 def memory(context: Any, b: Builder, kind: Any, array: Any) -> Value:
-    """Return where the numbers of an array, or a pointer, start."""
+    """Return the address of the first number of an array, or a pointer as it is."""
     if isinstance(kind, types.CPointer):
         return array
     return context.make_array(kind)(context, b, array).data
+
+
+def members(b: Builder, kind: Any, value: Value) -> Any:
+    """Return a named tuple's members as a named tuple of LLVM values."""
+    return kind.instance_class(*(b.extract_value(value, i) for i in range(len(kind.types))))
+
+
+def row_starts(b: Builder, start: Value, pitch: Value, rows: int) -> list[Value]:
+    """Return the addresses of so many rows."""
+    return [b.gep(start, [b.mul(pitch, I64(m))]) for m in range(rows)]
 
 
 def spread(
@@ -39,79 +87,61 @@ def spread(
 ) -> list[Value]:
     """Return a row's activations from `first` on, by step of `depth`, each in all lanes.
 
-    With `lane` one load of 16 bytes serves several steps: they are multiplied by lane.
+    With `lane`, one load of 16 bytes serves several steps: they are multiplied by lane.
     """
     word = ir.IntType(factors.element.width * depth)
     lanes = factors.count // depth
-    found = []
+    spread_out = []
     if lane:
         count = 128 // word.width
         for s in range(0, steps, count):
             several = simd.load(b, row, b.add(first, I64(s * depth)), simd.vector(word, count))
-            found += [simd.splat_lane(b, several, i, lanes) for i in range(count)]
+            spread_out += [simd.splat_lane(b, several, i, lanes) for i in range(count)]
     else:
         for s in range(steps):
             one = simd.load(b, row, b.add(first, I64(s * depth)), word)
-            found.append(simd.splat(b, one, lanes))
-    return [b.bitcast(value, factors) for value in found]
+            spread_out.append(simd.splat(b, one, lanes))
+    return [b.bitcast(value, factors) for value in spread_out]
 
 
-def add_to_rows(
-    b: Builder, sums: list[Value], vectors: int, out: Value, o0: Value, stride: Value
-) -> None:
-    """Add sums, row by row and vector by vector, to rows of out that start `stride` apart."""
-    for i, summed in enumerate(sums):
+def add_to_rows(b: Builder, sums: list[Value], vectors: int, out: Any) -> None:
+    """Add sums, row by row and vector by vector, to the rows `out`."""
+    for i, total in enumerate(sums):
         m, v = divmod(i, vectors)
-        at = b.add(b.add(o0, b.mul(stride, I64(m))), I64(v * summed.type.count))
-        old = simd.load(b, out, at, summed.type)
-        simd.store(b, b.fadd(old, summed), out, at)
+        at = b.add(b.mul(out.pitch, I64(m)), I64(v * total.type.count))
+        old = simd.load(b, out.start, at, total.type)
+        simd.store(b, b.fadd(old, total), out.start, at)
 
 
 @intrinsic
 def float_panel(
-    typing: Any,
-    rows: Any,
-    lanes: Any,
-    vectors: Any,
-    x: Any,
-    x0: Any,
-    step: Any,
-    weight: Any,
-    w0: Any,
-    pitch: Any,
-    depth: Any,
-    out: Any,
-    o0: Any,
-    stride: Any,
+    typing: Any, rows: Any, lanes: Any, vectors: Any, x: Any, weight: Any, depth: Any, out: Any
 ) -> Any:
     """For m < rows and n < lanes * vectors, k in rising order, each weight read once.
 
-    ``out[o0 + m * stride + n] += sum_k x[x0 + m * step + k] * weight[w0 + k * pitch + n]``
+    ``out[m, n] += sum_{k < depth} x[m, k] * weight[k, n]``
 
-    k < depth. x and out are float32; weight is float32, or float16 held in uint16.
+    x, weight and out are `Rows`. x and out are float32; weight is float32, or float16 held in
+    uint16.
     """
     n_rows, n_lanes, n_vectors = (a.literal_value for a in (rows, lanes, vectors))
-    half = weight.dtype == types.uint16
+    half = weight.types[0].dtype == types.uint16
 
     def generate(context: Any, b: Builder, signature: Any, arguments: Any) -> Value:
-        x_at, w_at, out_at = (
-            memory(context, b, signature.args[i], arguments[i]) for i in (3, 6, 10)
-        )
-        x0, step, w0, pitch, depth, o0, stride = (arguments[i] for i in (4, 5, 7, 8, 9, 11, 12))
-        row = [b.gep(x_at, [b.add(x0, b.mul(step, I64(m)))]) for m in range(n_rows)]
-        panel = b.gep(w_at, [w0])
+        x_rows, panel, out_rows = (members(b, signature.args[i], arguments[i]) for i in (3, 4, 6))
+        row = row_starts(b, x_rows.start, x_rows.pitch, n_rows)
         stored = simd.vector(HALF if half else FLOAT, n_lanes)
         used = simd.vector(FLOAT, n_lanes)
 
-        def step_k(k: Value, sums: list[Value]) -> list[Value]:
-            at = b.mul(k, pitch)
+        def step(k: Value, sums: list[Value]) -> list[Value]:
+            at = b.mul(k, panel.pitch)
             size = 2 * n_lanes * n_vectors
-            # Narrow panels would ask for every line twice.
+            # Narrow panels would prefetch every line twice.
             if half and n_rows > 1 and 2 * size > simd.LINE:
-                simd.prefetch(b, panel, b.add(at, I64(AHEAD // 2)), size)
+                simd.prefetch(b, panel.start, b.add(at, I64(PREFETCH_BYTES // 2)), size)
             weights = []
             for v in range(n_vectors):
-                loaded = simd.load(b, panel, b.add(at, I64(v * n_lanes)), stored)
+                loaded = simd.load(b, panel.start, b.add(at, I64(v * n_lanes)), stored)
                 weights.append(b.fpext(loaded, used) if half else loaded)
             added = []
             for m in range(n_rows):
@@ -122,13 +152,11 @@ def float_panel(
             return added
 
         zeros = [ir.Constant(used, None)] * (n_rows * n_vectors)
-        sums = simd.repeat(b, depth, zeros, step_k)
-        add_to_rows(b, sums, n_vectors, out_at, o0, stride)
+        sums = simd.repeat(b, arguments[5], zeros, step)
+        add_to_rows(b, sums, n_vectors, out_rows)
         return context.get_dummy_value()
 
-    index = (INDEX,) * 2
-    arrays = (x, *index, weight, *index, INDEX, out, *index)
-    return types.void(rows, lanes, vectors, *arrays), generate
+    return types.void(rows, lanes, vectors, x, weight, INDEX, out), generate
 
 
 @intrinsic

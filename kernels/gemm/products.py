@@ -9,30 +9,27 @@ from typing import Any
 
 import numpy as np
 
-from fcs_edge.kernels._types import F32, I8, U8
-from fcs_edge.kernels.gemm import quantize_activations
+from fcs_edge.kernels._types import F32
+from fcs_edge.kernels.gemm.epilogue import GELU, add_tile, apply_gelu, start_sums
 from fcs_edge.kernels.gemm.packing import BLOCK, DEPTH_MULTIPLE
-from fcs_edge.kernels.isa.instructions import DOTS, INT4_DOTS, SPLIT, Instructions
-from fcs_edge.kernels.ops import vecmath
-from fcs_edge.kernels.runtime._jit import factory, inline, kernel
+from fcs_edge.kernels.gemm.quantize_activations import row_scales
+from fcs_edge.kernels.isa.instructions import DOTS, Instructions
+from fcs_edge.kernels.runtime._jit import factory, kernel
 
 _DEPTH = 1024
-"""Products of floats summed in one go: sums of sums round less than one long sum, but reading
-starts anew with each, which at 256 took 12 % of the time."""
+"""Products of floats summed in one go: sums of sums round less than one long sum.
+
+Each sum starts reading anew; at 256 products this took 12 % of the time.
+"""
 
 _ROWS = 32
 """Rows whose quantised activations are held at once: a weight is read once for all of them."""
 
-_HELD = _ROWS * BLOCK
 _GROUPS = BLOCK // DEPTH_MULTIPLE
 """Most groups of 4-bit weights in a block."""
 
-_HELD_GROUPS = _ROWS * _GROUPS
 _TILE = 4 * 64
 """Sums of four rows of the widest panel."""
-
-WRITE, GELU, ADD = 0, 1, 2
-"""What is done with a product y: ``out = y``, ``out = gelu(y)``, ``out += y``."""
 
 Kernel = Callable[..., None]
 
@@ -51,39 +48,40 @@ class Kernels:
 def kernels(using: Instructions) -> Kernels:
     """Return the kernels for a set of instructions; each is compiled when first called."""
     lanes, lanes8, lanes4 = using.lanes, using.int8_lanes, using.int4_lanes
-    dot8, dot4 = DOTS.index(using.int8_dot), INT4_DOTS.index(using.int4_dot)
+    dot8, dot4 = using.int8_dot.number, using.int4_dot.number
     return Kernels(
         {n * lanes: linear_float(lanes, n, False) for n in (using.float_vectors, 1)},
         {n * lanes: linear_float(lanes, n, True) for n in (using.float_vectors, 1)},
-        {n * lanes8: linear_int8(lanes8, n, dot8) for n in (using.int8_vectors, 1)},
-        {n * lanes4: linear_int4(lanes4, n, dot4) for n in (using.int4_vectors, 1)},
+        {n * lanes8: linear_integer(8, lanes8, n, dot8) for n in (using.int8_vectors, 1)},
+        {n * lanes4: linear_integer(4, lanes4, n, dot4) for n in (using.int4_vectors, 1)},
     )
 
 
 @factory
 def linear_float(lanes: int, vectors: int, half: bool) -> Kernel:
     """Return the kernel for panels of lanes * vectors outputs, float16 where half is true."""
-    global carray, float_panel, pointer, stack
+    global Rows, carray, destination, float_rows, pointer, stack
     from numba.np.numpy_support import carray
 
-    from fcs_edge.kernels.gemm.panels import float_panel, pointer, stack
+    from fcs_edge.kernels.gemm.panel_rows import destination, float_rows
+    from fcs_edge.kernels.gemm.panels import Rows, pointer, stack
 
     width = lanes * vectors
 
     @kernel
     def linear_float(
-        x: F32, step: int, packed: Any, bias: F32, out: F32, column: int, finish: int
+        x: F32, step: int, packed: Any, bias: F32, out: F32, column: int, epilogue: int
     ) -> None:
         """``y[m, n] = bias[n] + sum_k x[m * step + k] * weight[n, k]``, to column + n of out.
 
-        finish is one of `WRITE`, `GELU` and `ADD`. packed is ``pack_float`` of the weight,
-        float32 or float16 in uint16. Every output is summed in the same order, whatever rows
-        stand beside it: grouping rows into calls changes no bit.
+        epilogue is `WRITE`, `GELU` or `ADD`. packed is ``pack_float`` of the weight, float32 or
+        float16 in uint16. Every output is summed in the same order, whatever rows stand beside
+        it: the grouping of rows into calls changes no bit.
         """
         panels, depth = packed.shape[:2]
-        rows, columns = out.shape
+        rows = out.shape[0]
         tile = carray(stack(np.float32, _TILE), _TILE)
-        _start(bias, finish, out, column)
+        start_sums(bias, epilogue, out, column)
         for p in range(panels):
             n0 = p * width
             used = min(width, bias.size - n0)
@@ -93,245 +91,86 @@ def linear_float(lanes: int, vectors: int, half: bool) -> Kernel:
                 m = 0
                 while m < rows:
                     several = 4 if rows - m >= 4 else 1
-                    x0 = m * step + k
-                    to, stride = pointer(out, m * columns + column + n0), columns
+                    to = destination(out, m, column + n0, tile, width, used, several)
+                    inputs = Rows(pointer(x, m * step + k), step)
+                    panel = Rows(pointer(packed, w0), width)
+                    float_rows(several, lanes, vectors, inputs, panel, some, to)
                     if used < width:
-                        tile[: several * width] = np.float32(0)
-                        to, stride = pointer(tile, 0), width
-                    if several == 4:
-                        float_panel(
-                            4, lanes, vectors,
-                            x, x0, step, packed, w0, width, some, to, 0, stride,
-                        )  # fmt: skip
-                    else:
-                        float_panel(
-                            1, lanes, vectors,
-                            x, x0, step, packed, w0, width, some, to, 0, stride,
-                        )  # fmt: skip
-                    if used < width:
-                        _add(tile, width, used, out[m : m + several, column + n0 :])
+                        add_tile(tile, width, used, out[m : m + several, column + n0 :])
                     m += several
-            if finish == GELU:
-                _gelu(out, column + n0, used)
+            if epilogue == GELU:
+                apply_gelu(out, column + n0, used)
 
     return linear_float
 
 
 @factory
-def linear_int8(lanes: int, vectors: int, dot: int) -> Kernel:
-    """Return the kernel for panels of lanes * vectors outputs, weights of 8 bits."""
-    global carray, int8_panel, pointer, stack
+def linear_integer(bits: int, lanes: int, vectors: int, dot: int) -> Kernel:
+    """Return the kernel for panels of lanes * vectors outputs, weights of 8 or 4 bits."""
+    split = bits == 8 and DOTS[dot].split
+    # Numbers that a row of quantised activations takes in a block, and their type.
+    pitch = BLOCK * (2 if split else 1)
+    element = np.int8 if bits == 4 or split else np.int16
+    return _integer_kernel(bits, lanes, vectors, dot, split, pitch, element)
+
+
+def _integer_kernel(
+    bits: int, lanes: int, vectors: int, dot: int, split: bool, pitch: int, element: Any
+) -> Kernel:
+    """Return the kernel whose q is of a type, with so many numbers from row to row."""
+    global IntegerPanel, IntegerRows, add_integer_panel, carray, pointer, quantize_block, stack
     from numba.np.numpy_support import carray
 
-    from fcs_edge.kernels.gemm.int8_microkernel import int8_panel
-    from fcs_edge.kernels.gemm.panels import pointer, stack
+    from fcs_edge.kernels.gemm.panel_rows import add_integer_panel, quantize_block
+    from fcs_edge.kernels.gemm.panels import IntegerPanel, IntegerRows, pointer, stack
 
-    width = lanes * vectors
-    split = DOTS[dot] in SPLIT
-    # Numbers that an activation takes in q, and their type.
-    parts = 2 if split else 1
-    pitch, held = BLOCK * parts, _HELD * parts
-    element = np.int8 if split else np.int16
+    width, per_byte, groups = lanes * vectors, 8 // bits, _GROUPS if bits == 4 else 1
+    held, held_groups = _ROWS * pitch, _ROWS * groups
 
     @kernel
-    def linear_int8(
+    def linear_integer(
         x: F32,
         step: int,
-        packed: I8,
-        scale: F32,
-        bias: F32,
-        depth: int,
-        out: F32,
-        column: int,
-        finish: int,
-    ) -> None:
-        """``y[m, n] = bias[n] + r[m] scale[n] sum_k q[m, k] w[n, k]``, to column + n of out.
-
-        ``r[m] = max_k |x[m * step + k]| / 2039`` and ``q[m, k] = round(x[m * step + k] / r[m])``.
-        finish is one of `WRITE`, `GELU` and `ADD`. packed is ``pack_int8`` of w; scale is
-        (panels * width,).
-        """
-        outputs = scale.size
-        padded = (depth + DEPTH_MULTIPLE - 1) // DEPTH_MULTIPLE * DEPTH_MULTIPLE
-        q = carray(stack(element, held), held)
-        tile = carray(stack(np.float32, _TILE), _TILE)
-        row_scale = carray(stack(np.float32, _ROWS), _ROWS)
-        offset = carray(stack(np.int32, _ROWS), _ROWS)
-        inverse = carray(stack(np.float32, _ROWS), _ROWS)
-        x_bits = x.view(np.int32)
-        rows, columns = out.shape
-        for first in range(0, rows, _ROWS):
-            count = min(_ROWS, rows - first)
-            for m in range(count):
-                x0 = (first + m) * step
-                top = quantize_activations.largest(x_bits[x0 : x0 + depth])
-                row_scale[m] = quantize_activations.scale(top)
-                inverse[m] = quantize_activations.inverse_scale(top)
-            some_out = out[first : first + count]
-            _start(bias, finish, some_out, column)
-            for start in range(0, padded, BLOCK):
-                size = min(BLOCK, padded - start)
-                some = min(BLOCK, depth - start)
-                for m in range(count):
-                    x0 = (first + m) * step + start
-                    row = x[x0 : x0 + some]
-                    held_row = q[m * pitch : m * pitch + size]
-                    held_row[some:] = 0
-                    if split:
-                        low = q[m * pitch + BLOCK : m * pitch + BLOCK + size]
-                        low[some:] = 0
-                        total = quantize_activations.quantize_split(row, inverse[m], held_row, low)
-                        offset[m] = np.int32(-128) * total
-                    else:
-                        quantize_activations.quantize(row, inverse[m], held_row)
-                for n0 in range(0, outputs, width):
-                    used = min(width, bias.size - n0)
-                    w0 = start * outputs + n0 * size
-                    m = 0
-                    while m < count:
-                        several = 4 if count - m >= 4 else 1
-                        q0, m0 = m * pitch, first + m
-                        to, stride = pointer(out, m0 * columns + column + n0), columns
-                        if used < width:
-                            tile[: several * width] = np.float32(0)
-                            to, stride = pointer(tile, 0), width
-                        if several == 4:
-                            int8_panel(
-                                4, lanes, vectors, dot,
-                                q, q0, pitch, packed, w0, size, scale, n0,
-                                row_scale, offset, m, to, 0, stride,
-                            )  # fmt: skip
-                        else:
-                            int8_panel(
-                                1, lanes, vectors, dot,
-                                q, q0, pitch, packed, w0, size, scale, n0,
-                                row_scale, offset, m, to, 0, stride,
-                            )  # fmt: skip
-                        if used < width:
-                            _add(tile, width, used, out[m0 : m0 + several, column + n0 :])
-                        m += several
-                    if finish == GELU and start + BLOCK >= padded:
-                        _gelu(some_out, column + n0, used)
-
-    return linear_int8
-
-
-@factory
-def linear_int4(lanes: int, vectors: int, dot: int) -> Kernel:
-    """Return the kernel for panels of lanes * vectors outputs, weights of 4 bits."""
-    global carray, int4_panel, pointer, stack
-    from numba.np.numpy_support import carray
-
-    from fcs_edge.kernels.gemm.int4_microkernel import int4_panel
-    from fcs_edge.kernels.gemm.panels import pointer, stack
-
-    width = lanes * vectors
-
-    @kernel
-    def linear_int4(
-        x: F32,
-        step: int,
-        packed: U8,
+        packed: Any,
         scale: Any,
         bias: F32,
         depth: int,
         group: int,
         out: F32,
         column: int,
-        finish: int,
+        epilogue: int,
     ) -> None:
         """``y[m, n] = bias[n] + sum_g r[m, g] s[g, n] sum_{k in g} q[m, k] w[n, k]``.
 
-        y goes to column + n of out; finish is one of `WRITE`, `GELU` and `ADD`.
-        ``r[m, g] = max_{k in g} |x[m * step + k]| / 127`` and ``q[m, k] = round(x[m * step + k] /
-        r[m, g])``. packed is ``pack_int4`` of w; scale is s as ``[block, panel, group, n]``,
-        float32 or float16 in uint16, in rows of width. group, the inputs that share one, is a
-        multiple of `DEPTH_MULTIPLE` and a divisor of `BLOCK`.
+        ``r[m, g] = max_{k in g} |x[m * step + k]| / top``, ``q[m, k] = round(x[m * step + k] /
+        r[m, g])``. y goes to column + n of out; packed and scale hold w and s; g has group inputs.
+        8 bits: top is 2039, group the padded depth. 4 bits: top is 127, group divides `BLOCK`.
         """
         outputs = (bias.size + width - 1) // width * width
         padded = (depth + DEPTH_MULTIPLE - 1) // DEPTH_MULTIPLE * DEPTH_MULTIPLE
-        q = carray(stack(np.int8, _HELD), _HELD)
-        tile = carray(stack(np.float32, _TILE), _TILE)
-        row_scale = carray(stack(np.float32, _HELD_GROUPS), _HELD_GROUPS)
-        offset = carray(stack(np.int32, _HELD_GROUPS), _HELD_GROUPS)
-        rows, columns = out.shape
-        for first in range(0, rows, _ROWS):
-            count = min(_ROWS, rows - first)
-            some_out = out[first : first + count]
-            _start(bias, finish, some_out, column)
+        q, tile = carray(stack(element, held), held), carray(stack(np.float32, _TILE), _TILE)
+        row_scale = carray(stack(np.float32, held_groups), held_groups)
+        offset = carray(stack(np.int32, held_groups), held_groups)
+        inverse = carray(stack(np.float32, _ROWS), _ROWS)
+        rows = IntegerRows(q, pitch, row_scale, offset, groups)
+        for first in range(0, out.shape[0], _ROWS):
+            n_rows = min(_ROWS, out.shape[0] - first)
+            some_out = out[first : first + n_rows]
+            if bits == 8:
+                row_scales(x[first * step :], step, depth, row_scale, inverse, n_rows)
+            start_sums(bias, epilogue, some_out, column)
             for start in range(0, padded, BLOCK):
-                size = min(BLOCK, padded - start)
-                some = min(BLOCK, depth - start)
-                for m in range(count):
-                    x0 = (first + m) * step + start
-                    held_row = q[m * BLOCK : m * BLOCK + size]
-                    held_row[some:] = 0
-                    r0 = m * _GROUPS
-                    quantize_activations.quantize_groups(
-                        x[x0 : x0 + some],
-                        group,
-                        held_row,
-                        row_scale[r0 : r0 + _GROUPS],
-                        offset[r0 : r0 + _GROUPS],
+                size, some = min(BLOCK, padded - start), min(BLOCK, depth - start)
+                x0, s0, scales = first * step + start, start // group * outputs, -(-size // group)
+                quantize_block(bits, split, x[x0:], step, some, size, group, rows, inverse, n_rows)
+                for n0 in range(0, bias.size, width):
+                    used, w0 = min(width, bias.size - n0), start * outputs + n0 * size
+                    scale_at = pointer(scale, s0 + n0 * scales)
+                    panel = IntegerPanel(pointer(packed, w0 // per_byte), scale_at, size, group)
+                    add_integer_panel(
+                        bits, lanes, vectors, dot, rows, panel, tile, used, some_out, column + n0
                     )
-                for n0 in range(0, outputs, width):
-                    used = min(width, bias.size - n0)
-                    w0 = (start * outputs + n0 * size) // 2
-                    s0 = start // group * outputs + n0 * ((size + group - 1) // group)
-                    m = 0
-                    while m < count:
-                        several = 4 if count - m >= 4 else 1
-                        q0, r0, m0 = m * BLOCK, m * _GROUPS, first + m
-                        to, stride = pointer(out, m0 * columns + column + n0), columns
-                        if used < width:
-                            tile[: several * width] = np.float32(0)
-                            to, stride = pointer(tile, 0), width
-                        if several == 4:
-                            int4_panel(
-                                4, lanes, vectors, dot,
-                                q, q0, BLOCK, row_scale, offset, r0, _GROUPS,
-                                packed, w0, size, group, scale, s0, to, 0, stride,
-                            )  # fmt: skip
-                        else:
-                            int4_panel(
-                                1, lanes, vectors, dot,
-                                q, q0, BLOCK, row_scale, offset, r0, _GROUPS,
-                                packed, w0, size, group, scale, s0, to, 0, stride,
-                            )  # fmt: skip
-                        if used < width:
-                            _add(tile, width, used, out[m0 : m0 + several, column + n0 :])
-                        m += several
-                    if finish == GELU and start + BLOCK >= padded:
-                        _gelu(some_out, column + n0, used)
+                    if epilogue == GELU and start + BLOCK >= padded:
+                        apply_gelu(some_out, column + n0, used)
 
-    return linear_int4
-
-
-@inline
-def _add(tile: F32, width: int, used: int, out: F32) -> None:
-    """``out[m, n] += tile[m * width + n]`` for n < used: others have no place in `out`."""
-    for m in range(out.shape[0]):
-        for n in range(used):
-            out[m, n] += tile[m * width + n]
-
-
-@inline
-def _start(bias: F32, finish: int, out: F32, column: int) -> None:
-    """``out[m, column + n] = bias[n]``, or ``+=`` where the product is to be added."""
-    for m in range(out.shape[0]):
-        row = out[m, column : column + bias.size]
-        if finish == ADD:
-            for n in range(bias.size):
-                row[n] += bias[n]
-        else:
-            for n in range(bias.size):
-                row[n] = bias[n]
-
-
-@inline
-def _gelu(out: F32, column: int, used: int) -> None:
-    """``out[m, n] = gelu(out[m, n])`` for `used` columns, while they are in the first cache."""
-    for m in range(out.shape[0]):
-        row = out[m, column : column + used]
-        for n in range(row.size):
-            row[n] = vecmath.gelu(row[n])
+    return linear_integer

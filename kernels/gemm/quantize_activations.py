@@ -1,4 +1,4 @@
-"""Rows of activations as integers of 12 bits or 8, what integer weights are multiplied with.
+"""Activations as integers of 12 bits or 8: the factors of integer weights.
 
 Callers pass slices: an index from 0 on cannot be negative, and its loop runs in vector lanes.
 """
@@ -6,6 +6,7 @@ Callers pass slices: an index from 0 on cannot be negative, and its loop runs in
 import numpy as np
 
 from fcs_edge.kernels._types import F32, Scalar
+from fcs_edge.kernels.gemm.packing import BLOCK
 from fcs_edge.kernels.runtime._jit import inline
 
 LIMIT = 2039
@@ -27,7 +28,7 @@ def largest(bits: Scalar) -> Scalar:
 
 @inline
 def inverse_scale(top: Scalar) -> Scalar:
-    """``LIMIT / top``, 0 where top is next to nothing."""
+    """``LIMIT / top``, 0 where top is not above `_LEAST`."""
     return _LIMIT / top if top > _LEAST else np.float32(0)
 
 
@@ -77,3 +78,71 @@ def quantize_groups(x: F32, group: int, q: Scalar, scale: Scalar, offset: Scalar
             some_q[k] = np.int8(value)
             total += value
         offset[g] = np.int32(-8) * total
+
+
+@inline
+def row_scales(x: F32, step: int, depth: int, scales: Scalar, inverse: Scalar, count: int) -> None:
+    """``scales[m] = max_{k < depth} |x[m * step + k]| / LIMIT``, m < count.
+
+    inverse is 1 / scales, or 0 where the row counts as zeros.
+    """
+    bits = x.view(np.int32)
+    for m in range(count):
+        top = largest(bits[m * step : m * step + depth])
+        scales[m] = scale(top)
+        inverse[m] = inverse_scale(top)
+
+
+@inline
+def quantize_rows_int8(
+    x: F32,
+    step: int,
+    depth: int,
+    size: int,
+    split: bool,
+    q: Scalar,
+    pitch: int,
+    inverse: Scalar,
+    offset: Scalar,
+    count: int,
+) -> None:
+    """``q[m * pitch + k] = round(x[m * step + k] * inverse[m])``, 0 for depth <= k < size.
+
+    Where split, l stands `BLOCK` numbers after h, and ``offset[m] = -128 sum_k q[m, k]``.
+    """
+    for m in range(count):
+        row = x[m * step : m * step + depth]
+        q_row = q[m * pitch : m * pitch + size]
+        q_row[depth:] = 0
+        if split:
+            low = q[m * pitch + BLOCK : m * pitch + BLOCK + size]
+            low[depth:] = 0
+            total = quantize_split(row, inverse[m], q_row, low)
+            offset[m] = np.int32(-128) * total
+        else:
+            quantize(row, inverse[m], q_row)
+
+
+@inline
+def quantize_rows_int4(
+    x: F32,
+    step: int,
+    depth: int,
+    size: int,
+    group: int,
+    q: Scalar,
+    scale: Scalar,
+    offset: Scalar,
+    groups: int,
+    count: int,
+) -> None:
+    """`quantize_groups` of each row of x to `BLOCK` numbers of q, 0 for depth <= k < size.
+
+    Each row's numbers of scale and offset start groups after those of the row before.
+    """
+    for m in range(count):
+        q_row = q[m * BLOCK : m * BLOCK + size]
+        q_row[depth:] = 0
+        of = slice(m * groups, (m + 1) * groups)
+        row = x[m * step : m * step + depth]
+        quantize_groups(row, group, q_row, scale[of], offset[of])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class Int8:
         return Int8(self.values[start:stop], self.scale[start:stop])
 
     def float32(self) -> F32:
-        """Return the weight that this stands for."""
+        """Return the weight as float32."""
         return self.values * self.scale[:, None]
 
 
@@ -43,8 +43,8 @@ class Int4:
     """``weight[n, k] = value[n, k] * scale[n, k // group]``, value -8 to 7."""
 
     values: U8
-    """(outputs, ceil(depth / 2)) uint8: value 2 i in the low four bits of byte i, two's
-    complement, value 2 i + 1 in the high ones."""
+    """(outputs, ceil(depth / 2)) uint8, two's complement in four bits: value 2 i in the low bits
+    of byte i, value 2 i + 1 in the high ones."""
     scale: F16
     """(outputs, ceil(depth / group)) float16."""
     depth: int
@@ -61,7 +61,7 @@ class Int4:
         return Int4(self.values[start:stop], self.scale[start:stop], self.depth, self.group)
 
     def float32(self) -> F32:
-        """Return the weight that this stands for."""
+        """Return the weight as float32."""
         values = np.empty((self.shape[0], 2 * self.values.shape[1]), np.int8)
         values[:, 0::2] = (self.values << 4).view(np.int8) >> 4
         values[:, 1::2] = self.values.view(np.int8) >> 4
@@ -85,6 +85,13 @@ def float32(weight: Weight) -> F32:
     return np.ascontiguousarray(weight, np.float32)
 
 
+def frozen(array: Any) -> Any:
+    """Return a read-only view."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 def quantize_int8(weight: F32) -> Int8:
     """Round each output's weights to -127 ... 127 times a scale: its largest weight / 127.
 
@@ -105,8 +112,8 @@ def quantize_int8(weight: F32) -> Int8:
 def quantize_int4(weight: F32, group: int = GROUP) -> Int4:
     """Round each group's weights to -8 ... 7 times a scale.
 
-    Of several scales, the largest weight over -8 ... -5 among them, each group takes the one with
-    the least sum of squared errors (a search, as the k-quants of llama.cpp do).
+    A search tries several scales, such as the largest weight over -8 ... -5. Each group takes the
+    scale with the least sum of squared errors, as in the k-quants of llama.cpp.
 
     Parameters
     ----------

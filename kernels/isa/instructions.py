@@ -1,132 +1,179 @@
-"""Which vector instructions the kernels use: chosen by the CPU, or by the environment."""
+"""Instruction sets that the kernels use: one record each, chosen by the CPU or the environment.
+
+docs/howto/add-an-instruction-set.md says how to add one. `isa.dot_products` emits what `Dot`
+describes, and `isa.targets` lists the CPUs that kernels are compiled for ahead of time.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
 VARIABLE = "FCS_EDGE_KERNELS"
 """Environment variable that forces one of `available()`."""
 
-Dot = Literal["vpdpbusd", "pmaddwd", "sdot", "smlal"]
-DOTS: tuple[Dot, ...] = ("vpdpbusd", "pmaddwd", "sdot", "smlal")
-"""By number: kernels are told apart by the numbers in them."""
-DEPTH: dict[Dot, int] = {"vpdpbusd": 4, "pmaddwd": 2, "sdot": 4, "smlal": 1}
-"""Integer products that one lane sums."""
+Flags = frozenset[str]
+"""What a CPU can do, in the words of Linux or of LLVM."""
 
-Int4Dot = Literal["vpdpbusd", "pmaddubsw", "sdot", "mla"]
-INT4_DOTS: tuple[Int4Dot, ...] = ("vpdpbusd", "pmaddubsw", "sdot", "mla")
-INT4_DEPTH: dict[Int4Dot, int] = {"vpdpbusd": 4, "pmaddubsw": 4, "sdot": 4, "mla": 1}
-"""Products with 4-bit weights that one lane sums."""
 
-NARROW: dict[Int4Dot, int] = {"pmaddubsw": 8, "mla": 16}
-"""Steps whose sums int16 holds: a step adds two products of 15 * 127 at most, or one."""
+class Dot(NamedTuple):
+    """An instruction, or a short sequence, that adds products of integers to lanes of sums.
 
-SPLIT = frozenset({"vpdpbusd", "sdot"})
-"""What takes an activation of 12 bits in two parts of 8."""
+    ``sums[i] += sum_j weight[i * n + j] * activation[i * n + j]``, n = depth / sums_per_lane.
+    """
 
-BY_LANE = frozenset({"sdot", "smlal", "mla"})
-"""What can take one factor from any lane of a register, or from one moved out of it."""
+    name: str
+    depth: int
+    """Products that one int32 lane receives."""
+    factor_bits: int
+    """Bits of a weight and of an activation: 8 or 16."""
+    unsigned_weights: bool = False
+    """Whether the weights are uint8; int8 weights are then stored plus 128."""
+    by_lane: bool = False
+    """Whether a factor comes from any lane of a register at no cost."""
+    sums_per_lane: int = 1
+    """Sums beside each other in one int32 lane."""
+    fold_after: int = 0
+    """Steps of 4-bit weights after which int16 sums must be added to int32; 0: sums are int32."""
+
+    @property
+    def split(self) -> bool:
+        """Whether an activation of 12 bits goes in as two parts of 8."""
+        return self.factor_bits == 8
+
+    @property
+    def number(self) -> int:
+        """Index in `DOTS`: kernels are told apart by the numbers in them."""
+        return DOTS.index(self)
+
+
+VPDPBUSD = Dot("vpdpbusd", depth=4, factor_bits=8, unsigned_weights=True)
+PMADDWD = Dot("pmaddwd", depth=2, factor_bits=16)
+SDOT = Dot("sdot", depth=4, factor_bits=8, by_lane=True)
+SMLAL = Dot("smlal", depth=1, factor_bits=16, by_lane=True)
+# 8 steps of two products, or 16 of one, each at most 15 * 127, fit into int16.
+PMADDUBSW = Dot(
+    "pmaddubsw", depth=4, factor_bits=8, unsigned_weights=True, sums_per_lane=2, fold_after=8
+)
+MLA = Dot("mla", depth=1, factor_bits=8, unsigned_weights=True, by_lane=True, fold_after=16)
+
+DOTS = (VPDPBUSD, PMADDWD, SDOT, SMLAL, PMADDUBSW, MLA)
 
 
 @dataclass(frozen=True)
 class Instructions:
     """How matrix products are cut up for one kind of CPU.
 
-    Sums of four rows, a vector of each weight and one of activations stay in registers: AVX2 and
-    SSE have 16 of them, AVX-512 and NEON 32.
+    Sums of four rows, a vector of each weight and one of activations stay in registers. AVX2 and
+    SSE have 16 registers, AVX-512 and NEON 32.
     """
 
     name: str
+    machines: tuple[str, ...]
+    """Values of `platform.machine()` in lower case; empty: any other machine."""
+    is_supported: Callable[[Flags], bool]
+    """Whether a CPU of these machines with these flags has the set."""
     lanes: int
     """Float32 numbers in a register."""
     float_vectors: int
     """Registers across a wide panel of float weights."""
     int8_lanes: int
-    """Int32 sums that one operation on integers makes, in one register or two."""
+    """Int32 sums of one step with int8 weights, in one register or two."""
     int8_vectors: int
-    """Such operations across a wide panel of integer weights: 1, 2 or 4."""
+    """Such steps across a wide panel of int8 weights: 1, 2 or 4."""
     int8_dot: Dot
-    """What multiplies integers."""
+    """What multiplies int8 weights."""
     int4_lanes: int
-    """Int32 sums that one operation on 4-bit weights makes."""
+    """Int32 sums of one step with 4-bit weights."""
     int4_vectors: int
-    """Such operations across a wide panel of 4-bit weights: an even number."""
-    int4_dot: Int4Dot
+    """Such steps across a wide panel of 4-bit weights: an even number."""
+    int4_dot: Dot
     """What multiplies 4-bit weights."""
     half: bool
     """Whether float16 can be widened in registers."""
 
-    @property
-    def int8_depth(self) -> int:
-        """Integer products summed into one lane by one step."""
-        return DEPTH[self.int8_dot]
+
+_X86 = ("x86_64", "amd64")
+_ARM = ("aarch64", "arm64")
+_AVX2_FLAGS = frozenset({"avx2", "fma", "f16c"})
+_AVX512_FLAGS = _AVX2_FLAGS | {"avx512f", "avx512bw"}
 
 
-VNNI = Instructions("vnni", 16, 4, 16, 2, "vpdpbusd", 16, 2, "vpdpbusd", half=True)
-AVX512 = Instructions("avx512", 16, 4, 16, 4, "pmaddwd", 16, 2, "pmaddubsw", half=True)
-AVX2 = Instructions("avx2", 8, 3, 8, 2, "pmaddwd", 8, 2, "pmaddubsw", half=True)
-SSE2 = Instructions("sse2", 4, 2, 4, 2, "pmaddwd", 8, 2, "mla", half=False)
-DOTPROD = Instructions("dotprod", 4, 4, 4, 2, "sdot", 4, 4, "sdot", half=True)
-NEON = Instructions("neon", 4, 4, 8, 2, "smlal", 8, 2, "mla", half=True)
-GENERIC = Instructions("generic", 4, 4, 8, 2, "smlal", 8, 2, "mla", half=False)
-
-PLAIN = "plain"
-"""Plain loops, which every CPU runs and the tests compare with."""
+def _always(flags: Flags) -> bool:
+    return True
 
 
-@cache
-def supported() -> tuple[Instructions, ...]:
-    """Return the sets that this CPU has, the best first."""
-    machine = platform.machine().lower()
-    flags = cpu_flags()
-    if machine in ("x86_64", "amd64"):
-        sets = [SSE2]
-        if flags >= {"avx2", "fma", "f16c"}:
-            sets.insert(0, AVX2)
-            if flags >= {"avx512f", "avx512bw"}:
-                sets.insert(0, AVX512)
-                if flags & {"avx512vnni", "avx512_vnni"}:
-                    sets.insert(0, VNNI)
-        return tuple(sets)
-    if machine in ("aarch64", "arm64"):
-        return (DOTPROD, NEON) if _has_dotprod(flags) else (NEON,)
-    return (GENERIC,)
+def _has_avx2(flags: Flags) -> bool:
+    return flags >= _AVX2_FLAGS
+
+
+def _has_avx512(flags: Flags) -> bool:
+    return flags >= _AVX512_FLAGS
+
+
+def _has_vnni(flags: Flags) -> bool:
+    return flags >= _AVX512_FLAGS and bool(flags & {"avx512vnni", "avx512_vnni"})
 
 
 _DOTPROD_PARTS = {"0xd05", "0xd0a", "0xd0b", "0xd0c"}
 """Cortex-A55, A75, A76, Neoverse N1."""
 
 
-def _has_dotprod(flags: frozenset[str]) -> bool:
+def _has_dotprod(flags: Flags) -> bool:
     if "dotprod" in flags or ("asimddp" in flags and cpu_part() in _DOTPROD_PARTS):
         return True
     if "asimddp" not in flags:
         return False
     import llvmlite.binding as llvm
 
-    # LLVM does not name them on every version, but makes code for every core it knows.
+    # Some versions of LLVM do not name the CPU's flags, but generate code for every core they know.
     return bool(llvm.get_host_cpu_name() != "generic")
 
 
+VNNI = Instructions(*("vnni", _X86, _has_vnni, 16, 4, 16, 2, VPDPBUSD, 16, 2, VPDPBUSD), half=True)
+AVX512 = Instructions(
+    *("avx512", _X86, _has_avx512, 16, 4, 16, 4, PMADDWD, 16, 2, PMADDUBSW), half=True
+)
+AVX2 = Instructions(*("avx2", _X86, _has_avx2, 8, 3, 8, 2, PMADDWD, 8, 2, PMADDUBSW), half=True)
+SSE2 = Instructions(*("sse2", _X86, _always, 4, 2, 4, 2, PMADDWD, 8, 2, MLA), half=False)
+DOTPROD = Instructions(*("dotprod", _ARM, _has_dotprod, 4, 4, 4, 2, SDOT, 4, 4, SDOT), half=True)
+NEON = Instructions(*("neon", _ARM, _always, 4, 4, 8, 2, SMLAL, 8, 2, MLA), half=True)
+GENERIC = Instructions(*("generic", (), _always, 4, 4, 8, 2, SMLAL, 8, 2, MLA), half=False)
+
+SETS = (VNNI, AVX512, AVX2, SSE2, DOTPROD, NEON, GENERIC)
+"""All sets; of those that a CPU has, the first is the best."""
+
+PLAIN = "plain"
+"""Plain loops: every CPU runs them, and the tests compare with them."""
+
+
 @cache
-def cpu_flags() -> frozenset[str]:
+def supported() -> tuple[Instructions, ...]:
+    """Return the sets that this CPU has, the best first."""
+    machine, flags = platform.machine().lower(), cpu_flags()
+    sets = tuple(s for s in SETS if machine in s.machines and s.is_supported(flags))
+    return sets or (GENERIC,)
+
+
+@cache
+def cpu_flags() -> Flags:
     """Return what the CPU can do, in Linux's words, or in LLVM's where there is no Linux."""
     match = re.search(r"^(?:flags|Features)\s*:(.*)$", _cpuinfo(), re.M)
     if match:
         return frozenset(match[1].split())
     import llvmlite.binding as llvm
 
-    return frozenset(name for name, there in llvm.get_host_cpu_features().items() if there)
+    return frozenset(name for name, present in llvm.get_host_cpu_features().items() if present)
 
 
 def cpu_part() -> str | None:
-    """Return the number that an ARM core says it is, where Linux tells."""
+    """Return the part number of an ARM core, where Linux reports it."""
     match = re.search(r"^CPU part\s*:\s*(\S+)$", _cpuinfo(), re.M)
     return match[1] if match else None
 
@@ -145,9 +192,9 @@ def available() -> tuple[str, ...]:
 
 
 CHOICE = os.environ.get(VARIABLE) or supported()[0].name
-"""The name of the set in use, or `PLAIN`; anything else is refused when a model is loaded."""
+"""The name of the set in use, or `PLAIN`; loading a model refuses any other value."""
 
 
 def chosen() -> Instructions:
-    """Return the set in use; the best one where plain loops, or something unknown, are chosen."""
+    """Return the set in use; the best one where the choice is `PLAIN` or unknown."""
     return next((s for s in supported() if s.name == CHOICE), supported()[0])

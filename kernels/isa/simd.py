@@ -1,7 +1,7 @@
-"""Vector values and instructions, as operations on an LLVM builder; what panels are emitted with.
+"""Vector values and instructions as operations on an LLVM builder; microkernels consist of them.
 
-LLVM neither keeps a block of sums in registers across a plain loop nor turns a blocked loop over
-int8 into multiply-add instructions. Emitted in these operations, it does.
+LLVM neither keeps a block of sums in registers across a plain loop, nor turns a blocked loop over
+int8 into multiply-add instructions. For code emitted in these operations it does both.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from llvmlite import ir
-
-from fcs_edge.kernels.isa.instructions import Dot, Int4Dot
 
 Value: TypeAlias = ir.Value
 Builder: TypeAlias = ir.IRBuilder
@@ -30,14 +28,15 @@ def vector(element: ir.Type, lanes: int) -> ir.VectorType:
 
 def call(b: Builder, name: str, result: ir.Type, *arguments: Value) -> Value:
     """Call an LLVM intrinsic by its full name."""
-    known = b.module.globals.get(name)
-    if known is None:
-        known = ir.Function(b.module, ir.FunctionType(result, [a.type for a in arguments]), name)
-    return b.call(known, arguments)
+    declared = b.module.globals.get(name)
+    if declared is None:
+        kind = ir.FunctionType(result, [a.type for a in arguments])
+        declared = ir.Function(b.module, kind, name)
+    return b.call(declared, arguments)
 
 
 def load(b: Builder, base: Value, offset: Value, kind: ir.Type) -> Value:
-    """Read a `kind` from `base`, `offset` of base's own elements further; no alignment is asked."""
+    """Read a `kind` from `base`, `offset` of base's own elements further, aligned or not."""
     value = b.load(b.bitcast(b.gep(base, [offset]), kind.as_pointer()))
     value.align = 1
     return value
@@ -50,16 +49,16 @@ def store(b: Builder, value: Value, base: Value, offset: Value) -> None:
 
 
 def prefetch(b: Builder, base: Value, offset: Value, size: int) -> None:
-    """Ask for the lines of `size` bytes at `base`, `offset` of base's own elements further.
+    """Prefetch the lines of `size` bytes at `base`, `offset` of base's own elements further.
 
-    They go to the second cache: the first one can wait for too few of them to hide memory.
+    They go to the second-level cache: the first one waits for too few lines to hide memory.
     """
     start = b.bitcast(b.gep(base, [offset]), I8.as_pointer())
     # llvmlite writes the pointer's type as its LLVM does, p0 or p0i8.
     kind = ir.FunctionType(ir.VoidType(), [start.type, I32, I32, I32])
-    ask = b.module.declare_intrinsic("llvm.prefetch", [start.type], kind)
+    intrinsic = b.module.declare_intrinsic("llvm.prefetch", [start.type], kind)
     for line in range(0, size, LINE):
-        b.call(ask, [b.gep(start, [I64(line)]), I32(0), I32(2), I32(1)])
+        b.call(intrinsic, [b.gep(start, [I64(line)]), I32(0), I32(2), I32(1)])
 
 
 def splat(b: Builder, scalar: Value, lanes: int) -> Value:
@@ -79,53 +78,12 @@ def multiply_add(b: Builder, x: Value, y: Value, z: Value) -> Value:
     return call(b, f"llvm.fmuladd.v{x.type.count}f32", x.type, x, y, z)
 
 
-def dot(b: Builder, kind: Dot, x: Value, y: Value, z: Value) -> Value:
-    """``z[i] + sum_j x[i * n + j] * y[i * n + j]``, z int32 and n the products a lane.
-
-    x and y are int16 for pmaddwd (n = 2) and smlal (n = 1), int8 for sdot (n = 4); for vpdpbusd
-    (n = 4) x is uint8 and y int8.
-    """
-    total = z.type
-    if kind == "vpdpbusd":
-        words = [b.bitcast(factor, total) for factor in (x, y)]
-        return call(b, f"llvm.x86.avx512.vpdpbusd.{32 * total.count}", total, z, *words)
-    if kind == "sdot":
-        return call(b, "llvm.aarch64.neon.sdot.v4i32.v16i8", total, z, x, y)
-    if kind == "smlal":
-        return b.add(z, b.mul(b.sext(x, total), b.sext(y, total)))
-    name = {4: "sse2.pmadd.wd", 8: "avx2.pmadd.wd", 16: "avx512.pmaddw.d.512"}[total.count]
-    return b.add(z, call(b, f"llvm.x86.{name}", total, x, y))
-
-
-def int4_dot(b: Builder, kind: Int4Dot, u: Value, q: Value, z: Value) -> Value:
-    """Return z with products of u, int8 from 0 to 15, and q, int8, added.
-
-    vpdpbusd and sdot: ``z[i] + sum_j u[4 i + j] * q[4 i + j]``, z int32. pmaddubsw: the same of
-    two, z int16. mla: ``z[i] + u[i] * q[i]``, z int16.
-    """
-    if kind == "sdot":
-        return call(b, "llvm.aarch64.neon.sdot.v4i32.v16i8", z.type, z, u, q)
-    if kind == "mla":
-        return b.add(z, b.mul(b.zext(u, z.type), b.sext(q, z.type)))
-    if kind == "pmaddubsw":
-        name = {32: "avx2.pmadd.ub.sw", 64: "avx512.pmaddubs.w.512"}[u.type.count]
-        return b.add(z, call(b, f"llvm.x86.{name}", z.type, u, q))
-    return dot(b, "vpdpbusd", u, q, z)
-
-
-def fold(b: Builder, narrow: Value, z: Value) -> Value:
-    """Add sums in int16 to z, int32: one a lane, or two side by side."""
-    if narrow.type.count == z.type.count:
-        return b.add(z, b.sext(narrow, z.type))
-    return dot(b, "pmaddwd", narrow, ir.Constant(narrow.type, [1] * narrow.type.count), z)
-
-
 def repeat(
     b: Builder, count: Value, starts: list[Value], body: Callable[[Value, list[Value]], list[Value]]
 ) -> list[Value]:
     """Emit ``for i in range(count): values = body(i, values)``; return the values after it.
 
-    The values stay in registers as long as there are enough of them.
+    The values stay in registers as long as there are enough registers.
     """
     before, loop, after = b.block, b.append_basic_block("loop"), b.append_basic_block("after")
     b.cbranch(b.icmp_signed(">", count, I64(0)), loop, after)

@@ -11,12 +11,9 @@ from fcs_edge.kernels._types import F32, I64, Scalar
 from fcs_edge.kernels.isa import instructions
 from fcs_edge.kernels.isa.instructions import PLAIN, Instructions
 from fcs_edge.kernels.ops import attention_plain, softmax, vecmath
-from fcs_edge.kernels.ops.attention_plain import start_scores, store
+from fcs_edge.kernels.ops.attention_plain import advance_window, start_scores, store
 from fcs_edge.kernels.runtime import memory
 from fcs_edge.kernels.runtime._jit import factory, kernel, reduction
-
-_DEPTH = 256
-"""Slots whose values are summed in one go: sums of sums round less than one long sum."""
 
 _ROWS = 4
 """Queries that share the reading of a key or value."""
@@ -65,8 +62,8 @@ class RingAttention:
     """Attention to the last `size` rows, whose keys and values lie in rings.
 
     Key d of slot i is ``keys[h, i // width, d, i % width]``, value d of slot i
-    ``values[h, d // width, i, d % width]``: panels as `panels.float_panel` reads them, each
-    array with a width of its own.
+    ``values[h, d // width, i, d % width]``. These are panels as `panels.float_panel` reads them;
+    each array has its own width.
 
     Parameters
     ----------
@@ -75,8 +72,8 @@ class RingAttention:
     size : int
         Slots of the rings.
     half : bool
-        Keep keys and values as float16, in half the memory. Where the CPU cannot widen
-        float16 in registers, and in plain loops, they are float32 nevertheless.
+        Store keys and values as float16, in half the memory. They are float32 nevertheless in
+        plain loops, and where the CPU cannot widen float16 in registers.
     """
 
     def __init__(self, heads: int, head_dim: int, size: int, half: bool = False) -> None:
@@ -101,7 +98,7 @@ class RingAttention:
         return memory.zeros(self._keys, dtype), memory.zeros(self._values, dtype)
 
     def scores(self) -> F32:
-        """Return the memory that a call works in."""
+        """Return the workspace of a call."""
         return np.zeros(self._scores, np.float32)
 
     def __call__(
@@ -111,7 +108,7 @@ class RingAttention:
         position_bias: F32,
         keys: Any,
         values: Any,
-        place: I64,
+        cursor: I64,
         scores: F32,
         out: F32,
     ) -> None:
@@ -128,19 +125,19 @@ class RingAttention:
             those of ever more distant keys; span is at least size + rows - 1.
         keys, values : numpy.ndarray
             The rings.
-        place : numpy.ndarray
-            (2,) int64: the slot of the chunk's first row, after which the next ones follow,
-            wrapping around; and the rows that the rings hold, at most `size`. Both are moved on.
+        cursor : numpy.ndarray
+            (2,) int64: the slot of the chunk's first row (the next ones follow and wrap around),
+            and the rows that the rings hold, at most `size`. The call advances both.
         scores : numpy.ndarray
-            What `scores` returns.
+            Workspace: what `scores` returns.
         out : numpy.ndarray
             (rows, heads * head_dim) float32.
         """
-        self._attend(qkv, gate, position_bias, keys, values, place, scores, out)
+        self._attend(qkv, gate, position_bias, keys, values, cursor, scores, out)
 
 
 def _panel(columns: int, using: Instructions) -> tuple[int, int]:
-    """Return lanes and vectors of the panels that cover so many columns with the least to spare."""
+    """Return lanes and vectors of the panels that cover so many columns with the fewest spare."""
     lanes = min(using.lanes, 1 << (columns - 1).bit_length())
     vectors = range(using.float_vectors, 0, -1)
     return lanes, min(vectors, key=lambda n: -(-columns // (lanes * n)) * n)
@@ -151,13 +148,13 @@ def attend_panels(
     key_lanes: int, key_vectors: int, value_lanes: int, value_vectors: int, half: bool
 ) -> Kernel:
     """Return the kernel for rings of such panels."""
-    global carray, float_panel, stack
+    global add_scores, carray, stack, weigh_values
     from numba.np.numpy_support import carray
 
-    from fcs_edge.kernels.gemm.panels import float_panel, stack
+    from fcs_edge.kernels.gemm.panels import stack
+    from fcs_edge.kernels.ops.attention_panels import add_scores, weigh_values
 
-    key_width, value_width = key_lanes * key_vectors, value_lanes * value_vectors
-    tile_size = _ROWS * value_width
+    tile_size = _ROWS * value_lanes * value_vectors
 
     @kernel
     def attend(
@@ -166,26 +163,21 @@ def attend_panels(
         position_bias: F32,
         keys: Any,
         values: Any,
-        place: I64,
+        cursor: I64,
         scores: F32,
         out: F32,
     ) -> None:
         """Store a chunk and attend; see `RingAttention`.
 
-        The keys are worked through in the order of their slots, wherever the oldest one is: only
-        the position bias needs to know. Scores are kept times sqrt(head_dim). Every row is
-        computed in the same order, whatever rows stand beside it.
+        Keys are read in the order of their slots, wherever the oldest one is: only the position
+        bias depends on that. Scores are held times sqrt(head_dim). Every row is computed in the
+        same order, whatever rows stand beside it.
         """
         rows, heads = gate.shape
-        key_panels, head_dim = keys.shape[1:3]
-        value_panels, size = values.shape[1:3]
-        step, pitch = qkv.shape[1], scores.shape[1]
-        span = position_bias.shape[1]
+        head_dim, size = keys.shape[2], values.shape[2]
         root = np.sqrt(np.float32(head_dim))
         scale = np.float32(1) / root
-        slot, count = place[0], min(place[1] + rows, size)
-        place[0], place[1] = (slot + rows) % size, count
-        first = place[0] if count == size else 0
+        slot, first, count = advance_window(cursor, rows, size)
         tile = carray(stack(np.float32, tile_size), tile_size)
         inverse = carray(stack(np.float32, _ROWS), _ROWS)
         for h in range(heads):
@@ -194,44 +186,15 @@ def attend_panels(
             while m < rows:
                 block = _ROWS if rows - m >= _ROWS else 1
                 for r in range(block):
-                    bias = position_bias[h, span - count - m - r :]
+                    bias = position_bias[h, position_bias.shape[1] - count - m - r :]
                     start_scores(gate[m + r, h] * root, bias, first, scores[r, :count])
-                q0 = m * step + h * head_dim
-                for p in range((count + key_width - 1) // key_width):
-                    w0 = (h * key_panels + p) * head_dim * key_width
-                    s0 = p * key_width
-                    if block == _ROWS:
-                        float_panel(
-                            _ROWS, key_lanes, key_vectors, qkv, q0, step,
-                            keys, w0, key_width, head_dim, scores, s0, pitch,
-                        )  # fmt: skip
-                    else:
-                        float_panel(
-                            1, key_lanes, key_vectors, qkv, q0, step,
-                            keys, w0, key_width, head_dim, scores, s0, pitch,
-                        )  # fmt: skip
+                add_scores(key_lanes, key_vectors, block, qkv, m, keys, h, scores, count)
                 for r in range(block):
                     inverse[r] = softmax.exponentials(scores[r, :count], scale)
-                for p in range(value_panels):
-                    tile[:] = np.float32(0)
-                    for k in range(0, count, _DEPTH):
-                        w0 = ((h * value_panels + p) * size + k) * value_width
-                        some = min(_DEPTH, count - k)
-                        if block == _ROWS:
-                            float_panel(
-                                _ROWS, value_lanes, value_vectors, scores, k, pitch,
-                                values, w0, value_width, some, tile, 0, value_width,
-                            )  # fmt: skip
-                        else:
-                            float_panel(
-                                1, value_lanes, value_vectors, scores, k, pitch,
-                                values, w0, value_width, some, tile, 0, value_width,
-                            )  # fmt: skip
-                    column = p * value_width
-                    for r in range(block):
-                        for d in range(min(value_width, head_dim - column)):
-                            x = tile[r * value_width + d] * inverse[r]
-                            out[m + r, h * head_dim + column + d] = x
+                weigh_values(
+                    value_lanes, value_vectors, block, scores, count, values, h, inverse, tile,
+                    out[m : m + block, h * head_dim : (h + 1) * head_dim],
+                )  # fmt: skip
                 m += block
 
     return attend

@@ -1,10 +1,11 @@
-"""Attention in plain loops: for any CPU, and what the panels are tested against."""
+"""Attention in plain loops: for any CPU, and the reference for tests of the panels."""
 
 import numpy as np
 
 from fcs_edge.kernels._types import F32, I64, Scalar
 from fcs_edge.kernels.ops import softmax
 from fcs_edge.kernels.ops.half import to_half
+from fcs_edge.kernels.ops.history import advance, wrap
 from fcs_edge.kernels.runtime._jit import inline, kernel
 
 
@@ -29,13 +30,24 @@ def store(qkv: F32, head: int, slot: int, half: bool, keys: Scalar, values: Scal
                 panel[d, column] = row[d]
         for p in range(panels):
             part = qkv[m, v0 + p * width : v0 + min((p + 1) * width, head_dim)]
-            place = values[head, p, to]
+            value = values[head, p, to]
             for d in range(part.size):
                 if half:
-                    place[d] = to_half(part[d])
+                    value[d] = to_half(part[d])
                 else:
-                    place[d] = part[d]
-        to = to + 1 if to + 1 < size else 0
+                    value[d] = part[d]
+        to = wrap(to + 1, size)
+
+
+@inline
+def advance_window(cursor: I64, rows: int, size: int) -> Scalar:
+    """Move cursor on by rows; return their first slot, that of the oldest row, and the rows held.
+
+    cursor is (2,): the slot of the next row, and the rows held, at most size.
+    """
+    slot, count = advance(cursor, rows, size), min(cursor[1] + rows, size)
+    cursor[1] = count
+    return slot, cursor[0] if count == size else 0, count
 
 
 @kernel
@@ -77,7 +89,7 @@ def attend(
     position_bias: F32,
     keys: F32,
     values: F32,
-    place: I64,
+    cursor: I64,
     scores: F32,
     out: F32,
 ) -> None:
@@ -88,9 +100,7 @@ def attend(
     span = position_bias.shape[1]
     root = np.sqrt(np.float32(head_dim))
     scale = np.float32(1) / root
-    slot, count = place[0], min(place[1] + rows, size)
-    place[0], place[1] = (slot + rows) % size, count
-    first = place[0] if count == size else 0
+    slot, first, count = advance_window(cursor, rows, size)
     s = scores[0, :count]
     for h in range(heads):
         store(qkv, h, slot, False, keys, values)

@@ -11,8 +11,8 @@ from fcs_edge.kernels._types import F16, F32, I64, Scalar
 from fcs_edge.kernels.gemm import quantized_weights as stored
 from fcs_edge.kernels.isa import instructions
 from fcs_edge.kernels.isa.instructions import PLAIN, Instructions
-from fcs_edge.kernels.ops import history as rings
 from fcs_edge.kernels.ops.half import to_half
+from fcs_edge.kernels.ops.history import advance, wrap, write
 from fcs_edge.kernels.runtime import memory
 from fcs_edge.kernels.runtime._jit import factory, inline, kernel
 
@@ -26,29 +26,29 @@ Kernel = Callable[..., None]
 
 
 class Depthwise(Protocol):
-    """What a layer asks of a prepared depthwise convolution."""
+    """A depthwise convolution prepared for this machine."""
 
     def ring(self, rows: int) -> Any:
-        """Return memory for the past of calls of up to `rows` rows, zeroed: that many slots more.
+        """Return a zeroed ring for calls of up to `rows` rows: taps - 1 + rows slots.
 
         Its second dimension is the slots. It is float32, or float16 in uint16.
         """
 
-    def __call__(self, x: F32, ring: Any, place: I64, out: F32) -> None:
+    def __call__(self, x: F32, ring: Any, cursor: I64, out: F32) -> None:
         """Store x, then ``out[t, c] = bias[c] + sum_j weight[j, c] * row(t + j)[c]``.
 
-        row(taps - 1 + t) is x[t] as the ring holds it, and so are the ones before it. Where there
-        is no past, it is the first row of x again and again.
+        row(taps - 1 + t) is x[t] as the ring holds it, and the rows before it are of the ring too.
+        Without a past, they are the first row of x.
 
         Parameters
         ----------
         x : numpy.ndarray
             (rows, channels) float32.
         ring : numpy.ndarray
-            What `ring` returned.
-        place : numpy.ndarray
-            (2,) int64: the slot of the first row of x, after which the next ones follow, wrapping
-            around; and 0 where there is no past. Both are moved on.
+            A ring that `ring` returned.
+        cursor : numpy.ndarray
+            (2,) int64: the slot of the first row of x (the next ones follow and wrap around), and
+            0 where there is no past. The call advances both.
         out : numpy.ndarray
             (rows, channels) float32, not x.
         """
@@ -64,8 +64,8 @@ def prepare(weight: F32 | F16, bias: F32, half: bool = False) -> Depthwise:
     bias : numpy.ndarray
         (channels,) float32.
     half : bool
-        Keep the past as float16, in half the memory. Where the CPU cannot widen float16 in
-        registers, and in plain loops, it is float32 nevertheless.
+        Store the past as float16, in half the memory. It is float32 nevertheless in plain
+        loops, and where the CPU cannot widen float16 in registers.
     """
     if instructions.CHOICE == PLAIN:
         return PlainDepthwise(stored.float32(weight), bias)
@@ -83,20 +83,15 @@ class PlainDepthwise:
         taps, channels = self._weight.shape
         return np.zeros((1, taps - 1 + rows, channels), np.float32)
 
-    def __call__(self, x: F32, ring: F32, place: I64, out: F32) -> None:
+    def __call__(self, x: F32, ring: F32, cursor: I64, out: F32) -> None:
         """Apply the convolution; see `Depthwise`."""
-        slot, begun = place.tolist()
-        if not begun:
-            ring[:] = x[0]
-        rings.write(x, ring[0], slot)
-        depthwise(ring[0], slot, self._weight, self._bias, out)
-        place[:] = (slot + x.shape[0]) % ring.shape[1], 1
+        depthwise(x, ring[0], cursor, self._weight, self._bias, out)
 
 
 class PackedDepthwise:
     """Weight and ring in panels of channels: (panels, taps or slots, width).
 
-    What a panel takes is one run of memory, which the CPU fetches ahead.
+    A panel's weights are one run of memory, and so are its slots: the CPU prefetches them.
     """
 
     def __init__(
@@ -123,14 +118,14 @@ class PackedDepthwise:
         panels, taps, width = self._weight.shape
         return memory.zeros((panels, taps - 1 + rows, width), self._ring_type)
 
-    def __call__(self, x: F32, ring: Any, place: I64, out: F32) -> None:
+    def __call__(self, x: F32, ring: Any, cursor: I64, out: F32) -> None:
         """Apply the convolution; see `Depthwise`."""
-        self._convolve(x, ring, place, self._weight, self._bias, out)
+        self._convolve(x, ring, cursor, self._weight, self._bias, out)
 
 
 @inline
 def _fill(row: F32, half: bool, ring: Scalar) -> None:
-    """``ring[p, i, c] = row[p * width + c]``, where row has so many numbers."""
+    """``ring[p, i, c] = row[p * width + c]``, as far as row goes."""
     panels, size, width = ring.shape
     for p in range(panels):
         part = row[p * width : (p + 1) * width]
@@ -145,17 +140,17 @@ def _fill(row: F32, half: bool, ring: Scalar) -> None:
 @factory
 def depthwise_panels(lanes: int, vectors: int, half: bool, half_ring: bool) -> Kernel:
     """Return the kernel for panels of lanes * vectors channels; weights or ring may be float16."""
-    global carray, depthwise_panel, stack
+    global carray, depthwise_rows, stack
     from numba.np.numpy_support import carray
 
     from fcs_edge.kernels.gemm.panels import stack
-    from fcs_edge.kernels.ops.depthwise_microkernel import depthwise_panel
+    from fcs_edge.kernels.ops.depthwise_microkernel import depthwise_rows
 
     width = lanes * vectors
     tile_size = _ROWS * width
 
     @kernel
-    def depthwise_panels(x: F32, ring: Any, place: I64, weight: Any, bias: F32, out: F32) -> None:
+    def depthwise_panels(x: F32, ring: Any, cursor: I64, weight: Any, bias: F32, out: F32) -> None:
         """Store x and convolve; see `Depthwise`, and `PackedDepthwise` for the layout.
 
         Every row is summed in the same order, whatever rows stand beside it.
@@ -163,22 +158,18 @@ def depthwise_panels(lanes: int, vectors: int, half: bool, half_ring: bool) -> K
         panels, taps, _ = weight.shape
         size = ring.shape[1]
         rows, channels = out.shape
-        if place[1] == 0:
+        if cursor[1] == 0:
             _fill(x[0], half_ring, ring)
-        slot = place[0]
-        place[0], place[1] = (slot + rows) % size, 1
-        oldest = slot - (taps - 1)
-        if oldest < 0:
-            oldest += size
+        cursor[1] = 1
+        slot = advance(cursor, rows, size)
+        oldest = wrap(slot + size - (taps - 1), size)
         starts = carray(stack(np.int64, _ROWS), _ROWS)
         tile = carray(stack(np.float32, tile_size), tile_size)
         for p in range(panels):
             c0 = p * width
             used = min(width, channels - c0)
             for t in range(rows):
-                to = slot + t
-                if to >= size:
-                    to -= size
+                to = wrap(slot + t, size)
                 for c in range(used):
                     ring[p, to, c] = to_half(x[t, c0 + c]) if half_ring else x[t, c0 + c]
             t = 0
@@ -191,19 +182,12 @@ def depthwise_panels(lanes: int, vectors: int, half: bool, half_ring: bool) -> K
                 while j < taps:
                     last = 0
                     for m in range(block):
-                        last = oldest + t + j + m
-                        if last >= size:
-                            last -= size
+                        last = wrap(oldest + t + j + m, size)
                         starts[m] = (p * size + last) * width
                     # The rows after the block's last one follow it up to the ring's end.
                     some = min(taps - j, size - last)
                     w0 = (p * taps + j) * width
-                    if block == _ROWS:
-                        depthwise_panel(
-                            _ROWS, lanes, vectors, ring, starts, weight, w0, some, tile, 0
-                        )
-                    else:
-                        depthwise_panel(1, lanes, vectors, ring, starts, weight, w0, some, tile, 0)
+                    depthwise_rows(block, lanes, vectors, ring, starts, weight, w0, some, tile)
                     j += some
                 for m in range(block):
                     for c in range(used):
@@ -214,40 +198,29 @@ def depthwise_panels(lanes: int, vectors: int, half: bool, half_ring: bool) -> K
 
 
 @kernel
-def depthwise(ring: F32, newest: int, weight: F32, bias: F32, out: F32) -> None:
-    """``out[t, c] = bias[c] + sum_j weight[j, c] * row(t + j)[c]``, in plain loops.
+def depthwise(x: F32, ring: F32, cursor: I64, weight: F32, bias: F32, out: F32) -> None:
+    """Store x, then ``out[t, c] = bias[c] + sum_j weight[j, c] * row(t + j)[c]``, in plain loops.
 
-    row(taps - 1 + t) is the t-th of the rows last written, row(0) the oldest one needed.
-
-    Parameters
-    ----------
-    ring : numpy.ndarray
-        (size, channels) float32, size at least taps - 1 + rows.
-    newest : int
-        Slot of the first of the `rows` rows last written.
-    weight : numpy.ndarray
-        (taps, channels) float32.
-    bias : numpy.ndarray
-        (channels,) float32.
-    out : numpy.ndarray
-        (rows, channels) float32.
+    See `Depthwise`. ring is (slots, channels) float32, slots at least taps - 1 + rows.
     """
     size = ring.shape[0]
     taps, channels = weight.shape
     rows = out.shape[0]
-    oldest = newest - (taps - 1)
-    if oldest < 0:
-        oldest += size
+    if cursor[1] == 0:
+        for i in range(size):
+            for c in range(channels):
+                ring[i, c] = x[0, c]
+    cursor[1] = 1
+    slot = advance(cursor, rows, size)
+    write(x, ring, slot)
+    oldest = wrap(slot + size - (taps - 1), size)
     for t in range(rows):
         for c in range(channels):
             out[t, c] = bias[c]
     for j in range(taps):
         w = weight[j]
         for t in range(rows):
-            slot = oldest + j + t
-            if slot >= size:
-                slot -= size
-            x = ring[slot]
+            past = ring[wrap(oldest + j + t, size)]
             y = out[t]
             for c in range(channels):
-                y[c] += w[c] * x[c]
+                y[c] += w[c] * past[c]

@@ -1,7 +1,7 @@
 """The inner loop of a depthwise convolution: one panel of channels, a few rows, sums in registers.
 
-Plain loops over such panels come close at one panel width and are scalar, fifty times slower, at
-another; and they cannot widen float16.
+Plain loops over such panels are nearly as fast at one panel width. At another they are scalar and
+fifty times slower. They cannot widen float16.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from numba import types
 from fcs_edge.kernels.gemm.panels import INDEX, intrinsic, memory
 from fcs_edge.kernels.isa import simd
 from fcs_edge.kernels.isa.simd import FLOAT, HALF, I64, Builder, Value
+from fcs_edge.kernels.runtime._jit import inline
 
 
 @intrinsic
@@ -49,7 +50,7 @@ def depthwise_panel(
         panel = b.gep(w_at, [w0])
         used = simd.vector(FLOAT, n_lanes)
         columns = [I64(v * n_lanes) for v in range(n_vectors)]
-        places = [b.add(o0, I64(n)) for n in range(0, n_rows * width, n_lanes)]
+        outputs_at = [b.add(o0, I64(n)) for n in range(0, n_rows * width, n_lanes)]
 
         def read(kind: Any, base: Value, at: Value) -> Value:
             if kind.dtype != types.uint16:
@@ -67,12 +68,31 @@ def depthwise_panel(
             ]
             return [*added, *held[n_vectors:]]
 
-        sums = [simd.load(b, out_at, place, used) for place in places]
+        sums = [simd.load(b, out_at, at, used) for at in outputs_at]
         held = [read(x, r, column) for r in row[:-1] for column in columns]
         values = simd.repeat(b, taps, [*sums, *held], tap)
-        for place, total in zip(places, values, strict=False):
-            simd.store(b, total, out_at, place)
+        for at, total in zip(outputs_at, values, strict=False):
+            simd.store(b, total, out_at, at)
         return context.get_dummy_value()
 
     arrays = (x, starts, weight, INDEX, INDEX, out, INDEX)
     return types.void(rows, lanes, vectors, *arrays), generate
+
+
+@inline
+def depthwise_rows(
+    rows: int,
+    lanes: int,
+    vectors: int,
+    x: Any,
+    starts: Any,
+    weight: Any,
+    w0: int,
+    taps: int,
+    out: Any,
+) -> None:
+    """`depthwise_panel` of 4 rows or of 1; lanes and vectors are constants of the caller."""
+    if rows == 4:
+        depthwise_panel(4, lanes, vectors, x, starts, weight, w0, taps, out, 0)
+    else:
+        depthwise_panel(1, lanes, vectors, x, starts, weight, w0, taps, out, 0)

@@ -1,9 +1,23 @@
-"""Rows in and out of the buffers that carry a stream's past."""
+"""Rows of the past that a stream keeps: rings, and buffers in front of new rows."""
 
 import numpy as np
 
-from fcs_edge.kernels._types import F32, I64
-from fcs_edge.kernels.runtime._jit import kernel
+from fcs_edge.kernels._types import F32, I64, Scalar
+from fcs_edge.kernels.runtime._jit import inline, kernel
+
+
+@inline
+def wrap(slot: int, size: int) -> int:
+    """``slot % size`` for 0 <= slot < 2 size: the one rule by which a ring of rows wraps."""
+    return slot - size if slot >= size else slot
+
+
+@inline
+def advance(cursor: I64, rows: int, size: int) -> Scalar:
+    """``cursor[0] = (cursor[0] + rows) % size``, rows <= size; return the slot before."""
+    slot = cursor[0]
+    cursor[0] = wrap(slot + rows, size)
+    return slot
 
 
 @kernel
@@ -11,32 +25,30 @@ def write(x: F32, ring: F32, slot: int) -> None:
     """``ring[(slot + m) % size] = x[m]``; x (rows, columns), rows no more than the ring's size."""
     size = ring.shape[0]
     for m in range(x.shape[0]):
-        to = slot + m
-        if to >= size:
-            to -= size
+        to = wrap(slot + m, size)
         # Not ring[to] = x[m]: that takes seconds to compile.
         for n in range(x.shape[1]):
             ring[to, n] = x[m, n]
 
 
 @kernel
-def follow(x: F32, kept: int, begun: I64, buffer: F32) -> None:
-    """``buffer[g, kept + m, n] = x[m, g * columns + n]``: rows after those that are kept.
+def append(x: F32, n_past: int, primed: I64, buffer: F32) -> None:
+    """``buffer[g, n_past + m, n] = x[m, g * columns + n]``: new rows after those of the past.
 
-    Where begun, (1,), is 0, all rows before them are x[0], and it is 1 afterwards. `buffer` is
-    (groups, kept + at least rows, columns).
+    Where primed, (1,), is 0, all rows of the past become x[0], and primed becomes 1. `buffer` is
+    (groups, n_past + at least rows, columns).
     """
     groups, _, columns = buffer.shape
     for g in range(groups):
         n0 = g * columns
-        if begun[0] == 0:
-            for m in range(kept):
+        if primed[0] == 0:
+            for m in range(n_past):
                 for n in range(columns):
                     buffer[g, m, n] = x[0, n0 + n]
         for m in range(x.shape[0]):
             for n in range(columns):
-                buffer[g, kept + m, n] = x[m, n0 + n]
-    begun[0] = 1
+                buffer[g, n_past + m, n] = x[m, n0 + n]
+    primed[0] = 1
 
 
 @kernel
@@ -48,13 +60,13 @@ def copy(x: F32, out: F32) -> None:
 
 
 @kernel
-def keep_last(buffer: F32, rows: int, kept: int) -> None:
-    """``buffer[:, :kept] = buffer[:, rows : rows + kept]``: the last rows become the past.
+def keep_last(buffer: F32, rows: int, n_past: int) -> None:
+    """``buffer[:, :n_past] = buffer[:, rows : rows + n_past]``: the last rows become the past.
 
-    `buffer` is (groups, kept + at least rows, columns). Copies upwards, so the two ranges
-    may overlap.
+    `buffer` is (groups, n_past + at least rows, columns). Copies upwards: the two ranges may
+    overlap.
     """
     for g in range(buffer.shape[0]):
-        for m in range(kept):
+        for m in range(n_past):
             for n in range(buffer.shape[2]):
                 buffer[g, m, n] = buffer[g, m + rows, n]

@@ -11,8 +11,8 @@ from fcs_edge.kernels.runtime._jit import kernel, reduction
 def layer_norm(x: F32, weight: F32, bias: F32, eps: np.float32, out: F32) -> None:
     """``out = (x - mean) / sqrt(variance + eps) * weight + bias``, row by row.
 
-    x and out are (rows, columns), not the same array; weight and bias (columns,). The
-    variance is taken of the centred row, in a second pass.
+    x and out are (rows, columns), not the same array; weight and bias (columns,). A
+    second pass computes the variance of the centred row.
     """
     rows, columns = x.shape
     scale = np.float32(1) / np.float32(columns)
@@ -32,7 +32,7 @@ def layer_norm(x: F32, weight: F32, bias: F32, eps: np.float32, out: F32) -> Non
 
 @kernel
 def layer_norm_gelu(x: F32, weight: F32, bias: F32, eps: np.float32, out: F32) -> None:
-    """Do the same, and ``out = gelu(out)`` while a row is in the first cache."""
+    """`layer_norm`, then ``out = gelu(out)`` while a row is in the nearest cache."""
     for m in range(x.shape[0]):
         layer_norm(x[m : m + 1], weight, bias, eps, out[m : m + 1])
         row = out[m]

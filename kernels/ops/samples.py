@@ -10,9 +10,9 @@ _LEAST = np.float32(1e-30)
 
 @kernel
 def sanitize(x: F32, limit: np.float32, out: F32) -> int:
-    """``out = clip(x, -limit, limit)``, 0 for NaN and infinity; return how many those were.
+    """``out = clip(x, -limit, limit)``, 0 for NaN and infinity; return how many there were.
 
-    What is smaller than `_LEAST` becomes 0 too: CPUs are slow with subnormal numbers.
+    Magnitudes below `_LEAST` become 0 too: CPUs are slow with subnormal numbers.
     """
     bad = 0
     for n in range(x.size):

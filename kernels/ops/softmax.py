@@ -20,8 +20,8 @@ def total(x: F32) -> Scalar:
 def largest(x: F32) -> Scalar:
     """``max_i x[i]``.
 
-    The largest of floats is not found in lanes, for NaN's sake; of integers it is. These are in
-    the floats' order: their bits, all but the sign turned over in negative ones.
+    The maximum of integers is found in vector lanes, that of floats is not, because of NaN. The
+    integers are in the floats' order: their bits, all but the sign inverted in negative ones.
     """
     bits = x.view(np.int32)
     top = np.int32(-(1 << 31))
@@ -32,7 +32,7 @@ def largest(x: F32) -> Scalar:
 
 @kernel
 def exponentials(x: F32, scale: Scalar) -> Scalar:
-    """``x[i] = exp(scale * (x[i] - max(x)))``; return 1 over their sum, to be multiplied in."""
+    """``x[i] = exp(scale * (x[i] - max(x)))``; return 1 over their sum."""
     top = largest(x)
     for i in range(x.size):
         x[i] = vecmath.exp((x[i] - top) * scale)

@@ -1,4 +1,4 @@
-"""Spectra of windows of samples, as bands hear them."""
+"""Log spectra of windows of samples, in bands."""
 
 import numpy as np
 
@@ -41,15 +41,15 @@ def log_bands(
     roots: F32,
     filters: F32,
     floor: Scalar,
-    usual: Scalar,
+    mean: Scalar,
     work: F32,
     out: F32,
 ) -> None:
-    """``out[m, b] = log(sum_k filters[b, k] |X[m, k]| ** 2 + floor ** 2) / 2 - usual``.
+    """``out[m, b] = log(sum_k filters[b, k] |X[m, k]| ** 2 + floor ** 2) / 2 - mean``.
 
     X[m] is the transform of ``window[n] samples[m hop + n]``. samples ((rows - 1) hop + size,);
     window (size,); order (size,) numbers with their bits reversed; roots as of `transform`;
-    filters (bands, size / 2 + 1); work (size, 2) is written over; out (rows, bands).
+    filters (bands, size / 2 + 1); work (size, 2) is workspace; out (rows, bands).
     """
     size = window.size
     for m in range(out.shape[0]):
@@ -62,4 +62,4 @@ def log_bands(
             for k in range(filters.shape[1]):
                 squares = work[k, 0] * work[k, 0] + work[k, 1] * work[k, 1]
                 power += filters[b, k] * squares
-            out[m, b] = np.float32(0.5) * log(power + floor * floor) - usual
+            out[m, b] = np.float32(0.5) * log(power + floor * floor) - mean

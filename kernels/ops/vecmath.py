@@ -1,6 +1,6 @@
 """Branch-free float32 functions that run in vector lanes inside a kernel's loop.
 
-Compiled into their callers; math.erf, math.exp and math.tanh would be calls, one element
+They are compiled into their callers: math.erf, math.exp and math.tanh would be calls, one element
 at a time.
 """
 

@@ -1,4 +1,4 @@
-"""How every kernel is compiled: ahead of time, or by Numba, which is imported only then."""
+"""How every kernel is compiled: ahead of time, or by Numba, which is imported only when used."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _PACKAGE = "fcs_edge.kernels."
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _held: list[tuple[Any, Callable[..., Any], Callable[..., Any]]] = []
-"""What modules hold in place of what Numba makes of a function; the function; how it is made."""
-_taken_over = False
-"""Whether Numba compiles though there is a library."""
+"""What a module holds in place of a function compiled by Numba; the function; what compiles it."""
+_numba_compiles = False
+"""Whether Numba compiles although there is a library."""
 
 
 def kernel(function: _F) -> _F:
     """Compile a kernel whose every operation keeps its written order (fused multiply-add aside)."""
-    return _made(function, lambda f: _compiled(f, {"contract", "nsz"}))
+    return _compile(function, lambda f: _compiled(f, {"contract", "nsz"}))
 
 
 def reduction(function: _F) -> _F:
     """Compile a kernel whose sums may be reordered, so that they run in vector lanes."""
-    return _made(function, lambda f: _compiled(f, {"contract", "nsz", "reassoc"}))
+    return _compile(function, lambda f: _compiled(f, {"contract", "nsz", "reassoc"}))
 
 
 def inline(function: _F) -> _F:
@@ -37,62 +37,62 @@ def inline(function: _F) -> _F:
 
 
 def factory(build: _F) -> _F:
-    """Make a function that builds a kernel for its arguments give each kernel once.
+    """Cache a function that builds a kernel for its arguments.
 
-    A kernel compiled ahead is taken where there is one for these arguments. `build` is called
-    only where Numba compiles, and imports what it needs of that, as globals: Numba's cache tells
-    closures apart by what they hold, and intrinsics are never the same again.
+    The library's kernel is used where it has one for these arguments. `build` is called only where
+    Numba compiles, and then imports intrinsics as globals. Numba's cache tells closures apart by
+    the values that they hold, and an intrinsic is never equal to that of another process.
     """
 
     @cache
     def get(*arguments: Any) -> Any:
-        found = None if uses_numba() else aot_library.find(f"{_name(build)}{arguments}")
-        if found is None:
+        compiled = None if uses_numba() else aot_library.find(f"{_name(build)}{arguments}")
+        if compiled is None:
             use_numba()
-            found = build(*arguments)
-        return found
+            compiled = build(*arguments)
+        return compiled
 
     return cast(_F, wraps(build)(get))
 
 
 def use_numba() -> None:
-    """Hand all kernels over to Numba: something that was not compiled ahead is asked for.
+    """Hand all kernels over to Numba: the library lacks one that is needed.
 
-    It compiles functions that call each other, which must all be its own.
+    Numba compiles functions that call each other, and can call no function of the library.
     """
-    global _taken_over
-    _taken_over = True
-    made = [(held, compile_(function)) for held, function, compile_ in _held]
+    global _numba_compiles
+    _numba_compiles = True
+    replacements = [(held, compile_(function)) for held, function, compile_ in _held]
     _held.clear()
     modules = [sys.modules[n] for n in list(sys.modules) if n.startswith(_PACKAGE)]
-    for module in modules if made else ():
+    for module in modules if replacements else ():
         for name, value in list(vars(module).items()):
-            for held, compiled in made:
+            for held, compiled in replacements:
                 if value is held:
                     setattr(module, name, compiled)
 
 
 def uses_numba() -> bool:
-    """Tell whether Numba compiles the kernels."""
-    return _taken_over or aot_library.library() is None
+    """Return whether Numba compiles the kernels."""
+    return _numba_compiles or aot_library.library() is None
 
 
-def _made(function: _F, compile_: Callable[..., Any]) -> _F:
+def _compile(function: _F, compile_: Callable[..., Any]) -> _F:
     if uses_numba():
         return cast(_F, compile_(function))
-    found = aot_library.find(_name(function)) or _late(function)
-    _held.append((found, function, compile_))
-    return cast(_F, found)
+    held = aot_library.find(_name(function)) or _deferred(function)
+    _held.append((held, function, compile_))
+    return cast(_F, held)
 
 
-def _late(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what compiles a kernel when it is first called."""
+def _deferred(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that hands all kernels to Numba when it is first called."""
 
-    def late(*arguments: Any) -> Any:
+    def deferred(*arguments: Any) -> Any:
         use_numba()
         return getattr(sys.modules[function.__module__], function.__name__)(*arguments)
 
-    return late
+    return deferred
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -1,9 +1,9 @@
 """Kernels compiled ahead of time: a library for this CPU, called without Numba.
 
-`scripts/compile_kernels.py` makes the libraries, and says how. A kernel of one takes NumPy arrays
-as they are: it reads address and shape from the array object, refuses what it was not compiled
-for, and runs with the GIL released. Where there is no library for this CPU, or it was made of other
-sources, or something it lacks is asked for, Numba compiles the same functions.
+`scripts/compile_kernels.py` builds the libraries, and says how. A kernel of a library takes NumPy
+arrays: it reads address and shape from the array object, and refuses other types. It runs with the
+GIL released. Numba compiles the same functions where there is no library for this CPU, where it was
+built from other sources, or where it lacks a kernel.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from fcs_edge.kernels.isa import instructions
+from fcs_edge.kernels.isa import targets
 
 VARIABLE = "FCS_EDGE_COMPILED"
 """Environment variable: a folder of libraries, or "off"."""
@@ -30,26 +30,26 @@ VARIABLE = "FCS_EDGE_COMPILED"
 _KERNELS = Path(__file__).parent.parent
 FOLDER = _KERNELS / "compiled"
 MANIFEST = "fcs_edge_kernels"
-"""What a library holds by this name: JSON, the sources' hash and each kernel's symbol and types."""
+"""Symbol of a library's manifest: JSON, the sources' hash and each kernel's symbol and types."""
 
-AGAIN = "{}_again"
-"""The symbol of a kernel that returns nothing, for a call whose arguments lie in memory."""
+REPLAY_ENTRY = "{}_replay"
+"""Symbol of a kernel's second entry: its arguments are in memory. It must return nothing."""
 REPLAY = "fcs_edge_replay"
-"""The symbol of what makes such calls, one after the other."""
+"""Symbol of the function that makes such calls, one after the other."""
 
 Kernel = Callable[..., Any]
 
 _RETURNED = {"int": ctypes.c_int64, "float": ctypes.c_float}
 _SCALARS = {"int": ctypes.c_int64, "float": ctypes.c_float, "bool": ctypes.c_bool}
 NUMBERS = {"int": np.int64, "float": np.float32, "bool": np.bool_}
-"""What numbers are in memory."""
+"""Types of numbers in memory."""
 
 OBJECT_SIZE = 16
 """Bytes of an object before its own fields, in CPython with a GIL on a 64-bit machine."""
 DATA, NDIM, SHAPE, TYPE, FLAGS = (OBJECT_SIZE + at for at in (0, 8, 16, 40, 48))
-"""Where an array object has its address, its dimensions and their sizes, its type, its flags."""
+"""Offsets in an array object: address, dimensions, their sizes, type, flags."""
 TYPE_CHARACTER = OBJECT_SIZE + 9
-"""Where a type object has its letter."""
+"""Offset of the letter in a type object."""
 
 
 def sources_hash() -> str:
@@ -62,25 +62,13 @@ def sources_hash() -> str:
 
 
 def target() -> str | None:
-    """Return the name of the library for this CPU and the instructions chosen, if one is made."""
-    flags = instructions.cpu_flags()
-    if instructions.CHOICE == "vnni" and flags >= _V4:
-        return "x86-64-v4-vnni"
-    if instructions.CHOICE == "avx2" and flags >= _V3:
-        return "x86-64-v3"
-    if instructions.CHOICE == "dotprod" and flags >= {"asimddp", "atomics", "fphp", "asimdhp"}:
-        return "cortex-a76"
-    if instructions.CHOICE == "neon" and flags >= {"crc32"}:
-        return "cortex-a72" if instructions.cpu_part() == "0xd08" else "cortex-a53"
-    return None
-
-
-_V3 = {"avx2", "fma", "f16c", "bmi1", "bmi2", "movbe", "abm"}
-_V4 = _V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni"}
+    """Return the name of the library for this CPU and the chosen instructions, if there is one."""
+    fitting = targets.fitting()
+    return fitting.name if fitting else None
 
 
 def folder() -> Path:
-    """Return where the libraries are."""
+    """Return the folder of the libraries."""
     return Path(os.environ.get(VARIABLE) or FOLDER)
 
 
@@ -88,7 +76,7 @@ def folder() -> Path:
 def library() -> tuple[ctypes.CDLL, dict[str, Any]] | None:
     """Return the library in use and its kernels by name, None where Numba compiles."""
     name = target()
-    if os.environ.get(VARIABLE) == "off" or name is None or not _arrays_are_as_known():
+    if os.environ.get(VARIABLE) == "off" or name is None or not _array_layout_is_known():
         return None
     try:
         loaded = ctypes.CDLL(str(folder() / f"{name}.so"))
@@ -99,8 +87,8 @@ def library() -> tuple[ctypes.CDLL, dict[str, Any]] | None:
     return (loaded, manifest["kernels"]) if manifest["sources"] == sources_hash() else None
 
 
-def _arrays_are_as_known() -> bool:
-    """Tell whether array objects lie in memory as the libraries read them."""
+def _array_layout_is_known() -> bool:
+    """Return whether array objects lie in memory as the libraries read them."""
     if sys.implementation.name != "cpython" or object.__basicsize__ != OBJECT_SIZE:
         return False
     array = np.zeros((3, 5, 7), np.uint16)
@@ -133,26 +121,26 @@ class Compiled:
     Parameters
     ----------
     function : callable
-        What calls it.
+        Calls it.
     types : sequence of str
-        What it takes.
-    again : int
-        The address that `replay` calls it by, 0 where it has none.
+        Types of its arguments.
+    replay_entry : int
+        The address that `replay` calls, 0 where it has none.
     """
 
-    def __init__(self, function: Kernel, types: Sequence[str], again: int) -> None:
-        self._function, self.types, self.again = function, types, again
+    def __init__(self, function: Kernel, types: Sequence[str], replay_entry: int) -> None:
+        self._function, self.types, self.replay_entry = function, types, replay_entry
 
     def __call__(self, *arguments: Any) -> Any:
-        """Call it; the arguments are kept where calls are."""
+        """Call it, and record the arguments inside `recorded_calls`."""
         if _thread.calls is not None:
             _thread.calls.append((self, arguments))
         return self._function(*arguments)
 
 
 @contextmanager
-def kept_calls() -> Iterator[_Calls]:
-    """Keep the calls that this thread makes."""
+def recorded_calls() -> Iterator[_Calls]:
+    """Record the calls that this thread makes."""
     calls: _Calls = []
     _thread.calls = calls
     try:
@@ -163,31 +151,33 @@ def kept_calls() -> Iterator[_Calls]:
 
 @cache
 def replay() -> Callable[[int, int], None]:
-    """Return what makes calls again: of the address of the first step, and their number."""
-    found = library()
-    assert found is not None
-    function = found[0][REPLAY]
-    function.argtypes, function.restype = [ctypes.c_int64, ctypes.c_int64], _accepted
-    made: Callable[[int, int], None] = function
-    return made
+    """Return the function that replays calls: of the first step's address, and their number."""
+    opened = library()
+    assert opened is not None
+    function = opened[0][REPLAY]
+    function.argtypes, function.restype = [ctypes.c_int64, ctypes.c_int64], _check
+    replay_steps: Callable[[int, int], None] = function
+    return replay_steps
 
 
 def find(name: str) -> Kernel | None:
     """Return a kernel by name, None where the library in use has none."""
-    found = library()
-    if found is None or name not in found[1]:
+    opened = library()
+    if opened is None or name not in opened[1]:
         return None
-    loaded, kernels = found
+    loaded, kernels = opened
     symbol, types, returned = kernels[name]
     function = getattr(loaded, symbol)
     function.argtypes = [_SCALARS.get(t, ctypes.py_object) for t in types]
-    function.restype = _RETURNED.get(returned, _accepted)
-    again = None
+    function.restype = _RETURNED.get(returned, _check)
+    entry = None
     if returned == "none":
-        again = ctypes.cast(loaded[AGAIN.format(symbol)], ctypes.c_void_p).value
-    return Compiled(function, types, again or 0)
+        entry = ctypes.cast(loaded[REPLAY_ENTRY.format(symbol)], ctypes.c_void_p).value
+    return Compiled(function, types, entry or 0)
 
 
-def _accepted(refused: int) -> None:
+def _check(refused: int) -> None:
     if refused:
-        raise TypeError(f"argument {refused}: no contiguous array of the type and dimensions asked")
+        raise TypeError(
+            f"argument {refused}: no contiguous array of the expected type and dimensions"
+        )

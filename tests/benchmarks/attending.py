@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import cycle
 from typing import Any
 
@@ -11,34 +12,38 @@ from benchmarks.sides import COLD_BYTES, Case, graph, normal, tensors
 from fcs_edge.kernels.ops import attention
 
 
+def _cold_copies(*arrays: Any) -> Iterator[tuple[Any, ...]]:
+    """Return copies of arrays in turn: so many that no cache holds them."""
+    copies = COLD_BYTES // sum(a.nbytes for a in arrays)
+    return cycle([tuple(a.copy() for a in arrays) for _ in range(copies)])
+
+
 def attend(rows: int, heads: int, head_dim: int, count: int, half: bool = False) -> Case:
     """Attention of the last rows to all, keys and values as float32 or float16."""
     dim = heads * head_dim
     chunks = normal(count // rows, rows, 3 * dim)
-    qkv, gate = chunks[-1], normal(rows, heads)
-    position_bias = normal(heads, count + rows - 1)
+    qkv, gate, position_bias = chunks[-1], normal(rows, heads), normal(heads, count + rows - 1)
     out = np.empty((rows, dim), np.float32)
     layer = attention.RingAttention(heads, head_dim, count, half)
     keys, values = layer.rings()
     scores = layer.scores()
-    place = np.array([count // 3, count])
+    cursor = np.array([count // 3, count])
     for chunk in chunks:
-        layer(chunk, gate, position_bias, keys, values, place, scores, out)
-    # Where the last chunk was put: it is put there again.
-    last = (place[0] - rows) % count
-    copies = COLD_BYTES // (keys.nbytes + values.nbytes)
-    rings = cycle([(keys.copy(), values.copy()) for _ in range(copies)])
+        layer(chunk, gate, position_bias, keys, values, cursor, scores, out)
+    last = (cursor[0] - rows) % count
+    rings = _cold_copies(keys, values)
 
     def kernel() -> Any:
-        place[0] = last
-        layer(qkv, gate, position_bias, *next(rings), place, scores, out)
+        # Each call overwrites the last chunk.
+        cursor[0] = last
+        layer(qkv, gate, position_bias, *next(rings), cursor, scores, out)
         return out
 
     split = chunks.reshape(count, 3, heads, head_dim).transpose(1, 2, 0, 3)
     query, plain_values = split[0, :, -rows:].copy(), split[2].copy()
     plain_keys = split[1].transpose(0, 2, 1).copy()
     copies = COLD_BYTES // (plain_keys.nbytes + plain_values.nbytes)
-    plain_rings = cycle([(plain_keys.copy(), plain_values.copy()) for _ in range(copies)])
+    plain_rings = _cold_copies(plain_keys, plain_values)
     columns = np.arange(rows)[::-1, None] + np.arange(count)
     scale = np.float32(head_dim**-0.5)
 

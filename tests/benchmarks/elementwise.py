@@ -35,7 +35,7 @@ def _into(out: Any, run: Callable[..., object]) -> Callable[[], Any]:
 
 
 def norm(rows: int, columns: int, active: bool = False) -> Case:
-    """A layer norm, with GELU or without; NumPy's GELU is the usual approximation."""
+    """A layer norm, with GELU or without; NumPy's GELU is the tanh approximation."""
     x, weight, bias = normal(rows, columns), normal(columns), normal(columns)
     eps, out = np.float32(1e-5), np.empty((rows, columns), np.float32)
     run = layer_norm.layer_norm_gelu if active else layer_norm.layer_norm
@@ -65,7 +65,7 @@ def _gelu(x: Any) -> Any:
 
 
 def activation(rows: int, columns: int) -> Case:
-    """GELU; NumPy has no erf, so its side is the usual approximation by tanh."""
+    """GELU; NumPy has no erf, so its side is the approximation by tanh."""
     x = normal(rows, columns)
     out = np.empty_like(x)
 
@@ -154,7 +154,7 @@ def aggregate(rows: int, width: int) -> Case:
 def in_place(name: str, rows: int, columns: int) -> Case:
     """What changes an array where it is, by numbers that never let it overflow.
 
-    ONNX has nothing that writes in place, and makes a new array.
+    ONNX has nothing that writes in place: it returns a new array.
     """
     start = normal(rows, columns)
     ones, gamma = np.ones_like(start), normal(columns)
@@ -231,9 +231,9 @@ def tokens(rows: int, bits: int) -> Case:
 
 def codes(rows: int, bits: int) -> Case:
     """Codes of tokens."""
-    given = np.random.default_rng(1).integers(0, 1 << bits, rows).astype(np.uint16)
+    drawn = np.random.default_rng(1).integers(0, 1 << bits, rows).astype(np.uint16)
     shifts, value = np.arange(bits)[::-1].copy(), np.float32(1 / math.sqrt(bits))
-    out, wide = np.empty((rows, bits), np.float32), given.astype(np.int64)[:, None]
+    out, wide = np.empty((rows, bits), np.float32), drawn.astype(np.int64)[:, None]
 
     def torch_side(torch: Any) -> Any:
         tg, ts = tensors(torch, wide, shifts)
@@ -246,7 +246,7 @@ def codes(rows: int, bits: int) -> Case:
     held = {"n": shifts.astype(np.uint64), "one": np.uint64([1])}
     held |= {"plus": np.float32([value]), "minus": np.float32([-value])}
     onnx = graph(body, {"x": wide.astype(np.uint64)}, [held])
-    kernel = _into(out, lambda: binary.codes(given, out))
+    kernel = _into(out, lambda: binary.codes(drawn, out))
     return Case(kernel, lambda: np.where(wide >> shifts & 1, value, -value), torch_side, onnx)
 
 
@@ -284,27 +284,27 @@ def clipped(count: int) -> Case:
     return Case(kernel, lambda: np.clip(x, -1, 1), torch_side, onnx)
 
 
-def moved(name: str, rows: int, columns: int, kept: int) -> Case:
+def row_copies(name: str, rows: int, columns: int, n_past: int) -> Case:
     """Rows put where the next chunk finds them, or taken out."""
     x = normal(rows, columns)
-    ours = normal(1, kept + rows, columns)
+    ours = normal(1, n_past + rows, columns)
     theirs = ours.copy()
-    begun = np.ones(1, np.int64)
+    primed = np.ones(1, np.int64)
     kernels: dict[str, Callable[[], None]] = {
-        "write": lambda: history.write(x, ours[0], kept),
-        "follow": lambda: history.follow(x, kept, begun, ours),
+        "write": lambda: history.write(x, ours[0], n_past),
+        "append": lambda: history.append(x, n_past, primed, ours),
         "copy": lambda: history.copy(x, ours[0]),
-        "keep_last": lambda: history.keep_last(ours, rows, kept),
+        "keep_last": lambda: history.keep_last(ours, rows, n_past),
     }
 
     def done(x: Any, buffer: Any) -> Any:
         if name == "keep_last":
-            buffer[:, :kept] = buffer[:, rows : rows + kept]
+            buffer[:, :n_past] = buffer[:, rows : rows + n_past]
         elif name == "copy":
             buffer[0, :rows] = x
             buffer[0, rows:] = 0
         else:
-            buffer[:, kept:] = x
+            buffer[:, n_past:] = x
         return buffer
 
     def torch_side(torch: Any) -> Any:

@@ -27,10 +27,10 @@ def product(rows: int, depth: int, outputs: int, scheme: str = "f32") -> Case:
     """A linear layer whose weights are cold; those of NumPy are float32 always."""
     x, bias = normal(rows, depth), normal(outputs)
     out = np.empty((rows, outputs), np.float32)
-    kept = _STORED[scheme](normal(outputs, depth))
-    weight = stored.float32(kept)
-    small = COLD_BYTES // _bytes(kept)
-    layers = cycle([linear.prepare(kept, bias) for _ in range(small)])
+    quantised = _STORED[scheme](normal(outputs, depth))
+    weight = stored.float32(quantised)
+    small = COLD_BYTES // _bytes(quantised)
+    layers = cycle([linear.prepare(quantised, bias) for _ in range(small)])
     copies = COLD_BYTES // weight.nbytes
     floats = cycle([weight.copy() for _ in range(copies)])
 
@@ -47,7 +47,7 @@ def product(rows: int, depth: int, outputs: int, scheme: str = "f32") -> Case:
         return lambda: torch.nn.functional.linear(tx, next(turns), tb)
 
     def torch_int8(torch: Any) -> Any:
-        (tx, tw, tb, ts) = tensors(torch, x, weight, bias, kept.scale.astype(np.float64))
+        (tx, tw, tb, ts) = tensors(torch, x, weight, bias, quantised.scale.astype(np.float64))
         zeros = torch.zeros(outputs, dtype=torch.long)
         q = torch.quantize_per_channel(tw, ts, zeros, 0, torch.qint8)
         pack, run = torch.ops.quantized.linear_prepack, torch.ops.quantized.linear_dynamic
@@ -55,7 +55,7 @@ def product(rows: int, depth: int, outputs: int, scheme: str = "f32") -> Case:
         return lambda: run(tx, next(turns), reduce_range=False)
 
     if scheme == "int8":
-        held = {"w": kept.values.T, "s": kept.scale, "b": bias}
+        held = {"w": quantised.values.T, "s": quantised.scale, "b": bias}
         body = (
             "q, a, z = DynamicQuantizeLinear(x) i = MatMulInteger(q, w, z) f = Cast<to=1>(i) "
             "m = Mul(a, s) p = Mul(f, m) y = Add(p, b)"
@@ -64,8 +64,8 @@ def product(rows: int, depth: int, outputs: int, scheme: str = "f32") -> Case:
         return Case(kernel, plain, torch_int8, onnx, 3e-2)
     if scheme == "int4":
         # There a value is its four bits less 8.
-        packed = (kept.values ^ 0x88).reshape(outputs, -1, stored.GROUP // 2)
-        held = {"w": packed, "s": kept.scale.astype(np.float32).reshape(-1), "b": bias}
+        packed = (quantised.values ^ 0x88).reshape(outputs, -1, stored.GROUP // 2)
+        held = {"w": packed, "s": quantised.scale.astype(np.float32).reshape(-1), "b": bias}
         body = (
             f"p = com.microsoft.MatMulNBits<K={depth}, N={outputs}, bits=4, "
             f"block_size={stored.GROUP}, accuracy_level=4>(x, w, s) y = Add(p, b)"
@@ -116,11 +116,11 @@ def convolution(rows: int, channels: int, taps: int, half: bool = False) -> Case
     oldest = size // 3
 
     def prepared() -> tuple[depthwise.Depthwise, Any, I64]:
-        made = depthwise.prepare(weight, bias)
-        ring, place = made.ring(rows), np.array([oldest, 0])
+        layer = depthwise.prepare(weight, bias)
+        ring, cursor = layer.ring(rows), np.array([oldest, 0])
         for row in past[: taps - 1]:
-            made(row[None], ring, place, out[:1])
-        return made, ring, place
+            layer(row[None], ring, cursor, out[:1])
+        return layer, ring, cursor
 
     copies = min(COLD_BYTES // (weight.nbytes + past.nbytes), 1000)
     layers = cycle([prepared() for _ in range(copies)])
@@ -128,10 +128,10 @@ def convolution(rows: int, channels: int, taps: int, half: bool = False) -> Case
     plain_layers = cycle([(floats.copy(), past.copy()) for _ in range(copies)])
 
     def kernel() -> Any:
-        made, ring, place = next(layers)
+        layer, ring, cursor = next(layers)
         # The same past each time.
-        place[0] = (oldest + taps - 1) % ring.shape[1]
-        made(past[taps - 1 :], ring, place, out)
+        cursor[0] = (oldest + taps - 1) % ring.shape[1]
+        layer(past[taps - 1 :], ring, cursor, out)
         return out
 
     def plain() -> Any:

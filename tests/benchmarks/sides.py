@@ -56,8 +56,8 @@ def side(case: Case, name: str) -> Side:
             pytest.skip("ONNX has nothing of the kind")
         pytest.importorskip("onnx")
         pytest.importorskip("onnxruntime")
-        made: Side = case.onnx()
-        return made
+        session: Side = case.onnx()
+        return session
     return case.kernel if name == "kernel" else case.numpy
 
 
@@ -76,7 +76,7 @@ def graph(
 ) -> Callable[[], Side]:
     """Return what makes onnxruntime run lines of ONNX's text that end in y.
 
-    fed is given in each call; of held, initialisers, there is a session each, used in turn.
+    fed is passed in each call; of held, initialisers, there is a session each, used in turn.
     """
 
     def make() -> Side:
@@ -85,15 +85,16 @@ def graph(
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        given = [helper.make_tensor_value_info(k, _kind(a.dtype), a.shape) for k, a in fed.items()]
-        made = helper.make_tensor_value_info("y", _kind(result), None)
+        info = helper.make_tensor_value_info
+        infos = [info(k, _kind(a.dtype), a.shape) for k, a in fed.items()]
+        output = info("y", _kind(result), None)
         nodes = parser.parse_graph(f"g () => (float y) {{ {body} }}").node
         opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("com.microsoft", 1)]
         runs = []
         for initialisers in held:
-            kept = [numpy_helper.from_array(np.array(a), k) for k, a in initialisers.items()]
+            stored = [numpy_helper.from_array(np.array(a), k) for k, a in initialisers.items()]
             model = helper.make_model(
-                helper.make_graph(nodes, "g", given, [made], kept),
+                helper.make_graph(nodes, "g", infos, [output], stored),
                 opset_imports=opsets,
                 ir_version=_IR,
             )
@@ -102,8 +103,8 @@ def graph(
             )
             runs.append(session.run)
         turns = cycle(runs)
-        given_arrays = dict(fed)
-        return lambda: next(turns)(None, given_arrays)[0]
+        inputs = dict(fed)
+        return lambda: next(turns)(None, inputs)[0]
 
     return make
 

@@ -19,8 +19,8 @@ from benchmarks.elementwise import (
     codes,
     gate,
     in_place,
-    moved,
     norm,
+    row_copies,
     squash,
     tokens,
     unit,
@@ -61,20 +61,20 @@ CASES: dict[str, Callable[[], Case]] = {
     "codes 4x12": lambda: codes(4, 12),
     "sanitize 1280": lambda: cleaned(1280),
     "clip 1920": lambda: clipped(1920),
-    "history.write 4x1024": lambda: moved("write", 4, 1024, 6),
-    "history.follow 128x512": lambda: moved("follow", 128, 512, 2),
-    "history.copy 4x1024": lambda: moved("copy", 4, 1024, 0),
-    "history.keep_last 128x512": lambda: moved("keep_last", 128, 512, 2),
+    "history.write 4x1024": lambda: row_copies("write", 4, 1024, 6),
+    "history.append 128x512": lambda: row_copies("append", 128, 512, 2),
+    "history.copy 4x1024": lambda: row_copies("copy", 4, 1024, 0),
+    "history.keep_last 128x512": lambda: row_copies("keep_last", 128, 512, 2),
 }
 
 
 @pytest.mark.parametrize("name", SIDES)
 @pytest.mark.parametrize("case", CASES)
 def test_kernel(benchmark: BenchmarkFixture, case: str, name: str) -> None:
-    made = CASES[case]()
-    run = side(made, name)
-    expected = np.array(made.numpy(), np.float64)
-    bound = made.tolerance * np.abs(expected).max()
+    built = CASES[case]()
+    run = side(built, name)
+    expected = np.array(built.numpy(), np.float64)
+    bound = built.tolerance * np.abs(expected).max()
     np.testing.assert_allclose(np.array(run(), np.float64), expected, rtol=0, atol=bound)
     benchmark.group = case
     benchmark(run)

@@ -1,4 +1,4 @@
-"""Kernels compiled ahead of time: the same tokens with no Numba, and what becomes of the rest."""
+"""Kernels compiled ahead of time: the same tokens with no Numba, and what Numba then compiles."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fcs_edge.kernels.runtime import _jit, aot_library
 ROOT = Path(__file__).parents[2]
 
 pytestmark = [
-    pytest.mark.skipif(aot_library.target() is None, reason="no kernels are made for this CPU"),
+    pytest.mark.skipif(aot_library.target() is None, reason="no kernels are built for this CPU"),
     pytest.mark.skipif(shutil.which("ld") is None, reason="no linker"),
 ]
 
@@ -60,16 +60,16 @@ TOKENS = """
 import json, re, sys
 import numpy, fcs_edge
 from fcs_edge.kernels.runtime import _jit
-found = {}
+results = {}
 for model in sys.argv[2:]:
     codec = fcs_edge.load(None if model == "built-in" else model)
     tokens = codec.encode(numpy.load(sys.argv[1]))
     sound = codec.decode(tokens)
-    found[model] = tokens.tolist(), float(abs(sound).sum()), sound.size
+    results[model] = tokens.tolist(), float(abs(sound).sum()), sound.size
 status = open("/proc/self/status").read()
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) / 1024
 loaded = [name for name in ("numba", "llvmlite") if name in sys.modules]
-print(json.dumps({"found": found, "loaded": loaded, "numba": _jit.uses_numba(), "peak": peak}))
+print(json.dumps({"results": results, "loaded": loaded, "numba": _jit.uses_numba(), "peak": peak}))
 """
 
 
@@ -84,11 +84,11 @@ def test_the_same_tokens_without_numba(
         path = tmp_path / f"{scheme}.safetensors"
         convert(floats, path, weights=scheme)
         models[str(path)] = fcs_edge.load(path)
-    said = python(TOKENS, tmp_path / "signal.npy", *models)
-    assert said["loaded"] == []
-    assert not said["numba"]
+    report = python(TOKENS, tmp_path / "signal.npy", *models)
+    assert report["loaded"] == []
+    assert not report["numba"]
     for name, codec in models.items():
-        tokens, loudness, size = said["found"][name]
+        tokens, loudness, size = report["results"][name]
         expected = codec.encode(signal)
         different = np.bitwise_xor(np.array(tokens, np.uint16), expected)
         # Sums of floats are reordered: a latent next to zero may change its sign.
@@ -113,11 +113,11 @@ def test_golden_tokens(
     """What is not compiled ahead (small heads) makes Numba take over, half-way through a model."""
     case = golden(name)
     np.save(tmp_path / "signal.npy", case.signal)
-    said = python(TOKENS, tmp_path / "signal.npy", case.model)
-    assert said["found"][str(case.model)][0] == case.expected["toks"].tolist()
+    report = python(TOKENS, tmp_path / "signal.npy", case.model)
+    assert report["results"][str(case.model)][0] == case.expected["toks"].tolist()
 
 
-REPEATED = """
+REPLAYED = """
 import json, sys
 import numpy
 import fcs_edge
@@ -126,9 +126,9 @@ from fcs_edge.kernels.runtime import _jit, replay
 rng = numpy.random.default_rng(0)
 
 class Counted(replay.Recording):
-    made = replays = 0
+    recorded = replays = 0
     def __init__(self, calls):
-        Counted.made += 1
+        Counted.recorded += 1
         super().__init__(calls)
     def __call__(self):
         Counted.replays += 1
@@ -151,22 +151,22 @@ def run(loaded, signal):
 
 signal = numpy.load(sys.argv[1])
 replay.Recording = Counted
-said = {}
+report = {}
 for model in sys.argv[2:]:
-    Counted.made = Counted.replays = 0
+    Counted.recorded = Counted.replays = 0
     loaded = fcs_edge.load(None if model == "built-in" else model)
-    again = run(loaded, signal)
+    replayed = run(loaded, signal)
     replayed_stage.record = lambda call: call()
     straight = run(loaded, signal)
     replayed_stage.record = replay.record
-    same = [a.tobytes() == b.tobytes() for a, b in zip(again, straight)]
-    said[model] = {"same": all(same), "n": len(same)}
-    said[model] |= {"made": Counted.made, "replays": Counted.replays}
-print(json.dumps({"said": said, "numba": _jit.uses_numba()}))
+    same = [a.tobytes() == b.tobytes() for a, b in zip(replayed, straight)]
+    report[model] = {"same": all(same), "n": len(same)}
+    report[model] |= {"recorded": Counted.recorded, "replays": Counted.replays}
+print(json.dumps({"report": report, "numba": _jit.uses_numba()}))
 """
 
 
-def test_calls_made_again_change_no_bit(
+def test_replayed_calls_change_no_bit(
     python: Callable[..., Any], golden: Callable[..., Any], floats: Path, tmp_path: Path
 ) -> None:
     """Streams that leave Python out, however they are cut, and streams that do not."""
@@ -176,16 +176,16 @@ def test_calls_made_again_change_no_bit(
         path = tmp_path / f"{scheme}.safetensors"
         convert(floats, path, weights=scheme)
         models.append(str(path))
-    found = python(REPEATED, tmp_path / "signal.npy", *models)
+    found = python(REPLAYED, tmp_path / "signal.npy", *models)
     assert not found["numba"]
-    for said in found["said"].values():
-        assert said["same"]
-        assert said["n"] == 47
+    for counts in found["report"].values():
+        assert counts["same"]
+        assert counts["n"] == 47
         # Each of four stages is recorded once for each number of chunks that a stream takes.
-        assert 4 * 4 < said["made"] < said["replays"]
+        assert 4 * 4 < counts["recorded"] < counts["replays"]
 
 
-def test_nothing_is_kept_where_numba_compiles(golden: Callable[..., Any]) -> None:
+def test_nothing_is_recorded_where_numba_compiles(golden: Callable[..., Any]) -> None:
     loaded = fcs_edge.load(golden("tiny").model)
     encoder = loaded.stream_encoder()
     encoder.push(golden("tiny").signal)
@@ -201,9 +201,9 @@ from fcs_edge.kernels.ops import attention, gelu
 from fcs_edge.kernels.runtime import _jit
 before = _jit.uses_numba(), "numba" in sys.modules
 x = numpy.linspace(-3, 3, 12, dtype=numpy.float32).reshape(3, 4)
-ahead, after = numpy.empty_like(x), numpy.empty_like(x)
+aot, after = numpy.empty_like(x), numpy.empty_like(x)
 kernel = gelu.gelu
-kernel(x, ahead)
+kernel(x, aot)
 out = numpy.empty((3, 2), numpy.float32)
 held = linear_plain.linear_f32
 held(x.reshape(-1), 4, numpy.eye(2, 4, dtype=numpy.float32), numpy.zeros(2, numpy.float32), out, 0)
@@ -212,20 +212,20 @@ again = numpy.empty_like(x)
 kernel(x, again)
 print(json.dumps({
     "before": before, "now": _jit.uses_numba(), "swapped": gelu.gelu is not kernel,
-    "difference": float(abs(ahead - after).max()), "same": bool((ahead == again).all()),
+    "difference": float(abs(aot - after).max()), "same": bool((aot == again).all()),
     "linear": bool((out == x[:, :2]).all()),
 }))
 """
 
 
 def test_numba_takes_over_where_a_kernel_is_missing(python: Callable[..., Any]) -> None:
-    said = python(TAKE_OVER)
-    assert said["before"] == [False, False]
-    assert said["now"]
-    assert said["swapped"]
-    assert said["difference"] < 1e-6
-    assert said["same"]
-    assert said["linear"]
+    report = python(TAKE_OVER)
+    assert report["before"] == [False, False]
+    assert report["now"]
+    assert report["swapped"]
+    assert report["difference"] < 1e-6
+    assert report["same"]
+    assert report["linear"]
 
 
 REFUSED = """
@@ -237,30 +237,30 @@ wrong = {
     "type": good.astype(np.float64), "integers": np.ones((3, 4), np.int32), "dimensions": good[0],
     "order": np.asfortranarray(good), "gaps": np.ones((3, 8), np.float32)[:, ::2],
 }
-said = {}
+report = {}
 for name, array in wrong.items():
-    for place, arguments in enumerate(((array, good), (good, array)), 1):
+    for number, arguments in enumerate(((array, good), (good, array)), 1):
         try:
             gelu.gelu(*arguments)
         except TypeError as error:
-            said[f"{name} {place}"] = str(error)
+            report[f"{name} {number}"] = str(error)
 try:
     gelu.gelu(good)
 except TypeError as error:
-    said["few"] = str(error)
-print(json.dumps(said))
+    report["few"] = str(error)
+print(json.dumps(report))
 """
 
 
 def test_arrays_that_a_kernel_was_not_compiled_for_are_refused(python: Callable[..., Any]) -> None:
-    said = python(REFUSED)
+    report = python(REFUSED)
     for name in ("type", "integers", "dimensions", "order", "gaps"):
-        for place in (1, 2):
-            assert said[f"{name} {place}"].startswith(f"argument {place}: no contiguous array")
-    assert "few" in said
+        for number in (1, 2):
+            assert report[f"{name} {number}"].startswith(f"argument {number}: no contiguous array")
+    assert "few" in report
 
 
-def test_a_library_of_other_sources_is_left_alone(
+def test_a_library_of_other_sources_is_not_used(
     compiled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(aot_library.VARIABLE, str(compiled))
@@ -269,7 +269,7 @@ def test_a_library_of_other_sources_is_left_alone(
     assert aot_library.library.__wrapped__() is None
 
 
-def test_no_library_and_no_sound_one_leave_the_work_to_numba(
+def test_numba_compiles_without_an_intact_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(aot_library.VARIABLE, str(tmp_path))

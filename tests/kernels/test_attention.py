@@ -1,7 +1,7 @@
 """Attention over a ring of keys and values against a float64 softmax.
 
-What depends on the layout of the rings runs on the plain loops and on every set of instructions
-that this CPU has, with float32 and float16 rings.
+Tests of the rings' layout run with float32 and float16 rings, on the plain loops and on every set
+of instructions that this CPU has.
 """
 
 from collections.abc import Callable
@@ -49,7 +49,7 @@ class Stream:
         for ring in (self.keys, self.values):
             ring[:] = np.array(np.nan, np.float16).view(np.uint16) if self.half else np.nan
         self._scores[:] = np.nan
-        self._place = np.array([0, 0])
+        self._cursor = np.array([0, 0])
         self.end = 0
 
     def __call__(self, qkv: F32, gate: F32, position_bias: F32) -> F32:
@@ -57,12 +57,12 @@ class Stream:
         self.end += rows
         out = np.full((rows, width // 3), np.nan, np.float32)
         self._attend(
-            qkv, gate, position_bias, self.keys, self.values, self._place, self._scores, out
+            qkv, gate, position_bias, self.keys, self.values, self._cursor, self._scores, out
         )
-        assert self._place.tolist() == [self.end % self._size, min(self.end, self._size)]
+        assert self._cursor.tolist() == [self.end % self._size, min(self.end, self._size)]
         return out
 
-    def kept(self, x: F32) -> F64:
+    def stored(self, x: F32) -> F64:
         """Return keys or values as they are multiplied."""
         return x.astype(np.float16).astype(np.float64) if self.half else x.astype(np.float64)
 
@@ -141,7 +141,7 @@ def test_a_stream_against_formula(
         qkv, gate = normal(rows, 3 * HEADS * head_dim), normal(rows, HEADS)
         bias = normal(HEADS, size + rows - 1 + chunk % 2)
         own = qkv[:, HEADS * head_dim :].reshape(rows, 2, HEADS, head_dim).transpose(1, 2, 0, 3)
-        past = np.concatenate([past, attend.kept(own)], axis=2)[:, :, -size:]
+        past = np.concatenate([past, attend.stored(own)], axis=2)[:, :, -size:]
         out = attend(qkv, gate, bias)
         if chunk < 2 or chunk * rows > size - 2 * rows:
             assert_near(out, reference(qkv, gate, bias, *past), TOLERANCE)
@@ -159,7 +159,7 @@ def test_bias_is_chosen_by_key_minus_query(
         for _ in range(6):
             qkv, gate = normal(rows, 3 * head_dim), np.ones((rows, 1), np.float32)
             qkv[:, :head_dim] = 0
-            values = np.concatenate([values, attend.kept(qkv[:, 2 * head_dim :])])[-size:]
+            values = np.concatenate([values, attend.stored(qkv[:, 2 * head_dim :])])[-size:]
             out = attend(qkv, gate, bias)
         for m in range(rows):
             key = size - rows + m + distance
@@ -191,7 +191,7 @@ def test_large_scores_do_not_overflow(
     qkv, gate = 1e3 * normal(rows, 3 * head_dim), np.ones((rows, 1), np.float32)
     attend = make(1, head_dim, size)
     out = attend(qkv, gate, np.zeros((1, size + rows - 1), np.float32))
-    keys, values = (attend.kept(part) for part in np.split(qkv, 3, axis=1)[1:])
+    keys, values = (attend.stored(part) for part in np.split(qkv, 3, axis=1)[1:])
     best = (keys @ queries(qkv, 0, head_dim).T).argmax(0)
     np.testing.assert_allclose(out, values[best], rtol=TOLERANCE)
 

@@ -1,4 +1,4 @@
-"""What the compiler makes of the kernels: no allocation, and vector instructions."""
+"""What the compiler generates for the kernels: no allocation, and vector instructions."""
 
 import importlib
 import pkgutil
@@ -17,7 +17,7 @@ from numba.core.runtime import rtsys
 
 from fcs_edge import kernels
 from fcs_edge.kernels._types import F32, U16
-from fcs_edge.kernels.gemm import products
+from fcs_edge.kernels.gemm import epilogue, products
 from fcs_edge.kernels.isa import instructions
 from fcs_edge.kernels.ops import attention, depthwise
 
@@ -30,11 +30,11 @@ def tokens(n: int) -> U16:
     return np.ones(n, np.uint16)
 
 
-def whole(dtype: Any, *shape: int) -> np.ndarray:
+def filled(dtype: Any, *shape: int) -> np.ndarray:
     return np.ones(shape, dtype)
 
 
-def place(slot: int, held: int) -> np.ndarray:
+def cursor(slot: int, held: int) -> np.ndarray:
     return np.array([slot, held])
 
 
@@ -46,17 +46,19 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "ops.attention_plain.start_scores": (HALF, ones(9), 3, ones(9)),
     "ops.attention_plain.attend": (
         *(ones(4, 63), ones(4, 3), ones(3, 9)),
-        *(ones(3, 1, 7, 5), ones(3, 1, 5, 7), place(3, 1), ones(4, 5), ones(4, 21)),
+        *(ones(3, 1, 7, 5), ones(3, 1, 5, 7), cursor(3, 1), ones(4, 5), ones(4, 21)),
     ),
     "ops.binary.normalize": (ones(4, 12), ones(4, 12)),
     "ops.binary.quantize": (ones(4, 12), tokens(4)),
     "ops.binary.codes": (tokens(4), ones(4, 12)),
-    "ops.code_search.choose": (
+    "ops.code_search._search": (
         *(ones(4, 3), ones(4, 5), ones(2, 3, 7), ones(7), ones(7, 5), ones(5)),
-        *(HALF, 2, 2, 2, ones(2, 3), ones(2, 2, 2, 3), ones(2, 2), whole(np.int64, 2, 2)),
+        *(HALF, 2, 2, 2, ones(2, 3), ones(2, 2, 2, 3), ones(2, 2), filled(np.int64, 2, 2)),
         *(ones(2, 3), ones(7), ones(5), ones(4, 3)),
     ),
-    "ops.depthwise.depthwise": (ones(9, 17), 7, ones(5, 17), ones(17), ones(4, 17)),
+    "ops.depthwise.depthwise": (
+        *(ones(4, 17), ones(9, 17), cursor(7, 1), ones(5, 17), ones(17), ones(4, 17)),
+    ),
     "ops.dynamic_tanh.dynamic_tanh": (ones(4, 17), HALF, ones(4, 17)),
     "ops.focal.aggregate": (ones(4, 17), ones(4, 3), 1, ones(4, 17), ones(4, 17)),
     "ops.focal.divide": (ones(4, 17), HALF),
@@ -66,31 +68,30 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "ops.layer_norm.layer_norm_gelu": (ones(4, 17), ones(17), ones(17), HALF, ones(4, 17)),
     "gemm.linear_plain.linear_f32": (ones(68), 17, ones(5, 17), ones(5), ones(4, 6), 1),
     "gemm.linear_plain.linear_int8": (
-        *(ones(68), 17, whole(np.int8, 5, 17), ones(5), ones(5)),
-        *(whole(np.int16, 17), ones(4, 6), 1),
+        *(ones(68), 17, filled(np.int8, 5, 17), ones(5), ones(5)),
+        *(filled(np.int16, 17), ones(4, 6), 1),
     ),
     "gemm.linear_plain.linear_int4": (
-        *(ones(68), 17, whole(np.uint8, 5, 9), ones(5, 1), ones(5), 32),
-        *(whole(np.int8, 17), ones(1), whole(np.int32, 1), ones(4, 6), 1),
+        *(ones(68), 17, filled(np.uint8, 5, 9), ones(5, 1), ones(5), 32),
+        *(filled(np.int8, 17), ones(1), filled(np.int32, 1), ones(4, 6), 1),
     ),
-    "gemm.linear_plain.widen": (tokens(34).reshape(2, 17), ones(2, 17)),
     "gemm.packing.pack_float": (ones(5, 17), ones(2, 17, 4)),
     "gemm.packing.pack_half": (tokens(85).reshape(5, 17), tokens(136).reshape(2, 17, 4)),
-    "gemm.packing.pack_int8": (whole(np.int8, 5, 17), 4, 2, 0, whole(np.int8, 256)),
-    "gemm.packing.pack_int4": (whole(np.uint8, 5, 9), 17, 4, 1, 2, whole(np.uint8, 128)),
-    "gemm.core_limits.read": (ones(17), 2),
+    "gemm.packing.pack_int8": (filled(np.int8, 5, 17), 4, 2, 0, filled(np.int8, 256)),
+    "gemm.packing.pack_int4": (filled(np.uint8, 5, 9), 17, 4, 1, 2, filled(np.uint8, 128)),
+    "gemm.peak.read": (ones(17), 2),
     "gemm.quantized_weights.best_int4": (
         ones(5, 40),
         ones(5, 2, 3),
         32,
         ones(5, 2),
-        whole(np.uint8, 5, 20),
+        filled(np.uint8, 5, 20),
     ),
     "ops.residual.add": (ones(4, 17), ones(4, 17)),
     "ops.residual.add_scaled": (ones(4, 17), ones(4, 17), ones(17)),
     "ops.history.write": (ones(4, 17), ones(9, 17), 7),
     "ops.history.copy": (ones(3, 17), ones(4, 17)),
-    "ops.history.follow": (ones(4, 34), 5, whole(np.int64, 1), ones(2, 9, 17)),
+    "ops.history.append": (ones(4, 34), 5, filled(np.int64, 1), ones(2, 9, 17)),
     "ops.history.keep_last": (ones(2, 9, 17), 4, 5),
     "ops.samples.sanitize": (ones(17), HALF, ones(17)),
     "ops.samples.clip": (ones(17), ones(17)),
@@ -98,7 +99,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "ops.softmax.exponentials": (ones(17), HALF),
     "ops.spectrum.transform": (ones(8, 2), ones(4, 2)),
     "ops.spectrum.log_bands": (
-        *(ones(15), 7, ones(8), whole(np.int64, 8), ones(4, 2), ones(3, 5)),
+        *(ones(15), 7, ones(8), filled(np.int64, 8), ones(4, 2), ones(3, 5)),
         *(HALF, HALF, ones(8, 2), ones(2, 3)),
     ),
     "ops.snake.snake": (ones(4, 17), ones(17), ones(17), ones(4, 17)),
@@ -119,7 +120,7 @@ def all_kernels() -> Iterator[str]:
                 yield f"{info.name}.{name}".removeprefix("fcs_edge.kernels.")
 
 
-def test_no_kernel_is_forgotten_here() -> None:
+def test_every_kernel_has_arguments_here() -> None:
     assert sorted(all_kernels()) == sorted(ARGUMENTS)
 
 
@@ -164,31 +165,31 @@ def test_an_allocation_would_be_counted(allocations: Callable[..., int]) -> None
     assert allocations(allocate, ones(3)) == 2
 
 
-MADE = {
-    f"{using.name} {kind} {width}": (made, arguments(width))
+BUILT = {
+    f"{using.name} {kind} {width}": (compiled, arguments(width))
     for using in instructions.supported()
     for kind, arguments in {
         "floats": lambda width: (ones(4 * 17), 17, ones(2, 17, width), ones(2 * width)),
         "int8": lambda width: (
-            *(ones(4 * 24), 24, whole(np.int8, 64 * width), ones(2 * width), ones(2 * width)),
-            24,
+            *(ones(4 * 24), 24, filled(np.int8, 64 * width), ones(2 * width), ones(2 * width)),
+            *(24, 32),
         ),
         "int4": lambda width: (
-            *(ones(4 * 24), 24, whole(np.uint8, 32 * width), ones(2, width), ones(2 * width)),
+            *(ones(4 * 24), 24, filled(np.uint8, 32 * width), ones(2, width), ones(2 * width)),
             *(24, 32),
         ),
     }.items()
-    for width, made in getattr(products.kernels(using), kind).items()
+    for width, compiled in getattr(products.kernels(using), kind).items()
 }
-"""Kernels made for a set of instructions and a panel's width."""
+"""Kernels built for a set of instructions and a panel's width."""
 
 
-@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("name", BUILT)
 def test_product_allocates_nothing(name: str, allocations: Callable[..., int]) -> None:
-    made, arguments = MADE[name]
+    compiled, arguments = BUILT[name]
     width = int(name.split()[-1])
-    arguments = (*arguments, ones(4, 2 * width + 1), 1, products.GELU)
-    assert allocations(made, *arguments) == arrays_in(arguments)
+    arguments = (*arguments, ones(4, 2 * width + 1), 1, epilogue.GELU)
+    assert allocations(compiled, *arguments) == arrays_in(arguments)
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -202,14 +203,14 @@ def test_attention_allocates_nothing(
     monkeypatch.setattr(instructions, "CHOICE", choice)
     attend = attention.RingAttention(3, 3, 13, half)
     keys, values = attend.rings()
-    arguments = (ones(9, 27), ones(9, 3), ones(3, 21), keys, values, place(0, 0), attend.scores())
+    arguments = (ones(9, 27), ones(9, 3), ones(3, 21), keys, values, cursor(0, 0), attend.scores())
     assert allocations(attend, *arguments, ones(9, 9)) == arrays_in(arguments) + 1
 
 
 def depthwise_arguments(using: instructions.Instructions, dtype: Any) -> tuple[Any, ...]:
     width = using.lanes * depthwise.VECTORS
-    weight, ring = whole(dtype, 2, 7, width), whole(dtype, 2, 15, width)
-    return ones(9, width + 1), ring, place(0, 1), weight, ones(2 * width), ones(9, width + 1)
+    weight, ring = filled(dtype, 2, 7, width), filled(dtype, 2, 15, width)
+    return ones(9, width + 1), ring, cursor(0, 1), weight, ones(2 * width), ones(9, width + 1)
 
 
 @pytest.mark.parametrize("using", instructions.supported(), ids=lambda using: using.name)
@@ -217,8 +218,8 @@ def test_depthwise_allocates_nothing(
     using: instructions.Instructions, allocations: Callable[..., int]
 ) -> None:
     arguments = depthwise_arguments(using, np.float32)
-    made = depthwise.depthwise_panels(using.lanes, depthwise.VECTORS, False, False)
-    assert allocations(made, *arguments) == arrays_in(arguments)
+    compiled = depthwise.depthwise_panels(using.lanes, depthwise.VECTORS, False, False)
+    assert allocations(compiled, *arguments) == arrays_in(arguments)
 
 
 INSTRUCTIONS = {
@@ -244,12 +245,12 @@ INSTRUCTIONS = {
     "neon int8": (r"\bsmlal2?(\.4s|\s+v\d+\.4s)",),
     "neon int4": (r"\bsmlal2?(\.8h|\s+v\d+\.8h)",),
 }
-"""What the hot loop of a product must be made of, by set of instructions and weights."""
+"""Instructions that the hot loop of a product must contain, by set of instructions and weights."""
 
 
 @pytest.mark.skipif(numba.config.CPU_NAME is not None, reason="compiled for another processor")
 @pytest.mark.parametrize("name", INSTRUCTIONS)
-def test_products_use_the_instructions_they_are_made_for(name: str) -> None:
+def test_products_use_the_instructions_they_are_built_for(name: str) -> None:
     set_name, kind = name.split()
     using = next((s for s in instructions.supported() if s.name == set_name), None)
     if using is None:
@@ -261,15 +262,15 @@ def test_products_use_the_instructions_they_are_made_for(name: str) -> None:
 
 
 def assembly_of(using: instructions.Instructions, kind: str) -> str:
-    made = products.kernels(using)
-    width, cached = next(iter(getattr(made, kind).items()))
-    arguments = MADE[f"{using.name} {'floats' if kind == 'halves' else kind} {width}"][1]
+    built = products.kernels(using)
+    width, cached = next(iter(getattr(built, kind).items()))
+    arguments = BUILT[f"{using.name} {'floats' if kind == 'halves' else kind} {width}"][1]
     if kind == "halves":
         arguments = (*arguments[:2], arguments[2].astype(np.uint16), *arguments[3:])
-    return compiled_again(cached, (*arguments, ones(4, 2 * width + 1), 1, products.WRITE))
+    return recompiled(cached, (*arguments, ones(4, 2 * width + 1), 1, epilogue.WRITE))
 
 
-def compiled_again(cached: Dispatcher, arguments: tuple[Any, ...]) -> str:
+def recompiled(cached: Dispatcher, arguments: tuple[Any, ...]) -> str:
     """Return a kernel's assembly: code from the cache cannot be inspected."""
     options = {key: cached.targetoptions[key] for key in ("nogil", "error_model", "fastmath")}
     compiled = numba.njit(**options)(cached.py_func)
@@ -280,15 +281,15 @@ def compiled_again(cached: Dispatcher, arguments: tuple[Any, ...]) -> str:
 
 @pytest.mark.skipif(numba.config.CPU_NAME is not None, reason="compiled for another processor")
 @pytest.mark.parametrize("name", [n for n in INSTRUCTIONS if n.endswith(("floats", "halves"))])
-def test_depthwise_uses_the_instructions_it_is_made_for(name: str) -> None:
+def test_depthwise_uses_the_instructions_it_is_built_for(name: str) -> None:
     set_name, kind = name.split()
     using = next((s for s in instructions.supported() if s.name == set_name), None)
     if using is None:
         pytest.skip(f"this CPU has no {set_name}")
     half = kind == "halves"
-    made = depthwise.depthwise_panels(using.lanes, depthwise.VECTORS, half, half)
+    compiled = depthwise.depthwise_panels(using.lanes, depthwise.VECTORS, half, half)
     dtype = np.uint16 if half else np.float32
-    assembly = compiled_again(made, depthwise_arguments(using, dtype))
+    assembly = recompiled(compiled, depthwise_arguments(using, dtype))
     multiply_add, *widen = INSTRUCTIONS[name]
     assert len(re.findall(multiply_add, assembly)) >= 4
     assert all(re.search(pattern, assembly) for pattern in widen)
@@ -308,5 +309,5 @@ VECTOR_MULTIPLY_ADD = {
 )
 @pytest.mark.parametrize("name", ["gemm.linear_plain.linear_f32", "ops.gelu.gelu"])
 def test_hot_loop_runs_in_vector_lanes(name: str) -> None:
-    assembly = compiled_again(kernel(name), ARGUMENTS[name])
+    assembly = recompiled(kernel(name), ARGUMENTS[name])
     assert re.search(VECTOR_MULTIPLY_ADD[platform.machine()], assembly)

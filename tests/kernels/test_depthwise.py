@@ -46,14 +46,14 @@ def convolve(past: F32, weight: F32 | F16, bias: F32, size: int, oldest: int, ro
     ring = convolution.ring(size - (taps - 1))
     assert ring.shape[1] == size
     ring[:] = np.nan
-    place = np.array([oldest, 1])
+    cursor = np.array([oldest, 1])
     before = past.shape[0] - rows
     unused = np.zeros((1, channels), np.float32)
     for i in range(before):
-        convolution(past[i : i + 1], ring, place, unused)
+        convolution(past[i : i + 1], ring, cursor, unused)
     out = np.full((rows, channels), np.nan, np.float32)
-    convolution(past[before:], ring, place, out)
-    assert place.tolist() == [(oldest + past.shape[0]) % size, 1]
+    convolution(past[before:], ring, cursor, out)
+    assert cursor.tolist() == [(oldest + past.shape[0]) % size, 1]
     return out
 
 
@@ -90,13 +90,13 @@ def test_a_past_in_float16_is_rounded_and_nothing_else(
         return
     assert rings[0].dtype == (np.uint16 if instructions.chosen().half else np.float32)
     rounds = np.float16 if instructions.chosen().half else np.float32
-    places = np.array([0, 0]), np.array([0, 0])
+    cursors = np.array([0, 0]), np.array([0, 0])
     for rows in (5, 1, 4, 2, 5, 3):
         x = normal(rows, channels)
-        out, wanted = np.full_like(x, np.nan), np.full_like(x, np.nan)
-        halved(x, rings[0], places[0], out)
-        exact(x.astype(rounds).astype(np.float32), rings[1], places[1], wanted)
-        assert_same_bits(out, wanted)
+        out, expected = np.full_like(x, np.nan), np.full_like(x, np.nan)
+        halved(x, rings[0], cursors[0], out)
+        exact(x.astype(rounds).astype(np.float32), rings[1], cursors[1], expected)
+        assert_same_bits(out, expected)
 
 
 @pytest.mark.parametrize("spare", [0, 1, 5])
@@ -127,11 +127,11 @@ def test_cutting_the_rows_into_calls_changes_no_bit(
 ) -> None:
     x, weight, bias = normal(sum(pieces), 19), normal(taps, 19), normal(19)
     convolution = depthwise.prepare(weight, bias)
-    ring, place = convolution.ring(max(pieces)), np.array([0, 0])
+    ring, cursor = convolution.ring(max(pieces)), np.array([0, 0])
     ring[:] = np.nan
     out = np.full_like(x, np.nan)
     for start, stop in pairwise(np.cumsum([0, *pieces])):
-        convolution(x[start:stop], ring, place, out[start:stop])
+        convolution(x[start:stop], ring, cursor, out[start:stop])
     # Where there is no past, it is the first row again and again.
     past = np.concatenate([np.tile(x[0], (taps - 1, 1)), x])
     assert_same_bits(out, convolve(past, weight, bias, len(past), 0, len(x)))

@@ -35,35 +35,35 @@ def test_write_of_no_rows_changes_nothing(normal: Callable[..., F32]) -> None:
     np.testing.assert_array_equal(actual, expected)
 
 
-@pytest.mark.parametrize("kept", [0, 1, 2, 7, 33])
+@pytest.mark.parametrize("n_past", [0, 1, 2, 7, 33])
 @pytest.mark.parametrize("rows", [1, 2, 5, 40])
 @pytest.mark.parametrize("columns", [1, 7, 40])
 def test_keep_last_moves_the_last_rows_to_the_front(
-    kept: int, rows: int, columns: int, normal: Callable[..., F32]
+    n_past: int, rows: int, columns: int, normal: Callable[..., F32]
 ) -> None:
     spare = 2
-    buffer = normal(3, kept + rows + spare, columns)
+    buffer = normal(3, n_past + rows + spare, columns)
     expected = buffer.copy()
-    expected[:, :kept] = buffer[:, rows : rows + kept].copy()
-    history.keep_last(buffer, rows, kept)
+    expected[:, :n_past] = buffer[:, rows : rows + n_past].copy()
+    history.keep_last(buffer, rows, n_past)
     np.testing.assert_array_equal(buffer, expected)
 
 
-@pytest.mark.parametrize("kept", [0, 1, 6])
+@pytest.mark.parametrize("n_past", [0, 1, 6])
 @pytest.mark.parametrize("rows", [1, 2, 9])
 @pytest.mark.parametrize("groups", [1, 3])
-def test_follow_puts_rows_after_the_past(
-    kept: int, rows: int, groups: int, normal: Callable[..., F32]
+def test_append_puts_rows_after_the_past(
+    n_past: int, rows: int, groups: int, normal: Callable[..., F32]
 ) -> None:
-    x, buffer = normal(rows, groups * 5), normal(groups, kept + rows + 1, 5)
+    x, buffer = normal(rows, groups * 5), normal(groups, n_past + rows + 1, 5)
     split = x.reshape(rows, groups, 5).transpose(1, 0, 2)
-    for begun in (1, 0):
-        state = np.array([begun])
+    for primed in (1, 0):
+        state = np.array([primed])
         expected = buffer.copy()
-        expected[:, kept : kept + rows] = split
-        if not begun:
-            expected[:, :kept] = split[:, :1]
-        history.follow(x, kept, state, buffer)
+        expected[:, n_past : n_past + rows] = split
+        if not primed:
+            expected[:, :n_past] = split[:, :1]
+        history.append(x, n_past, state, buffer)
         np.testing.assert_array_equal(buffer, expected)
         assert state.tolist() == [1]
 

@@ -88,7 +88,7 @@ def test_against_formula(
 
 @pytest.mark.parametrize("depth", [17, 1061])
 @pytest.mark.parametrize("outputs", [1, 5, *PANELS])
-def test_a_product_is_activated_or_added_in_its_place(
+def test_a_product_is_activated_or_added_in_place(
     outputs: int,
     depth: int,
     stored: Callable[[F32], Weight],
@@ -100,11 +100,11 @@ def test_a_product_is_activated_or_added_in_its_place(
         x, before = normal(rows * depth), normal(rows, outputs + 3)
         y = reference(x, depth, weight, bias, rows)
         gelu = y * (1 + np.vectorize(math.erf)(y / math.sqrt(2))) / 2
-        for finish, wanted in ((linear.GELU, gelu), (linear.ADD, before[:, 2:-1] + y)):
+        for epilogue, expected in ((linear.GELU, gelu), (linear.ADD, before[:, 2:-1] + y)):
             out = before.copy()
-            product(x, depth, out, 2, finish)
+            product(x, depth, out, 2, epilogue)
             # gelu makes next to nothing of what is far below zero.
-            assert np.abs(out[:, 2:-1] - wanted).max() <= TOLERANCE * np.abs(y).max()
+            assert np.abs(out[:, 2:-1] - expected).max() <= TOLERANCE * np.abs(y).max()
             np.testing.assert_array_equal(out[:, [0, 1, -1]], before[:, [0, 1, -1]])
 
 
@@ -116,8 +116,8 @@ def test_integers_are_summed_exactly(stored: Callable[[F32], Weight]) -> None:
     x = random.integers(-limit, limit + 1, (5, 300)).astype(np.float32)
     x[:, ::32] = limit
     out = apply(x.reshape(-1), 300, weight, None, 5)
-    want = x.astype(np.float64) @ quantized_weights.float32(weight).T.astype(np.float64)
-    assert np.abs(out - want).max() <= 1e-7 * np.abs(want).max() * 8
+    expected = x.astype(np.float64) @ quantized_weights.float32(weight).T.astype(np.float64)
+    assert np.abs(out - expected).max() <= 1e-7 * np.abs(expected).max() * 8
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-38, 1e-30, 1e30])

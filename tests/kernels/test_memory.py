@@ -13,7 +13,7 @@ from fcs_edge.kernels.runtime import memory
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.float32])
 @pytest.mark.parametrize("shape", [(3,), (70_001,), (257, 300), (5, 7, 40_000), (40 << 20,)])
-def test_arrays_are_zeros_and_apart(shape: tuple[int, ...], dtype: Any) -> None:
+def test_arrays_are_zeros_and_separate(shape: tuple[int, ...], dtype: Any) -> None:
     arrays = [memory.zeros(shape, dtype) for _ in range(3)]
     for number, array in enumerate(arrays):
         assert (array.shape, array.dtype) == (shape, dtype)
@@ -26,7 +26,7 @@ def test_arrays_are_zeros_and_apart(shape: tuple[int, ...], dtype: Any) -> None:
         assert (array == number + 1).all()
 
 
-def test_blocks_are_shared_and_given_back() -> None:
+def test_blocks_are_shared_and_returned() -> None:
     first, second = (memory.zeros((1 << 17,), np.int8) for _ in range(2))
     assert first.base is not None
     assert second.ctypes.data - first.ctypes.data == 1 << 17 or first.base is not second.base

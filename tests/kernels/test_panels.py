@@ -17,24 +17,25 @@ def test_float_panel(rows: int, lanes: int, vectors: int) -> None:
 
     @numba.njit
     def call(x: F32, weight: F32, depth: int, out: F32) -> None:
-        panels.float_panel(
-            rows, lanes, vectors, x, 3, 5, weight, 2, width + 1, depth, out, 1, width + 4
-        )
+        inputs = panels.Rows(panels.pointer(x, 3), 5)
+        panel = panels.Rows(panels.pointer(weight, 2), width + 1)
+        to = panels.Rows(panels.pointer(out, 1), width + 4)
+        panels.float_panel(rows, lanes, vectors, inputs, panel, depth, to)
 
     random = np.random.default_rng(rows * 100 + lanes + vectors)
     for depth in (0, 1, 2, 17, 64):
         x = random.standard_normal(3 + rows * 5 + depth).astype(np.float32)
         weight = random.standard_normal(2 + depth * (width + 1)).astype(np.float32)
         out = random.standard_normal(1 + rows * (width + 4)).astype(np.float32)
-        wanted = out.astype(np.float64)
+        expected = out.astype(np.float64)
         for m in range(rows):
             for n in range(width):
                 for k in range(depth):
                     product = np.float64(x[3 + m * 5 + k]) * weight[2 + k * (width + 1) + n]
-                    wanted[1 + m * (width + 4) + n] += product
+                    expected[1 + m * (width + 4) + n] += product
         call(x, weight, depth, out)
         # 64 products of unit variance, rounded one after the other.
-        assert np.abs(out - wanted).max() < 2e-5
+        assert np.abs(out - expected).max() < 2e-5
 
 
 @pytest.mark.skipif(not instructions.supported()[0].half, reason="float16 cannot be widened here")
@@ -47,7 +48,11 @@ def test_every_float16_is_widened_as_numpy_does(lanes: int) -> None:
     @numba.njit
     def call(x: F32, weight: np.ndarray, out: F32) -> None:
         for n in range(0, out.size, lanes):
-            panels.float_panel(1, lanes, 1, x, 0, 0, weight, n, 0, 1, out, n, 0)
+            inputs = panels.Rows(panels.pointer(x, 0), 0)
+            panel = panels.Rows(panels.pointer(weight, n), 0)
+            panels.float_panel(
+                1, lanes, 1, inputs, panel, 1, panels.Rows(panels.pointer(out, n), 0)
+            )
 
     out = np.zeros(halves.size, np.float32)
     call(np.ones(1, np.float32), halves, out)

@@ -16,8 +16,8 @@ def test_transform_against_numpy(size: int) -> None:
     work = np.zeros((size, 2), np.float32)
     work[reversed_bits(size)] = x
     spectrum.transform(work, roots(size))
-    wanted = np.fft.fft(x[:, 0] + 1j * x[:, 1].astype(np.float64))
-    np.testing.assert_allclose(work[:, 0] + 1j * work[:, 1], wanted, atol=1e-6 * size**0.5 * 4)
+    expected = np.fft.fft(x[:, 0] + 1j * x[:, 1].astype(np.float64))
+    np.testing.assert_allclose(work[:, 0] + 1j * work[:, 1], expected, atol=1e-6 * size**0.5 * 4)
 
 
 @pytest.mark.parametrize(
@@ -31,10 +31,10 @@ def test_log_bands_against_formula(rows: int, hop: int, size: int, bands: int) -
     filters[0] = 0
     out = np.full((rows, bands), np.nan, np.float32)
     work = np.full((size, 2), np.nan, np.float32)
-    given = window, reversed_bits(size), roots(size), filters
-    spectrum.log_bands(samples, hop, *given, np.float32(0.01), np.float32(-6), work, out)
+    tables = window, reversed_bits(size), roots(size), filters
+    spectrum.log_bands(samples, hop, *tables, np.float32(0.01), np.float32(-6), work, out)
     for m in range(rows):
         part = samples[m * hop : m * hop + size].astype(np.float64) * window
         power = np.abs(np.fft.rfft(part)) ** 2
-        wanted = 0.5 * np.log(filters.astype(np.float64) @ power + 1e-4) + 6
-        np.testing.assert_allclose(out[m], wanted, atol=2e-5)
+        expected = 0.5 * np.log(filters.astype(np.float64) @ power + 1e-4) + 6
+        np.testing.assert_allclose(out[m], expected, atol=2e-5)

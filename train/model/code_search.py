@@ -127,24 +127,11 @@ class Search(nn.Module):
         def plain(x: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
             return x.detach().float().cpu().contiguous().numpy()
 
-        first, first_bias, second, second_bias = (plain(x) for x in weights)
+        predictor = code_search.Predictor(*(plain(x) for x in weights))
+        settings = code_search.Settings(np.float32(c.prior), c.max_flips, c.shortlist, self.chunk)
         signs = np.empty(latents.shape, np.float32)
         work = workspace(c, bits, self.chunk)
         for crop, aim, out in zip(plain(latents), plain(wanted), signs, strict=True):
             past = np.zeros((c.history, bits), np.float32)
-            code_search.choose(
-                crop,
-                aim,
-                first,
-                first_bias,
-                second,
-                second_bias,
-                np.float32(c.prior),
-                c.max_flips,
-                c.shortlist,
-                self.chunk,
-                past,
-                *work,
-                out,
-            )
+            code_search.search_codes(crop, aim, predictor, settings, past, work, out)
         return torch.from_numpy(signs).to(latents.device) * bits**-0.5

@@ -1,0 +1,40 @@
+"""What happens to the sums of a matrix product before and after the microkernels."""
+
+from __future__ import annotations
+
+from fcs_edge.kernels._types import F32
+from fcs_edge.kernels.ops import vecmath
+from fcs_edge.kernels.runtime._jit import inline
+
+WRITE, GELU, ADD = 0, 1, 2
+"""Epilogues of a product y: ``out = y``, ``out = gelu(y)``, ``out += y``."""
+
+
+@inline
+def start_sums(bias: F32, epilogue: int, out: F32, column: int) -> None:
+    """``out[m, column + n] = bias[n]``, or ``+=`` for the epilogue `ADD`."""
+    for m in range(out.shape[0]):
+        row = out[m, column : column + bias.size]
+        if epilogue == ADD:
+            for n in range(bias.size):
+                row[n] += bias[n]
+        else:
+            for n in range(bias.size):
+                row[n] = bias[n]
+
+
+@inline
+def add_tile(tile: F32, width: int, used: int, out: F32) -> None:
+    """``out[m, n] += tile[m * width + n]`` for n < used: `out` has no further columns."""
+    for m in range(out.shape[0]):
+        for n in range(used):
+            out[m, n] += tile[m * width + n]
+
+
+@inline
+def apply_gelu(out: F32, column: int, used: int) -> None:
+    """``out[m, n] = gelu(out[m, n])`` for `used` columns, while they are in the nearest cache."""
+    for m in range(out.shape[0]):
+        row = out[m, column : column + used]
+        for n in range(row.size):
+            row[n] = vecmath.gelu(row[n])

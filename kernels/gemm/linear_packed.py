@@ -1,0 +1,102 @@
+"""Linear layers whose weights are packed into panels of outputs, for vector registers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fcs_edge.kernels._types import F32
+from fcs_edge.kernels.gemm import packing, products
+from fcs_edge.kernels.gemm import quantized_weights as stored
+from fcs_edge.kernels.gemm.epilogue import WRITE
+from fcs_edge.kernels.gemm.quantized_weights import Int4, Int8
+from fcs_edge.kernels.isa.instructions import Instructions
+from fcs_edge.kernels.runtime import memory
+
+
+class PackedLinear:
+    """A float32 or float16 weight."""
+
+    def __init__(self, weight: Any, bias: F32, using: Instructions) -> None:
+        self.outputs, self.depth = weight.shape
+        if weight.dtype == np.float16:
+            weight = weight.view(np.uint16) if using.half else stored.float32(weight)
+        compiled = products.kernels(using)
+        half = weight.dtype == np.uint16
+        kernels = compiled.halves if half else compiled.floats
+        pack = packing.pack_half if half else packing.pack_float
+        self._parts: list[tuple[Callable[..., None], F32, F32, int]] = []
+        for kernel, width, start, stop in _cut(self.outputs, kernels):
+            rows = np.ascontiguousarray(weight[start:stop])
+            panels = -(-(stop - start) // width)
+            packed = memory.zeros((panels, self.depth, width), weight.dtype)
+            pack(rows, packed)
+            columns = stored.frozen(bias[start:stop].copy())
+            self._parts.append((kernel, stored.frozen(packed), columns, start))
+
+    def __call__(self, x: F32, step: int, out: F32, column: int = 0, epilogue: int = WRITE) -> None:
+        """Apply the weight; see `linear.Linear`."""
+        for kernel, packed, bias, start in self._parts:
+            kernel(x, step, packed, bias, out, column + start, epilogue)
+
+
+class PackedInteger:
+    """A weight of 8 or 4 bits."""
+
+    def __init__(self, weight: Int8 | Int4, bias: F32, using: Instructions) -> None:
+        self.outputs, self.depth = weight.shape
+        compiled = products.kernels(using)
+        if isinstance(weight, Int8):
+            self._group, kernels = packing.padded_depth(self.depth), compiled.int8
+        else:
+            self._group, kernels = weight.group, compiled.int4
+        self._parts: list[tuple[Callable[..., None], Any, F32, F32, int]] = []
+        for kernel, width, start, stop in _cut(self.outputs, kernels):
+            part = weight.rows(start, stop)
+            if isinstance(part, Int8):
+                packed, scale = _packed_int8(part, width, using)
+            else:
+                packed, scale = _packed_int4(part, width, using)
+            columns = stored.frozen(bias[start:stop].copy())
+            parts = kernel, stored.frozen(packed), stored.frozen(scale), columns, start
+            self._parts.append(parts)
+
+    def __call__(self, x: F32, step: int, out: F32, column: int = 0, epilogue: int = WRITE) -> None:
+        """Apply the weight; see `linear.Linear`."""
+        depth, group = self.depth, self._group
+        for kernel, packed, scale, bias, start in self._parts:
+            kernel(x, step, packed, scale, bias, depth, group, out, column + start, epilogue)
+
+
+def _packed_int8(weight: Int8, width: int, using: Instructions) -> tuple[Any, F32]:
+    """Return values and scales of panels of so many outputs."""
+    outputs, depth = weight.shape
+    panels, dot = -(-outputs // width), using.int8_dot
+    packed = memory.zeros((panels * width * packing.padded_depth(depth),), np.int8)
+    # Flipping the highest bit adds 128.
+    flip = -128 if dot.unsigned_weights else 0
+    packing.pack_int8(np.ascontiguousarray(weight.values), width, dot.depth, flip, packed)
+    return packed, packing.pack_row_scale(weight.scale, panels, width)
+
+
+def _packed_int4(weight: Int4, width: int, using: Instructions) -> tuple[Any, Any]:
+    """Return values and scales of panels of so many outputs."""
+    outputs, depth = weight.shape
+    panels, lanes, dot = -(-outputs // width), using.int4_lanes, using.int4_dot
+    packed = memory.zeros((panels * width * packing.padded_depth(depth) // 2,), np.uint8)
+    values = np.ascontiguousarray(weight.values)
+    packing.pack_int4(values, depth, lanes, width // lanes, dot.depth, packed)
+    return packed, packing.pack_group_scale(weight.scale, weight.group, panels, width, using.half)
+
+
+def _cut(outputs: int, kernels: dict[int, Any]) -> list[tuple[Any, int, int, int]]:
+    """Cut outputs into full wide panels and narrow ones; the last narrow one may lack outputs.
+
+    Each part is a kernel, its panels' width, the first output and the one after the last.
+    """
+    (wide, wide_kernel), (narrow, narrow_kernel) = kernels.items()
+    full = outputs // wide * wide
+    parts = [(wide_kernel, wide, 0, full), (narrow_kernel, narrow, full, outputs)]
+    return [part for part in parts if part[3] > part[2]]

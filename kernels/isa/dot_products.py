@@ -1,0 +1,76 @@
+"""Integer dot products as LLVM instructions: one function for each record of `instructions.DOTS`.
+
+Each function takes a builder, weights, activations and sums, and returns
+``sums[i] + sum_j weight[i * n + j] * activation[i * n + j]``, n as `Dot` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from llvmlite import ir
+
+from fcs_edge.kernels.isa.instructions import Dot
+from fcs_edge.kernels.isa.simd import I8, I16, I32, Builder, Value, call, vector
+
+
+def _vpdpbusd(b: Builder, weight: Value, activation: Value, sums: Value) -> Value:
+    words = [b.bitcast(factor, sums.type) for factor in (weight, activation)]
+    return call(b, f"llvm.x86.avx512.vpdpbusd.{32 * sums.type.count}", sums.type, sums, *words)
+
+
+def _pmaddwd(b: Builder, weight: Value, activation: Value, sums: Value) -> Value:
+    names = {4: "sse2.pmadd.wd", 8: "avx2.pmadd.wd", 16: "avx512.pmaddw.d.512"}
+    name = f"llvm.x86.{names[sums.type.count]}"
+    return b.add(sums, call(b, name, sums.type, weight, activation))
+
+
+def _pmaddubsw(b: Builder, weight: Value, activation: Value, sums: Value) -> Value:
+    names = {32: "avx2.pmadd.ub.sw", 64: "avx512.pmaddubs.w.512"}
+    name = f"llvm.x86.{names[weight.type.count]}"
+    return b.add(sums, call(b, name, sums.type, weight, activation))
+
+
+def _sdot(b: Builder, weight: Value, activation: Value, sums: Value) -> Value:
+    name = "llvm.aarch64.neon.sdot.v4i32.v16i8"
+    return call(b, name, sums.type, sums, weight, activation)
+
+
+def _smlal(b: Builder, weight: Value, activation: Value, sums: Value) -> Value:
+    return b.add(sums, b.mul(b.sext(weight, sums.type), b.sext(activation, sums.type)))
+
+
+def _mla(b: Builder, weight: Value, activation: Value, sums: Value) -> Value:
+    return b.add(sums, b.mul(b.zext(weight, sums.type), b.sext(activation, sums.type)))
+
+
+_EMIT: dict[str, Callable[[Builder, Value, Value, Value], Value]] = {
+    "vpdpbusd": _vpdpbusd,
+    "pmaddwd": _pmaddwd,
+    "pmaddubsw": _pmaddubsw,
+    "sdot": _sdot,
+    "smlal": _smlal,
+    "mla": _mla,
+}
+
+
+def emit(b: Builder, dot: Dot, weight: Value, activation: Value, sums: Value) -> Value:
+    """Emit one step of a dot product; see `factors` and `sums` for the types."""
+    return _EMIT[dot.name](b, weight, activation, sums)
+
+
+def factors(dot: Dot, lanes: int) -> ir.VectorType:
+    """Return the type of weights and activations of one step with so many int32 lanes."""
+    return vector(I8 if dot.factor_bits == 8 else I16, lanes * dot.depth)
+
+
+def sums(dot: Dot, lanes: int) -> ir.VectorType:
+    """Return the type of the sums of one step with so many int32 lanes."""
+    return vector(I16 if dot.fold_after else I32, lanes * dot.sums_per_lane)
+
+
+def fold(b: Builder, narrow: Value, total: Value) -> Value:
+    """Add int16 sums to int32: one a lane, or two side by side."""
+    if narrow.type.count == total.type.count:
+        return b.add(total, b.sext(narrow, total.type))
+    return _pmaddwd(b, narrow, ir.Constant(narrow.type, [1] * narrow.type.count), total)
