@@ -10,7 +10,7 @@ from helpers import rows_of_power
 
 torch = pytest.importorskip("torch")
 
-from train.losses.envelope import Envelopes  # noqa: E402
+from train.losses.envelope import EnvelopeLoss  # noqa: E402
 from train.losses.spectral import RATE  # noqa: E402
 
 LEVEL = 0.5
@@ -33,7 +33,7 @@ def normed(x: NDArray[np.float64], least: float) -> NDArray[np.float64]:
 
 
 def plain(made: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
-    """Loops over what `Envelopes.apart` does at once."""
+    """Loops over what `EnvelopeLoss.distance` does at once."""
     floor, size, hop = 1e-3 * LEVEL, 768, 240
     centres = 150 * 2 ** (np.arange(15) / 3)
     at = np.arange(size // 2 + 1) * RATE / size
@@ -65,15 +65,14 @@ def plain(made: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
 def test_follows_its_definition() -> None:
     made, wanted = speech_like(0), speech_like(1)
     wanted[1, : RATE * 2 // 5] *= 1e-5
-    found = Envelopes().apart(torch.from_numpy(made), torch.from_numpy(wanted), LEVEL)
+    found = EnvelopeLoss().distance(torch.from_numpy(made), torch.from_numpy(wanted), LEVEL)
     assert found.item() == pytest.approx(plain(made, wanted), abs=1e-4)
 
 
 def test_more_noise_is_farther() -> None:
-    envelopes, wanted = Envelopes(), torch.from_numpy(speech_like(1))
+    loss, wanted = EnvelopeLoss(), torch.from_numpy(speech_like(1))
     noise = 0.1 * torch.randn(wanted.shape, generator=torch.Generator().manual_seed(0))
     found = [
-        envelopes.apart(2 * wanted + share * noise, wanted, LEVEL).item()
-        for share in (0.0, 0.3, 1.0)
+        loss.distance(2 * wanted + share * noise, wanted, LEVEL).item() for share in (0.0, 0.3, 1.0)
     ]
     assert found[0] < 0.05 < found[1] < 0.5 * found[2]

@@ -43,7 +43,7 @@ def test_golden_tokens(name: str, golden: Callable[[str], Any]) -> None:
 
 
 def test_published_names() -> None:
-    for path in sorted((ROOT / "train/configs").glob("*.json")):
+    for path in sorted((ROOT / "train/recipes").glob("*.json")):
         config = CodecConfig.from_dict(json.loads(path.read_text()))
         state = FocalCodecStream(config, whiten=True).folded()
         assert {name: tuple(x.shape) for name, x in state.items()} == tensor_shapes(config)
@@ -70,7 +70,7 @@ def test_searched_tokens_are_the_runtimes(
     given = load_file(golden("tiny").checkpoint / "model.safetensors")
     assert model.load_state_dict(given, strict=False).unexpected_keys == []
     assert model.search is not None
-    for part in (model.search.told_out, model.search.wanted_out):
+    for part in (model.search.prediction_out, model.search.target_out):
         torch.nn.init.normal_(part.weight)
     stored = {name: x.numpy() for name, x in model.folded().items()}
     path = tmp_path / "searched.safetensors"

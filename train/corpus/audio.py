@@ -66,8 +66,8 @@ def trim(sound: Floats) -> Floats:
     loud = np.flatnonzero(level > _LOUD * level.max())
     first = max(0, int(loud[0]) - _LEAD_BLOCKS) * _BLOCK
     last = min(whole, int(loud[-1]) + 1 + _TRAIL_BLOCKS) * _BLOCK
-    kept: Floats = sound[first:last].copy()
-    return kept
+    trimmed: Floats = sound[first:last].copy()
+    return trimmed
 
 
 def speed_up(sound: Floats, ratio: float) -> Floats:

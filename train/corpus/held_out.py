@@ -73,7 +73,7 @@ def write_shards(folder: Path) -> None:
     held_out = folder / "held_out"
     teacher = None
     for name, rate, band_hz in (("wide", RATE, 12000), ("narrow", NARROW_RATE, 7000)):
-        if shard.is_whole(held_out, name):
+        if shard.is_complete(held_out, name):
             continue
         spoken = []
         for path in sorted(p for kind in _OF_LOSSES for p in held_out.glob(f"{kind}/*.wav")):
@@ -138,8 +138,8 @@ def _letters() -> list[Clip]:
     """Letters and syllables of held-out languages, joined."""
     clips: list[Clip] = []
     for language in KLETTRES_LANGUAGES:
-        heard = [clean(*read(path)) for path in sounds_of(KLETTRES / language)]
-        sounds = [sound for sound in heard if sound is not None]
+        cleaned = [clean(*read(path)) for path in sounds_of(KLETTRES / language)]
+        sounds = [sound for sound in cleaned if sound is not None]
         share = len(sounds) // _LETTER_CLIPS[language]
         for number in range(_LETTER_CLIPS[language]):
             joined = np.zeros(0, np.float32)

@@ -30,8 +30,8 @@ _SPEAKABLE = re.compile(r"[A-Za-z ,.;:'!?-]+")
 def sentences() -> tuple[str, ...]:
     """Return every sentence, in one fixed shuffled order, none of them a held-out one."""
     rng = random.Random(0)
-    kept = {plain(text) for text in HELD_OUT}
-    prose = sorted({s for s in (*_fortunes(), *_verses(rng)) if plain(s) not in kept})
+    excluded = {plain(text) for text in HELD_OUT}
+    prose = sorted({s for s in (*_fortunes(), *_verses(rng)) if plain(s) not in excluded})
     odd = [_odd_words(rng, words) for words in [_words()] for _ in range(len(prose) // 8)]
     spoken = prose + odd
     rng.shuffle(spoken)

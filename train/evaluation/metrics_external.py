@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from train.evaluation.metrics import F32, RATE, Scores
-from train.pretrained.stub_torchaudio import without_torchaudio
+from train.pretrained.stub_torchaudio import stub_torchaudio
 from train.pretrained.whisper import BASE_PARTS, assemble_base, tiny_english
 
 RECOGNISERS = {"quick": "Whisper tiny.en", "full": "Whisper base"}
@@ -155,7 +155,7 @@ def _load_mos() -> Any:
     import torch
 
     torch.set_num_threads(1)
-    with without_torchaudio():
+    with stub_torchaudio():
         import distillmos
 
     return distillmos.ConvTransformerSQAModel().eval()
