@@ -23,7 +23,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import soundfile
 import soxr
-from measure_quantisation import JUDGES, Arrays, Facts, judge, mel_distance, read_sound, table
+from measure_quantisation import PACKAGES, Arrays, Facts, mel_distance, read_sound, score, table
 from numpy.typing import NDArray
 
 import fcs_edge
@@ -210,13 +210,13 @@ def show(scores: Facts) -> None:
     )
 
 
-def show_words(judged: Facts) -> None:
-    """Print the mean over clips of what was judged against the uncoded sound."""
-    means = ("wer", "pesq", "stoi")
+def show_words(scored: Facts) -> None:
+    """Print the WER of all clips, looping clips, and means of other metrics, of each sound."""
     rows = [
-        {"sound": name} | {key: np.mean(facts[key]) for key in means}
-        for name, facts in judged.items()
-        if name != "words"
+        {"sound": name, "wer": facts["wer"], "looping_clips": str(len(facts["looping"]))}
+        | {key: np.mean(facts[key]) for key in ("pesq", "stoi")}
+        for name, facts in scored.items()
+        if name not in ("words", "recogniser")
     ]
     print("Against the uncoded sound and its words\n")
     table(rows)
@@ -231,7 +231,7 @@ def main() -> None:
     parser.add_argument("--words", action="store_true")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    needed = JUDGES if args.words else ("pesq", "pystoi")
+    needed = PACKAGES if args.words else ("pesq", "pystoi")
     missing = [p for p in needed if not importlib.util.find_spec(p.replace("-", "_"))]
     if missing:
         sys.exit(f"not installed; pip install {' '.join(missing)}")
@@ -248,8 +248,8 @@ def main() -> None:
     if args.words:
         files = [path.with_suffix(".txt") for path in args.sounds]
         texts = [file.read_text() if file.is_file() else None for file in files]
-        facts["judges"] = judge(signals, texts, sounds, codec.sample_rate_out)
-        show_words(facts["judges"])
+        facts["metrics"] = score(signals, texts, sounds, codec.sample_rate_out)
+        show_words(facts["metrics"])
     if args.json:
         args.json.write_text(json.dumps(facts, indent=1) + "\n")
 

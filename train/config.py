@@ -298,11 +298,11 @@ def _check_keys(raw: Mapping[str, Any], known: Iterable[str], table: str) -> Non
     for key in raw:
         if key in known:
             continue
-        renamed = RENAMED.get(table, {}).get(key)
-        if renamed is not None:
-            raise ValueError(f"{_full(table, key)}: renamed, write {renamed}")
-        nearest = difflib.get_close_matches(key, known, 1, 0.0)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        renamed = RENAMED.get(table, {})
+        if key in renamed:
+            raise ValueError(f"{_full(table, key)}: renamed, write {renamed[key]}")
+        nearest = difflib.get_close_matches(key, [*known, *renamed], 1, 0.0)
+        hint = f"; did you mean {renamed.get(nearest[0], nearest[0])}?" if nearest else ""
         raise ValueError(f"{_full(table, key)}: unknown key{hint}")
 
 
