@@ -23,7 +23,15 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import soundfile
 import soxr
-from measure_quantisation import PACKAGES, Arrays, Facts, mel_distance, read_sound, score, table
+from measure_quantisation import (
+    PACKAGES,
+    Arrays,
+    Facts,
+    mel_distance,
+    read_sound,
+    score_sounds,
+    table,
+)
 from numpy.typing import NDArray
 
 import fcs_edge
@@ -248,7 +256,7 @@ def main() -> None:
     if args.words:
         files = [path.with_suffix(".txt") for path in args.sounds]
         texts = [file.read_text() if file.is_file() else None for file in files]
-        facts["metrics"] = score(signals, texts, sounds, codec.sample_rate_out)
+        facts["metrics"] = score_sounds(signals, texts, sounds, codec.sample_rate_out)
         show_words(facts["metrics"])
     if args.json:
         args.json.write_text(json.dumps(facts, indent=1) + "\n")

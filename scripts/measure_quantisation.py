@@ -149,7 +149,9 @@ def mel_distance(sounds: Arrays, wanted: Arrays, rate: int) -> float:
     return float(np.concatenate(distances).mean())
 
 
-def score(signals: Arrays, texts: list[str | None], coded: dict[str, Arrays], rate: int) -> Facts:
+def score_sounds(
+    signals: Arrays, texts: list[str | None], coded: dict[str, Arrays], rate: int
+) -> Facts:
     """Return errors of words, wide-band PESQ and STOI of each clip at 16 kHz, uncoded and coded.
 
     The output of the codec is aligned with its input. Words are those of `train.evaluation`.
@@ -239,7 +241,7 @@ def measure(args: argparse.Namespace, folder: Path) -> Facts:
     if args.metrics:
         files = [path.with_suffix(".txt") for path in args.sounds]
         texts = [file.read_text() if file.is_file() else None for file in files]
-        facts["metrics"] = apart(score, signals, texts, coded, config.sample_rate_out)
+        facts["metrics"] = apart(score_sounds, signals, texts, coded, config.sample_rate_out)
     return facts
 
 
