@@ -13,7 +13,7 @@ from train.losses.discriminators import Discriminators, PeriodDiscriminator  # n
 
 
 @pytest.mark.parametrize("period", [2, 3, 7])
-def test_a_period_is_seen_as_in_rows_and_columns(period: int) -> None:
+def test_a_period_is_a_row_of_two_dimensions(period: int) -> None:
     torch.manual_seed(period)
     discriminator = PeriodDiscriminator(period, (4, 8, 6))
     sound = torch.randn(2, 500)

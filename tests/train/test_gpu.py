@@ -76,31 +76,31 @@ numpy.save(sys.argv[3], search_codes(*arrays, 2.0, int(sys.argv[4])).cpu().numpy
 def test_codes_are_chosen_as_by_the_kernel(passes: int, tmp_path: Path) -> None:
     pytest.importorskip("triton")
     random = np.random.default_rng(passes)
-    crops, rows, bits, history, inner, wide = 2, 12, 16, 3, 32, 10
-    shapes = [(history, bits, inner), (inner,), (inner, wide), (wide,)]
+    crops, rows, bits, history, inner, columns = 2, 12, 16, 3, 32, 10
+    shapes = [(history, bits, inner), (inner,), (inner, columns), (columns,)]
     weights = [random.standard_normal(shape, dtype=np.float32) for shape in shapes]
     latents = random.standard_normal((crops, rows, bits), dtype=np.float32)
-    wanted = 8 * random.standard_normal((crops, rows, wide), dtype=np.float32)
+    target = 8 * random.standard_normal((crops, rows, columns), dtype=np.float32)
     signs = np.empty_like(latents)
     for i in range(crops):
         work = (
             *(np.empty((2, 1, history, bits), np.float32), np.empty((2, 1), np.float32)),
             *(np.empty((2, 1), np.int64), np.empty((2, bits), np.float32)),
-            *(np.empty(inner, np.float32), np.empty(wide, np.float32)),
+            *(np.empty(inner, np.float32), np.empty(columns, np.float32)),
         )
         past = np.zeros((history, bits), np.float32)
         settings = np.float32(2), passes, bits, 1
-        kernels.choose(latents[i], wanted[i], *weights, *settings, past, *work, signs[i])
-    np.savez(tmp_path / "in.npz", latents, wanted, *weights)
+        kernels.choose(latents[i], target[i], *weights, *settings, past, *work, signs[i])
+    np.savez(tmp_path / "in.npz", latents, target, *weights)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     # Where there is no GPU, Triton can play one: it reads this as it is imported.
     env = os.environ | ({"TRITON_INTERPRET": "1"} if device == "cpu" else {})
     paths = [str(tmp_path / "in.npz"), device, str(tmp_path / "out.npy"), str(passes)]
     subprocess.run([sys.executable, "-c", CHOOSE, *paths], check=True, env=env, cwd=ROOT)
-    found = np.load(tmp_path / "out.npy")
+    result = np.load(tmp_path / "out.npy")
     assert 0.03 < (signs != np.sign(latents)).mean() < 0.5
     # Matrix units round to 10 bits: what is nearly a tie may go the other way.
-    assert (found != signs).mean() <= (0.05 if device == "cuda" else 0.0)
+    assert (result != signs).mean() <= (0.05 if device == "cuda" else 0.0)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
@@ -122,9 +122,9 @@ def test_graphs_give_the_gradients_that_they_captured() -> None:
     graphs = CudaGraphs(gradients_of, [*layer.parameters(), idle], n=2)
     for step in range(5):
         batch = drawn()
-        found = {name: loss.clone() for name, loss in graphs(batch, step).items()}
+        result = {name: loss.clone() for name, loss in graphs(batch, step).items()}
         gradients = [p.grad.clone() for p in layer.parameters()]
         assert idle.grad is None
-        assert torch.allclose(gradients_of(batch, step % 2)["loss"], found["loss"])
+        assert torch.allclose(gradients_of(batch, step % 2)["loss"], result["loss"])
         for p, gradient in zip(layer.parameters(), gradients, strict=True):
             assert torch.allclose(p.grad, gradient, atol=1e-5)

@@ -21,12 +21,12 @@ CLIP = Path(__file__).parents[1] / "data" / "251-118436-0003.flac"
 def speech() -> NDArray[np.float32]:
     """Return 3.84 s of speech at 24 kHz."""
     sound, rate = soundfile.read(CLIP, dtype="float32")
-    wide = soxr.resample(sound, rate, RATE)
-    return np.ascontiguousarray(wide[RATE // 2 :][: 384 * 240], np.float32)
+    resampled = soxr.resample(sound, rate, RATE)
+    return np.ascontiguousarray(resampled[RATE // 2 :][: 384 * 240], np.float32)
 
 
-def distance(made: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
-    of_both = (torch.from_numpy(x)[None] for x in (made, wanted))
+def distance(output: NDArray[np.float32], target: NDArray[np.float32]) -> float:
+    of_both = (torch.from_numpy(x)[None] for x in (output, target))
     return float(Loudness().distance(*of_both, 0.5))
 
 
@@ -51,14 +51,14 @@ def test_it_ranks_as_pesq_does() -> None:
     pesq = pytest.importorskip("pesq").pesq
     clean = speech()
     at_16k = soxr.resample(clean, RATE, 16000)
-    found, scores = [], []
+    results, scores = [], []
     for sound in degraded(clean).values():
-        found.append(4.5 - distance(sound, clean))
+        results.append(4.5 - distance(sound, clean))
         scores.append(pesq(16000, at_16k, soxr.resample(sound, RATE, 16000), "wb"))
     # PESQ's score before it is put on the scale of listeners (P.862.2).
     raw = (3.8224 - np.log(4 / (np.array(scores) - 0.999) - 1)) / 1.3669
-    assert np.corrcoef(raw, found)[0, 1] > 0.9
-    assert np.abs(raw - found).mean() < 0.8
+    assert np.corrcoef(raw, results)[0, 1] > 0.9
+    assert np.abs(raw - results).mean() < 0.8
 
 
 def test_bands() -> None:
@@ -74,7 +74,7 @@ def test_bands() -> None:
     assert torch.equal((Loudness().bands > 0).sum(0), torch.ones(257, dtype=torch.int64))
 
 
-def test_what_is_not_heard_is_not_distance() -> None:
+def test_inaudible_changes_do_not_count() -> None:
     clean = speech()
     nothing = distance(clean, clean)
     assert nothing < 0.02
@@ -89,21 +89,21 @@ def test_what_is_not_heard_is_not_distance() -> None:
 
 def test_gradients_are_numbers_in_silence_too() -> None:
     clean = torch.from_numpy(speech())
-    wanted = torch.stack([clean, torch.zeros_like(clean), clean])
-    made = torch.stack([0.5 * clean, 0.01 * clean, torch.zeros_like(clean)]).requires_grad_()
-    Loudness().distance(made, wanted, 0.5).backward()
-    assert bool(torch.isfinite(made.grad).all())
+    target = torch.stack([clean, torch.zeros_like(clean), clean])
+    output = torch.stack([0.5 * clean, 0.01 * clean, torch.zeros_like(clean)]).requires_grad_()
+    Loudness().distance(output, target, 0.5).backward()
+    assert bool(torch.isfinite(output.grad).all())
 
 
 def test_descent_on_it_is_descent() -> None:
     """A step against the gradient makes it less: noise in a clip is taken back."""
     clean = torch.from_numpy(speech())[None]
     torch.manual_seed(2)
-    made = (clean + 0.01 * torch.randn_like(clean)).requires_grad_()
+    output = (clean + 0.01 * torch.randn_like(clean)).requires_grad_()
     loss = Loudness()
-    before = loss.distance(made, clean, 0.5)
-    (gradient,) = torch.autograd.grad(before, made)
+    before = loss.distance(output, clean, 0.5)
+    (gradient,) = torch.autograd.grad(before, output)
     with torch.no_grad():
-        moved = made - 1e-2 * gradient / gradient.norm()
+        moved = output - 1e-2 * gradient / gradient.norm()
         after = loss.distance(moved, clean, 0.5)
     assert float(after) < float(before.detach())

@@ -197,10 +197,10 @@ def test_voice_moved_by_world() -> None:
     line[120::120] = np.exp(-(((np.arange(120, 12001, 120) - 1500) / 900.0) ** 2))
     vowel = np.fft.irfft(line * np.exp(1j * np.arange(12001) ** 1.3)).astype(np.float32)
     vowel *= 0.5 / np.abs(vowel).max()
-    found = np.abs(np.fft.rfft(audio.revoice(vowel, 1.25, 1.1)[:24000] * np.hanning(24000)))
-    assert abs(np.argmax(found[1200:2100]) + 1200 - 1650) <= 100
-    harmonics = found[150::150][:20].sum()
-    assert harmonics > 5 * found[225::150][:20].sum()
+    result = np.abs(np.fft.rfft(audio.revoice(vowel, 1.25, 1.1)[:24000] * np.hanning(24000)))
+    assert abs(np.argmax(result[1200:2100]) + 1200 - 1650) <= 100
+    harmonics = result[150::150][:20].sum()
+    assert harmonics > 5 * result[225::150][:20].sum()
 
 
 def test_utterances_are_taken_until_they_last() -> None:
@@ -237,5 +237,5 @@ def test_held_out_voices_are_not_drawn() -> None:
     assert 100 < len(mixed) < 200
     for voice, style in mixed[:20]:
         first, weight, second = voice.removeprefix("kokoro_").replace("+", "*").split("*")
-        wanted = float(weight) * styles[first] + (1 - float(weight)) * styles[second]
-        np.testing.assert_allclose(style, wanted, rtol=1e-5)
+        expected = float(weight) * styles[first] + (1 - float(weight)) * styles[second]
+        np.testing.assert_allclose(style, expected, rtol=1e-5)

@@ -116,7 +116,7 @@ def test_a_stage_may_weight_no_loss_of_tokens(
         assert torch.equal(p, before[name]), name
 
 
-def test_training_begins_before_all_of_a_corpus_is_there(
+def test_training_starts_before_the_corpus_is_complete(
     stage: Callable[[str], Path], corpus: Path, tmp_path: Path
 ) -> None:
     arrived = tmp_path / "arrived"

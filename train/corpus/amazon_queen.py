@@ -1,4 +1,4 @@
-"""Actors of a talking game of 1995: real English to judge by, and not to train on.
+"""Actors of a talking game of 1995: real English for evaluation, not for training.
 
 Flight of the Amazon Queen is free to copy and to change, but not to sell (Debian's package of that
 name); so nothing of it is in the corpus, or in a shard that a loss is measured on.

@@ -1,4 +1,4 @@
-"""Rooms and noises for the trainer to add while it runs."""
+"""Room responses and noise for augmentation during training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FADE = 320
 
 
 def write_rooms(path: Path) -> None:
-    """Write impulse responses of random rooms, unless they are there.
+    """Write impulse responses of random rooms, unless the file exists.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def _room(decay: float, rng: np.random.Generator) -> Floats | None:
 
 
 def write_noises(path: Path, folder: Path) -> None:
-    """Write ten minutes of noises, int16 at 16 kHz, RMS 0.1, and a .txt of which is where.
+    """Write ten minutes of noises, int16 at 16 kHz, RMS 0.1, and a .txt with their places.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Synthetic speech of the older voices that Debian holds: flite's and festival's."""
+"""Synthetic speech of the older voices in Debian: flite's and festival's."""
 
 from __future__ import annotations
 

@@ -20,19 +20,19 @@ FISHES = Path("/usr/share/games/fillets-ng/sound")
 TILES = Path("/usr/share/kajongg/voices")
 
 _LONG = ("be", "bg", "ca", "da", "el", "es", "fr", "ro", "ru")
-"""Languages in which some hundreds of stamps are described."""
+"""Languages with hundreds of described stamps."""
 _SHORT = ("", "ml", "nl")
 _SAME_AS_SR = ("sr@ijekavian", "sr@ijekavianlatin", "sr@latin")
 _LEAST_RATE = 16000
 _BAND = 11000
 _STAMPS_NARROW = {"el": 8000}
 _FISH = {"m": "small", "v": "large"}
-"""Whose line a file of Fish Fillets is, by a letter of its own in the name."""
+"""Speaker of a line of Fish Fillets, by a letter in the file's name."""
 _FISHES_BAND = {"cs": 11000, "nl": 7000}
 
 
 def stamps() -> list[Job]:
-    """Return the jobs of Tux Paint's stamps: a shard a language, and one of the short ones."""
+    """Return the jobs of Tux Paint's stamps: a shard for each language, and one for short ones."""
     package = "tuxpaint-stamps-default"
     who = "Bill Kendrick and the contributors to Tux Paint, who describe its stamps"
 
@@ -86,7 +86,7 @@ def fishes() -> list[Job]:
 
 
 def _fish(path: Path) -> str:
-    """Return who says a line: one of the two fish, or one of the others."""
+    """Return the speaker of a line: one of the two fish, or one of the others."""
     letters = _FISH.keys() & path.stem.split("-")
     return _FISH[letters.pop()] if len(letters) == 1 else "others"
 

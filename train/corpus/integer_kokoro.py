@@ -60,7 +60,7 @@ def _attributes(node: onnx.NodeProto) -> dict[str, list[int]]:
 
 
 def _is_plain(node: onnx.NodeProto) -> bool:
-    """Say whether a convolution is along one axis, in steps of one, in one group."""
+    """Return whether a convolution is along one axis, in steps of one, in one group."""
     attributes = _attributes(node)
     group = next((a.i for a in node.attribute if a.name == "group"), 1)
     return group == 1 and attributes["strides"] == [1]

@@ -47,7 +47,7 @@ _SUFFIXES = {".mp3", ".ogg", ".opus", ".wav"}
 
 
 def version(package: str) -> str:
-    """Return an installed Debian package's version, or stop with what to install."""
+    """Return an installed Debian package's version, or stop and name the package to install."""
     command = ["dpkg-query", "-W", "-f=${Version}", package]
     found = subprocess.run(command, capture_output=True, text=True).stdout
     if not found:
@@ -134,7 +134,7 @@ def _prompts(paths: Iterable[Path], voice: str) -> Speak:
 
 
 def utterances(spoken: Iterable[tuple[str, list[Path]]], least_rate: int = 0) -> Speak:
-    """Return what reads each voice's files, but for those of fewer samples a second."""
+    """Return what reads each voice's files, except those of a lower rate."""
 
     def speak(_: Path) -> Iterator[Utterance]:
         for voice, paths in spoken:

@@ -45,7 +45,7 @@ def share(begin: float, end: float) -> tuple[str, ...]:
 
 
 def plain(text: str) -> str:
-    """Lower-case letters and single spaces only, for comparing texts."""
+    """Return lower-case letters and single spaces only, for comparisons."""
     return " ".join(re.sub(r"[^a-z ]", "", text.lower()).split())
 
 
