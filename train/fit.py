@@ -16,8 +16,19 @@ from train.engine.trainer import Trainer
 
 @click.command()
 @click.argument("stage", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--corpus", required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--run", "folder", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--corpus",
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="A corpus that train.corpus built.",
+)
+@click.option(
+    "--run",
+    "folder",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the run: its state, weights and log. A run in it continues.",
+)
 @click.option(
     "--start",
     multiple=True,
@@ -56,7 +67,7 @@ def main(
     growing: bool,
     n_workers: int | None,
 ) -> None:
-    """Train one stage, or continue a stopped run."""
+    """Train the stage in the TOML file STAGE, or continue a stopped run."""
     try:
         stages.read(stage)
     except ValueError as error:

@@ -125,6 +125,17 @@ def test_wer_is_pooled_without_a_cap_and_loops_are_listed() -> None:
     assert wer.pooled_wer([""], ["no"]).rate is None
 
 
+def test_loops_are_counted_and_named_in_the_notes() -> None:
+    rows = [
+        {"set": "s", "codec": "tiny", "clip": name, "loops": loops}
+        for name, loops in (("a", True), ("b", False), ("c", True))
+    ]
+    notes = evaluate._notes_on_loops({"rows": rows, "sets": {"s": {"clips": 3}}})
+    assert notes == [
+        "s, tiny: the recogniser loops (over 2.5 times the words) in 2 of 3 clips: a, c."
+    ]
+
+
 def rows(**values: list[float | None]) -> list[dict[str, Any]]:
     n = len(next(iter(values.values())))
     base = [{"set": "s", "clip": f"{i}", "words": 1} for i in range(n)]
