@@ -51,7 +51,7 @@ def test_lines_are_read(tmp_path: Path) -> None:
     [
         (b"RIFF" + bytes(100), "no QTBL"),
         (archive({"A.SB": b"x"}, packed=0), "not MP3"),
-        (archive({"A.SB": b"x", "B.SB": b"y"})[:30], "not whole"),
+        (archive({"A.SB": b"x", "B.SB": b"y"})[:30], "truncated"),
         (archive({"A.SB": b"x" * 9})[:-1], "it ends before"),
     ],
 )
