@@ -13,9 +13,9 @@ import click
 import numpy as np
 
 from . import audio, shard
-from .recogniser import Recogniser
 from .shard import Origin, Utterance
 from .teacher import Teacher
+from .utterance_filter import UtteranceFilter
 
 SLOWER = ("slower", 0.8, 0.93)
 FASTER = ("faster", 1.07, 1.25)
@@ -40,7 +40,7 @@ class Builder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._teacher: Teacher | None = None
-        self._recogniser: Recogniser | None = None
+        self._filter: UtteranceFilter | None = None
 
     def run(self, job: Job) -> None:
         """Build the shard unless it exists."""
@@ -50,8 +50,8 @@ class Builder:
         spoken = gather(job.speak(self._folder), job.minutes)
         counts: dict[str, Any] = {}
         if job.filtered:
-            self._recogniser = self._recogniser or Recogniser(self._folder / "models")
-            spoken, counts = self._recogniser.filter(spoken)
+            self._filter = self._filter or UtteranceFilter(self._folder / "models")
+            spoken, counts = self._filter.filter(spoken)
         if not spoken:
             click.echo(f"{job.name}: no utterance to write")
             return

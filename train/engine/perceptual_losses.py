@@ -75,7 +75,7 @@ class PerceptualLosses:
         config = stage.discriminators
         self.discriminators = _DiscriminatorTraining(config, device) if config else None
         self.recogniser = (
-            _Recogniser(stage.recogniser, device, corpus) if stage.recogniser else None
+            _RecogniserLosses(stage.recogniser, device, corpus) if stage.recogniser else None
         )
         self.distances: dict[str, AudioDistance] = {
             name: build().to(device) for name, build in DISTANCES.items() if name in self.shares
@@ -252,7 +252,7 @@ class _DiscriminatorTraining:
             self.optimizer.load_state_dict(state["discriminator_optimizer"])
 
 
-class _Recogniser:
+class _RecogniserLosses:
     """Whisper's encoder, and its decoder where a stage has it."""
 
     def __init__(

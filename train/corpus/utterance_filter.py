@@ -23,7 +23,7 @@ _WINDOW = 28.0
 _GAP = np.zeros(int(0.4 * NARROW_RATE), np.float32)
 
 
-class Recogniser:
+class UtteranceFilter:
     """Whisper tiny.en on full windows, then Whisper base on single utterances with errors."""
 
     def __init__(self, folder: Path) -> None:
