@@ -1,11 +1,11 @@
 """Write weights as a published checkpoint: ``python -m train.export WEIGHTS.pt STAGE.toml OUT``.
 
-OUT gets ``config.json`` and ``model.safetensors``, which ``fcs-edge convert OUT MODEL`` takes. An
-OUT that ends in .safetensors gets the parts that the stage has trained, as float16: what
-``python -m train.fit --start OUT`` begins with; with ``--beside``, what has learnt beside the codec
-as well, readers and discriminators. ``--half-way`` is for averaged weights that lag behind a rate
-that fell, half way to the last ones is an average over a shorter time; and for those that went too
-far from where they started; ``--share`` is for any other part of the way.
+OUT gets ``config.json`` and ``model.safetensors``, for ``fcs-edge convert OUT MODEL``. An OUT that
+ends in .safetensors gets the trained parts of the stage as float16, for
+``python -m train.fit --start OUT``. With ``--beside`` it gets probes and discriminators too.
+
+``--half-way`` blends two sets of weights. Blended with the last weights of the run, an average
+covers fewer steps. Blended with the weights that the run started from, it changes less.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from train.engine import initialise
     "--half-way",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Take the mean of WEIGHTS and of those in FILE: the LAST.pt of the same run, as they are, "
-    "or the .safetensors that it started from.",
+    help="Blend WEIGHTS with the weights in FILE: the last.pt of the same run, "
+    "or the .safetensors file that it started from.",
 )
 @click.option(
     "--share",
     type=click.FloatRange(0, 1),
     default=0.5,
     show_default=True,
-    help="How much of that mean is of WEIGHTS.",
+    help="Share of WEIGHTS in that blend.",
 )
 @click.option(
     "--beside",
     metavar="LAST.pt",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The state of the same run, of which OUT.safetensors gets readers and discriminators.",
+    help="State of the same run, for the probes and discriminators in OUT.safetensors.",
 )
 def main(
     weights: Path,
@@ -57,12 +57,12 @@ def main(
     share: float,
     beside: Path | None,
 ) -> None:
-    """Write weights as a checkpoint in the published layout, or as a file to start from."""
-    settings = stages.read(stage)
+    """Write WEIGHTS as a checkpoint in the published layout, or as a file to start from."""
+    settings = _read(stage)
     config = settings.model
     state = torch.load(weights, map_location="cpu", weights_only=True)
     if half_way is not None:
-        state["codec"] = _mean(state["codec"], _as_they_are(half_way), share)
+        state["codec"] = _blend(state["codec"], _other_weights(half_way), share)
     if out.suffix == ".safetensors":
         trained = {
             name: tensor.half().contiguous()
@@ -75,10 +75,10 @@ def main(
         click.echo(f"{out}: step {state['step']}, {len(trained)} tensors")
         return
     if beside is not None:
-        raise click.ClickException(f"{out}: a checkpoint has no readers; name it OUT.safetensors")
-    wanted = tensor_shapes(config)
-    tensors = {name: state["codec"][name].float().contiguous() for name in wanted}
-    wrong = [name for name, shape in wanted.items() if tuple(tensors[name].shape) != shape]
+        raise click.ClickException(f"{out}: a checkpoint has no probes; name it OUT.safetensors")
+    shapes = tensor_shapes(config)
+    tensors = {name: state["codec"][name].float().contiguous() for name in shapes}
+    wrong = [name for name, shape in shapes.items() if tuple(tensors[name].shape) != shape]
     if wrong:
         raise click.ClickException(f"{weights}: {wrong[0]} does not fit the model of {stage}")
     out.mkdir(parents=True, exist_ok=True)
@@ -88,26 +88,35 @@ def main(
     click.echo(f"{out}: step {state['step']}, {total / 1e6:.2f} M weights")
 
 
-def _as_they_are(last: Path) -> dict[str, Tensor]:
-    """Return the codec's weights of a run's state, not averaged; or of a file to start from."""
+def _read(stage: Path) -> stages.TrainingStage:
+    try:
+        return stages.read(stage)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _other_weights(last: Path) -> dict[str, Tensor]:
+    """Return the codec's weights in a run's state, not averaged, or in a file to start from."""
     if last.suffix == ".safetensors":
         started: dict[str, Tensor] = initialise.read_all((last,), torch.device("cpu"))["codec"]
         return started
-    whole = torch.load(last, map_location="cpu", weights_only=True)["whole"]
-    codec: dict[str, Tensor] = initialise.by_part(whole)["codec"]
+    model = torch.load(last, map_location="cpu", weights_only=True)["model"]
+    codec: dict[str, Tensor] = initialise.by_part(model)["codec"]
     if any(".whitening." in name for name in codec):
-        raise click.ClickException(f"{last}: of a stage that whitens; its weights have no mean")
+        raise click.ClickException(
+            f"{last}: of a stage that whitens; its weights cannot be blended"
+        )
     return codec
 
 
 def _beside(state: dict[str, Any], last: Path) -> dict[str, Tensor]:
-    """Return readers, averaged, and a run's discriminators, as float16, by names of their own."""
-    hearers = torch.load(last, map_location="cpu", weights_only=True)["hearers"]
-    parts = {"judges": hearers.get("judges", {})}
-    # Readers of a run whose corpus had no teacher's features have learnt nothing.
-    readers = state["objective"]
-    if all(tensor.numel() for name, tensor in readers.items() if name.endswith("weight")):
-        parts["objective"] = readers
+    """Return averaged probes and a run's discriminators as float16, named by their part."""
+    perceptual = torch.load(last, map_location="cpu", weights_only=True)["perceptual"]
+    parts = {"discriminators": perceptual.get("discriminators", {})}
+    # Probes of a run without teacher features are empty.
+    probes = state["objective"]
+    if all(tensor.numel() for name, tensor in probes.items() if name.endswith("weight")):
+        parts["objective"] = probes
     return {
         f"{part}.{name}": tensor.half().contiguous()
         for part, tensors in parts.items()
@@ -116,10 +125,10 @@ def _beside(state: dict[str, Any], last: Path) -> dict[str, Tensor]:
     }
 
 
-def _mean(first: dict[str, Tensor], second: dict[str, Tensor], share: float) -> dict[str, Tensor]:
-    """Return the mean of weights of the same names, of which so much is the first."""
+def _blend(first: dict[str, Tensor], second: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Return share * first + (1 - share) * second, by name."""
     if first.keys() != second.keys():
-        raise click.ClickException("--half-way is not of the same model as the weights")
+        raise click.ClickException("--half-way has weights of another model")
     return {name: torch.lerp(second[name], one, share) for name, one in first.items()}
 
 

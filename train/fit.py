@@ -16,25 +16,47 @@ from train.engine.trainer import Trainer
 
 @click.command()
 @click.argument("stage", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--corpus", required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--run", "folder", required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--corpus",
+    required=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="A corpus that train.corpus built.",
+)
+@click.option(
+    "--run",
+    "folder",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the run: its state, weights and log. A run in it continues.",
+)
 @click.option(
     "--start",
     multiple=True,
     type=click.Path(exists=True, path_type=Path),
-    help="Start from the best.pt of the stage before, or its last.pt, with who hears there. "
-    "Given again, what is there is laid over the one before.",
+    help="Start from a .safetensors file, or from best.pt, average.pt or last.pt of another run; "
+    "last.pt has discriminators too. Repeat it to replace tensors by those of another file.",
 )
 @click.option(
-    "--minutes", type=float, default=float("inf"), help="Stop after so long; go on later."
+    "--minutes",
+    type=float,
+    default=float("inf"),
+    help="Stop after so many minutes; the same command continues.",
 )
 @click.option(
     "--within",
     type=float,
-    help="Take so many minutes for the stage, whatever its steps: its rate follows the clock.",
+    help="Train for so many minutes, whatever the stage's steps. "
+    "The learning rate follows the clock.",
 )
-@click.option("--growing", is_flag=True, help="Shards are added to the corpus meanwhile.")
-@click.option("--workers", "n_workers", type=int, help="Processes; one a core, or one on a GPU.")
+@click.option(
+    "--growing", is_flag=True, help="Use shards that are added to the corpus during training."
+)
+@click.option(
+    "--workers",
+    "n_workers",
+    type=int,
+    help="Processes. [default: one for each core, or one on a GPU]",
+)
 def main(
     stage: Path,
     corpus: Path,
@@ -45,7 +67,11 @@ def main(
     growing: bool,
     n_workers: int | None,
 ) -> None:
-    """Train one stage, or go on with it where it was stopped."""
+    """Train the stage in the TOML file STAGE, or continue a stopped run."""
+    try:
+        stages.read(stage)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
     spread = within is not None
     until = time.time() + 60 * (within if within is not None else minutes)
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What is computed in: passes forward and back, and products of Muon, in what is fast here."""
+"""The number type of large products: bfloat16 where it is fast, else float32."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import torch
 
 
 def fast(device: torch.device) -> torch.dtype:
-    """Return the type of number in which large products are the fastest on a device.
+    """Return the number type in which large products are fastest on a device.
 
-    That is bfloat16, but for processors that have no instructions of 512 bits: there PyTorch takes
-    several times as long for it as for float32.
+    That is bfloat16, except on processors without AVX-512, where PyTorch takes several times as
+    long as with float32.
     """
     if device.type == "cpu" and torch.backends.cpu.get_cpu_capability() != "AVX512":
         return torch.float32
@@ -17,5 +17,5 @@ def fast(device: torch.device) -> torch.dtype:
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """Return a context in which large products are computed in what is fast."""
+    """Return a context that computes large products in the fast number type."""
     return torch.autocast(device.type, torch.bfloat16, enabled=fast(device) == torch.bfloat16)

@@ -1,7 +1,7 @@
-"""Several processes, a core each, that take the same step: gradients are averaged.
+"""Several processes, one for each core, that take the same step by averaged gradients.
 
-On two cores two processes of one thread are faster than one of two: threads that meet after each
-small product wait for each other, and for whatever else the machine does.
+On two cores two processes with one thread are faster than one process with two threads: threads
+wait for each other after each small product.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ def run(function: Callable[..., None], n: int, folder: Path, *arguments: Any) ->
         function(0, *arguments)
         return
     # A URL takes the first part of a relative path for the name of a host.
-    meeting = folder.resolve() / f"workers-{os.getpid()}"
-    meeting.unlink(missing_ok=True)
+    rendezvous = folder.resolve() / f"workers-{os.getpid()}"
+    rendezvous.unlink(missing_ok=True)
     try:
-        multiprocessing.spawn(_start, (n, str(meeting), function, arguments), n)
+        multiprocessing.spawn(_start, (n, str(rendezvous), function, arguments), n)
     finally:
-        meeting.unlink(missing_ok=True)
+        rendezvous.unlink(missing_ok=True)
 
 
 def _start(
-    index: int, n: int, meeting: str, function: Callable[..., None], arguments: tuple[Any, ...]
+    index: int, n: int, rendezvous: str, function: Callable[..., None], arguments: tuple[Any, ...]
 ) -> None:
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", f"file://{meeting}", rank=index, world_size=n)
+    distributed.init_process_group("gloo", f"file://{rendezvous}", rank=index, world_size=n)
     try:
         function(index, *arguments)
     finally:
@@ -57,10 +57,10 @@ def share(tensors: Sequence[Tensor]) -> None:
     if n == 1:
         return
     for source in range(min(n, len(tensors))):
-        found = tensors[source::n]
-        flat = torch.cat([t.flatten() for t in found])
+        own = tensors[source::n]
+        flat = torch.cat([t.flatten() for t in own])
         distributed.broadcast(flat, source)
-        _put(flat, found)
+        _put(flat, own)
 
 
 def _put(flat: Tensor, tensors: Sequence[Tensor]) -> None:
@@ -76,9 +76,9 @@ def average(tensors: Iterable[Tensor]) -> None:
     n = count()
     if n == 1:
         return
-    found = list(tensors)
-    if not found:
+    averaged = list(tensors)
+    if not averaged:
         return
-    flat = torch.cat([t.flatten() for t in found])
+    flat = torch.cat([t.flatten() for t in averaged])
     distributed.all_reduce(flat)
-    _put(flat / n, found)
+    _put(flat / n, averaged)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -55,3 +56,27 @@ def tiny_whisper(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "model.bin").write_bytes(data)
     return folder
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """A corpus of three small shards, one of them held out."""
+    from training_runs import write_shard
+
+    folder = tmp_path / "corpus"
+    write_shard(folder, "one", 4, 1)
+    write_shard(folder, "two", 3, 2)
+    write_shard(folder / "held_out", "three", 4, 3)
+    return folder
+
+
+@pytest.fixture
+def stage(
+    tmp_path: Path, tiny_whisper: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], Path]:
+    """Return what writes a stage's file by its kind."""
+    from train.engine import perceptual_losses
+    from training_runs import write_stage
+
+    monkeypatch.setattr(perceptual_losses, "tiny_english", lambda: tiny_whisper)
+    return lambda kind: write_stage(tmp_path, kind)

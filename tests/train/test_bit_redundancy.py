@@ -1,4 +1,4 @@
-"""Bits repeat nothing: neither of each other, nor of the tokens before."""
+"""Redundancy of bits within a token and with earlier tokens."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def loud(batch: int, tokens: int) -> torch.Tensor:
 def test_against_plain_loops(batch: int, tokens: int, bits: int) -> None:
     random = np.random.default_rng(bits)
     b = np.where(random.normal(size=(batch, tokens, bits)) > 0.3, 1.0, -1.0)
-    heard = random.random((batch, tokens)) > 0.3
-    heard[:, 0] = True
-    samples = np.repeat(np.where(heard, 1.0, 0.01), HOP, 1)
-    mean = np.array([b[heard][:, i].mean() for i in range(bits)])
-    spread = np.sqrt(np.array([b[heard][:, i].var() for i in range(bits)]) + 1e-6)
-    wanted = 0.0
+    audible = random.random((batch, tokens)) > 0.3
+    audible[:, 0] = True
+    samples = np.repeat(np.where(audible, 1.0, 0.01), HOP, 1)
+    mean = np.array([b[audible][:, i].mean() for i in range(bits)])
+    spread = np.sqrt(np.array([b[audible][:, i].var() for i in range(bits)]) + 1e-6)
+    expected = 0.0
     for lag in range(4):
         for i in range(bits):
             for j in range(bits):
@@ -34,13 +34,13 @@ def test_against_plain_loops(batch: int, tokens: int, bits: int) -> None:
                     (b[n, t, i] - mean[i]) * (b[n, t - lag, j] - mean[j]) / spread[i] / spread[j]
                     for n in range(batch)
                     for t in range(lag, tokens)
-                    if heard[n, t] and heard[n, t - lag]
+                    if audible[n, t] and audible[n, t - lag]
                 ]
                 if lag or i != j:
-                    wanted += np.mean(products) ** 2 / bits
+                    expected += np.mean(products) ** 2 / bits
     codes = torch.tensor(b * bits**-0.5)
-    found = redundancy(codes, torch.tensor(samples))
-    assert found.item() == pytest.approx(wanted, rel=1e-4)
+    result = redundancy(codes, torch.tensor(samples))
+    assert result.item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_independent_bits_have_none() -> None:
@@ -81,7 +81,7 @@ def test_a_bit_that_never_changes_has_a_slope() -> None:
     assert torch.isfinite(latents.grad).all()
 
 
-def test_descent_tells_bits_apart() -> None:
+def test_descent_decorrelates_bits() -> None:
     """Gradients pass the quantiser: latents that hang together are pulled apart by them."""
     random = torch.Generator().manual_seed(0)
     latents = torch.randn(4, 500, 4, generator=random)

@@ -17,10 +17,10 @@ from train.corpus.held_out_text import ADVENTURE_LINES
 
 def tone(hz: float) -> bytes:
     """Return a second of it as MP3, 11,025 Hz."""
-    made = io.BytesIO()
+    file = io.BytesIO()
     sound = 0.5 * np.sin(2 * np.pi * hz * np.arange(11025) / 11025)
-    soundfile.write(made, sound, 11025, format="MP3")
-    return made.getvalue()
+    soundfile.write(file, sound, 11025, format="MP3")
+    return file.getvalue()
 
 
 def archive(files: dict[str, bytes], packed: int = 1) -> bytes:
@@ -47,18 +47,18 @@ def test_lines_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"RIFF" + bytes(100), "no QTBL"),
         (archive({"A.SB": b"x"}, packed=0), "not MP3"),
-        (archive({"A.SB": b"x", "B.SB": b"y"})[:30], "not whole"),
+        (archive({"A.SB": b"x", "B.SB": b"y"})[:30], "truncated"),
         (archive({"A.SB": b"x" * 9})[:-1], "it ends before"),
     ],
 )
-def test_another_archive(tmp_path: Path, data: bytes, said: str) -> None:
+def test_another_archive(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "queen.1c"
     path.write_bytes(data)
-    with pytest.raises(ClickException, match=said):
+    with pytest.raises(ClickException, match=message):
         amazon_queen.contents(path)
     with pytest.raises(ClickException, match="apt-get install"):
         next(amazon_queen.lines(tmp_path / "none"))

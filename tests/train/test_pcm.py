@@ -15,12 +15,12 @@ from train.pretrained.whisper import WINDOW, windows
 def test_another_rate_is_in_step(rate: int, to: int) -> None:
     n = rate // 50 * 37
     sound = (9000 * np.sin(2 * np.pi * 440 * np.arange(n) / rate)).astype(np.int16)
-    found = rerated(sound, rate, to, np.random.default_rng(1))
-    assert found.shape == (to // 50 * 37,)
-    assert found.dtype == np.int16
-    wanted = 9000 * np.sin(2 * np.pi * 440 * np.arange(len(found)) / to)
+    result = rerated(sound, rate, to, np.random.default_rng(1))
+    assert result.shape == (to // 50 * 37,)
+    assert result.dtype == np.int16
+    expected = 9000 * np.sin(2 * np.pi * 440 * np.arange(len(result)) / to)
     middle = slice(to // 50, -to // 50)
-    assert np.abs(found[middle] - wanted[middle]).max() < 5
+    assert np.abs(result[middle] - expected[middle]).max() < 5
 
 
 def test_no_stretch_is_silent_and_all_levels_come_back() -> None:
@@ -35,16 +35,16 @@ def test_no_stretch_is_silent_and_all_levels_come_back() -> None:
 
 @pytest.mark.parametrize("frames", [1, 1300, 1500, 1501, 2800, 2801, 9000])
 def test_windows_cover_all_frames_once(frames: int) -> None:
-    found = windows(frames)
+    result = windows(frames)
     owner = np.full(frames, -1)
-    for i, (begin, end, first) in enumerate(found):
+    for i, (begin, end, first) in enumerate(result):
         assert 0 < end - begin <= WINDOW
         assert begin <= first < end
         owner[first:end] = i
     assert (owner >= 0).all()
-    assert set(owner.tolist()) == set(range(len(found)))
+    assert set(owner.tolist()) == set(range(len(result)))
     # But for the first and the last, what is kept has 2 s before it and after it.
-    for i, (begin, end, _) in enumerate(found):
+    for i, (begin, end, _) in enumerate(result):
         mine = np.flatnonzero(owner == i)
         assert mine[0] - begin == (100 if i else 0)
-        assert end - 1 - mine[-1] == (0 if i == len(found) - 1 else 100)
+        assert end - 1 - mine[-1] == (0 if i == len(result) - 1 else 100)

@@ -49,7 +49,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "version", lambda package: f"{package} 1")
 
 
-def said(job: Job) -> list[tuple[str, int]]:
+def utterances_of(job: Job) -> list[tuple[str, int]]:
     """Return who speaks in a job, in order, and at what pitch, to the nearest 10 Hz."""
     return [(one.voice, round(pitch(one.sound), -1)) for one in job.speak(Path())]
 
@@ -62,8 +62,8 @@ def test_stamps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "town" / "a.wav", 900)
     monkeypatch.setattr(games, "STAMPS", tmp_path)
     jobs = {job.name: job for job in games.stamps()}
-    assert said(jobs["tuxpaint-fr"]) == [("tuxpaint_fr", 300), ("tuxpaint_fr", 400)]
-    assert said(jobs["tuxpaint"]) == [("tuxpaint_en", 500), ("tuxpaint_nl", 600)]
+    assert utterances_of(jobs["tuxpaint-fr"]) == [("tuxpaint_fr", 300), ("tuxpaint_fr", 400)]
+    assert utterances_of(jobs["tuxpaint"]) == [("tuxpaint_en", 500), ("tuxpaint_nl", 600)]
     assert jobs["tuxpaint-el"].origin.band_hz < jobs["tuxpaint-fr"].origin.band_hz
 
 
@@ -74,10 +74,12 @@ def test_a_folder_a_voice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     for name in ("HEDGEHOGS", "POTATOES", "TILES"):
         monkeypatch.setattr(games, name, tmp_path)
     [shouts], [toys], [tiles] = games.hedgehogs(), games.potatoes(), games.tiles()
-    assert said(shouts) == [(f"hedgewars_{one}", 400) for one in ("Pirate", "lt", "sr@latin", "sv")]
+    assert utterances_of(shouts) == [
+        (f"hedgewars_{one}", 400) for one in ("Pirate", "lt", "sr@latin", "sv")
+    ]
     assert "lt" in KLETTRES_LANGUAGES
-    assert said(toys) == [(f"ktuberling_{one}", 400) for one in ("Pirate", "Robot", "sv")]
-    assert len(said(tiles)) == 5
+    assert utterances_of(toys) == [(f"ktuberling_{one}", 400) for one in ("Pirate", "Robot", "sv")]
+    assert len(utterances_of(tiles)) == 5
     monkeypatch.setattr(games, "TILES", tmp_path / "none")
     with pytest.raises(ClickException, match="apt-get install kajongg"):
         games.tiles()
@@ -90,13 +92,13 @@ def test_two_fish_and_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     write(tmp_path / "bar" / "splash.wav", 900)
     monkeypatch.setattr(games, "FISHES", tmp_path)
     czech, dutch = games.fishes()
-    assert sorted(said(czech)) == [
+    assert sorted(utterances_of(czech)) == [
         ("fillets_cs_large", 300),
         ("fillets_cs_others", 700),
         ("fillets_cs_others", 800),
         ("fillets_cs_small", 500),
     ]
-    assert said(dutch) == [("fillets_nl_small", 550)]
+    assert utterances_of(dutch) == [("fillets_nl_small", 550)]
 
 
 def test_a_spelling_game_without_its_held_out_languages(
@@ -106,13 +108,13 @@ def test_a_spelling_game_without_its_held_out_languages(
         write(tmp_path / language / "alpha" / "a.ogg", 440)
     monkeypatch.setattr(recordings, "KLETTRES", tmp_path)
     jobs = recordings.klettres()
-    assert [said(job) for job in jobs] == [[("klettres_fr", 440)], [("klettres_es", 440)]]
+    assert [utterances_of(job) for job in jobs] == [[("klettres_fr", 440)], [("klettres_es", 440)]]
 
 
 def test_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "ru_0001.wav", 220, rate=16000)
     monkeypatch.setattr(recordings, "RUSSIAN", tmp_path)
-    assert [said(job) for job in recordings.russian()] == [[("festvox_ru_nsh", 220)]]
+    assert [utterances_of(job) for job in recordings.russian()] == [[("festvox_ru_nsh", 220)]]
 
 
 def test_bare_g722_is_read(tmp_path: Path) -> None:
@@ -152,15 +154,15 @@ class Teacher:
         return np.arange(narrow.size // shard.NARROW_FRAME, dtype=np.float16)[:, None]
 
 
-def made(folder: Path) -> None:
+def build(folder: Path) -> None:
     spoken = [Utterance(tone(hz, seconds), f"v{hz}") for hz, seconds in ((500, 0.61), (300, 0.5))]
     shard.write(folder, "tones", ORIGIN, spoken, Teacher())  # type: ignore[arg-type]
 
 
-def test_a_shard_holds_what_was_said(tmp_path: Path) -> None:
-    assert not shard.is_whole(tmp_path, "tones")
-    made(tmp_path)
-    assert shard.is_whole(tmp_path, "tones")
+def test_a_shard_holds_its_utterances(tmp_path: Path) -> None:
+    assert not shard.is_complete(tmp_path, "tones")
+    build(tmp_path)
+    assert shard.is_complete(tmp_path, "tones")
     assert shard.origin_of(tmp_path, "tones") == ORIGIN
     first, second = shard.read(tmp_path, "tones")
     assert (first.voice, second.voice) == ("v500", "v300")
@@ -176,7 +178,7 @@ def test_a_shard_holds_what_was_said(tmp_path: Path) -> None:
 
 
 def test_variants_of_a_shard(tmp_path: Path) -> None:
-    made(tmp_path)
+    build(tmp_path)
     base = Job("tones", ORIGIN, lambda folder: iter(()))
     faster = sped(base, "faster", 1.2, 1.2)
     assert faster.origin.band_hz == 12000
@@ -195,10 +197,10 @@ def test_voice_moved_by_world() -> None:
     line[120::120] = np.exp(-(((np.arange(120, 12001, 120) - 1500) / 900.0) ** 2))
     vowel = np.fft.irfft(line * np.exp(1j * np.arange(12001) ** 1.3)).astype(np.float32)
     vowel *= 0.5 / np.abs(vowel).max()
-    found = np.abs(np.fft.rfft(audio.revoice(vowel, 1.25, 1.1)[:24000] * np.hanning(24000)))
-    assert abs(np.argmax(found[1200:2100]) + 1200 - 1650) <= 100
-    harmonics = found[150::150][:20].sum()
-    assert harmonics > 5 * found[225::150][:20].sum()
+    result = np.abs(np.fft.rfft(audio.revoice(vowel, 1.25, 1.1)[:24000] * np.hanning(24000)))
+    assert abs(np.argmax(result[1200:2100]) + 1200 - 1650) <= 100
+    harmonics = result[150::150][:20].sum()
+    assert harmonics > 5 * result[225::150][:20].sum()
 
 
 def test_utterances_are_taken_until_they_last() -> None:
@@ -235,5 +237,5 @@ def test_held_out_voices_are_not_drawn() -> None:
     assert 100 < len(mixed) < 200
     for voice, style in mixed[:20]:
         first, weight, second = voice.removeprefix("kokoro_").replace("+", "*").split("*")
-        wanted = float(weight) * styles[first] + (1 - float(weight)) * styles[second]
-        np.testing.assert_allclose(style, wanted, rtol=1e-5)
+        expected = float(weight) * styles[first] + (1 - float(weight)) * styles[second]
+        np.testing.assert_allclose(style, expected, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""A corpus that is carried in loads is the same where it arrives; it may grow meanwhile."""
+"""A corpus packed in loads is the same where it is unpacked; it may grow meanwhile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch")
 
+from train.corpus import pack as packing  # noqa: E402
 from train.corpus import transfer  # noqa: E402
+from train.corpus.packed_teacher import PackedTeacher  # noqa: E402
 from train.data.corpus import FRAME_16K, FRAME_24K, Corpus, read, shares  # noqa: E402
 from train.losses.whisper_features import load_small, read_weights, save_small  # noqa: E402
 
@@ -49,31 +51,31 @@ def corpus(tmp_path: Path) -> Path:
 
 def pack(corpus: Path, loads: Path, whisper: Path, *more: str) -> str:
     model = str(whisper / "model.bin")
-    given = ["pack", str(corpus), str(loads), "--teacher", model, "--listener", model, *more]
-    result = CliRunner().invoke(transfer.main, given)
+    arguments = ["pack", str(corpus), str(loads), "--teacher", model, "--recogniser", model, *more]
+    result = CliRunner().invoke(transfer.main, arguments)
     return result.output if result.exit_code == 0 else f"failed: {result.output}"
 
 
-def test_what_is_carried_arrives(
+def test_a_packed_corpus_arrives(
     corpus: Path, tiny_whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "_PIECE", 50)
-    loads, there = tmp_path / "loads", tmp_path / "there"
+    monkeypatch.setattr(packing, "PIECE_FRAMES", 50)
+    loads, arrived = tmp_path / "loads", tmp_path / "arrived"
     assert "6 pieces of 3 shards in" in pack(corpus, loads, tiny_whisper, "--mb", "0.35")
     assert len(list(loads.iterdir())) > 1
     for load in loads.iterdir():
         assert sum(path.stat().st_size for path in load.iterdir()) <= 0.35e6
     first = sorted(path.name for path in (loads / "00").glob("*.json"))
     assert "held.0.json" in first
-    taken = CliRunner().invoke(transfer.main, ["take", str(loads), str(there), "--once"])
-    assert taken.exit_code == 0, taken.output
+    done = CliRunner().invoke(transfer.main, ["unpack", str(loads), str(arrived), "--once"])
+    assert done.exit_code == 0, done.output
     for before, after in (
-        (read(corpus, "whisper"), read(there, "whisper")),
-        (read(corpus / "held_out", "whisper"), read(there / "held_out", "whisper")),
+        (read(corpus, "whisper"), read(arrived, "whisper")),
+        (read(corpus / "held_out", "whisper"), read(arrived / "held_out", "whisper")),
     ):
-        kept = [shard for shard in before if not shard.name.endswith("-slower")]
-        assert [s.name for s in after] == [s.name for s in kept]
-        for old, new in zip(kept, after, strict=True):
+        expected = [shard for shard in before if not shard.name.endswith("-slower")]
+        assert [s.name for s in after] == [s.name for s in expected]
+        for old, new in zip(expected, after, strict=True):
             assert (new.source, new.band_hz, new.real) == (old.source, old.band_hz, old.real)
             assert (new.n_voices, new.n_frames) == (old.n_voices, old.n_frames)
             assert new.teacher.shape == (old.n_frames, 24)
@@ -82,22 +84,22 @@ def test_what_is_carried_arrives(
             # The other rate is made anew: the two noises are not alike, but as loud.
             loud = [np.std(getattr(s, other).astype(float)) for s in (new, old)]
             assert 0.5 < loud[0] / loud[1] < 2
-    np.testing.assert_array_equal(np.load(there / "noise.npy"), np.load(corpus / "noise.npy"))
-    assert (there / "listener.safetensors").exists()
+    np.testing.assert_array_equal(np.load(arrived / "noise.npy"), np.load(corpus / "noise.npy"))
+    assert (arrived / "recogniser.safetensors").exists()
 
 
-def test_features_are_the_listeners(tiny_whisper: Path) -> None:
+def test_features_are_the_encoders(tiny_whisper: Path) -> None:
     """Windows overlap, and each keeps its middle; 8 bits change little."""
-    exact = transfer.Teacher(read_weights(tiny_whisper / "model.bin"))
+    exact = PackedTeacher(read_weights(tiny_whisper / "model.bin"))
     sound = noise(1600 * FRAME_16K, 6, 0.5)
-    found = exact.features(sound)
-    assert found.shape == (1600, 24)
+    result = exact.features(sound)
+    assert result.shape == (1600, 24)
     mels = torch.stack([exact._mel(sound[: 1500 * FRAME_16K])])
-    np.testing.assert_allclose(found[:1400], exact._encode(mels)[0, :1400].half(), atol=2e-2)
+    np.testing.assert_allclose(result[:1400], exact._encode(mels)[0, :1400].half(), atol=2e-2)
     mels = torch.stack([exact._mel(sound[1300 * FRAME_16K :])])
-    np.testing.assert_allclose(found[1400:], exact._encode(mels)[0, 100:300].half(), atol=2e-2)
+    np.testing.assert_allclose(result[1400:], exact._encode(mels)[0, 100:300].half(), atol=2e-2)
     save_small(tiny_whisper / "model.bin", tiny_whisper / "small.safetensors")
-    small = transfer.Teacher(load_small(tiny_whisper / "small.safetensors"))
+    small = PackedTeacher(load_small(tiny_whisper / "small.safetensors"))
     short = sound[: 100 * FRAME_16K]
     alike = np.corrcoef(small.features(short).ravel(), exact.features(short).ravel())
     assert alike[0, 1] > 0.99
@@ -105,24 +107,26 @@ def test_features_are_the_listeners(tiny_whisper: Path) -> None:
 
 def test_a_corpus_may_grow(corpus: Path) -> None:
     growing = Corpus(corpus, "whisper", 2.0, {"narrow": 3.0})
-    found = growing.renewed()
-    assert found is not None
-    assert len(found[0]) == 3
+    result = growing.renewed()
+    assert result is not None
+    assert len(result[0]) == 3
     assert growing.renewed() is None
     write(corpus, "more", 60, 11000, 7)
     # One that is being written is left for later, and the others are drawn from meanwhile.
     late = corpus / "more.16k.npy"
-    whole = late.read_bytes()
+    complete = late.read_bytes()
     np.save(late, np.zeros(3, np.int16))
     assert growing.renewed() is None
-    late.write_bytes(whole)
-    found = growing.renewed()
-    assert found is not None
-    assert [s.name for s in found[0]] == ["more", "narrow", "wide-slower", "wide"]
-    np.testing.assert_array_equal(found[1], shares(found[0], 2.0, {"narrow": 3.0}))
+    late.write_bytes(complete)
+    result = growing.renewed()
+    assert result is not None
+    assert [s.name for s in result[0]] == ["more", "narrow", "wide-slower", "wide"]
+    np.testing.assert_array_equal(result[1], shares(result[0], 2.0, {"narrow": 3.0}))
 
 
-def test_what_cannot_be_packed_is_said(corpus: Path, tiny_whisper: Path, tmp_path: Path) -> None:
+def test_pieces_that_do_not_fit_are_refused(
+    corpus: Path, tiny_whisper: Path, tmp_path: Path
+) -> None:
     loads = tmp_path / "loads"
     assert "first load is larger" in pack(corpus, loads, tiny_whisper, "--mb", "0.01")
     write(corpus, "long", 600, 11000, 8)
@@ -137,25 +141,25 @@ def test_what_cannot_be_packed_is_said(corpus: Path, tiny_whisper: Path, tmp_pat
     assert "no shards" in pack(nothing, loads, tiny_whisper)
 
 
-def test_what_is_not_whole_is_not_taken(corpus: Path, tiny_whisper: Path, tmp_path: Path) -> None:
-    loads, there = tmp_path / "loads", tmp_path / "there"
+def test_truncated_files_are_refused(corpus: Path, tiny_whisper: Path, tmp_path: Path) -> None:
+    loads, arrived = tmp_path / "loads", tmp_path / "arrived"
     pack(corpus, loads, tiny_whisper)
     flac = next(loads.rglob("wide.0.flac"))
-    whole = flac.read_bytes()
+    complete = flac.read_bytes()
 
     def take() -> tuple[int, str]:
-        result = CliRunner().invoke(transfer.main, ["take", str(loads), str(there), "--once"])
+        result = CliRunner().invoke(transfer.main, ["unpack", str(loads), str(arrived), "--once"])
         return result.exit_code, result.output
 
-    for spoilt in (whole[: len(whole) // 2], b""):
-        flac.write_bytes(spoilt)
-        code, said = take()
+    for damaged in (complete[: len(complete) // 2], b""):
+        flac.write_bytes(damaged)
+        code, message = take()
         assert code == 1
-        assert "wide.0.flac: not whole" in said
-        assert not (there / "wide.json").exists()
+        assert "wide.0.flac: truncated" in message
+        assert not (arrived / "wide.json").exists()
     (teacher,) = loads.rglob("teacher.safetensors")
     weights = teacher.read_bytes()
     teacher.write_bytes(weights[:1000])
-    assert "teacher.safetensors: not whole" in take()[1]
+    assert "teacher.safetensors: truncated" in take()[1]
     teacher.unlink()
     assert "it comes with the first load" in take()[1]

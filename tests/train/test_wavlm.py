@@ -70,12 +70,12 @@ def test_a_layer_of_a_checkpoint_is_what_a_stage_learns_from(
     (held,) = corpus.read(tmp_path / "held_out", "wavlm")
     assert held.teacher.shape == (70, 16)
 
-    whole = transformers.WavLMModel.from_pretrained(checkpoint).eval()
+    model = transformers.WavLMModel.from_pretrained(checkpoint).eval()
     scaled = (sound - sound.mean()) / sound.std()
-    given = torch.from_numpy(np.pad(scaled, 40)[None].astype(np.float32))
+    inputs = torch.from_numpy(np.pad(scaled, 40)[None].astype(np.float32))
     with torch.no_grad():
-        wanted = whole(given, output_hidden_states=True).hidden_states[layer][0].numpy()
-    np.testing.assert_allclose(read.teacher, wanted, atol=2e-3, rtol=2e-3)
+        expected = model(inputs, output_hidden_states=True).hidden_states[layer][0].numpy()
+    np.testing.assert_allclose(read.teacher, expected, atol=2e-3, rtol=2e-3)
 
     written = (tmp_path / "one.wavlm.npy").stat().st_mtime_ns
     again = CliRunner().invoke(wavlm.main, arguments)
@@ -84,7 +84,7 @@ def test_a_layer_of_a_checkpoint_is_what_a_stage_learns_from(
     assert (tmp_path / "one.wavlm.npy").stat().st_mtime_ns == written
 
 
-def test_long_sound_is_heard_in_windows(checkpoint: Path, tmp_path: Path) -> None:
+def test_long_sound_is_encoded_in_windows(checkpoint: Path, tmp_path: Path) -> None:
     sound = shard(tmp_path / "long", 1700)
     teacher = wavlm.WavLM(checkpoint, 2)
     rows = teacher.features(sound)

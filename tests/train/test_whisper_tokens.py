@@ -1,4 +1,4 @@
-"""The recogniser that is asked for words writes what Whisper does, and says what it misses."""
+"""The decoder writes the tokens of Whisper, and compares their probabilities."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch")
 
-from train.losses.whisper_features import Listener  # noqa: E402
-from train.losses.whisper_tokens import PROMPT, Words  # noqa: E402
+from train.losses.whisper_features import WhisperEncoder  # noqa: E402
+from train.losses.whisper_tokens import PROMPT, WhisperDecoder  # noqa: E402
 from train.pretrained.whisper import tiny_english  # noqa: E402
 
 LONGEST = 6
@@ -19,54 +19,55 @@ END = 50256
 
 
 @pytest.fixture
-def words(tiny_whisper: Path) -> Words:
-    return Words(tiny_whisper / "model.bin", LONGEST)
+def words(tiny_whisper: Path) -> WhisperDecoder:
+    return WhisperDecoder(tiny_whisper / "model.bin", LONGEST)
 
 
-def test_apart(words: Words) -> None:
-    """Nothing is apart from itself; more noise is further, and the gradient leads back."""
+def test_distance(words: WhisperDecoder) -> None:
+    """A sound has no distance to itself; more noise is further, and the gradient leads back."""
     random = torch.Generator().manual_seed(0)
-    wanted, noise = torch.randn(2, 2, 50, 24, generator=random)
-    assert abs(words.apart(wanted, wanted).item()) < 1e-6
-    far = (wanted + noise).requires_grad_()
-    near, loss = words.apart(wanted + 0.1 * noise, wanted), words.apart(far, wanted)
-    assert 0 < 2 * near.item() < loss.item()
-    (gradient,) = torch.autograd.grad(loss, far)
+    target, noise = torch.randn(2, 2, 50, 24, generator=random)
+    assert abs(words.distance(target, target).item()) < 1e-6
+    distant = (target + noise).requires_grad_()
+    close, loss = words.distance(target + 0.1 * noise, target), words.distance(distant, target)
+    assert 0 < 2 * close.item() < loss.item()
+    (gradient,) = torch.autograd.grad(loss, distant)
     step = 0.2 * loss.item() / gradient.square().sum()
-    nearer = words.apart(far - step * gradient, wanted).item()
+    nearer = words.distance(distant - step * gradient, target).item()
     assert nearer == pytest.approx(0.8 * loss.item(), rel=0.1)
     assert not any(p.requires_grad for p in words.parameters())
 
 
-def test_divergence(words: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_divergence(words: WhisperDecoder, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is that of the two distributions, over all tokens up to the end of each crop."""
     random = torch.Generator().manual_seed(1)
-    made, wanted = torch.randn(2, 2, 50, 24, generator=random)
+    output, target = torch.randn(2, 2, 50, 24, generator=random)
     written = torch.tensor([[*PROMPT, 7, 8, END, END], [*PROMPT, 5, 6, 7, 8]])
-    monkeypatch.setattr(words, "write", lambda heard: written)
+    monkeypatch.setattr(words, "decode", lambda memory: written)
     p, q = (
-        words(written[:, :-1], words.heard(x)).softmax(-1).double().numpy() for x in (wanted, made)
+        words(written[:, :-1], words.memory(x)).softmax(-1).double().numpy()
+        for x in (target, output)
     )
     each = (p * np.log(p / q)).sum(-1)
-    found = words.apart(made, wanted).item()
+    result = words.distance(output, target).item()
     # Of the first crop: 7, 8, the end. Of the second one: all four.
     right = (each[0, 1:4].sum() + each[1, 1:5].sum()) / 7
-    np.testing.assert_allclose(found, right, rtol=1e-3)
+    np.testing.assert_allclose(result, right, rtol=1e-3)
 
 
-def test_write(words: Words) -> None:
+def test_decode(words: WhisperDecoder) -> None:
     """Each token is the likeliest after those before it, and after the end there is no other."""
     random = torch.Generator().manual_seed(2)
-    heard = words.heard(3 * torch.randn(3, 20, 24, generator=random))
-    tokens = words.write(heard)
+    memory = words.memory(3 * torch.randn(3, 20, 24, generator=random))
+    tokens = words.decode(memory)
     assert tokens.shape == (3, len(PROMPT) + LONGEST)
     assert tokens[:, : len(PROMPT)].tolist() == [list(PROMPT)] * 3
-    likeliest = words(tokens, heard).argmax(-1)
+    likeliest = words(tokens, memory).argmax(-1)
     assert torch.equal(tokens[:, len(PROMPT) :], likeliest[:, len(PROMPT) - 1 : -1])
     # The first token written ends the text now.
     first = int(tokens[0, len(PROMPT)])
     words.embeddings[[first, END]] = words.embeddings[[END, first]]
-    again = words.write(heard)[0, len(PROMPT) :]
+    again = words.decode(memory)[0, len(PROMPT) :]
     assert (again == END).all()
 
 
@@ -79,16 +80,16 @@ def test_it_is_whisper(speech: NDArray[np.float32]) -> None:
     model = ctranslate2.models.Whisper(str(tiny_english()), compute_type="float32")
     batch = ctranslate2.StorageView.from_array(np.ascontiguousarray(mel[None]))
     options = {"suppress_blank": False, "suppress_tokens": [], "beam_size": 1}
-    (wanted,) = model.generate(batch, [list(PROMPT)], return_scores=True, **options)
+    (target,) = model.generate(batch, [list(PROMPT)], return_scores=True, **options)
     weights = tiny_english() / "model.bin"
-    listener, words = Listener(weights, 4), Words(weights, 100)
-    listener.log_mel = lambda sound: torch.from_numpy(mel[None])  # type: ignore[method-assign]
-    heard = words.heard(listener(torch.zeros(1, 720000))[-1])
-    tokens = words.write(heard)
-    text = [*PROMPT, *wanted.sequences_ids[0], END]
+    encoder, words = WhisperEncoder(weights, 4), WhisperDecoder(weights, 100)
+    encoder.log_mel = lambda sound: torch.from_numpy(mel[None])  # type: ignore[method-assign]
+    memory = words.memory(encoder(torch.zeros(1, 720000))[-1])
+    tokens = words.decode(memory)
+    text = [*PROMPT, *target.sequences_ids[0], END]
     assert len(text) > 5
     assert tokens[0].tolist() == text
-    likely = words(tokens[:, :-1], heard).log_softmax(-1).gather(-1, tokens[:, 1:, None])
+    likely = words(tokens[:, :-1], memory).log_softmax(-1).gather(-1, tokens[:, 1:, None])
     # CTranslate2 divides the sum, the end in it, by the tokens without the end.
-    found = likely[0, len(PROMPT) - 1 :].sum().item() / len(wanted.sequences_ids[0])
-    np.testing.assert_allclose(found, wanted.scores[0], atol=1e-3)
+    result = likely[0, len(PROMPT) - 1 :].sum().item() / len(target.sequences_ids[0])
+    np.testing.assert_allclose(result, target.scores[0], atol=1e-3)

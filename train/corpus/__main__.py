@@ -27,13 +27,13 @@ _SOURCES = (*_SPOKEN, *_MINUTES)
 def _parsed(
     context: click.Context, option: click.Parameter, given: tuple[str, ...]
 ) -> dict[str, float]:
-    wanted = dict(_MINUTES)
+    minutes = dict(_MINUTES)
     for pair in given:
         name, _, number = pair.partition("=")
         if name not in _MINUTES or not number.replace(".", "", 1).isdigit():
             raise click.BadParameter(f"{pair!r} is not SOURCE=NUMBER of {', '.join(_MINUTES)}")
-        wanted[name] = float(number)
-    return wanted
+        minutes[name] = float(number)
+    return minutes
 
 
 @click.command()
@@ -56,7 +56,7 @@ def _parsed(
 def main(
     folder: Path, only: tuple[str, ...], minutes: dict[str, float], kokoro_js: Path | None
 ) -> None:
-    """Build the training corpus in OUT_DIR; what is there already is left as it is.
+    """Build the training corpus in OUT_DIR. Shards that exist do not change.
 
     The sources take turns, shard by shard. Held-out clips, rooms and noises come last.
     """

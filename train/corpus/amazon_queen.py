@@ -1,4 +1,4 @@
-"""Actors of a talking game of 1995: real English to judge by, and not to train on.
+"""Actors of a talking game of 1995: real English for evaluation, not for training.
 
 Flight of the Amazon Queen is free to copy and to change, but not to sell (Debian's package of that
 name); so nothing of it is in the corpus, or in a shard that a loss is measured on.
@@ -35,7 +35,7 @@ def contents(archive: Path) -> dict[str, tuple[int, int]]:
     Raises
     ------
     click.ClickException
-        Another file, or one that is not whole.
+        Another file, or a truncated one.
     """
     with archive.open("rb") as file:
         head = file.read(_HEAD.size)
@@ -45,7 +45,7 @@ def contents(archive: Path) -> dict[str, tuple[int, int]]:
         table = file.read(count * _ENTRY.size)
         size = file.seek(0, io.SEEK_END)
     if packed != _MP3 or len(table) < count * _ENTRY.size:
-        raise click.ClickException(f"{archive}: speech is not MP3, or the table is not whole")
+        raise click.ClickException(f"{archive}: speech is not MP3, or the table is truncated")
     found = {}
     for name, _, at, length in _ENTRY.iter_unpack(table):
         if at + length > size:

@@ -53,31 +53,31 @@ def clean(sound: NDArray[np.floating], rate: int) -> Floats | None:
 
 
 def clipped(sound: NDArray[np.floating]) -> bool:
-    """Say whether more than one sample in a thousand stands at the largest magnitude."""
+    """Return whether more than one sample in a thousand has the largest magnitude (clipping)."""
     size = np.abs(sound)
     return bool(np.mean(size >= 0.999 * size.max()) > 1e-3)
 
 
 def trim(sound: Floats) -> Floats:
-    """Cut what is 45 dB below the loudest 10 ms from both ends of a 24 kHz sound (a copy)."""
+    """Return a copy without the ends that are 45 dB below the loudest 10 ms, at 24 kHz."""
     whole = len(sound) // _BLOCK
     blocks = sound[: whole * _BLOCK].reshape(whole, _BLOCK)
     level = np.sqrt(np.mean(blocks.astype(np.float64) ** 2, axis=1))
     loud = np.flatnonzero(level > _LOUD * level.max())
     first = max(0, int(loud[0]) - _LEAD_BLOCKS) * _BLOCK
     last = min(whole, int(loud[-1]) + 1 + _TRAIL_BLOCKS) * _BLOCK
-    kept: Floats = sound[first:last].copy()
-    return kept
+    trimmed: Floats = sound[first:last].copy()
+    return trimmed
 
 
 def speed_up(sound: Floats, ratio: float) -> Floats:
-    """Play a sound `ratio` times as fast: pitch, formants and rate all move by it."""
+    """Return a sound `ratio` times as fast. Pitch, formants and speed change by it."""
     played: Floats = soxr.resample(sound, RATE, RATE / ratio, quality="VHQ")
     return played
 
 
 def revoice(sound: Floats, pitch: float, formant: float) -> Floats:
-    """Move pitch and formants independently; the rate stays.
+    """Change pitch and formants independently, at the same speed.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Rooms and noises for the trainer to add while it runs."""
+"""Room responses and noise for augmentation during training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FADE = 320
 
 
 def write_rooms(path: Path) -> None:
-    """Write impulse responses of random rooms, unless they are there.
+    """Write impulse responses of random rooms, unless the file exists.
 
     Parameters
     ----------
@@ -46,14 +46,14 @@ def write_rooms(path: Path) -> None:
     rooms = np.zeros((ROOMS, ROOM_SAMPLES), np.float32)
     lengths = np.zeros(ROOMS, np.int32)
     decays = np.zeros(ROOMS, np.float32)
-    made = 0
-    while made < ROOMS:
+    count = 0
+    while count < ROOMS:
         decay = float(rng.uniform(0.1, 0.6))
         response = _room(decay, rng)
         if response is not None:
-            rooms[made, : len(response)] = response
-            lengths[made], decays[made] = len(response), decay
-            made += 1
+            rooms[count, : len(response)] = response
+            lengths[count], decays[count] = len(response), decay
+            count += 1
     unfinished = path.with_suffix(".part")
     with unfinished.open("wb") as file:
         np.savez(file, rooms=rooms, length=lengths, rt60=decays)
@@ -84,14 +84,14 @@ def _room(decay: float, rng: np.random.Generator) -> Floats | None:
     room.add_source(source)
     room.add_microphone(microphone)
     room.compute_rir()
-    heard = np.asarray(room.rir[0][0], np.float32)[delay + _SINC_HALF :][:ROOM_SAMPLES]
-    response: Floats = heard / heard[0]
+    impulse = np.asarray(room.rir[0][0], np.float32)[delay + _SINC_HALF :][:ROOM_SAMPLES]
+    response: Floats = impulse / impulse[0]
     response[-_FADE:] *= np.linspace(1, 0, _FADE, dtype=np.float32)
     return response
 
 
 def write_noises(path: Path, folder: Path) -> None:
-    """Write ten minutes of noises, int16 at 16 kHz, RMS 0.1, and a .txt of which is where.
+    """Write ten minutes of noises, int16 at 16 kHz, RMS 0.1, and a .txt with their places.
 
     Parameters
     ----------

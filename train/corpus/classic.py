@@ -1,4 +1,4 @@
-"""Synthetic speech of the older voices that Debian holds: flite's and festival's."""
+"""Synthetic speech of the older voices in Debian: flite's and festival's."""
 
 from __future__ import annotations
 
@@ -145,12 +145,12 @@ def _job(group: Group, minutes: float, reads: Reader) -> Job:
                 if spoken > minutes * 60 * 24000:
                     break
 
-    return Job(group.name, origin, speak, heard=group.english)
+    return Job(group.name, origin, speak, filtered=group.english)
 
 
 def _flite_reads(voice: str, texts: list[str], slowness: float) -> Iterator[tuple[str, Floats]]:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "said.wav"
+        path = Path(folder) / "speech.wav"
         for text in texts:
             stretch = f"duration_stretch={slowness}"
             command = ["flite", "-voice", voice, "--setf", stretch, "-t", text, "-o", str(path)]

@@ -1,4 +1,4 @@
-"""Real speech of many people: what stamps and toys show, said for children, and games' actors."""
+"""Real speech of many people: words for children, and the actors of games."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from .held_out_text import KLETTRES_LANGUAGES
 from .jobs import Job
-from .recordings import said, sounds_of, version
+from .recordings import sounds_of, utterances, version
 from .shard import Origin
 
 STAMPS = Path("/usr/share/tuxpaint/stamps")
@@ -20,19 +20,19 @@ FISHES = Path("/usr/share/games/fillets-ng/sound")
 TILES = Path("/usr/share/kajongg/voices")
 
 _LONG = ("be", "bg", "ca", "da", "el", "es", "fr", "ro", "ru")
-"""Languages in which some hundreds of stamps are described."""
+"""Languages with hundreds of described stamps."""
 _SHORT = ("", "ml", "nl")
 _SAME_AS_SR = ("sr@ijekavian", "sr@ijekavianlatin", "sr@latin")
 _LEAST_RATE = 16000
 _BAND = 11000
 _STAMPS_NARROW = {"el": 8000}
 _FISH = {"m": "small", "v": "large"}
-"""Whose line a file of Fish Fillets is, by a letter of its own in the name."""
+"""Speaker of a line of Fish Fillets, by a letter in the file's name."""
 _FISHES_BAND = {"cs": 11000, "nl": 7000}
 
 
 def stamps() -> list[Job]:
-    """Return the jobs of Tux Paint's stamps: a shard a language, and one of the short ones."""
+    """Return the jobs of Tux Paint's stamps: a shard for each language, and one for short ones."""
     package = "tuxpaint-stamps-default"
     who = "Bill Kendrick and the contributors to Tux Paint, who describe its stamps"
 
@@ -45,7 +45,7 @@ def stamps() -> list[Job]:
             ending = f"_desc_{one}" if one else "_desc"
             paths = [path for path in sounds if path.stem.endswith(ending)]
             spoken.append((f"tuxpaint_{one or 'en'}", paths))
-        return Job(name, replace(origin, band_hz=band), said(spoken, _LEAST_RATE))
+        return Job(name, replace(origin, band_hz=band), utterances(spoken, _LEAST_RATE))
 
     long = [job(f"tuxpaint-{one}", [one], _STAMPS_NARROW.get(one, _BAND)) for one in _LONG]
     return [*long, job("tuxpaint", _SHORT, _BAND)]
@@ -81,12 +81,12 @@ def fishes() -> list[Job]:
         for path in sounds:
             if path.parent.name == language:
                 cast.setdefault(f"fillets_{language}_{_fish(path)}", []).append(path)
-        jobs.append(Job(f"fillets-{language}", origin, said(cast.items(), _LEAST_RATE)))
+        jobs.append(Job(f"fillets-{language}", origin, utterances(cast.items(), _LEAST_RATE)))
     return jobs
 
 
 def _fish(path: Path) -> str:
-    """Return who says a line: one of the two fish, or one of the others."""
+    """Return the speaker of a line: one of the two fish, or one of the others."""
     letters = _FISH.keys() & path.stem.split("-")
     return _FISH[letters.pop()] if len(letters) == 1 else "others"
 
@@ -99,4 +99,4 @@ def _by_folder(names: tuple[str, str, str, str], root: Path, left_out: set[str])
         raise click.ClickException(f"{root} is missing: apt-get install {package}")
     folders = sorted(path for path in root.iterdir() if path.is_dir() and path.name not in left_out)
     spoken = [(f"{source}_{one.name}", sounds_of(one)) for one in folders]
-    return Job(source, origin, said(spoken, _LEAST_RATE))
+    return Job(source, origin, utterances(spoken, _LEAST_RATE))

@@ -1,4 +1,4 @@
-"""Clips to judge a codec by: held-out sentences, voices, speakers and languages."""
+"""Clips for evaluation: held-out sentences, voices, speakers and languages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PAUSE = np.zeros(int(0.25 * RATE), np.float32)
 
 
 def write_clips(folder: Path, package: Path) -> None:
-    """Write FOLDER/held_out/{synthetic,real,english}/NAME.wav, NAME.txt where the text is known.
+    """Write FOLDER/held_out/{synthetic,real,english}/NAME.wav, NAME.txt where there is a text.
 
     Parameters
     ----------
@@ -62,18 +62,18 @@ def write_clips(folder: Path, package: Path) -> None:
 
 
 def write_shards(folder: Path) -> None:
-    """Write the clips as shards too, FOLDER/held_out/{wide,narrow}: the loss is measured on them.
+    """Write the clips as shards too, FOLDER/held_out/{wide,narrow}: training evaluates on them.
 
     Parameters
     ----------
     folder : Path
         Of the corpus, with its clips: those of 16 kHz, which hold nothing above 7 kHz, are narrow.
-        The actors' are to judge by alone.
+        The clips of actors are for evaluation only.
     """
     held_out = folder / "held_out"
     teacher = None
     for name, rate, band_hz in (("wide", RATE, 12000), ("narrow", NARROW_RATE, 7000)):
-        if shard.is_whole(held_out, name):
+        if shard.is_complete(held_out, name):
             continue
         spoken = []
         for path in sorted(p for kind in _OF_LOSSES for p in held_out.glob(f"{kind}/*.wav")):
@@ -92,7 +92,7 @@ Clip = tuple[str, str, Floats, int, str]
 
 
 def _synthetic(model: Kokoro) -> list[Clip]:
-    """Two pairs of Harvard sentences from each of four known and of the four held-out voices."""
+    """Two pairs of Harvard sentences from each of four corpus voices and four held-out voices."""
     voices: list[tuple[str, Callable[[str], Floats], int]] = [
         ("known_hibari_heart", neural.hibari_speech, 24000),
         ("known_piper_joe", neural.joe_speech, 22050),
@@ -114,7 +114,7 @@ def _kokoro_voice(model: Kokoro, name: str) -> Callable[[str], Floats]:
 
 
 def _prompts() -> list[Clip]:
-    """Prompts of a known speaker, known texts."""
+    """Prompts of a speaker of the corpus, with texts."""
     folder = SOUNDS / "en_US_f_Allison"
     return [
         ("real", f"known_allison_{name}", _clean(*read(folder / f"{name}.g722")), 16000, text)
@@ -123,7 +123,7 @@ def _prompts() -> list[Clip]:
 
 
 def _russian() -> list[Clip]:
-    """Prompts of 3 to 10 s of a speaker who is nowhere in the corpus."""
+    """Prompts of 3 to 10 s of a speaker who is not in the corpus."""
     folder = SOUNDS / RUSSIAN
     clips: list[Clip] = []
     for path in sorted(folder.rglob("*.g722")):
@@ -138,8 +138,8 @@ def _letters() -> list[Clip]:
     """Letters and syllables of held-out languages, joined."""
     clips: list[Clip] = []
     for language in KLETTRES_LANGUAGES:
-        heard = [clean(*read(path)) for path in sounds_of(KLETTRES / language)]
-        sounds = [sound for sound in heard if sound is not None]
+        cleaned = [clean(*read(path)) for path in sounds_of(KLETTRES / language)]
+        sounds = [sound for sound in cleaned if sound is not None]
         share = len(sounds) // _LETTER_CLIPS[language]
         for number in range(_LETTER_CLIPS[language]):
             joined = np.zeros(0, np.float32)
@@ -152,7 +152,7 @@ def _letters() -> list[Clip]:
 
 
 def _actors() -> list[Clip]:
-    """Lines of a game's characters, who are nowhere in the corpus."""
+    """Lines of a game's characters, who are not in the corpus."""
     return [
         ("english", f"unseen_{name}", _clean(sound, rate), 16000, "")
         for name, sound, rate in amazon_queen.lines()

@@ -1,4 +1,4 @@
-"""Sentences, prompts, voices and languages that are kept out of the training corpus."""
+"""Sentences, prompts, voices and languages that the training corpus leaves out."""
 
 HARVARD = (
     "The birch canoe slid on the smooth planks.",
@@ -116,4 +116,4 @@ ADVENTURE_LINES = (
     "770006P1",
     "800006P2",
 )
-"""Of a conversation each, longer than 4 s, where Whisper base is sure of what it hears."""
+"""Lines of different conversations, longer than 4 s, that Whisper base transcribes confidently."""

@@ -60,7 +60,7 @@ def _attributes(node: onnx.NodeProto) -> dict[str, list[int]]:
 
 
 def _is_plain(node: onnx.NodeProto) -> bool:
-    """Say whether a convolution is along one axis, in steps of one, in one group."""
+    """Return whether a convolution is along one axis, in steps of one, in one group."""
     attributes = _attributes(node)
     group = next((a.i for a in node.attribute if a.name == "group"), 1)
     return group == 1 and attributes["strides"] == [1]
@@ -83,7 +83,7 @@ def _as_product(
     attributes = _attributes(node)
     dilation = attributes["dilations"][0]
     before, after = attributes["pads"]
-    made: list[onnx.NodeProto] = []
+    nodes: list[onnx.NodeProto] = []
 
     def constant(tag: str, value: NDArray[Any]) -> str:
         name = f"{node.name}.{tag}"
@@ -92,7 +92,7 @@ def _as_product(
 
     def add(operator: str, names: list[str], tag: str, **more: Any) -> str:
         name = f"{node.name}.{tag}"
-        made.append(helper.make_node(operator, names, [name], name, **more))
+        nodes.append(helper.make_node(operator, names, [name], name, **more))
         return name
 
     quantiser = producer[sound]
@@ -118,5 +118,5 @@ def _as_product(
         constant("zero", zero.astype(np.uint8)),
         signed_zero,
     ]
-    made.append(helper.make_node("MatMulInteger", operands, node.output, node.name))
-    return made
+    nodes.append(helper.make_node("MatMulInteger", operands, node.output, node.name))
+    return nodes

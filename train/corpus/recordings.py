@@ -47,7 +47,7 @@ _SUFFIXES = {".mp3", ".ogg", ".opus", ".wav"}
 
 
 def version(package: str) -> str:
-    """Return an installed Debian package's version, or stop with what to install."""
+    """Return an installed Debian package's version, or stop and name the package to install."""
     command = ["dpkg-query", "-W", "-f=${Version}", package]
     found = subprocess.run(command, capture_output=True, text=True).stdout
     if not found:
@@ -67,8 +67,8 @@ def asterisk() -> list[Job]:
     english, spanish, french, italian = jobs
     sped_up = [sped(job, *FASTER) for job in (spanish, french, italian)]
     slowed_down = [sped(job, *SLOWER) for job in (english, french, italian)]
-    apart = [revoiced(job, minutes) for job, minutes in ((french, 6), (italian, 6))]
-    return [*jobs, *sped_up, *slowed_down, *apart]
+    moved = [revoiced(job, minutes) for job, minutes in ((french, 6), (italian, 6))]
+    return [*jobs, *sped_up, *slowed_down, *moved]
 
 
 def narrow_prompts() -> list[Job]:
@@ -91,8 +91,8 @@ def klettres() -> list[Job]:
     """Return the jobs of the spelling game's languages but the held-out ones."""
     package = "klettres-data"
     languages = [path.name for path in sorted(KLETTRES.iterdir()) if any(sounds_of(path))]
-    kept = [name for name in languages if name not in KLETTRES_LANGUAGES]
-    groups = {"klettres": [name for name in kept if name not in _KLETTRES_NARROW]}
+    others = [name for name in languages if name not in KLETTRES_LANGUAGES]
+    groups = {"klettres": [name for name in others if name not in _KLETTRES_NARROW]}
     groups |= {f"klettres-{name}": [name] for name in _KLETTRES_NARROW}
     who = "KLettres, Anne-Marie Mahfouf and the readers of each language"
     jobs = []
@@ -100,7 +100,7 @@ def klettres() -> list[Job]:
         band = _KLETTRES_NARROW.get(members[0], _KLETTRES_BAND)
         origin = Origin("klettres", package, version(package), "GPL-2+", who, band, real=True)
         spoken = [(f"klettres_{one}", sounds_of(KLETTRES / one)) for one in members]
-        jobs.append(Job(name, origin, said(spoken)))
+        jobs.append(Job(name, origin, utterances(spoken)))
     return jobs
 
 
@@ -108,7 +108,7 @@ def russian() -> list[Job]:
     """Return the job of the sentences that festival's Russian voice is cut from."""
     package, who = "festvox-ru", "Nickolay V. Shmyrev"
     origin = Origin(package, package, version(package), "BSD-like", who, _RUSSIAN_BAND, real=True)
-    return [Job(package, origin, said([("festvox_ru_nsh", sounds_of(RUSSIAN))]))]
+    return [Job(package, origin, utterances([("festvox_ru_nsh", sounds_of(RUSSIAN))]))]
 
 
 def sounds_of(folder: Path) -> list[Path]:
@@ -133,8 +133,8 @@ def _prompts(paths: Iterable[Path], voice: str) -> Speak:
     return speak
 
 
-def said(spoken: Iterable[tuple[str, list[Path]]], least_rate: int = 0) -> Speak:
-    """Return what reads each voice's files, but for those of fewer samples a second."""
+def utterances(spoken: Iterable[tuple[str, list[Path]]], least_rate: int = 0) -> Speak:
+    """Return what reads each voice's files, except those of a lower rate."""
 
     def speak(_: Path) -> Iterator[Utterance]:
         for voice, paths in spoken:

@@ -1,4 +1,4 @@
-"""A shard: one source's speech at two rates, its teacher features and who says what where."""
+"""A shard: one source's speech at two rates, its teacher features, speakers and texts."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class Origin:
     real: bool = False
 
 
-def is_whole(folder: Path, name: str) -> bool:
-    """Say whether the shard was written to its end."""
+def is_complete(folder: Path, name: str) -> bool:
+    """Return whether the shard was written to its end."""
     return (folder / f"{name}.json").exists()
 
 
@@ -63,7 +63,7 @@ def write(
     origin: Origin,
     spoken: Sequence[Utterance],
     teacher: Teacher,
-    kept: dict[str, Any] | None = None,
+    counts: dict[str, Any] | None = None,
 ) -> float:
     """Write a shard's four files, the .json last.
 
@@ -77,8 +77,8 @@ def write(
     spoken : sequence of Utterance
         Each begins on a frame; 40 to 300 ms of faint noise follow it.
     teacher : Teacher
-    kept : dict, optional
-        What the filter let through and dropped.
+    counts : dict, optional
+        How many utterances the filter retained and dropped.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def write(
         **vars(origin),
         "voices": voices,
         "minutes": round(at * FRAME / RATE / 60, 2),
-        "filter": kept or {},
+        "filter": counts or {},
         "utterances": places,
     }
     save_array(folder / f"{name}.24k.npy", wide)
@@ -138,7 +138,7 @@ def _with_room_tone(sound: Floats, length: int, rng: np.random.Generator) -> Flo
 
 
 def save_array(path: Path, values: NDArray[Any]) -> None:
-    """Write an .npy that is there whole or not at all."""
+    """Write an .npy file under a temporary name, then rename it."""
     unfinished = path.with_suffix(".part")
     with unfinished.open("wb") as file:
         np.save(file, values)

@@ -1,4 +1,4 @@
-"""Styles of Kokoro's voices: whose are drawn, how they are mixed and pushed beyond all of them."""
+"""Styles of Kokoro's voices: how they are drawn, mixed and extrapolated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ENGLISH = ("af", "am", "bf", "bm")
 _ENGLISH_SHARE = 0.75
 _MIXED_SHARE = 0.5
 _TIMBRE = 128
-"""So many numbers of a style are how a voice sounds; the others are how it reads."""
+"""Numbers of a style that describe the voice; the others describe its prosody."""
 
 
 def draw(styles: dict[str, Styles], rng: np.random.Generator) -> tuple[str, Styles, bool]:

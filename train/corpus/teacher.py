@@ -26,7 +26,7 @@ class Teacher:
         )
 
     def features(self, narrow: Samples) -> NDArray[np.float16]:
-        """Encode speech in windows of 30 s, 26 s apart, of which the middles are kept.
+        """Encode speech in windows of 30 s, 26 s apart, of which the middles are used.
 
         Parameters
         ----------

@@ -30,8 +30,8 @@ _SPEAKABLE = re.compile(r"[A-Za-z ,.;:'!?-]+")
 def sentences() -> tuple[str, ...]:
     """Return every sentence, in one fixed shuffled order, none of them a held-out one."""
     rng = random.Random(0)
-    kept = {plain(text) for text in HELD_OUT}
-    prose = sorted({s for s in (*_fortunes(), *_verses(rng)) if plain(s) not in kept})
+    excluded = {plain(text) for text in HELD_OUT}
+    prose = sorted({s for s in (*_fortunes(), *_verses(rng)) if plain(s) not in excluded})
     odd = [_odd_words(rng, words) for words in [_words()] for _ in range(len(prose) // 8)]
     spoken = prose + odd
     rng.shuffle(spoken)
@@ -45,7 +45,7 @@ def share(begin: float, end: float) -> tuple[str, ...]:
 
 
 def plain(text: str) -> str:
-    """Lower-case letters and single spaces only, for comparing texts."""
+    """Return lower-case letters and single spaces only, for comparisons."""
     return " ".join(re.sub(r"[^a-z ]", "", text.lower()).split())
 
 

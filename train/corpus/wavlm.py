@@ -1,7 +1,7 @@
 """WavLM as the teacher, from a folder on disk: ``python -m train.corpus.wavlm CORPUS CHECKPOINT``.
 
-Each shard of a built corpus, held-out ones included, gets NAME.wavlm.npy beside what Whisper heard;
-a stage whose ``teacher`` is "wavlm" learns from that. The paper's teacher is the sixth layer of
+Each shard of a built corpus, held-out ones included, gets NAME.wavlm.npy. A stage whose ``teacher``
+is "wavlm" learns from it. The paper's teacher is the sixth layer of
 WavLM large (arXiv 2509.16195).
 """
 
@@ -16,17 +16,17 @@ import torch
 from numpy.typing import NDArray
 
 from train.data.pcm import Samples
-from train.pretrained.stub_torchaudio import without_torchaudio
+from train.pretrained.stub_torchaudio import stub_torchaudio
 from train.pretrained.whisper import in_windows
 
 from .shard import NARROW_FRAME, NARROW_RATE, save_array
 
-with without_torchaudio():
+with stub_torchaudio():
     from transformers import AutoConfig, AutoFeatureExtractor, WavLMModel
     from transformers.utils import logging
 
-_SEEN = 400
-"""Samples that a row is made from; rows are a frame apart."""
+_RECEPTIVE = 400
+"""Samples in the receptive field of a row; rows are a frame apart."""
 
 
 class WavLM:
@@ -35,10 +35,9 @@ class WavLM:
     Parameters
     ----------
     folder : Path
-        With ``config.json``, ``preprocessor_config.json`` and the weights, as Hugging Face has
-        them.
+        A Hugging Face checkpoint: ``config.json``, ``preprocessor_config.json`` and weights.
     layer : int
-        After how many transformer layers features are taken.
+        Number of transformer layers before the features.
 
     Raises
     ------
@@ -60,20 +59,24 @@ class WavLM:
         if not 1 <= layer <= config.num_hidden_layers:
             most = config.num_hidden_layers
             raise click.ClickException(f"{folder}: it has layers 1 to {most}, not {layer}")
-        hop, seen = 1, 1
+        hop, receptive = 1, 1
         for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
-            seen, hop = seen + (kernel - 1) * hop, hop * stride
-        if (hop, seen, self._prepared.sampling_rate) != (NARROW_FRAME, _SEEN, NARROW_RATE):
+            receptive, hop = receptive + (kernel - 1) * hop, hop * stride
+        if (hop, receptive, self._prepared.sampling_rate) != (
+            NARROW_FRAME,
+            _RECEPTIVE,
+            NARROW_RATE,
+        ):
             raise click.ClickException(f"{folder}: it gives no 50 rows a second of 16 kHz")
-        # Those above are not asked.
+        # Later layers are not computed.
         self._model.encoder.layers = self._model.encoder.layers[:layer]
         self._rows: list[torch.Tensor] = []
-        # Taken there, and not from what it returns: a large one normalises that once more.
+        # A hook, because a large model normalises the states that it returns once more.
         last = self._model.encoder.layers[-1]
-        last.register_forward_hook(lambda module, given, found: self._rows.append(found[0]))
+        last.register_forward_hook(lambda module, inputs, outputs: self._rows.append(outputs[0]))
 
     def features(self, narrow: Samples) -> NDArray[np.float16]:
-        """Encode speech in windows of 30 s, 26 s apart, of which the middles are kept.
+        """Encode speech in windows of 30 s, 26 s apart, of which the middles are used.
 
         Parameters
         ----------
@@ -90,11 +93,11 @@ class WavLM:
 
     @torch.no_grad()
     def _encode(self, narrow: Samples) -> NDArray[np.float32]:
-        given = self._prepared(
+        batch = self._prepared(
             narrow.astype(np.float32) / 32768, sampling_rate=NARROW_RATE, return_tensors="pt"
         )
-        edge = (_SEEN - NARROW_FRAME) // 2
-        sound = torch.nn.functional.pad(given.input_values, (edge, edge))
+        edge = (_RECEPTIVE - NARROW_FRAME) // 2
+        sound = torch.nn.functional.pad(batch.input_values, (edge, edge))
         self._model(sound)
         rows: NDArray[np.float32] = self._rows.pop()[0].numpy()
         return rows
@@ -103,9 +106,11 @@ class WavLM:
 @click.command()
 @click.argument("corpus", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--layer", type=int, default=6, show_default=True, help="Whose features are taken.")
+@click.option(
+    "--layer", type=int, default=6, show_default=True, help="Layer whose features are written."
+)
 def main(corpus: Path, checkpoint: Path, layer: int) -> None:
-    """Write what a WavLM in the folder CHECKPOINT hears in CORPUS; what is there already stays."""
+    """Write features of the WavLM in CHECKPOINT into CORPUS. Files that exist do not change."""
     paths = sorted(p for p in corpus.rglob("*.json") if p.with_suffix(".16k.npy").exists())
     if not paths:
         raise click.ClickException(f"{corpus}: no shards; build them with python -m train.corpus")

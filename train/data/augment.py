@@ -1,9 +1,8 @@
-"""What happens to sound between a mouth and a codec: level, microphone, room, noise."""
+"""Augmentation of crops: microphone, room, noise, band limits and formants."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,61 +11,31 @@ import soxr
 import torch
 from numpy.typing import NDArray
 
+from train.config import AugmentationConfig
+
 F32 = NDArray[np.float32]
 
 _POINTS = 10
-"""Of a random microphone's frequency response, evenly spaced in octaves."""
+"""Points of a random microphone's frequency response, evenly spaced in octaves."""
 _LOWEST, _HIGHEST = 60.0, 12000.0
 _ROOM_BAND = 7600.0
 _EARLY = 48
 _SIZE, _HOP = 1024, 256
 _COEFFICIENTS = 28
-"""Of the cepstrum, 1.2 ms: what changes within less than 860 Hz is pitch."""
+"""Coefficients of the cepstrum, 1.2 ms. Detail narrower than 860 Hz belongs to the pitch."""
 _FRAMES, _LAGS = 9, 200
-"""Over how many frames spectra are smoothed, and the longest lag left in one, in samples."""
-_MOST_DB = 24.0
+"""Frames over which spectra are smoothed, and the longest lag in one, in samples."""
+_MAX_GAIN_DB = 24.0
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """How often and how far; the keys of ``[data.augmentation]``."""
-
-    level_db: tuple[float, float] = (-24.0, 0.0)
-    quiet_share: float = 0.1
-    quiet_db: float = -16.0
-    """Added to the level of so many crops."""
-    microphone_share: float = 0.35
-    microphone_db: float = 5.0
-    room_share: float = 0.25
-    noise_share: float = 0.4
-    noise_snr_db: tuple[float, float] = (8.0, 35.0)
-    rate_share: float = 0.5
-    """For other speakers: played faster or slower."""
-    rate: tuple[float, float] = (0.84, 1.2)
-    mouth_share: float = 0.0
-    """For other speakers still: formants moved, and pitch not."""
-    mouth: tuple[float, float] = (0.85, 1.18)
-    """By what formants are multiplied."""
-    narrow_share: float = 0.0
-    narrow_hz: tuple[float, float] = (3400.0, 7500.0)
-    """Where the band of so many crops ends."""
-    narrow_edge: tuple[float, float] = (0.1, 0.1)
-    """How wide its edge is, of that frequency."""
-    thin_share: float = 0.0
-    thin_hz: tuple[float, float] = (80.0, 350.0)
-    """Where the band of so many begins."""
-    spoilt_share: float = 0.0
-    """So many are heard as MP3 of a low rate left them (`spoilt.py`)."""
-
-
-class Surroundings:
-    """Rooms and noises of a corpus.
+class Acoustics:
+    """Room responses and noise of a corpus.
 
     Parameters
     ----------
     folder : Path
-        Where ``rooms.npz`` (``rooms``: (n, samples) responses at 16 kHz) and ``noise.npy`` are;
-        without them there are no rooms, and the noise is white.
+        It may hold ``rooms.npz`` (``rooms``: (n, samples) responses at 16 kHz) and ``noise.npy``.
+        Without these files no crop gets a room, and the noise is white.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -93,45 +62,52 @@ class Surroundings:
 
 
 def _at_24k(response: F32) -> F32:
-    """Return a response at 24 kHz, `_EARLY` samples late: what rings before its start is kept."""
+    """Return a response at 24 kHz, delayed by `_EARLY` samples, with its pre-ringing."""
     later = np.concatenate([np.zeros(_EARLY * 2 // 3, np.float32), response])
     resampled: F32 = soxr.resample(later, 16000, 24000)
     return resampled * np.float32(2 / 3)
 
 
-def coloured(
-    low: F32, high: F32, settings: Augmentation, rooms: Surroundings, random: np.random.Generator
+def filter_crop(
+    low: F32,
+    high: F32,
+    settings: AugmentationConfig,
+    acoustics: Acoustics,
+    random: np.random.Generator,
 ) -> tuple[F32, F32, float]:
-    """Pass both rates' sound through one random microphone, room and band.
+    """Pass both rates of a crop through the same random microphone, room and band limits.
 
     Parameters
     ----------
     low, high : numpy.ndarray
         (n,) float32 at 16 kHz and (3n/2,) at 24 kHz.
-    settings : Augmentation
-        How often.
-    rooms : Surroundings
+    settings : AugmentationConfig
+        Probabilities and ranges.
+    acoustics : Acoustics
         The rooms.
     random : numpy.random.Generator
-        What chooses.
+        Source of all draws.
 
     Returns
     -------
     low, high : numpy.ndarray
-        As they were given.
+        The filtered crop, of the same shapes.
     band_hz : float
-        Up to where `high` is to be trusted still: rooms are known up to 7.6 kHz. That nothing is
-        above the end of its band is to be learnt as well.
+        Highest frequency at which `high` is a valid target. Room responses end at 7.6 kHz. A band
+        limit does not lower it: a codec learns that nothing is above the limit.
     """
     microphone = random.random() < settings.microphone_share
     gains = random.uniform(-1, 1, _POINTS) * settings.microphone_db
-    room = rooms.rooms and random.random() < settings.room_share
-    chosen = rooms.rooms[int(random.integers(len(rooms.rooms)))] if room else None
-    thin = _between(settings.thin_hz, random) if random.random() < settings.thin_share else 0.0
-    narrow = edge = 0.0
-    if random.random() < settings.narrow_share:
-        narrow, edge = _between(settings.narrow_hz, random), _between(settings.narrow_edge, random)
-    if not (microphone or chosen is not None or thin or narrow):
+    rooms = acoustics.rooms
+    in_room = rooms and random.random() < settings.room_share
+    chosen = rooms[int(random.integers(len(rooms)))] if in_room else None
+    highpass = lowpass = edge = 0.0
+    if random.random() < settings.highpass_share:
+        highpass = _log_uniform(settings.highpass_hz, random)
+    if random.random() < settings.lowpass_share:
+        lowpass = _log_uniform(settings.lowpass_hz, random)
+        edge = _log_uniform(settings.lowpass_edge, random)
+    if not (microphone or chosen is not None or highpass or lowpass):
         return low, high, _HIGHEST
     out = []
     for index, (x, rate) in enumerate(((low, 16000), (high, 24000))):
@@ -141,17 +117,17 @@ def coloured(
         if microphone:
             spectrum *= _response(gains, n, rate)
         hz = np.arange(n // 2 + 1) * rate / n
-        if thin:
-            spectrum *= _rise(hz / thin)
-        if narrow:
-            spectrum *= 1 - _rise(hz / narrow, edge)
+        if highpass:
+            spectrum *= _rise(hz / highpass)
+        if lowpass:
+            spectrum *= 1 - _rise(hz / lowpass, edge)
         first = _EARLY if chosen is not None and index == 1 else 0
         out.append(np.fft.irfft(spectrum, n)[first : first + x.size].astype(np.float32))
     return out[0], out[1], _HIGHEST if chosen is None else _ROOM_BAND
 
 
-def _between(ends: tuple[float, float], random: np.random.Generator) -> float:
-    """Return a number between two, as often in each octave."""
+def _log_uniform(ends: tuple[float, float], random: np.random.Generator) -> float:
+    """Return a number between two, uniform in its logarithm."""
     return float(np.exp(random.uniform(*np.log(ends))))
 
 
@@ -161,25 +137,25 @@ def _rise(x: NDArray[Any], edge: float = 0.1) -> NDArray[Any]:
     return rise
 
 
-def as_long(sound: F32, n: int) -> F32:
-    """Return `n` samples of a sound, the last of them silence where it has less."""
+def fit_length(sound: F32, n: int) -> F32:
+    """Return `n` samples of a sound, cut, or padded with zeros at its end."""
     return np.pad(sound[:n], (0, max(0, n - sound.size)))
 
 
-def cut(sound: F32, rate: int, hz: float) -> F32:
-    """Return a sound, (n,) at `rate`, without what is above `hz`."""
+def lowpass(sound: F32, rate: int, hz: float) -> F32:
+    """Return a sound, (n,) at `rate`, without the band above `hz`."""
     n = _fast_length(sound.size)
     spectrum = np.fft.rfft(sound, n) * (1 - _rise(np.arange(n // 2 + 1) * rate / n / hz))
     out: F32 = np.fft.irfft(spectrum, n)[: sound.size].astype(np.float32)
     return out
 
 
-def other_mouth(sound: F32, factor: float) -> F32:
-    """Multiply the frequencies of a sound's formants, and not its pitch.
+def shift_formants(sound: F32, factor: float) -> F32:
+    """Multiply the frequencies of a sound's formants, at the same pitch.
 
-    Each frame's spectrum X is multiplied by E(f / factor) / E(f), at most 24 dB either way; log E
-    is what the first 1.2 ms of the cepstrum hold of log |X|, smoothed over 0.1 s and 120 Hz
-    (A. V. Oppenheim, R. W. Schafer, "Homomorphic analysis of speech", IEEE Trans. Audio
+    Each frame's spectrum X is multiplied by E(f / factor) / E(f), at most 24 dB up or down.
+    log E is the envelope of log |X|: the first 1.2 ms of its cepstrum, after smoothing over 0.1 s
+    and 120 Hz (A. V. Oppenheim, R. W. Schafer, "Homomorphic analysis of speech", IEEE Trans. Audio
     Electroacoust. 16(2), 1968).
 
     Parameters
@@ -187,7 +163,7 @@ def other_mouth(sound: F32, factor: float) -> F32:
     sound : numpy.ndarray
         (n,) float32 at 24 kHz.
     factor : float
-        On the frequencies of formants.
+        Factor on the frequencies of formants.
 
     Returns
     -------
@@ -196,22 +172,22 @@ def other_mouth(sound: F32, factor: float) -> F32:
     """
     window = torch.hann_window(_SIZE)
     spectra = torch.stft(torch.from_numpy(sound), _SIZE, _HOP, window=window, return_complex=True)
-    # Smoothed over neighbours first: harmonics are too sharp for these bins, and would ripple.
+    # Smoothing comes first: harmonics are narrower than the bins, and would ripple.
     lag = torch.arange(_SIZE)
     ramp = (1 - torch.minimum(lag, _SIZE - lag) / _LAGS).clamp(min=0)
     lags = torch.fft.irfft(spectra.abs().square(), dim=0) * ramp[:, None]
-    near = torch.hann_window(_FRAMES + 1)[1:]
+    taps = torch.hann_window(_FRAMES + 1)[1:]
     power = torch.nn.functional.conv1d(
-        torch.fft.rfft(lags, dim=0).real[:, None], near[None, None] / near.sum(), padding="same"
+        torch.fft.rfft(lags, dim=0).real[:, None], taps[None, None] / taps.sum(), padding="same"
     )[:, 0]
     cepstra = torch.fft.irfft(0.5 * torch.log(power.clamp(min=0) + 1e-10), dim=0)
     cepstra[_COEFFICIENTS : 1 - _COEFFICIENTS] = 0
     envelope = torch.fft.rfft(cepstra, dim=0).real
-    place = (torch.arange(_SIZE // 2 + 1) / factor).clamp(max=_SIZE // 2 - 1e-3)
-    before = place.long()
-    moved = torch.lerp(envelope[before], envelope[before + 1], (place - before)[:, None])
-    most = _MOST_DB / 20 * math.log(10)
-    changed = spectra * torch.exp((moved - envelope).clamp(-most, most))
+    position = (torch.arange(_SIZE // 2 + 1) / factor).clamp(max=_SIZE // 2 - 1e-3)
+    lower = position.long()
+    moved = torch.lerp(envelope[lower], envelope[lower + 1], (position - lower)[:, None])
+    limit = _MAX_GAIN_DB / 20 * math.log(10)
+    changed = spectra * torch.exp((moved - envelope).clamp(-limit, limit))
     out: F32 = torch.istft(changed, _SIZE, _HOP, window=window, length=sound.size).numpy()
     return out
 

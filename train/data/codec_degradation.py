@@ -1,4 +1,4 @@
-"""Sound that went through another codec before: MP3 at low rates."""
+"""Degradation by another codec: MP3 at low bit rates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import av
 import numpy as np
 import soxr
 
-from train.data.augment import F32, as_long
+from train.data.augment import F32, fit_length
 
 SETTINGS = (
     (11025, 16, 5200.0),
@@ -20,11 +20,11 @@ SETTINGS = (
     (22050, 16, 5400.0),
     (22050, 24, 5800.0),
 )
-"""Samples a second, kbit/s, and up to where LAME leaves them sound, Hz."""
+"""Samples a second, kbit/s, and the highest frequency that LAME retains, Hz."""
 
 
 def through_mp3(sound: F32, rate: int, kbps: int) -> F32:
-    """Encode a sound as MP3 and decode it, with LAME's delay taken out.
+    """Encode a sound as MP3 and decode it, without LAME's delay.
 
     Parameters
     ----------
@@ -55,4 +55,4 @@ def through_mp3(sound: F32, rate: int, kbps: int) -> F32:
     with av.open(file) as read:
         decoded = [frame.to_ndarray().ravel() for frame in read.decode(audio=0)]
     back = soxr.resample(np.concatenate(decoded).astype(np.float32), rate, 16000)
-    return as_long(back, sound.size)
+    return fit_length(back, sound.size)

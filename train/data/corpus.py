@@ -1,4 +1,4 @@
-"""A built corpus, and the crops that training draws from it."""
+"""The shards of a built corpus, and how often each is drawn from."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FRAME_16K, FRAME_24K = 320, 480
 
 @dataclass(frozen=True)
 class Shard:
-    """One file of sound and what is known of it; the arrays are mapped, not read."""
+    """One shard: audio, teacher features and facts. The arrays are memory-mapped."""
 
     name: str
     source: str
     band_hz: float
-    """Highest frequency, in Hz, that the sound really has."""
+    """Highest frequency that the recordings hold, Hz."""
     real: bool
     n_voices: int
     n_frames: int
@@ -33,19 +33,19 @@ class Shard:
 
 
 def read(folder: Path, teacher: str) -> list[Shard]:
-    """Map all whole shards of a corpus, by name.
+    """Map all complete shards of a corpus, in the order of their names.
 
     Parameters
     ----------
     folder : Path
-        As `train.corpus` writes it.
+        A corpus that `train.corpus` wrote.
     teacher : str
-        Whose features to take: NAME.<teacher>.npy.
+        Name of the teacher: features are in NAME.<teacher>.npy.
 
     Raises
     ------
     ValueError
-        There is none, or one whose arrays do not fit each other.
+        There is none, or the arrays of one have different lengths.
     """
     shards = [_shard(path, teacher) for path in sorted(folder.glob("*.json"))]
     if not shards:
@@ -76,9 +76,9 @@ def _shard(path: Path, teacher: str) -> Shard:
 
 
 def shares(shards: list[Shard], real_weight: float, weights: dict[str, float]) -> NDArray[Any]:
-    """Return how often each shard is drawn from, (n,) float64 that sum to 1.
+    """Return the probability of each shard, (n,) float64.
 
-    A shard counts by the square root of its length and voices: many voices more than much sound.
+    It grows with the square root of length times voices: more voices count more than more audio.
     """
     share = np.array(
         [
@@ -92,14 +92,14 @@ def shares(shards: list[Shard], real_weight: float, weights: dict[str, float]) -
 
 
 class Corpus:
-    """Shards and how often each is drawn from; they may come, and grow, meanwhile.
+    """Shards and their probabilities. Shards may arrive, and grow, during training.
 
     Parameters
     ----------
     folder : Path
-        Of the corpus.
+        The corpus.
     teacher : str
-        Whose features to take.
+        Name of the teacher.
     real_weight, weights : float, dict of float
         As of `shares`.
     """
@@ -109,36 +109,36 @@ class Corpus:
     ) -> None:
         self.folder, self.teacher = folder, teacher
         self.real_weight, self.weights = real_weight, weights
-        self._seen: set[tuple[str, int]] = set()
+        self._listed: set[tuple[str, int]] = set()
 
     def now(self) -> tuple[list[Shard], NDArray[Any]]:
-        """Return what `read` and `shares` do."""
+        """Return the results of `read` and `shares`."""
         shards = read(self.folder, self.teacher)
         return shards, shares(shards, self.real_weight, self.weights)
 
     def renewed(self) -> tuple[list[Shard], NDArray[Any]] | None:
-        """Return the same, where shards are others than before and none is being written."""
+        """Return the same where shards changed and none is being written, else None."""
         try:
-            there = {(p.name, p.stat().st_mtime_ns) for p in self.folder.glob("*.json")}
-            if not there or there == self._seen:
+            listed = {(p.name, p.stat().st_mtime_ns) for p in self.folder.glob("*.json")}
+            if not listed or listed == self._listed:
                 return None
-            found = self.now()
+            current = self.now()
         except (OSError, ValueError):
-            # A shard is whole when its .json is new.
+            # A shard is complete once its .json is new.
             return None
-        self._seen = there
-        return found
+        self._listed = listed
+        return current
 
     def wait(self, pause: float = 0.5) -> tuple[list[Shard], NDArray[Any]]:
-        """Return the same as `renewed`, once there is a whole shard."""
-        while (found := self.renewed()) is None:
+        """Return the same as `renewed`, once there is a complete shard."""
+        while (current := self.renewed()) is None:
             time.sleep(pause)
-        return found
+        return current
 
 
 def moments(shards: list[Shard], n: int = 20000) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return mean and standard deviation of teacher features, (width,) float32 each."""
     each = max(1, n // len(shards))
     rows = [s.teacher[:: max(1, s.n_frames // each)] for s in shards]
-    found = np.concatenate(rows).astype(np.float32)
-    return found.mean(0), found.std(0) + np.float32(1e-3)
+    features = np.concatenate(rows).astype(np.float32)
+    return features.mean(0), features.std(0) + np.float32(1e-3)

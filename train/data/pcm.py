@@ -13,7 +13,7 @@ FULL_SCALE = 32767.0
 
 
 def to_int16(sound: Floats, rng: np.random.Generator) -> Samples:
-    """Round to 16 bits with triangular dither, so that no stretch is digital silence."""
+    """Round to 16 bits with triangular dither, so that silence is not digital zero."""
     dither = rng.random(len(sound), dtype=np.float32) - rng.random(len(sound), dtype=np.float32)
     return np.clip(np.round(sound * FULL_SCALE + dither), -32768, 32767).astype(np.int16)
 

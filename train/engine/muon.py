@@ -1,4 +1,4 @@
-"""Muon, all matrices of one shape at once."""
+"""Muon for all matrices of one shape at once."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import Tensor
 from train.precision import fast
 
 
-class Together(torch.optim.Muon):
-    """`torch.optim.Muon` in a fifth of the launches: they take a GPU longer than the products.
+class BatchedMuon(torch.optim.Muon):
+    """`torch.optim.Muon` with a fifth of the kernel launches, which take longer than the products.
 
-    Its rate is always adjusted as by ``match_rms_adamw``.
+    The learning rate is always adjusted as by ``match_rms_adamw``.
     """
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:
-        """Take a step; all matrices of one shape are orthogonalised together."""
+        """Take a step. All matrices of one shape are orthogonalised in one batch."""
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[Tensor]] = {}
             for p in group["params"]:
@@ -34,15 +34,15 @@ class Together(torch.optim.Muon):
         gradients: list[Any] = [p.grad for p in matrices]
         held = [self.state[p].setdefault("momentum_buffer", torch.zeros_like(p)) for p in matrices]
         torch._foreach_lerp_(held, gradients, 1 - momentum)
-        wanted = torch._foreach_lerp(gradients, held, momentum) if group["nesterov"] else held
-        moved = _orthogonal(torch.stack(list(wanted)), group).float()
+        updates = torch._foreach_lerp(gradients, held, momentum) if group["nesterov"] else held
+        moved = _orthogonal(torch.stack(list(updates)), group).float()
         torch._foreach_mul_(matrices, 1 - rate * group["weight_decay"])
         scale = 0.2 * math.sqrt(max(matrices[0].shape))
         torch._foreach_add_(matrices, list(moved.unbind()), alpha=-rate * scale)
 
 
 def _orthogonal(x: Tensor, group: dict[str, Any]) -> Tensor:
-    """Return (n, rows, columns) whose singular values are near 1, by Newton and Schulz."""
+    """Return (n, rows, columns) with singular values close to 1, by Newton-Schulz iterations."""
     a, b, c = group["ns_coefficients"]
     tall = x.shape[1] > x.shape[2]
     x = x.to(fast(x.device))

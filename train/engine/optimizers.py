@@ -1,4 +1,4 @@
-"""What turns gradients into steps: AdamW, and Muon for matrices, shared among workers."""
+"""The optimizers of a stage: AdamW, and Muon for matrices, shared among workers."""
 
 from __future__ import annotations
 
@@ -8,52 +8,51 @@ import torch
 from torch import nn
 
 from train import workers
-from train.config import Stage
-from train.engine.muon import Together
+from train.config import TrainingStage
+from train.engine.muon import BatchedMuon
 
-_LEAST_MATRIX = 32
+_MIN_MATRIX = 32
 _HEAD_SCALE = 0.05
-"""Of the learning rate, for the layer whose outputs are samples."""
+"""Factor on the learning rate of the layer whose outputs are samples."""
 _SEARCH_SCALE = 4.0
-"""Of the learning rate, for the small networks that codes are searched by."""
+"""Factor on the learning rate of the search's networks."""
 
 
 class Optimizers:
-    """AdamW, and Muon (arXiv 2502.16982) for the codec's matrices if the stage wants it.
+    """AdamW, and Muon (arXiv 2502.16982) for the codec's matrices if the stage sets it.
 
-    The refiner's matrices are left to AdamW: orthogonalising them would cost more than all others
-    together. So is the decoder's last layer, at a lower rate: samples are small, its weights with
-    them, and steps as large as elsewhere would shake them. What codes are searched by has to follow
-    them: its rate is higher.
+    AdamW trains three exceptions. The refiner's matrices would cost Muon more than all others. The
+    decoder's last layer has small weights and gets a lower rate. The search's networks follow the
+    codes and get a higher rate.
 
-    Each worker orthogonalises its share of the matrices, and all get them: that takes a fifth of
-    a step on a CPU if each does them all.
+    Each worker orthogonalises its share of the matrices and sends them to the others. If each did
+    all of them, that would take a fifth of a step on a CPU.
 
     Parameters
     ----------
-    whole : torch.nn.Module
-        What is trained; the codec's parameters are named ``codec.``.
-    stage : Stage
-        Its optimizer, rate and decay.
+    model : torch.nn.Module
+        The trained model. Names of the codec's parameters begin with ``codec.``.
+    stage : TrainingStage
+        Its optimizer, learning rate and decay.
     """
 
-    def __init__(self, whole: nn.Module, stage: Stage) -> None:
-        trained = {name: p for name, p in whole.named_parameters() if p.requires_grad}
+    def __init__(self, model: nn.Module, stage: TrainingStage) -> None:
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         matrices = {
             name: p
             for name, p in trained.items()
             if stage.optimizer == "muon"
             and name.startswith("codec.")
             and p.ndim == 2
-            and min(p.shape) >= _LEAST_MATRIX
+            and min(p.shape) >= _MIN_MATRIX
             and "refiner" not in name
             and "decoder.head" not in name
             and ".search." not in name
         }
         head = {name: p for name, p in trained.items() if "decoder.head" in name}
         search = {name: p for name, p in trained.items() if ".search." in name}
-        apart = matrices.keys() | head.keys() | search.keys()
-        others = [p for name, p in trained.items() if name not in apart]
+        separate = matrices.keys() | head.keys() | search.keys()
+        others = [p for name, p in trained.items() if name not in separate]
         first = adam(others, stage.learning_rate, stage.weight_decay, 0.98)
         if head:
             group = {"params": list(head.values()), "weight_decay": 0.0, "scale": _HEAD_SCALE}
@@ -61,10 +60,10 @@ class Optimizers:
         if search:
             first.add_param_group({"params": list(search.values()), "scale": _SEARCH_SCALE})
         self.all: list[torch.optim.Optimizer] = [first]
-        # The largest first, so that workers have about as much to do.
+        # The largest come first, so that workers have about the same work.
         self.matrices = sorted(matrices.values(), key=torch.numel, reverse=True)
         if matrices:
-            muon = Together(
+            muon = BatchedMuon(
                 list(matrices.values()),
                 lr=stage.learning_rate,
                 weight_decay=stage.weight_decay,
@@ -73,7 +72,7 @@ class Optimizers:
             self.all.append(muon)
 
     def step(self, rate: float) -> None:
-        """Take a step at a learning rate, by gradients that all workers have."""
+        """Take a step at a learning rate. All workers have the same gradients."""
         for i, matrix in enumerate(self.matrices):
             if i % workers.count() != workers.index():
                 matrix.grad = None
@@ -84,7 +83,7 @@ class Optimizers:
         workers.share(self.matrices)
 
     def state(self) -> list[dict[str, Any]]:
-        """Return all that going on needs; all workers call it at once."""
+        """Return the state of a run. All workers must call it at the same time."""
         momenta = []
         for matrix in self.matrices:
             state = self.all[-1].state[matrix]
@@ -93,7 +92,7 @@ class Optimizers:
         return [optimizer.state_dict() for optimizer in self.all]
 
     def load(self, state: list[dict[str, Any]]) -> None:
-        """Go on from `state`."""
+        """Continue from `state`."""
         for optimizer, saved in zip(self.all, state, strict=True):
             optimizer.load_state_dict(saved)
 
@@ -101,7 +100,7 @@ class Optimizers:
 def adam(
     parameters: list[nn.Parameter], rate: float, decay: float, beta: float
 ) -> torch.optim.AdamW:
-    """Return AdamW, without decay of what is no matrix."""
+    """Return AdamW with weight decay for matrices only."""
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

@@ -1,211 +1,240 @@
-"""Who hears the sound that is made, beside spectra: discriminators, a recogniser, two measures."""
+"""Perceptual losses of decoded audio: discriminators, a recogniser, and distances of audio."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from train import workers
-from train.config import Ears, Judges, Stage
+from train.config import DiscriminatorConfig, RecogniserLossConfig, TrainingStage
 from train.data.batches import Batch
 from train.engine.optimizers import adam
-from train.losses.cepstral import FORMANTS, SHAPE, Cepstra, formant_discord
+from train.losses import whisper_features
+from train.losses.cepstral import FORMANTS, SHAPE, Cepstra, formant_loss
 from train.losses.discriminators import Discriminators
-from train.losses.envelope import Envelopes
-from train.losses.gradient_balance import Balance
+from train.losses.envelope import EnvelopeLoss
+from train.losses.gradient_balance import GradientBalance
 from train.losses.loudness import Loudness
+from train.losses.schema import Kind, of_kind
 from train.losses.spectral import lowpassed
-from train.losses.whisper_features import Listener, apart, load_small
-from train.losses.whisper_tokens import Words
+from train.losses.whisper_features import WhisperEncoder, load_small
+from train.losses.whisper_tokens import WhisperDecoder
 from train.precision import autocast, fast
-from train.pretrained.whisper import LISTENER, tiny_english
+from train.pretrained.whisper import RECOGNISER, tiny_english
 
-_LOUD = 0.5
-_RAMP = 500
+_LEVEL = 0.5
+"""Gain of every crop before the losses."""
+_RAMP_STEPS = 500
 _PAUSE = 7680
-"""Samples of silence, 0.32 s, without which the recogniser that writes does not see the end:
-of crops cut in the middle of speech it writes the last words again and again."""
+"""Samples of silence after a crop, 0.32 s. Without it the recogniser's decoder does not detect the
+end of a crop cut in the middle of speech, and repeats the last words."""
 
 
-class Hearers:
-    """Those that a stage has; what they ask of the sound is measured by what spectra ask.
+class AudioDistance(Protocol):
+    """A distance of two sounds that has nothing to learn."""
+
+    def distance(self, output: Tensor, target: Tensor, level: float) -> Tensor:
+        """Return the distance of (batch, samples) at 24 kHz; 60 dB below `level` is silence."""
+
+    def to(self, device: torch.device) -> Any:
+        """Move it to a device."""
+
+
+DISTANCES: dict[str, Callable[[], AudioDistance]] = {
+    "envelope": EnvelopeLoss,
+    "cepstra": lambda: Cepstra(*SHAPE),
+    "formants": lambda: Cepstra(*FORMANTS, compare=formant_loss),
+    "loudness": Loudness,
+}
+"""What computes each perceptual loss that needs no network."""
+
+
+class PerceptualLosses:
+    """The perceptual losses of a stage. Each weight is a share of the spectral gradient's norm.
 
     Parameters
     ----------
-    stage : Stage
-        Its discriminators and its listener, and the share of each of their losses.
+    stage : TrainingStage
+        Its discriminators, its recogniser, and the weights of their losses.
     device : torch.device
-        Where they are.
+        Device of the networks.
     corpus : Path, optional
-        Where the recogniser may lie beside shards; else its package is asked.
+        A folder that may hold the recogniser's encoder; otherwise its package is used.
     """
 
-    def __init__(self, stage: Stage, device: torch.device, corpus: Path | None = None) -> None:
-        self.device, self.shares = device, stage.losses
-        self.judges = _Judges(stage.discriminators, device) if stage.discriminators else None
-        self.listener = _Listening(stage.listener, device, corpus) if stage.listener else None
-        self.measures: dict[str, Envelopes | Cepstra | Loudness] = {}
-        if "envelope" in self.shares:
-            self.measures["envelope"] = Envelopes().to(device)
-        if "cepstra" in self.shares:
-            self.measures["cepstra"] = Cepstra(*SHAPE).to(device)
-        if "formants" in self.shares:
-            self.measures["formants"] = Cepstra(*FORMANTS, compare=formant_discord).to(device)
-        if "loudness" in self.shares:
-            self.measures["loudness"] = Loudness().to(device)
-        self.balance = Balance()
-        self.is_judged = False
-        self.counts = torch.ones((), device=device)
-        """How much the discriminators count now: held where a recorded step finds it."""
+    def __init__(
+        self, stage: TrainingStage, device: torch.device, corpus: Path | None = None
+    ) -> None:
+        self.device = device
+        names = of_kind(Kind.PERCEPTUAL)
+        self.shares = {name: x for name, x in stage.losses.items() if name in names}
+        config = stage.discriminators
+        self.discriminators = _DiscriminatorTraining(config, device) if config else None
+        self.recogniser = (
+            _RecogniserLosses(stage.recogniser, device, corpus) if stage.recogniser else None
+        )
+        self.distances: dict[str, AudioDistance] = {
+            name: build().to(device) for name, build in DISTANCES.items() if name in self.shares
+        }
+        self.balance = GradientBalance()
+        self.discriminated = False
+        self.strength = torch.ones((), device=device)
+        """Weight of the discriminators in this step: a tensor, so that a CUDA graph reads it."""
 
-    def strength(self, step: int) -> float:
-        """Return how much the discriminators count at a step."""
-        if self.judges is None:
+    def strength_at(self, step: int) -> float:
+        """Return the weight of the discriminators at a step, from 0 to 1."""
+        if self.discriminators is None:
             return 0.0
-        return min(1.0, max(0.0, (step - self.judges.settings.from_step + 1) / _RAMP))
+        start = self.discriminators.config.start_step
+        return min(1.0, max(0.0, (step - start + 1) / _RAMP_STEPS))
 
-    def begin(self, step: int) -> None:
-        """Make ready for a step."""
-        strength = self.strength(step)
-        self.is_judged = strength > 0
-        self.counts.fill_(strength)
+    def start_step(self, step: int) -> None:
+        """Set the weight of the discriminators for a step."""
+        strength = self.strength_at(step)
+        self.discriminated = strength > 0
+        self.strength.fill_(strength)
 
-    def are_there(self) -> bool:
-        """Return whether anyone hears this step's sound."""
-        always = self.listener is not None or bool(self.measures)
-        return always or self.is_judged
+    def active(self) -> bool:
+        """Return whether this step has a perceptual loss."""
+        return self.recogniser is not None or bool(self.distances) or self.discriminated
 
-    def ask(
-        self, of_spectra: Tensor, batch: Batch, made: Tensor, step: int
+    def gradient(
+        self, spectral: Tensor, batch: Batch, sound: Tensor, step: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Let them hear what was made, and the discriminators learn.
+        """Return the gradient of all losses of the sound; leave the discriminators' gradients.
 
         Parameters
         ----------
-        of_spectra : torch.Tensor
-            The loss that they are measured by.
+        spectral : torch.Tensor
+            The spectral loss, whose gradient is the reference.
         batch : Batch
-            What was wanted.
-        made : torch.Tensor
-            (batch, samples); its graph is not touched.
+            The target.
+        sound : torch.Tensor
+            (batch, samples), decoded audio. Its graph is retained.
         step : int
-            Which step it is, or what it draws by where one is recorded.
+            Number of the step, or of the CUDA graph that is captured. It seeds the draws.
 
         Returns
         -------
         gradient : torch.Tensor
-            (batch, samples), of all that is asked of the sound.
-        said : dict of torch.Tensor
-            Their losses, and what each one's gradient was multiplied by.
+            (batch, samples).
+        values : dict of torch.Tensor
+            The losses, and the factor of each one's gradient.
         """
-        sound = made.detach().requires_grad_()
-        real, fake = _as_heard(batch, batch.wanted), _as_heard(batch, sound)
-        said: dict[str, Tensor] = {}
-        asked: dict[str, Tensor] = {}
-        of_judges: Tensor | None = None
-        of_maker: dict[str, Tensor] = {}
+        leaf = sound.detach().requires_grad_()
+        target, output = _normalised(batch, batch.target), _normalised(batch, leaf)
+        values: dict[str, Tensor] = {}
+        of_discriminators: Tensor | None = None
+        of_generator: dict[str, Tensor] = {}
         with autocast(self.device):
-            if self.listener is not None:
-                said |= self.listener.hear(fake, real)
-            if self.judges is not None and self.is_judged:
-                of_judges, of_maker = self.judges.hear(real, fake, step)
-                said |= of_maker
-        for name, measure in self.measures.items():
-            said[name] = measure.apart(fake, real, _LOUD)
-        for name, loss in said.items():
-            (asked[name],) = torch.autograd.grad(loss, sound, retain_graph=True)
-        if self.judges is not None and of_judges is not None:
-            self.judges.learn(of_judges)
-            said["judges"] = of_judges
+            if self.recogniser is not None:
+                values |= self.recogniser.losses(output, target)
+            if self.discriminators is not None and self.discriminated:
+                of_discriminators, of_generator = self.discriminators.losses(target, output, step)
+                values |= of_generator
+        values |= self._distances(output, target)
+        gradients: dict[str, Tensor] = {}
+        for name, loss in values.items():
+            (gradients[name],) = torch.autograd.grad(loss, leaf, retain_graph=True)
+        if self.discriminators is not None and of_discriminators is not None:
+            self.discriminators.backward(of_discriminators)
+            values["discriminators"] = of_discriminators
         shares = {
-            name: self.shares[name] * (self.counts if name in of_maker else 1.0) for name in asked
+            name: self.shares[name] * (self.strength if name in of_generator else 1.0)
+            for name in gradients
         }
-        (first,) = torch.autograd.grad(of_spectra, made)
-        total, factors = self.balance.add(first, asked, shares, batch.level)
-        return total, said | {f"times_{name}": x for name, x in factors.items()}
+        (reference,) = torch.autograd.grad(spectral, sound)
+        total, factors = self.balance.add(reference, gradients, shares, batch.level)
+        return total, values | {f"times_{name}": x for name, x in factors.items()}
 
     def parameters(self) -> list[nn.Parameter]:
-        """Return what learns here."""
-        return self.judges.parameters if self.judges is not None else []
+        """Return the parameters of the discriminators."""
+        return self.discriminators.parameters if self.discriminators is not None else []
 
     def step(self) -> None:
-        """Let the discriminators take their step, where they were left gradients."""
-        if self.judges is not None:
-            self.judges.optimizer.step()
+        """Step the discriminators by their gradients, where they have any."""
+        if self.discriminators is not None:
+            self.discriminators.optimizer.step()
 
-    def measure(self, batch: Batch, made: Tensor) -> dict[str, Tensor]:
-        """Return what those say of a batch that have nothing to learn and cost little."""
-        real, fake = _as_heard(batch, batch.wanted), _as_heard(batch, made)
-        return {name: each.apart(fake, real, _LOUD) for name, each in self.measures.items()}
+    def losses(self, batch: Batch, sound: Tensor) -> dict[str, Tensor]:
+        """Return the losses of a batch that need no network, for evaluation."""
+        return self._distances(_normalised(batch, sound), _normalised(batch, batch.target))
 
-    def learn(self, batch: Batch, made: Tensor, step: int) -> dict[str, Tensor]:
-        """Let the discriminators alone learn from what was made; return their loss."""
-        if self.judges is None:
+    def _distances(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        return {name: x.distance(output, target, _LEVEL) for name, x in self.distances.items()}
+
+    def train_discriminators(self, batch: Batch, sound: Tensor, step: int) -> dict[str, Tensor]:
+        """Leave gradients at the discriminators alone; return their loss."""
+        if self.discriminators is None:
             return {}
-        real, fake = _as_heard(batch, batch.wanted), _as_heard(batch, made.detach())
+        target, output = _normalised(batch, batch.target), _normalised(batch, sound.detach())
         with autocast(self.device):
-            loss, _ = self.judges.hear(real, fake, step)
-        self.judges.learn(loss)
-        return {"judges": loss}
+            loss, _ = self.discriminators.losses(target, output, step)
+        self.discriminators.backward(loss)
+        return {"discriminators": loss}
 
     def state(self) -> dict[str, Any]:
-        """Return all that going on needs."""
-        judges = self.judges.state() if self.judges is not None else {}
+        """Return the state of a run."""
+        state = self.discriminators.state() if self.discriminators is not None else {}
         means = {name: float(mean) for name, mean in self.balance.means.items()}
-        return {"balance": means} | judges
+        return {"balance": means} | state
 
     def take_over(self, state: dict[str, Any]) -> int:
-        """Start with who heard in another run; return how many tensors of theirs fit.
+        """Start from the state of another run; return how many tensors of it fit.
 
-        Discriminators of other sizes are left, and those here are new.
+        Discriminators of other sizes are not taken over; those of this stage are new.
         """
-        found: dict[str, Tensor] = state.get("judges", {})
-        own = self.judges.state()["judges"] if self.judges is not None else {}
-        fit = {n: x.shape for n, x in found.items()} == {n: x.shape for n, x in own.items()}
-        kept = {name: x for name, x in state.items() if fit or name != "judges"}
-        self.load({"balance": {}} | kept)
-        return len(found) if fit else 0
+        other: dict[str, Tensor] = state.get("discriminators", {})
+        own = self.discriminators.state()["discriminators"] if self.discriminators else {}
+        fit = {n: x.shape for n, x in other.items()} == {n: x.shape for n, x in own.items()}
+        usable = {name: x for name, x in state.items() if fit or name != "discriminators"}
+        self.load({"balance": {}} | usable)
+        return len(other) if fit else 0
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
+        """Continue from `state`."""
         means = state["balance"].items()
         self.balance.means = {name: torch.tensor(x, device=self.device) for name, x in means}
-        if self.judges is not None and "judges" in state:
-            self.judges.load(state)
+        if self.discriminators is not None and "discriminators" in state:
+            self.discriminators.load(state)
 
 
-def _as_heard(batch: Batch, sound: Tensor) -> Tensor:
-    """Return sound, (batch, samples), as all hear it.
+def _normalised(batch: Batch, sound: Tensor) -> Tensor:
+    """Return (batch, samples) at one level, and only the band in which the target is valid.
 
-    The same loudness always: a quiet crop is worth no less. And only the band where what is wanted
-    is to be trusted.
+    At one level a quiet crop counts as much as a loud one.
     """
-    return lowpassed(sound * (_LOUD / batch.level[:, None]), batch.band_hz)
+    return lowpassed(sound * (_LEVEL / batch.level[:, None]), batch.band_hz)
 
 
-class _Judges:
-    def __init__(self, settings: Judges, device: torch.device) -> None:
-        self.settings = settings
-        kinds = settings.periods, settings.sizes, settings.widths, settings.width
-        self.discriminators = Discriminators(*kinds).to(device)
+class _DiscriminatorTraining:
+    """Discriminators and their optimizer."""
+
+    def __init__(self, config: DiscriminatorConfig, device: torch.device) -> None:
+        self.config = config
+        sizes = config.periods, config.windows, config.period_channels, config.spectrum_channels
+        self.discriminators = Discriminators(*sizes).to(device)
         self.parameters = list(self.discriminators.parameters())
-        self.optimizer = adam(self.parameters, settings.learning_rate, 0.0, 0.95)
+        self.optimizer = adam(self.parameters, config.learning_rate, 0.0, 0.95)
 
-    def hear(self, real: Tensor, fake: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Let some hear a part of each crop: the same ones in all workers."""
-        start = int(torch.randint(real.shape[1] - self.settings.samples, ()))
-        part = slice(start, start + self.settings.samples)
+    def losses(self, target: Tensor, output: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the losses of some discriminators, on a part of each crop.
+
+        All workers draw the same discriminators.
+        """
+        start = int(torch.randint(target.shape[1] - self.config.crop_samples, ()))
+        part = slice(start, start + self.config.crop_samples)
         random = torch.Generator().manual_seed(step)
         order = torch.randperm(len(self.discriminators.all), generator=random).tolist()
-        return self.discriminators.judge(
-            real[:, part], fake[:, part], order[: self.settings.a_step]
-        )
+        chosen = order[: self.config.per_step]
+        return self.discriminators.losses(target[:, part], output[:, part], chosen)
 
-    def learn(self, loss: Tensor) -> None:
-        """Leave gradients for the next step, and change nobody else's."""
+    def backward(self, loss: Tensor) -> None:
+        """Leave gradients for the next step at the discriminators only."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward(inputs=self.parameters)
         workers.average(p.grad for p in self.parameters if p.grad is not None)
@@ -213,39 +242,42 @@ class _Judges:
 
     def state(self) -> dict[str, Any]:
         return {
-            "judges": self.discriminators.state_dict(),
-            "judge_optimizer": self.optimizer.state_dict(),
+            "discriminators": self.discriminators.state_dict(),
+            "discriminator_optimizer": self.optimizer.state_dict(),
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        self.discriminators.load_state_dict(state["judges"])
-        if "judge_optimizer" in state:
-            self.optimizer.load_state_dict(state["judge_optimizer"])
+        self.discriminators.load_state_dict(state["discriminators"])
+        if "discriminator_optimizer" in state:
+            self.optimizer.load_state_dict(state["discriminator_optimizer"])
 
 
-class _Listening:
-    def __init__(self, settings: Ears, device: torch.device, corpus: Path | None) -> None:
-        self.crops = max(1, settings.crops // workers.count())
-        carried = corpus / LISTENER if corpus is not None else None
-        if carried is not None and carried.exists() and not settings.words:
-            self.listener = Listener(load_small(carried), settings.layers).to(device)
-            self.words: Words | None = None
+class _RecogniserLosses:
+    """Whisper's encoder, and its decoder where a stage has it."""
+
+    def __init__(
+        self, config: RecogniserLossConfig, device: torch.device, corpus: Path | None
+    ) -> None:
+        self.crops = max(1, config.crops // workers.count())
+        self.decoder: WhisperDecoder | None = None
+        packed = corpus / RECOGNISER if corpus is not None else None
+        if packed is not None and packed.exists() and not config.max_tokens:
+            self.encoder = WhisperEncoder(load_small(packed), config.layers).to(device)
             return
         weights = tiny_english() / "model.bin"
-        self.listener = Listener(weights, settings.layers).to(device)
-        self.words = None
-        if settings.words:
-            self.words = Words(weights, settings.words, fast(device)).to(device)
+        self.encoder = WhisperEncoder(weights, config.layers).to(device)
+        if config.max_tokens:
+            self.decoder = WhisperDecoder(weights, config.max_tokens, fast(device)).to(device)
 
-    def hear(self, fake: Tensor, real: Tensor) -> dict[str, Tensor]:
-        """Return how far apart some of the crops are for it."""
-        fake, real = fake[: self.crops], real[: self.crops]
-        if self.words is not None:
-            fake, real = (nn.functional.pad(x, (0, _PAUSE)) for x in (fake, real))
+    def losses(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Return the losses of the first crops."""
+        output, target = output[: self.crops], target[: self.crops]
+        if self.decoder is not None:
+            output, target = (nn.functional.pad(x, (0, _PAUSE)) for x in (output, target))
         with torch.no_grad():
-            wanted = self.listener(real)
-        made = self.listener(fake)
-        said = {"listener": apart(made, wanted)}
-        if self.words is not None:
-            said["words"] = self.words.apart(made[-1], wanted[-1])
-        return said
+            of_target = self.encoder(target)
+        of_output = self.encoder(output)
+        losses = {"whisper_features": whisper_features.distance(of_output, of_target)}
+        if self.decoder is not None:
+            losses["whisper_tokens"] = self.decoder.distance(of_output[-1], of_target[-1])
+        return losses

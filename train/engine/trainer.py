@@ -1,4 +1,4 @@
-"""The training loop of a stage, which goes on where it was stopped."""
+"""The training loop of a stage. A stopped run continues from its saved state."""
 
 from __future__ import annotations
 
@@ -14,63 +14,65 @@ import torch
 from torch import Tensor, nn
 
 from train import workers
-from train.config import Stage
-from train.data.augment import Augmentation, Surroundings
+from train.config import AugmentationConfig, TrainingStage
+from train.data.augment import Acoustics
 from train.data.batches import Batch, Crops
 from train.data.corpus import Corpus
 from train.engine import initialise
-from train.engine.cuda_graphs import Recorded
+from train.engine.cuda_graphs import CudaGraphs
 from train.engine.optimizers import Optimizers
-from train.engine.perceptual_losses import Hearers
-from train.losses.objectives import OF_SOUND, SoundObjective, TokenObjective
+from train.engine.perceptual_losses import PerceptualLosses
+from train.losses.objectives import SoundObjective, TokenObjective
+from train.losses.schema import Kind, of_kind
 from train.model import FocalCodecStream
 from train.precision import autocast
 
 _LOG_EVERY, _SAVE_EVERY = 50, 250
 _CALIBRATION_BATCHES = 6
 _HELD_OUT_BATCHES = 4
-_UNTOUCHED = Augmentation(
-    level_db=(-6, -6), quiet_share=0, microphone_share=0, room_share=0, noise_share=0, rate_share=0
+_SPECTRAL = of_kind(Kind.SPECTRUM)
+_NO_AUGMENTATION = AugmentationConfig(
+    level_db=(-6, -6), quiet_share=0, microphone_share=0, room_share=0, noise_share=0, speed_share=0
 )
 
 
-class Whole(nn.Module):
-    """The codec and what its stage needs beside it: what is averaged and saved together."""
+class TrainingModel(nn.Module):
+    """The codec and its stage's objective, which are averaged and saved together."""
 
-    def __init__(self, stage: Stage, teacher_width: int) -> None:
+    def __init__(self, stage: TrainingStage, teacher_width: int) -> None:
         super().__init__()
         train_encoder = "encoder" in stage.parts
         self.codec = FocalCodecStream(stage.model, whiten=train_encoder and stage.whiten)
         if self.codec.search is not None:
-            self.codec.search.active = stage.search
-        follow = "followed" in stage.losses
+            self.codec.search.enabled = stage.search
+        flips = bool({"flip_teacher", "flip_student"} & stage.losses.keys())
         self.objective: TokenObjective | SoundObjective
         if stage.objective == "tokens":
-            self.objective = TokenObjective(stage.model, teacher_width, follow)
+            self.objective = TokenObjective(stage.model, teacher_width, flips)
         else:
-            self.objective = SoundObjective(stage.model, teacher_width, train_encoder, follow)
+            self.objective = SoundObjective(stage.model, teacher_width, train_encoder, flips)
 
 
 class Trainer:
-    """One worker's share of a stage.
+    """One worker of a stage.
 
     Parameters
     ----------
-    stage : Stage
-        What to do.
+    stage : TrainingStage
+        The stage's configuration.
     corpus : Path
         A built corpus, with its ``held_out`` shards.
     folder : Path
-        Of the run: its state, its log, its best weights.
+        Folder of the run: its state, its log, its best weights.
     start : tuple of Path
-        Weights to start from, where the run has no state yet, each laid over those before.
+        Files to start from, where the run has no state yet. Later files replace earlier ones.
     growing : bool
-        Whether shards are added to the corpus meanwhile; it may have none yet.
+        Whether shards are added to the corpus during training. It may have none yet.
     """
 
     def __init__(
         self,
-        stage: Stage,
+        stage: TrainingStage,
         corpus: Path,
         folder: Path,
         start: tuple[Path, ...],
@@ -79,36 +81,24 @@ class Trainer:
         self.stage, self.folder, self.index = stage, folder, workers.index()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.backends.cudnn.benchmark = True
-        data = stage.data
-        own = Corpus(corpus, stage.teacher, data.real_weight, data.weights)
-        aside = Corpus(corpus / "held_out", stage.teacher, 1.0, {})
-        held_out, even = aside.wait() if growing else aside.now()
-        shards, share = own.wait() if growing else own.now()
-        around = Surroundings(corpus)
-        seed = (stage.seed, self.index)
-        size = (data.frames, max(1, data.batch // workers.count()))
-        self.crops = Crops(shards, share, around, data.augmentation, *size, seed)
-        self.crops.growing = own if growing else None
-        held = Crops(held_out, even, around, _UNTOUCHED, data.frames, 12, (12345,))
-        held.mean, held.deviation = self.crops.mean, self.crops.deviation
-        self.held_out = [held.at(i).to(self.device) for i in range(_HELD_OUT_BATCHES)]
+        self._open_corpus(corpus, growing)
         torch.manual_seed(stage.seed)
-        self.whole = Whole(stage, len(self.crops.mean)).to(self.device)
-        initialise.start_well(self.whole.codec)
-        known = initialise.read_all(start, self.device)
-        taken = initialise.take_over(known, self.whole)
-        for name, part in self.whole.codec.named_children():
+        self.model = TrainingModel(stage, len(self.crops.mean)).to(self.device)
+        initialise.scale_new_weights(self.model.codec)
+        parts = initialise.read_all(start, self.device)
+        count = initialise.take_over(parts, self.model)
+        for name, part in self.model.codec.named_children():
             part.requires_grad_(name in stage.parts)
-        self.parameters = [p for p in self.whole.parameters() if p.requires_grad]
-        self.of_codec = [p for p in self.whole.codec.parameters() if p.requires_grad]
-        self.optimizers = Optimizers(self.whole, stage)
-        self.hearers = Hearers(stage, self.device, corpus)
-        taken += self.hearers.take_over(known.get("hearers", {}))
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.of_codec = [p for p in self.model.codec.parameters() if p.requires_grad]
+        self.optimizers = Optimizers(self.model, stage)
+        self.perceptual = PerceptualLosses(stage, self.device, corpus)
+        count += self.perceptual.take_over(parts.get("perceptual", {}))
         if start and self.index == 0:
-            print(f"{', '.join(map(str, start))}: {taken} tensors taken over", flush=True)
-        learning = [*self.parameters, *self.hearers.parameters()]
-        self.recorded = Recorded(self._gradients, learning)
-        self.average = deepcopy(self.whole).eval().requires_grad_(False)
+            print(f"{', '.join(map(str, start))}: {count} tensors taken over", flush=True)
+        learning = [*self.parameters, *self.perceptual.parameters()]
+        self.graphs = CudaGraphs(self._gradients, learning)
+        self.average = deepcopy(self.model).eval().requires_grad_(False)
         self.step, self.best, self.seconds = 0, math.inf, 0.0
         self._sums: dict[str, Tensor] = {}
         self._counted = 0
@@ -116,10 +106,26 @@ class Trainer:
         self._spread: tuple[float, float] | None = None
         self._load()
 
+    def _open_corpus(self, corpus: Path, growing: bool) -> None:
+        """Open the corpus, and draw the held-out crops."""
+        data = self.stage.data
+        own = Corpus(corpus, self.stage.teacher, data.real_weight, data.weights)
+        held_out = Corpus(corpus / "held_out", self.stage.teacher, 1.0, {})
+        held_shards, even = held_out.wait() if growing else held_out.now()
+        shards, share = own.wait() if growing else own.now()
+        acoustics = Acoustics(corpus)
+        seed = (self.stage.seed, self.index)
+        size = (data.frames, max(1, data.batch // workers.count()))
+        self.crops = Crops(shards, share, acoustics, data.augmentation, *size, seed)
+        self.crops.growing = own if growing else None
+        held = Crops(held_shards, even, acoustics, _NO_AUGMENTATION, data.frames, 12, (12345,))
+        held.mean, held.deviation = self.crops.mean, self.crops.deviation
+        self.held_out = [held.at(i).to(self.device) for i in range(_HELD_OUT_BATCHES)]
+
     def run(self, until: float, spread: bool = False) -> None:
         """Train up to the stage's last step, or to a time of `time.monotonic`.
 
-        With `spread` the stage takes that time, however many steps it has: the rate falls with the
+        With `spread` the stage takes that time, whatever its `steps`: the learning rate follows the
         clock.
         """
         began = _now()
@@ -130,7 +136,7 @@ class Trainer:
         since = time.monotonic()
         while (spread or self.step < self.stage.steps) and _now() < until:
             if workers.count() > 1 and os.getppid() != parent:
-                raise SystemExit("the process that started this worker is gone")
+                raise SystemExit("the parent process of this worker has ended")
             self.train_step(next(batches))
             now = time.monotonic()
             self.seconds, since = self.seconds + now - since, now
@@ -152,89 +158,94 @@ class Trainer:
             return stage.rate_at(self.step)
         began, until = self._spread
         share = min(1.0, (_now() - began) / max(1e-9, until - began))
-        # It grows by steps: the first ones may take long.
-        grown = stage.rate_at(min(self.step, stage.decay_from or self.step))
-        return min(grown, stage.rate_at(int(share * stage.steps)))
+        # The warm-up counts steps: the first ones may take long.
+        warm = stage.rate_at(min(self.step, stage.decay_start or self.step))
+        return min(warm, stage.rate_at(int(share * stage.steps)))
 
     def train_step(self, batch: Batch) -> None:
         """Take the next step with its batch."""
         torch.manual_seed(1_000_003 * self.step + self.index)
-        self.whole.train()
+        self.model.train()
         batch = batch.to(self.device)
-        stage, whole = self.stage, self.whole
+        stage, model = self.stage, self.model
         for p in self.of_codec:
-            p.requires_grad_(self.step >= stage.codec_from)
-        self.hearers.begin(self.step)
-        passes = self.recorded if self._is_recordable() else self._gradients
-        losses = passes(batch, self.step)
+            p.requires_grad_(self.step >= stage.codec_start)
+        self.perceptual.start_step(self.step)
+        gradients = self.graphs if self._can_be_captured() else self._gradients
+        losses = gradients(batch, self.step)
         self.optimizers.step(self._rate())
-        self.hearers.step()
-        workers.average(b for n, b in whole.named_buffers() if ".whitening." in n)
+        self.perceptual.step()
+        workers.average(b for n, b in model.named_buffers() if ".whitening." in n)
         self._add(losses)
-        keep = min(stage.average, (1 + self.step) / (10 + self.step))
+        decay = min(stage.average_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            own, new = list(self.average.parameters()), list(whole.parameters())
-            torch._foreach_lerp_(own, new, 1 - keep)
+            own, new = list(self.average.parameters()), list(model.parameters())
+            torch._foreach_lerp_(own, new, 1 - decay)
         self.step += 1
 
-    def _is_recordable(self) -> bool:
-        """Return whether steps like this one do the same on the GPU, whatever it gives."""
+    def _can_be_captured(self) -> bool:
+        """Return whether a CUDA graph can compute this step: no branch depends on results."""
         stage, step = self.stage, self.step
-        steady = step >= stage.codec_from and stage.quantised_at(step) >= 1 and not stage.whiten
-        judged = stage.discriminators is None or step >= stage.discriminators.from_step
-        writes = stage.listener is not None and stage.listener.words > 0
-        return self.device.type == "cuda" and steady and judged and not writes
+        steady = step >= stage.codec_start and stage.quantised_at(step) >= 1 and not stage.whiten
+        started = stage.discriminators is None or step >= stage.discriminators.start_step
+        decodes = stage.recogniser is not None and stage.recogniser.max_tokens > 0
+        return self.device.type == "cuda" and steady and started and not decodes
 
     def _gradients(self, batch: Batch, number: int) -> dict[str, Tensor]:
-        """Leave a batch's gradients at what learns; return its losses, and what else is logged."""
-        losses, made = self._losses(self.whole, batch)
-        self.whole.zero_grad(set_to_none=True)
-        losses |= self._pass_back(losses, batch, made, number)
+        """Leave a batch's gradients at the parameters; return losses and the gradient's norm."""
+        losses, sound = self._losses(self.model, batch)
+        self.model.zero_grad(set_to_none=True)
+        losses |= self._backward(losses, batch, sound, number)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         workers.average(gradients)
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.stage.clip)
-        # No step to what is no number. It is not read here: a device would be waited for.
-        lost = ~torch.isfinite(norm)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.stage.gradient_clip)
+        # A step without a finite norm is dropped. Reading the norm here would wait for the device.
+        invalid = ~torch.isfinite(norm)
         for gradient in gradients:
-            gradient.masked_fill_(lost, 0.0)
+            gradient.masked_fill_(invalid, 0.0)
         return {name: loss.detach() for name, loss in losses.items()} | {"norm": norm}
 
-    def _losses(self, whole: Whole, batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
+    def _losses(
+        self, model: TrainingModel, batch: Batch
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Return the objective's losses, and decoded audio where it has any."""
         with autocast(self.device):
-            if isinstance(whole.objective, TokenObjective):
-                share = self.stage.quantised_at(self.step) if whole.training else 1.0
-                return whole.objective(whole.codec, batch, share), None
-            sound = whole.objective(whole.codec, batch)
-        losses: dict[str, Tensor] = sound[0]
-        return losses, sound[1]
+            if isinstance(model.objective, TokenObjective):
+                share = self.stage.quantised_at(self.step) if model.training else 1.0
+                return model.objective(model.codec, batch, share), None
+            result = model.objective(model.codec, batch)
+        losses: dict[str, Tensor] = result[0]
+        return losses, result[1]
 
     def _weighted(self, losses: dict[str, Tensor]) -> Tensor:
-        """Return the weighted sum of what the stage asks for; of nothing it is 0."""
+        """Return the weighted sum of losses; 0 where the stage weights none of them."""
         weights = self.stage.losses
         parts = [weights[name] * loss for name, loss in losses.items() if weights.get(name)]
         return torch.stack(parts).sum() if parts else torch.zeros((), device=self.device)
 
-    def _pass_back(
-        self, losses: dict[str, Tensor], batch: Batch, made: Tensor | None, number: int
+    def _backward(
+        self, losses: dict[str, Tensor], batch: Batch, sound: Tensor | None, number: int
     ) -> dict[str, Tensor]:
-        """Pass back what losses ask, and who hears the sound beside them; return what those say."""
-        if self.step < self.stage.codec_from:
+        """Compute gradients of all losses; return the values of the perceptual ones."""
+        if self.step < self.stage.codec_start:
             total = self._weighted(losses)
             if total.requires_grad:
                 total.backward()
-            return self.hearers.learn(batch, made, number) if made is not None else {}
-        if made is None or not self.hearers.are_there():
+            if sound is None:
+                return {}
+            return self.perceptual.train_discriminators(batch, sound, number)
+        if sound is None or not self.perceptual.active():
             self._weighted(losses).backward()
             return {}
-        of_sound = {name: losses[name] for name in OF_SOUND}
-        of_tokens = self._weighted({n: x for n, x in losses.items() if n not in OF_SOUND})
-        gradient, said = self.hearers.ask(self._weighted(of_sound), batch, made, number)
+        spectral = self._weighted({name: losses[name] for name in _SPECTRAL})
+        of_tokens = self._weighted({n: x for n, x in losses.items() if n not in _SPECTRAL})
+        gradient, values = self.perceptual.gradient(spectral, batch, sound, number)
         others = [of_tokens] if of_tokens.requires_grad else []
-        torch.autograd.backward([*others, made], [*(None for _ in others), gradient])
-        return said
+        torch.autograd.backward([*others, sound], [*(None for _ in others), gradient])
+        return values
 
     def _add(self, losses: dict[str, Tensor]) -> None:
-        # They are not read before they are logged: a device would be waited for.
+        # Reading them before they are logged would wait for the device.
         for name, loss in losses.items():
             self._sums[name] = self._sums.get(name, 0.0) + loss
         self._counted += 1
@@ -259,13 +270,13 @@ class Trainer:
 
     @torch.no_grad()
     def _evaluate(self) -> None:
-        """Measure the averaged weights on held-out crops; keep them where they are the best."""
+        """Evaluate the averaged weights on held-out crops, and save them."""
         self._calibrate()
         sums: dict[str, float] = {}
         for batch in self.held_out:
-            losses, made = self._losses(self.average, batch)
-            if made is not None:
-                losses |= self.hearers.measure(batch, made)
+            losses, sound = self._losses(self.average, batch)
+            if sound is not None:
+                losses |= self.perceptual.losses(batch, sound)
             losses["total"] = self._weighted(losses)
             for name, loss in losses.items():
                 sums[name] = sums.get(name, 0.0) + float(loss) / len(self.held_out)
@@ -273,8 +284,8 @@ class Trainer:
         self.best = min(self.best, sums["total"])
         self._write({"step": self.step, "held_out": {k: round(v, 4) for k, v in sums.items()}})
         if best:
-            write_whole(self.folder / "best.pt", self._weights())
-        write_whole(self.folder / "average.pt", self._weights())
+            write_atomically(self.folder / "best.pt", self._weights())
+        write_atomically(self.folder / "average.pt", self._weights())
 
     def _weights(self) -> dict[str, Any]:
         return {
@@ -284,7 +295,7 @@ class Trainer:
         }
 
     def _calibrate(self) -> None:
-        """Whiten by what the averaged weights give, not by what those on their way gave."""
+        """Set the moments of whitening to those of the averaged weights."""
         whitening = self.average.codec.compressor.whitening
         if whitening is None:
             return
@@ -292,28 +303,28 @@ class Trainer:
         whitening.train()
         with autocast(self.device):
             for i in range(_CALIBRATION_BATCHES):
-                self.average.codec.encode(self.crops.at(10**9 + i).heard.to(self.device))
+                self.average.codec.encode(self.crops.at(10**9 + i).input.to(self.device))
         whitening.eval()
 
     def save(self) -> None:
-        """Write all that going on needs; all workers call it at once."""
+        """Write the state of the run. All workers must call it at the same time."""
         optimizers = self.optimizers.state()
         if self.index:
             return
         state = {
-            "whole": self.whole.state_dict(),
+            "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizers": optimizers,
             "step": self.step,
             "best": self.best,
-            "best_of": self._measured_by(),
+            "best_of": self._comparable_with(),
             "seconds": self.seconds,
-            "hearers": self.hearers.state(),
+            "perceptual": self.perceptual.state(),
         }
-        write_whole(self.folder / "last.pt", state)
+        write_atomically(self.folder / "last.pt", state)
 
-    def _measured_by(self) -> dict[str, Any]:
-        """Return what held-out totals hang on: those of another stage's losses do not compare."""
+    def _comparable_with(self) -> dict[str, Any]:
+        """Return what held-out totals depend on. Totals of other losses cannot be compared."""
         return {"losses": self.stage.losses, "frames": self.stage.data.frames}
 
     def _load(self) -> None:
@@ -321,14 +332,14 @@ class Trainer:
         if not path.exists():
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
-        self.whole.load_state_dict(state["whole"])
+        self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         if "optimizers" in state:
             self.optimizers.load(state["optimizers"])
         self.step, self.seconds = state["step"], state["seconds"]
-        if state.get("best_of") == self._measured_by():
+        if state.get("best_of") == self._comparable_with():
             self.best = state["best"]
-        self.hearers.load(state["hearers"])
+        self.perceptual.load(state["perceptual"])
 
 
 def _now() -> float:
@@ -338,8 +349,8 @@ def _now() -> float:
     return float(now)
 
 
-def write_whole(path: Path, state: dict[str, Any]) -> None:
-    """Write a file that is there whole or not at all."""
+def write_atomically(path: Path, state: dict[str, Any]) -> None:
+    """Write a file under a temporary name, then rename it."""
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
     os.replace(partial, path)

@@ -1,9 +1,8 @@
 """Which part of coded speech loses words: ``python -m train.evaluation.ablate MODEL --clips ...``.
 
-WORLD (Morise, Yokomori and Ozawa 2016) parts the uncoded and the coded sound into pitch,
-aperiodicity and envelope. Each row of the table is the coded sound with one part put right, and
-what a recogniser does not hear of it any more: the part that brings most words back is the one to
-ask for in training.
+WORLD (Morise, Yokomori and Ozawa 2016) splits the uncoded and the coded sound into pitch,
+aperiodicity and envelope. Each row of the table is the coded sound with one part of the original,
+and the WER of that. The part that restores most words is the one to improve by training.
 """
 
 from __future__ import annotations
@@ -28,27 +27,28 @@ from rich.table import Table
 from fcs_edge.errors import FcsError
 from fcs_edge.mel import mel_edges, mel_filters
 from train.evaluation import metrics, metrics_external
-from train.evaluation.evaluate import Jury, words_of
+from train.evaluation.evaluate import Evaluator, reference_text
 from train.evaluation.metrics import F64
 from train.evaluation.options import Greedy, Sets, clip_options, named
-from train.evaluation.systems import Clip, model_coder, read_clips
+from train.evaluation.systems import Clip, model_system, read_clips
+from train.evaluation.wer import clip_errors
 from train.losses.cepstral import cosines
 from train.losses.spectral import RATE
 
 Change: TypeAlias = Callable[[F64], F64]
-Lost: TypeAlias = dict[str, dict[str, list[float]]]
+Errors: TypeAlias = dict[str, dict[str, list[int]]]
 
 _PERIOD_MS = 5.0
 _BANDS, _TOP_HZ = 40, 8000.0
 _DEPTH = 1e-9
-"""Of a clip's loudest bin: envelopes are held above it, as silence has a logarithm of any size."""
+"""Share of a clip's loudest bin. Envelopes stay above it, so that their logarithm is finite."""
 
 
 class Parts(NamedTuple):
-    """What WORLD makes of a sound, a row each 5 ms."""
+    """WORLD's parts of a sound, a row for each 5 ms."""
 
     pitch: F64
-    """(rows,), Hz; 0 where there is none."""
+    """(rows,), Hz; 0 in unvoiced rows."""
     envelope: F64
     """(rows, bins), natural logarithm of power."""
     aperiodicity: F64
@@ -56,7 +56,7 @@ class Parts(NamedTuple):
 
 
 def analyse(sound: metrics.F32) -> Parts:
-    """Part a sound, (samples,) at `RATE`."""
+    """Split a sound, (samples,) at `RATE`."""
     import pyworld
 
     wave = sound.astype(np.float64)
@@ -68,7 +68,7 @@ def analyse(sound: metrics.F32) -> Parts:
 
 
 def synthesise(parts: Parts) -> metrics.F32:
-    """Return the sound, (samples,) at `RATE`, of parts."""
+    """Return the sound, (samples,) at `RATE`, of its parts."""
     import pyworld
 
     envelope = np.exp(parts.envelope)
@@ -77,22 +77,22 @@ def synthesise(parts: Parts) -> metrics.F32:
 
 
 def orders(first: int, last: int) -> Change:
-    """Return what keeps these cepstral coefficients of 40 mel bands up to 8 kHz."""
+    """Return a filter for cepstral coefficients of 40 mel bands up to 8 kHz."""
     rows = cosines(_BANDS, first, last).double().numpy()
 
-    def kept(log: F64) -> F64:
+    def selected(log: F64) -> F64:
         bins = np.linspace(0, RATE / 2, log.shape[1])
         edges = mel_edges(0, _TOP_HZ, _BANDS)
         filters = mel_filters(_BANDS, bins, 0, _TOP_HZ, norm="sum").T
-        # Between the bands' centres, straight lines; beyond the last one, what that has.
+        # Linear between the centres of bands; constant beyond the last one.
         lines = np.stack([np.interp(bins, edges[1:-1], each) for each in np.eye(_BANDS)])
         return np.asarray(log @ filters @ rows.T @ rows @ lines)
 
-    return kept
+    return selected
 
 
 def rates(low_hz: float, high_hz: float | None) -> Change:
-    """Return what keeps changes in time from one rate to another, None for the highest."""
+    """Return a filter for changes in time between two rates; None is the highest rate."""
 
     def slower(log: F64, hz: float) -> F64:
         mirrored = np.concatenate([log, log[::-1]])
@@ -100,24 +100,24 @@ def rates(low_hz: float, high_hz: float | None) -> Change:
         spectrum[np.fft.rfftfreq(len(mirrored), _PERIOD_MS / 1000) > hz] = 0
         return np.fft.irfft(spectrum, len(mirrored), axis=0)[: len(log)]
 
-    def kept(log: F64) -> F64:
+    def selected(log: F64) -> F64:
         top = log if high_hz is None else slower(log, high_hz)
         return top - slower(log, low_hz) if low_hz else top
 
-    return kept
+    return selected
 
 
 def bands(low_hz: float, high_hz: float) -> Change:
-    """Return what keeps a band."""
+    """Return a filter for a frequency band."""
 
-    def kept(log: F64) -> F64:
+    def selected(log: F64) -> F64:
         bins = np.linspace(0, RATE / 2, log.shape[1])
         return log * ((bins >= low_hz) & (bins < high_hz))
 
-    return kept
+    return selected
 
 
-MENDED: dict[str, Change] = {
+RESTORED: dict[str, Change] = {
     "loudness": orders(0, 0),
     "orders 1 to 3": orders(1, 3),
     "orders 4 to 8": orders(4, 8),
@@ -130,64 +130,66 @@ MENDED: dict[str, Change] = {
     "2.5 to 4 kHz": bands(2500, 4000),
     "above 4 kHz": bands(4000, RATE),
 }
-"""Parts of the envelope's error, that are put right one at a time."""
+"""Parts of the envelope that are restored one at a time."""
 
 
-def mend(clean: metrics.F32, coded: metrics.F32) -> Iterator[tuple[str, metrics.F32]]:
-    """Return a coded sound with each part put right in turn.
+def restore(clean: metrics.F32, coded: metrics.F32) -> Iterator[tuple[str, metrics.F32]]:
+    """Return a coded sound with each part of the original in turn.
 
     Parameters
     ----------
     clean, coded : ndarray of float32, shape (samples,)
         Aligned, at `RATE`.
     """
-    wanted, made = analyse(clean), analyse(coded)
-    n = min(len(wanted.pitch), len(made.pitch))
-    wanted, made = (Parts(*(part[:n] for part in parts)) for parts in (wanted, made))
-    yield "nothing: uncoded", synthesise(wanted)
-    yield "nothing: coded", synthesise(made)
-    yield "all but the envelope", synthesise(wanted._replace(envelope=made.envelope))
-    yield "the envelope", synthesise(made._replace(envelope=wanted.envelope))
-    for name, change in MENDED.items():
-        better = made.envelope + change(wanted.envelope - made.envelope)
-        yield name, synthesise(made._replace(envelope=better))
+    target, output = analyse(clean), analyse(coded)
+    n = min(len(target.pitch), len(output.pitch))
+    target, output = (Parts(*(part[:n] for part in parts)) for parts in (target, output))
+    yield "nothing: uncoded", synthesise(target)
+    yield "nothing: coded", synthesise(output)
+    yield "all but the envelope", synthesise(target._replace(envelope=output.envelope))
+    yield "the envelope", synthesise(output._replace(envelope=target.envelope))
+    for name, change in RESTORED.items():
+        better = output.envelope + change(target.envelope - output.envelope)
+        yield name, synthesise(output._replace(envelope=better))
 
 
-def count(clips: Sequence[Clip], model: str, jury: Jury, tick: Callable[[], None]) -> Lost:
-    """Return words lost and words said, by what was put right and by set.
+def count(
+    clips: Sequence[Clip], model: str, evaluator: Evaluator, tick: Callable[[], None]
+) -> Errors:
+    """Return errors and words, by the restored part and by set.
 
     Parameters
     ----------
     clips : sequence of Clip
     model : str
         A model's name, or its file.
-    jury : Jury
+    evaluator : Evaluator
     tick : callable
         Called after each clip.
     """
-    coder = model_coder(model)
-    coded = [coder.code(clip) for clip in clips]
+    system = model_system(model)
+    coded = [system.code(clip) for clip in clips]
     narrow = [metrics.resample(c.sound, c.rate) for c in coded]
     lag = metrics.delay([c.signal for c in clips], narrow) * RATE // metrics.RATE
-    lost: Lost = {}
-    for clip, made in zip(clips, coded, strict=True):
-        text = words_of(clip, jury)
+    totals: Errors = {}
+    for clip, output in zip(clips, coded, strict=True):
+        text = reference_text(clip, evaluator)
         clean = metrics.resample(clip.original, clip.rate, RATE)
-        both = metrics.align(clean, metrics.resample(made.sound, made.rate, RATE), lag)
-        for name, sound in mend(*both):
-            rate, words = metrics.word_errors(text, jury.hear(metrics.resample(sound, RATE)))
-            sums = lost.setdefault(name, {}).setdefault(clip.group, [0.0, 0])
-            sums[0] += words * (rate or 0.0)
-            sums[1] += words
+        both = metrics.align(clean, metrics.resample(output.sound, output.rate, RATE), lag)
+        for name, sound in restore(*both):
+            of_clip = clip_errors(text, evaluator.transcribe(metrics.resample(sound, RATE)))
+            sums = totals.setdefault(name, {}).setdefault(clip.group, [0, 0])
+            sums[0] += of_clip.errors if of_clip.words else 0
+            sums[1] += of_clip.words
         tick()
-    return lost
+    return totals
 
 
-def show(lost: Lost, console: Console) -> None:
-    """Print shares of words lost, by what was put right and by set."""
-    groups = list(next(iter(lost.values())))
-    table = Table("put right", *groups, "all")
-    for name, of_sets in lost.items():
+def show(errors: Errors, console: Console) -> None:
+    """Print the WER by the restored part and by set."""
+    groups = list(next(iter(errors.values())))
+    table = Table("restored", *groups, "all")
+    for name, of_sets in errors.items():
         sums = [*of_sets.values(), [sum(x) for x in zip(*of_sets.values(), strict=True)]]
         table.add_row(name, *(f"{wrong / max(1, words):.3f}" for wrong, words in sums))
     console.print(table)
@@ -204,24 +206,26 @@ def main(
     limit: int | None,
     json_file: Path | None,
 ) -> None:
-    """Find which part of what MODEL makes of speech loses words."""
-    given = named(clips, sets)
+    """Find which part of the speech that MODEL decodes loses words."""
+    all_sets = named(clips, sets)
     needed = metrics_external.missing(quick=False)
     if not importlib.util.find_spec("pyworld"):
         needed = " && ".join(filter(None, (needed, "pip install pyworld")))
     if needed:
-        raise click.ClickException(f"judges are not installed: {needed}")
+        raise click.ClickException(f"not installed: {needed}")
     try:
-        read = [clip for group, path in given for clip in read_clips(group, path, limit)]
+        read = [clip for group, path in all_sets for clip in read_clips(group, path, limit)]
         with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("mending", total=len(read))
-            lost = count(read, model, metrics_external.Judges(), lambda: progress.advance(task))
+            task = progress.add_task("restoring", total=len(read))
+            errors = count(
+                read, model, metrics_external.ExternalMetrics(), lambda: progress.advance(task)
+            )
     except (FcsError, OSError, RuntimeError, soundfile.LibsndfileError) as error:
         raise click.ClickException(str(error)) from error
-    show(lost, Console())
+    show(errors, Console())
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(lost, indent=1) + "\n", "utf-8")
+        json_file.write_text(json.dumps(errors, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

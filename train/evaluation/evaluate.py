@@ -1,9 +1,8 @@
-"""Judge models by held-out speech, through the runtime and with the weights that ship.
+"""Evaluate models on held-out speech, through the runtime, with the weights that ship.
 
-    python -m train.evaluation.evaluate MODEL... --clips SOUND_OR_FOLDER... \
-        [--set NAME=FOLDER...] [--peers]
+    python -m train.evaluation.evaluate MODEL... --clips SOUND_OR_FOLDER... [--peers]
 
-Uncoded speech, and with ``--peers`` Codec2 and Opus, stand in the same tables.
+Uncoded speech, and with ``--peers`` Codec2 and Opus, are in the same tables.
 """
 
 from __future__ import annotations
@@ -27,168 +26,206 @@ from rich.progress import Progress
 
 from fcs_edge.errors import FcsError
 from train.evaluation import metrics, metrics_external, report
-from train.evaluation.metrics import F32, MEASURES, MOST_WER, RATE, Scores
+from train.evaluation.metrics import F32, METRICS, RATE, Scores
 from train.evaluation.options import Greedy, Sets, clip_options, named
-from train.evaluation.peers import Coded
+from train.evaluation.peers import CodedClip
 from train.evaluation.report import BETTER, REFERENCE, WORSE, Facts
-from train.evaluation.systems import Clip, Coder, coders, read_clips
+from train.evaluation.systems import Clip, System, read_clips, systems
+from train.evaluation.wer import LOOP_RATIO, pooled_wer
 
 FEW_CLIPS = 10
 
 
-class Jury(Protocol):
-    """What judges: `train.evaluation.metrics_external.Judges`, or what stands in for it."""
+class Evaluator(Protocol):
+    """Recogniser and metrics: `metrics_external.ExternalMetrics`, or a substitute in tests."""
 
-    recogniser: str
+    @property
+    def recogniser(self) -> str:
+        """Name of the recogniser."""
 
-    def normal(self, text: str) -> str:
-        """Return words as they are compared."""
+    def normalise(self, text: str) -> str:
+        """Return text as it is compared."""
 
-    def hear(self, signal: F32) -> str:
-        """Return the words of a sound at `RATE`, normalised."""
+    def transcribe(self, signal: F32) -> str:
+        """Return the normalised text of a sound at `RATE`."""
 
     def score(self, clean: F32, coded: F32) -> Scores:
-        """Judge a coded clip by the uncoded one, both at `RATE`."""
+        """Score a coded clip by the uncoded one, both at `RATE`."""
 
 
-def words_of(clip: Clip, jury: Jury) -> str:
-    """Return what is said in a clip: its text, or what is heard in its uncoded sound."""
-    return jury.hear(clip.signal) if clip.text is None else jury.normal(clip.text)
+def reference_text(clip: Clip, evaluator: Evaluator) -> str:
+    """Return a clip's text, or the transcript of its uncoded sound where it has none."""
+    text = clip.text
+    return evaluator.transcribe(clip.signal) if text is None else evaluator.normalise(text)
 
 
-def judge_coder(
-    coder: Coder, clips: Sequence[Clip], words: Sequence[str], jury: Jury, tick: Callable[[], None]
-) -> tuple[list[Facts], list[Coded], int]:
-    """Code all clips with one codec and judge them.
+def score_system(
+    system: System,
+    clips: Sequence[Clip],
+    texts: Sequence[str],
+    evaluator: Evaluator,
+    tick: Callable[[], None],
+) -> tuple[list[Facts], list[CodedClip], int]:
+    """Code all clips with one system and score them.
 
     Returns
     -------
     rows : list of dict
-        Of each clip: its set and name, what was heard, and each measure.
-    coded : list of Coded
-        What came back of each clip.
+        Of each clip: its set and name, the transcript, the errors and words, and each metric.
+    coded : list of CodedClip
+        The decoded clips.
     lag : int
-        By how much the codec was found to delay, in samples at `RATE`.
+        The delay of the system, in samples at `RATE`.
     """
-    coded = [coder.code(clip) for clip in clips]
+    coded = [system.code(clip) for clip in clips]
     sounds = [metrics.resample(c.sound, c.rate) for c in coded]
-    lag = (
-        0 if coder.facts["kind"] == "uncoded" else metrics.delay([c.signal for c in clips], sounds)
-    )
+    uncoded = system.facts["kind"] == "uncoded"
+    lag = 0 if uncoded else metrics.delay([c.signal for c in clips], sounds)
     rows = []
-    for clip, made, sound, reference in zip(clips, coded, sounds, words, strict=True):
-        clean, judged = metrics.align(clip.signal, sound, lag)
-        heard = jury.hear(judged)
-        rate, count = metrics.word_errors(reference, heard)
+    for clip, decoded, sound, reference in zip(clips, coded, sounds, texts, strict=True):
+        clean, aligned = metrics.align(clip.signal, sound, lag)
+        transcript = evaluator.transcribe(aligned)
+        (of_clip,) = pooled_wer([reference], [transcript]).clips
         row: Facts = {"set": clip.group, "clip": clip.name, "seconds": clip.seconds}
-        row |= {"bits": made.bits, "words": count, "heard": heard, "wer": rate}
-        row |= jury.score(clean, judged)
-        row |= metrics.band_energies(clip.original, clip.rate, made.sound, made.rate)
+        row |= {"bits": decoded.bits, "transcript": transcript, "words": of_clip.words}
+        row |= {"errors": of_clip.errors, "wer": of_clip.rate, "loops": of_clip.loops}
+        row |= evaluator.score(clean, aligned)
+        row |= metrics.band_energies(clip.original, clip.rate, decoded.sound, decoded.rate)
         rows.append(row)
         tick()
     return rows, coded, lag
 
 
 def evaluate(
-    compared: dict[str, Coder],
+    compared: dict[str, System],
     clips: Sequence[Clip],
-    jury: Jury,
+    evaluator: Evaluator,
     tick: Callable[[], None] = lambda: None,
     sounds: Path | None = None,
 ) -> Facts:
-    """Judge codecs by clips.
+    """Evaluate systems on clips.
 
     Parameters
     ----------
     compared : dict
-        Codecs by name.
+        Systems by name.
     clips : sequence of Clip
-    jury : Jury
+    evaluator : Evaluator
     tick : callable
-        Called after each clip of each codec.
+        Called after each clip of each system.
     sounds : Path, optional
-        A folder for what comes back: CODEC/SET/CLIP.wav.
+        A folder for the decoded clips: SYSTEM/SET/CLIP.wav.
 
     Returns
     -------
     dict
-        "codecs", "sets", "summaries" by set and codec, "rows" by codec and clip, "clips" with
-        the words they were judged by, "notes".
+        "codecs", "sets", "summaries" by set and system, "rows" by system and clip, "clips" with
+        their reference texts, "notes".
     """
-    words = [words_of(clip, jury) for clip in clips]
-    results: Facts = {"recogniser": jury.recogniser, "codecs": {}, "sets": {}, "summaries": {}}
+    texts = [reference_text(clip, evaluator) for clip in clips]
+    results: Facts = {"recogniser": evaluator.recogniser, "codecs": {}, "sets": {}, "summaries": {}}
     results |= {"rows": [], "notes": []}
     results["clips"] = [
         {"set": c.group, "clip": c.name, "seconds": c.seconds, "rate": c.rate}
-        | {"words": text, "heard": c.text is None}
-        for c, text in zip(clips, words, strict=True)
+        | {"words": text, "transcribed": c.text is None}
+        for c, text in zip(clips, texts, strict=True)
     ]
-    for name, coder in compared.items():
-        rows, coded, lag = judge_coder(coder, clips, words, jury, tick)
+    for name, system in compared.items():
+        rows, coded, lag = score_system(system, clips, texts, evaluator, tick)
         results["rows"] += [{"codec": name} | row for row in rows]
-        facts: Facts = {"delay_ms": 1000 * lag / RATE, "kbps": coder.kbps, "tokens": None}
-        if coder.bits is not None:
+        facts: Facts = {"delay_ms": 1000 * lag / RATE, "kbps": system.kbps, "tokens": None}
+        if system.bits is not None:
             tokens = np.concatenate([c.tokens for c in coded if c.tokens is not None])
-            facts["tokens"] = metrics.token_statistics(tokens, coder.bits)
-        results["codecs"][name] = coder.facts | facts
-        for clip, made in zip(clips, coded, strict=True) if sounds else ():
-            assert sounds is not None
-            path = sounds / name.replace("/", "_") / clip.group / f"{clip.name}.wav"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(path, np.clip(made.sound, -1, 1), made.rate, "PCM_16")
+            facts["tokens"] = metrics.token_statistics(tokens, system.bits)
+        results["codecs"][name] = system.facts | facts
+        if sounds is not None:
+            _save_sounds(sounds / name.replace("/", "_"), clips, coded)
     for group in dict.fromkeys(c.group for c in clips):
-        of = {
-            n: [r for r in results["rows"] if (r["codec"], r["set"]) == (n, group)]
-            for n in compared
-        }
-        seconds = sum(c.seconds for c in clips if c.group == group)
-        kbps = {}
-        for name, rows in of.items():
-            sent = [row["bits"] for row in rows if row["bits"] is not None]
-            measured = sum(sent) / seconds / 1000 if sent else None
-            kbps[name] = measured if compared[name].kbps is None else compared[name].kbps
-        results["sets"][group] = {"clips": len(of["uncoded"]), "seconds": seconds, "kbps": kbps}
-        results["summaries"][group] = {
-            name: report.summarise(rows, () if name == REFERENCE else of.get(REFERENCE, ()))
-            for name, rows in of.items()
-        }
+        _summarise(results, group, compared, clips)
     results["notes"] = notes_on(results)
     return results
 
 
+def _save_sounds(folder: Path, clips: Sequence[Clip], coded: Sequence[CodedClip]) -> None:
+    """Save decoded clips as SET/CLIP.wav."""
+    for clip, decoded in zip(clips, coded, strict=True):
+        path = folder / clip.group / f"{clip.name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, np.clip(decoded.sound, -1, 1), decoded.rate, "PCM_16")
+
+
+def _summarise(
+    results: Facts, group: str, compared: dict[str, System], clips: Sequence[Clip]
+) -> None:
+    """Add facts and summaries of a set to the results."""
+    by_system = {
+        n: [r for r in results["rows"] if (r["codec"], r["set"]) == (n, group)] for n in compared
+    }
+    seconds = sum(c.seconds for c in clips if c.group == group)
+    kbps = {}
+    for name, rows in by_system.items():
+        sent = [row["bits"] for row in rows if row["bits"] is not None]
+        measured = sum(sent) / seconds / 1000 if sent else None
+        kbps[name] = measured if compared[name].kbps is None else compared[name].kbps
+    results["sets"][group] = {"clips": len(by_system["uncoded"]), "seconds": seconds, "kbps": kbps}
+    reference = by_system.get(REFERENCE, ())
+    results["summaries"][group] = {
+        name: report.summarise(rows, () if name == REFERENCE else reference)
+        for name, rows in by_system.items()
+    }
+
+
 def notes_on(results: Facts) -> list[str]:
-    """Return what a reader of the tables must know."""
+    """Return the notes under the tables."""
     clips, codecs = results["clips"], results["codecs"]
-    heard = sum(clip["heard"] for clip in clips)
+    transcribed, recogniser = sum(clip["transcribed"] for clip in clips), results["recogniser"]
     notes = [
-        f"WER: {results['recogniser']}, greedy; by words, a clip's at most {MOST_WER:g}. "
-        f"Reference: the text of {len(clips) - heard} of {len(clips)} clips; of {heard}, what "
-        f"{results['recogniser']} hears in the uncoded sound."
+        f"WER: {recogniser}, greedy; errors over words of the set, no cap. "
+        f"Reference: the text of {len(clips) - transcribed} of {len(clips)} clips; for "
+        f"{transcribed}, the transcript of the uncoded sound by {recogniser}."
     ]
     notes.append("±: half of the 95 % interval of the mean, clips drawn with replacement.")
     if REFERENCE in codecs:
-        notes[-1] += f" {BETTER}, {WORSE}: all that of the difference from {REFERENCE} is so."
+        notes[-1] += f" {BETTER}, {WORSE}: the interval of the difference from {REFERENCE} is."
     few = [group for group, facts in results["sets"].items() if facts["clips"] < FEW_CLIPS]
     if few:
         notes.append(f"Under {FEW_CLIPS} clips these intervals are too narrow: {', '.join(few)}.")
     lags = [f"{n} {c['delay_ms']:.1f}" for n, c in codecs.items() if c["kind"] != "uncoded"]
-    notes.append(f"Delays taken out, ms: {', '.join(lags)}.")
+    notes.append(f"Delays removed, ms: {', '.join(lags)}.")
     if any(c["tokens"] for c in codecs.values()):
         notes.append(
-            "Entropy: of single tokens, Chao and Shen's estimate; as counted it is too low, "
-            "and both are the surer the more tokens there are."
+            "Entropy: of single tokens, by the estimate of Chao and Shen. The entropy as counted "
+            "is too low. Both are more accurate with more tokens."
         )
-    unjudged = Counter(
-        (row["set"], row["codec"], measure.heading)
+    return notes + _notes_on_loops(results) + _notes_on_missing(results)
+
+
+def _notes_on_loops(results: Facts) -> list[str]:
+    """Return how often, and in which clips, the recogniser loops."""
+    looping: dict[tuple[str, str], list[str]] = {}
+    for row in results["rows"]:
+        if row["loops"]:
+            looping.setdefault((row["set"], row["codec"]), []).append(row["clip"])
+    return [
+        f"{group}, {codec}: the recogniser loops (over {LOOP_RATIO:g} times the words) in "
+        f"{len(names)} of {results['sets'][group]['clips']} clips: {', '.join(names)}."
+        for (group, codec), names in looping.items()
+    ]
+
+
+def _notes_on_missing(results: Facts) -> list[str]:
+    """Return which metrics have no value for how many clips."""
+    missing = Counter(
+        (row["set"], row["codec"], metric.heading)
         for row in results["rows"]
-        for measure in MEASURES
-        # A band that is not there is no failure to judge it.
-        if measure.better and row.get(measure.key, 0) is None
+        for metric in METRICS
+        # A clip without the band is no failure.
+        if metric.better and row.get(metric.key, 0) is None
     )
-    for (group, codec, heading), n in unjudged.items():
-        of = results["sets"][group]["clips"]
-        notes.append(f"{group}, {codec}: {heading} of {n} of {of} clips could not be judged.")
-    return notes
+    return [
+        f"{group}, {codec}: no {heading} for {n} of {results['sets'][group]['clips']} clips."
+        for (group, codec, heading), n in missing.items()
+    ]
 
 
 @click.command(cls=Greedy)
@@ -197,9 +234,11 @@ def notes_on(results: Facts) -> list[str]:
 @click.option("--peers", is_flag=True, help="Compare with Codec2 and Opus.")
 @click.option("--quick", is_flag=True, help="Whisper tiny.en, PESQ, STOI and ESTOI only.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="A picture, .png.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Save a plot, .png.")
 @click.option(
-    "--sounds", type=click.Path(file_okay=False, path_type=Path), help="Keep what is coded."
+    "--sounds",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Save the decoded clips in this folder.",
 )
 def main(
     models: tuple[str, ...],
@@ -212,19 +251,19 @@ def main(
     plot: Path | None,
     sounds: Path | None,
 ) -> None:
-    """Judge models (names or files) by held-out speech, its words in a .txt beside each clip."""
+    """Evaluate MODELs (names or files) on held-out speech, its text in a .txt beside each clip."""
     start = time.perf_counter()
-    given = named(clips, sets)
+    all_sets = named(clips, sets)
     needed = metrics_external.missing(quick)
     if needed:
-        raise click.ClickException(f"judges are not installed: {needed}")
+        raise click.ClickException(f"not installed: {needed}")
     try:
-        read = [clip for group, path in given for clip in read_clips(group, path, limit)]
-        compared, notes = coders(models, peers)
+        read = [clip for group, path in all_sets for clip in read_clips(group, path, limit)]
+        compared, notes = systems(models, peers)
         with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("judging", total=len(read) * len(compared))
-            jury = metrics_external.Judges(quick)
-            results = evaluate(compared, read, jury, lambda: progress.advance(task), sounds)
+            task = progress.add_task("evaluating", total=len(read) * len(compared))
+            evaluator = metrics_external.ExternalMetrics(quick)
+            results = evaluate(compared, read, evaluator, lambda: progress.advance(task), sounds)
     except (FcsError, OSError, RuntimeError, soundfile.LibsndfileError) as error:
         raise click.ClickException(str(error)) from error
     results["notes"] += notes

@@ -1,4 +1,4 @@
-"""Measures of coded speech that need no package but NumPy: delay, words, bands, tokens."""
+"""Metrics of coded speech that need no package but NumPy: delay, bands, tokens."""
 
 from __future__ import annotations
 
@@ -14,16 +14,13 @@ F64: TypeAlias = NDArray[np.float64]
 Scores: TypeAlias = dict[str, float | None]
 
 RATE = 16000
-"""Samples a second of what is judged."""
-
-MOST_WER = 1.5
-"""A clip's WER counts as this at most: a recogniser that hears no words may repeat itself."""
+"""Samples a second of the audio that is scored."""
 
 MAX_DELAY = 1600
-"""Delays are looked for up to this, either way, in samples at `RATE`."""
+"""Largest delay that is searched, early or late, in samples at `RATE`."""
 
 FLOOR_DB = -80.0
-"""Band energies count as this at least."""
+"""Lowest band energy."""
 
 BAND_HZ = (8000.0, 12000.0)
 BAND_RATE = 24000
@@ -34,20 +31,19 @@ _SAME_WAVEFORM = 0.5
 _FRAME_SECONDS = 0.025
 
 
-class Measure(NamedTuple):
-    """What a judge says of a clip.
+class Metric(NamedTuple):
+    """A metric of a clip.
 
     Attributes
     ----------
     key, heading : str
         Its name in results and in tables.
     better : int
-        1 where more is better, -1 where less is, 0 where neither.
+        1 where more is better, -1 where less is better, otherwise 0.
     digits : int
         Decimal places shown.
     span : tuple of float
-        The range of a panel, in which bars start at the left; its end is NaN where the values
-        decide.
+        Range of a panel. Its end is NaN where the values set it.
     """
 
     key: str
@@ -57,15 +53,15 @@ class Measure(NamedTuple):
     span: tuple[float, float]
 
 
-MEASURES = (
-    Measure("wer", "WER", -1, 2, (0, np.nan)),
-    Measure("stoi", "STOI", 1, 3, (0, 1)),
-    Measure("estoi", "ESTOI", 1, 3, (0, 1)),
-    Measure("pesq", "PESQ", 1, 2, (1, np.nan)),
-    Measure("mos", "DistillMOS", 1, 2, (1, 5)),
-    Measure("speaker", "speaker", 1, 3, (0, 1)),
-    Measure("band_gain", "8-12 kHz, dB re original", 0, 1, (FLOOR_DB, np.nan)),
-    Measure("band_level", "8-12 kHz, dB re 0-8", 0, 1, (FLOOR_DB, np.nan)),
+METRICS = (
+    Metric("wer", "WER", -1, 2, (0, np.nan)),
+    Metric("stoi", "STOI", 1, 3, (0, 1)),
+    Metric("estoi", "ESTOI", 1, 3, (0, 1)),
+    Metric("pesq", "PESQ", 1, 2, (1, np.nan)),
+    Metric("mos", "DistillMOS", 1, 2, (1, 5)),
+    Metric("speaker", "speaker", 1, 3, (0, 1)),
+    Metric("band_gain", "8-12 kHz, dB re original", 0, 1, (FLOOR_DB, np.nan)),
+    Metric("band_level", "8-12 kHz, dB re 0-8", 0, 1, (FLOOR_DB, np.nan)),
 )
 
 
@@ -92,11 +88,10 @@ def envelopes(signal: F32) -> F64:
 
 
 def delay(clean: Iterable[F32], coded: Iterable[F32]) -> int:
-    """Return by how much a codec delays, the same for all clips.
+    """Return the delay of a codec, which is the same for all clips.
 
-    Codecs that send no waveform do not keep its phase, and a correlation of waveforms peaks
-    anywhere: the envelopes of bands are correlated, summed over clips. Where the waveforms
-    correlate too, within 2 ms of that, theirs is the peak to the sample.
+    A codec that sends no waveform does not retain its phase. So envelopes of bands are correlated,
+    summed over clips. Where waveforms correlate too, their peak within 2 ms refines the result.
 
     Parameters
     ----------
@@ -106,7 +101,7 @@ def delay(clean: Iterable[F32], coded: Iterable[F32]) -> int:
     Returns
     -------
     int
-        Samples at `RATE`, positive where the coded sound is late; at most `MAX_DELAY` either way.
+        Samples at `RATE`, positive where the coded sound is late, at most `MAX_DELAY`.
     """
     pairs = list(zip(clean, coded, strict=True))
     power = sum(float(np.linalg.norm(x) * np.linalg.norm(y)) for x, y in pairs)
@@ -116,28 +111,17 @@ def delay(clean: Iterable[F32], coded: Iterable[F32]) -> int:
     total = sum(_correlation(envelopes(x), envelopes(y), most) for x, y in pairs)
     coarse = (int(np.argmax(total)) - most) * _ENVELOPE_HOP
     waves = sum(_correlation(x[:, None], y[:, None], MAX_DELAY) for x, y in pairs)
-    near = np.arange(-2 * _ENVELOPE_HOP, 2 * _ENVELOPE_HOP + 1) + coarse
-    near = near[np.abs(near) <= MAX_DELAY]
-    around = np.asarray(waves)[near + MAX_DELAY]
-    return int(near[np.argmax(around)]) if around.max() > _SAME_WAVEFORM * power else coarse
+    lags = np.arange(-2 * _ENVELOPE_HOP, 2 * _ENVELOPE_HOP + 1) + coarse
+    lags = lags[np.abs(lags) <= MAX_DELAY]
+    peak = np.asarray(waves)[lags + MAX_DELAY]
+    return int(lags[np.argmax(peak)]) if peak.max() > _SAME_WAVEFORM * power else coarse
 
 
 def align(clean: F32, coded: F32, lag: int) -> tuple[F32, F32]:
-    """Cut two sounds to what they share when one is `lag` samples late, (samples,) both."""
+    """Cut two sounds, one `lag` samples late, to their overlap, (samples,) both."""
     clean, coded = clean[max(0, -lag) :], coded[max(0, lag) :]
     n = min(clean.size, coded.size)
     return clean[:n], coded[:n]
-
-
-def word_errors(reference: str, heard: str) -> tuple[float | None, int]:
-    """Return the word error rate, `MOST_WER` at most, and the words of the reference.
-
-    The rate is None where the reference has no words.
-    """
-    import jiwer
-
-    words = len(reference.split())
-    return (min(MOST_WER, float(jiwer.wer(reference, heard))) if words else None), words
 
 
 def band_power(signal: F32, rate: int, low: float, high: float) -> float:
@@ -193,10 +177,9 @@ def token_statistics(tokens: NDArray[np.uint16], bits: int) -> dict[str, Any]:
     dict
         "tokens" and "used": how many there were, and how many different ones. "entropy_counted":
         bits, of the frequencies as counted, too low where tokens are few. "entropy": the estimate
-        of Chao and Shen (2003), which allows for tokens not seen; None without tokens that
-        were seen twice. "balance": how often each bit is 1, lowest bit first. "correlation":
-        mean over pairs of bits of the absolute correlation; None for less than two bits that
-        change.
+        of Chao and Shen (2003), which allows for tokens that did not occur; None where no token
+        occurred twice. "balance": how often each bit is 1, lowest bit first. "correlation": mean
+        over pairs of bits of the absolute correlation; None for less than two bits that change.
     """
     counts = np.bincount(tokens, minlength=1)
     counts, n = counts[counts > 0], tokens.size

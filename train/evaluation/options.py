@@ -1,4 +1,4 @@
-"""How the commands that judge are told which clips to judge by."""
+"""Options of the commands that evaluate: which clips they use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Sets = list[tuple[str, Path]]
 
 
 class Greedy(click.Command):
-    """A command whose repeatable options take all that follows, up to the next option."""
+    """A command whose repeatable options take all values up to the next option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Name the option again before each value."""
@@ -30,9 +30,7 @@ def clip_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a `Greedy` command ``--clips``, ``--set`` and ``--limit``."""
     sound = click.Path(exists=True, path_type=Path)
     for option in (
-        click.option(
-            "--limit", type=click.IntRange(1), help="Take so many clips of a folder at most."
-        ),
+        click.option("--limit", type=click.IntRange(1), help="Most clips of a folder."),
         click.option(
             "--set", "sets", multiple=True, callback=_pairs, metavar="NAME=FOLDER...", help="A set."
         ),
@@ -49,11 +47,13 @@ def clip_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def named(clips: tuple[Path, ...], sets: Sets) -> Sets:
-    """Return all that was given, by the set it belongs to."""
-    given = [(p.resolve().name if p.is_dir() else p.resolve().parent.name, p) for p in clips] + sets
-    if not given:
-        raise click.UsageError("say what to judge by: --clips or --set")
-    return given
+    """Return all clips by the set that they belong to."""
+    all_sets = [
+        (p.resolve().name if p.is_dir() else p.resolve().parent.name, p) for p in clips
+    ] + sets
+    if not all_sets:
+        raise click.UsageError("no clips: give --clips or --set")
+    return all_sets
 
 
 def _pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> Sets:

@@ -19,7 +19,7 @@ F32: TypeAlias = NDArray[np.float32]
 U16: TypeAlias = NDArray[np.uint16]
 
 RATE = 16000
-"""Samples a second of what all codecs are given."""
+"""Samples a second of the input of all codecs."""
 
 _CODEC2_RATE = 8000
 _CODEC2_FRAMES = {"700C": (4, 28), "1200": (6, 48)}  # Bytes in the file, and bits, of 40 ms.
@@ -29,8 +29,8 @@ _TIMEOUT_SECONDS = 600
 
 
 @dataclass(frozen=True)
-class Coded:
-    """What a codec made of a clip.
+class CodedClip:
+    """The output of a codec for a clip.
 
     Attributes
     ----------
@@ -61,12 +61,12 @@ class Peer:
     package : str
         The Debian package that has them.
     code : callable
-        (samples,) float32 at `RATE` to `Coded`.
+        (samples,) float32 at `RATE` to `CodedClip`.
     """
 
     programs: tuple[str, ...]
     package: str
-    code: Callable[[F32], Coded]
+    code: Callable[[F32], CodedClip]
 
     @property
     def missing(self) -> bool:
@@ -74,7 +74,7 @@ class Peer:
         return not all(map(shutil.which, self.programs))
 
 
-def codec2(signal: F32, mode: str) -> Coded:
+def codec2(signal: F32, mode: str) -> CodedClip:
     """Code speech with Codec2, at 8 kHz.
 
     Parameters
@@ -85,18 +85,20 @@ def codec2(signal: F32, mode: str) -> Coded:
         "700C" or "1200".
     """
     with tempfile.TemporaryDirectory() as folder:
-        given, sent, heard = (str(Path(folder, name)) for name in ("in.raw", "sent.bit", "out.raw"))
+        source, sent, decoded = (
+            str(Path(folder, name)) for name in ("in.raw", "sent.bit", "out.raw")
+        )
         narrow = soxr.resample(signal, RATE, _CODEC2_RATE, quality="VHQ")
-        np.rint(np.clip(narrow, -1, 1) * 32767).astype("<i2").tofile(given)
-        _call("c2enc", mode, given, sent)
-        _call("c2dec", mode, sent, heard)
+        np.rint(np.clip(narrow, -1, 1) * 32767).astype("<i2").tofile(source)
+        _call("c2enc", mode, source, sent)
+        _call("c2dec", mode, sent, decoded)
         frame_bytes, frame_bits = _CODEC2_FRAMES[mode]
         bits = Path(sent).stat().st_size // frame_bytes * frame_bits
-        sound = (np.fromfile(heard, "<i2") / 32768).astype(np.float32)
-    return Coded(sound, _CODEC2_RATE, bits)
+        sound = (np.fromfile(decoded, "<i2") / 32768).astype(np.float32)
+    return CodedClip(sound, _CODEC2_RATE, bits)
 
 
-def opus(signal: F32, kbps: int) -> Coded:
+def opus(signal: F32, kbps: int) -> CodedClip:
     """Code speech with Opus.
 
     Parameters
@@ -104,18 +106,18 @@ def opus(signal: F32, kbps: int) -> Coded:
     signal : ndarray of float32, shape (samples,)
         Speech at `RATE`.
     kbps : int
-        The bit rate that is asked for, in kb/s.
+        The requested bit rate, kb/s.
     """
     with tempfile.TemporaryDirectory() as folder:
-        given, sent, heard = (
+        source, sent, decoded = (
             str(Path(folder, name)) for name in ("in.wav", "sent.opus", "out.wav")
         )
-        soundfile.write(given, signal, RATE, "FLOAT")
-        _call("opusenc", "--quiet", "--speech", "--bitrate", str(kbps), given, sent)
-        _call("opusdec", "--quiet", "--float", "--rate", str(_OPUS_RATE), sent, heard)
-        sound, rate = soundfile.read(heard, dtype="float32")
+        soundfile.write(source, signal, RATE, "FLOAT")
+        _call("opusenc", "--quiet", "--speech", "--bitrate", str(kbps), source, sent)
+        _call("opusdec", "--quiet", "--float", "--rate", str(_OPUS_RATE), sent, decoded)
+        sound, rate = soundfile.read(decoded, dtype="float32")
         packets = ogg_packets(Path(sent).read_bytes())
-    return Coded(sound, rate, 8 * sum(packets[_OPUS_HEADERS:]))
+    return CodedClip(sound, rate, 8 * sum(packets[_OPUS_HEADERS:]))
 
 
 def ogg_packets(stream: bytes) -> list[int]:

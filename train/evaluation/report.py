@@ -1,4 +1,4 @@
-"""What the judges said: means with intervals over clips, tables, a picture."""
+"""The report of an evaluation: means with intervals over clips, tables, a picture."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from train.evaluation.metrics import F64, MEASURES, Measure
+from train.evaluation.metrics import F64, METRICS, Metric
 
 Facts: TypeAlias = dict[str, Any]
 
 REFERENCE = "Codec2 1200"
-"""What the others are marked against."""
+"""The system that others are compared with."""
 
 BETTER, WORSE = "✓", "✗"
 
@@ -58,37 +58,37 @@ def summarise(rows: Sequence[Facts], reference: Sequence[Facts] = ()) -> Facts:
     Parameters
     ----------
     rows : sequence of dict
-        A clip each: "clip", "words" and the measures, None where a judge could not tell.
+        A clip each: "clip", "words" and the metrics, None where a metric has no value.
     reference : sequence of dict
         The same clips by the codec to compare with.
 
     Returns
     -------
     dict
-        By measure: "mean" (of WER by words), "low" and "high" of the 95 % interval, "clips"
-        judged of "of"; with a reference also "difference" of the means over the clips that both
-        have, and its interval.
+        By metric: "mean" (WER: errors over words of the set), "low" and "high" of the 95 %
+        interval, "clips" scored of "of"; with a reference also "difference" of the means over the
+        clips that both have, and its interval.
     """
     others = {row["clip"]: row for row in reference}
     out: Facts = {}
-    for measure in MEASURES:
-        key = measure.key
-        judged = [row for row in rows if row.get(key) is not None]
-        if not judged:
+    for metric in METRICS:
+        key = metric.key
+        scored = [row for row in rows if row.get(key) is not None]
+        if not scored:
             continue
-        values = np.array([row[key] for row in judged])
-        weights = _weights(measure, judged)
+        values = np.array([row[key] for row in scored])
+        weights = _weights(metric, scored)
         low, high = interval(values, weights)
         facts: Facts = {
             "mean": float(np.average(values, weights=weights)),
             "low": low,
             "high": high,
         }
-        facts |= {"clips": len(judged), "of": len(rows)}
-        both = [row for row in judged if others.get(row["clip"], {}).get(key) is not None]
+        facts |= {"clips": len(scored), "of": len(rows)}
+        both = [row for row in scored if others.get(row["clip"], {}).get(key) is not None]
         if both:
             change = np.array([row[key] - others[row["clip"]][key] for row in both])
-            weights = _weights(measure, both)
+            weights = _weights(metric, both)
             ends = interval(change, weights)
             mean = float(np.average(change, weights=weights))
             facts["difference"] = {"mean": mean, "low": ends[0], "high": ends[1]}
@@ -96,12 +96,12 @@ def summarise(rows: Sequence[Facts], reference: Sequence[Facts] = ()) -> Facts:
     return out
 
 
-def mark(measure: Measure, facts: Facts) -> str:
+def mark(metric: Metric, facts: Facts) -> str:
     """Return `BETTER` or `WORSE` where the whole interval of the difference is so, else ""."""
     difference = facts.get("difference")
-    if not difference or not measure.better:
+    if not difference or not metric.better:
         return ""
-    ends = [measure.better * difference[end] for end in ("low", "high")]
+    ends = [metric.better * difference[end] for end in ("low", "high")]
     return BETTER if min(ends) > 0 else WORSE if max(ends) < 0 else ""
 
 
@@ -111,12 +111,12 @@ def scores_table(results: Facts, name: str) -> Table:
     table = Table(title=f"{name}: {facts['clips']} clips, {facts['seconds']:.1f} s")
     table.add_column("codec", no_wrap=True)
     table.add_column("kb/s", justify="right")
-    shown = [m for m in MEASURES if any(m.key in summary for summary in summaries.values())]
-    for measure in shown:
-        table.add_column(measure.heading, justify="right")
+    shown = [m for m in METRICS if any(m.key in summary for summary in summaries.values())]
+    for metric in shown:
+        table.add_column(metric.heading, justify="right")
     for codec, summary in summaries.items():
         rate = facts["kbps"].get(codec)
-        cells = [_cell(measure, summary.get(measure.key)) for measure in shown]
+        cells = [_cell(metric, summary.get(metric.key)) for metric in shown]
         table.add_row(codec, "" if rate is None else f"{rate:.2f}", *cells)
     return table
 
@@ -159,7 +159,7 @@ def show(results: Facts, console: Console) -> None:
 
 
 def save_plot(path: Path, results: Facts) -> None:
-    """Save a row of panels a set, a panel a measure: bars, their 95 % intervals, and the clips.
+    """Save a plot: a row of panels for each set, a panel for each metric.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def save_plot(path: Path, results: Facts) -> None:
 
     names, codecs = list(results["sets"]), list(results["codecs"])
     present = {key for name in names for s in results["summaries"][name].values() for key in s}
-    shown = [measure for measure in MEASURES if measure.key in present]
+    shown = [metric for metric in METRICS if metric.key in present]
     size = (2.0 * len(shown) + 2.2, (0.34 * len(codecs) + 1.1) * len(names) + 0.5)
     figure = Figure(figsize=size, dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
@@ -179,8 +179,8 @@ def save_plot(path: Path, results: Facts) -> None:
     grid = figure.subplots(len(names), len(shown), squeeze=False)
     for axes, name in zip(grid, names, strict=True):
         facts = results["sets"][name]
-        for axis, measure in zip(axes, shown, strict=True):
-            _panel(axis, measure, codecs, results, name)
+        for axis, metric in zip(axes, shown, strict=True):
+            _panel(axis, metric, codecs, results, name)
         rates = [facts["kbps"].get(codec) for codec in codecs]
         labels = [
             c if r is None else f"{c}, {r:.2f} kb/s" for c, r in zip(codecs, rates, strict=True)
@@ -191,11 +191,11 @@ def save_plot(path: Path, results: Facts) -> None:
     figure.savefig(path, format="png")
 
 
-def _panel(axis: Any, measure: Measure, codecs: list[str], results: Facts, name: str) -> None:
-    """Draw one measure of one set."""
-    start, end = measure.span
+def _panel(axis: Any, metric: Metric, codecs: list[str], results: Facts, name: str) -> None:
+    """Draw one metric of one set."""
+    start, end = metric.span
     for at, codec in enumerate(codecs):
-        facts = results["summaries"][name].get(codec, {}).get(measure.key)
+        facts = results["summaries"][name].get(codec, {}).get(metric.key)
         if facts is None:
             continue
         mean, colour = facts["mean"], _COLOURS[at % len(_COLOURS)]
@@ -203,30 +203,30 @@ def _panel(axis: Any, measure: Measure, codecs: list[str], results: Facts, name:
         ends = [[max(0.0, mean - facts["low"])], [max(0.0, facts["high"] - mean)]]
         axis.errorbar(mean, at, xerr=ends, color="black", capsize=2.5, linewidth=1)
         rows = [r for r in results["rows"] if r["set"] == name and r["codec"] == codec]
-        values = [r[measure.key] for r in rows if r.get(measure.key) is not None]
+        values = [r[metric.key] for r in rows if r.get(metric.key) is not None]
         height = at + np.linspace(-0.22, 0.22, len(values)) if len(values) > 1 else [at]
         axis.plot(values, height, "o", color="black", markersize=2, alpha=0.45, linewidth=0)
     axis.set_xlim(start, None if np.isnan(end) else end)
     axis.set_ylim(len(codecs) - 0.5, -0.5)
-    arrow = {1: "  (more is better)", -1: "  (less is better)", 0: ""}[measure.better]
-    axis.set_title(measure.heading + arrow.replace("  ", "\n"), fontsize=8)
+    arrow = {1: "  (more is better)", -1: "  (less is better)", 0: ""}[metric.better]
+    axis.set_title(metric.heading + arrow.replace("  ", "\n"), fontsize=8)
     axis.set_yticks([])
     axis.tick_params(labelsize=7)
     axis.grid(axis="x", alpha=0.3)
 
 
-def _weights(measure: Measure, rows: Sequence[Facts]) -> F64:
-    return np.array([row["words"] if measure.key == "wer" else 1 for row in rows], np.float64)
+def _weights(metric: Metric, rows: Sequence[Facts]) -> F64:
+    return np.array([row["words"] if metric.key == "wer" else 1 for row in rows], np.float64)
 
 
-def _cell(measure: Measure, facts: Facts | None) -> str:
+def _cell(metric: Metric, facts: Facts | None) -> str:
     if facts is None:
         return ""
-    text = f"{facts['mean']:.{measure.digits}f}"
+    text = f"{facts['mean']:.{metric.digits}f}"
     if facts["clips"] > 1:
-        spread = f"{(facts['high'] - facts['low']) / 2:.{measure.digits}f}"
+        spread = f"{(facts['high'] - facts['low']) / 2:.{metric.digits}f}"
         text += f" ±{spread.removeprefix('0')}"
-    return text + (mark(measure, facts) or " ")
+    return text + (mark(metric, facts) or " ")
 
 
 def _number(value: float | None, digits: int) -> str:

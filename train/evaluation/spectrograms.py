@@ -1,4 +1,4 @@
-"""Draw clips over what a model makes of them.
+"""Draw spectrograms of clips above those of the decoded clips.
 
     python -m train.evaluation.spectrograms MODEL CLIP... --out FILE.png
 
@@ -14,14 +14,14 @@ import soundfile
 
 from fcs_edge.errors import FcsError
 from fcs_edge.spectrogram import FLOOR_DB, analyse
-from train.evaluation.systems import Clip, model_coder, read_clips
+from train.evaluation.systems import Clip, model_system, read_clips
 
 TOP_KHZ = 12
 _ROWS, _COLUMNS_A_SECOND, _MOST_COLUMNS = 360, 100, 1600
 
 
 def save_png(path: Path, model: str, clips: list[Clip]) -> None:
-    """Save a picture of a column a clip, the original over what the model makes of it.
+    """Save a picture with a column for each clip, the original above the decoded one.
 
     Levels are relative to the loudest of the two; columns are as wide as clips are long.
 
@@ -42,15 +42,15 @@ def save_png(path: Path, model: str, clips: list[Clip]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    coder = model_coder(model)
+    system = model_system(model)
     widths = [max(clip.seconds, 1.5) for clip in clips]
     figure = Figure(figsize=(min(20.0, 2.5 + 1.1 * sum(widths)), 6), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(f"{coder.facts['name']}, {coder.kbps:.2f} kb/s")
+    figure.suptitle(f"{system.facts['name']}, {system.kbps:.2f} kb/s")
     grid = figure.subplots(2, len(clips), sharey=True, squeeze=False, width_ratios=widths)
     style = {"cmap": "magma", "vmin": FLOOR_DB, "vmax": 0, "origin": "lower", "aspect": "auto"}
     for (above, below), clip in zip(grid.T, clips, strict=True):
-        coded = coder.code(clip)
+        coded = system.code(clip)
         columns = min(_MOST_COLUMNS, max(1, round(_COLUMNS_A_SECOND * clip.seconds)))
         pair = analyse(clip.original, clip.rate, coded.sound, coded.rate, _ROWS, columns)
         above.set_title(clip.name, fontsize=9)
@@ -76,7 +76,7 @@ def save_png(path: Path, model: str, clips: list[Clip]) -> None:
 @click.argument("sounds", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path))
 def main(model: str, sounds: tuple[Path, ...], out: Path) -> None:
-    """Draw sounds over what MODEL (a name or a file) makes of them."""
+    """Draw spectrograms of SOUNDS above those that MODEL (a name or a file) decodes."""
     try:
         clips = [clip for path in sounds for clip in read_clips("", path)]
         save_png(out, model, clips)

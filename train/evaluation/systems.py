@@ -1,4 +1,4 @@
-"""What is coded and what codes it: clips of held-out speech; models, peers, nothing."""
+"""Clips of held-out speech, and the systems that code them: models, peers, and none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import fcs_edge
 from fcs_edge.modelfile.catalogue import BUILT_IN
 from train.evaluation import metrics
 from train.evaluation.metrics import F32
-from train.evaluation.peers import PEERS, Coded, Peer
+from train.evaluation.peers import PEERS, CodedClip, Peer
 
 Facts: TypeAlias = dict[str, Any]
 
@@ -35,9 +35,9 @@ class Clip:
     rate : int
         Its samples a second.
     signal : ndarray of float32, shape (samples,)
-        The same at `RATE`: what codecs are given.
+        The same at `RATE`, the input of codecs.
     text : str, optional
-        What is said in it, where that is known.
+        Its text, where that is known.
     """
 
     group: str
@@ -54,22 +54,22 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Coder:
+class System:
     """Something that codes clips.
 
     Attributes
     ----------
     code : callable
-        A clip to what comes back.
+        Codes and decodes a clip.
     kbps : float, optional
-        Its bit rate, where that is fixed; else it is measured.
+        Its bit rate, where that is fixed; otherwise it is measured.
     bits : int, optional
-        Bits a token, where it has tokens.
+        Bits of a token, where it has tokens.
     facts : dict
-        What else is to be said of it.
+        Facts for the report.
     """
 
-    code: Callable[[Clip], Coded]
+    code: Callable[[Clip], CodedClip]
     kbps: float | None
     bits: int | None
     facts: Facts
@@ -85,7 +85,7 @@ def read_clips(group: str, path: Path, limit: int | None = None) -> list[Clip]:
     path : Path
         A .wav or .flac file, or a folder of them at any depth.
     limit : int, optional
-        Take so many at most, spread evenly over the sorted names.
+        Most clips, spread evenly over the sorted names.
     """
     files = [path]
     if path.is_dir():
@@ -107,40 +107,40 @@ def read_clips(group: str, path: Path, limit: int | None = None) -> list[Clip]:
     return clips
 
 
-def uncoded_coder() -> Coder:
-    """Return what leaves clips as they are."""
-    return Coder(lambda clip: Coded(clip.original, clip.rate), None, None, {"kind": "uncoded"})
+def uncoded_system() -> System:
+    """Return a system that does not code."""
+    return System(lambda clip: CodedClip(clip.original, clip.rate), None, None, {"kind": "uncoded"})
 
 
-def model_coder(model: str) -> Coder:
+def model_system(model: str) -> System:
     """Return a model, by name or file, as it ships."""
     codec = fcs_edge.load(model)
 
-    def code(clip: Clip) -> Coded:
+    def code(clip: Clip) -> CodedClip:
         tokens = codec.encode(clip.signal)
         bits = tokens.size * codec.bits_per_token
-        return Coded(codec.decode(tokens), codec.sample_rate_out, bits, tokens)
+        return CodedClip(codec.decode(tokens), codec.sample_rate_out, bits, tokens)
 
     facts: Facts = {"kind": "model", "name": codec.name, "fingerprint": codec.fingerprint.hex()}
     facts["latency_ms"] = 1000 * codec.latency
-    return Coder(code, codec.bitrate / 1000, codec.bits_per_token, facts)
+    return System(code, codec.bitrate / 1000, codec.bits_per_token, facts)
 
 
-def peer_coder(peer: Peer) -> Coder:
+def peer_system(peer: Peer) -> System:
     """Return a codec run by its own programs."""
-    return Coder(lambda clip: peer.code(clip.signal), None, None, {"kind": "peer"})
+    return System(lambda clip: peer.code(clip.signal), None, None, {"kind": "peer"})
 
 
-def coders(models: Sequence[str], peers: bool) -> tuple[dict[str, Coder], list[str]]:
-    """Return what is compared, by name, and notes of what is not there."""
-    found, notes = {"uncoded": uncoded_coder()}, []
+def systems(models: Sequence[str], peers: bool) -> tuple[dict[str, System], list[str]]:
+    """Return the systems to compare, by name, and notes about absent programs."""
+    compared, notes = {"uncoded": uncoded_system()}, []
     absent = {name: peer.package for name, peer in PEERS.items() if peers and peer.missing}
     if absent:
         packages = " ".join(sorted(set(absent.values())))
         notes.append(f"Left out: {', '.join(absent)}; apt-get install {packages}")
     if peers:
-        found |= {name: peer_coder(p) for name, p in PEERS.items() if name not in absent}
+        compared |= {name: peer_system(p) for name, p in PEERS.items() if name not in absent}
     for model in models:
         name = model if model in BUILT_IN else Path(model).stem
-        found[model if name in found else name] = model_coder(model)
-    return found, notes
+        compared[model if name in compared else name] = model_system(model)
+    return compared, notes

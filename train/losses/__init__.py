@@ -1,1 +1,1 @@
-"""Losses, and the networks that they need."""
+"""Training losses, the table that lists them (`schema`), and the networks that they need."""

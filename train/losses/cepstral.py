@@ -1,4 +1,4 @@
-"""How alike two sounds are in the shape of their spectra: in formants, and how sharp they are."""
+"""Distances of spectral shapes by cepstra: formants, and how sharp they are."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SIZE, _HOP = 768, 240
 
 @dataclass(frozen=True)
 class Range:
-    """Where mel bands are taken from, and which of their cepstral coefficients."""
+    """A range of mel bands, and of their cepstral coefficients."""
 
     low_hz: float
     high_hz: float
@@ -28,15 +28,15 @@ class Range:
 
 
 SHAPE = Range(60.0, 3800.0, 32, 1, 18), Range(60.0, 7600.0, 40, 1, 24)
-"""Vowels alone, and all there is; coefficient 0, how loud it is, is asked for elsewhere."""
+"""The band of vowels, and the full band, without coefficient 0 (level)."""
 
 FORMANTS = Range(800.0, 3400.0, 24, 0, 9), Range(60.0, 7600.0, 40, 0, 18)
-"""Where coded speech loses most of its words, and once more with the rest, that loses as many."""
+"""The bands of formants, where coded speech loses most words, and the full band."""
 
 _SLOW = 13
-"""Rows of the window, a Hann, over which formants are compared, too: about as long as a phone."""
-_LEAST = 1e-2
-"""Added to variances, of logs of magnitudes: less than this is no shape."""
+"""Rows of the Hann window that smooths cepstra: about the length of a phone."""
+_EPS = 1e-2
+"""Added to variances of log magnitudes. A smaller variance counts as no shape."""
 
 Compare = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -48,84 +48,86 @@ def cosines(bands: int, first: int, last: int) -> Tensor:
     return torch.tensor(rows, dtype=torch.float32)
 
 
-def discord(found: Tensor, wanted: Tensor, counts: Tensor) -> Tensor:
+def concordance_loss(output: Tensor, target: Tensor, counts: Tensor) -> Tensor:
     """Return 1 - the mean over batch and coefficients of concordance along rows.
 
-    2 cov(x, y) / (var(x) + var(y) + (mean(x) - mean(y))^2): their correlation where they vary as
-    much about the same mean, and less the less that is so, so that what is right, but faint, is
-    not right. After Lin, A concordance correlation coefficient, Biometrics 45 (1989).
+    c(x, y) = 2 cov(x, y) / (var(x) + var(y) + (mean(x) - mean(y))^2)
+
+    It is the correlation where mean and variance agree, and less elsewhere: an output that is
+    correlated but too smooth has a low concordance. After Lin, A concordance correlation
+    coefficient, Biometrics 45 (1989).
 
     Parameters
     ----------
-    found, wanted : torch.Tensor
+    output, target : torch.Tensor
         (batch, coefficients, rows).
     counts : torch.Tensor
         (batch, 1, rows), 1 for rows that count and 0 for others.
     """
-    both, spread = _moments(found, wanted, counts)
-    return 1 - (2 * both / (spread + _LEAST)).mean()
+    covariance, spread = _moments(output, target, counts)
+    return 1 - (2 * covariance / (spread + _EPS)).mean()
 
 
-def _moments(found: Tensor, wanted: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+def _moments(output: Tensor, target: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """Return cov(x, y) and var(x) + var(y) + (mean(x) - mean(y))^2, (batch, coefficients) each."""
     shares = counts / counts.sum(2, keepdim=True).clamp(min=1)
-    means = [(x * shares).sum(2, keepdim=True) for x in (found, wanted)]
-    x, y = found - means[0], wanted - means[1]
-    both = (x * y * shares).sum(2)
+    means = [(x * shares).sum(2, keepdim=True) for x in (output, target)]
+    x, y = output - means[0], target - means[1]
+    covariance = (x * y * shares).sum(2)
     spread = ((x.square() + y.square()) * shares).sum(2) + (means[0] - means[1]).square()[..., 0]
-    return both, spread
+    return covariance, spread
 
 
-def formant_discord(found: Tensor, wanted: Tensor, counts: Tensor) -> Tensor:
-    """Return 1 - concordance of all coefficients together, as they are and smoothed over a phone.
+def formant_loss(output: Tensor, target: Tensor, counts: Tensor) -> Tensor:
+    """Return 1 - the joint concordance of all coefficients, half of it of smoothed rows.
 
-    2 sum cov(x, y) / sum (var(x) + var(y) + (mean(x) - mean(y))^2), sums over coefficients: the
-    more one varies, the more it counts. Half of what is asked is that of rows averaged over
-    0.12 s: what is wrong for as long as a phone lasts may make another phone of it.
+    c(x, y) = 2 sum cov(x, y) / sum (var(x) + var(y) + (mean(x) - mean(y))^2)
+
+    Sums are over coefficients: those that vary more count more. Rows smoothed over 0.12 s count
+    half: an error as long as a phone may turn it into another phone.
 
     Parameters
     ----------
-    found, wanted, counts : torch.Tensor
-        As of `discord`.
+    output, target, counts : torch.Tensor
+        As of `concordance_loss`.
     """
-    window = torch.hann_window(_SLOW + 2, periodic=False, device=found.device)[1:-1]
-    taps = (window / window.sum()).expand(found.shape[1], 1, -1)
-    # Rows that do not count are right.
-    found = torch.where(counts > 0, found, wanted)
-    slow_found, slow_wanted = (
+    window = torch.hann_window(_SLOW + 2, periodic=False, device=output.device)[1:-1]
+    taps = (window / window.sum()).expand(output.shape[1], 1, -1)
+    # Rows that do not count have no error.
+    output = torch.where(counts > 0, output, target)
+    slow_output, slow_target = (
         functional.conv1d(
             functional.pad(x, (_SLOW // 2, _SLOW // 2), "replicate"), taps, groups=len(taps)
         )
-        for x in (found, wanted)
+        for x in (output, target)
     )
-    as_is = _together(found, wanted, counts)
-    return 0.5 * (as_is + _together(slow_found, slow_wanted, counts))
+    fast = _joint(output, target, counts)
+    return 0.5 * (fast + _joint(slow_output, slow_target, counts))
 
 
-def _together(x: Tensor, y: Tensor, counts: Tensor) -> Tensor:
-    both, spread = _moments(x, y, counts)
-    return 1 - (2 * both.sum(1) / (spread.sum(1) + _LEAST)).mean()
+def _joint(x: Tensor, y: Tensor, counts: Tensor) -> Tensor:
+    covariance, spread = _moments(x, y, counts)
+    return 1 - (2 * covariance.sum(1) / (spread.sum(1) + _EPS)).mean()
 
 
 class Cepstra(nn.Module):
     """Cepstra of ranges of mel bands, a hundred a second, compared by concordance.
 
-    Where a sound is made of few bits, what differs least from the wanted spectrum in the mean is a
-    smooth one: formants lower than they were. Here each coefficient counts the same, however
-    little it varies, and has to vary as much as it does in what is wanted.
+    With few bits, the spectrum with the least mean error is a smooth one, whose formants are too
+    low. Concordance counts each coefficient alike, and compares variances as well.
 
     Parameters
     ----------
     *ranges : Range
-        `SHAPE`, or `FORMANTS`; rows count where there is something to be heard in the last one.
+        `SHAPE` or `FORMANTS`. Rows count where the last range is not silent.
     compare : callable
-        `discord`, or `formant_discord`.
+        `concordance_loss` or `formant_loss`.
     """
 
     filters: Tensor
     cosines: Tensor
 
-    def __init__(self, *ranges: Range, compare: Compare = discord) -> None:
+    def __init__(self, *ranges: Range, compare: Compare = concordance_loss) -> None:
         super().__init__()
         self.compare = compare
         self.spectrum = Spectrum(Resolution(_SIZE, _HOP, 0, max(r.high_hz for r in ranges)))
@@ -136,17 +138,17 @@ class Cepstra(nn.Module):
         self.register_buffer("cosines", torch.block_diag(*rows))
         self.last = ranges[-1].bands
 
-    def apart(self, made: Tensor, wanted: Tensor, level: float) -> Tensor:
-        """Return the discord of cepstra, over rows where there is something to be heard.
+    def distance(self, output: Tensor, target: Tensor, level: float) -> Tensor:
+        """Return 1 - concordance of cepstra, over rows that are not silent.
 
         Parameters
         ----------
-        made, wanted : torch.Tensor
+        output, target : torch.Tensor
             (batch, rows x 240) at 24 kHz.
         level : float
-            What is 60 dB below it is silence.
+            60 dB below it is silence.
         """
-        x, y = (self._power(sound) for sound in (made, wanted))
+        x, y = (self._power(sound) for sound in (output, target))
         energy = y[:, -self.last :].sum(1, keepdim=True)
         floor = (FLOOR * level) ** 2
         counts = active(energy, 2) * (energy > floor)

@@ -7,13 +7,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
-Judged = tuple[Tensor, list[Tensor]]
+Result = tuple[Tensor, list[Tensor]]
+"""Scores, and the activations of each layer."""
 
 _SLOPE = 0.1
 
 
 class PeriodDiscriminator(nn.Module):
-    """Looks at samples that are one period apart."""
+    """Convolutions over samples that are one period apart."""
 
     def __init__(self, period: int, widths: tuple[int, ...]) -> None:
         super().__init__()
@@ -24,17 +25,17 @@ class PeriodDiscriminator(nn.Module):
         )
         self.last = weight_norm(nn.Conv1d(widths[-1], 1, 3, 1, 1))
 
-    def forward(self, sound: Tensor) -> Judged:
-        """Judge (batch, samples); return scores and what each layer saw."""
+    def forward(self, sound: Tensor) -> Result:
+        """Return scores and activations of each layer for (batch, samples)."""
         rows = sound.shape[1] // self.period
         x = sound[:, : rows * self.period].view(-1, rows, self.period)
-        # Each phase by itself: on a CPU convolutions of one dimension are nearly twice as fast.
+        # One row for each phase: on a CPU 1-D convolutions are nearly twice as fast as 2-D ones.
         x = x.mT.reshape(-1, 1, rows)
         return _through(x, self.layers, self.last)
 
 
 class SpectrumDiscriminator(nn.Module):
-    """Looks at a complex spectrum whose magnitudes are compressed."""
+    """Convolutions over a complex spectrum with compressed magnitudes."""
 
     window: Tensor
 
@@ -52,8 +53,8 @@ class SpectrumDiscriminator(nn.Module):
         )
         self.last = weight_norm(nn.Conv2d(2 * width, 1, (3, 3), 1, 1))
 
-    def forward(self, sound: Tensor) -> Judged:
-        """Judge (batch, samples); return scores and what each layer saw."""
+    def forward(self, sound: Tensor) -> Result:
+        """Return scores and activations of each layer for (batch, samples)."""
         spectrum = torch.view_as_real(
             torch.stft(
                 sound, self.size, self.size // 4, window=self.window, center=False,
@@ -66,58 +67,63 @@ class SpectrumDiscriminator(nn.Module):
 
 
 class Discriminators(nn.Module):
-    """All of them.
+    """The discriminators of a stage.
 
     Parameters
     ----------
     periods : list of int
         One discriminator of samples each.
-    sizes : list of int
+    windows : list of int
         Samples of a window; one discriminator of spectra each.
-    widths : list of int
-        Channels of the first ones' layers.
-    width : int
-        Channels of the others' first layer.
+    period_channels : list of int
+        Channels of the layers of period discriminators.
+    spectrum_channels : int
+        Channels of the first layer of spectrum discriminators.
     """
 
-    def __init__(self, periods: list[int], sizes: list[int], widths: list[int], width: int) -> None:
+    def __init__(
+        self,
+        periods: list[int],
+        windows: list[int],
+        period_channels: list[int],
+        spectrum_channels: int,
+    ) -> None:
         super().__init__()
-        of_samples = [PeriodDiscriminator(period, tuple(widths)) for period in periods]
-        of_spectra = [SpectrumDiscriminator(size, width) for size in sizes]
+        of_samples = [PeriodDiscriminator(period, tuple(period_channels)) for period in periods]
+        of_spectra = [SpectrumDiscriminator(size, spectrum_channels) for size in windows]
         self.all = nn.ModuleList([*of_samples, *of_spectra])
 
-    def judge(
-        self, real: Tensor, made: Tensor, chosen: list[int]
+    def losses(
+        self, target: Tensor, output: Tensor, chosen: list[int]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Let some of them hear both, each (batch, samples).
+        """Return the losses of some discriminators, for audio (batch, samples).
 
         Returns
         -------
-        of_judges : torch.Tensor
+        of_discriminators : torch.Tensor
             Their hinge loss.
-        of_maker : dict
-            Of whoever made it: ``adversarial``, and how far apart what they see in both is,
-            ``matching``.
+        of_generator : dict
+            ``adversarial`` and ``feature_matching``.
         """
-        of_judges = adversarial = matching = torch.zeros((), device=real.device)
+        of_discriminators = adversarial = matching = torch.zeros((), device=target.device)
         for index in chosen:
-            # One after the other: nothing then goes back through what is real for whoever made it.
-            yes, right = self.all[index](real)
-            no, found = self.all[index](made)
-            yes, no = yes.float(), no.float()
-            hinge = functional.relu(1 - yes).mean() + functional.relu(1 + no).mean()
-            of_judges = of_judges + hinge / len(chosen)
-            adversarial = adversarial - no.mean() / len(chosen)
-            for wanted, there in zip(right, found, strict=True):
-                wanted = wanted.detach()
-                apart = (there - wanted).abs().mean() / (wanted.abs().mean() + 1e-3)
-                matching = matching + apart.float() / (len(found) * len(chosen))
-        return of_judges, {"adversarial": adversarial, "matching": matching}
+            # Two passes: the generator's gradient does not go through the target's.
+            real, target_layers = self.all[index](target)
+            fake, output_layers = self.all[index](output)
+            real, fake = real.float(), fake.float()
+            hinge = functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
+            of_discriminators = of_discriminators + hinge / len(chosen)
+            adversarial = adversarial - fake.mean() / len(chosen)
+            for a, b in zip(output_layers, target_layers, strict=True):
+                b = b.detach()
+                distance = (a - b).abs().mean() / (b.abs().mean() + 1e-3)
+                matching = matching + distance.float() / (len(output_layers) * len(chosen))
+        return of_discriminators, {"adversarial": adversarial, "feature_matching": matching}
 
 
-def _through(x: Tensor, layers: nn.ModuleList, last: nn.Module) -> Judged:
-    seen = []
+def _through(x: Tensor, layers: nn.ModuleList, last: nn.Module) -> Result:
+    activations = []
     for layer in layers:
         x = functional.leaky_relu(layer(x), _SLOPE)
-        seen.append(x)
-    return last(x), seen
+        activations.append(x)
+    return last(x), activations

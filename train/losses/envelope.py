@@ -1,4 +1,4 @@
-"""How alike the envelopes of two sounds are in third octaves: what intelligibility hangs on."""
+"""Distance of third-octave envelopes, which intelligibility depends on."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from train.losses.spectral import FLOOR, RATE, Resolution, Spectrum, active
 
 _SIZE = 768
 _LOWEST, _BANDS = 150.0, 15
-_ROWS, _APART = 38, 4
-"""Of 10 ms, in a segment (STOI's 384 ms), and between two segments' starts."""
+_ROWS, _STEP = 38, 4
+"""Rows of 10 ms in a segment (STOI's 384 ms), and between the starts of two segments."""
 
 
-class Envelopes(nn.Module):
+class EnvelopeLoss(nn.Module):
     """Correlations of short envelopes, as those of STOI and of ESTOI, without their clipping.
 
-    For a segment of envelopes x, y (bands, rows), each band's with mean 0 and norm 1:
-    STOI's part is mean over bands of x . y; ESTOI's is the same over rows, each row's values of
-    the same x, y with mean 0 and norm 1 again. After doi 10.1109/TASL.2011.2114881, section II,
+    Let x, y (bands, rows) be envelopes of a segment, each band with mean 0 and norm 1. STOI's part
+    is the mean over bands of x . y. ESTOI's part is the mean over rows, after each row got mean 0
+    and norm 1. After doi 10.1109/TASL.2011.2114881, section II,
     and doi 10.1109/TASLP.2016.2585878, section III.
     """
 
@@ -33,33 +33,33 @@ class Envelopes(nn.Module):
         at = self.spectrum.centres
         self.register_buffer("bands", ((at >= low) & (at < high)).float())
 
-    def apart(self, made: Tensor, wanted: Tensor, level: float) -> Tensor:
+    def distance(self, output: Tensor, target: Tensor, level: float) -> Tensor:
         """Return 1 - (STOI's part + ESTOI's part) / 2, averaged over segments that are not silent.
 
         Parameters
         ----------
-        made, wanted : torch.Tensor
+        output, target : torch.Tensor
             (batch, rows x 240) at 24 kHz.
         level : float
-            What is 60 dB below it is silence.
+            60 dB below it is silence.
         """
         floor = FLOOR * level
-        x, y = (self._segments(sound, floor) for sound in (made, wanted))
+        x, y = (self._segments(sound, floor) for sound in (output, target))
         energy = y.square().sum((1, 3))
         counts = active(energy, 1)
         x, y = (_normed(each, 3, _ROWS * floor**2) for each in (x, y))
         by_bands = (x * y).sum(3).mean(1)
         x, y = (_normed(each, 1, 1e-3) for each in (x, y))
         by_rows = (x * y).sum(1).mean(2)
-        alike = (by_bands + by_rows) / 2
-        return 1 - (alike * counts).sum() / counts.sum()
+        correlation = (by_bands + by_rows) / 2
+        return 1 - (correlation * counts).sum() / counts.sum()
 
     def _segments(self, sound: Tensor, floor: float) -> Tensor:
         """Return (batch, bands, segments, rows) of (batch, samples)."""
         power: Tensor = self.bands @ self.spectrum(sound).square()
-        return (power + floor**2).sqrt().unfold(2, _ROWS, _APART)
+        return (power + floor**2).sqrt().unfold(2, _ROWS, _STEP)
 
 
-def _normed(x: Tensor, along: int, least: float) -> Tensor:
-    x = x - x.mean(along, keepdim=True)
-    return x / (x.square().sum(along, keepdim=True) + least).sqrt()
+def _normed(x: Tensor, axis: int, eps: float) -> Tensor:
+    x = x - x.mean(axis, keepdim=True)
+    return x / (x.square().sum(axis, keepdim=True) + eps).sqrt()

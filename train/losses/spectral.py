@@ -1,4 +1,4 @@
-"""Spectra of sound, and how far two are apart."""
+"""Spectra of audio, and differences of spectra."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fcs_edge.mel import mel_edges, mel_filters
 
 RATE = 24000
 FLOOR = 1e-3
-"""Of a crop's gain: what is 60 dB below it counts as silence."""
+"""Share of a crop's gain, -60 dB. Magnitudes below it count as silence."""
 _ACTIVE = 1e-4
 
 
@@ -30,19 +30,19 @@ def mel_bands(size: int, bands: int) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Resolution:
-    """One way to look at sound."""
+    """Sizes of a short-time spectrum."""
 
     size: int
     """Samples of the window."""
     hop: int
     bands: int
-    """Mel bands; 0 for bins as they are."""
+    """Mel bands; 0 for linear bins."""
     top_hz: float = RATE / 2
-    """Where bins end."""
+    """Highest linear bin, Hz."""
 
 
 class Spectrum(nn.Module):
-    """Magnitudes of one resolution; a window for each hop, about its middle.
+    """Magnitudes at one resolution, in windows centred on their hops.
 
     A full-scale sine has a magnitude of about 1 in its bin, whatever the window's size.
     """
@@ -78,26 +78,26 @@ class Spectrum(nn.Module):
         return self.filters.t() @ magnitude if r.bands else magnitude
 
     def log(self, samples: Tensor, level: Tensor) -> Tensor:
-        """Return log magnitudes; `level` is (batch,), and 60 dB below it is the floor."""
+        """Return log magnitudes. The floor is 60 dB below `level`, (batch,)."""
         return torch.log(self(samples) + FLOOR * level[:, None, None])
 
     def trusted(self, band_hz: Tensor) -> Tensor:
-        """Return which bands are to be trusted, (batch, bands, 1) of 0 and 1."""
+        """Return which bands lie inside the crop's band, (batch, bands, 1) of 0 and 1."""
         return _are_trusted(self.centres, band_hz).float()[..., None]
 
 
-def difference(found: Tensor, wanted: Tensor, trusted: Tensor) -> Tensor:
-    """Return the mean absolute difference where it is trusted."""
-    return ((found - wanted).abs() * trusted).mean() / trusted.mean()
+def difference(output: Tensor, target: Tensor, trusted: Tensor) -> Tensor:
+    """Return the mean absolute difference over trusted bands."""
+    return ((output - target).abs() * trusted).mean() / trusted.mean()
 
 
 def active(energy: Tensor, along: int) -> Tensor:
-    """Return where energy is within 40 dB of its largest, as in STOI: 0 and 1."""
+    """Return 1 where energy is within 40 dB of its maximum, as in STOI, and 0 elsewhere."""
     return (energy > _ACTIVE * energy.amax(along, keepdim=True)).float()
 
 
 def lowpassed(samples: Tensor, band_hz: Tensor) -> Tensor:
-    """Return (batch, samples) with nothing left that is not to be trusted."""
+    """Return (batch, samples) without the frequencies above each crop's band."""
     n = samples.shape[1]
     spectrum = torch.fft.rfft(samples)
     frequencies = torch.arange(n // 2 + 1, device=samples.device) * (RATE / n)

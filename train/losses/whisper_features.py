@@ -1,4 +1,4 @@
-"""What a frozen speech recogniser sees in sound: how far made sound is from what was wanted."""
+"""Distance of the activations of Whisper's encoder for two sounds."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _WINDOW, _HOP, _BANDS = 400, 160, 80
 _TYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
 
 
-class Listener(nn.Module):
-    """Whisper's encoder (arXiv 2212.04356) on crops; it is not trained, gradients pass through.
+class WhisperEncoder(nn.Module):
+    """Whisper's encoder (arXiv 2212.04356) on crops, frozen. Gradients pass through.
 
     Parameters
     ----------
     weights : Path or dict of ndarray
-        A model.bin of CTranslate2, of floats, such as that of
-        `train.pretrained.whisper.tiny_english`; or what `read_weights` returns of one.
+        A model.bin of CTranslate2 in floats, such as that of
+        `train.pretrained.whisper.tiny_english`, or the arrays that `read_weights` returns.
     layers : int
-        How many of its layers are used.
+        Number of layers that are used.
     """
 
     window: Tensor
@@ -42,18 +42,18 @@ class Listener(nn.Module):
         super().__init__()
         arrays = read_weights(weights) if isinstance(weights, Path) else weights
         heads = int(arrays["encoder/num_heads"])
-        found = floats(arrays, "encoder/")
+        values = floats(arrays, "encoder/")
         self.register_buffer("window", torch.hann_window(_WINDOW))
         self.register_buffer("filters", _mel_filters())
-        self.register_buffer("positions", found["position_encodings/encodings"])
+        self.register_buffer("positions", values["position_encodings/encodings"])
         self.convolutions = nn.ModuleList(
-            _convolution(found, name, stride) for name, stride in (("conv1", 1), ("conv2", 2))
+            _convolution(values, name, stride) for name, stride in (("conv1", 1), ("conv2", 2))
         )
-        self.layers = nn.ModuleList(_Layer(found, f"layer_{i}/", heads) for i in range(layers))
+        self.layers = nn.ModuleList(_Layer(values, f"layer_{i}/", heads) for i in range(layers))
         self.requires_grad_(False)
 
     def forward(self, sound: Tensor) -> list[Tensor]:
-        """Return what is seen in (batch, samples) at 24 kHz, a multiple of 960 samples.
+        """Return activations for (batch, samples) at 24 kHz, a multiple of 960 samples.
 
         Returns
         -------
@@ -63,93 +63,93 @@ class Listener(nn.Module):
         return self.encode(self.log_mel(_at_16k(sound)))
 
     def encode(self, mels: Tensor) -> list[Tensor]:
-        """Return the same of (batch, bands, 2 x frames), as `log_mel` gives them."""
+        """Return the same for (batch, bands, 2 x frames) from `log_mel`."""
         x = mels
         for convolution in self.convolutions:
             x = functional.gelu(convolution(x))
         x = x.transpose(1, 2) + self.positions[: x.shape[2]]
-        seen = [x]
+        activations = [x]
         for layer in self.layers:
-            seen.append(layer(seen[-1]))
-        return seen
+            activations.append(layer(activations[-1]))
+        return activations
 
     def log_mel(self, sound: Tensor) -> Tensor:
-        """Return (batch, bands, samples / 160) of (batch, samples) at 16 kHz, as Whisper has it."""
+        """Return Whisper's (batch, bands, samples / 160) of (batch, samples) at 16 kHz."""
         spectrum = torch.stft(
             sound, _WINDOW, _HOP, window=self.window, return_complex=True
         )[..., :-1]  # fmt: skip
         power = spectrum.real.square() + spectrum.imag.square()
-        found = torch.log10((self.filters @ power).clamp(min=1e-10))
-        loudest = found.detach().amax((1, 2), keepdim=True)
-        return (found.maximum(loudest - 8) + 4) / 4
+        log = torch.log10((self.filters @ power).clamp(min=1e-10))
+        loudest = log.detach().amax((1, 2), keepdim=True)
+        return (log.maximum(loudest - 8) + 4) / 4
 
 
-def apart(made: list[Tensor], wanted: list[Tensor]) -> Tensor:
-    """Return how far apart what a listener sees in two sounds is, in channels' mean deviations.
+def distance(output: list[Tensor], target: list[Tensor]) -> Tensor:
+    """Return the distance of activations, relative to the mean deviation of each channel.
 
-    l = mean over taps, channels of sum_t |a_t - b_t| / sum_t |b_t - mean b|
+    d = mean over layers, channels of sum_t |a_t - b_t| / sum_t |b_t - mean b|
     """
-    total = torch.zeros((), device=made[0].device)
-    for a, b in zip(made, wanted, strict=True):
+    total = torch.zeros((), device=output[0].device)
+    for a, b in zip(output, target, strict=True):
         b = b.float()
-        usual = (b - b.mean((0, 1))).abs().mean((0, 1))
-        usual = usual.maximum(0.1 * usual.median())
-        total = total + ((a.float() - b).abs().mean((0, 1)) / usual).mean() / len(wanted)
+        deviation = (b - b.mean((0, 1))).abs().mean((0, 1))
+        deviation = deviation.maximum(0.1 * deviation.median())
+        total = total + ((a.float() - b).abs().mean((0, 1)) / deviation).mean() / len(target)
     return total
 
 
 class _Layer(nn.Module):
-    def __init__(self, found: dict[str, Tensor], prefix: str, heads: int) -> None:
+    def __init__(self, values: dict[str, Tensor], prefix: str, heads: int) -> None:
         super().__init__()
         self.heads = heads
         self.norms = nn.ModuleList(
-            norm(found, f"{prefix}{part}/layer_norm") for part in ("self_attention", "ffn")
+            norm(values, f"{prefix}{part}/layer_norm") for part in ("self_attention", "ffn")
         )
         self.linears = nn.ModuleList(
-            linear(found, f"{prefix}{part}/linear_{i}")
+            linear(values, f"{prefix}{part}/linear_{i}")
             for part in ("self_attention", "ffn")
             for i in (0, 1)
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        together, out, up, down = self.linears
+        qkv, out, up, down = self.linears
         first, second = self.norms
         batch, frames, width = x.shape
-        parts = together(first(x)).view(batch, frames, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        heard = functional.scaled_dot_product_attention(*parts)
-        x = x + out(heard.transpose(1, 2).reshape(batch, frames, width))
+        parts = qkv(first(x)).view(batch, frames, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        attended = functional.scaled_dot_product_attention(*parts)
+        x = x + out(attended.transpose(1, 2).reshape(batch, frames, width))
         y: Tensor = x + down(functional.gelu(up(second(x))))
         return y
 
 
-def _convolution(found: dict[str, Tensor], name: str, stride: int) -> nn.Conv1d:
-    weight = found[f"{name}/weight"]
+def _convolution(values: dict[str, Tensor], name: str, stride: int) -> nn.Conv1d:
+    weight = values[f"{name}/weight"]
     layer = nn.Conv1d(weight.shape[1], weight.shape[0], weight.shape[2], stride, 1)
-    layer.load_state_dict({"weight": weight, "bias": found[f"{name}/bias"]})
+    layer.load_state_dict({"weight": weight, "bias": values[f"{name}/bias"]})
     return layer
 
 
 def floats(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, Tensor]:
-    """Return what is no single number, of the names that begin so, as float32."""
+    """Return the arrays whose names begin with a prefix as float32, scalars left out."""
     return {
-        name.removeprefix(prefix): torch.tensor(values.astype(np.float32))
-        for name, values in arrays.items()
-        if name.startswith(prefix) and values.ndim
+        name.removeprefix(prefix): torch.tensor(array.astype(np.float32))
+        for name, array in arrays.items()
+        if name.startswith(prefix) and array.ndim
     }
 
 
-def linear(found: dict[str, Tensor], name: str) -> nn.Linear:
-    """Return a linear layer of CTranslate2's."""
-    weight = found[f"{name}/weight"]
+def linear(values: dict[str, Tensor], name: str) -> nn.Linear:
+    """Return a linear layer from CTranslate2's arrays."""
+    weight = values[f"{name}/weight"]
     layer = nn.Linear(weight.shape[1], weight.shape[0])
-    layer.load_state_dict({"weight": weight, "bias": found[f"{name}/bias"]})
+    layer.load_state_dict({"weight": weight, "bias": values[f"{name}/bias"]})
     return layer
 
 
-def norm(found: dict[str, Tensor], name: str) -> nn.LayerNorm:
-    """Return a norm of CTranslate2's."""
-    layer = nn.LayerNorm(len(found[f"{name}/gamma"]))
-    layer.load_state_dict({"weight": found[f"{name}/gamma"], "bias": found[f"{name}/beta"]})
+def norm(values: dict[str, Tensor], name: str) -> nn.LayerNorm:
+    """Return a layer norm from CTranslate2's arrays."""
+    layer = nn.LayerNorm(len(values[f"{name}/gamma"]))
+    layer.load_state_dict({"weight": values[f"{name}/gamma"], "bias": values[f"{name}/beta"]})
     return layer
 
 
@@ -173,7 +173,7 @@ def read_weights(path: Path) -> dict[str, NDArray[np.generic]]:
     Raises
     ------
     ValueError
-        Another version, or a file that is not whole.
+        Another version, or a truncated file.
     """
     data = path.read_bytes()
     at = 0
@@ -203,7 +203,7 @@ def read_weights(path: Path) -> dict[str, NDArray[np.generic]]:
             arrays[key] = np.frombuffer(data[at : at + size], kind).reshape(shape)
             at += size
     except (struct.error, KeyError) as error:
-        raise ValueError(f"{path}: not whole ({error})") from None
+        raise ValueError(f"{path}: truncated ({error})") from None
     return arrays
 
 

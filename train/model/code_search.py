@@ -1,4 +1,4 @@
-"""The choice of codes by what a small network tells of them (analysis by synthesis)."""
+"""The search for codes whose predicted cepstra come close to those of the input."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ from fcs_edge.modelfile.config import SAMPLE_RATE_IN, SPECTRA_A_TOKEN, CodecConf
 
 
 class Search(nn.Module):
-    """What is wanted, heard from samples and by the compressor; and what codes tell of it.
+    """Two small networks: the target cepstra of the input, and a prediction of them from codes.
 
-    Where it is not `active`, codes are the signs of latents: it learns before it is asked.
+    Where `enabled` is false, codes are the signs of latents, and the networks still learn.
+
+    The model file names the layers ``wanted_in``, ``wanted_out``, ``told_in`` and ``told_out``.
+    The file's fingerprint depends on these names.
 
     Parameters
     ----------
     config : SearchConfig
-        Its sizes.
+        Sizes of the search.
     codec : CodecConfig
-        The codec's.
+        Sizes of the codec.
     """
 
     filters: Tensor
@@ -38,16 +41,20 @@ class Search(nn.Module):
     def __init__(self, config: SearchConfig, codec: CodecConfig) -> None:
         super().__init__()
         self.config = config
-        self.active = True
+        self.enabled = True
         self.chunk = codec.chunk_tokens
-        self.wide, heard = SPECTRA_A_TOKEN * config.orders, SPECTRA_A_TOKEN * config.bands
+        self.columns, bands = SPECTRA_A_TOKEN * config.orders, SPECTRA_A_TOKEN * config.bands
         width = codec.compressor.hidden_dims[-1]
-        self.wanted_in = nn.Linear(width + heard, config.inner)
-        self.wanted_out = nn.Linear(config.inner, self.wide)
-        self.told_in = nn.Linear(config.history * codec.bits_per_token, config.inner)
-        self.told_out = nn.Linear(config.inner, self.wide)
-        nn.init.zeros_(self.wanted_out.weight)
-        nn.init.zeros_(self.wanted_out.bias)
+        history = config.history * codec.bits_per_token
+        for name, width_in, width_out in (
+            ("wanted_in", width + bands, config.inner),
+            ("wanted_out", config.inner, self.columns),
+            ("told_in", history, config.inner),
+            ("told_out", config.inner, self.columns),
+        ):
+            self.add_module(name, nn.Linear(width_in, width_out))
+        nn.init.zeros_(self.target_out.weight)
+        nn.init.zeros_(self.target_out.bias)
         self.token_seconds = codec.samples_per_token / SAMPLE_RATE_IN
         bin_hz = 1 / WINDOW
         filters = band_filters(config.bands, round(SAMPLE_RATE_IN / 2 / bin_hz) + 1, bin_hz)
@@ -55,8 +62,33 @@ class Search(nn.Module):
         self.register_buffer("filters", torch.tensor(filters.T).float(), persistent=False)
         self.register_buffer("rows", torch.tensor(rows.T).float(), persistent=False)
 
+    @property
+    def target_in(self) -> nn.Linear:
+        """Input layer of the target network."""
+        return self._linear("wanted_in")
+
+    @property
+    def target_out(self) -> nn.Linear:
+        """Output layer of the target network."""
+        return self._linear("wanted_out")
+
+    @property
+    def prediction_in(self) -> nn.Linear:
+        """Input layer of the prediction network."""
+        return self._linear("told_in")
+
+    @property
+    def prediction_out(self) -> nn.Linear:
+        """Output layer of the prediction network."""
+        return self._linear("told_out")
+
+    def _linear(self, name: str) -> nn.Linear:
+        layer = self.get_submodule(name)
+        assert isinstance(layer, nn.Linear)
+        return layer
+
     @torch.no_grad()
-    def heard(self, samples: Tensor, rate: int) -> Tensor:
+    def log_bands(self, samples: Tensor, rate: int) -> Tensor:
         """Return log amplitudes, (batch, tokens, spectra, bands) float32, of (batch, samples)."""
         size, hop = round(WINDOW * rate), round(self.token_seconds / SPECTRA_A_TOKEN * rate)
         padded = functional.pad(samples.float(), (size - hop, 0))
@@ -67,11 +99,11 @@ class Search(nn.Module):
         return log.reshape(len(samples), -1, SPECTRA_A_TOKEN, self.config.bands)
 
     def cepstra(self, log: Tensor) -> Tensor:
-        """Return (batch, tokens, wide) of bands, what codes are searched by."""
+        """Return cepstra, (batch, tokens, columns), of `log_bands`."""
         return (log @ self.rows).flatten(2)
 
-    def seek(self, hidden: Tensor, samples: Tensor) -> Tensor:
-        """Return what is wanted, (batch, tokens, wide) float32.
+    def target(self, hidden: Tensor, samples: Tensor) -> Tensor:
+        """Return the cepstra that the search aims at, (batch, tokens, columns) float32.
 
         Parameters
         ----------
@@ -80,58 +112,68 @@ class Search(nn.Module):
         samples : torch.Tensor
             (batch, samples) at 16 kHz.
         """
-        # Half of the digits would not do: 0.1 is much where codes differ by little.
+        # bfloat16 has too few digits: codes differ by as little as 0.1.
         with torch.autocast(hidden.device.type, enabled=False):
-            log = self.heard(samples, SAMPLE_RATE_IN)
-            inner = self.wanted_in(torch.cat([hidden.float(), log.flatten(2)], 2))
-            wanted: Tensor = self.cepstra(log) + self.wanted_out(functional.relu(inner))
-        return wanted
+            log = self.log_bands(samples, SAMPLE_RATE_IN)
+            inner = self.target_in(torch.cat([hidden.float(), log.flatten(2)], 2))
+            correction: Tensor = self.target_out(functional.relu(inner))
+        return self.cepstra(log) + correction
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Tell (batch, tokens, wide) of codes (batch, tokens, bits)."""
+        """Predict cepstra (batch, tokens, columns) from codes (batch, tokens, bits)."""
         signs = codes.float() * codes.shape[2] ** 0.5
         history = self.config.history
         padded = functional.pad(signs, (0, 0, history - 1, 0))
         n_tokens = signs.shape[1]
-        seen = [padded[:, history - 1 - k :][:, :n_tokens] for k in range(history)]
+        rows = torch.cat([padded[:, history - 1 - k :][:, :n_tokens] for k in range(history)], 2)
         with torch.autocast(codes.device.type, enabled=False):
-            told: Tensor = self.told_out(functional.relu(self.told_in(torch.cat(seen, 2))))
-        return told
+            prediction: Tensor = self.prediction_out(functional.relu(self.prediction_in(rows)))
+        return prediction
 
     @torch.no_grad()
-    def choose(self, latents: Tensor, wanted: Tensor) -> Tensor:
+    def select(self, latents: Tensor, target: Tensor) -> Tensor:
         """Return codes, (batch, tokens, bits) of +-1/sqrt(bits), by `kernels.ops.code_search`.
 
-        A GPU keeps one way open, whatever is configured, and tries all flips each time.
+        A GPU searches with a beam of one, whatever is configured, and tries all flips each time.
 
         Parameters
         ----------
         latents : torch.Tensor
             (batch, tokens, bits), rows of unit length.
-        wanted : torch.Tensor
-            (batch, tokens, wide).
+        target : torch.Tensor
+            (batch, tokens, columns).
         """
-        c, bits = self.config, latents.shape[2]
-        weights = (
-            self.told_in.weight.view(c.inner, c.history, bits).permute(1, 2, 0),
-            self.told_in.bias,
-            self.told_out.weight.t(),
-            self.told_out.bias,
-        )
+        bits = latents.shape[2]
+        weights = self._weights(bits)
         if latents.is_cuda:
-            # Triton is not where PyTorch has no GPU.
-            from train.model.code_search_kernel import choose
-
-            return choose(latents.float(), wanted, *weights, c.prior, c.max_flips) * bits**-0.5
-
-        def plain(x: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-            return x.detach().float().cpu().contiguous().numpy()
-
-        predictor = code_search.Predictor(*(plain(x) for x in weights))
+            return self._select_on_gpu(latents, target, weights) * bits**-0.5
+        c = self.config
+        predictor = code_search.Predictor(*(_array(x) for x in weights))
         settings = code_search.Settings(np.float32(c.prior), c.max_flips, c.shortlist, self.chunk)
         signs = np.empty(latents.shape, np.float32)
         work = workspace(c, bits, self.chunk)
-        for crop, aim, out in zip(plain(latents), plain(wanted), signs, strict=True):
+        for crop, aim, out in zip(_array(latents), _array(target), signs, strict=True):
             past = np.zeros((c.history, bits), np.float32)
             code_search.search_codes(crop, aim, predictor, settings, past, work, out)
         return torch.from_numpy(signs).to(latents.device) * bits**-0.5
+
+    def _weights(self, bits: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the prediction network as the kernels read it."""
+        c = self.config
+        first = self.prediction_in.weight.view(c.inner, c.history, bits).permute(1, 2, 0)
+        second = self.prediction_out.weight.t()
+        return first, self.prediction_in.bias, second, self.prediction_out.bias
+
+    def _select_on_gpu(
+        self, latents: Tensor, target: Tensor, weights: tuple[Tensor, Tensor, Tensor, Tensor]
+    ) -> Tensor:
+        """Return signs by the Triton kernel."""
+        # Triton is absent where PyTorch has no GPU.
+        from train.model.code_search_kernel import search_codes
+
+        config = self.config
+        return search_codes(latents.float(), target, *weights, config.prior, config.max_flips)
+
+
+def _array(x: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    return x.detach().float().cpu().contiguous().numpy()

@@ -1,4 +1,4 @@
-"""The choice of codes on a GPU: `kernels.ops.code_search` with one way, a crop a block."""
+"""The code search on a GPU: `kernels.ops.code_search` with a beam of one, a block for each crop."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import triton.language as tl
 from torch import Tensor
 
 _BITS, _ROWS = 16, 32
-"""Flips that are tried at once, and none beside them: as many rows as matrix units take."""
+"""Candidates at once, 16 flips and none; matrix units take 32 rows."""
 
 
 @triton.jit
-def _past(signs, first, at, m, k, bits: tl.constexpr, inner: tl.constexpr):
-    """Return what row m - k adds to the sums, (inner,)."""
+def _history(signs, first, at, m, k, bits: tl.constexpr, inner: tl.constexpr):
+    """Return the contribution of row m - k to the sums, (inner,)."""
     j, n = tl.arange(0, bits), tl.arange(0, inner)
-    there = tl.load(signs + (at + m - k) * bits + j, mask=(j >= 0) & (m >= k), other=0.0)
+    past = tl.load(signs + (at + m - k) * bits + j, mask=(j >= 0) & (m >= k), other=0.0)
     weights = tl.load(first + (k * bits + j[:, None]) * inner + n)
-    return tl.sum(there[:, None] * weights, 0)
+    return tl.sum(past[:, None] * weights, 0)
 
 
 @triton.jit
-def _choose(
+def _search(
     latents,
-    wanted,
+    target,
     first,
     first_bias,
     second,
@@ -34,69 +34,73 @@ def _choose(
     history: tl.constexpr,
     bits: tl.constexpr,
     inner: tl.constexpr,
-    wide: tl.constexpr,
+    columns: tl.constexpr,
     padded: tl.constexpr,
     rows: tl.constexpr,
-    passes: tl.constexpr,
+    max_flips: tl.constexpr,
 ):
     at = tl.program_id(0) * n_tokens
     row, n, q = tl.arange(0, rows), tl.arange(0, inner), tl.arange(0, padded)
     flips = tl.load(first + row[:, None] * inner + n, mask=row[:, None] < bits, other=0.0)
-    last = tl.load(second + n[:, None] * wide + q, mask=(q < wide) & (n[:, None] >= 0), other=0.0)
-    bias = tl.load(second_bias + q, mask=q < wide, other=0.0)
+    last = tl.load(
+        second + n[:, None] * columns + q, mask=(q < columns) & (n[:, None] >= 0), other=0.0
+    )
+    bias = tl.load(second_bias + q, mask=q < columns, other=0.0)
     start = tl.load(first_bias + n)
     for m in range(n_tokens):
         latent = tl.load(latents + (at + m) * bits + row, mask=row < bits, other=0.0)
-        aim = tl.load(wanted + (at + m) * wide + q, mask=q < wide, other=0.0) - bias
+        aim = tl.load(target + (at + m) * columns + q, mask=q < columns, other=0.0) - bias
         sign = tl.where(row < bits, tl.where(latent > 0, 1.0, -1.0), 0.0)
         sums = start + tl.sum(sign[:, None] * flips, 0)
         for k in range(1, history):
-            sums += _past(signs, first, at, m, k, bits, inner)
-        for _ in range(passes):
-            tried = sums - 2 * sign[:, None] * flips
-            apart = tl.dot(tl.maximum(tried, 0.0), last, input_precision="tf32") - aim
-            judged = tl.sum(apart * apart, 1) + 2 * prior * sign * latent
-            judged = tl.where(row <= bits, judged, float("inf"))
-            taken = tl.where(row == tl.argmin(judged, 0), sign, 0.0)
-            sums -= 2 * tl.sum(taken[:, None] * flips, 0)
-            sign -= 2 * taken
+            sums += _history(signs, first, at, m, k, bits, inner)
+        for _ in range(max_flips):
+            candidates = sums - 2 * sign[:, None] * flips
+            error = tl.dot(tl.maximum(candidates, 0.0), last, input_precision="tf32") - aim
+            cost = tl.sum(error * error, 1) + 2 * prior * sign * latent
+            cost = tl.where(row <= bits, cost, float("inf"))
+            flipped = tl.where(row == tl.argmin(cost, 0), sign, 0.0)
+            sums -= 2 * tl.sum(flipped[:, None] * flips, 0)
+            sign -= 2 * flipped
         tl.store(signs + (at + m) * bits + row, sign, mask=row < bits)
-        # What is read as the past must have been written by all threads.
+        # All threads must have written the row before it is read as history.
         tl.debug_barrier()
 
 
-def choose(
+def search_codes(
     latents: Tensor,
-    wanted: Tensor,
+    target: Tensor,
     first: Tensor,
     first_bias: Tensor,
     second: Tensor,
     second_bias: Tensor,
     prior: float,
-    passes: int,
+    max_flips: int,
 ) -> Tensor:
-    """Return signs, (crops, tokens, bits) float32, as `kernels.ops.code_search`, with no past.
+    """Return signs, (crops, tokens, bits) float32, from a history of zeros.
+
+    The result is that of `kernels.ops.code_search`, up to rounding.
 
     Parameters
     ----------
-    latents, wanted : torch.Tensor
-        (crops, tokens, bits) and (crops, tokens, wide) float32.
+    latents, target : torch.Tensor
+        (crops, tokens, bits) and (crops, tokens, columns) float32.
     first, first_bias, second, second_bias : torch.Tensor
-        (history, bits, inner), (inner,), (inner, wide), (wide,) float32; 16 bits, `inner` a power
-        of two.
+        (history, bits, inner), (inner,), (inner, columns), (columns,) float32; 16 bits, `inner` a
+        power of two.
     prior : float
-        What latents count.
-    passes : int
-        Most flips a token.
+        Weight of the latents.
+    max_flips : int
+        Most flips of a token.
     """
     crops, n_tokens, bits = latents.shape
     history, _, inner = first.shape
     if bits != _BITS:
-        raise ValueError(f"{bits} bits: codes of {_BITS} are searched for on a GPU")
+        raise ValueError(f"{bits} bits: a GPU searches codes of {_BITS} bits")
     signs = torch.zeros_like(latents, dtype=torch.float32, memory_format=torch.contiguous_format)
-    wide = second.shape[1]
-    arrays = (latents, wanted, first, first_bias, second, second_bias)
-    _choose[(crops,)](
+    columns = second.shape[1]
+    arrays = (latents, target, first, first_bias, second, second_bias)
+    _search[(crops,)](
         *(a.contiguous() for a in arrays),
         prior,
         signs,
@@ -104,10 +108,10 @@ def choose(
         history,
         bits,
         inner,
-        wide,
-        triton.next_power_of_2(wide),
+        columns,
+        triton.next_power_of_2(columns),
         _ROWS,
-        passes,
+        max_flips,
         num_warps=8,
     )
     return signs

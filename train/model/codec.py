@@ -1,4 +1,4 @@
-"""The whole codec, whole sequences at a time."""
+"""The complete codec on complete sequences."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from train.model.quantizer import quantize
 
 
 @dataclass
-class Coded:
-    """What encoding gives."""
+class Encoding:
+    """The result of encoding."""
 
     features: Tensor
     """(batch, frames, dim)."""
@@ -25,8 +25,8 @@ class Coded:
     """(batch, tokens, bits) rows of unit length."""
     codes: Tensor
     """(batch, tokens, bits) of +-1/sqrt(bits), with the latents' gradients."""
-    wanted: Tensor | None = None
-    """(batch, tokens, wide), what codes are searched by, where they are."""
+    target: Tensor | None = None
+    """(batch, tokens, columns), cepstra that the search aims at, for a codec with a search."""
 
 
 class FocalCodecStream(nn.Module):
@@ -49,18 +49,18 @@ class FocalCodecStream(nn.Module):
         self.decompressor = Decompressor(config.decompressor)
         self.decoder = Decoder(config.decoder)
 
-    def encode(self, samples: Tensor) -> Coded:
+    def encode(self, samples: Tensor) -> Encoding:
         """Encode (batch, samples) at 16 kHz, whole chunks."""
         features = self.encoder(samples)
         hidden = self.compressor.hidden(features)
         latents = self.compressor.latents(hidden)
         if self.search is None:
-            return Coded(features, latents, quantize(latents))
-        wanted = self.search.seek(hidden, samples)
-        if not self.search.active:
-            return Coded(features, latents, quantize(latents), wanted)
-        chosen = self.search.choose(latents, wanted)
-        return Coded(features, latents, latents + (chosen - latents).detach(), wanted)
+            return Encoding(features, latents, quantize(latents))
+        target = self.search.target(hidden, samples)
+        if not self.search.enabled:
+            return Encoding(features, latents, quantize(latents), target)
+        codes = self.search.select(latents, target)
+        return Encoding(features, latents, latents + (codes - latents).detach(), target)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the samples, (batch, samples), of codes (batch, tokens, bits)."""

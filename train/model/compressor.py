@@ -52,7 +52,7 @@ class Compressor(nn.Module):
         self.whitening = Whitening(config.output_dim) if whiten else None
 
     def hidden(self, features: Tensor) -> Tensor:
-        """Map (batch, frames, input_dim) to (batch, tokens, width), what latents are made of."""
+        """Map (batch, frames, input_dim) to (batch, tokens, width), the input of the latents."""
         x = features
         for layer in self.layers:
             x = layer.focal_block(layer.downscale(x))

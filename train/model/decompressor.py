@@ -1,4 +1,4 @@
-"""Codes to features: focal blocks and upscaling; then a refiner that sees whole chunks."""
+"""Codes to features: focal blocks and upscaling; then a refiner of complete chunks."""
 
 from __future__ import annotations
 

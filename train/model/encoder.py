@@ -45,8 +45,8 @@ class Attention(nn.Module):
         gates = torch.sigmoid(gates.unflatten(-1, (2, 4)).sum(-1))
         gate = gates[..., :1] * (gates[..., 1:] * self.gru_rel_pos_const - 1) + 2
         added = (gate * bias + mask).to(query.dtype)
-        heard = functional.scaled_dot_product_attention(query, key, value, attn_mask=added)
-        y: Tensor = self.out_proj(heard.transpose(1, 2).reshape(batch, rows, width))
+        attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=added)
+        y: Tensor = self.out_proj(attended.transpose(1, 2).reshape(batch, rows, width))
         return y
 
 
@@ -87,20 +87,22 @@ def buckets(rows: int, config: EncoderConfig) -> Tensor:
     distance = index[None] - index[:, None]
     half = config.num_buckets // 2
     exact = half // 2
-    away = distance.abs().clamp(min=1).float()
-    far = torch.log(away / exact) / math.log(config.max_distance / exact) * (half - exact)
-    far = (exact + far.long()).clamp(max=half - 1)
-    near = torch.where(distance.abs() < exact, distance.abs(), far)
-    return near + half * (distance > 0)
+    magnitude = distance.abs().clamp(min=1).float()
+    logarithmic = (
+        torch.log(magnitude / exact) / math.log(config.max_distance / exact) * (half - exact)
+    )
+    logarithmic = (exact + logarithmic.long()).clamp(max=half - 1)
+    bucket = torch.where(distance.abs() < exact, distance.abs(), logarithmic)
+    return bucket + half * (distance > 0)
 
 
 def chunk_mask(rows: int, config: EncoderConfig) -> Tensor:
-    """Return what is added to scores, (rows, rows) float32: a chunk's window of keys."""
+    """Return what is added to scores, (rows, rows) float32: 0 in a chunk's window of keys."""
     index = torch.arange(rows)
     end = (index // config.chunk_frames + 1) * config.chunk_frames
     first = end - config.window_size
-    seen = (index[None] < end[:, None]) & (index[None] >= first[:, None])
-    return torch.zeros(rows, rows).masked_fill(~seen, -math.inf)
+    visible = (index[None] < end[:, None]) & (index[None] >= first[:, None])
+    return torch.zeros(rows, rows).masked_fill(~visible, -math.inf)
 
 
 class Transformer(nn.Module):
@@ -116,21 +118,21 @@ class Transformer(nn.Module):
         self._tables: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
 
     def tables(self, rows: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return `buckets` and `chunk_mask`, kept for the last few lengths.
+        """Return `buckets` and `chunk_mask`, cached for the last few lengths.
 
-        On a GPU buckets are 1 in (rows, rows, num_buckets): gradients of what is looked up by index
-        are sorted there, those of a product are not.
+        On a GPU buckets are one-hot, (rows, rows, num_buckets): the gradient of a product needs no
+        sort there, that of an embedding does.
         """
-        found = self._tables.get((rows, device))
-        if found is None:
+        tables = self._tables.get((rows, device))
+        if tables is None:
             if len(self._tables) > 8:
                 self._tables.clear()
             bucket, mask = buckets(rows, self.config), chunk_mask(rows, self.config)
             if device.type == "cuda":
                 bucket = functional.one_hot(bucket, self.config.num_buckets).float()
-            found = bucket.to(device), mask.to(device)
-            self._tables[rows, device] = found
-        return found
+            tables = bucket.to(device), mask.to(device)
+            self._tables[rows, device] = tables
+        return tables
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, rows, dim) to the same shape."""

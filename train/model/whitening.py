@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-_SHRINK, _LEAST = 0.003, 1e-7
+_SHRINK, _EPS = 0.003, 1e-7
 
 
 class Whitening(nn.Module):
@@ -36,7 +36,7 @@ class Whitening(nn.Module):
     def factor(self, covariance: Tensor) -> Tensor:
         """Return L, (width, width)."""
         width = len(covariance)
-        ridge = _SHRINK * covariance.diagonal().mean() + _LEAST
+        ridge = _SHRINK * covariance.diagonal().mean() + _EPS
         factor: Tensor = torch.linalg.cholesky(
             covariance + ridge * torch.eye(width, device=covariance.device)
         )

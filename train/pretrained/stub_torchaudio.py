@@ -1,4 +1,4 @@
-"""Packages that import torchaudio for what is not asked of them here."""
+"""A stub of torchaudio, for packages that import it but do not need it here."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from importlib.machinery import ModuleSpec
 
 
 @contextlib.contextmanager
-def without_torchaudio() -> Iterator[None]:
-    """Have an empty module in torchaudio's place: a release for another torch may not load."""
+def stub_torchaudio() -> Iterator[None]:
+    """Put an empty module in torchaudio's place. A release for another torch may not load."""
     if "torchaudio" in sys.modules:
         yield
         return

@@ -1,4 +1,4 @@
-"""Drop the synthetic utterances that a speech recogniser does not understand."""
+"""Drop the synthetic utterances that a speech recogniser does not transcribe well."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _WINDOW = 28.0
 _GAP = np.zeros(int(0.4 * NARROW_RATE), np.float32)
 
 
-class Recogniser:
-    """Whisper tiny.en on full windows, then Whisper base, one by one, on what that got wrong."""
+class UtteranceFilter:
+    """Whisper tiny.en on full windows, then Whisper base on single utterances with errors."""
 
     def __init__(self, folder: Path) -> None:
         self._quick = _load(tiny_english())
@@ -32,28 +32,28 @@ class Recogniser:
         self._normalise = EnglishTextNormalizer()
 
     def filter(self, spoken: Sequence[Utterance]) -> tuple[list[Utterance], dict[str, Any]]:
-        """Return the utterances with at most three words in ten wrong, and how many went."""
-        kept: list[Utterance] = []
+        """Return the utterances with a WER of at most 0.3, and how many were dropped."""
+        accepted: list[Utterance] = []
         for window in _windows(spoken):
             errors = self._window_errors(window)
-            kept += [
+            accepted += [
                 one
                 for one, wrong in zip(window, errors, strict=True)
                 if wrong <= WORST or self._alone(one) <= WORST
             ]
-        counts = {"kept": len(kept), "dropped": len(spoken) - len(kept), "worst_wer": WORST}
-        return kept, counts
+        counts = {"kept": len(accepted), "dropped": len(spoken) - len(accepted), "worst_wer": WORST}
+        return accepted, counts
 
     def _window_errors(self, window: Sequence[Utterance]) -> list[float]:
-        """Return each utterance's word error rate, heard one after another in one window."""
-        wanted = [self._normalise(one.text or "").split() for one in window]
+        """Return each utterance's word error rate, transcribed one after another in one window."""
+        texts = [self._normalise(one.text or "").split() for one in window]
         sound = np.concatenate([part for one in window for part in (_narrow(one.sound), _GAP)])
-        heard = self._normalise(_transcribe(self._quick, sound)).split()
-        if not heard:
+        hypothesis = self._normalise(_transcribe(self._quick, sound)).split()
+        if not hypothesis:
             return [1.0] * len(window)
-        reference = " ".join(word for words in wanted for word in words)
-        alignment = jiwer.process_words(reference, " ".join(heard)).alignments[0]
-        owner = np.repeat(np.arange(len(window)), [len(words) for words in wanted])
+        reference = " ".join(word for words in texts for word in words)
+        alignment = jiwer.process_words(reference, " ".join(hypothesis)).alignments[0]
+        owner = np.repeat(np.arange(len(window)), [len(words) for words in texts])
         wrong = np.zeros(len(window))
         for chunk in alignment:
             if chunk.type == "insert":
@@ -61,12 +61,12 @@ class Recogniser:
                 wrong[owner[at]] += chunk.hyp_end_idx - chunk.hyp_start_idx
             elif chunk.type != "equal":
                 np.add.at(wrong, owner[chunk.ref_start_idx : chunk.ref_end_idx], 1)
-        return [float(w) / max(1, len(words)) for w, words in zip(wrong, wanted, strict=True)]
+        return [float(w) / max(1, len(words)) for w, words in zip(wrong, texts, strict=True)]
 
     def _alone(self, one: Utterance) -> float:
-        """Return the word error rate of one utterance heard by the larger model."""
-        heard = self._normalise(_transcribe(self._sure, _narrow(one.sound)))
-        return float(jiwer.wer(self._normalise(one.text or ""), heard))
+        """Return the word error rate of one utterance by the larger model."""
+        hypothesis = self._normalise(_transcribe(self._sure, _narrow(one.sound)))
+        return float(jiwer.wer(self._normalise(one.text or ""), hypothesis))
 
 
 def _windows(spoken: Sequence[Utterance]) -> list[list[Utterance]]:
@@ -95,7 +95,7 @@ def _narrow(sound: Floats) -> Floats:
 
 
 def _transcribe(model: WhisperModel, sound: Floats) -> str:
-    """Return what is said, decoded greedily."""
+    """Return the text of a sound, decoded greedily."""
     segments, _ = model.transcribe(
         sound,
         language="en",
