@@ -34,7 +34,7 @@ def default(config: CodecConfig) -> str | None:
     """Return what a model is stored as where nothing is asked for; None is as it comes.
 
     Large models do not run in real time as floats, and int8 changes few of their bits
-    (docs/quantisation.md).
+    (docs/explanation/quantisation.md).
     """
     size = sum(int(np.prod(shape)) for shape in tensor_shapes(config).values())
     return "int8" if size >= LARGE else None
