@@ -42,9 +42,9 @@ def convert(
     name : str, optional
         What to call the model; the folder's or repository's name where it is absent.
     weights : str, optional
-        "f32", "f16", "int8" or "int4" (docs/explanation/quantisation.md). Where it is absent, large models
-        become int8, and small ones keep float32 and float16 as they are; bfloat16 becomes
-        float32.
+        "f32", "f16", "int8" or "int4" (docs/explanation/quantisation.md). Where it is absent,
+        large models become int8, and small ones keep float32 and float16 as they are; bfloat16
+        becomes float32.
 
     Returns
     -------
