@@ -14,7 +14,7 @@ import soundfile
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(language: str) -> list[str]:
@@ -77,7 +77,9 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / link).exists(), link
 
 
-def test_stated_files_of_the_architecture_exist() -> None:
-    text = (ROOT / "docs" / "architecture.md").read_text()
-    for name in re.findall(r"^ +\|  +([a-z_/]+\.py)", text, re.MULTILINE):
-        assert (ROOT / "fcs_edge" / name).exists(), name
+def test_files_that_explanations_name_exist() -> None:
+    roots = ("cli", "convert", "fcs_edge", "kernels", "link", "live", "scripts", "tests", "train")
+    for page in sorted((ROOT / "docs" / "explanation").glob("*.md")):
+        for name in re.findall(r"`([\w./-]+/[\w./-]*)`", page.read_text()):
+            if name.split("/")[0] in roots:
+                assert (ROOT / name).exists(), f"{page.name}: {name}"
