@@ -26,7 +26,7 @@ from fcs_edge.bitstream.writer import BitstreamWriter, Header
 from fcs_edge.errors import BitstreamError
 from helpers import Recorded, merged
 
-DOC = Path(__file__).parents[2] / "docs" / "bitstream.md"
+DOC = Path(__file__).parents[2] / "docs" / "reference" / "bitstream.md"
 SPT = 320
 ALL_BITS = range(1, 17)
 NO_END = "ended without an end record"
