@@ -1,4 +1,4 @@
-"""Key files, and stream numbers that admit no recording (docs/reference/link-protocol.md)."""
+"""Key files, and stream numbers that let no recorded packet in again; see docs/link.md."""
 
 from __future__ import annotations
 
