@@ -2,9 +2,9 @@
 
     python scripts/check_names.py [FILE ...]
 
-A name is that of a function, class, argument, variable, attribute, file, command-line option or TOML
-key. It is split at underscores, hyphens and capitals; a word of `WORDS` in it is an error. English
-prose is not checked.
+A name is that of a function, class, argument, variable, attribute, file, command-line option or
+TOML key. It is split at underscores, hyphens and capitals; a word of `WORDS` in it is an error.
+English prose is not checked.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ class Finding(NamedTuple):
     word: str
     instead: str
 
-    def __str__(self) -> str:
+    def line_of_text(self) -> str:
+        """Return where it is and what is wrong."""
         where = f"{self.path}:{self.line}" if self.line else self.path
         return f"{where}: {self.name}: not `{self.word}` but {self.instead}"
 
@@ -150,7 +151,7 @@ def main(paths: list[str]) -> None:
     """Check the files called `paths`, or all files in git."""
     found = find(paths or tracked())
     for finding in found:
-        print(finding)
+        print(finding.line_of_text())
     by_area = Counter(finding.path.split("/")[0] for finding in found)
     print(", ".join(f"{area} {n}" for area, n in by_area.most_common()) or "All names hold.")
     sys.exit(bool(found))

@@ -2,7 +2,7 @@
 
     python scripts/check_prose.py [--verbose]
 
-Pages: README.md, CONTRIBUTING.md, the newest section of CHANGELOG.md, docs/ and the texts of train/.
+Pages: README.md, CONTRIBUTING.md, the newest section of CHANGELOG.md, and all of docs/ and train/.
 Code, tables, headings, pictures and the addresses of links are left out. Help texts and messages
 are read from the sources: docstrings and help strings of commands, and what errors, warnings and
 notes say. A page fails where its median is over 18 words, where a sentence is over 25, or where

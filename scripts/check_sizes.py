@@ -43,8 +43,8 @@ def tracked() -> list[str]:
 def problems(sizes: dict[str, int]) -> list[str]:
     """Return a line for each file that is too large; `sizes` are in bytes."""
     lines = [
-        f"{name}: {size / 1e6:.2f} MB, over {allowance(name) / 1e6:.1f} MB. Keep large files out of "
-        "git; scripts/check_sizes.py lists the exceptions."
+        f"{name}: {size / 1e6:.2f} MB, over {allowance(name) / 1e6:.1f} MB. Keep large files "
+        "out of git; scripts/check_sizes.py lists the exceptions."
         for name, size in sorted(sizes.items())
         if size > allowance(name)
     ]
