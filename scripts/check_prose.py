@@ -72,12 +72,14 @@ def paragraphs(text: str) -> Iterator[str]:
             if lines:
                 yield plain(" ".join(lines))
             lines = []
+        if line.strip() and not line.startswith(" "):
+            in_list = starts_item
         if mark and fence in ("", mark[1]):
             fence = "" if fence else mark[1]
         elif fence or left_out or not line.strip():
             continue
         else:
-            in_list = starts_item or (in_list and line.startswith(" "))
+            in_list = in_list or starts_item
             lines.append(_ITEM.sub("", line, count=1) if starts_item else line.strip("> "))
 
 
