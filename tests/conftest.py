@@ -37,7 +37,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+ONE_AT_A_TIME = ("live", "link/test_over_network.py")
+"""Tests that measure time or play sound: one process runs them, one after the other."""
+FIRST = (
+    *ONE_AT_A_TIME,
+    "kernels/test_aot_library.py",
+    "kernels/test_linear.py",
+    "cli/test_bench.py",
+)
+"""Tests that take longest: they start first, so that no core waits at the end."""
+
+
+# Before pytest-xdist, which reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep each file's tests in one process, so that its kernels are compiled once."""
+
+    def among(item: pytest.Item, paths: tuple[str, ...]) -> int:
+        path = item.path.relative_to(Path(__file__).parent).as_posix()
+        return next((i for i, start in enumerate(paths) if path.startswith(start)), len(paths))
+
+    for item in items:
+        alone = among(item, ONE_AT_A_TIME) < len(ONE_AT_A_TIME)
+        item.add_marker(pytest.mark.xdist_group("one at a time" if alone else str(item.path)))
+    items.sort(key=lambda item: among(item, FIRST))
     if config.getoption("--full"):
         return
     for item in items:
