@@ -1,12 +1,13 @@
 """Count the words of sentences and pages, and refuse what is too long for a reader.
 
-    python scripts/check_prose.py [--verbose]
+    python scripts/check_prose.py [--verbose] [--docstrings]
 
 Pages: README.md, CONTRIBUTING.md, the newest section of CHANGELOG.md, and all of docs/ and train/.
 Code, tables, headings, pictures and the addresses of links are left out. Help texts and messages
 are read from the sources: docstrings and help strings of commands, and what errors, warnings and
 notes say. A page fails where its median is over 18 words, where a sentence is over 25, or where
 the page is over its own limit. `--verbose` shows each sentence that is too long, in full.
+`--docstrings` counts docstrings too, and refuses none.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def paragraphs(text: str) -> Iterator[str]:
         mark = _FENCE.match(line)
         starts_item = bool(_ITEM.match(line))
         indented = line.startswith("    ") and not in_list and not lines
-        left_out = line.lstrip().startswith(("|", "#", ":::", "!!!", "<")) or indented
+        left_out = (
+            line.lstrip().startswith(("|", "#", ":::", "!!!", "<", "----", ">>>")) or indented
+        )
         if fence or mark or left_out or starts_item or not line.strip():
             if lines:
                 yield plain(" ".join(lines))
@@ -184,6 +187,21 @@ def check_sources() -> Iterator[tuple[str, list[str]]]:
         yield f"{folder}/ (messages)", listed
 
 
+def docstrings() -> Iterator[tuple[str, list[str]]]:
+    """Yield folders and the sentences of their docstrings, with their places."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    for folder in (*SOURCES, "scripts"):
+        listed = []
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            name = path.relative_to(ROOT).as_posix()
+            nodes = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, documented)]
+            for node in nodes:
+                line = getattr(node, "lineno", 1)
+                for paragraph in paragraphs(ast.get_docstring(node) or ""):
+                    listed += [f"{name}:{line}\0{s}" for s in sentences(paragraph)]
+        yield f"{folder}/ (docstrings)", listed
+
+
 def report(name: str, listed: list[str], found: list[str], verbose: bool) -> bool:
     """Print a page's figures and problems; return whether it is as it should be."""
     lengths = [count(sentence.partition("\0")[2] or sentence) for sentence in listed]
@@ -203,13 +221,17 @@ def main() -> None:
     """Check all pages, help texts and messages."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--verbose", action="store_true", help="Show sentences that are too long.")
-    verbose = parser.parse_args().verbose
+    parser.add_argument("--docstrings", action="store_true", help="Count docstrings too.")
+    options = parser.parse_args()
+    verbose = options.verbose
     intact = True
     for path in pages():
         name = path.relative_to(ROOT).as_posix()
         intact &= report(name, *check_page(name, path.read_text()), verbose)
     for name, listed in check_sources():
         intact &= report(name, listed, [], verbose)
+    for name, listed in docstrings() if options.docstrings else ():
+        report(name, listed, [], verbose)
     sys.exit(not intact)
 
 
