@@ -110,7 +110,7 @@ clean-cache:
 	find . -name '*.nbi' -delete -o -name '*.nbc' -delete
 
 $(BIN)/python:
-	$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
 	    echo 'python3-venv is missing: installing it with apt-get'; \
 	    $(SUDO) apt-get update && $(SUDO) apt-get install --yes python3-venv; }
 	$(PYTHON) -m venv $(VENV)
