@@ -24,7 +24,7 @@ demo: $(VENV)/.demo  ## install, and send a clip of speech through the codec
 # Kernels are compiled before the tests start, or each process would compile them.
 test: $(VENV)/.test  ## install, and run all tests that need no download, on all cores
 	FCS_EDGE_COMPILED=off $(BIN)/fcs-edge warmup
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
 test-full: $(VENV)/.test  ## the 249 M-weight model too: 4 GB of memory and of disk
 	$(BIN)/python -m pytest --full $(PYTEST_ARGS)
@@ -43,7 +43,7 @@ $(OLDEST)/.test: FORCE
 	test -x $(OLDEST)/bin/python || $(OLDEST_PYTHON) -m venv $(OLDEST)
 	$(PYTHON) scripts/oldest_versions.py test > $(OLDEST)/constraints.txt
 	$(OLDEST)/bin/python $(PIP) --quiet --constraint $(OLDEST)/constraints.txt --editable '.[test]'
-	$(OLDEST)/bin/python -m pytest -n $(JOBS) --dist loadgroup tests/kernels tests/cli \
+	$(OLDEST)/bin/python -m pytest -n $(JOBS) tests/kernels tests/cli \
 	    tests/fcs_edge/test_golden.py tests/fcs_edge/test_bitstream_fuzz.py
 
 .PHONY: FORCE
