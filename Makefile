@@ -11,18 +11,42 @@ OTHER_LD := aarch64-linux-gnu-ld
 OTHER_BINUTILS := binutils-aarch64-linux-gnu
 endif
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := -m pip install --disable-pip-version-check
+# Each process of pytest takes up to a gigabyte.
+JOBS ?= $(shell n=$$(nproc); echo $$((n > 8 ? 8 : n)))
 
-.PHONY: demo test test-full bench arm64 lint typecheck compiled wheel check clean clean-cache
+.PHONY: demo test test-full test-oldest bench arm64 lint typecheck rules model docs compiled wheel \
+    check clean clean-cache
 
 demo: $(VENV)/.demo  ## install, and send a clip of speech through the codec
 	$(BIN)/fcs-edge demo --force
 
-test: $(VENV)/.test  ## install, and run all tests that need no download
-	$(BIN)/python -m pytest
+# Kernels are compiled before the tests start, or each process would compile them.
+test: $(VENV)/.test  ## install, and run all tests that need no download, on all cores
+	FCS_EDGE_COMPILED=off $(BIN)/fcs-edge warmup
+	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
 test-full: $(VENV)/.test  ## the 249 M-weight model too: 4 GB of memory and of disk
 	$(BIN)/python -m pytest --full $(PYTEST_ARGS)
+
+# A shim of pyenv may be called python3.10 and be none.
+OLDEST := $(VENV)-oldest
+test-oldest:  ## kernels, golden cases, fuzzing and commands with the lowest versions of pyproject.toml
+	@for python in python3.10 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.10*/bin/python3.10; do \
+	    if "$$python" -c 'import ensurepip' 2>/dev/null; then \
+	        exec $(MAKE) $(OLDEST)/.test OLDEST_PYTHON="$$python"; \
+	    fi; \
+	done; \
+	echo 'test-oldest: there is no Python 3.10 with ensurepip here; nothing was tested'
+
+$(OLDEST)/.test: FORCE
+	test -x $(OLDEST)/bin/python || $(OLDEST_PYTHON) -m venv $(OLDEST)
+	$(PYTHON) scripts/oldest_versions.py test > $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python $(PIP) --quiet --constraint $(OLDEST)/constraints.txt --editable '.[test]'
+	$(OLDEST)/bin/python -m pytest -n $(JOBS) tests/kernels tests/cli \
+	    tests/fcs_edge/test_golden.py tests/fcs_edge/test_bitstream_fuzz.py
+
+.PHONY: FORCE
 
 bench: $(VENV)/.test  ## time every kernel and the whole chunk
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
@@ -35,6 +59,19 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+typecheck: $(VENV)/.dev  ## mypy --strict on the checkout: no wheel is needed
+	$(BIN)/python scripts/check_types.py
+
+rules:  ## names, prose, and the sizes of files
+	$(PYTHON) scripts/check_names.py
+	$(PYTHON) scripts/check_prose.py
+	$(PYTHON) scripts/check_sizes.py
+
+model:  ## check name, size and SHA-256 of the model that ships
+	$(PYTHON) scripts/check_model.py
+
+docs: $(VENV)/.docs  ## build the site into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # Kernels for the CPUs that a wheel has them for; other CPUs, and the sources, compile with Numba.
 TARGETS := x86-64-v3 x86-64-v4-vnni cortex-a53 cortex-a72 cortex-a76
@@ -50,46 +87,40 @@ linkers:
 	    $(SUDO) apt-get update && $(SUDO) apt-get install --yes binutils $(OTHER_BINUTILS); }
 
 # The installed command must run where the sources are not, and with no Numba where it can.
-wheel: $(VENV)/.dev
+wheel: $(VENV)/.dev  ## three wheels: x86-64 and 64-bit ARM with kernels, the third for all others
 	$(MAKE) -j2 compiled
-	rm -rf build dist
-	$(BIN)/python -m build --wheel --outdir dist .
+	$(BIN)/python scripts/make_wheels.py dist
+	$(BIN)/python scripts/check_wheel.py dist
 	$(PYTHON) -m venv --clear $(VENV)-wheel
-	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	rm -rf build/chosen
+	$(VENV)-wheel/bin/python -m pip download --quiet --disable-pip-version-check \
+	    --no-deps --no-index --find-links dist --dest build/chosen fcs-edge
+	$(VENV)-wheel/bin/python $(PIP) --quiet build/chosen/*.whl
+	cd /tmp && $(CURDIR)/$(VENV)-wheel/bin/python -I $(CURDIR)/scripts/check_installed.py
 	cd /tmp && $(CURDIR)/$(VENV)-wheel/bin/fcs-edge info edge-65k
 	cd /tmp && $(CURDIR)/$(VENV)-wheel/bin/fcs-edge warmup
 
-# The installed package: mypy does not follow the package-dir of an editable install.
-typecheck: wheel
-	cd $(VENV)-wheel && ../$(BIN)/mypy --config-file ../pyproject.toml \
-	    --python-executable bin/python --strict -p fcs_edge
-	ln -sfn ../train $(VENV)-wheel/train
-	cd $(VENV)-wheel && ../$(BIN)/mypy --config-file ../pyproject.toml \
-	    --python-executable bin/python --strict -p train
-
-check: lint typecheck test
+check: lint typecheck rules model test
 
 clean:
-	rm -rf build dist kernels/compiled $(VENV) $(VENV)-wheel *.egg-info
+	rm -rf build dist kernels/compiled $(VENV) $(VENV)-wheel $(OLDEST) *.egg-info
 
 # Numba notices a changed kernel, but not a changed helper that it was compiled with.
 clean-cache:
 	find . -name '*.nbi' -delete -o -name '*.nbc' -delete
 
 $(BIN)/python:
-	$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
 	    echo 'python3-venv is missing: installing it with apt-get'; \
 	    $(SUDO) apt-get update && $(SUDO) apt-get install --yes python3-venv; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: $(BIN)/python pyproject.toml
-	$(PIP) --editable '.[plot]'
+$(VENV)/.%: $(BIN)/python pyproject.toml
+	@echo 'Installing fcs-edge and what it needs into $(VENV): a minute or two, up to 300 MB.'
+	$(BIN)/python $(PIP) --editable '.[$(EXTRA)]'
 	touch $@
 
-$(VENV)/.test: $(BIN)/python pyproject.toml
-	$(PIP) --editable '.[test]'
-	touch $@
-
-$(VENV)/.dev: $(BIN)/python pyproject.toml
-	$(PIP) --editable '.[dev]'
-	touch $@
+$(VENV)/.demo: EXTRA := plot
+$(VENV)/.test: EXTRA := test
+$(VENV)/.dev: EXTRA := dev
+$(VENV)/.docs: EXTRA := docs

@@ -42,8 +42,8 @@ def convert(
     name : str, optional
         The model's name. Absent: the name of the folder or repository.
     weights : str, optional
-        "f32", "f16", "int8" or "int4" (docs/quantisation.md). Absent: large models become int8;
-        small ones retain float32 and float16, and bfloat16 becomes float32.
+        "f32", "f16", "int8" or "int4" (docs/explanation/quantisation.md). Absent: large models
+        become int8; small ones retain float32 and float16, and bfloat16 becomes float32.
 
     Returns
     -------

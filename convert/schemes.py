@@ -34,7 +34,7 @@ def default(config: CodecConfig) -> str | None:
     """Return the default scheme of a model; None stores each tensor as it is.
 
     Large models are too slow for real time as floats, and int8 changes few of their tokens' bits
-    (docs/quantisation.md).
+    (docs/explanation/quantisation.md).
     """
     size = sum(int(np.prod(shape)) for shape in tensor_shapes(config).values())
     return "int8" if size >= LARGE else None

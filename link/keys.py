@@ -1,4 +1,4 @@
-"""Key files, and stream numbers against replays; see docs/link.md."""
+"""Key files, and stream numbers against replays; see docs/reference/link-protocol.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packets of tokens, open or sealed with a key; see docs/link.md."""
+"""Packets of tokens, open or sealed with a key; see docs/reference/link-protocol.md."""
 
 from __future__ import annotations
 

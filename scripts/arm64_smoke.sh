@@ -151,17 +151,17 @@ prepare() { # CPU
     local found
     found=$(emulate "$1" -c "$look")
     [[ $found == "$1 ${dot[$1]}" ]] || die "kernels are made for $found, not for $1 ${dot[$1]}"
-    found=$(emulate "$1" -c "$ahead")
+    found=$(emulate "$1" -c "$aot")
     [[ $found == "$1 False" ]] || die "kernels of $1 were not taken: $found"
 }
 look='
 from llvmlite import binding
-from fcs_edge.kernels import instructions
+from fcs_edge.kernels.isa import instructions
 print(binding.get_host_cpu_name(), instructions.chosen().int8_dot)
 '
-ahead='
-from fcs_edge.kernels import _jit, ahead
-print(ahead.target(), _jit.uses_numba())
+aot='
+from fcs_edge.kernels.runtime import _jit, aot_library
+print(aot_library.target(), _jit.uses_numba())
 '
 
 # Here: a second of speech, its tokens, and what they decode to.

@@ -16,7 +16,7 @@ from fcs_edge.bitstream.reader import (
 )
 from fcs_edge.bitstream.writer import BitstreamWriter, Header
 
-DOC = Path(__file__).parents[1] / "docs" / "bitstream.md"
+DOC = Path(__file__).parents[1] / "docs" / "reference" / "bitstream.md"
 SPT = 320
 ALL_BITS = range(1, 17)
 NO_END = "ended without an end record"

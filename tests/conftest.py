@@ -38,7 +38,39 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+ONE_AT_A_TIME = ("tests/live/", "tests/link/test_over_network.py")
+"""Tests that measure time or play sound: one process runs them, one after the other."""
+FIRST = (
+    *ONE_AT_A_TIME,
+    "tests/kernels/test_aot_library.py",
+    "tests/kernels/test_linear.py",
+    "tests/cli/",
+)
+"""Tests that take longest: they start first, so that no core waits at the end."""
+
+
+def place(nodeid: str, paths: tuple[str, ...]) -> int:
+    """Return which of some paths a test belongs to: their number where it is none."""
+    return next((i for i, path in enumerate(paths) if nodeid.startswith(path)), len(paths))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep each file's tests in one process, so that its kernels are compiled once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            alone = place(nodeid, ONE_AT_A_TIME) < len(ONE_AT_A_TIME)
+            return "one at a time" if alone else nodeid.split("::")[0]
+
+    # In the order of the tests, not of their number in a file.
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: place(item.nodeid, FIRST))
     if config.getoption("--full"):
         return
     for item in items:

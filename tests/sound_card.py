@@ -7,11 +7,17 @@ speaker. With FCS_EDGE_NEED_SOUND=1, tests fail instead of skip where PulseAudio
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from helpers import COMMAND
 
@@ -97,6 +103,24 @@ class SoundCard:
             process.wait()
             if process.stderr is not None:
                 process.stderr.close()
+
+
+@contextmanager
+def virtual_sound_card() -> Iterator[SoundCard]:
+    """Run a sound card; without PulseAudio skip the test, or fail it where sound is needed."""
+    missing = [program for program in PROGRAMS if shutil.which(program) is None]
+    if missing:
+        if os.environ.get("FCS_EDGE_NEED_SOUND"):
+            pytest.fail(f"{', '.join(missing)}: not installed")
+        pytest.skip(f"{', '.join(missing)}: not installed")
+    # Not pytest's own folder: a socket's path must be short.
+    folder = Path(tempfile.mkdtemp(prefix="fcs"))
+    card = SoundCard(folder)
+    try:
+        yield card
+    finally:
+        card.close()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def interrupt(process: subprocess.Popen[Any]) -> None:

@@ -1,4 +1,4 @@
-"""The README's commands and Python run as they stand, and what it names is there."""
+"""Commands and Python of README, tutorial and how-tos run as they stand; links lead somewhere."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -14,70 +15,147 @@ import soundfile
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = ROOT / "README.md"
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "train" / "README.md", *DOCS]
+GUIDES = [README, *(p for p in DOCS if p.name == "start.md" or p.parent.name == "howto")]
+"""Pages whose commands are run."""
+
+NOT_RUN = {
+    r"^make ": "a target of the Makefile; CI runs it on its own",
+    r"^\.ci/run|\bpytest\b|scripts/|pre-commit|mkdocs|\bruff\b": "for contributors; CI runs it",
+    r"\bgit ": "network, or a change of the checkout",
+    r"\bpip install\b": "network",
+    r"python3 -m venv|bin/activate": "an installation; `make wheel` tries one",
+    r"\bapt(-get)? install\b": "network",
+    r"\bssh\b|\bscp\b|\brsync\b": "network",
+    r"lucadellalib/": "download",
+    r"4k\S*\.safetensors|\bFOLDER\b": "a checkpoint to download",
+    r"fcs-edge mic\b|--mic\b|--play\b|--list-devices": "sound card",
+    r"fcs-edge receive 0\.0\.0\.0": "network and sound card",
+    r"(?i)fcs-edge send .*\b(there|receiver):": "network and sound card",
+    r"python3? -m train\b|\bnew\.safetensors": "torch, and a model to train first",
+    r"\bMY\.wav\b": "a file of the reader's own",
+}
+"""Commands that are not run, and why."""
+
+PROGRAMS = r"fcs-edge|pip|python3?|git|make|ssh|scp|apt|apt-get|sudo|source|\.|venv/\S+|\.venv/\S+"
+"""What a line starts with that is a command, in a fence that is not tagged `sh`."""
 
 
-def blocks(language: str) -> list[str]:
-    text = (ROOT / "README.md").read_text()
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+def fences(page: Path, languages: str) -> list[tuple[str, str]]:
+    """Return the language and the text of each fence of a page."""
+    found = re.findall(
+        rf"^([ ]*)```({languages})\n(.*?)^\1```", page.read_text(), re.MULTILINE | re.DOTALL
+    )
+    return [(language, textwrap.dedent(text)) for _, language, text in found]
+
+
+def commands(page: Path) -> list[str]:
+    """Return the commands of a page in order; those of a `text` fence start with a program."""
+    found = []
+    for language, text in fences(page, "sh|bash|console|text|"):
+        for line in text.replace("\\\n", " ").splitlines():
+            command = line.removeprefix("$ ").strip()
+            if command and (language == "sh" or re.match(rf"(?:{PROGRAMS})(?: |$)", command)):
+                found.append(command)
+    return found
+
+
+def without_comment(command: str) -> str:
+    return re.sub(r"(^|\s)#\s.*", "", command).strip()
+
+
+def reason(command: str) -> str | None:
+    """Return why a command is not run, None where it is."""
+    return next((why for pattern, why in NOT_RUN.items() if re.search(pattern, command)), None)
 
 
 @pytest.fixture
 def folder(tmp_path: Path, speech: NDArray[np.float32]) -> Path:
-    """A user's folder, with the inputs that the README's commands name."""
+    """A user's folder, with the inputs that commands name."""
     soundfile.write(tmp_path / "speech.wav", speech[:48000], 16000, "PCM_16")
     (tmp_path / "samples.raw").write_bytes(np.zeros(48000, "<i2").tobytes())
     return tmp_path
 
 
-def test_install_commands_are_targets_of_the_makefile() -> None:
-    targets = re.findall(r"^make (\S+)", "".join(blocks("sh")), re.MULTILINE)
-    assert targets == ["demo", "test"]
-    makefile = (ROOT / "Makefile").read_text()
-    for target in targets:
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
-
-
-def test_commands(folder: Path) -> None:
-    """Every line of the usage block, in order, in a shell."""
-    wrapper = folder / "bin" / "fcs-edge"
-    wrapper.parent.mkdir()
-    wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m fcs_edge.cli "$@"\n')
-    wrapper.chmod(0o755)
-    environment = {**os.environ, "PATH": f"{wrapper.parent}:{os.environ['PATH']}"}
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
-    lines = [line for line in lines if line.startswith("fcs-edge")]
-    assert len(lines) >= 8
-    script = "set -eu\n" + "\n".join(lines)
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+def test_commands(page: Path, folder: Path) -> None:
+    """Every command that needs no network and no sound card, in order, in one folder."""
+    programs = folder / "bin"
+    programs.mkdir()
+    for name, arguments in {"fcs-edge": "-m fcs_edge.cli ", "python3": "", "python": ""}.items():
+        (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments}"$@"\n')
+        (programs / name).chmod(0o755)
+    lines = [without_comment(c) for c in commands(page) if reason(c) is None]
+    lines = [line for line in lines if line]
+    assert page != README or len(lines) >= 6
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", script],
+        ["bash", "-o", "pipefail", "-c", "set -eu\n" + "\n".join(lines)],
         cwd=folder,
-        env=environment,
+        env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    for name in ("speech.fcs", "decoded.wav", "tokens.npy", "again.wav", "live.wav", "talk.fcs"):
-        assert (folder / name).stat().st_size > 0
-    sounds = [soundfile.read(folder / f"{n}.wav", dtype="int16")[0] for n in ("decoded", "live")]
-    assert sounds[0].size == sounds[1].size == 72000
-    assert np.abs(sounds[0].astype(int) - sounds[1]).max() <= 1
+    named = re.findall(
+        r"(?<![\w/.-])[\w.-]+\.(?:wav|flac|fcs|npy|npz|key|raw|json|png)\b", " ".join(lines)
+    )
+    for name in named:
+        assert (folder / name).stat().st_size > 0, name
+    if {"decoded.wav", "live.wav"} <= set(named):
+        files = (folder / "decoded.wav", folder / "live.wav")
+        sounds = [soundfile.read(file, dtype="int16")[0] for file in files]
+        assert sounds[0].size == sounds[1].size > 0
+        assert np.abs(sounds[0].astype(int) - sounds[1]).max() <= 1
+
+
+def test_what_is_not_run_is_told_from_what_is() -> None:
+    listed = {
+        "git clone --depth 1 URL fcs-edge": "network",
+        "fcs-edge mic  # headphones": "sound card",
+        "fcs-edge encode --mic - | ssh HOST fcs-edge decode - --play": "network",
+        "fcs-edge convert --weights int8 4k-f32.safetensors 4k.safetensors": "checkpoint",
+        "make demo": "Makefile",
+    }
+    for command, why in listed.items():
+        assert why in str(reason(command))
+    for command in ("fcs-edge demo", "fcs-edge key voice.key", "fcs-edge bench --seconds 5"):
+        assert reason(command) is None
+    assert without_comment("fcs-edge info a.fcs   # what it is") == "fcs-edge info a.fcs"
+
+
+def test_make_targets_are_in_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    texts = [page.read_text() for page in (README, ROOT / "CONTRIBUTING.md", *GUIDES)]
+    targets = set(re.findall(r"(?:^|`| {4})make ([a-z0-9-]+)", "\n".join(texts), re.MULTILINE))
+    assert {"demo", "wheel", "test"} <= targets
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
 def test_python() -> None:
-    for block in blocks("python"):
-        subprocess.run([sys.executable, "-c", block], check=True, timeout=120)
+    found = [text for page in GUIDES for _, text in fences(page, "python")]
+    assert found
+    for text in found:
+        subprocess.run([sys.executable, "-c", text], check=True, timeout=120)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page: Path) -> None:
-    for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
-        if not link.startswith("http"):
+    text = re.sub(r"^( *)```.*?^\1```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if "://" not in link:
             assert (page.parent / link).exists(), link
 
 
-def test_stated_files_of_the_architecture_exist() -> None:
-    text = (ROOT / "docs" / "architecture.md").read_text()
-    for name in re.findall(r"^ +\|  +([a-z_/]+\.py)", text, re.MULTILINE):
-        assert (ROOT / "fcs_edge" / name).exists(), name
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    """Paths in backquotes that start at the top of the checkout."""
+    folders = "fcs_edge|kernels|convert|live|link|cli|train|scripts|tests|docs|examples"
+    # How to add a file names one that is not there yet.
+    if page.name.startswith("add-"):
+        return
+    for name in re.findall(rf"`((?:{folders})/[\w/.-]*)`", page.read_text()):
+        assert (ROOT / name).exists() or name.startswith("kernels/compiled"), name

@@ -1,4 +1,4 @@
-"""The ``.fcs`` bitstream: its header, its records, and the writer; see docs/bitstream.md."""
+"""The ``.fcs`` bitstream: header, records and writer; see docs/reference/bitstream.md."""
 
 from __future__ import annotations
 

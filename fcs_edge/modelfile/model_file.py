@@ -1,4 +1,4 @@
-"""The model file: one safetensors container, checked and memory-mapped (docs/model-file.md)."""
+"""The model file: a safetensors container, checked and mapped (docs/reference/model-file.md)."""
 
 from __future__ import annotations
 

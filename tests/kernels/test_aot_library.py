@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.linalg import _umath_linalg
 
+import check_wheel
 import fcs_edge
 from fcs_edge.convert import convert
 from fcs_edge.kernels.runtime import _jit, aot_library
@@ -278,3 +281,21 @@ def test_numba_compiles_without_an_intact_library(
     assert aot_library.library.__wrapped__() is None
     monkeypatch.setenv(aot_library.VARIABLE, "off")
     assert aot_library.library.__wrapped__() is None
+
+
+def test_a_library_needs_no_other(compiled: Path) -> None:
+    data = (compiled / f"{aot_library.target()}.so").read_bytes()
+    assert check_wheel.library_problems("it", data, platform.machine()) == []
+
+
+def test_what_a_library_needs_is_found() -> None:
+    """NumPy's own needs the C library, by the versions of its symbols, and a library of algebra."""
+    data = Path(_umath_linalg.__file__).read_bytes()
+    needed = check_wheel.needs(data)
+    assert needed.architecture == platform.machine()
+    assert any(name.startswith("libc.so") for name in needed.libraries)
+    assert any(version.startswith("GLIBC_2.") for version in needed.versions)
+    assert "PyCapsule_Type" in needed.symbols
+    problems = check_wheel.library_problems("it", data, "sparc")
+    assert "not sparc" in problems[0]
+    assert " needs lib" in problems[1]

@@ -26,7 +26,7 @@ from fcs_edge.link.packets import (
     write_packet,
 )
 
-DOC = Path(__file__).parents[2] / "docs" / "link.md"
+DOC = Path(__file__).parents[2] / "docs" / "reference" / "link-protocol.md"
 FIXED = settings(max_examples=150, derandomize=True, deadline=None, database=None)
 FORM = PacketFormat(bytes.fromhex("0123456789abcdef"), 11, 4)
 KEY = bytes(range(32))

@@ -5,34 +5,19 @@ FCS_EDGE_NEED_SOUND=1 makes tests fail, not skip, where there is no PulseAudio.
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from sound_card import PROGRAMS, SoundCard
+from sound_card import SoundCard, virtual_sound_card
 
 
 @pytest.fixture
 def sound_card() -> Iterator[SoundCard]:
     """A virtual sound card for this test."""
-    missing = [program for program in PROGRAMS if shutil.which(program) is None]
-    if missing:
-        if os.environ.get("FCS_EDGE_NEED_SOUND"):
-            pytest.fail(f"{', '.join(missing)}: not installed")
-        pytest.skip(f"{', '.join(missing)}: not installed")
-    # Not pytest's folder: the path of a socket must be short.
-    folder = Path(tempfile.mkdtemp(prefix="fcs"))
-    card = SoundCard(folder)
-    try:
+    with virtual_sound_card() as card:
         yield card
-    finally:
-        card.close()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The latency targets, as docs/live.md and docs/link.md state them."""
+"""The latency targets, as docs/explanation/live-timing.md and link-protocol.md state them."""
 
 from __future__ import annotations
 

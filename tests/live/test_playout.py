@@ -145,7 +145,7 @@ def test_a_level_returns_over_20_s_without_overshoot() -> None:
 
 
 def test_the_stated_bounds() -> None:
-    """As docs/live.md states them: 0.3 %, which is 5 cents, and rings of 4 s."""
+    """As docs/explanation/live-timing.md states them: 0.3 %, which is 5 cents, and rings of 4 s."""
     assert MAX_CORRECTION == 0.003
     assert 1200 * np.log2(1 + MAX_CORRECTION) == pytest.approx(5, abs=0.3)
     playout = Playout(RATE, 48000, 0.08, CHUNK)

@@ -1,0 +1,163 @@
+"""The scripts that check the repository find what they are for."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+import check_model
+import check_prose
+import check_sizes
+import check_types
+import oldest_versions
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_no_file_is_too_large() -> None:
+    sizes = {name: (ROOT / name).stat().st_size for name in check_sizes.tracked()}
+    assert check_sizes.problems(sizes) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "refused"),
+    [
+        ("train/model.pt", 500_001, True),
+        ("train/model.pt", 500_000, False),
+        ("tests/data/golden/new.npz", 1_500_000, False),
+        ("tests/data/golden/new.npz", 2_500_000, True),
+        ("tests/data/golden.npz", 600_000, True),
+        ("fcs_edge/data/edge-65k.safetensors", 7_969_800, False),
+        ("fcs_edge/data/other.safetensors", 7_969_800, True),
+        ("train/weights/edge.safetensors", 21_000_000, False),
+        ("train/weights/edge.safetensors", 23_000_000, True),
+    ],
+)
+def test_large_files_are_refused(name: str, size: int, refused: bool) -> None:
+    assert bool(check_sizes.problems({name: size})) == refused
+
+
+def test_a_second_state_to_train_from_is_refused() -> None:
+    sizes = {"train/weights/a.safetensors": 21_000_000, "train/weights/b.safetensors": 600_000}
+    (line,) = check_sizes.problems(sizes)
+    assert "one large file, not 2" in line
+
+
+def test_the_model_that_ships() -> None:
+    assert check_model.problem(check_model.FOLDER) is None
+
+
+def test_another_model_is_refused(tmp_path: Path) -> None:
+    assert "holds no model" in str(check_model.problem(tmp_path))
+    path = tmp_path / check_model.NAME
+    shutil.copy(check_model.FOLDER / check_model.NAME, path)
+    assert check_model.problem(tmp_path) is None
+    data = bytearray(path.read_bytes())
+    path.write_bytes(data[:-1])
+    assert "bytes" in str(check_model.problem(tmp_path))
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert "SHA-256" in str(check_model.problem(tmp_path))
+    path.rename(tmp_path / "other.safetensors")
+    assert "other.safetensors" in str(check_model.problem(tmp_path))
+
+
+PAGE = """\
+# A heading of any number of words, which is not counted at all
+
+One two three. Four `five six` [seven eight](nine/ten.md) e.g. **eleven** 0.80 kbps!
+Twelve
+thirteen.
+
+| a | table |
+|---|---|
+
+- An item
+  that goes on. And another.
+- An item
+
+```sh
+fcs-edge encode speech.wav
+```
+
+    indented code
+
+![a picture](of.png)
+"""
+
+
+def test_sentences_of_a_page() -> None:
+    found = [
+        s for paragraph in check_prose.paragraphs(PAGE) for s in check_prose.sentences(paragraph)
+    ]
+    assert found == [
+        "One two three.",
+        "Four Code seven eight eg eleven 0.80 kbps!",
+        "Twelve thirteen.",
+        "An item that goes on.",
+        "And another.",
+        "An item",
+    ]
+    assert [check_prose.count(sentence) for sentence in found] == [3, 8, 2, 5, 2, 2]
+
+
+def test_long_pages_and_stale_words_are_found() -> None:
+    _, found = check_prose.check_page("docs/howto/a.md", "word " * 400)
+    assert found == ["400 words, over 320"]
+    _, found = check_prose.check_page("docs/live.md", "Than the weights\nbefore.\n")
+    assert found == []
+    _, found = check_prose.check_page("docs/live.md", "Than\nthe weights before.\n")
+    assert found == ["line 2 says `weights before`"]
+    _, found = check_prose.check_page("train/experiments/0001-a.md", "a\n" * 61)
+    assert found == ["61 lines, over 60"]
+
+
+def test_a_long_sentence_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    short, long = "word " * 24 + "end.", "word " * 25 + "end."
+    assert check_prose.report("page", ["A b.", "A b.", short], [], False)
+    assert not check_prose.report("page", ["A b.", "A b.", long], [], False)
+    assert "1 of 3 sentences are over 25 words" in capsys.readouterr().out
+    assert not check_prose.report("page", ["word " * 19, "word " * 19, "A b."], [], False)
+
+
+def test_messages_and_help_texts_are_read() -> None:
+    program = '''
+@click.command()
+@click.option("--all", help="Help of an option.")
+def show(every):
+    """Help of a command.
+
+    \\b
+    Examples:
+      fcs-edge show
+    """
+    messages.warn(f"{a} warning " "in two parts")
+    raise AudioError("no such " + f"file: {path}")
+'''
+    found = {text for _, text in check_prose.texts(ast.parse(program), True)}
+    expected = {"Help of an option.", "Help of a command.", "Field warning in two parts"}
+    assert found == expected | {"no such file: Field"}
+
+
+def test_types_are_checked_in_a_tree_of_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check_types, "TREE", tmp_path / "tree")
+    check_types.make_tree()
+    folders = os.walk(tmp_path / "tree", followlinks=True)
+    paths = [Path(folder, name) for folder, _, names in folders for name in names]
+    laid_out = {path.resolve() for path in paths if path.suffix == ".py"}
+    assert laid_out == {path for path in check_types.files_in_git() if "scripts" not in path.parts}
+
+
+def test_oldest_versions_are_those_of_the_project() -> None:
+    floors = oldest_versions.floors(["dependencies", "test"])
+    project = (ROOT / "pyproject.toml").read_text()
+    for package, version in floors.items():
+        assert re.search(rf'"{package}>={re.escape(version)}"', project)
+    assert {"numpy", "numba", "click", "pytest"} <= set(floors)
