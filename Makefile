@@ -29,7 +29,7 @@ test: $(VENV)/.test  ## install, and run all tests that need no download, on all
 test-full: $(VENV)/.test  ## the 249 M-weight model too: 4 GB of memory and of disk
 	$(BIN)/python -m pytest --full $(PYTEST_ARGS)
 
-# A shim of pyenv may be called python3.10 and be none.
+# A shim of pyenv may be called python3.10 and be none. Old packages call what newer ones deprecate.
 OLDEST := $(VENV)-oldest
 test-oldest:  ## kernels, golden cases, fuzzing and commands with the lowest versions of pyproject.toml
 	@for python in python3.10 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.10*/bin/python3.10; do \
@@ -43,7 +43,7 @@ $(OLDEST)/.test: FORCE
 	test -x $(OLDEST)/bin/python || $(OLDEST_PYTHON) -m venv $(OLDEST)
 	$(PYTHON) scripts/oldest_versions.py test > $(OLDEST)/constraints.txt
 	$(OLDEST)/bin/python $(PIP) --quiet --constraint $(OLDEST)/constraints.txt --editable '.[test]'
-	$(OLDEST)/bin/python -m pytest -n $(JOBS) tests/kernels tests/cli \
+	$(OLDEST)/bin/python -m pytest -n $(JOBS) -W default::DeprecationWarning tests/kernels tests/cli \
 	    tests/fcs_edge/test_golden.py tests/fcs_edge/test_bitstream_fuzz.py
 
 .PHONY: FORCE
