@@ -32,8 +32,9 @@ def convert(
     SOURCE is a folder with config.json and model.safetensors or model.pt, or the path of a
     config.json. It may also be a hub repository to download, or a model file of float weights.
 
-    int8 is about four times smaller and faster than f32, and changes few tokens. int4 is
-    smaller and faster again, and changes more tokens. f32 changes no token of the reference.
+    Weights of int8 are about four times smaller and faster than f32, and change few tokens.
+    Weights of int4 are smaller and faster again, and change more tokens. With f32 no token
+    differs from the reference.
 
     \b
     Examples:

@@ -57,7 +57,9 @@ WORDS = {
 CLASS_WORDS = {"repeated": "replayed"}
 """The same for names of classes only."""
 
-EXCEPTIONS: dict[str, str] = {}
+EXCEPTIONS: dict[str, str] = {
+    "scripts/measure_quantisation.py:--judges": "the former name of --metrics, an alias",
+}
 """Names that may stay, as ``path:name``, and the reason."""
 
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")

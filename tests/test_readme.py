@@ -111,7 +111,7 @@ def test_commands(page: Path, folder: Path) -> None:
         assert np.abs(sounds[0].astype(int) - sounds[1]).max() <= 1
 
 
-def test_what_is_not_run_is_told_from_what_is() -> None:
+def test_commands_that_are_not_run_have_a_reason() -> None:
     listed = {
         "git clone --depth 1 URL fcs-edge": "network",
         "fcs-edge mic  # headphones": "sound card",

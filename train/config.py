@@ -406,8 +406,8 @@ _LOSSES_INTRODUCTION = """\
 
 Each key is a loss, each value its weight.
 The total of a step is the weighted sum of the losses of tokens and of spectra.
-The weight of a perceptual loss is a share instead: the norm of its gradient at the decoded audio,
-relative to the norm of the gradient of the spectral losses.
+The weight of a perceptual loss is a share instead.
+It is the norm of the loss's gradient at the decoded audio, relative to that of the spectral losses.
 """
 
 _KIND_TITLES = {

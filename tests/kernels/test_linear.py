@@ -145,7 +145,7 @@ def test_windows_overlap_or_leave_gaps(
 
 @pytest.mark.parametrize("outputs", [1, 2, 5, *PANELS])
 @pytest.mark.parametrize("column", [0, 1, 4])
-def test_only_the_columns_asked_for_are_written(
+def test_only_the_requested_columns_are_written(
     outputs: int, column: int, stored: Callable[[F32], Weight], normal: Callable[..., F32]
 ) -> None:
     weight, x = stored(normal(outputs, 17)), normal(3 * 17)
