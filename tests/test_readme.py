@@ -75,7 +75,6 @@ def reason(command: str) -> str | None:
 def folder(tmp_path: Path, speech: NDArray[np.float32]) -> Path:
     """A user's folder, with the inputs that commands name."""
     soundfile.write(tmp_path / "speech.wav", speech[:48000], 16000, "PCM_16")
-    (tmp_path / "samples.raw").write_bytes(np.zeros(48000, "<i2").tobytes())
     return tmp_path
 
 
@@ -136,7 +135,9 @@ def test_make_targets_are_in_the_makefile() -> None:
 
 
 def test_python() -> None:
-    found = [text for page in GUIDES for _, text in fences(page, "python")]
+    # How to add a file shows a part of it.
+    pages = [page for page in GUIDES if not page.name.startswith("add-")]
+    found = [text for page in pages for _, text in fences(page, "python")]
     assert found
     for text in found:
         subprocess.run([sys.executable, "-c", text], check=True, timeout=120)
