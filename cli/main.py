@@ -6,25 +6,37 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
 
 import click
 
 from fcs_edge import __version__
-from fcs_edge.cli.bench import bench
-from fcs_edge.cli.convert import convert
-from fcs_edge.cli.decode import decode
-from fcs_edge.cli.demo import demo
-from fcs_edge.cli.encode import encode
-from fcs_edge.cli.info import info
-from fcs_edge.cli.key import key
-from fcs_edge.cli.mic import mic
-from fcs_edge.cli.receive import receive
-from fcs_edge.cli.send import send
-from fcs_edge.cli.warmup import warmup
 from fcs_edge.errors import FcsError
 
+COMMANDS = (
+    *("bench", "convert", "decode", "demo", "encode", "info", "key", "mic", "receive", "send"),
+    "warmup",
+)
+"""Each is a module of `fcs_edge.cli` that holds the command of the same name."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+class _Commands(click.Group):
+    """A group that imports a command when it is called: `info` needs no sound and no network."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"fcs_edge.cli.{name}"), name)
+        return command
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="fcs-edge")
 def cli() -> None:
     """Speech at 0.55 to 0.80 kbps: FocalCodec-Stream on one CPU core.
@@ -35,10 +47,6 @@ def cli() -> None:
       fcs-edge encode speech.wav speech.fcs
       fcs-edge decode speech.fcs decoded.wav
     """
-
-
-for _command in (convert, encode, decode, info, mic, send, receive, key, demo, bench, warmup):
-    cli.add_command(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
