@@ -22,7 +22,7 @@ demo: $(VENV)/.demo  ## install, and send a clip of speech through the codec
 	$(BIN)/fcs-edge demo --force
 
 # Kernels are compiled before the tests start, or each process would compile them.
-test: $(VENV)/.test  ## install, and run all tests that need no download, on all cores
+test: $(VENV)/.test  ## install, and run all tests that need no download, on up to 8 cores
 	FCS_EDGE_COMPILED=off $(BIN)/fcs-edge warmup
 	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS)
 
@@ -67,7 +67,7 @@ rules:  ## names, prose, and the sizes of files
 	$(PYTHON) scripts/check_prose.py
 	$(PYTHON) scripts/check_sizes.py
 
-model:  ## check name, size and SHA-256 of the model that ships
+model:  ## check name, size and SHA-256 of the built-in model
 	$(PYTHON) scripts/check_model.py
 
 docs: $(VENV)/.docs  ## build the site into build/site

@@ -57,7 +57,7 @@ from fcs_edge.live.session import (
 @click.option("--record-output", metavar="FILE.wav", help="Record the output of the decoder.")
 @duration_option
 @monitor_option("Play the decoded sound; off opens no speaker.")
-@click.option("--bypass", is_flag=True, help="Start with the dry sound; the key b changes it.")
+@click.option("--bypass", is_flag=True, help="Start with the uncoded sound; the key b changes it.")
 @reconnect_option
 @force_option
 @common_options

@@ -59,7 +59,7 @@ def load(model: str | os.PathLike[str] | None = None) -> Codec:
 class Codec:
     """Speech to tokens and back.
 
-    A codec holds weights only; its streams share nothing that changes. `load` creates one.
+    A codec holds weights only; streams share only weights. `load` creates one.
 
     Parameters
     ----------
@@ -168,8 +168,9 @@ class Codec:
         Parameters
         ----------
         max_chunks : int
-            Most chunks per step. Use 1 for live audio. With more, one step reads each weight once
-            for several chunks and takes more memory. The tokens do not depend on it.
+            Maximum number of chunks per step. Use 1 for live audio. With more, one step reads
+            each weight once for several chunks and takes more memory. The tokens do not depend
+            on it.
 
         Returns
         -------
@@ -185,7 +186,8 @@ class Codec:
         Parameters
         ----------
         max_chunks : int
-            Most chunks per step, as in `stream_encoder`. The samples do not depend on it.
+            Maximum number of chunks per step, as in `stream_encoder`. The samples do not depend
+            on it.
 
         Returns
         -------
@@ -279,7 +281,7 @@ class Codec:
         Parameters
         ----------
         features : array_like
-            (frames, dim) float32; the number of frames is a multiple of those of a token.
+            (frames, dim) float32; the number of frames is a multiple of the frames per token.
 
         Returns
         -------
@@ -360,7 +362,7 @@ class Codec:
         Returns
         -------
         numpy.ndarray
-            (frames, dim) float32, refined.
+            (frames, dim) float32, after the refiner.
 
         Raises
         ------

@@ -77,7 +77,7 @@ def as_tokens(tokens: ArrayLike, bits: int) -> U16:
 
 
 class _EncodeState:
-    """What changes in a stream encoder, and its work memory."""
+    """What changes in a stream encoder, and its workspace."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class _EncodeState:
 class StreamEncoder:
     """Encodes one stream; `Codec.stream_encoder` creates it.
 
-    The constructor allocates all work memory. The tokens do not depend on how the samples are cut
+    The constructor allocates all workspace. The tokens do not depend on how the samples are cut
     into pushes.
     """
 
@@ -206,7 +206,7 @@ class StreamEncoder:
         quantizer.quantize(latents, tokens)
 
     def reset(self) -> None:
-        """Drop the stream and start a new one."""
+        """Discard the stream's state and start a new stream."""
         self._state.reset()
 
     def copy(self) -> StreamEncoder:
@@ -217,7 +217,7 @@ class StreamEncoder:
 
 
 class _DecodeState:
-    """What changes in a stream decoder, and its work memory."""
+    """What changes in a stream decoder, and its workspace."""
 
     def __init__(
         self,
@@ -244,7 +244,7 @@ class _DecodeState:
 class StreamDecoder:
     """Decodes one stream; `Codec.stream_decoder` creates it.
 
-    The constructor allocates all work memory. The samples do not depend on how the tokens are cut
+    The constructor allocates all workspace. The samples do not depend on how the tokens are cut
     into pushes.
     """
 
@@ -295,7 +295,7 @@ class StreamDecoder:
         return samples
 
     def flush(self) -> F32:
-        """Decode the last, partial chunk and start a new stream.
+        """Decode the last, partial chunk, without padding, and start a new stream.
 
         Returns
         -------
@@ -330,7 +330,7 @@ class StreamDecoder:
         samples[:] = output
 
     def reset(self) -> None:
-        """Drop the stream and start a new one."""
+        """Discard the stream's state and start a new stream."""
         self._state.reset()
 
     def copy(self) -> StreamDecoder:

@@ -121,7 +121,7 @@ class Loopback:
         self._dry_share = 0.0
         self.statistics = Statistics()
         self.bypass = False
-        """Whether the dry sound is played instead of the decoded one; may change at any time."""
+        """Whether the uncoded sound is played, not the decoded one; may change at any time."""
         self._stop = threading.Event()
         self.microphone: Microphone | None = None
         self.speaker: Speaker | None = None
@@ -175,7 +175,7 @@ class Loopback:
             self.speaker.playout.write(played)
 
     def _mixed(self, samples: F32, decoded: F32) -> F32:
-        """Return what is to be played, dry or decoded, with a crossfade where that changes."""
+        """Return what is to be played, uncoded or decoded, with a crossfade where that changes."""
         resampled = self._dry.resample_chunk(samples)
         if not self._dry_waiting.size:
             # The delay of the resampler, which differs a little from chunk to chunk.

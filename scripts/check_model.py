@@ -1,4 +1,4 @@
-"""Check the name, the size and the SHA-256 of the model that ships.
+"""Check the name, the size and the SHA-256 of the built-in model.
 
     python scripts/check_model.py
 

@@ -2,7 +2,7 @@
 
     python scripts/make_wheels.py [FOLDER]
 
-FOLDER, dist by default, is emptied first. `kernels/compiled` must hold all five libraries
+FOLDER, dist by default, is emptied first. `kernels/compiled` must hold all libraries
 (`make compiled`). setuptools builds one wheel of the package. `wheel pack` then writes the three
 from its content: it makes the names of the files and their RECORD.
 """
@@ -15,15 +15,17 @@ import sys
 import tempfile
 from pathlib import Path
 
+from fcs_edge.kernels.isa.targets import TARGETS
+
 ROOT = Path(__file__).resolve().parent.parent
 COMPILED = Path("fcs_edge/kernels/compiled")
 """Where a wheel has its libraries."""
 
 LIBRARIES = {
-    "x86_64": {"x86-64-v3.so", "x86-64-v4-vnni.so"},
-    "aarch64": {"cortex-a53.so", "cortex-a72.so", "cortex-a76.so"},
+    architecture: {f"{t.name}.so" for t in TARGETS if t.architecture == architecture}
+    for architecture in ("x86_64", "aarch64")
 }
-"""Libraries of each architecture."""
+"""Libraries of each architecture that has a wheel of its own."""
 MANYLINUX = "2_17"
 """The oldest glibc with a tag for both architectures. The libraries bind to no version of it."""
 

@@ -33,7 +33,7 @@ NOT_RUN = {
     r"4k\S*\.safetensors|\bFOLDER\b": "a checkpoint to download",
     r"fcs-edge mic\b|--mic\b|--play\b|--list-devices": "sound card",
     r"fcs-edge receive 0\.0\.0\.0": "network and sound card",
-    r"(?i)fcs-edge send .*\b(there|receiver):": "network and sound card",
+    r"(?i)fcs-edge send .*\breceiver:": "network and sound card",
     r"python3? -m train\b|\bnew\.safetensors": "torch, and a model to train first",
     r"\bMY\.wav\b": "a file of the reader's own",
 }

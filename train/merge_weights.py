@@ -15,7 +15,7 @@ def merged(state: dict[str, Any], weights: dict[str, Any]) -> tuple[dict[str, An
     """Return a run's state in which weights replace its own and its averaged ones.
 
     Optimizers and discriminators do not change. The best held-out loss is forgotten. Where the
-    weights add a search that the run did not have, optimizers start anew.
+    weights add a search that the run did not have, optimizers restart.
 
     Parameters
     ----------

@@ -10,13 +10,13 @@ from rich.text import Text
 from fcs_edge.bench.bench import Facts
 
 _LEGEND = (
-    "real-time factor: compute time / audio time; x real time: its inverse; of limit: the time of "
-    "the matrix products alone at the rates above, / p50. A model that fits the caches is read at "
-    "their rate."
+    "real-time factor: compute time / audio time; x real time: its inverse; share of the limit: "
+    "the time of the matrix products alone at the rates above, / p50. A model that fits the caches "
+    "is read at their rate."
 )
 _LAYER_LEGEND = (
-    "of limit: the time of the bytes and multiply-accumulates at the rates above, / p50. Weights "
-    "and history are read from memory, activations from the nearest cache."
+    "share of the limit: the time of the bytes and multiply-accumulates at the rates above, / p50. "
+    "Weights and history are read from memory, activations from the nearest cache."
 )
 
 _BUSY = 0.95
@@ -103,7 +103,8 @@ def _run(model: Facts, run: Facts) -> Table:
     title += f", {chunks} a step" if chunks > 1 else ""
     table = Table(title=title, title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("ms a chunk")
-    for name in ("p50", "p95", "p99", "max", "real-time\nfactor", "x real\ntime", "of\nlimit"):
+    rates = ("real-time\nfactor", "x real\ntime", "share\nof the\nlimit")
+    for name in ("p50", "p95", "p99", "max", *rates):
         table.add_column(name, justify="right")
     labels = {"encode": "encode only", "decode": "decode only", "both": "both"}
     rows = [(labels[mode], facts) for mode, facts in run["modes"].items()]
@@ -137,7 +138,7 @@ def _memory(run: Facts) -> str:
 def _layers(layers: list[Facts]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("kernel")
-    for name in ("ms\np50", "\np95", "\nGB/s", "\nGMAC/s", "of\nlimit"):
+    for name in ("ms\np50", "\np95", "\nGB/s", "\nGMAC/s", "share\nof the\nlimit"):
         table.add_column(name, justify="right")
     for layer in layers:
         shape = "x".join(map(str, layer["shape"].values()))

@@ -181,7 +181,7 @@ class Panel:
         table.add_row("lost", Text(lost or "nothing", "yellow" if lost else ""))
         hint = "Ctrl-C or q ends"
         if loop.speaker is not None:
-            played, other = ("dry", "coded") if loop.bypass else ("coded", "dry")
+            played, other = ("uncoded", "decoded") if loop.bypass else ("decoded", "uncoded")
             hint += f"; you hear {played} sound, b changes to {other}"
         rows: list[Table | Text] = [table, Text(hint, "dim")]
         for text in (suspended(loop), shortfall(loop, codec)):

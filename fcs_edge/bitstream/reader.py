@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 from typing import BinaryIO, NamedTuple, Protocol
 
 from fcs_edge.bitstream.bitpack import unpack_tokens
+from fcs_edge.bitstream.crc import crc_holds
 from fcs_edge.bitstream.events import (
     Damage,
     End,
@@ -24,7 +25,6 @@ from fcs_edge.bitstream.writer import (
     HEADER_BYTES,
     Header,
     block_size,
-    crc_holds,
     is_magic,
     record_size,
     tokens_in,

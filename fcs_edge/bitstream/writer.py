@@ -18,6 +18,7 @@ from fcs_edge.bitstream.bitpack import (
     packed_size,
     token_bits,
 )
+from fcs_edge.bitstream.crc import CRC, crc_holds, with_crc
 from fcs_edge.errors import BitstreamError
 
 MAGIC = b"FCS\x1a"
@@ -34,8 +35,6 @@ MAX_BLOCK_TOKENS = 4096
 END_SYNC = 0xE5
 END_BYTES = 12
 MAX_SAMPLES = (1 << 48) - 1
-
-CRC = struct.Struct("<I")
 
 _HEADER = struct.Struct("<4sBBH3s3s8sH")
 
@@ -315,15 +314,3 @@ def tokens_in(header: Header, n_bytes: int) -> int:
     """Return the tokens in ``n_bytes``: full blocks, and a shorter one in the rest."""
     blocks, rest = divmod(n_bytes, block_size(header.block_tokens, header.bits))
     return blocks * header.block_tokens + max(0, rest - BLOCK_OVERHEAD) * 8 // header.bits
-
-
-def with_crc(data: bytes) -> bytes:
-    """Return ``data`` followed by its CRC."""
-    return data + CRC.pack(zlib.crc32(data))
-
-
-def crc_holds(data: bytes | bytearray) -> bool:
-    """Return whether the last four bytes of ``data`` are the CRC of the others."""
-    body = len(data) - CRC.size
-    stored: int = CRC.unpack_from(data, body)[0]
-    return stored == zlib.crc32(memoryview(data)[:body])

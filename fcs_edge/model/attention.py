@@ -39,7 +39,7 @@ def position_bias(table: F32, config: EncoderConfig) -> F32:
 
 
 class AttentionState:
-    """Keys and values of the window, in rings, and the work memory of a chunk."""
+    """Keys and values of the window, in rings, and the workspace of a chunk."""
 
     def __init__(self, config: EncoderConfig, attend: RingAttention, max_rows: int) -> None:
         self.keys, self.values = attend.rings()

@@ -9,7 +9,7 @@ from fcs_edge.modelfile.config import CompressorConfig
 
 
 class CompressorState:
-    """The state of one stream in the compressor, and its work memory."""
+    """The state of one stream in the compressor, and its workspace."""
 
     def __init__(self, compressor: Compressor, max_rows: int) -> None:
         config = compressor.config

@@ -40,7 +40,7 @@ class ConvNextBlock:
 
 
 class DecoderState:
-    """The state of one stream in the decoder, and its work memory."""
+    """The state of one stream in the decoder, and its workspace."""
 
     def __init__(self, decoder: Decoder, max_rows: int) -> None:
         config = decoder.config

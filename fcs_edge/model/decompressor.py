@@ -13,7 +13,7 @@ from fcs_edge.modelfile.config import DecompressorConfig
 
 
 class DecompressorState:
-    """The state of one stream in the decompressor, and its work memory."""
+    """The state of one stream in the decompressor, and its workspace."""
 
     def __init__(self, decompressor: Decompressor, max_tokens: int) -> None:
         config = decompressor.config

@@ -55,7 +55,7 @@ class TransformerLayer:
 
 
 class EncoderState:
-    """The state of one stream in the encoder, and its work memory."""
+    """The state of one stream in the encoder, and its workspace."""
 
     def __init__(self, encoder: Encoder, max_chunks: int) -> None:
         config = encoder.config

@@ -35,7 +35,7 @@ class Snake:
 
 
 class FocalState:
-    """The state of one stream in a focal block, and its work memory."""
+    """The state of one stream in a focal block, and its workspace."""
 
     def __init__(self, block: FocalBlock, max_rows: int) -> None:
         modulation = block.modulation

@@ -1,7 +1,7 @@
 """Layers that the stages share.
 
 A layer holds weights and never changes. Its `state` method creates the state of one stream: the
-history that later chunks need, and work memory. A `copy.deepcopy` of a state resumes the stream.
+history that later chunks need, and workspace. A `copy.deepcopy` of a state resumes the stream.
 Activations are (rows, channels) float32. A call takes at most the rows that the state was created
 for.
 """
@@ -97,7 +97,7 @@ class FeedForward:
         self.inner = self._first.outputs
 
     def __call__(self, x: F32, out: F32, hidden: F32, epilogue: int = WRITE) -> None:
-        """Write y of x into out, or add it; hidden, (rows, inner), is work memory."""
+        """Write y of x into out, or add it; hidden, (rows, inner), is workspace."""
         self._first(x, hidden, GELU)
         self._last(hidden, out, epilogue)
 

@@ -1,4 +1,4 @@
-"""Stage 3, binary spherical quantiser: latents to tokens, tokens to codes."""
+"""Stage 3, binary spherical quantizer: latents to tokens, tokens to codes."""
 
 from __future__ import annotations
 

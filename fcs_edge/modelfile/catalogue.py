@@ -15,7 +15,7 @@ DEFAULT_MODEL = "edge-65k"
 """The model that is used if none is named."""
 
 BUILT_IN = {
-    "edge-65k": "small enough for a Raspberry Pi Zero 2 W; one word in six is lost "
+    "edge-65k": "made for boards like a Raspberry Pi Zero 2 W; one word in six is lost "
     "on it (docs/model-card.md)",
 }
 """The models inside the package, by name, each with its quality in one line."""

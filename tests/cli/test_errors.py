@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 import fcs_edge
 from fcs_edge.bitstream.writer import HEADER_BYTES, BitstreamWriter
 from fcs_edge.cli.audio import open_input
+from fcs_edge.cli.main import COMMANDS
 from fcs_edge.cli.tokens import header_of
 from helpers import COMMAND
 
@@ -46,7 +47,7 @@ def test_usage(run: Callable, wav: Path, tmp_path: Path) -> None:
         assert message in run(*arguments).failed(2)
 
 
-@pytest.mark.parametrize("command", ["", "convert", "encode", "decode", "info", "demo"])
+@pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_holds_an_example(command: str, run: Callable) -> None:
     result = run(*command.split(), "--help")
     assert (result.code, result.err) == (0, "")

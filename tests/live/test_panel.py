@@ -51,10 +51,10 @@ def test_panel_and_keys(sound_card: SoundCard, tmp_path: Path, speech: F32) -> N
     drawn = terminal.read_until(lambda text: text.count("█" * 10) > 5, 30)
     for word in WORDS:
         assert word in drawn
-    assert "you hear coded sound" in drawn
-    assert "you hear dry sound" not in drawn
+    assert "you hear decoded sound" in drawn
+    assert "you hear uncoded sound" not in drawn
     terminal.press("b")
-    terminal.read_until(lambda text: "you hear dry sound, b changes to coded" in text, 10)
+    terminal.read_until(lambda text: "you hear uncoded sound, b changes to decoded" in text, 10)
     # The sound server's audio from before the start, up to 2 s, does not count as lost.
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.written)
     assert re.search(r"lost +\S", plain)
