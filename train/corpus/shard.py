@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from train.corpus.audio import RATE
+from train.corpus.teacher import Teacher
 from train.data.pcm import Floats, Samples, rerated, to_float, to_int16
-
-from .audio import RATE
-from .teacher import Teacher
 
 FRAME = 480
 NARROW_FRAME = 320
