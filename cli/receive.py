@@ -35,7 +35,7 @@ from fcs_edge.codec import Codec
 from fcs_edge.link.receiver import Receiver, Timer
 from fcs_edge.link.sockets import ListeningSocket, parse
 from fcs_edge.live import devices
-from fcs_edge.live.latency import Latency, buffer_chunks
+from fcs_edge.live.latency import BUFFER_MILLISECONDS, Latency, buffer_chunks
 from fcs_edge.live.recorder import Recorder
 from fcs_edge.live.session import (
     Worker,
@@ -60,7 +60,7 @@ _NO_SAMPLES, _NO_TOKENS = new(0), np.zeros(0, np.uint16)
 @click.option(
     "--buffer-ms",
     type=click.IntRange(1, 4000),
-    default=160,
+    default=BUFFER_MILLISECONDS,
     show_default=True,
     help="Sound to hold ready for late packets; a larger value tolerates a worse network.",
 )
