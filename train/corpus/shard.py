@@ -122,12 +122,6 @@ def read(folder: Path, name: str) -> Iterator[Utterance]:
         yield Utterance(sound, about["voices"][voice], text, change)
 
 
-def origin_of(folder: Path, name: str) -> Origin:
-    """Return where a finished shard's speech comes from."""
-    about = json.loads((folder / f"{name}.json").read_text("utf-8"))
-    return Origin(**{key: about[key] for key in Origin.__dataclass_fields__})
-
-
 def _with_room_tone(sound: Floats, length: int, rng: np.random.Generator) -> Floats:
     """Follow a sound by silence up to `length` samples, over faint noise throughout."""
     level = 10 ** (rng.uniform(*_ROOM_TONE) / 20)
