@@ -31,7 +31,7 @@ PIPE_JITTER_SECONDS, MAX_PIPE_JITTER_SECONDS = 0.04, 0.6
 BUFFER_CHUNKS = 2
 """Chunks that wait in a jitter buffer when playback starts, by default."""
 BUFFER_MILLISECONDS = 80 * BUFFER_CHUNKS
-"""The same for ``--buffer-ms``: a chunk of the published models has 80 ms."""
+"""The same in milliseconds, with chunks of 80 ms: the default of ``--buffer-ms``."""
 BUFFER_SPARE_CHUNKS = 4
 """Chunks beyond the target that may wait in a jitter buffer, by default."""
 BUFFER_PATIENCE_SECONDS = 0.4

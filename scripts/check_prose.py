@@ -47,7 +47,6 @@ COMMANDS = ("cli",)
 """Folders whose docstrings of commands are help texts."""
 SOURCES = ("fcs_edge", "kernels", "convert", "live", "link", "cli", "train")
 """Folders whose messages are read."""
-HELP = {"option", "argument", "group", "command"}
 SPEAKERS = {"warn", "note", "fail", "UsageError", "BadParameter", "ClickException"}
 """Functions and classes that are given a message."""
 

@@ -43,7 +43,6 @@ from fcs_edge.modelfile.config import SAMPLE_RATE_IN
 
 F32: TypeAlias = NDArray[np.float32]
 Lost: TypeAlias = NDArray[np.bool_]
-Condition: TypeAlias = tuple[str, float]
 Held: TypeAlias = Literal["chunk", "token", "chunk features", "frame"]
 
 RATES = (0.01, 0.05, 0.1, 0.2)

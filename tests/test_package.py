@@ -46,10 +46,8 @@ def imports(path: Path) -> list[str]:
         match node:
             case ast.Import(names=aliases):
                 found += [alias.name for alias in aliases]
-            case ast.ImportFrom(module=module, names=aliases, level=level):
-                base = [*module_name(path.parent / "x").split(".")[:-level]] if level else []
-                base += [module] if module else []
-                found += [".".join((*base, alias.name)) for alias in aliases]
+            case ast.ImportFrom(module=module, names=aliases):
+                found += [f"{module}.{alias.name}" for alias in aliases]
             case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=arguments):
                 if name == "import_module" and isinstance(arguments[0], ast.Constant):
                     found.append(arguments[0].value)
@@ -148,6 +146,14 @@ def test_stages_know_nothing_of_one_another(graph: dict[str, set[str]]) -> None:
     assert stages <= set(graph)
     for stage in stages:
         assert not graph[stage] & stages, stage
+
+
+def test_imports_are_absolute() -> None:
+    for folder in (*FOLDERS, "train", "scripts", "examples", "tests"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                relative = isinstance(node, ast.ImportFrom) and node.level > 0
+                assert not relative, f"{path}:{node.lineno}: relative import"
 
 
 def test_who_may_import_torch_and_pickle(sources: dict[str, list[str]]) -> None:

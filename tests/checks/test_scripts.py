@@ -109,9 +109,9 @@ def test_sentences_of_a_page() -> None:
 def test_long_pages_and_stale_words_are_found() -> None:
     _, found = check_prose.check_page("docs/howto/a.md", "word " * 400)
     assert found == ["400 words, over 320"]
-    _, found = check_prose.check_page("docs/live.md", "Than the weights\nbefore.\n")
+    _, found = check_prose.check_page("docs/page.md", "Than the weights\nbefore.\n")
     assert found == []
-    _, found = check_prose.check_page("docs/live.md", "Than\nthe weights before.\n")
+    _, found = check_prose.check_page("docs/page.md", "Than\nthe weights before.\n")
     assert found == ["line 2 says `weights before`"]
     _, found = check_prose.check_page("train/experiments/0001-a.md", "a\n" * 61)
     assert found == ["61 lines, over 60"]

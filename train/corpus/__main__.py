@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from . import backgrounds, classic, games, held_out, kokoro, neural, recordings
-from .jobs import Builder, Job
+from train.corpus import backgrounds, classic, games, held_out, kokoro, neural, recordings
+from train.corpus.jobs import Builder, Job
 
 _MINUTES = {
     "hibari": 90.0,

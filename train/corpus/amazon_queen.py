@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from .held_out_text import ADVENTURE_LINES
+from train.corpus.held_out_text import ADVENTURE_LINES
 
 ARCHIVE = Path("/usr/share/scummvm/flight-of-the-amazon-queen/queen.1c")
 _HEAD = struct.Struct(">4s6sBBBH")

@@ -12,9 +12,8 @@ import numpy as np
 import pyroomacoustics
 from numpy.typing import NDArray
 
+from train.corpus.shard import NARROW_FRAME, NARROW_RATE, save_array
 from train.data.pcm import Floats, Samples
-
-from .shard import NARROW_FRAME, NARROW_RATE, save_array
 
 ROOMS = 200
 ROOM_SAMPLES = int(0.4 * NARROW_RATE)

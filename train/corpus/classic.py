@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from train.corpus.audio import clean
+from train.corpus.jobs import Job
+from train.corpus.recordings import version
+from train.corpus.shard import Origin, Utterance
+from train.corpus.text import share
 from train.data.pcm import Floats
-
-from .audio import clean
-from .jobs import Job
-from .recordings import version
-from .shard import Origin, Utterance
-from .text import share
 
 Reader = Callable[[str, list[str], float], Iterator[tuple[str, Floats]]]
 

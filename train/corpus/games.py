@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from .held_out_text import KLETTRES_LANGUAGES
-from .jobs import Job
-from .recordings import sounds_of, utterances, version
-from .shard import Origin
+from train.corpus.held_out_text import KLETTRES_LANGUAGES
+from train.corpus.jobs import Job
+from train.corpus.recordings import sounds_of, utterances, version
+from train.corpus.shard import Origin
 
 STAMPS = Path("/usr/share/tuxpaint/stamps")
 POTATOES = Path("/usr/share/ktuberling/sounds")

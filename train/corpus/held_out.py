@@ -10,15 +10,20 @@ import numpy as np
 import soundfile
 import soxr
 
+from train.corpus import amazon_queen, neural, shard
+from train.corpus.audio import RATE, clean
+from train.corpus.held_out_text import (
+    HARVARD,
+    KLETTRES_LANGUAGES,
+    KOKORO_VOICES,
+    PROMPT_TEXTS,
+    RUSSIAN,
+)
+from train.corpus.kokoro import Kokoro, kokoro
+from train.corpus.recordings import KLETTRES, SOUNDS, read, sounds_of
+from train.corpus.shard import NARROW_RATE, Origin, Utterance
+from train.corpus.teacher import Teacher
 from train.data.pcm import Floats
-
-from . import amazon_queen, neural, shard
-from .audio import RATE, clean
-from .held_out_text import HARVARD, KLETTRES_LANGUAGES, KOKORO_VOICES, PROMPT_TEXTS, RUSSIAN
-from .kokoro import Kokoro, kokoro
-from .recordings import KLETTRES, SOUNDS, read, sounds_of
-from .shard import NARROW_RATE, Origin, Utterance
-from .teacher import Teacher
 
 _OF_LOSSES = ("real", "synthetic")
 _KNOWN_KOKORO = ("af_bella", "am_michael")

@@ -12,10 +12,10 @@ from typing import Any
 import click
 import numpy as np
 
-from . import audio, shard
-from .shard import Origin, Utterance
-from .teacher import Teacher
-from .utterance_filter import UtteranceFilter
+from train.corpus import audio, shard
+from train.corpus.shard import Origin, Utterance
+from train.corpus.teacher import Teacher
+from train.corpus.utterance_filter import UtteranceFilter
 
 SLOWER = ("slower", 0.8, 0.93)
 FASTER = ("faster", 1.07, 1.25)

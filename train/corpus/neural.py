@@ -13,12 +13,11 @@ import onnxruntime
 import piper
 from piper.config import SynthesisConfig
 
+from train.corpus.audio import clean
+from train.corpus.jobs import FASTER, SLOWER, Job, Speak, revoiced, sped
+from train.corpus.shard import Origin, Utterance
+from train.corpus.text import share
 from train.data.pcm import Floats
-
-from .audio import clean
-from .jobs import FASTER, SLOWER, Job, Speak, revoiced, sped
-from .shard import Origin, Utterance
-from .text import share
 
 _SHARD_MINUTES = 20.0
 

@@ -12,12 +12,11 @@ import click
 import numpy as np
 import soundfile
 
+from train.corpus.audio import clean
+from train.corpus.held_out_text import KLETTRES_LANGUAGES, PROMPTS
+from train.corpus.jobs import FASTER, SLOWER, Job, Speak, revoiced, sped
+from train.corpus.shard import Origin, Utterance
 from train.data.pcm import Floats, to_float
-
-from .audio import clean
-from .held_out_text import KLETTRES_LANGUAGES, PROMPTS
-from .jobs import FASTER, SLOWER, Job, Speak, revoiced, sped
-from .shard import Origin, Utterance
 
 SOUNDS = Path("/usr/share/asterisk/sounds")
 KLETTRES = Path("/usr/share/klettres")

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from train.corpus.audio import RATE
+from train.corpus.teacher import Teacher
 from train.data.pcm import Floats, Samples, rerated, to_float, to_int16
-
-from .audio import RATE
-from .teacher import Teacher
 
 FRAME = 480
 NARROW_FRAME = 320
@@ -121,12 +120,6 @@ def read(folder: Path, name: str) -> Iterator[Utterance]:
     for first, frames, voice, text, change in about["utterances"]:
         sound = to_float(wide[first * FRAME : (first + frames) * FRAME])
         yield Utterance(sound, about["voices"][voice], text, change)
-
-
-def origin_of(folder: Path, name: str) -> Origin:
-    """Return where a finished shard's speech comes from."""
-    about = json.loads((folder / f"{name}.json").read_text("utf-8"))
-    return Origin(**{key: about[key] for key in Origin.__dataclass_fields__})
 
 
 def _with_room_tone(sound: Floats, length: int, rng: np.random.Generator) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .held_out_text import KOKORO_VOICES
+from train.corpus.held_out_text import KOKORO_VOICES
 
 Styles = NDArray[np.float32]
 

@@ -8,7 +8,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from .held_out_text import HELD_OUT
+from train.corpus.held_out_text import HELD_OUT
 
 _FORTUNES = Path("/usr/share/games/fortunes")
 _WORDS = Path("/usr/share/dict/american-english")

@@ -12,11 +12,10 @@ import soxr
 from faster_whisper import WhisperModel
 from whisper_normalizer.english import EnglishTextNormalizer
 
+from train.corpus.audio import RATE
+from train.corpus.shard import NARROW_RATE, Utterance
 from train.data.pcm import Floats
 from train.pretrained.whisper import assemble_base, tiny_english
-
-from .audio import RATE
-from .shard import NARROW_RATE, Utterance
 
 WORST = 0.3
 _WINDOW = 28.0

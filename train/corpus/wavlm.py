@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from train.corpus.shard import NARROW_FRAME, NARROW_RATE, save_array
 from train.data.pcm import Samples
 from train.pretrained.stub_torchaudio import stub_torchaudio
 from train.pretrained.whisper import in_windows
-
-from .shard import NARROW_FRAME, NARROW_RATE, save_array
 
 with stub_torchaudio():
     from transformers import AutoConfig, AutoFeatureExtractor, WavLMModel
