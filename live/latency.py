@@ -5,7 +5,8 @@
 3. `pipe_jitter`: what a pipe's playback adds to the target after each underrun.
 4. `buffer_chunks`, `buffer_limit`, `buffer_goal`: what waits in the jitter buffer of a link.
 
-`CAPTURE_CHUNKS` bounds what waits between the microphone and the encoder.
+`CAPTURE_CHUNKS` bounds what waits between the microphone and the encoder. From a microphone, the
+jitter of rule 2 is its largest block.
 
 Times are in seconds, unless a name says otherwise.
 """
