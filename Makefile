@@ -12,8 +12,8 @@ OTHER_BINUTILS := binutils-aarch64-linux-gnu
 endif
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PIP := -m pip install --disable-pip-version-check
-# Each process of pytest takes up to a gigabyte.
-JOBS ?= $(shell n=$$(nproc); echo $$((n > 8 ? 8 : n)))
+# One more than there are cores: tests of live sound mostly wait. Each takes up to a gigabyte.
+JOBS ?= $(shell n=$$(nproc); echo $$((n > 7 ? 8 : n + 1)))
 
 .PHONY: demo test test-full test-oldest bench arm64 lint typecheck rules model docs compiled wheel \
     check clean clean-cache
