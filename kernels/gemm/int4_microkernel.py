@@ -64,6 +64,10 @@ def int4_panel(
         at = b.mul(j, I64(panel_size))
         if n_rows > 1:
             simd.prefetch(b, weight, b.add(at, I64(PREFETCH_BYTES)), panel_size)
+        else:
+            # One row takes so little time that each prefetch counts: the CPU loads lines in pairs.
+            for line in range(0, panel_size, 2 * simd.LINE):
+                simd.prefetch(b, weight, b.add(at, I64(PREFETCH_BYTES + line)), simd.LINE)
         weights = []
         for i in range(panel_size // load_size):
             word = simd.load(b, weight, b.add(at, I64(i * load_size)), factors)
