@@ -65,7 +65,7 @@ def int4_panel(
         if n_rows > 1:
             simd.prefetch(b, weight, b.add(at, I64(PREFETCH_BYTES)), panel_size)
         else:
-            # One row takes so little time that each prefetch counts: the CPU loads lines in pairs.
+            # One row leaves little time for prefetches: every other line is enough.
             for line in range(0, panel_size, 2 * simd.LINE):
                 simd.prefetch(b, weight, b.add(at, I64(PREFETCH_BYTES + line)), simd.LINE)
         weights = []
