@@ -12,16 +12,9 @@ from typing import BinaryIO, NamedTuple
 import click
 
 import fcs_edge
+from fcs_edge.audio_reader import RAW_FORMATS
+from fcs_edge.audio_writer import FILE_FORMATS, AudioOutput, FileOutput, StreamOutput
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, Event, read_batches
-from fcs_edge.cli.audio import (
-    FILE_FORMATS,
-    RAW_FORMATS,
-    AudioOutput,
-    FileOutput,
-    StreamOutput,
-    is_regular,
-)
-from fcs_edge.cli.event_decoder import EventDecoder, check_header, decode_npy, read_header
 from fcs_edge.cli.options import (
     common_options,
     force_option,
@@ -30,16 +23,18 @@ from fcs_edge.cli.options import (
     output_option,
 )
 from fcs_edge.cli.output_files import check_output, output_file, output_path
-from fcs_edge.cli.tokens import LIVE_BLOCK_SECONDS, header_of
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.progress import progress_bar
 from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError
+from fcs_edge.event_decoder import EventDecoder, check_header, decode_npy, read_header
+from fcs_edge.files import is_regular
 from fcs_edge.live import devices
 from fcs_edge.live.latency import Latency
 from fcs_edge.live.player import ProbedPipe, open_player
 from fcs_edge.model.layers import F32
+from fcs_edge.token_files import LIVE_BLOCK_SECONDS, header_of
 
 
 @click.command()

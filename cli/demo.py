@@ -18,11 +18,11 @@ from rich.console import Console
 from rich.table import Table
 
 import fcs_edge
+from fcs_edge.audio_reader import open_input
+from fcs_edge.audio_writer import FileOutput
 from fcs_edge.bitstream.writer import BitstreamWriter
-from fcs_edge.cli.audio import FileOutput, open_input
 from fcs_edge.cli.options import common_options, force_option, model_option
 from fcs_edge.cli.output_files import check_output, output_path
-from fcs_edge.cli.tokens import FILE_BLOCK_SECONDS, header_of
 from fcs_edge.cli.ui import spectrogram
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.messages import Messages
@@ -31,6 +31,7 @@ from fcs_edge.errors import AudioError
 from fcs_edge.live.player import open_player
 from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.modelfile.catalogue import BUILT_IN
+from fcs_edge.token_files import FILE_BLOCK_SECONDS, header_of
 
 _NAME = "fcs-edge-demo"
 _PAUSE_SECONDS = 0.5

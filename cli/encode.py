@@ -12,8 +12,8 @@ from typing import BinaryIO, Protocol
 import click
 
 import fcs_edge
+from fcs_edge.audio_reader import MAX_RATE, MIN_RATE, RAW_FORMATS, AudioInput, open_input
 from fcs_edge.bitstream.writer import BitstreamWriter
-from fcs_edge.cli.audio import MAX_RATE, MIN_RATE, RAW_FORMATS, AudioInput, is_regular, open_input
 from fcs_edge.cli.options import (
     common_options,
     force_option,
@@ -22,18 +22,19 @@ from fcs_edge.cli.options import (
     model_option,
 )
 from fcs_edge.cli.output_files import check_output, is_special, output_file
-from fcs_edge.cli.tokens import FILE_BLOCK_SECONDS, LIVE_BLOCK_SECONDS, NpyWriter, header_of
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.panel import shortfall, troubles
 from fcs_edge.cli.ui.progress import progress_bar
 from fcs_edge.codec import BLOCK_CHUNKS, Codec
+from fcs_edge.files import is_regular
 from fcs_edge.live import devices
 from fcs_edge.live.devices import DeviceLostError
 from fcs_edge.live.latency import Latency
 from fcs_edge.live.loop import Loopback
 from fcs_edge.live.session import open_microphone, prompt_threads, stop_on_signals
 from fcs_edge.model.layers import F32, U16
+from fcs_edge.token_files import FILE_BLOCK_SECONDS, LIVE_BLOCK_SECONDS, NpyWriter, header_of
 
 
 class TokenWriter(Protocol):

@@ -24,7 +24,6 @@ from fcs_edge.cli.options import (
     reconnect_option,
 )
 from fcs_edge.cli.output_files import check_output
-from fcs_edge.cli.tokens import LIVE_BLOCK_SECONDS, header_of
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.device_table import print_devices
 from fcs_edge.cli.ui.messages import Messages
@@ -44,6 +43,7 @@ from fcs_edge.live.session import (
     stop_on_signals,
     watch,
 )
+from fcs_edge.token_files import LIVE_BLOCK_SECONDS, header_of
 
 
 @click.command()

@@ -25,7 +25,6 @@ from fcs_edge.cli.options import (
     reconnect_option,
 )
 from fcs_edge.cli.output_files import check_output
-from fcs_edge.cli.tokens import LIVE_BLOCK_SECONDS, header_of
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.link_notice import report_security
 from fcs_edge.cli.ui.messages import Messages
@@ -47,6 +46,7 @@ from fcs_edge.live.session import (
 )
 from fcs_edge.live.speaker import Speaker
 from fcs_edge.model.layers import F32, new
+from fcs_edge.token_files import LIVE_BLOCK_SECONDS, header_of
 
 _NO_SAMPLES, _NO_TOKENS = new(0), np.zeros(0, np.uint16)
 

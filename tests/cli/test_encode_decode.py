@@ -22,8 +22,8 @@ import soundfile
 from numpy.typing import NDArray
 
 import fcs_edge
+from fcs_edge.audio_reader import open_input
 from fcs_edge.bitstream.reader import BitstreamReader, End, Tokens, read_events
-from fcs_edge.cli.audio import open_input
 from fcs_edge.cli.main import cli
 from helpers import COMMAND, Recorded
 

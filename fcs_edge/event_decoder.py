@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from fcs_edge.bitstream.reader import Damage, End, Event, HeaderRead, Tokens
 from fcs_edge.bitstream.writer import Header
-from fcs_edge.cli.tokens import read_npy
 from fcs_edge.codec import BLOCK_CHUNKS, Codec
 from fcs_edge.errors import BitstreamError, FcsError
 from fcs_edge.model.layers import F32
+from fcs_edge.token_files import read_npy
 
 _SILENCE_TOKENS = 4096
 

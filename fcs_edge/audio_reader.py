@@ -1,27 +1,23 @@
-"""Input and output of sound in blocks: files, pipes, bare samples."""
+"""Input of sound in blocks: files, pipes, bare samples."""
 
 from __future__ import annotations
 
 import os
-import stat
-import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
 import soxr
 
-from fcs_edge import wav
 from fcs_edge.errors import AudioError
 from fcs_edge.model.layers import F32
 
 RAW_FORMATS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
-FILE_FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 
 _LIVE_SECONDS = 0.02
 _FILE_SECONDS = 1.0
@@ -97,7 +93,7 @@ def open_input(path: str, raw: str | None, rate: int, channels: int) -> Iterator
         file = soundfile.SoundFile(sys.stdin.fileno() if path == "-" else path, closefd=path != "-")
     except (soundfile.LibsndfileError, TypeError) as error:
         raise AudioError(
-            f"{label}: not a readable sound file ({_reason(error)}); "
+            f"{label}: not a readable sound file ({libsndfile_reason(error)}); "
             "for bare samples give --raw and --rate"
         ) from None
     with file:
@@ -119,7 +115,7 @@ def _file_blocks(file: soundfile.SoundFile, frames: int, label: str) -> Iterator
         try:
             block = file.read(frames, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            raise AudioError(f"{label}: damaged ({_reason(error)})") from None
+            raise AudioError(f"{label}: damaged ({libsndfile_reason(error)})") from None
         if block.shape[0] == 0:
             return
         yield _mean(block)
@@ -158,78 +154,6 @@ def _open_bytes(path: str) -> Iterator[BinaryIO]:
         yield file
 
 
-class AudioOutput(Protocol):
-    """A sound that is being written, (n,) float32 in [-1, 1] at a time."""
-
-    def write(self, samples: F32) -> None:
-        """Write samples without delay."""
-
-    def close(self) -> None:
-        """Finish the sound."""
-
-
-class FileOutput:
-    """A sound file, written by libsndfile."""
-
-    def __init__(self, path: Path, suffix: str, rate: int) -> None:
-        kind, subtype = FILE_FORMATS[suffix]
-        try:
-            self._file = soundfile.SoundFile(path, "w", rate, 1, format=kind, subtype=subtype)
-        except soundfile.LibsndfileError as error:
-            raise AudioError(f"{suffix}: cannot be written ({_reason(error)})") from None
-
-    def write(self, samples: F32) -> None:
-        """Write samples."""
-        try:
-            self._file.write(samples)
-        # soundfile asserts that libsndfile wrote all samples.
-        except (soundfile.LibsndfileError, AssertionError):
-            raise AudioError("writing the sound failed: is the disk full?") from None
-
-    def close(self) -> None:
-        """Finish the file."""
-        self._file.close()
-
-
-class StreamOutput:
-    """Bare samples, or a WAV of unknown length, to a pipe or file."""
-
-    def __init__(self, file: BinaryIO, raw: str | None, rate: int) -> None:
-        self._file = file
-        self._dtype = RAW_FORMATS[raw or "s16le"]
-        self._data_bytes = 0
-        self._start = file.tell() if raw is None and is_regular(file) else None
-        if raw is None:
-            # The largest sizes stand for an unknown length.
-            file.write(wav.header(rate, wav.MAX_SIZE, wav.MAX_SIZE))
-
-    def write(self, samples: F32) -> None:
-        """Write samples and flush them."""
-        if self._dtype.kind == "i":
-            samples = wav.to_pcm16(samples)
-        data = samples.astype(self._dtype).tobytes()
-        self._data_bytes += len(data)
-        self._file.write(data)
-        self._file.flush()
-
-    def close(self) -> None:
-        """Write the length into the WAV header, where the file can seek."""
-        if self._start is not None:
-            end = self._file.tell()
-            for offset, value in ((4, self._data_bytes + 36), (40, self._data_bytes)):
-                self._file.seek(self._start + offset)
-                self._file.write(struct.pack("<I", min(value, wav.MAX_SIZE)))
-            self._file.seek(end)
-        self._file.flush()
-
-
-def is_regular(file: BinaryIO) -> bool:
-    """Return whether a file is on disk, not a pipe, terminal or device."""
-    try:
-        return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-    except OSError:
-        return False
-
-
-def _reason(error: Exception) -> str:
+def libsndfile_reason(error: Exception) -> str:
+    """Return the reason in an error of libsndfile, without the file's name."""
     return str(error).rsplit(": ", 1)[-1].strip().rstrip(".")
