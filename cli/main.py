@@ -14,8 +14,8 @@ from fcs_edge import __version__
 from fcs_edge.errors import FcsError
 
 COMMANDS = (
-    *("bench", "convert", "decode", "demo", "encode", "info", "key", "mic", "receive", "send"),
-    "warmup",
+    *("bench", "convert", "decode", "demo", "encode", "info", "key", "mic", "models", "receive"),
+    *("send", "warmup"),
 )
 """Each is a module of `fcs_edge.cli` that holds the command of the same name."""
 
