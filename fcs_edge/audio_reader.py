@@ -6,18 +6,21 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 import soundfile
 import soxr
 
 from fcs_edge.errors import AudioError
-from fcs_edge.model.layers import F32
+from fcs_edge.model.layers import F32, new
 
 RAW_FORMATS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
+
+Channel: TypeAlias = int | Literal["mean"]
+"""The channel to read, from 1, or the mean of all."""
 
 _LIVE_SECONDS = 0.02
 _FILE_SECONDS = 1.0
@@ -37,6 +40,10 @@ class AudioInput:
     """(n,) float32, channels averaged."""
     n_not_finite: int = 0
     """Samples so far that were NaN or infinite; they are read as 0."""
+    warnings: list[str] = field(default_factory=list)
+    """What is odd but loses no sound, a line each; complete once the blocks are read."""
+    losses: list[str] = field(default_factory=list)
+    """What sound is missing, a line each; complete once the blocks are read."""
 
     def at_rate(self, rate: int) -> Iterator[F32]:
         """Yield the blocks, finite and resampled to `rate`, (n,) float32."""
@@ -59,7 +66,15 @@ class AudioInput:
 
 
 @contextmanager
-def open_input(path: str, raw: str | None, rate: int, channels: int) -> Iterator[AudioInput]:
+def open_input(
+    path: str,
+    raw: str | None,
+    rate: int,
+    channels: int,
+    *,
+    channel: Channel = "mean",
+    strict: bool = False,
+) -> Iterator[AudioInput]:
     """Open a sound file, or a WAV or bare samples on standard input.
 
     Parameters
@@ -70,6 +85,10 @@ def open_input(path: str, raw: str | None, rate: int, channels: int) -> Iterator
         One of `RAW_FORMATS`, for bare samples of `rate` and `channels`.
     rate, channels : int
         Of bare samples: rate in Hz, and interleaved channels.
+    channel : int or "mean"
+        The channel to read, from 1; or the mean of all channels.
+    strict : bool
+        Whether missing sound is an error, here or while the blocks are read.
 
     Raises
     ------
@@ -108,6 +127,18 @@ def open_input(path: str, raw: str | None, rate: int, channels: int) -> Iterator
         # The header may state any rate and channels: bound the memory of a block.
         frames = min(round(block * file.samplerate), _BLOCK_SAMPLES // file.channels)
         yield AudioInput(file.samplerate, file.channels, seconds, _file_blocks(file, frames, label))
+
+
+def read_audio(
+    path: str | os.PathLike[str],
+    *,
+    rate: int = 16000,
+    channel: Channel = "mean",
+    strict: bool = False,
+) -> F32:
+    """Return a sound file as the encoder's input: what ``fcs-edge encode`` encodes, to the bit."""
+    with open_input(os.fspath(path), None, rate, 1, channel=channel, strict=strict) as sound:
+        return np.concatenate([new(0), *sound.at_rate(rate)])
 
 
 def _file_blocks(file: soundfile.SoundFile, frames: int, label: str) -> Iterator[F32]:
