@@ -105,15 +105,15 @@ def listed() -> list[Named]:
     return [Named(name, _built_in(name), built_in=True) for name in BUILT_IN] + own
 
 
-def by_fingerprint(fingerprint: bytes) -> ModelFile | None:
-    """Return the first listed model that has a fingerprint; files that cannot be read have none."""
+def by_fingerprint(fingerprint: bytes) -> Named | None:
+    """Return the first model with a name that has a fingerprint; damaged files are passed over."""
     for named in listed():
         try:
             model = model_file.read(named.path)
         except (FcsError, OSError):
             continue
-        if model.fingerprint == fingerprint:
-            return model
+        if model.fingerprint == fingerprint and not named.hidden:
+            return named
     return None
 
 

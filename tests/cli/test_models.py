@@ -90,7 +90,7 @@ def test_a_fingerprint_finds_its_model(folder: Path) -> None:
     (folder / "0.safetensors").write_bytes(b"damaged")
     tiny = catalogue.by_fingerprint(fcs_edge.load("4k").fingerprint)
     assert tiny is not None
-    assert tiny.name == "tiny"
+    assert tiny.name == "4k"
     assert catalogue.by_fingerprint(bytes(8)) is None
 
 
