@@ -32,7 +32,7 @@ from fcs_edge.cli.token_copy import (
     suffix_of,
 )
 from fcs_edge.cli.ui.compile_notice import prepare
-from fcs_edge.cli.ui.messages import Messages
+from fcs_edge.cli.ui.messages import Messages, Repeated
 from fcs_edge.cli.ui.progress import progress_bar
 from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError
@@ -252,13 +252,15 @@ def _decoded(
     label: str,
 ) -> Iterator[F32]:
     """Yield the sound of a bitstream, (n,) float32 at a time, and warn about damage."""
+    damage = Repeated(lambda text: messages.warn(f"{label}: {text}"))
     for events in batches:
         for event in events:
             if isinstance(event, Damage):
-                messages.warn(f"{label}: {event.message}")
+                damage.add(event.message)
         yield from decoder.decode(events)
     if not reader.ended:
         yield from decoder.close()
+    damage.close()
     if reader.damaged and not decoder.n_intact:
         raise BitstreamError("none of its tokens is intact")
     if reader.damaged:
