@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import click
 
@@ -22,6 +22,7 @@ from fcs_edge.cli.options import (
     model_option,
 )
 from fcs_edge.cli.output_files import check_output, is_special, output_file
+from fcs_edge.cli.token_copy import TokenOptions, copy_tokens, is_array, suffix_of
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.panel import shortfall, troubles
@@ -33,18 +34,15 @@ from fcs_edge.live.devices import DeviceLostError
 from fcs_edge.live.latency import Latency
 from fcs_edge.live.loop import Loopback
 from fcs_edge.live.session import open_microphone, prompt_threads, stop_on_signals
-from fcs_edge.model.layers import F32, U16
-from fcs_edge.token_files import FILE_BLOCK_SECONDS, LIVE_BLOCK_SECONDS, NpyWriter, header_of
-
-
-class TokenWriter(Protocol):
-    """An output of tokens."""
-
-    def write(self, tokens: U16) -> None:
-        """Append tokens."""
-
-    def close(self, n_samples: int, tokens: U16 | None = None) -> None:
-        """Write the last tokens, and the number of input samples that all tokens represent."""
+from fcs_edge.model.layers import F32
+from fcs_edge.npz import NpzWriter, origin_of
+from fcs_edge.token_files import (
+    FILE_BLOCK_SECONDS,
+    LIVE_BLOCK_SECONDS,
+    NpyWriter,
+    TokenWriter,
+    header_of,
+)
 
 
 @click.command()
@@ -101,8 +99,10 @@ def encode(
     IN is a sound file (WAV, FLAC, Ogg, MP3 or another, of any rate and any channels). As -, it
     is a WAV on standard input, or bare samples with --raw. With --mic there is no IN.
 
-    OUT is a .fcs bitstream or an .npy of bare tokens. As -, it is a bitstream on standard
-    output, flushed chunk by chunk.
+    OUT is a .fcs bitstream, an .npz of tokens with their model and length, or an .npy of bare
+    tokens. As -, it is a bitstream on standard output, flushed chunk by chunk.
+
+    An .npz or .npy as IN holds tokens, which OUT receives as they are.
 
     \b
     Examples:
@@ -113,10 +113,15 @@ def encode(
     """
     messages = Messages(quiet)
     source, out = _arguments(source, out, live)
-    named = Path(out).suffix in (".fcs", ".npy")
+    named = suffix_of(out) in (".fcs", ".npy", ".npz")
     if out != "-" and not named and not is_special(Path(out)) and not Path(out).is_dir():
-        raise click.UsageError("OUT must end in .fcs or .npy, or be - for standard output.")
+        raise click.UsageError("OUT must end in .fcs, .npz or .npy, or be - for standard output.")
     check_output(out, force)
+    if is_array(source) and raw is None:
+        options = TokenOptions(model, block_seconds=block_seconds or FILE_BLOCK_SECONDS)
+        if not copy_tokens(source, out, options, messages):
+            click.get_current_context().exit(1)
+        return
     if live:
         devices.find("input", microphone)
     codec = fcs_edge.load(model)
@@ -193,8 +198,10 @@ def _encode_microphone(
 
 
 def _writer(file: BinaryIO, out: str, codec: Codec, seconds: float | None) -> TokenWriter:
-    if Path(out).suffix == ".npy":
+    if suffix_of(out) == ".npy":
         return NpyWriter(file)
+    if suffix_of(out) == ".npz":
+        return NpzWriter(file, origin_of(codec))
     live = not is_regular(file)
     if seconds is None:
         seconds = LIVE_BLOCK_SECONDS if live else FILE_BLOCK_SECONDS

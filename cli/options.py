@@ -42,7 +42,8 @@ model_option = _option(
     "-m",
     "--model",
     metavar="NAME|FILE",
-    help="A built-in model's name or a model file. [default: the built-in model]",
+    help="A model's name, as fcs-edge models lists them, or a model file. [default: "
+    "FCS_EDGE_MODEL, or edge-65k]",
 )
 force_option = _option("-f", "--force", is_flag=True, help="Overwrite existing output files.")
 latency_option = _option(

@@ -37,7 +37,7 @@ def test_usage(run: Callable, wav: Path, tmp_path: Path) -> None:
     for arguments, message in (
         (("encode",), "Missing argument 'IN'"),
         (("encode", wav), "Missing argument 'OUT'"),
-        (("encode", wav, "out.mp3"), "OUT must end in .fcs or .npy"),
+        (("encode", wav, "out.mp3"), "OUT must end in .fcs, .npz or .npy"),
         (("decode", "x.fcs", "out.mp3"), "OUT must end in .wav, .flac or .ogg"),
         (("encode", "--rate", "x", wav, "a.fcs"), "'x' is not a valid integer"),
         (("encode", "--raw", "u8", wav, "a.fcs"), "'u8' is not one of"),
