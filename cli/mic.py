@@ -98,21 +98,12 @@ def mic(
     recordings = _recordings(record_bitstream, record_input, record_output, force)
     playing = monitor == "on"
     # Before the model, so that a missing device shows at once.
-    names = {"microphone": devices.find("input", microphone).name}
-    if playing:
-        names["speaker"] = devices.find("output", speaker).name
+    names = _device_names(microphone, speaker, playing)
     codec = fcs_edge.load(model)
     decoding = playing or recordings[2] is not None
     prepare(codec, messages, encoder=True, decoder=decoding)
     with ExitStack() as stack:
-        recorder = Recorder(
-            *recordings,
-            header_of(codec, LIVE_BLOCK_SECONDS),
-            codec.sample_rate_in,
-            codec.sample_rate_out,
-            messages.warn,
-            force,
-        )
+        recorder = _recorder(recordings, codec, messages, force)
         stack.callback(recorder.close)
         loop = Loopback(codec, recorder.put, decoding, duration)
         loop.bypass = bypass
@@ -129,6 +120,26 @@ def mic(
         messages.warn(guard.warning)
     if guard.warning or recorder.failed:
         click.get_current_context().exit(1)
+
+
+def _device_names(microphone: str | None, speaker: str | None, playing: bool) -> dict[str, str]:
+    """Return the names of the devices that will be opened."""
+    names = {"microphone": devices.find("input", microphone).name}
+    if playing:
+        names["speaker"] = devices.find("output", speaker).name
+    return names
+
+
+def _recorder(
+    paths: tuple[Path | None, Path | None, Path | None],
+    codec: Codec,
+    messages: Messages,
+    force: bool,
+) -> Recorder:
+    """Open the recordings: of the tokens, the encoder's input and the decoder's output."""
+    header = header_of(codec, LIVE_BLOCK_SECONDS)
+    rates = codec.sample_rate_in, codec.sample_rate_out
+    return Recorder(*paths, header, *rates, messages.warn, force)
 
 
 def _waiter(
