@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import click
 
 import fcs_edge
-from fcs_edge.audio_reader import MAX_RATE, MIN_RATE, RAW_FORMATS, AudioInput, open_input
+from fcs_edge.audio_reader import MAX_RATE, MIN_RATE, RAW_FORMATS, AudioInput, Channel, open_input
 from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.cli.options import (
     channel_option,
@@ -40,6 +41,7 @@ from fcs_edge.npz import NpzWriter, origin_of
 from fcs_edge.token_files import (
     FILE_BLOCK_SECONDS,
     LIVE_BLOCK_SECONDS,
+    TOKEN_DTYPES,
     NpyWriter,
     TokenWriter,
     header_of,
@@ -71,7 +73,7 @@ from fcs_edge.token_files import (
     type=click.IntRange(1, 1024),
     default=1,
     show_default=True,
-    help="Channels of --raw input, interleaved; they are averaged.",
+    help="Channels of --raw input, interleaved.",
 )
 @click.option(
     "--block",
@@ -80,6 +82,14 @@ from fcs_edge.token_files import (
     help="Seconds of sound in a block of the bitstream; a damaged byte costs one block. "
     "[default: 12, and 1 into a pipe]",
 )
+@click.option(
+    "--dtype",
+    type=click.Choice(list(TOKEN_DTYPES)),
+    default="uint16",
+    show_default=True,
+    help="Type of the tokens in an .npy or .npz; sums of uint16 wrap beyond 65535.",
+)
+@click.option("--strict", is_flag=True, help="Write nothing if sound is missing from IN.")
 @force_option
 @common_options
 def encode(
@@ -94,13 +104,18 @@ def encode(
     rate: int,
     channels: int,
     block_seconds: float | None,
+    dtype: str,
+    strict: bool,
     force: bool,
     quiet: bool,
 ) -> None:
     """Encode the sound IN to the bitstream OUT.
 
     IN is a sound file (WAV, FLAC, Ogg, MP3 or another, of any rate and any channels). As -, it
-    is a WAV on standard input, or bare samples with --raw. With --mic there is no IN.
+    is a WAV, AU, AIFF, W64, RF64, Ogg or Opus on standard input, or bare samples with --raw. With
+    --mic there is no IN.
+
+    Where IN is cut or damaged, the sound that is intact is encoded, and the exit code is 1.
 
     OUT is a .fcs bitstream, an .npz of tokens with their model and length, or an .npy of bare
     tokens. As -, it is a bitstream on standard output, flushed chunk by chunk.
@@ -119,9 +134,12 @@ def encode(
     named = suffix_of(out) in (".fcs", ".npy", ".npz")
     if out != "-" and not named and not is_special(Path(out)) and not Path(out).is_dir():
         raise click.UsageError("OUT must end in .fcs, .npz or .npy, or be - for standard output.")
+    if dtype != "uint16" and not is_array(out):
+        raise click.UsageError("--dtype is for an OUT of .npy or .npz.")
     check_output(out, force)
     if is_array(source) and raw is None:
         options = TokenOptions(model, block_seconds=block_seconds or FILE_BLOCK_SECONDS)
+        options = options._replace(strict=strict, dtype=dtype)
         if not copy_tokens(source, out, options, messages):
             click.get_current_context().exit(1)
         return
@@ -129,39 +147,69 @@ def encode(
         devices.find("input", microphone)
     codec = fcs_edge.load(model)
     prepare(codec, messages, encoder=True)
+    create = partial(_writer, out=out, codec=codec, seconds=block_seconds, dtype=dtype)
     if live:
         with output_file(out) as file:
-            writer = _writer(file, out, codec, block_seconds)
-            lost = _encode_microphone(codec, writer, microphone, latency, channel, messages)
+            writer = create(file)
+            lost, seconds = _encode_microphone(
+                codec, writer, microphone, latency, channel, messages
+            )
+        messages.note(_result(out, codec, seconds))
         if lost:
             click.get_current_context().exit(1)
         return
-    with open_input(source, raw, rate, channels) as sound, output_file(out) as file:
-        writer = _writer(file, out, codec, block_seconds)
-        n_samples = _encode_input(codec, writer, sound, source == "-", messages)
-    if sound.n_not_finite:
-        messages.warn(f"{sound.n_not_finite} samples are NaN or infinite; they are encoded as 0")
-    if n_samples == 0:
-        messages.warn("the input holds no sound")
-    messages.note(f"{n_samples / codec.sample_rate_in:.2f} s at {codec.bitrate:g} bit/s")
+    selected = cast(Channel, channel)
+    with (
+        open_input(source, raw, rate, channels, channel=selected, strict=strict) as sound,
+        output_file(out) as file,
+    ):
+        seconds = _encode_input(codec, partial(create, file), sound, source == "-", messages)
+    for line in (*sound.losses, *sound.warnings):
+        messages.warn(line)
+    if sound.channels > 1 and channel == "mean":
+        messages.note(f"the mean of {sound.channels} channels is encoded; --channel 1 takes one")
+    messages.note(_result(out, codec, seconds))
+    if sound.losses:
+        click.get_current_context().exit(1)
+
+
+def _result(out: str, codec: Codec, seconds: float) -> str:
+    """Return the output's name, size and bit rate, or the tokens' bit rate for a pipe."""
+    if out == "-" or is_special(Path(out)) or not seconds:
+        return f"{seconds:.2f} s at {codec.bitrate:g} bit/s"
+    size = Path(out).stat().st_size
+    return f"{out}: {seconds:.2f} s in {size:,} bytes, {8 * size / seconds:.0f} bit/s"
 
 
 def _encode_input(
-    codec: Codec, writer: TokenWriter, sound: AudioInput, live: bool, messages: Messages
-) -> int:
-    """Encode a file or pipe to its end; return the number of input samples."""
+    codec: Codec,
+    create: Callable[[], TokenWriter],
+    sound: AudioInput,
+    live: bool,
+    messages: Messages,
+) -> float:
+    """Encode a file or pipe to its end; return the seconds of sound.
+
+    The writer is created with the first sound: an input without sound leaves no output.
+    """
     encoder = codec.stream_encoder(1 if live else BLOCK_CHUNKS)
+    writer = None
     n_samples = 0
     with (
         progress_bar(messages, "Encoding", sound.seconds) as show,
         _until_interrupted(sound.at_rate(codec.sample_rate_in), live) as blocks,
     ):
         for block in blocks:
-            writer.write(encoder.push(block))
+            if writer is None and block.size:
+                writer = create()
+            if writer is not None:
+                writer.write(encoder.push(block))
             n_samples += block.size
             show(n_samples / codec.sample_rate_in)
-        writer.close(n_samples, encoder.flush())
-    return n_samples
+        sound.require_sound(n_samples)
+        if writer is not None:
+            writer.close(n_samples, encoder.flush())
+    return n_samples / codec.sample_rate_in
 
 
 def _arguments(source: str, out: str | None, live: bool) -> tuple[str, str]:
@@ -182,8 +230,8 @@ def _encode_microphone(
     latency: Latency,
     channel: int | str,
     messages: Messages,
-) -> bool:
-    """Encode the microphone until Ctrl-C; return whether it was lost before."""
+) -> tuple[bool, float]:
+    """Encode the microphone until Ctrl-C; return whether it was lost before, and the seconds."""
     loop = Loopback(codec, lambda samples, tokens, decoded: writer.write(tokens), decode=False)
     with prompt_threads(), stop_on_signals(loop.stop), ExitStack() as stack:
         source = open_microphone(codec, requested, latency, channel)
@@ -196,20 +244,21 @@ def _encode_microphone(
             lost = error
     seconds = loop.statistics.n_tokens / codec.token_rate
     writer.close(round(seconds * codec.sample_rate_in))
-    messages.note(f"{seconds:.2f} s at {codec.bitrate:g} bit/s")
     for trouble in (troubles(loop), cancelled(loop), shortfall(loop, codec)):
         if trouble:
             messages.warn(trouble)
     if lost is not None:
         messages.warn(f"{lost}; the sound before is written")
-    return lost is not None
+    return lost is not None, seconds
 
 
-def _writer(file: BinaryIO, out: str, codec: Codec, seconds: float | None) -> TokenWriter:
+def _writer(
+    file: BinaryIO, out: str, codec: Codec, seconds: float | None, dtype: str
+) -> TokenWriter:
     if suffix_of(out) == ".npy":
-        return NpyWriter(file)
+        return NpyWriter(file, dtype)
     if suffix_of(out) == ".npz":
-        return NpzWriter(file, origin_of(codec))
+        return NpzWriter(file, origin_of(codec), dtype)
     live = not is_regular(file)
     if seconds is None:
         seconds = LIVE_BLOCK_SECONDS if live else FILE_BLOCK_SECONDS
