@@ -15,20 +15,26 @@ Codecs and streams
     StreamEncoder     samples in pieces of any length to tokens; Codec.stream_encoder() creates it
     StreamDecoder     tokens in pieces of any length to samples; Codec.stream_decoder() creates it
 
+Files
+    read_audio(path)  samples of a sound file at 16 kHz: what the command encode encodes, to the bit
+
 Errors
     FcsError          base class; the text of each error is one line that says what to do
     AudioError, BitstreamError, CheckpointError, ConfigError, ModelFileError
+    AudioWarning      category of warnings: a sound is cut or odd
 
 Signals are one-dimensional float32 in [-1, 1] at Codec.sample_rate_in, 16 kHz. Tokens are uint16.
 """
 
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 # Names that are imported `as` themselves are this package's interface. There is no __all__:
 # help(fcs_edge) would print every class in full.
 from fcs_edge.codec import Codec as Codec
 from fcs_edge.codec import load as load
 from fcs_edge.errors import AudioError as AudioError
+from fcs_edge.errors import AudioWarning as AudioWarning
 from fcs_edge.errors import BitstreamError as BitstreamError
 from fcs_edge.errors import CheckpointError as CheckpointError
 from fcs_edge.errors import ConfigError as ConfigError
@@ -39,4 +45,16 @@ from fcs_edge.modelfile.catalogue import DEFAULT_MODEL as DEFAULT_MODEL
 from fcs_edge.stream import StreamDecoder as StreamDecoder
 from fcs_edge.stream import StreamEncoder as StreamEncoder
 
+if _TYPE_CHECKING:
+    from fcs_edge.audio_reader import read_audio as read_audio
+
 __version__ = _version("fcs-edge")
+
+
+def __getattr__(name: str) -> object:
+    """Import what reads sound at its first use: its libraries take time to load."""
+    if name != "read_audio":
+        raise AttributeError(f"module 'fcs_edge' has no attribute {name!r}")
+    from fcs_edge.audio_reader import read_audio
+
+    return read_audio

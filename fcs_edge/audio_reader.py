@@ -26,7 +26,7 @@ from fcs_edge.audio.library import libsndfile_reason as libsndfile_reason
 from fcs_edge.audio.ogg_pipe import OggPipe
 from fcs_edge.audio.stored_samples import frames as stored_frames
 from fcs_edge.errors import AudioError, AudioWarning
-from fcs_edge.full_scale import beyond_full_scale
+from fcs_edge.full_scale import beyond_full_scale, peak_of
 from fcs_edge.model.layers import F32, new
 
 RAW_FORMATS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
@@ -84,8 +84,8 @@ class AudioInput:
             lines.append(f"{self.n_not_finite} samples are NaN or infinite; they are encoded as 0")
         if self._energies.size and self._energies.max() > _CANCELLED * self._mean_energy:
             lines.append(
-                f"the mean of the {self.channels} channels has {self._loss_decibels():.0f} dB less "
-                "energy than the louder channel: they cancel; --channel 1 takes one"
+                f"the mean of the {self.channels} channels has {self._lost_energy()} less energy "
+                "than the louder channel: choose one, as with --channel 1"
             )
         if line := beyond_full_scale(self.peak):
             lines.append(line)
@@ -133,8 +133,9 @@ class AudioInput:
         self._mean_energy += energy if np.isfinite(energy) else 0.0
         return mean
 
-    def _loss_decibels(self) -> float:
-        return 10 * float(np.log10(self._energies.max() / max(self._mean_energy, 1e-20)))
+    def _lost_energy(self) -> str:
+        ratio = self._energies.max() / max(self._mean_energy, 1e-20)
+        return f"{10 * np.log10(ratio):.0f} dB" if ratio < 1e10 else "100 dB and more"
 
     def _finite(self) -> Iterator[F32]:
         # A resampler spreads one NaN over the length of its filter.
@@ -143,8 +144,7 @@ class AudioInput:
             if not finite.all():
                 self.n_not_finite += int(finite.size - finite.sum())
                 block = np.where(finite, block, np.float32(0))
-            if block.size:
-                self.peak = max(self.peak, float(block.max()), -float(block.min()))
+            self.peak = max(self.peak, peak_of(block))
             yield block
 
 
