@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -35,6 +35,7 @@ from fcs_edge.live import devices
 from fcs_edge.live.devices import DeviceLostError
 from fcs_edge.live.latency import Latency
 from fcs_edge.live.loop import Loopback
+from fcs_edge.live.microphone import Microphone
 from fcs_edge.live.session import open_microphone, prompt_threads, stop_on_signals
 from fcs_edge.model.layers import F32
 from fcs_edge.npz import NpzWriter, origin_of
@@ -131,46 +132,55 @@ def encode(
     """
     messages = Messages(quiet)
     source, out = _arguments(source, out, live)
+    _check(out, dtype, force)
+    if is_array(source) and raw is None:
+        block = block_seconds or FILE_BLOCK_SECONDS
+        options = TokenOptions(model, strict=strict, block_seconds=block, dtype=dtype)
+        is_whole = copy_tokens(source, out, options, messages)
+    else:
+        if live:
+            devices.find("input", microphone)
+        codec = fcs_edge.load(model)
+        prepare(codec, messages, encoder=True)
+        create = partial(_writer, out=out, codec=codec, seconds=block_seconds, dtype=dtype)
+        if live:
+            opener = partial(open_microphone, codec, microphone, latency, channel)
+            is_whole = _encode_microphone(codec, opener, create, out, messages)
+        else:
+            selected = cast(Channel, channel)
+            opened = open_input(source, raw, rate, channels, channel=selected, strict=strict)
+            is_whole = _encode_sound(codec, opened, create, out, source == "-", messages)
+    if not is_whole:
+        click.get_current_context().exit(1)
+
+
+def _check(out: str, dtype: str, force: bool) -> None:
+    """Refuse an output that cannot be written, before any work."""
     named = suffix_of(out) in (".fcs", ".npy", ".npz")
     if out != "-" and not named and not is_special(Path(out)) and not Path(out).is_dir():
         raise click.UsageError("OUT must end in .fcs, .npz or .npy, or be - for standard output.")
     if dtype != "uint16" and not is_array(out):
         raise click.UsageError("--dtype is for an OUT of .npy or .npz.")
     check_output(out, force)
-    if is_array(source) and raw is None:
-        options = TokenOptions(model, block_seconds=block_seconds or FILE_BLOCK_SECONDS)
-        options = options._replace(strict=strict, dtype=dtype)
-        if not copy_tokens(source, out, options, messages):
-            click.get_current_context().exit(1)
-        return
-    if live:
-        devices.find("input", microphone)
-    codec = fcs_edge.load(model)
-    prepare(codec, messages, encoder=True)
-    create = partial(_writer, out=out, codec=codec, seconds=block_seconds, dtype=dtype)
-    if live:
-        with output_file(out) as file:
-            writer = create(file)
-            lost, seconds = _encode_microphone(
-                codec, writer, microphone, latency, channel, messages
-            )
-        messages.note(_result(out, codec, seconds))
-        if lost:
-            click.get_current_context().exit(1)
-        return
-    selected = cast(Channel, channel)
-    with (
-        open_input(source, raw, rate, channels, channel=selected, strict=strict) as sound,
-        output_file(out) as file,
-    ):
-        seconds = _encode_input(codec, partial(create, file), sound, source == "-", messages)
+
+
+def _encode_sound(
+    codec: Codec,
+    opened: AbstractContextManager[AudioInput],
+    create: Callable[[BinaryIO], TokenWriter],
+    out: str,
+    live: bool,
+    messages: Messages,
+) -> bool:
+    """Encode a file or pipe; return whether all of its sound was there."""
+    with opened as sound, output_file(out) as file:
+        seconds = _encode_input(codec, partial(create, file), sound, live, messages)
     for line in (*sound.losses, *sound.warnings):
         messages.warn(line)
-    if sound.channels > 1 and channel == "mean":
+    if sound.channels > 1 and sound.channel == "mean":
         messages.note(f"the mean of {sound.channels} channels is encoded; --channel 1 takes one")
     messages.note(_result(out, codec, seconds))
-    if sound.losses:
-        click.get_current_context().exit(1)
+    return not sound.losses
 
 
 def _result(out: str, codec: Codec, seconds: float) -> str:
@@ -225,31 +235,33 @@ def _arguments(source: str, out: str | None, live: bool) -> tuple[str, str]:
 
 def _encode_microphone(
     codec: Codec,
-    writer: TokenWriter,
-    requested: str | None,
-    latency: Latency,
-    channel: int | str,
+    opener: Callable[[], Microphone],
+    create: Callable[[BinaryIO], TokenWriter],
+    out: str,
     messages: Messages,
-) -> tuple[bool, float]:
-    """Encode the microphone until Ctrl-C; return whether it was lost before, and the seconds."""
-    loop = Loopback(codec, lambda samples, tokens, decoded: writer.write(tokens), decode=False)
-    with prompt_threads(), stop_on_signals(loop.stop), ExitStack() as stack:
-        source = open_microphone(codec, requested, latency, channel)
-        stack.callback(source.close)
-        messages.note(f"listening to {source.device.name}; Ctrl-C ends")
-        lost = None
-        try:
-            loop.run(source, None)
-        except DeviceLostError as error:
-            lost = error
-    seconds = loop.statistics.n_tokens / codec.token_rate
-    writer.close(round(seconds * codec.sample_rate_in))
+) -> bool:
+    """Encode the microphone until Ctrl-C; return whether it was there to the end."""
+    with output_file(out) as file:
+        writer = create(file)
+        loop = Loopback(codec, lambda samples, tokens, decoded: writer.write(tokens), decode=False)
+        with prompt_threads(), stop_on_signals(loop.stop), ExitStack() as stack:
+            source = opener()
+            stack.callback(source.close)
+            messages.note(f"listening to {source.device.name}; Ctrl-C ends")
+            lost = None
+            try:
+                loop.run(source, None)
+            except DeviceLostError as error:
+                lost = error
+        seconds = loop.statistics.n_tokens / codec.token_rate
+        writer.close(round(seconds * codec.sample_rate_in))
+    messages.note(_result(out, codec, seconds))
     for trouble in (troubles(loop), cancelled(loop), shortfall(loop, codec)):
         if trouble:
             messages.warn(trouble)
     if lost is not None:
         messages.warn(f"{lost}; the sound before is written")
-    return lost is not None, seconds
+    return lost is None
 
 
 def _writer(

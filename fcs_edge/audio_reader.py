@@ -21,12 +21,12 @@ from fcs_edge.audio import endings, foreign, library
 from fcs_edge.audio.byte_source import ByteSource
 from fcs_edge.audio.chunk_list import TailFilter, list_start
 from fcs_edge.audio.endings import OggPages
+from fcs_edge.audio.full_scale import beyond_full_scale, peak_of
 from fcs_edge.audio.header import DamagedHeader, SoundHeader, read_header
 from fcs_edge.audio.library import libsndfile_reason as libsndfile_reason
 from fcs_edge.audio.ogg_pipe import OggPipe
 from fcs_edge.audio.stored_samples import frames as stored_frames
 from fcs_edge.errors import AudioError, AudioWarning
-from fcs_edge.full_scale import beyond_full_scale, peak_of
 from fcs_edge.model.layers import F32, new
 
 RAW_FORMATS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}

@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fcs_edge.audio.full_scale import beyond_full_scale, peak_of
 from fcs_edge.errors import AudioWarning, FcsError
-from fcs_edge.full_scale import beyond_full_scale, peak_of
 from fcs_edge.kernels.isa import instructions
 from fcs_edge.model import quantizer
 from fcs_edge.model.code_search import Search
