@@ -121,7 +121,8 @@ class AudioInput:
     def require_sound(self, n_samples: int) -> None:
         """Raise AudioError where no sample was read."""
         if not n_samples:
-            raise AudioError(self.losses[0] if self.losses else f"{self.label}: holds no sound")
+            why = "".join(loss.replace(f"{self.label}: ", "; it ", 1) for loss in self.losses)
+            raise AudioError(f"{self.label}: holds no sound{why}")
 
     def read(self, blocks: Iterable[F32]) -> None:
         """Read from blocks of (n, channels) float32."""
