@@ -211,7 +211,7 @@ def _fact(path: Path, archive: zipfile.ZipFile, name: str, kinds: str, what: str
     if entry is None:
         raise FcsError(f"{path}: has no {name}; tokens alone are saved as .npy")
     if entry.file_size > _FACT_BYTES:
-        raise FcsError(f"{path}: its {name} has {entry.file_size:,} bytes")
+        raise FcsError(f"{path}: {entry.file_size:,} bytes are too many for its {name}")
     with archive.open(entry) as member:
         shape, dtype = array_header(path, member)
         data = member.read(_FACT_BYTES)
