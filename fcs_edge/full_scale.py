@@ -1,0 +1,23 @@
+"""The scale of samples: full scale is 1."""
+
+from __future__ import annotations
+
+from fcs_edge.model.layers import F32
+
+PEAK_LIMIT = 10.0
+"""A larger sample is no overload: the sound has another scale. Loud masters reach 2."""
+
+
+def peak_of(signal: F32) -> float:
+    """Return the largest magnitude of (n,) float32; 0 of none, NaN or infinity where one is."""
+    return max(float(signal.max()), -float(signal.min())) if signal.size else 0.0
+
+
+def beyond_full_scale(peak: float) -> str | None:
+    """Return a warning about a peak beyond `PEAK_LIMIT`; None for any other."""
+    if not peak > PEAK_LIMIT:
+        return None
+    return (
+        f"the samples reach {peak:.6g}, and full scale is 1: divide them first; "
+        "samples of int16 are divided by 32768"
+    )
