@@ -17,7 +17,7 @@ from fcs_edge.audio_writer import FILE_FORMATS, FileOutput
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, read_batches
 from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.codec import BLOCK_CHUNKS, Codec, load
-from fcs_edge.errors import AudioError, AudioWarning, BitstreamError, FcsError
+from fcs_edge.errors import AudioWarning, BitstreamError, FcsError
 from fcs_edge.event_decoder import (
     EventDecoder,
     check_header,
@@ -124,8 +124,7 @@ def encode_file(
             n_samples += block.size
             parts.append(encoder.push(block))
             writer.write(parts[-1])
-        if n_samples == 0:
-            raise AudioError(f"{label}: holds no sound")
+        sound.require_sound(n_samples)
         parts.append(encoder.flush())
         writer.close(n_samples, parts[-1])
     for line in (*sound.losses, *sound.warnings):
