@@ -158,11 +158,18 @@ def sound(file: str) -> Found:
                 "channels": opened.channels,
                 "seconds": opened.seconds,
                 "bytes": os.stat(file).st_size,
+                "remarks": _without(file, opened.warnings),
             }
+            problems = _without(file, opened.losses)
     except AudioError as error:
         reason = str(error).removeprefix(f"{file}: ").removesuffix(_RAW_ADVICE)
         raise FcsError(f"{file}: neither tokens nor a model, and {reason}") from None
-    return facts, []
+    return facts | {"intact": not problems}, problems
+
+
+def _without(file: str, lines: list[str]) -> list[str]:
+    """Return lines without the file's name, which the command adds."""
+    return [line.removeprefix(f"{file}: ") for line in lines]
 
 
 _RAW_ADVICE = "; for bare samples give --raw and --rate"

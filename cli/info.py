@@ -54,6 +54,8 @@ def info(file: str, as_json: bool, quiet: bool) -> None:
         click.echo(json.dumps(_json(facts, problems), indent=2))
     else:
         _print(file, facts)
+    for remark in facts.get("remarks", ()):
+        messages.warn(f"{file}: {remark}")
     if facts["kind"] == "sound":
         messages.note(f"encode it: fcs-edge encode {shlex.quote(file)} speech.fcs")
     for problem in problems:
@@ -64,8 +66,7 @@ def info(file: str, as_json: bool, quiet: bool) -> None:
 
 def _json(facts: Facts, problems: list[str]) -> Facts:
     """Return the facts for JSON; the key ``sound`` is an alias of ``intact``."""
-    alias = {"sound": facts["intact"]} if "intact" in facts else {}
-    return {**facts, **alias, "problems": problems}
+    return {**facts, "sound": facts["intact"], "problems": problems}
 
 
 def _found(file: str) -> Found:
@@ -138,7 +139,7 @@ def _print(file: str, facts: Facts) -> None:
     """Print a fact a line, without a break in long values, which a reader may copy."""
     click.echo(printable(file))
     for key, value in facts.items():
-        if key == "note" and value is None:
+        if (key == "note" and value is None) or key == "remarks":
             continue
         label, show = _UNITS[key]
         click.echo(f"  {label or key:<{_LABEL}}  {printable(show(value))}")

@@ -20,12 +20,11 @@ from fcs_edge.model.layers import U16
 from fcs_edge.settings import Settings, token_settings
 from fcs_edge.token_files import (
     TOKEN_DTYPES,
+    Spool,
     TokenArray,
     array_header,
-    copy_spool,
     npy_header,
     read_array,
-    spool,
 )
 
 _EXPECTED = "a readable .npz file"
@@ -83,11 +82,11 @@ class NpzWriter:
         self._origin = origin
         self._dtype = TOKEN_DTYPES[dtype]
         self._n = 0
-        self._body = spool()
+        self._spool = Spool()
 
     def write(self, tokens: U16) -> None:
         """Append tokens, (n,) uint16."""
-        self._body.write(tokens.astype(self._dtype).tobytes())
+        self._spool.write(tokens.astype(self._dtype).tobytes())
         self._n += tokens.size
 
     def close(self, n_samples: int, tokens: U16 | None = None) -> None:
@@ -106,7 +105,7 @@ class NpzWriter:
             entry = zipfile.ZipInfo("tokens.npy")
             with archive.open(entry, "w", force_zip64=True) as member:
                 member.write(npy_header(self._dtype, self._n))
-                copy_spool(self._body, member)
+                self._spool.copy_to(member)
             for name, value in facts.items():
                 buffer = io.BytesIO()
                 np.lib.format.write_array(buffer, np.array(value), allow_pickle=False)

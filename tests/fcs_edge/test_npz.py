@@ -192,9 +192,7 @@ def test_stated_sizes_take_no_memory(tmp_path: Path) -> None:
             archive.writestr(f"{i}.npy", b"")
     tracemalloc.start()
     for path in (*(tmp_path / f"{n}.npz" for n in ("tokens", "model")), bomb, many):
-        with pytest.raises(
-            FcsError, match=r"cut|its model|refused|too many entries"
-        ):
+        with pytest.raises(FcsError, match=r"cut|its model|refused|too many entries"):
             read(path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -252,3 +250,14 @@ def test_an_npz_on_a_pipe_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FcsError, match="cannot be read from a pipe"):
         read(path)
     thread.join()
+
+
+def test_a_full_folder_of_temporary_files_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "gone"))
+    full = Path("/dev/full")
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda *_, **__: full.open("wb"))
+    writer = NpzWriter(io.BytesIO(), ORIGIN)
+    with pytest.raises(FcsError, match="gone: No space left on device; TMPDIR names another"):
+        writer.write(np.zeros(1 << 20, np.uint16))
