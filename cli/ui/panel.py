@@ -13,8 +13,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from fcs_edge.cli.ui.messages import plain
 from fcs_edge.codec import Codec
 from fcs_edge.live.loop import Loopback
+from fcs_edge.text import printable
 
 _METER_DB, _METER_CELLS = 60, 30
 _LINE_SECONDS = 5.0
@@ -111,7 +113,7 @@ class Lines:
         if self._quiet or time.monotonic() < self._due:
             return
         self._due += _LINE_SECONDS
-        click.echo(self._line(), err=True)
+        click.echo(printable(self._line()), err=True)
 
 
 class Panel:
@@ -165,7 +167,7 @@ class Panel:
             table.add_row("out", meter(s.output_meter.peak_db))
         seconds = time.monotonic() - self._start
         bits = f"{codec.bitrate:g} bit/s, {s.n_tokens} tokens, the last one {s.last_token}"
-        table.add_row(f"{seconds:.0f} s", f"{codec.name}: {bits}")
+        table.add_row(f"{seconds:.0f} s", plain(f"{codec.name}: {bits}"))
         t = s.times
         table.add_row(
             "chunk",
@@ -178,7 +180,7 @@ class Panel:
             correction = 1e6 * (loop.speaker.playout.speed - 1)
             table.add_row("clock", f"{correction:+.0f} ppm")
         lost = troubles(loop)
-        table.add_row("lost", Text(lost or "nothing", "yellow" if lost else ""))
+        table.add_row("lost", plain(lost or "nothing", "yellow" if lost else ""))
         hint = "Ctrl-C or q ends"
         if loop.speaker is not None:
             played, other = ("uncoded", "decoded") if loop.bypass else ("decoded", "uncoded")
@@ -186,5 +188,5 @@ class Panel:
         rows: list[Table | Text] = [table, Text(hint, "dim")]
         for text in (suspended(loop), shortfall(loop, codec)):
             if text:
-                rows.append(Text(text, "bold red"))
+                rows.append(plain(text, "bold red"))
         return Group(*rows)
