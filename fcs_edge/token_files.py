@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
+import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +16,10 @@ from numpy.typing import NDArray
 from fcs_edge.bitstream.bitpack import MAX_BITS
 from fcs_edge.bitstream.writer import MAX_BLOCK_TOKENS, Header
 from fcs_edge.codec import Codec
-from fcs_edge.errors import FcsError
+from fcs_edge.errors import FcsError, parsing, shown
+from fcs_edge.files import is_regular
 from fcs_edge.model.layers import U16
+from fcs_edge.stand_ins import HEAD_BYTES, stand_in
 
 FILE_BLOCK_SECONDS = 12.0
 """Sound in a block of a file: a small loss, and an overhead of less than 2 %."""
@@ -81,20 +86,54 @@ def _header(n: int) -> bytes:
 
 
 def read_npy(path: Path) -> Iterator[NDArray[np.integer]]:
-    """Yield the tokens of an .npy file in blocks.
+    """Yield the tokens of an .npy file in blocks, (n,) integers each.
+
+    The array has one long axis: shapes (n,), (1, n) and (n, 1) hold the same tokens. It may come
+    from a pipe.
 
     Raises
     ------
     FcsError
-        The file is no .npy file of integers in one dimension.
+        The file is no .npy file of integers along one axis, or it ends early. A file on disk is
+        checked whole before the first block.
     """
-    try:
-        array = np.lib.format.open_memmap(path, mode="r")
-    except FileNotFoundError:
-        raise FcsError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
-        raise FcsError(f"{path}: not a readable .npy file ({error})") from None
-    if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-        raise FcsError(f"{path}: does not hold integer tokens in one dimension")
-    for start in range(0, array.size, _BLOCK):
-        yield array[start : start + _BLOCK]
+    with parsing(path, FcsError, "a readable .npy file"), path.open("rb") as file:
+        n, dtype = _npy_header(path, file)
+        if is_regular(file):
+            _check_size(path, n, (os.fstat(file.fileno()).st_size - file.tell()) // dtype.itemsize)
+        for start in range(0, n, _BLOCK):
+            size = min(_BLOCK, n - start)
+            data = file.read(size * dtype.itemsize)
+            _check_size(path, n, start + len(data) // dtype.itemsize, start + size)
+            yield np.frombuffer(data, dtype)
+
+
+def _check_size(path: Path, n: int, present: int, least: int | None = None) -> None:
+    if present < (n if least is None else least):
+        raise FcsError(f"{path}: cut: its header states {n:,} tokens, and it holds {present:,}")
+
+
+def _npy_header(path: Path, file: BinaryIO) -> tuple[int, np.dtype[Any]]:
+    """Return the number of tokens and their dtype; the file is then at the first of them."""
+    head = file.peek(HEAD_BYTES) if isinstance(file, io.BufferedReader) else b""
+    if what := stand_in(head, "tokens"):
+        raise FcsError(f"{path}: {what}")
+    # NumPy warns about headers that it mends or that name a dtype in an outdated way.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        elif version == (2, 0):
+            shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+        else:
+            raise FcsError(f"{path}: .npy version {version[0]} is for named fields, not for tokens")
+    n = max(shape, default=0)
+    # A shape of True or of negative numbers passes NumPy's own check.
+    row = shape and all(type(axis) is int and axis in (1, n) for axis in shape)
+    if dtype.kind not in "iu" or not row or n < 0 or math.prod(shape) != n:
+        raise FcsError(
+            f"{path}: holds {shown(dtype, 60)} of shape {shown(shape, 60)}; "
+            "tokens are integers along one axis"
+        )
+    return n, dtype
