@@ -13,7 +13,7 @@ import click
 
 import fcs_edge
 from fcs_edge.audio_reader import RAW_FORMATS
-from fcs_edge.audio_writer import FILE_FORMATS, AudioOutput, FileOutput, StreamOutput
+from fcs_edge.audio_writer import FILE_FORMATS, AudioOutput, StreamOutput, file_output
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, Event, read_batches
 from fcs_edge.cli.options import (
     common_options,
@@ -22,7 +22,14 @@ from fcs_edge.cli.options import (
     model_option,
     output_option,
 )
-from fcs_edge.cli.output_files import check_output, output_file, output_path
+from fcs_edge.cli.output_files import (
+    check_distinct,
+    check_input,
+    check_output,
+    is_special,
+    output_file,
+    standard,
+)
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.messages import Messages, Repeated
 from fcs_edge.cli.ui.progress import progress_bar
@@ -91,12 +98,15 @@ def decode(
       ssh pi fcs-edge encode --mic - | fcs-edge decode - --play
     """
     messages = Messages(quiet)
+    check_input(source)
     if playing == (out is not None):
         raise click.UsageError("Missing argument 'OUT'; give OUT or --play, not both.")
     if playing:
         devices.find("output", speaker)
     elif out is not None:
+        out = standard(out)
         _check_out(out, raw, force)
+        check_distinct([out], [source])
     codec = fcs_edge.load(model)
     prepare(codec, messages, decoder=True)
     with ExitStack() as stack:
@@ -110,7 +120,7 @@ def decode(
             sink: Callable[[F32], None] = stack.enter_context(player).write
             stack.enter_context(suppress(KeyboardInterrupt))
         else:
-            sink = stack.enter_context(_output(str(out), raw, codec)).write
+            sink = stack.enter_context(_output(str(out), raw, force, codec)).write
         n_samples = 0
         show = stack.enter_context(progress_bar(messages, "Decoding", opened.seconds))
         for samples in opened.blocks:
@@ -170,7 +180,11 @@ def _open_bitstream(
 
 def _check_out(out: str, raw: str | None, force: bool) -> None:
     """Refuse an output of an unknown kind, or one that is not writable."""
-    if out != "-" and raw is None and Path(out).suffix.lower() not in FILE_FORMATS:
+    suffix = Path(out).suffix.lower()
+    piped = out == "-" or is_special(Path(out))
+    if piped and raw is None and suffix in FILE_FORMATS and suffix != ".wav":
+        raise click.UsageError(f"OUT is a pipe or device, and {suffix} needs a file; give .wav.")
+    if not piped and raw is None and suffix not in FILE_FORMATS and not Path(out).is_dir():
         raise click.UsageError("OUT must end in .wav, .flac or .ogg, or be - for standard output.")
     check_output(out, force)
 
@@ -213,15 +227,17 @@ def _open(source: str) -> BinaryIO:
 
 
 @contextmanager
-def _output(out: str, raw: str | None, codec: Codec) -> Iterator[AudioOutput]:
+def _output(out: str, raw: str | None, force: bool, codec: Codec) -> Iterator[AudioOutput]:
     """Open the output; it is complete, and appears, when the block ends without an error."""
-    with ExitStack() as stack:
+    with output_file(out, force) as file:
+        rate = codec.sample_rate_out
         sink: AudioOutput
-        if out == "-" or raw is not None:
-            file = stack.enter_context(output_file(out))
-            sink = StreamOutput(file, raw, codec.sample_rate_out)
+        if out == "-" or raw is not None or is_special(Path(out)):
+            sink = StreamOutput(file, raw, rate)
         else:
-            path = stack.enter_context(output_path(out))
-            sink = FileOutput(path, Path(out).suffix.lower(), codec.sample_rate_out)
-        yield sink
-        sink.close()
+            sink = file_output(file, Path(out).suffix.lower(), rate)
+        try:
+            yield sink
+            sink.close()
+        finally:
+            sink.discard()

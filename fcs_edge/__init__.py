@@ -22,21 +22,48 @@ Errors
 Signals are one-dimensional float32 in [-1, 1] at Codec.sample_rate_in, 16 kHz. Tokens are uint16.
 """
 
+from importlib import import_module as _import_module
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING
 
-# Names that are imported `as` themselves are this package's interface. There is no __all__:
-# help(fcs_edge) would print every class in full.
-from fcs_edge.codec import Codec as Codec
-from fcs_edge.codec import load as load
-from fcs_edge.errors import AudioError as AudioError
-from fcs_edge.errors import BitstreamError as BitstreamError
-from fcs_edge.errors import CheckpointError as CheckpointError
-from fcs_edge.errors import ConfigError as ConfigError
-from fcs_edge.errors import FcsError as FcsError
-from fcs_edge.errors import ModelFileError as ModelFileError
-from fcs_edge.modelfile.catalogue import BUILT_IN as BUILT_IN
-from fcs_edge.modelfile.catalogue import DEFAULT_MODEL as DEFAULT_MODEL
-from fcs_edge.stream import StreamDecoder as StreamDecoder
-from fcs_edge.stream import StreamEncoder as StreamEncoder
+if TYPE_CHECKING:
+    # Names that are imported `as` themselves are this package's interface. There is no __all__:
+    # help(fcs_edge) would print every class in full.
+    from fcs_edge.codec import Codec as Codec
+    from fcs_edge.codec import load as load
+    from fcs_edge.errors import AudioError as AudioError
+    from fcs_edge.errors import BitstreamError as BitstreamError
+    from fcs_edge.errors import CheckpointError as CheckpointError
+    from fcs_edge.errors import ConfigError as ConfigError
+    from fcs_edge.errors import FcsError as FcsError
+    from fcs_edge.errors import ModelFileError as ModelFileError
+    from fcs_edge.modelfile.catalogue import BUILT_IN as BUILT_IN
+    from fcs_edge.modelfile.catalogue import DEFAULT_MODEL as DEFAULT_MODEL
+    from fcs_edge.stream import StreamDecoder as StreamDecoder
+    from fcs_edge.stream import StreamEncoder as StreamEncoder
+
+_MODULES = {
+    "codec": ("Codec", "load"),
+    "errors": (
+        *("AudioError", "BitstreamError", "CheckpointError", "ConfigError", "FcsError"),
+        "ModelFileError",
+    ),
+    "modelfile.catalogue": ("BUILT_IN", "DEFAULT_MODEL"),
+    "stream": ("StreamDecoder", "StreamEncoder"),
+}
+"""Modules and what they hold, imported at first use: a command can report that memory is short."""
 
 __version__ = _version("fcs-edge")
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _MODULES.items():
+        if name in names:
+            found = getattr(_import_module(f"fcs_edge.{module}"), name)
+            globals()[name] = found
+            return found
+    raise AttributeError(f"module 'fcs_edge' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *(name for names in _MODULES.values() for name in names)})

@@ -15,7 +15,7 @@ PACKAGES = ("bench", "bitstream", "cli", "convert", "kernels", "link", "live", "
 def exported() -> list[str]:
     """Return the names that the package imports as themselves."""
     tree = ast.parse(Path(fcs_edge.__file__).read_text())
-    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     return [a.name for node in imports for a in node.names if a.asname == a.name]
 
 
