@@ -12,12 +12,21 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from fcs_edge.errors import ConfigError, ModelFileError
+from fcs_edge.errors import ConfigError, ModelFileError, parsing, shown
 from fcs_edge.files import replacing
-from fcs_edge.modelfile import config_json
+from fcs_edge.modelfile import config_json, strict_json
 from fcs_edge.modelfile.config import CodecConfig
+from fcs_edge.modelfile.stream_memory import check_memory
 from fcs_edge.modelfile.tensor_layout import Shape, matrix_shape, tensor_shapes
-from fcs_edge.modelfile.tensors import SCALE, Array, StoredTensor, TensorReader, header, map_tensors
+from fcs_edge.modelfile.tensors import (
+    SCALE,
+    Array,
+    StoredTensor,
+    TensorReader,
+    check_values,
+    header,
+    map_tensors,
+)
 
 FORMAT = "fcs-edge model"
 FORMAT_VERSION = 2
@@ -25,6 +34,8 @@ FORMAT_VERSION = 2
 
 SCHEMES = ("f32", "f16", "int8", "int4")
 """How weights of matrix products are stored."""
+
+_DAMAGED = "damaged metadata"
 
 GROUPS = (32, 64, 128, 256, 512, 1024)
 """Numbers of weights that may share a scale in int4."""
@@ -63,17 +74,19 @@ class ModelFile:
 
     def reader(self) -> TensorReader:
         """Return the tensors in the form that layers read."""
-        return TensorReader(self.stored, tensor_shapes(self.config), self.group)
+        return TensorReader(self.path, self.stored, tensor_shapes(self.config), self.group)
 
     def verify(self) -> None:
-        """Read the file and compare it with the SHA-256 that it states.
+        """Read the file, compare it with the SHA-256 that it states, and check all values.
 
         Raises
         ------
         ModelFileError
-            The contents differ from what was written.
+            The contents differ from what was written, or a weight is NaN or infinite.
         """
         _, metadata, _ = header(self.path)
+        for name, tensor in self.stored.items():
+            check_values(self.path, name, tensor)
         if _digest(metadata["config"], self.tensors).hex() != self.sha256:
             raise ModelFileError(
                 f"{self.path}: damaged: its SHA-256 does not match; convert or copy it again"
@@ -107,23 +120,38 @@ def read(path: Path) -> ModelFile:
     version = metadata.get("format_version")
     if version not in [str(v) for v in range(1, FORMAT_VERSION + 1)]:
         raise ModelFileError(
-            f"{path}: model file format {version} is not known to this release; update fcs-edge"
+            f"{path}: model file format {shown(version, 20)} is not known to this release; "
+            "update fcs-edge"
         )
-    try:
-        config = config_json.from_dict(json.loads(metadata["config"]))
+    config, fingerprint, scheme, group = _facts(path, metadata, stored)
+    _check(path, config, stored, group)
+    name, source, sha256 = metadata["name"], metadata["source"], metadata["sha256"]
+    return ModelFile(path, name, source, config, stored, scheme, group, sha256, fingerprint)
+
+
+def _facts(
+    path: Path, metadata: Mapping[str, str], stored: Mapping[str, StoredTensor]
+) -> tuple[CodecConfig, bytes, str, int]:
+    """Return configuration, fingerprint, scheme and group from a model file's metadata."""
+    with parsing(path, ModelFileError, _DAMAGED):
+        for key in ("name", "source", "config", "sha256", "fingerprint"):
+            if key not in metadata:
+                raise ValueError(f"no {key}")
         fingerprint = bytes.fromhex(metadata["fingerprint"])
-        name, source, sha256 = metadata["name"], metadata["source"], metadata["sha256"]
+        if len(fingerprint) != 8 or len(bytes.fromhex(metadata["sha256"])) != 32:
+            raise ValueError("the fingerprint is not 8 bytes, or the SHA-256 not 32")
         half = any(tensor.dtype == "F16" for tensor in stored.values())
         scheme = metadata.get("weights", "f16" if half else "f32")
         group = int(metadata.get("group", GROUPS[0]))
-    except (KeyError, ValueError, ConfigError) as error:
-        raise ModelFileError(f"{path}: damaged metadata ({error})") from None
-    if len(fingerprint) != 8:
-        raise ModelFileError(f"{path}: damaged metadata (the fingerprint is not 8 bytes)")
-    if scheme not in SCHEMES or group not in GROUPS:
-        raise ModelFileError(f"{path}: damaged metadata (weights {scheme}, group {group})")
-    _check(path, config, stored, group)
-    return ModelFile(path, name, source, config, stored, scheme, group, sha256, fingerprint)
+        if scheme not in SCHEMES or group not in GROUPS:
+            raise ValueError(f"weights {shown(scheme, 60)}, group {group}")
+        raw = strict_json.loads(metadata["config"])
+    try:
+        config = config_json.from_dict(raw)
+        check_memory(config)
+    except ConfigError as error:
+        raise ModelFileError(f"{path}: {_DAMAGED} ({error})") from None
+    return config, fingerprint, scheme, group
 
 
 def expected(
@@ -140,7 +168,7 @@ def expected(
     for name in stored:
         weight = stored.get(name.removesuffix(SCALE)) if name.endswith(SCALE) else None
         if name not in shapes and (weight is None or weight.dtype not in ("I8", "U8")):
-            raise ModelFileError(f"{path}: unexpected tensor {name}")
+            raise ModelFileError(f"{path}: unexpected tensor {shown(name, 80)}")
     for name, shape in shapes.items():
         tensor = stored.get(name)
         if tensor is None:
@@ -169,7 +197,7 @@ def _check(path: Path, config: CodecConfig, stored: Mapping[str, StoredTensor], 
 
 def _check_tensor(path: Path, name: str, tensor: StoredTensor, shape: Shape, *dtypes: str) -> None:
     if tensor.shape != shape:
-        raise ModelFileError(f"{path}: tensor {name} is {tensor.shape}, not {shape}")
+        raise ModelFileError(f"{path}: tensor {name} is {shown(tensor.shape, 80)}, not {shape}")
     if tensor.data is None or tensor.dtype not in dtypes:
         raise ModelFileError(f"{path}: tensor {name} is {tensor.dtype}, not {' or '.join(dtypes)}")
 
