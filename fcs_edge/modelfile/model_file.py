@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from fcs_edge.errors import ConfigError, ModelFileError, parsing, shown
 from fcs_edge.files import replacing
 from fcs_edge.modelfile import config_json, strict_json
 from fcs_edge.modelfile.config import CodecConfig
 from fcs_edge.modelfile.stream_memory import check_memory
+from fcs_edge.modelfile.tensor_file import TensorFileWriter, TensorSpec
 from fcs_edge.modelfile.tensor_layout import Shape, matrix_shape, tensor_shapes
 from fcs_edge.modelfile.tensors import (
     SCALE,
@@ -87,7 +87,7 @@ class ModelFile:
         _, metadata, _ = header(self.path)
         for name, tensor in self.stored.items():
             check_values(self.path, name, tensor)
-        if _digest(metadata["config"], self.tensors).hex() != self.sha256:
+        if _stored_digest(metadata["config"], self.stored).hex() != self.sha256:
             raise ModelFileError(
                 f"{self.path}: damaged: its SHA-256 does not match; convert or copy it again"
             )
@@ -236,21 +236,72 @@ def write(
     """
     if identity is None:
         identity = fingerprint(config, tensors)
-    stated = _stated(config)
-    arrays = {key: np.ascontiguousarray(tensors[key]) for key in sorted(tensors)}
-    metadata = {
-        "format": FORMAT,
-        "format_version": str(FORMAT_VERSION if scheme in ("int8", "int4") else 1),
-        "name": name,
-        "source": source,
-        "config": stated,
-        "sha256": _digest(stated, arrays).hex(),
-        "fingerprint": identity.hex(),
-    }
+    specs = {key: TensorSpec(tensor.dtype, tensor.shape) for key, tensor in tensors.items()}
+    facts = {"name": name, "source": source, "fingerprint": identity.hex()}
     if scheme in ("int8", "int4"):
-        metadata |= {"weights": scheme, "group": str(group)}
-    with replacing(path) as temporary:
-        save_file(arrays, temporary, metadata)
+        facts |= {"weights": scheme, "group": str(group)}
+    write_tensors(path, config, specs, tensors.items(), facts)
+
+
+def write_tensors(
+    path: Path,
+    config: CodecConfig,
+    specs: Mapping[str, TensorSpec],
+    tensors: Iterable[tuple[str, Array]],
+    facts: Mapping[str, str],
+) -> None:
+    """Write a model file tensor by tensor: no more than one is in memory.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write; it appears complete or not at all.
+    config : CodecConfig
+        The configuration.
+    specs : mapping of str to TensorSpec
+        All tensors, as `write` takes them.
+    tensors : iterable of (str, numpy.ndarray)
+        The same tensors, in any order.
+    facts : mapping of str to str
+        Metadata: ``name``, ``source`` and ``fingerprint``; of integers ``weights`` and ``group``.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written; its ``filename`` is `path`.
+    """
+    stated = _stated(config)
+    metadata = {
+        **facts,
+        "format": FORMAT,
+        "format_version": str(FORMAT_VERSION if "weights" in facts else 1),
+        "config": stated,
+        "sha256": "0" * 64,
+    }
+    try:
+        with replacing(path) as temporary, temporary.open("r+b") as file:
+            writer = TensorFileWriter(file, specs, metadata)
+            for key, tensor in tensors:
+                writer.write(key, tensor)
+            file.flush()
+            metadata["sha256"] = _stored_digest(stated, map_tensors(temporary)[1]).hex()
+            writer.finish(metadata)
+    except OSError as error:
+        # A full disk has no file name of its own, and the temporary file's name says little.
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _stored_digest(stated: str, stored: Mapping[str, StoredTensor]) -> bytes:
+    """Return the digest of tensors as they are stored, each released once it is read."""
+
+    def named() -> Iterator[tuple[str, Array]]:
+        for name in sorted(stored):
+            tensor = stored[name]
+            assert tensor.data is not None
+            yield name, tensor.data
+            tensor.release()
+
+    return _digest(stated, named())
 
 
 def fingerprint(config: CodecConfig, tensors: Mapping[str, Array]) -> bytes:
@@ -259,18 +310,19 @@ def fingerprint(config: CodecConfig, tensors: Mapping[str, Array]) -> bytes:
     They are the start of a SHA-256. It covers the configuration (JSON, keys sorted, every key
     written out) and each tensor's name, shape and float32 values, tensors sorted by name.
     """
-    return _digest(_stated(config), tensors, "<f4")[:8]
+    named = ((name, tensors[name]) for name in sorted(tensors))
+    return _digest(_stated(config), named, "<f4")[:8]
 
 
 def _stated(config: CodecConfig) -> str:
     return json.dumps(config_json.to_dict(config), sort_keys=True)
 
 
-def _digest(stated: str, tensors: Mapping[str, Array], dtype: str | None = None) -> bytes:
-    """Return the SHA-256 of a configuration and each tensor's name, shape and bytes, sorted."""
+def _digest(stated: str, tensors: Iterable[tuple[str, Array]], dtype: str | None = None) -> bytes:
+    """Return the SHA-256 of a configuration and each tensor's name, shape and bytes."""
     digest = hashlib.sha256(stated.encode())
-    for name in sorted(tensors):
-        values = np.ascontiguousarray(tensors[name], dtype)
+    for name, tensor in tensors:
+        values = np.ascontiguousarray(tensor, dtype)
         digest.update(f"{name}{list(values.shape)}".encode())
         digest.update(values.data)
     return digest.digest()
