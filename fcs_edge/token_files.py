@@ -97,7 +97,7 @@ def read_npy(path: Path) -> Iterator[NDArray[np.integer]]:
         The file is no .npy file of integers along one axis, or it ends early. A file on disk is
         checked whole before the first block.
     """
-    with parsing(path, FcsError, "a readable .npy file"), path.open("rb") as file:
+    with parsing(path, FcsError, "not a readable .npy file"), path.open("rb") as file:
         n, dtype = _npy_header(path, file)
         if is_regular(file):
             _check_size(path, n, (os.fstat(file.fileno()).st_size - file.tell()) // dtype.itemsize)
