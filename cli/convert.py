@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fcs_edge.cli.options import common_options, force_option
-from fcs_edge.cli.output_files import check_output
+from fcs_edge.cli.output_files import check_distinct, check_output
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.progress import spinner
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN
@@ -65,8 +65,9 @@ def convert(
     messages = Messages(quiet)
     check_output(out, force)
     checkpoint, errors = locate(source), LayerErrors()
+    check_distinct([out], [str(_source_path(checkpoint))])
     with spinner(messages, f"Converting {source} ..."):
-        model = convert_files(checkpoint, Path(out), name, weights, errors)
+        model = convert_files(checkpoint, Path(out), name, weights, errors, force)
     size, before = model.path.stat().st_size, _source_path(checkpoint).stat().st_size
     messages.note(
         f"{out}: {model.name}, {model.weights / 1e6:.1f} M weights as {model.scheme}, "

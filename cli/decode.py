@@ -23,9 +23,8 @@ from fcs_edge.cli.options import (
     output_option,
 )
 from fcs_edge.cli.output_files import (
-    check_distinct,
+    check_files,
     check_input,
-    check_output,
     is_special,
     output_file,
     standard,
@@ -98,15 +97,13 @@ def decode(
       ssh pi fcs-edge encode --mic - | fcs-edge decode - --play
     """
     messages = Messages(quiet)
-    check_input(source)
     if playing == (out is not None):
         raise click.UsageError("Missing argument 'OUT'; give OUT or --play, not both.")
     if playing:
+        check_input(source)
         devices.find("output", speaker)
     elif out is not None:
-        out = standard(out)
-        _check_out(out, raw, force)
-        check_distinct([out], [source])
+        out = _check_out(source, out, raw, force)
     codec = fcs_edge.load(model)
     prepare(codec, messages, decoder=True)
     with ExitStack() as stack:
@@ -178,15 +175,17 @@ def _open_bitstream(
     return _Input(blocks, seconds, live, reader)
 
 
-def _check_out(out: str, raw: str | None, force: bool) -> None:
-    """Refuse an output of an unknown kind, or one that is not writable."""
+def _check_out(source: str, out: str, raw: str | None, force: bool) -> str:
+    """Refuse an output of an unknown kind, or one that is not writable; return its path."""
+    out = standard(out)
     suffix = Path(out).suffix.lower()
     piped = out == "-" or is_special(Path(out))
     if piped and raw is None and suffix in FILE_FORMATS and suffix != ".wav":
         raise click.UsageError(f"OUT is a pipe or device, and {suffix} needs a file; give .wav.")
     if not piped and raw is None and suffix not in FILE_FORMATS and not Path(out).is_dir():
         raise click.UsageError("OUT must end in .wav, .flac or .ogg, or be - for standard output.")
-    check_output(out, force)
+    check_files(source, out, force)
+    return out
 
 
 def _decoded(

@@ -18,14 +18,7 @@ from fcs_edge.cli.options import (
     latency_option,
     model_option,
 )
-from fcs_edge.cli.output_files import (
-    check_distinct,
-    check_input,
-    check_output,
-    is_special,
-    output_file,
-    standard,
-)
+from fcs_edge.cli.output_files import check_files, is_special, output_file, standard
 from fcs_edge.cli.piped_input import Ending, ending_on_signals
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.messages import Messages
@@ -118,19 +111,15 @@ def encode(
     """
     messages = Messages(quiet)
     source, out = _arguments(source, out, live)
-    out = standard(out)
     named = Path(out).suffix in (".fcs", ".npy")
     if out != "-" and not named and not is_special(Path(out)) and not Path(out).is_dir():
         raise click.UsageError("OUT must end in .fcs or .npy, or be - for standard output.")
-    check_output(out, force)
+    check_files(source, out, force)
     if live:
         devices.find("input", microphone)
-    else:
-        check_input(source)
-        check_distinct([out], [source])
     codec = fcs_edge.load(model)
-    prepare(codec, messages, encoder=True)
     if live:
+        prepare(codec, messages, encoder=True)
         with output_file(out, force) as file:
             writer = _writer(file, out, codec, block_seconds)
             lost = _encode_microphone(codec, writer, microphone, latency, messages)
@@ -139,6 +128,7 @@ def encode(
         return
     with ExitStack() as stack:
         ending = stack.enter_context(ending_on_signals()) if source == "-" else None
+        prepare(codec, messages, encoder=True)
         sound = stack.enter_context(open_input(source, raw, rate, channels))
         file = stack.enter_context(output_file(out, force))
         writer = _writer(file, out, codec, block_seconds)
@@ -176,10 +166,10 @@ def _arguments(source: str, out: str | None, live: bool) -> tuple[str, str]:
     if live and out is not None:
         raise click.UsageError("--mic takes the place of IN: give OUT only.")
     if live:
-        return "", source
+        return "", standard(source)
     if out is None:
         raise click.UsageError("Missing argument 'OUT'; with --mic, OUT is the only argument.")
-    return source, out
+    return source, standard(out)
 
 
 def _encode_microphone(

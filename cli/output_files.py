@@ -54,6 +54,16 @@ def check_output(path: str, force: bool) -> None:
         Messages().warn(f"{left}: {size:,} bytes that a killed run left; delete it")
 
 
+def check_files(source: str, out: str, force: bool) -> None:
+    """Refuse an input that is closed, an output that `check_output` refuses, or one file for both.
+
+    `source` is empty where there is no input file.
+    """
+    check_input(source)
+    check_output(out, force)
+    check_distinct([out], [source] if source else [])
+
+
 def check_input(path: str) -> None:
     """Refuse standard input where it is closed.
 

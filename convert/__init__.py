@@ -75,13 +75,17 @@ def convert_files(
     name: str | None = None,
     weights: str | None = None,
     errors: LayerErrors | None = None,
+    overwrite: bool = True,
 ) -> ModelFile:
     """Convert the result of `locate`, a checkpoint or a model file; see `convert`.
 
-    `errors` collects how far the stored weights are from those of the source.
+    `errors` collects how far the stored weights are from those of the source. Without `overwrite`,
+    a file that appears meanwhile stays.
     """
     config, tensors, origin = _open(source)
-    return write_model(out, config, tensors, name or source.name, origin, weights, errors)
+    return write_model(
+        out, config, tensors, name or source.name, origin, weights, errors, overwrite
+    )
 
 
 def float_model(source: Source | ModelFile) -> ModelFile:
@@ -123,6 +127,7 @@ def write_model(
     origin: str,
     weights: str | None = None,
     errors: LayerErrors | None = None,
+    overwrite: bool = True,
 ) -> ModelFile:
     """Write a model file of float tensors in their published shapes; see `convert`."""
     scheme = weights or default(config)
@@ -135,5 +140,5 @@ def write_model(
     if scheme in ("int8", "int4"):
         facts |= {"weights": scheme, "group": str(GROUP)}
     specs, stored = layout(config, dtypes, scheme), store(config, tensors, scheme, errors)
-    model_file.write_tensors(out, config, specs, stored, facts)
+    model_file.write_tensors(out, config, specs, stored, facts, overwrite=overwrite)
     return model_file.read(out)

@@ -22,11 +22,12 @@ Errors
 Signals are one-dimensional float32 in [-1, 1] at Codec.sample_rate_in, 16 kHz. Tokens are uint16.
 """
 
-from importlib import import_module as _import_module
+import typing as _typing
 from importlib.metadata import version as _version
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
+from fcs_edge.lazy import lazy_names as _lazy_names
+
+if _typing.TYPE_CHECKING:
     # Names that are imported `as` themselves are this package's interface. There is no __all__:
     # help(fcs_edge) would print every class in full.
     from fcs_edge.codec import Codec as Codec
@@ -42,28 +43,18 @@ if TYPE_CHECKING:
     from fcs_edge.stream import StreamDecoder as StreamDecoder
     from fcs_edge.stream import StreamEncoder as StreamEncoder
 
-_MODULES = {
-    "codec": ("Codec", "load"),
-    "errors": (
-        *("AudioError", "BitstreamError", "CheckpointError", "ConfigError", "FcsError"),
-        "ModelFileError",
-    ),
-    "modelfile.catalogue": ("BUILT_IN", "DEFAULT_MODEL"),
-    "stream": ("StreamDecoder", "StreamEncoder"),
-}
-"""Modules and what they hold, imported at first use: a command can report that memory is short."""
+# A module is imported at the first use of a name: a command can then report that memory is short.
+__getattr__, __dir__ = _lazy_names(
+    "fcs_edge",
+    {
+        "codec": ("Codec", "load"),
+        "errors": (
+            *("AudioError", "BitstreamError", "CheckpointError", "ConfigError", "FcsError"),
+            "ModelFileError",
+        ),
+        "modelfile.catalogue": ("BUILT_IN", "DEFAULT_MODEL"),
+        "stream": ("StreamDecoder", "StreamEncoder"),
+    },
+)
 
 __version__ = _version("fcs-edge")
-
-
-def __getattr__(name: str) -> object:
-    for module, names in _MODULES.items():
-        if name in names:
-            found = getattr(_import_module(f"fcs_edge.{module}"), name)
-            globals()[name] = found
-            return found
-    raise AttributeError(f"module 'fcs_edge' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *(name for names in _MODULES.values() for name in names)})

@@ -9,7 +9,7 @@ import re
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,54 +20,12 @@ _NAME_CHARACTERS = 40
 
 
 @contextmanager
-def replacing(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
-    """Yield the name of a temporary file that becomes `path` if the block ends without an error.
-
-    After any exception, interrupts included, the temporary file is removed and `path` is unchanged.
-    A killed process leaves it; `remains` finds it. `creating` leaves nothing, and suits writers
-    that take an open file.
-
-    Parameters
-    ----------
-    path : Path
-        The file to replace or create.
-    overwrite : bool
-        Whether a file that exists is replaced; see `creating`.
-
-    Yields
-    ------
-    Path
-        An empty file in the same folder, with the same suffix and a hidden name.
-
-    Raises
-    ------
-    FcsError
-        A file appeared at `path` meanwhile. The message names where the result is.
-    """
-    target = Path(os.path.realpath(path))
-    temporary = _hidden(target)
-    try:
-        with ExitStack() as stack:
-            with naming(path, always=True):
-                mark = stack.enter_context(temporary.open("xb"))
-            _lock(mark.fileno())
-            mode = _mode_of(target, mark.fileno())
-            yield temporary
-        with naming(path, always=True), temporary.open("rb") as file:
-            os.fsync(file.fileno())
-            # Some writers recreate the file with access for its owner only.
-            os.fchmod(file.fileno(), mode)
-            _place(temporary, target, overwrite)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
 def creating(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
     """Yield a file for bytes that becomes `path` if the block ends without an exception.
 
     Until then it has no name, where the file system allows that: nothing remains of it, however
-    the process ends. Elsewhere it has a hidden name, as in `replacing`.
+    the process ends. Elsewhere it has a hidden name; a killed process leaves it, and `remains`
+    finds it. After any exception, interrupts included, it is removed, and `path` is unchanged.
 
     Parameters
     ----------
@@ -89,49 +47,49 @@ def creating(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
     OSError
         The file cannot be written: its folder is missing or read-only, the disk is full.
     """
-    target = Path(os.path.realpath(path))
-    descriptor = _unnamed(target.parent)
-    if descriptor is None:
-        with _creating_hidden(target, path, overwrite) as file:
-            yield file
-        return
-    with _seekable(descriptor, path) as file:
-        mode = _mode_of(target, descriptor)
+    with _opened(path, overwrite) as (file, _):
         yield file
-        with naming(path, always=True):
-            file.flush()
-            os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
-            if not (overwrite and target.exists()):
-                _link_free(f"/proc/self/fd/{descriptor}", target)
-                return
-            temporary = _hidden(target)
-            _link(f"/proc/self/fd/{descriptor}", temporary)
-            try:
-                temporary.replace(target)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
 
 
 @contextmanager
-def _creating_hidden(target: Path, path: Path, overwrite: bool) -> Iterator[BinaryIO]:
-    """Do what `creating` does where each file has a name."""
-    temporary = _hidden(target)
+def replacing(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
+    """Yield a path to write to, for writers that open a file themselves; see `creating`.
+
+    Yields
+    ------
+    Path
+        Leads to an empty file. It may lie in ``/proc``: nothing can be renamed to it.
+    """
+    with _opened(path, overwrite) as (_, temporary):
+        yield temporary
+
+
+@contextmanager
+def _opened(path: Path, overwrite: bool) -> Iterator[tuple[BinaryIO, Path]]:
+    """Open a new file; at the end of the block, write it to disk and give it its name."""
+    target = Path(os.path.realpath(path))
+    descriptor = _unnamed(target.parent)
+    hidden = _hidden(target) if descriptor is None else None
     try:
-        with naming(path, always=True):
-            descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        with _seekable(descriptor, path) as file:
+        if descriptor is None:
+            assert hidden is not None
+            with naming(path, always=True):
+                descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
             _lock(descriptor)
-            mode = _mode_of(target, descriptor)
-            yield file
+        mode = _mode_of(target, descriptor)
+        with io.BufferedRandom(_NamedFile(descriptor, "w+", path)) as file:
+            yield file, hidden or Path(f"/proc/self/fd/{descriptor}")
             with naming(path, always=True):
                 file.flush()
                 os.fchmod(descriptor, mode)
                 os.fsync(descriptor)
-                _place(temporary, target, overwrite)
+                if hidden is None:
+                    _name(descriptor, target, overwrite)
+                else:
+                    _rename(hidden, target, overwrite)
     finally:
-        temporary.unlink(missing_ok=True)
+        if hidden is not None:
+            hidden.unlink(missing_ok=True)
 
 
 def remains(path: Path) -> list[Path]:
@@ -226,10 +184,6 @@ class _NamedFile(io.FileIO):
             super().close()
 
 
-def _seekable(descriptor: int, path: Path) -> BinaryIO:
-    return io.BufferedRandom(_NamedFile(descriptor, "w+", path))
-
-
 def _hidden(path: Path) -> Path:
     name = f".{path.stem[:_NAME_CHARACTERS]}-{secrets.token_hex(4)}{path.suffix}"
     return path.with_name(name)
@@ -267,16 +221,31 @@ def _mode_of(path: Path, descriptor: int) -> int:
         return stat.S_IMODE(os.fstat(descriptor).st_mode)
 
 
-def _place(temporary: Path, path: Path, overwrite: bool) -> None:
-    """Give a file its final name."""
+def _name(descriptor: int, path: Path, overwrite: bool) -> None:
+    """Give an unnamed file its name."""
+    source = f"/proc/self/fd/{descriptor}"
+    if not (overwrite and path.exists()):
+        _link_free(source, path)
+        return
+    # Only renaming replaces a file.
+    hidden = _hidden(path)
+    _link(source, hidden)
+    try:
+        hidden.replace(path)
+    finally:
+        hidden.unlink(missing_ok=True)
+
+
+def _rename(hidden: Path, path: Path, overwrite: bool) -> None:
+    """Give a hidden file its final name."""
     if overwrite:
-        temporary.replace(path)
+        hidden.replace(path)
         return
     try:
-        _link_free(str(temporary), path)
+        _link_free(str(hidden), path)
     except OSError:
         # The file system has no hard links.
-        _rename_free(temporary, path)
+        _rename_free(hidden, path)
 
 
 def _link_free(source: str, path: Path) -> None:
@@ -288,7 +257,7 @@ def _link_free(source: str, path: Path) -> None:
     _report_name(path, name)
 
 
-def _rename_free(temporary: Path, path: Path) -> None:
+def _rename_free(hidden: Path, path: Path) -> None:
     for name in _names(path):
         try:
             # An empty file reserves the name: renaming alone would overwrite.
@@ -296,7 +265,7 @@ def _rename_free(temporary: Path, path: Path) -> None:
         except FileExistsError:
             continue
         try:
-            temporary.replace(name)
+            hidden.replace(name)
         except BaseException:
             name.unlink()
             raise

@@ -249,6 +249,8 @@ def write_tensors(
     specs: Mapping[str, TensorSpec],
     tensors: Iterable[tuple[str, Array]],
     facts: Mapping[str, str],
+    *,
+    overwrite: bool = True,
 ) -> None:
     """Write a model file tensor by tensor: no more than one is in memory.
 
@@ -264,9 +266,13 @@ def write_tensors(
         The same tensors, in any order.
     facts : mapping of str to str
         Metadata: ``name``, ``source`` and ``fingerprint``; of integers ``weights`` and ``group``.
+    overwrite : bool
+        Whether a file that appears meanwhile is replaced.
 
     Raises
     ------
+    FcsError
+        A file appeared at `path` meanwhile. The message names where the model is.
     OSError
         The file cannot be written; its ``filename`` is `path`.
     """
@@ -279,7 +285,7 @@ def write_tensors(
         "sha256": "0" * 64,
     }
     try:
-        with replacing(path) as temporary, temporary.open("r+b") as file:
+        with replacing(path, overwrite=overwrite) as temporary, temporary.open("r+b") as file:
             writer = TensorFileWriter(file, specs, metadata)
             for key, tensor in tensors:
                 writer.write(key, tensor)
