@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import BinaryIO
 
 import click
@@ -22,7 +19,8 @@ from fcs_edge.cli.options import (
     latency_option,
     model_option,
 )
-from fcs_edge.cli.output_files import check_output, is_special, output_file
+from fcs_edge.cli.output_files import check_files, is_special, output_file, standard
+from fcs_edge.cli.piped_input import Ending, ending_on_signals
 from fcs_edge.cli.token_copy import TokenOptions, copy_tokens, is_array, suffix_of
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.messages import Messages
@@ -35,7 +33,6 @@ from fcs_edge.live.devices import DeviceLostError
 from fcs_edge.live.latency import Latency
 from fcs_edge.live.loop import Loopback
 from fcs_edge.live.session import open_microphone, prompt_threads, stop_on_signals
-from fcs_edge.model.layers import F32
 from fcs_edge.npz import NpzWriter, origin_of
 from fcs_edge.token_files import (
     FILE_BLOCK_SECONDS,
@@ -119,26 +116,32 @@ def encode(
     named = suffix_of(out) in (".fcs", ".npy", ".npz")
     if out != "-" and not named and not is_special(Path(out)) and not Path(out).is_dir():
         raise click.UsageError("OUT must end in .fcs, .npz or .npy, or be - for standard output.")
-    check_output(out, force)
+    check_files(source, out, force)
     if is_array(source) and raw is None:
-        options = TokenOptions(model, block_seconds=block_seconds or FILE_BLOCK_SECONDS)
+        options = TokenOptions(
+            model, force=force, block_seconds=block_seconds or FILE_BLOCK_SECONDS
+        )
         if not copy_tokens(source, out, options, messages):
             click.get_current_context().exit(1)
         return
     if live:
         devices.find("input", microphone)
     codec = fcs_edge.load(model)
-    prepare(codec, messages, encoder=True)
     if live:
-        with output_file(out) as file:
+        prepare(codec, messages, encoder=True)
+        with output_file(out, force) as file:
             writer = _writer(file, out, codec, block_seconds)
             lost = _encode_microphone(codec, writer, microphone, latency, channel, messages)
         if lost:
             click.get_current_context().exit(1)
         return
-    with open_input(source, raw, rate, channels) as sound, output_file(out) as file:
+    with ExitStack() as stack:
+        ending = stack.enter_context(ending_on_signals()) if source == "-" else None
+        prepare(codec, messages, encoder=True)
+        sound = stack.enter_context(open_input(source, raw, rate, channels))
+        file = stack.enter_context(output_file(out, force))
         writer = _writer(file, out, codec, block_seconds)
-        n_samples = _encode_input(codec, writer, sound, source == "-", messages)
+        n_samples = _encode_input(codec, writer, sound, ending, messages)
     if sound.n_not_finite:
         messages.warn(f"{sound.n_not_finite} samples are NaN or infinite; they are encoded as 0")
     if n_samples == 0:
@@ -147,19 +150,22 @@ def encode(
 
 
 def _encode_input(
-    codec: Codec, writer: TokenWriter, sound: AudioInput, live: bool, messages: Messages
+    codec: Codec,
+    writer: TokenWriter,
+    sound: AudioInput,
+    ending: Ending | None,
+    messages: Messages,
 ) -> int:
     """Encode a file or pipe to its end; return the number of input samples."""
-    encoder = codec.stream_encoder(1 if live else BLOCK_CHUNKS)
+    encoder = codec.stream_encoder(BLOCK_CHUNKS if ending is None else 1)
     n_samples = 0
-    with (
-        progress_bar(messages, "Encoding", sound.seconds) as show,
-        _until_interrupted(sound.at_rate(codec.sample_rate_in), live) as blocks,
-    ):
-        for block in blocks:
+    with progress_bar(messages, "Encoding", sound.seconds) as show:
+        for block in sound.at_rate(codec.sample_rate_in):
             writer.write(encoder.push(block))
             n_samples += block.size
             show(n_samples / codec.sample_rate_in)
+            if ending is not None and ending.of_file:
+                break
         writer.close(n_samples, encoder.flush())
     return n_samples
 
@@ -169,10 +175,10 @@ def _arguments(source: str, out: str | None, live: bool) -> tuple[str, str]:
     if live and out is not None:
         raise click.UsageError("--mic takes the place of IN: give OUT only.")
     if live:
-        return "", source
+        return "", standard(source)
     if out is None:
         raise click.UsageError("Missing argument 'OUT'; with --mic, OUT is the only argument.")
-    return source, out
+    return source, standard(out)
 
 
 def _encode_microphone(
@@ -214,38 +220,3 @@ def _writer(file: BinaryIO, out: str, codec: Codec, seconds: float | None) -> To
     if seconds is None:
         seconds = LIVE_BLOCK_SECONDS if live else FILE_BLOCK_SECONDS
     return BitstreamWriter(file, header_of(codec, seconds, live=live), eager=live)
-
-
-@contextmanager
-def _until_interrupted(blocks: Iterator[F32], live: bool) -> Iterator[Iterator[F32]]:
-    """Let the first Ctrl-C end a live input like the input's own end, so that no sound is lost."""
-    if not live:
-        yield blocks
-        return
-    waiting = stopped = False
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal stopped
-        if waiting or stopped:
-            raise KeyboardInterrupt
-        stopped = True
-
-    def until() -> Iterator[F32]:
-        nonlocal waiting
-        while not stopped:
-            waiting = True
-            try:
-                block = next(blocks, None)
-            except KeyboardInterrupt:
-                return
-            finally:
-                waiting = False
-            if block is None:
-                return
-            yield block
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield until()
-    finally:
-        signal.signal(signal.SIGINT, before)

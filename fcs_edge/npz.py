@@ -27,7 +27,7 @@ from fcs_edge.token_files import (
     read_array,
 )
 
-_EXPECTED = "a readable .npz file"
+_EXPECTED = "not a readable .npz file"
 _FACT_BYTES = 1 << 16
 """Bytes that a fact may have, with its header."""
 _DIRECTORY_BYTES = 1 << 20

@@ -34,7 +34,7 @@ TOKEN_DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "int64": np
 """How an array of tokens is written; int64 is what PyTorch computes with."""
 
 _BLOCK = 4096
-_EXPECTED = "a readable .npy file"
+_EXPECTED = "not a readable .npy file"
 _SPOOL_BYTES = 1 << 20
 
 

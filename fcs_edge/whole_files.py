@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fcs_edge.audio_reader import Channel, open_input
-from fcs_edge.audio_writer import FILE_FORMATS, FileOutput
+from fcs_edge.audio_writer import FILE_FORMATS, file_output
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, read_batches
 from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.codec import BLOCK_CHUNKS, Codec, load
@@ -28,7 +28,7 @@ from fcs_edge.event_decoder import (
     read_header,
 )
 from fcs_edge.event_tokens import EventTokens
-from fcs_edge.files import replacing
+from fcs_edge.files import creating
 from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.npz import NpzWriter, open_npz, origin_of
 from fcs_edge.stream import as_tokens
@@ -377,25 +377,25 @@ def _write_sound(out: Path, blocks: Iterator[F32], codec: Codec, force: bool) ->
     suffix = out.suffix.lower()
     if suffix not in FILE_FORMATS:
         raise ValueError(f"out must end in {', '.join(FILE_FORMATS)}, not {suffix!r}")
-    _refuse_existing(out, force)
-    with replacing(out) as temporary:
-        sink = FileOutput(temporary, suffix, codec.sample_rate_out)
-        for samples in blocks:
-            sink.write(samples)
-        sink.close()
+    with _output(out, force) as file:
+        sink = file_output(file, suffix, codec.sample_rate_out)
+        try:
+            for samples in blocks:
+                sink.write(samples)
+            sink.close()
+        finally:
+            sink.discard()
 
 
 @contextmanager
 def _output(path: Path, force: bool) -> Iterator[BinaryIO]:
     """Open a new file for bytes; it appears complete when the block ends, or not at all."""
-    _refuse_existing(path, force)
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        yield file
-
-
-def _refuse_existing(path: Path, force: bool) -> None:
+    if path.is_dir():
+        raise FcsError(f"{path}: is a folder; give a file name")
     if path.exists() and not force:
         raise FcsError(f"{path}: exists already; force=True overwrites it")
+    with creating(path, overwrite=force) as file:
+        yield file
 
 
 def _open(path: Path) -> BinaryIO:
