@@ -52,9 +52,13 @@ class OggPages:
             self._open.discard(serial)
 
     @property
-    def is_whole(self) -> bool:
-        """Whether all streams have ended, and no page is cut."""
-        return not self._open and not self._skip and self._data[:4] != b"OggS"
+    def problem(self) -> str | None:
+        """What is wrong with the stream's end; None where all pages are there and are read."""
+        if self.n_links > 1:
+            return f"holds {self.n_links} streams one after the other; only the first is read"
+        if self._open or self._skip or self._data[:4] == b"OggS":
+            return "is cut: the mark of its end is missing"
+        return None
 
 
 def mp3_states_its_length(data: Any) -> bool:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
 from fcs_edge.model.layers import F32
 
 PEAK_LIMIT = 10.0
@@ -9,8 +13,13 @@ PEAK_LIMIT = 10.0
 
 
 def peak_of(signal: F32) -> float:
-    """Return the largest magnitude of (n,) float32; 0 of none, NaN or infinity where one is."""
-    return max(float(signal.max()), -float(signal.min())) if signal.size else 0.0
+    """Return the largest magnitude of (n,) float32 that is finite; 0 of no samples."""
+    if not signal.size:
+        return 0.0
+    peak = max(float(signal.max()), -float(signal.min()))
+    if math.isfinite(peak):
+        return peak
+    return float(np.abs(signal[np.isfinite(signal)]).max(initial=0))
 
 
 def beyond_full_scale(peak: float) -> str | None:
@@ -18,6 +27,6 @@ def beyond_full_scale(peak: float) -> str | None:
     if not peak > PEAK_LIMIT:
         return None
     return (
-        f"the samples reach {peak:.6g}, and full scale is 1: divide them first; "
-        "samples of int16 are divided by 32768"
+        f"the samples reach {peak:.6g}, and full scale is 1; divide them first, those of int16 by "
+        "32768"
     )
