@@ -13,7 +13,7 @@ import click
 
 import fcs_edge
 from fcs_edge.audio_reader import RAW_FORMATS
-from fcs_edge.audio_writer import FILE_FORMATS, AudioOutput, FileOutput, StreamOutput
+from fcs_edge.audio_writer import FILE_FORMATS, AudioOutput, StreamOutput, file_output
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, Event, read_batches
 from fcs_edge.cli.options import (
     common_options,
@@ -22,7 +22,13 @@ from fcs_edge.cli.options import (
     model_option,
     output_option,
 )
-from fcs_edge.cli.output_files import check_output, output_file, output_path
+from fcs_edge.cli.output_files import (
+    check_files,
+    check_input,
+    is_special,
+    output_file,
+    standard,
+)
 from fcs_edge.cli.token_copy import (
     TokenOptions,
     assumed,
@@ -122,11 +128,12 @@ def decode(
     if playing == (out is not None):
         raise click.UsageError("Missing argument 'OUT'; give OUT or --play, not both.")
     if playing:
+        check_input(source)
         devices.find("output", speaker)
     elif out is not None:
-        _check_out(out, raw, force)
+        out = _check_out(source, out, raw, force)
         if raw is None and is_array(out):
-            options = TokenOptions(model, any_model, strict, dtype=dtype)
+            options = TokenOptions(model, any_model, strict, force, dtype=dtype)
             if not copy_tokens(source, out, options, messages):
                 click.get_current_context().exit(1)
             return
@@ -143,7 +150,7 @@ def decode(
             sink: Callable[[F32], None] = stack.enter_context(player).write
             stack.enter_context(suppress(KeyboardInterrupt))
         else:
-            sink = stack.enter_context(_output(str(out), raw, codec)).write
+            sink = stack.enter_context(_output(str(out), raw, force, codec)).write
         n_samples = 0
         show = stack.enter_context(progress_bar(messages, "Decoding", opened.seconds))
         for samples in opened.blocks:
@@ -233,15 +240,21 @@ def _open_bitstream(
     return _Input(blocks, seconds, live, reader)
 
 
-def _check_out(out: str, raw: str | None, force: bool) -> None:
-    """Refuse an output of an unknown kind, or one that is not writable."""
-    suffixes = (*FILE_FORMATS, ".npy", ".npz")
-    if out != "-" and raw is None and suffix_of(out) not in suffixes:
+def _check_out(source: str, out: str, raw: str | None, force: bool) -> str:
+    """Refuse an output of an unknown kind, or one that is not writable; return its path."""
+    out = standard(out)
+    suffix = suffix_of(out)
+    piped = out == "-" or is_special(Path(out))
+    if piped and raw is None and suffix in FILE_FORMATS and suffix != ".wav":
+        raise click.UsageError(f"OUT is a pipe or device, and {suffix} needs a file; give .wav.")
+    known = suffix in FILE_FORMATS or is_array(out)
+    if not piped and raw is None and not known and not Path(out).is_dir():
         raise click.UsageError(
             "OUT must end in .wav, .flac or .ogg, or be - for standard output; .npz and .npy take "
             "the tokens alone."
         )
-    check_output(out, force)
+    check_files(source, out, force)
+    return out
 
 
 def _decoded(
@@ -268,15 +281,17 @@ def _decoded(
 
 
 @contextmanager
-def _output(out: str, raw: str | None, codec: Codec) -> Iterator[AudioOutput]:
+def _output(out: str, raw: str | None, force: bool, codec: Codec) -> Iterator[AudioOutput]:
     """Open the output; it is complete, and appears, when the block ends without an error."""
-    with ExitStack() as stack:
+    with output_file(out, force) as file:
+        rate = codec.sample_rate_out
         sink: AudioOutput
-        if out == "-" or raw is not None:
-            file = stack.enter_context(output_file(out))
-            sink = StreamOutput(file, raw, codec.sample_rate_out)
+        if out == "-" or raw is not None or is_special(Path(out)):
+            sink = StreamOutput(file, raw, rate)
         else:
-            path = stack.enter_context(output_path(out))
-            sink = FileOutput(path, Path(out).suffix.lower(), codec.sample_rate_out)
-        yield sink
-        sink.close()
+            sink = file_output(file, Path(out).suffix.lower(), rate)
+        try:
+            yield sink
+            sink.close()
+        finally:
+            sink.discard()

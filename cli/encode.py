@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import BinaryIO, cast
 
 import click
@@ -23,7 +21,8 @@ from fcs_edge.cli.options import (
     latency_option,
     model_option,
 )
-from fcs_edge.cli.output_files import check_output, is_special, output_file
+from fcs_edge.cli.output_files import check_files, is_special, output_file, standard
+from fcs_edge.cli.piped_input import Ending, ending_on_signals
 from fcs_edge.cli.token_copy import TokenOptions, copy_tokens, is_array, suffix_of
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.messages import Messages
@@ -37,7 +36,6 @@ from fcs_edge.live.latency import Latency
 from fcs_edge.live.loop import Loopback
 from fcs_edge.live.microphone import Microphone
 from fcs_edge.live.session import open_microphone, prompt_threads, stop_on_signals
-from fcs_edge.model.layers import F32
 from fcs_edge.npz import NpzWriter, origin_of
 from fcs_edge.token_files import (
     FILE_BLOCK_SECONDS,
@@ -132,55 +130,63 @@ def encode(
     """
     messages = Messages(quiet)
     source, out = _arguments(source, out, live)
-    _check(out, dtype, force)
+    out = _check(source, out, dtype, force)
     if is_array(source) and raw is None:
         block = block_seconds or FILE_BLOCK_SECONDS
-        options = TokenOptions(model, strict=strict, block_seconds=block, dtype=dtype)
+        options = TokenOptions(model, False, strict, force, block, dtype)
         is_whole = copy_tokens(source, out, options, messages)
     else:
         if live:
             devices.find("input", microphone)
         codec = fcs_edge.load(model)
-        prepare(codec, messages, encoder=True)
         create = partial(_writer, out=out, codec=codec, seconds=block_seconds, dtype=dtype)
+        output = output_file(out, force)
         if live:
+            prepare(codec, messages, encoder=True)
             opener = partial(open_microphone, codec, microphone, latency, channel)
-            is_whole = _encode_microphone(codec, opener, create, out, messages)
+            seconds, is_whole = _encode_microphone(codec, opener, create, output, messages)
         else:
             selected = cast(Channel, channel)
             opened = open_input(source, raw, rate, channels, channel=selected, strict=strict)
-            is_whole = _encode_sound(codec, opened, create, out, source == "-", messages)
+            live_input = source == "-"
+            seconds, is_whole = _encode_sound(codec, opened, create, output, live_input, messages)
+        messages.note(_result(out, codec, seconds))
     if not is_whole:
         click.get_current_context().exit(1)
 
 
-def _check(out: str, dtype: str, force: bool) -> None:
-    """Refuse an output that cannot be written, before any work."""
+def _check(source: str, out: str, dtype: str, force: bool) -> str:
+    """Refuse files that cannot be used, before any work; return the output's path."""
+    out = standard(out)
     named = suffix_of(out) in (".fcs", ".npy", ".npz")
     if out != "-" and not named and not is_special(Path(out)) and not Path(out).is_dir():
         raise click.UsageError("OUT must end in .fcs, .npz or .npy, or be - for standard output.")
     if dtype != "uint16" and not is_array(out):
         raise click.UsageError("--dtype is for an OUT of .npy or .npz.")
-    check_output(out, force)
+    check_files(source, out, force)
+    return out
 
 
 def _encode_sound(
     codec: Codec,
     opened: AbstractContextManager[AudioInput],
     create: Callable[[BinaryIO], TokenWriter],
-    out: str,
+    output: AbstractContextManager[BinaryIO],
     live: bool,
     messages: Messages,
-) -> bool:
-    """Encode a file or pipe; return whether all of its sound was there."""
-    with opened as sound, output_file(out) as file:
-        seconds = _encode_input(codec, partial(create, file), sound, live, messages)
+) -> tuple[float, bool]:
+    """Encode a file or pipe; return the seconds of sound, and whether all of it was there."""
+    with ExitStack() as stack:
+        ending = stack.enter_context(ending_on_signals()) if live else None
+        prepare(codec, messages, encoder=True)
+        sound = stack.enter_context(opened)
+        file = stack.enter_context(output)
+        seconds = _encode_input(codec, partial(create, file), sound, ending, messages)
     for line in (*sound.losses, *sound.warnings):
         messages.warn(line)
     if sound.channels > 1 and sound.channel == "mean":
         messages.note(f"the mean of {sound.channels} channels is encoded; --channel 1 takes one")
-    messages.note(_result(out, codec, seconds))
-    return not sound.losses
+    return seconds, not sound.losses
 
 
 def _result(out: str, codec: Codec, seconds: float) -> str:
@@ -195,27 +201,26 @@ def _encode_input(
     codec: Codec,
     create: Callable[[], TokenWriter],
     sound: AudioInput,
-    live: bool,
+    ending: Ending | None,
     messages: Messages,
 ) -> float:
     """Encode a file or pipe to its end; return the seconds of sound.
 
     The writer is created with the first sound: an input without sound leaves no output.
     """
-    encoder = codec.stream_encoder(1 if live else BLOCK_CHUNKS)
+    encoder = codec.stream_encoder(BLOCK_CHUNKS if ending is None else 1)
     writer = None
     n_samples = 0
-    with (
-        progress_bar(messages, "Encoding", sound.seconds) as show,
-        _until_interrupted(sound.at_rate(codec.sample_rate_in), live) as blocks,
-    ):
-        for block in blocks:
+    with progress_bar(messages, "Encoding", sound.seconds) as show:
+        for block in sound.at_rate(codec.sample_rate_in):
             if writer is None and block.size:
                 writer = create()
             if writer is not None:
                 writer.write(encoder.push(block))
             n_samples += block.size
             show(n_samples / codec.sample_rate_in)
+            if ending is not None and ending.of_file:
+                break
         sound.require_sound(n_samples)
         if writer is not None:
             writer.close(n_samples, encoder.flush())
@@ -237,11 +242,11 @@ def _encode_microphone(
     codec: Codec,
     opener: Callable[[], Microphone],
     create: Callable[[BinaryIO], TokenWriter],
-    out: str,
+    output: AbstractContextManager[BinaryIO],
     messages: Messages,
-) -> bool:
-    """Encode the microphone until Ctrl-C; return whether it was there to the end."""
-    with output_file(out) as file:
+) -> tuple[float, bool]:
+    """Encode the microphone until Ctrl-C; return the seconds, and whether it stayed to the end."""
+    with output as file:
         writer = create(file)
         loop = Loopback(codec, lambda samples, tokens, decoded: writer.write(tokens), decode=False)
         with prompt_threads(), stop_on_signals(loop.stop), ExitStack() as stack:
@@ -255,13 +260,12 @@ def _encode_microphone(
                 lost = error
         seconds = loop.statistics.n_tokens / codec.token_rate
         writer.close(round(seconds * codec.sample_rate_in))
-    messages.note(_result(out, codec, seconds))
     for trouble in (troubles(loop), cancelled(loop), shortfall(loop, codec)):
         if trouble:
             messages.warn(trouble)
     if lost is not None:
         messages.warn(f"{lost}; the sound before is written")
-    return lost is None
+    return seconds, lost is None
 
 
 def _writer(
@@ -275,38 +279,3 @@ def _writer(
     if seconds is None:
         seconds = LIVE_BLOCK_SECONDS if live else FILE_BLOCK_SECONDS
     return BitstreamWriter(file, header_of(codec, seconds, live=live), eager=live)
-
-
-@contextmanager
-def _until_interrupted(blocks: Iterator[F32], live: bool) -> Iterator[Iterator[F32]]:
-    """Let the first Ctrl-C end a live input like the input's own end, so that no sound is lost."""
-    if not live:
-        yield blocks
-        return
-    waiting = stopped = False
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal stopped
-        if waiting or stopped:
-            raise KeyboardInterrupt
-        stopped = True
-
-    def until() -> Iterator[F32]:
-        nonlocal waiting
-        while not stopped:
-            waiting = True
-            try:
-                block = next(blocks, None)
-            except KeyboardInterrupt:
-                return
-            finally:
-                waiting = False
-            if block is None:
-                return
-            yield block
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield until()
-    finally:
-        signal.signal(signal.SIGINT, before)

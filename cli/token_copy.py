@@ -44,6 +44,7 @@ class TokenOptions(NamedTuple):
     model: str | None
     any_model: bool = False
     strict: bool = False
+    force: bool = False
     block_seconds: float = FILE_BLOCK_SECONDS
     dtype: str = "uint16"
 
@@ -80,7 +81,7 @@ def copy_tokens(source: str, out: str, options: TokenOptions, messages: Messages
     needs_codec = not is_array(out)
     with _open(source, options, needs_codec, messages) as opened:
         n_tokens = 0
-        with output_file(out) as file:
+        with output_file(out, options.force) as file:
             writer = _writer(file, out, opened, options)
             for tokens in opened.blocks:
                 writer.write(tokens)

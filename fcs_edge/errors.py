@@ -39,7 +39,7 @@ class AudioWarning(UserWarning):
 
 
 @contextmanager
-def parsing(path: str | os.PathLike[str], error: type[FcsError], expected: str) -> Iterator[None]:
+def parsing(path: str | os.PathLike[str], error: type[FcsError], problem: str) -> Iterator[None]:
     """Turn whatever the parsing of a file raises into one line that names the file.
 
     Parsers raise almost anything: OverflowError, RecursionError, TokenError. So a block under this
@@ -52,8 +52,8 @@ def parsing(path: str | os.PathLike[str], error: type[FcsError], expected: str) 
         The file that the block reads.
     error : type
         The class to raise, a subclass of `FcsError`.
-    expected : str
-        What the file is expected to be, with its article: "a readable .npy file".
+    problem : str
+        What to say of a file that does not parse: "not a readable .npy file".
 
     Raises
     ------
@@ -70,9 +70,9 @@ def parsing(path: str | os.PathLike[str], error: type[FcsError], expected: str) 
     except OSError as cause:
         raise error(f"{path}: {cause.strerror or reason(cause)}") from cause
     except MemoryError as cause:
-        raise error(f"{path}: not {expected}, or too large for memory") from cause
+        raise error(f"{path}: {problem}, or too large for memory") from cause
     except Exception as cause:
-        raise error(f"{path}: not {expected} ({reason(cause)})") from cause
+        raise error(f"{path}: {problem} ({reason(cause)})") from cause
 
 
 def reason(error: BaseException) -> str:

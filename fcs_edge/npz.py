@@ -20,15 +20,14 @@ from fcs_edge.model.layers import U16
 from fcs_edge.settings import Settings, token_settings
 from fcs_edge.token_files import (
     TOKEN_DTYPES,
+    Spool,
     TokenArray,
     array_header,
-    copy_spool,
     npy_header,
     read_array,
-    spool,
 )
 
-_EXPECTED = "a readable .npz file"
+_EXPECTED = "not a readable .npz file"
 _FACT_BYTES = 1 << 16
 """Bytes that a fact may have, with its header."""
 _DIRECTORY_BYTES = 1 << 20
@@ -83,11 +82,11 @@ class NpzWriter:
         self._origin = origin
         self._dtype = TOKEN_DTYPES[dtype]
         self._n = 0
-        self._body = spool()
+        self._spool = Spool()
 
     def write(self, tokens: U16) -> None:
         """Append tokens, (n,) uint16."""
-        self._body.write(tokens.astype(self._dtype).tobytes())
+        self._spool.write(tokens.astype(self._dtype).tobytes())
         self._n += tokens.size
 
     def close(self, n_samples: int, tokens: U16 | None = None) -> None:
@@ -106,7 +105,7 @@ class NpzWriter:
             entry = zipfile.ZipInfo("tokens.npy")
             with archive.open(entry, "w", force_zip64=True) as member:
                 member.write(npy_header(self._dtype, self._n))
-                copy_spool(self._body, member)
+                self._spool.copy_to(member)
             for name, value in facts.items():
                 buffer = io.BytesIO()
                 np.lib.format.write_array(buffer, np.array(value), allow_pickle=False)
@@ -211,7 +210,7 @@ def _fact(path: Path, archive: zipfile.ZipFile, name: str, kinds: str, what: str
     if entry is None:
         raise FcsError(f"{path}: has no {name}; tokens alone are saved as .npy")
     if entry.file_size > _FACT_BYTES:
-        raise FcsError(f"{path}: its {name} has {entry.file_size:,} bytes")
+        raise FcsError(f"{path}: {entry.file_size:,} bytes are too many for its {name}")
     with archive.open(entry) as member:
         shape, dtype = array_header(path, member)
         data = member.read(_FACT_BYTES)

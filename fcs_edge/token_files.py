@@ -9,9 +9,9 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, BinaryIO, NamedTuple, Protocol, cast
+from typing import IO, Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ TOKEN_DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "int64": np
 """How an array of tokens is written; int64 is what PyTorch computes with."""
 
 _BLOCK = 4096
-_EXPECTED = "a readable .npy file"
+_EXPECTED = "not a readable .npy file"
 _SPOOL_BYTES = 1 << 20
 
 
@@ -93,13 +93,13 @@ class NpyWriter:
         self._file = file
         self._dtype = TOKEN_DTYPES[dtype]
         self._n = 0
-        self._body = file if file.seekable() else spool()
-        if self._body is file:
+        self._spool = None if file.seekable() else Spool()
+        if self._spool is None:
             file.write(npy_header(self._dtype, 0))
 
     def write(self, tokens: U16) -> None:
         """Append tokens, (n,) uint16."""
-        self._body.write(tokens.astype(self._dtype).tobytes())
+        (self._spool or self._file).write(tokens.astype(self._dtype).tobytes())
         self._n += tokens.size
 
     def close(self, n_samples: int, tokens: U16 | None = None) -> None:
@@ -110,29 +110,50 @@ class NpyWriter:
         if tokens is not None:
             self.write(tokens)
         header = npy_header(self._dtype, self._n)
-        if self._body is self._file:
+        if self._spool is None:
             self._file.seek(0)
             self._file.write(header)
             self._file.seek(0, io.SEEK_END)
         else:
             self._file.write(header)
-            copy_spool(self._body, self._file)
+            self._spool.copy_to(self._file)
         self._file.flush()
 
 
-def spool() -> BinaryIO:
-    """Return a temporary file for tokens whose number is not known yet; small ones stay in memory.
+class Spool:
+    """Bytes that wait for their number: small ones in memory, others in a temporary file.
 
-    The file is removed as soon as it is closed, or the process ends.
+    The file has no name, so nothing remains of it however the process ends.
     """
-    return cast(BinaryIO, tempfile.SpooledTemporaryFile(_SPOOL_BYTES))
 
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115
 
-def copy_spool(body: BinaryIO, file: IO[bytes]) -> None:
-    """Copy a temporary file of tokens to an output, and close it."""
-    with body:
-        body.seek(0)
-        shutil.copyfileobj(body, file)
+    def __del__(self) -> None:
+        """Remove the file, also where its writer ended by an error."""
+        with suppress(OSError):
+            self._file.close()
+
+    def write(self, data: bytes) -> None:
+        """Append bytes.
+
+        Raises
+        ------
+        FcsError
+            The folder of temporary files is full or read-only.
+        """
+        try:
+            self._file.write(data)
+        except OSError as error:
+            folder = os.environ.get("TMPDIR", "/tmp")
+            raise FcsError(
+                f"{folder}: {error.strerror}; TMPDIR names another folder of temporary files"
+            ) from error
+
+    def copy_to(self, file: IO[bytes]) -> None:
+        """Write all bytes to an output."""
+        self._file.seek(0)
+        shutil.copyfileobj(self._file, file)
 
 
 def npy_header(dtype: np.dtype[Any], n: int) -> bytes:
