@@ -109,6 +109,10 @@ def _library_file(
 ) -> AudioInput:
     """Return the sound of a file that libsndfile decodes."""
     opened: int | library.PatchedFile = file.fileno()
+    if opened == 2:
+        # Standard error is closed. While the library works, its descriptor is another file's.
+        opened = os.dup(opened)
+        stack.callback(os.close, opened)
     sound = None
     if header is not None:
         n_bytes = _sound_bytes(source, header)
