@@ -124,7 +124,9 @@ def _library_file(
     source.seek(0)
     if isinstance(opened, int):
         os.lseek(opened, file.tell(), os.SEEK_SET)
-    decoder = stack.enter_context(library.open_library(opened, request.label))
+    decoder = stack.enter_context(
+        library.open_library(opened, request.label, quiet=isinstance(opened, int))
+    )
     n_frames, problem = _ending(decoder, file)
     if sound is None:
         sound = request.input(decoder.samplerate, decoder.channels, None)
