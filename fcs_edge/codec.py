@@ -36,7 +36,8 @@ def load(model: str | os.PathLike[str] | None = None) -> Codec:
     Parameters
     ----------
     model : str or path, optional
-        A built-in model's name, or a model file's path. Absent: the default model.
+        A model's name, as ``fcs-edge models`` lists them, or a model file's path. What exists as
+        a path is a path. Absent: the model that FCS_EDGE_MODEL names, or the built-in one.
 
     Returns
     -------
