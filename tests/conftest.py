@@ -21,6 +21,8 @@ from safetensors.numpy import save_file
 # Numba compiles the kernels of these sources; `test_aot_library` tests the compiled libraries.
 os.environ["FCS_EDGE_COMPILED"] = "off"
 
+import fuzz_cases
+
 import fcs_edge
 from fcs_edge.convert import convert
 from fcs_edge.modelfile import config_json
@@ -35,6 +37,12 @@ SMALL_CASES = ("tiny", "options", "nolookahead")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--full", action="store_true", help="also run the 249 M-weight case (4 GB of memory, disk)"
+    )
+
+
+def pytest_report_header() -> str:
+    return (
+        f"fuzz tests: FCS_EDGE_FUZZ_SEED={fuzz_cases.SEED} FCS_EDGE_FUZZ_TIMES={fuzz_cases.TIMES}"
     )
 
 
