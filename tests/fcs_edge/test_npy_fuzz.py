@@ -25,9 +25,9 @@ WORDS = [
 def text_case(rng: random.Random) -> bytes:
     """Write a header of odd values, keys and sizes, then 50 tokens."""
     keys = rng.choice([["descr", "fortran_order", "shape"]] * 9 + [["descr", "shape"], ["shape"]])
-    usual = {"descr": "'<u2'", "fortran_order": "False", "shape": "(50,)"}
+    typical = {"descr": "'<u2'", "fortran_order": "False", "shape": "(50,)"}
     odd = {rng.choice(keys): rng.choice(WORDS) for _ in range(rng.randrange(3))}
-    text = ", ".join(f"'{key}': {(usual | odd)[key]}" for key in keys)
+    text = ", ".join(f"'{key}': {(typical | odd)[key]}" for key in keys)
     raw = f"{{{text}, }}".encode() + b" " * rng.choice([0, 1, 60]) + b"\n" * rng.randrange(2)
     version = rng.choice([1] * 6 + [2, 2, 3, 0, 9])
     size = len(raw) + rng.choice([0] * 9 + [1, -1, 100, 60000])
