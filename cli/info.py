@@ -131,7 +131,7 @@ def _model(name: str) -> tuple[Facts, list[str]]:
     try:
         model.verify()
     except ModelFileError as error:
-        problems.append(str(error))
+        problems.append(str(error).removeprefix(f"{model.path}: "))
     facts: Facts = {
         "kind": "model",
         "model": model.name,
