@@ -24,6 +24,8 @@ os.environ["FCS_EDGE_COMPILED"] = "off"
 os.environ.pop("FCS_EDGE_MODEL", None)
 os.environ["XDG_DATA_HOME"] = os.devnull
 
+import fuzz_cases
+
 import fcs_edge
 from fcs_edge.convert import convert
 from fcs_edge.modelfile import config_json
@@ -38,6 +40,12 @@ SMALL_CASES = ("tiny", "options", "nolookahead")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--full", action="store_true", help="also run the 249 M-weight case (4 GB of memory, disk)"
+    )
+
+
+def pytest_report_header() -> str:
+    return (
+        f"fuzz tests: FCS_EDGE_FUZZ_SEED={fuzz_cases.SEED} FCS_EDGE_FUZZ_TIMES={fuzz_cases.TIMES}"
     )
 
 

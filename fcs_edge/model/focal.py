@@ -27,7 +27,8 @@ class Snake:
 
     def __init__(self, tensors: Tensors, name: str) -> None:
         self._alpha = np.ascontiguousarray(tensors[f"{name}.alpha"].reshape(-1))
-        self._inverse = np.float32(1) / (self._alpha + np.float32(1e-9))
+        with np.errstate(divide="ignore", over="ignore"):
+            self._inverse = np.float32(1) / (self._alpha + np.float32(1e-9))
 
     def __call__(self, x: F32, out: F32) -> None:
         """Write y of x into out; both are (rows, columns)."""
