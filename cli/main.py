@@ -14,6 +14,7 @@ import click
 
 from fcs_edge import __version__, signals
 from fcs_edge.cli import descriptors
+from fcs_edge.cli.memory import shortage
 from fcs_edge.errors import FcsError
 from fcs_edge.text import printable
 
@@ -114,21 +115,16 @@ def _finish_output(code: int) -> int:
 def _line(error: Exception) -> str:
     if isinstance(error, FcsError):
         return str(error)
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+        return f"{name}: {error.strerror}"
+    if short := shortage(error):
+        return short
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, MemoryError) or _lacks_memory(error):
-        return "out of memory"
+        return error.strerror
     return (
         f"internal error, {type(error).__name__}: {error}; run the command again with --debug "
         "and report its output"
-    )
-
-
-def _lacks_memory(error: Exception) -> bool:
-    """Return whether a library could not be loaded for lack of memory."""
-    reasons = ("failed to map segment", "cannot allocate memory", "memory exhausted")
-    return isinstance(error, ImportError | OSError) and any(
-        reason in str(error).lower() for reason in reasons
     )
 
 
