@@ -45,6 +45,13 @@ def _text(file: BinaryIO, like: TextIO | None) -> io.TextIOWrapper:
     return io.TextIOWrapper(file, encoding, errors="backslashreplace", line_buffering=True)
 
 
+def ignore_forced_colour() -> None:
+    """Write escape codes to terminals only, whatever the environment demands of a log file."""
+    os.environ.pop("FORCE_COLOR", None)
+    if os.environ.get("TTY_COMPATIBLE") == "1":
+        del os.environ["TTY_COMPATIBLE"]
+
+
 def is_readable(descriptor: int) -> bool:
     """Return whether a descriptor is open for reading."""
     return fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE != os.O_WRONLY

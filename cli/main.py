@@ -62,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     descriptors.open_closed()
     descriptors.be_tolerant()
+    descriptors.ignore_forced_colour()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with signals.unwound():
