@@ -94,7 +94,9 @@ def demo(
         check_output(str(path), force)
     check_distinct(map(str, paths), [source])
     codec = fcs_edge.load(model)
-    clip = _read(source or str(resources.files("fcs_edge") / "data/demo.flac"), codec, messages)
+    clip, is_whole = _read(
+        source or str(resources.files("fcs_edge") / "data/demo.flac"), codec, messages
+    )
     prepare(codec, messages, encoder=True, decoder=True)
     result = _process(codec, clip)
     plotting = _has_matplotlib()
@@ -107,17 +109,18 @@ def demo(
         click.echo(_next_steps(paths, source))
     if playing:
         _play(codec, result, messages)
+    if not is_whole:
+        click.get_current_context().exit(1)
 
 
-def _read(path: str, codec: Codec, messages: Messages) -> F32:
-    """Return a sound file as the encoder's input, (n,) float32."""
+def _read(path: str, codec: Codec, messages: Messages) -> tuple[F32, bool]:
+    """Return a sound file as the encoder's input, (n,) float32, and whether it is whole."""
     with open_input(path, None, codec.sample_rate_in, 1) as sound:
         clip = np.concatenate([new(0), *sound.at_rate(codec.sample_rate_in)])
-    if not clip.size:
-        raise AudioError(f"{path}: the input holds no sound")
-    if sound.n_not_finite:
-        messages.warn(f"{sound.n_not_finite} samples are NaN or infinite; they are encoded as 0")
-    return clip
+    sound.require_sound(clip.size)
+    for line in (*sound.losses, *sound.warnings):
+        messages.warn(line)
+    return clip, not sound.losses
 
 
 def _process(codec: Codec, clip: F32) -> _Result:

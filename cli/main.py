@@ -19,8 +19,8 @@ from fcs_edge.errors import FcsError
 from fcs_edge.text import printable
 
 COMMANDS = (
-    *("bench", "convert", "decode", "demo", "encode", "info", "key", "mic", "receive", "send"),
-    "warmup",
+    *("bench", "convert", "decode", "demo", "encode", "info", "key", "mic", "models", "receive"),
+    *("send", "warmup"),
 )
 """Each is a module of `fcs_edge.cli` that holds the command of the same name."""
 

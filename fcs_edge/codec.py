@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fcs_edge.errors import FcsError
+from fcs_edge.audio.full_scale import beyond_full_scale, peak_of
+from fcs_edge.errors import AudioWarning, FcsError
 from fcs_edge.kernels.isa import instructions
 from fcs_edge.model import quantizer
 from fcs_edge.model.code_search import Search
@@ -212,7 +214,8 @@ class Codec:
         Returns
         -------
         numpy.ndarray
-            (ceil(n / chunk_size) * chunk_tokens,) uint16.
+            (ceil(n / chunk_size) * chunk_tokens,) uint16. Sums of uint16 wrap beyond 65535; a
+            language model's vocabulary needs ``.astype(np.int64)`` first.
 
         Raises
         ------
@@ -220,9 +223,17 @@ class Codec:
             The samples are not floating point.
         ValueError
             The signal is not one-dimensional.
+
+        Warns
+        -----
+        fcs_edge.AudioWarning
+            A sample is far beyond 1: the signal has another scale. Streams do not warn.
         """
+        samples = as_signal(signal)
+        if line := beyond_full_scale(peak_of(samples)):
+            warnings.warn(line, AudioWarning, stacklevel=2)
         encoder = self.stream_encoder(BLOCK_CHUNKS)
-        return np.concatenate([encoder.push(signal), encoder.flush()])
+        return np.concatenate([encoder.push(samples), encoder.flush()])
 
     def decode(self, tokens: ArrayLike) -> F32:
         """Decode a whole stream of tokens.

@@ -34,6 +34,10 @@ class AudioError(FcsError):
     """An audio file cannot be read or written."""
 
 
+class AudioWarning(UserWarning):
+    """A sound is read or encoded, but is cut or odd; the text is one line."""
+
+
 @contextmanager
 def parsing(path: str | os.PathLike[str], error: type[FcsError], problem: str) -> Iterator[None]:
     """Turn whatever the parsing of a file raises into one line that names the file.

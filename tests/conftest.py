@@ -20,6 +20,9 @@ from safetensors.numpy import save_file
 
 # Numba compiles the kernels of these sources; `test_aot_library` tests the compiled libraries.
 os.environ["FCS_EDGE_COMPILED"] = "off"
+# The user's own models and default take no part.
+os.environ.pop("FCS_EDGE_MODEL", None)
+os.environ["XDG_DATA_HOME"] = os.devnull
 
 import fcs_edge
 from fcs_edge.convert import convert
