@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -57,6 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Where standard output is closed early, the exit code is 1, as under `head`.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    with warnings.catch_warnings():
+        warnings.showwarning = _print_warning
+        code = _run(arguments)
+    sys.exit(_finish_output(code))
+
+
+def _run(arguments: list[str]) -> int:
+    """Run the command, print its error in one line, and return the exit code."""
     code = 1
     try:
         code = cli.main(arguments, "fcs-edge", standalone_mode=False) or 0
@@ -71,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if "--debug" in arguments:
             _print_lines(traceback.format_exc())
         _print_error(_line(error))
-    sys.exit(_finish_output(code))
+    return code
 
 
 def _finish_output(code: int) -> int:
@@ -101,6 +110,11 @@ def _line(error: Exception) -> str:
 
 def _print_error(text: str) -> None:
     click.echo(f"fcs-edge: error: {printable(' '.join(text.split()))}", err=True)
+
+
+def _print_warning(message: Warning | str, *_: object) -> None:
+    """Print a warning of Python as one line, without the place in the code."""
+    click.echo(f"fcs-edge: warning: {printable(message)}", err=True)
 
 
 def _print_lines(text: str) -> None:

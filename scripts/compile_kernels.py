@@ -362,6 +362,8 @@ def _link(target: Target, compiled: bytes, folder: Path) -> Path:
         part = Path(work) / "kernels.o"
         part.write_bytes(compiled)
         subprocess.run([linker(target), *options, "-o", output, part], check=True)
+        with replacing(aot_library.record_of(path)) as record:
+            aot_library.write_record(output, record, aot_library.sources_hash())
     return path
 
 
