@@ -112,7 +112,7 @@ def _print_error(text: str) -> None:
     click.echo(f"fcs-edge: error: {printable(' '.join(text.split()))}", err=True)
 
 
-def _print_warning(message: Warning | str, *_: object) -> None:
+def _print_warning(message: Warning | str, *_: object, **__: object) -> None:
     """Print a warning of Python as one line, without the place in the code."""
     click.echo(f"fcs-edge: warning: {printable(message)}", err=True)
 

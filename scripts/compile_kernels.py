@@ -375,8 +375,9 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, default=aot_library.FOLDER)
     options = parser.parse_args()
     atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"])
-    # Numba warns that code which is not optimised yet cannot be cached.
+    # Code which is not optimised yet cannot be cached.
     warnings.simplefilter("ignore", NumbaWarning)
+    warnings.simplefilter("ignore", aot_library.KernelWarning)
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     for target in TARGETS:

@@ -90,7 +90,7 @@ def write_record(library: Path, record: Path, sources: str) -> None:
     """Write the record of a library: its size, its SHA-256, and the hash of its sources."""
     data = library.read_bytes()
     facts = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "sources": sources}
-    record.write_text(json.dumps(facts) + "\n")
+    record.write_text(json.dumps(facts))
 
 
 def difference(data: bytes, record: bytes, sources: str) -> str:
