@@ -12,7 +12,7 @@ import click
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, End, Tokens, read_batches
 from fcs_edge.bitstream.writer import MAGIC
 from fcs_edge.cli.options import common_options
-from fcs_edge.cli.ui.messages import Messages, Repeated
+from fcs_edge.cli.ui.messages import Capped, Messages
 from fcs_edge.cli.ui.progress import spinner
 from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError, FcsError, ModelFileError
@@ -80,7 +80,7 @@ def _model_facts(file: str) -> tuple[Facts, list[str]]:
 def _bitstream(path: Path) -> tuple[Facts, list[str]]:
     reader = BitstreamReader()
     problems: list[str] = []
-    damage = Repeated(problems.append)
+    damage = Capped(problems.append)
     tokens = lost = 0
     n_samples: int | None = None
     try:

@@ -97,7 +97,7 @@ def difference(data: bytes, record: bytes, sources: str) -> str:
     """Return how a library differs from its record or from these sources; empty where it fits."""
     try:
         facts = dict(json.loads(record))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return "its record is damaged"
     if facts.get("sources") != sources:
         return "it was built from other sources"
