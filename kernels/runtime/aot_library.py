@@ -128,7 +128,7 @@ def _open() -> _Library | str | None:
     if os.environ.get(VARIABLE) == "off" or name is None or not _array_layout_is_known():
         return None
     path = folder() / f"{name}.so"
-    if not path.exists() and not os.environ.get(VARIABLE):
+    if not os.path.exists(path) and not os.environ.get(VARIABLE):
         return None
     try:
         wrong = difference(path.read_bytes(), record_of(path).read_bytes(), sources_hash())

@@ -231,10 +231,11 @@ def _folders(source: str) -> list[str]:
 
 def _writable(folder: str) -> bool:
     """Return whether permissions let a folder be written, or created."""
-    path = Path(os.path.abspath(folder))
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    return path.is_dir() and os.access(path, os.W_OK | os.X_OK)
+    path = os.path.abspath(folder)
+    # A folder that may not be searched seems to lack what is in it.
+    while not os.path.exists(path) and path != os.path.dirname(path):
+        path = os.path.dirname(path)
+    return os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)
 
 
 def _takes_files(folder: str) -> bool:
@@ -252,10 +253,11 @@ def _report_damage(folder: str, error: Exception) -> None:
     if _State.damage_reported:
         return
     _State.damage_reported = True
-    cause = error.strerror if isinstance(error, OSError) else error
+    wrong = f"is damaged ({error})"
+    if isinstance(error, OSError):
+        wrong = f"cannot be read ({error.strerror or error})"
     warnings.warn(
-        f"{folder}: the cache of compiled kernels is damaged ({cause}); what is missing is "
-        "compiled again",
+        f"{folder}: the cache of compiled kernels {wrong}; what is missing is compiled again",
         KernelWarning,
         stacklevel=1,
     )
