@@ -57,13 +57,13 @@ input_option = _option(
     "--input",
     "microphone",
     metavar="DEVICE",
-    help="The microphone: a number of --list-devices, or a part of its name.",
+    help="The microphone: a number of `fcs-edge mic --list-devices`, or a part of its name.",
 )
 output_option = _option(
     "--output",
     "speaker",
     metavar="DEVICE",
-    help="The speaker: a number of --list-devices, or a part of its name.",
+    help="The speaker: a number of `fcs-edge mic --list-devices`, or a part of its name.",
 )
 reconnect_option = _option(
     "--reconnect", is_flag=True, help="Wait for a device that is lost, and continue with it."
