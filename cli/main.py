@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -65,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     descriptors.ignore_forced_colour()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with signals.unwound():
+        with signals.unwound(), warnings.catch_warnings():
+            warnings.showwarning = _print_warning
             code = _run(arguments)
     except signals.Terminated as ended:
         name = signal.Signals(ended.number).name
@@ -131,6 +133,11 @@ def _line(error: Exception) -> str:
 
 def _print_error(text: str) -> None:
     click.echo(f"fcs-edge: error: {printable(' '.join(text.split()))}", err=True)
+
+
+def _print_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Print a warning of Python as one line, without the place in the code."""
+    click.echo(f"fcs-edge: warning: {printable(message)}", err=True)
 
 
 def _print_lines(text: str) -> None:
