@@ -39,7 +39,7 @@ from fcs_edge.cli.token_copy import (
     suffix_of,
 )
 from fcs_edge.cli.ui.compile_notice import prepare
-from fcs_edge.cli.ui.messages import Messages, Repeated
+from fcs_edge.cli.ui.messages import Capped, Messages
 from fcs_edge.cli.ui.progress import progress_bar
 from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError
@@ -286,7 +286,7 @@ def _decoded(
     label: str,
 ) -> Iterator[F32]:
     """Yield the sound of a bitstream, (n,) float32 at a time, and warn about damage."""
-    damage = Repeated(lambda text: messages.warn(f"{label}: {text}"))
+    damage = Capped(lambda text: messages.warn(f"{label}: {text}"))
     for events in batches:
         for event in events:
             if isinstance(event, Damage):

@@ -14,7 +14,7 @@ import fcs_edge
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, read_batches
 from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.cli.output_files import output_file
-from fcs_edge.cli.ui.messages import Messages, Repeated
+from fcs_edge.cli.ui.messages import Capped, Messages
 from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError, FcsError, shown
 from fcs_edge.event_decoder import (
@@ -162,7 +162,7 @@ def _from_bitstream(
     opened = _Source(origin, codec, iter(()))
 
     def blocks() -> Iterator[U16]:
-        damage = Repeated(lambda text: messages.warn(f"{_label(source)}: {text}"))
+        damage = Capped(lambda text: messages.warn(f"{_label(source)}: {text}"))
         for events in batches:
             for event in events:
                 if isinstance(event, Damage):

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from fcs_edge.audio.full_scale import beyond_full_scale, peak_of
 from fcs_edge.errors import AudioWarning, FcsError
 from fcs_edge.kernels.isa import instructions
+from fcs_edge.kernels.runtime import _jit
 from fcs_edge.model import quantizer
 from fcs_edge.model.code_search import Search
 from fcs_edge.model.compressor import Compressor
@@ -72,7 +73,7 @@ class Codec:
     Raises
     ------
     fcs_edge.FcsError
-        The environment asks for kernels that this CPU cannot run.
+        The environment asks for kernels that this CPU cannot run, or keeps Numba from compiling.
     """
 
     def __init__(self, model: ModelFile) -> None:
@@ -81,6 +82,9 @@ class Codec:
                 f"{instructions.VARIABLE} is {instructions.CHOICE!r} in the environment; "
                 f"this CPU has {', '.join(instructions.available())}"
             )
+        if reason := _jit.obstacle():
+            raise FcsError(reason)
+        _jit.warn_of_library()
         self._model = model
         self._config = model.config
 

@@ -362,6 +362,8 @@ def _link(target: Target, compiled: bytes, folder: Path) -> Path:
         part = Path(work) / "kernels.o"
         part.write_bytes(compiled)
         subprocess.run([linker(target), *options, "-o", output, part], check=True)
+        with replacing(aot_library.record_of(path)) as record:
+            aot_library.write_record(output, record, aot_library.sources_hash())
     return path
 
 
@@ -373,8 +375,9 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, default=aot_library.FOLDER)
     options = parser.parse_args()
     atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"])
-    # Numba warns that code which is not optimised yet cannot be cached.
+    # Code which is not optimised yet cannot be cached.
     warnings.simplefilter("ignore", NumbaWarning)
+    warnings.simplefilter("ignore", aot_library.KernelWarning)
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     for target in TARGETS:

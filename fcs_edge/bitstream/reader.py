@@ -14,7 +14,6 @@ from fcs_edge.bitstream.events import (
     Event,
     HeaderRead,
     Tokens,
-    counted,
     out_of_sequence,
 )
 from fcs_edge.bitstream.writer import (
@@ -30,6 +29,7 @@ from fcs_edge.bitstream.writer import (
     tokens_in,
 )
 from fcs_edge.errors import BitstreamError
+from fcs_edge.text import counted
 
 __all__ = [
     "BitstreamReader",
