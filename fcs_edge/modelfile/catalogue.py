@@ -42,7 +42,7 @@ def find(model: str | os.PathLike[str] | None = None) -> ModelFile:
     if model is None:
         model = DEFAULT_MODEL
     if model in BUILT_IN:
-        return model_file.read(Path(str(resources.files("fcs_edge") / f"data/{model}.safetensors")))
+        return model_file.read(_built_in(str(model)))
     path = Path(model)
     if path.is_dir():
         raise ModelFileError(
@@ -52,6 +52,23 @@ def find(model: str | os.PathLike[str] | None = None) -> ModelFile:
     if not path.exists():
         raise ModelFileError(f"{path}: no such model file, {_advice(str(model))}")
     return model_file.read(path)
+
+
+def reference(model: ModelFile) -> str:
+    """Return what names a model in any process: its built-in name, or its absolute path."""
+    path = model.path.absolute()
+    if path.stem in BUILT_IN and path == _built_in(path.stem).absolute():
+        return path.stem
+    return str(path)
+
+
+def referenced(text: str) -> ModelFile:
+    """Return the model that `reference` named; errors are those of `find`."""
+    return model_file.read(_built_in(text)) if text in BUILT_IN else find(text)
+
+
+def _built_in(name: str) -> Path:
+    return Path(str(resources.files("fcs_edge") / f"data/{name}.safetensors"))
 
 
 def _advice(model: str) -> str:

@@ -1,0 +1,138 @@
+"""Checks of what callers pass: signals, tokens, matrices, counts, and the buffers of a step.
+
+Each public method checks its arguments here, once. Nothing behind it checks them again: stages and
+kernels trust sizes and types.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fcs_edge.model.layers import F32, U16, new
+
+FLOAT32, UINT16 = np.dtype(np.float32), np.dtype(np.uint16)
+
+
+def as_signal(signal: ArrayLike) -> F32:
+    """Return a signal as contiguous float32, checked to be (n,) floating point.
+
+    Raises
+    ------
+    TypeError
+        The samples are not floating point, or the array is masked.
+    ValueError
+        The signal is not one-dimensional.
+    """
+    array = _unmasked(signal, "samples")
+    if array.size == 0 and array.ndim == 1:
+        return new(0)
+    if array.dtype.kind != "f":
+        raise TypeError(
+            f"samples must be floating point in [-1, 1], not {array.dtype}; "
+            "int16 samples are divided by 32768"
+        )
+    if array.ndim != 1:
+        raise ValueError(f"a mono signal of shape (n,) is expected, not {array.shape}")
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, np.float32)
+
+
+def as_tokens(tokens: ArrayLike, bits: int) -> U16:
+    """Return tokens as contiguous uint16, checked to be (n,) integers below ``2 ** bits``.
+
+    Raises
+    ------
+    TypeError
+        The tokens are not integers, or the array is masked.
+    ValueError
+        They are not one-dimensional, or one is out of range.
+    """
+    array = _unmasked(tokens, "tokens")
+    if array.size == 0 and array.ndim == 1:
+        return np.zeros(0, np.uint16)
+    # Not np.issubdtype: to it, differences of times are integers.
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"tokens must be integers, not {array.dtype}")
+    if array.ndim != 1:
+        raise ValueError(f"tokens of shape (n,) are expected, not {array.shape}")
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high >= 1 << bits:
+        raise ValueError(f"tokens of this model are 0 to {(1 << bits) - 1}, not {low} to {high}")
+    return np.ascontiguousarray(array, np.uint16)
+
+
+def as_matrix(values: ArrayLike, columns: int, what: str) -> F32:
+    """Return numbers as contiguous float32, checked to be (n, columns).
+
+    Raises
+    ------
+    TypeError
+        The values are neither floating point nor integers, or the array is masked.
+    ValueError
+        The array has another shape.
+    """
+    array = _unmasked(values, what)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{what} must be floating point, not {array.dtype}")
+    if array.ndim != 2 or array.shape[1] != columns:
+        raise ValueError(f"{what} of shape (n, {columns}) are expected, not {array.shape}")
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, np.float32)
+
+
+def as_count(value: Any, name: str, least: int, most: int | None = None) -> int:
+    """Return a whole number as int, checked to be at least `least` and at most `most`.
+
+    Raises
+    ------
+    TypeError
+        It is no integer; True and False are none.
+    ValueError
+        It is out of range.
+    """
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be an integer, not {value}")
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
+    if count < least or (most is not None and count > most):
+        limits = f"at least {least}" if most is None else f"{least} to {most}"
+        raise ValueError(f"{name} must be {limits}, not {count}")
+    return count
+
+
+def check_buffer(array: Any, dtype: np.dtype[Any], what: str, written: bool = False) -> None:
+    """Check that a buffer of a step is a one-dimensional array of a type.
+
+    Its size is not checked. It may have gaps: a step copies what it reads, and then what it writes.
+
+    Raises
+    ------
+    TypeError
+        It is no array, a masked one, or of another type.
+    ValueError
+        It is not one-dimensional, or is written to and read-only.
+    """
+    # In the order of what a chunk must pay for.
+    if type(array) is not np.ndarray and (
+        not isinstance(array, np.ndarray) or np.ma.isMaskedArray(array)
+    ):
+        raise TypeError(f"{what} must be an array of {dtype}, not {type(array).__name__}")
+    if array.dtype != dtype:
+        raise TypeError(f"{what} must be an array of {dtype}, not of {array.dtype.str}")
+    if array.ndim != 1:
+        raise ValueError(f"{what} of shape (n,) are expected, not {array.shape}")
+    if written and not array.flags.writeable:
+        raise ValueError(f"{what} are written, but the array is read-only")
+
+
+def _unmasked(values: ArrayLike, what: str) -> Any:
+    """Return an array; a mask would be ignored in what follows."""
+    if np.ma.isMaskedArray(values):
+        raise TypeError(f"{what} must not be a masked array: fill what is masked, or cut it out")
+    return np.asarray(values)
