@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fcs_edge.model.layers import F32, U16, new
+from fcs_edge.kernels._types import F32, U16
 
 FLOAT32, UINT16 = np.dtype(np.float32), np.dtype(np.uint16)
 
@@ -29,7 +29,7 @@ def as_signal(signal: ArrayLike) -> F32:
     """
     array = _unmasked(signal, "samples")
     if array.size == 0 and array.ndim == 1:
-        return new(0)
+        return np.zeros(0, np.float32)
     if array.dtype.kind != "f":
         raise TypeError(
             f"samples must be floating point in [-1, 1], not {array.dtype}; "
@@ -94,16 +94,27 @@ def as_count(value: Any, name: str, least: int, most: int | None = None) -> int:
     ValueError
         It is out of range.
     """
-    if isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be an integer, not {value}")
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
+    count = as_integer(value, name)
     if count < least or (most is not None and count > most):
         limits = f"at least {least}" if most is None else f"{least} to {most}"
         raise ValueError(f"{name} must be {limits}, not {count}")
     return count
+
+
+def as_integer(value: Any, name: str) -> int:
+    """Return a whole number as int.
+
+    Raises
+    ------
+    TypeError
+        It is no integer; True and False are none.
+    """
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be an integer, not {value}")
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
 
 
 def check_buffer(array: Any, dtype: np.dtype[Any], what: str, written: bool = False) -> None:

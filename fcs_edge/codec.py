@@ -439,7 +439,8 @@ class Codec:
         Returns
         -------
         numpy.ndarray
-            (frames * hop,) float32 at `sample_rate_out`, in [-1, 1].
+            (frames * hop,) float32 at `sample_rate_out`, in [-1, 1]; not a number where the
+            features are none, or so large that sums overflow.
 
         Raises
         ------

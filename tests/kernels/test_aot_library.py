@@ -239,6 +239,8 @@ good = np.ones((3, 4), np.float32)
 wrong = {
     "type": good.astype(np.float64), "integers": np.ones((3, 4), np.int32), "dimensions": good[0],
     "order": np.asfortranarray(good), "gaps": np.ones((3, 8), np.float32)[:, ::2],
+    "bytes": good.astype(">f4"),
+    "alignment": np.frombuffer(bytearray(49), np.float32, 12, 1).reshape(3, 4),
 }
 report = {}
 for name, array in wrong.items():
@@ -251,16 +253,26 @@ try:
     gelu.gelu(good)
 except TypeError as error:
     report["few"] = str(error)
+held = np.full((3, 4), 7, np.float32)
+held.flags.writeable = False
+gelu.gelu(held, good)
+try:
+    gelu.gelu(good, held)
+except TypeError as error:
+    report["read-only"] = str(error)
+report["unchanged"] = bool((held == 7).all())
 print(json.dumps(report))
 """
 
 
 def test_arrays_that_a_kernel_was_not_compiled_for_are_refused(python: Callable[..., Any]) -> None:
     report = python(REFUSED)
-    for name in ("type", "integers", "dimensions", "order", "gaps"):
+    for name in ("type", "integers", "dimensions", "order", "gaps", "bytes", "alignment"):
         for number in (1, 2):
             assert report[f"{name} {number}"].startswith(f"argument {number}: no contiguous array")
     assert "few" in report
+    assert report["read-only"].startswith("argument 2: no contiguous array")
+    assert report["unchanged"]
 
 
 def test_a_library_of_other_sources_is_not_used(
