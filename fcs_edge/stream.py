@@ -8,7 +8,16 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fcs_edge.arguments import FLOAT32, UINT16, as_count, as_signal, as_tokens, check_buffer
+from fcs_edge.arguments import (
+    FLOAT32,
+    UINT16,
+    Shapes,
+    as_count,
+    as_signal,
+    as_tokens,
+    check_buffer,
+    is_plain_pair,
+)
 from fcs_edge.chunker import Chunker
 from fcs_edge.errors import FcsError
 from fcs_edge.kernels.ops import samples as sample_kernels
@@ -58,6 +67,7 @@ class _Stream:
     def __init__(self, create: Callable[[int], Any] | None, max_chunks: int) -> None:
         self._create = create
         self._max_chunks = as_count(max_chunks, "max_chunks", 1, MAX_CHUNKS)
+        self._all_chunks = range(1, self._max_chunks + 1)
 
     def __copy__(self: StreamT) -> StreamT:
         """Return an independent stream that continues from this point."""
@@ -108,7 +118,6 @@ class _EncodeState:
         self.encoder = encoder.state(max_chunks)
         self.compressor = compressor.state(frames)
         self.search = search.state(tokens) if search is not None else None
-        self.tokens = np.zeros(tokens, np.uint16)
         self.samples = new(max_chunks * config.chunk_size)
         self.features = new(frames, config.encoder.dim)
         self.latents = new(tokens, config.bits_per_token)
@@ -163,10 +172,10 @@ class StreamEncoder(_Stream):
         self._config, self._encoder, self._compressor = config, encoder, compressor
         self._search = search
         self._state = _EncodeState(config, encoder, compressor, self._max_chunks, search)
-        self._inputs = new(self._max_chunks * config.chunk_size)
-        chunks = range(1, self._max_chunks + 1)
-        self._sizes = {n * config.chunk_size: n * config.chunk_tokens for n in chunks}
-        """Numbers of samples that a step takes, and of tokens that it writes."""
+        self._frames_per_token = config.frames_per_token
+        size, n_tokens = config.chunk_size, config.chunk_tokens
+        self._shapes: Shapes = {(n * size,): (n * n_tokens,) for n in self._all_chunks}
+        """Shapes of the samples that a step takes, and of the tokens that it writes."""
 
     @property
     def n_pending(self) -> int:
@@ -226,7 +235,9 @@ class StreamEncoder(_Stream):
         return tokens
 
     def step(self, samples: F32, tokens: U16) -> None:
-        """Encode whole chunks into the caller's buffer, without allocating memory.
+        """Encode whole chunks into the caller's buffer.
+
+        No memory is allocated where both arrays are contiguous and writeable.
 
         Parameters
         ----------
@@ -245,33 +256,35 @@ class StreamEncoder(_Stream):
             An argument has another size or shape, `tokens` is read-only, or samples wait from
             `push`. Nothing is encoded.
         """
+        if self._state.chunker.n_pending:
+            raise ValueError(f"{self.n_pending} samples wait for the rest of their chunk: use push")
+        if is_plain_pair(samples, FLOAT32, tokens, UINT16, self._shapes):
+            self._step(samples, tokens)
+            return
         check_buffer(samples, FLOAT32, "samples")
         check_buffer(tokens, UINT16, "tokens", written=True)
-        if self._sizes.get(samples.size) != tokens.size:
-            size, n_tokens = next(iter(self._sizes.items()))
+        if self._shapes.get(samples.shape) != tokens.shape:
             raise ValueError(
-                f"a step takes 1 to {self._max_chunks} whole chunks, each {size} samples and "
-                f"{n_tokens} tokens, not {samples.size} samples and {tokens.size} tokens"
+                f"a step takes 1 to {self._max_chunks} chunks of {self._config.chunk_size} samples "
+                f"and {self._config.chunk_tokens} tokens, not {samples.size} samples and "
+                f"{tokens.size} tokens"
             )
-        if self.n_pending:
-            raise ValueError(f"{self.n_pending} samples wait for the rest of their chunk: use push")
-        self._step(samples, tokens)
+        result = np.empty(tokens.shape, np.uint16)
+        self._step(np.array(samples), result)
+        tokens[:] = result
 
     def _step(self, samples: F32, tokens: U16) -> None:
-        state, size, n_tokens = self._state, samples.size, tokens.size
-        n = size // self._config.chunk_size * self._config.encoder.chunk_frames
-        # Kernels see copies and never the caller's arrays.
-        inputs, clean, written = self._inputs[:size], state.samples[:size], state.tokens[:n_tokens]
+        state, n_tokens = self._state, tokens.size
+        n = n_tokens * self._frames_per_token
+        clean = state.samples[: samples.size]
         features, latents = state.features[:n], state.latents[:n_tokens]
-        inputs[:] = samples
-        state.n_not_finite += sample_kernels.sanitize(inputs, SAMPLE_LIMIT, clean)
+        state.n_not_finite += sample_kernels.sanitize(samples, SAMPLE_LIMIT, clean)
         self._encoder(clean, features, state.encoder)
         self._compressor(features, latents, state.compressor)
         if self._search is not None and state.search is not None:
             hidden = state.compressor.state.hidden[:n_tokens]
             self._search(clean, hidden, latents, state.search)
-        quantizer.quantize(latents, written)
-        tokens[:] = written
+        quantizer.quantize(latents, tokens)
 
     def reset(self) -> None:
         """Discard the stream's state and start a new stream."""
@@ -296,7 +309,6 @@ class _DecodeState:
         frames = tokens * config.samples_out_per_token // config.decoder.hop_length
         self.decompressor = decompressor.state(tokens)
         self.decoder = decoder.state(frames)
-        self.tokens = np.zeros(tokens, np.uint16)
         self.codes = new(tokens, config.bits_per_token)
         self.features = new(frames, config.decompressor.output_dim)
         self.samples = new(frames * config.decoder.hop_length)
@@ -343,10 +355,12 @@ class StreamDecoder(_Stream):
         super().__init__(create, max_chunks)
         self._config, self._decompressor, self._decoder = config, decompressor, decoder
         self._state = _DecodeState(config, decompressor, decoder, self._max_chunks)
-        chunk, per_token = config.chunk_tokens, config.samples_out_per_token
-        whole = (n * chunk for n in range(1, self._max_chunks + 1))
-        self._sizes = {n: n * per_token for n in (*range(1, chunk), *whole)}
-        """Numbers of tokens that a step takes, and of samples that it writes."""
+        self._hop, self._chunk_tokens = config.decoder.hop_length, config.chunk_tokens
+        self._has_all_tokens = config.bits_per_token == 16
+        whole = (n * self._chunk_tokens for n in self._all_chunks)
+        sizes = (*range(1, self._chunk_tokens), *whole)
+        self._shapes: Shapes = {(n,): (n * config.samples_out_per_token,) for n in sizes}
+        """Shapes of the tokens that a step takes, and of the samples that it writes."""
 
     @property
     def n_pending(self) -> int:
@@ -401,7 +415,9 @@ class StreamDecoder(_Stream):
         return samples
 
     def step(self, tokens: U16, samples: F32) -> None:
-        """Decode whole chunks into the caller's buffer, without allocating memory.
+        """Decode whole chunks into the caller's buffer.
+
+        No memory is allocated where both arrays are contiguous and writeable.
 
         Parameters
         ----------
@@ -420,34 +436,38 @@ class StreamDecoder(_Stream):
             An argument has another size or shape, a token is out of range, `samples` is
             read-only, tokens wait from `push`, or the stream has ended. Nothing is decoded.
         """
+        self._check_open()
+        if self._state.chunker.n_pending:
+            raise ValueError(f"{self.n_pending} tokens wait for the rest of their chunk: use push")
+        if not is_plain_pair(tokens, UINT16, samples, FLOAT32, self._shapes):
+            self._check_step(tokens, samples)
+            # Samples are written by NumPy, tokens read by a kernel.
+            tokens = np.array(tokens)
+        if not self._has_all_tokens:
+            as_tokens(tokens, self._config.bits_per_token)
+        self._step(tokens, samples)
+        if tokens.size < self._chunk_tokens:
+            self._state.ended = True
+
+    def _check_step(self, tokens: U16, samples: F32) -> None:
         check_buffer(tokens, UINT16, "tokens")
         check_buffer(samples, FLOAT32, "samples", written=True)
-        config, n = self._config, tokens.size
-        if self._sizes.get(n) != samples.size:
+        if self._shapes.get(tokens.shape) != samples.shape:
             raise ValueError(
-                f"a step takes 1 to {self._max_chunks} chunks of {config.chunk_tokens} tokens, or "
-                f"a partial one; each token is {config.samples_out_per_token} samples; "
-                f"not {n} tokens and {samples.size} samples"
+                f"a step takes 1 to {self._max_chunks} chunks of {self._chunk_tokens} tokens, or a "
+                f"partial one; each token is {self._config.samples_out_per_token} samples; "
+                f"not {tokens.size} tokens and {samples.size} samples"
             )
-        if self.n_pending:
-            raise ValueError(f"{self.n_pending} tokens wait for the rest of their chunk: use push")
-        self._check_open()
-        if config.bits_per_token < 16:
-            as_tokens(tokens, config.bits_per_token)
-        self._step(tokens, samples)
-        self._state.ended = n < config.chunk_tokens
 
     def _check_open(self) -> None:
         if self._state.ended:
             raise ValueError("the stream has ended with a partial chunk: reset starts a new one")
 
     def _step(self, tokens: U16, samples: F32) -> None:
-        state, n, size = self._state, tokens.size, samples.size
-        copied, codes, output = state.tokens[:n], state.codes[:n], state.samples[:size]
-        features = state.features[: size // self._config.decoder.hop_length]
-        # Kernels see copies and never the caller's arrays.
-        copied[:] = tokens
-        quantizer.codes(copied, codes)
+        state = self._state
+        codes, output = state.codes[: tokens.size], state.samples[: samples.size]
+        features = state.features[: samples.size // self._hop]
+        quantizer.codes(tokens, codes)
         self._decompressor(codes, features, state.decompressor)
         self._decoder(features, output, state.decoder)
         samples[:] = output
