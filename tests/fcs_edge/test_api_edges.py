@@ -214,7 +214,7 @@ class TestSteps:
             stream.reset()
             stream.step(tokens, sound)
 
-    def test_tokens_that_the_model_does_not_have(self, tiny: Codec) -> None:
+    def test_tokens_that_the_tiny_model_does_not_have(self, tiny: Codec) -> None:
         decoder = tiny.stream_decoder()
         tokens = np.full(tiny.chunk_tokens, 1 << tiny.bits_per_token, np.uint16)
         sound = np.zeros(tokens.size * tiny.samples_out_per_token, np.float32)
