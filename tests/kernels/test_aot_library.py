@@ -276,34 +276,35 @@ def test_arrays_that_a_kernel_was_not_compiled_for_are_refused(python: Callable[
 
 
 USED = """
-from fcs_edge.kernels.runtime import _jit
-
 def pytest_sessionfinish(session):
+    from fcs_edge.kernels.runtime import _jit
+
     assert not _jit.uses_numba()
 """
 
 
-@pytest.mark.parametrize("name", ["test_api_edges", "test_pickling"])
-def test_the_edges_of_the_api_hold_with_compiled_kernels(
-    name: str, compiled: Path, tmp_path: Path
-) -> None:
+def test_the_edges_of_the_api_hold_with_compiled_kernels(compiled: Path, tmp_path: Path) -> None:
     """In a process of its own, which a kernel that writes beyond an array may end by a signal."""
     (tmp_path / "used.py").write_text(USED)
+    folders = filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")])
+    options = ["-p", "no:cacheprovider", "-p", "used", "-k"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "used", "-k",
-         "not (tiny or options or nolookahead or TestModelFile)",
-         f"tests/fcs_edge/{name}.py"],
+        [
+            *(sys.executable, "-m", "pytest", *options),
+            "not (tiny or options or nolookahead or TestModelFile)",
+            *("tests/fcs_edge/test_api_edges.py", "tests/fcs_edge/test_pickling.py"),
+        ],
         cwd=ROOT,
         env={
             **os.environ,
             "FCS_EDGE_TESTED_LIBRARIES": str(compiled),
-            "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
+            "PYTHONPATH": os.pathsep.join(folders),
         },
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert " passed" in done.stdout
 
