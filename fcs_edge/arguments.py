@@ -7,12 +7,15 @@ kernels trust sizes and types.
 from __future__ import annotations
 
 import operator
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fcs_edge.kernels._types import F32, U16
+
+ItemT = TypeVar("ItemT", bound=np.generic)
+Shapes: TypeAlias = dict[tuple[int, ...], tuple[int, ...]]
 
 FLOAT32, UINT16 = np.dtype(np.float32), np.dtype(np.uint16)
 
@@ -117,9 +120,6 @@ def as_integer(value: Any, name: str) -> int:
         raise TypeError(f"{name} must be an integer, not {type(value).__name__}") from None
 
 
-Shapes: TypeAlias = dict[tuple[int, ...], tuple[int, ...]]
-
-
 def is_plain_pair(
     read: NDArray[Any], dtype: object, written: NDArray[Any], written_dtype: object, shapes: Shapes
 ) -> bool:
@@ -170,6 +170,6 @@ def _unmasked(values: ArrayLike, what: str) -> Any:
     return np.asarray(values)
 
 
-def _plain(array: NDArray[Any]) -> Any:
+def _plain(array: NDArray[ItemT]) -> NDArray[ItemT]:
     """Return an array that is aligned and writeable, as all kernels take it and Numba knows it."""
     return array if array.flags.carray else array.copy()

@@ -69,6 +69,9 @@ class _Stream:
         self._max_chunks = as_count(max_chunks, "max_chunks", 1, MAX_CHUNKS)
         self._all_chunks = range(1, self._max_chunks + 1)
 
+    def _limit(self) -> str:
+        return "one chunk" if self._max_chunks == 1 else f"1 to {self._max_chunks} chunks"
+
     def __copy__(self: StreamT) -> StreamT:
         """Return an independent stream that continues from this point."""
         create, arguments, saved = self.__reduce__()
@@ -265,7 +268,7 @@ class StreamEncoder(_Stream):
         check_buffer(tokens, UINT16, "tokens", written=True)
         if self._shapes.get(samples.shape) != tokens.shape:
             raise ValueError(
-                f"a step takes 1 to {self._max_chunks} chunks of {self._config.chunk_size} samples "
+                f"a step of this stream takes {self._limit()} of {self._config.chunk_size} samples "
                 f"and {self._config.chunk_tokens} tokens, not {samples.size} samples and "
                 f"{tokens.size} tokens"
             )
@@ -454,8 +457,8 @@ class StreamDecoder(_Stream):
         check_buffer(samples, FLOAT32, "samples", written=True)
         if self._shapes.get(tokens.shape) != samples.shape:
             raise ValueError(
-                f"a step takes 1 to {self._max_chunks} chunks of {self._chunk_tokens} tokens, or a "
-                f"partial one; each token is {self._config.samples_out_per_token} samples; "
+                f"a step of this stream takes {self._limit()} of {self._chunk_tokens} tokens, or a "
+                f"partial one, with {self._config.samples_out_per_token} samples a token; "
                 f"not {tokens.size} tokens and {samples.size} samples"
             )
 
