@@ -12,6 +12,7 @@ from typing import BinaryIO, NamedTuple, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fcs_edge.arguments import as_tokens
 from fcs_edge.audio_reader import AudioInput, Channel, open_input
 from fcs_edge.audio_writer import FILE_FORMATS, file_output
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, read_batches
@@ -31,7 +32,6 @@ from fcs_edge.event_tokens import EventTokens
 from fcs_edge.files import creating
 from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.npz import NpzWriter, open_npz, origin_of
-from fcs_edge.stream import as_tokens
 from fcs_edge.token_files import (
     FILE_BLOCK_SECONDS,
     TOKEN_DTYPES,

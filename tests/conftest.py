@@ -18,8 +18,9 @@ import soundfile
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-# Numba compiles the kernels of these sources; `test_aot_library` tests the compiled libraries.
-os.environ["FCS_EDGE_COMPILED"] = "off"
+# Numba compiles the kernels of these sources; `test_aot_library` tests the compiled libraries, and
+# runs some files again with the folder where they are.
+os.environ["FCS_EDGE_COMPILED"] = os.environ.get("FCS_EDGE_TESTED_LIBRARIES", "off")
 # The user's own models and default take no part.
 os.environ.pop("FCS_EDGE_MODEL", None)
 os.environ["XDG_DATA_HOME"] = os.devnull
