@@ -6,7 +6,9 @@ import fcntl
 import io
 import os
 import sys
-from typing import Any
+from typing import Any, BinaryIO, TextIO
+
+from fcs_edge.files import named
 
 
 def open_closed() -> None:
@@ -20,25 +22,34 @@ def open_closed() -> None:
         except OSError:
             # The lowest free number is this one.
             os.open(os.devnull, flags)
-    # Where a descriptor was closed at the start, Python has no file for it.
     if sys.stdin is None:
+        # Python has no file for a descriptor that was closed at the start.
         sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)))
-    if sys.stdout is None:
-        sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)))
 
 
 def be_tolerant() -> None:
-    """Discard messages that cannot be written; write as escapes what an encoding does not have."""
+    """Discard messages that cannot be written, and name standard output in its errors.
+
+    What an encoding does not have is written as escapes.
+    """
     if sys.stderr is sys.__stderr__:
-        encoding = "utf-8" if sys.stderr is None else sys.stderr.encoding
-        sys.stderr = io.TextIOWrapper(
-            io.BufferedWriter(_Discarding(2, "w", closefd=False)),
-            encoding,
-            errors="backslashreplace",
-            line_buffering=True,
-        )
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+        messages = io.BufferedWriter(_Discarding(2, "w", closefd=False))
+        sys.stderr = _text(messages, sys.stderr)
+    if sys.stdout is sys.__stdout__:
+        sys.stdout = _text(named(1, "standard output", close=False), sys.stdout)
+        sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())
+
+
+def _text(file: BinaryIO, like: TextIO | None) -> io.TextIOWrapper:
+    encoding = "utf-8" if like is None else like.encoding
+    return io.TextIOWrapper(file, encoding, errors="backslashreplace", line_buffering=True)
+
+
+def ignore_forced_colour() -> None:
+    """Write escape codes to terminals only, whatever the environment demands of a log file."""
+    os.environ.pop("FORCE_COLOR", None)
+    if os.environ.get("TTY_COMPATIBLE") == "1":
+        del os.environ["TTY_COMPATIBLE"]
 
 
 def is_readable(descriptor: int) -> bool:

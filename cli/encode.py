@@ -136,11 +136,9 @@ def encode(
     else:
         if live:
             devices.find("input", microphone)
-        codec = fcs_edge.load(model)
+        codec, output = fcs_edge.load(model), output_file(out, force)
         create = partial(_writer, out=out, codec=codec, seconds=block_seconds, dtype=dtype)
-        output = output_file(out, force)
         if live:
-            prepare(codec, messages, encoder=True)
             opener = partial(open_microphone, codec, microphone, latency, channel)
             seconds, is_whole = _encode_microphone(codec, opener, create, output, messages)
         else:
@@ -244,6 +242,7 @@ def _encode_microphone(
     messages: Messages,
 ) -> tuple[float, bool]:
     """Encode the microphone until Ctrl-C; return the seconds, and whether it stayed to the end."""
+    prepare(codec, messages, encoder=True)
     with output as file:
         writer = create(file)
         loop = Loopback(codec, lambda samples, tokens, decoded: writer.write(tokens), decode=False)

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, End, Tokens, read_batches
 from fcs_edge.bitstream.writer import Header
-from fcs_edge.cli.ui.messages import Repeated
+from fcs_edge.cli.ui.messages import Capped
 from fcs_edge.codec import Codec
 from fcs_edge.errors import AudioError, FcsError, ModelFileError
 from fcs_edge.event_decoder import labelled, length_problem
@@ -41,7 +41,7 @@ def bitstream(file: BinaryIO, label: str) -> Found:
     reader = BitstreamReader()
     counted = _Counted(file)
     problems: list[str] = []
-    damage = Repeated(problems.append)
+    damage = Capped(problems.append)
     tokens = lost = 0
     n_samples: int | None = None
     with labelled(label):
@@ -183,7 +183,7 @@ def model(name: str) -> Found:
     try:
         file.verify()
     except ModelFileError as error:
-        problems.append(str(error))
+        problems.append(str(error).removeprefix(f"{file.path}: "))
     facts: Facts = {
         "kind": "model",
         "model": file.name,

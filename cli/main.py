@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -14,6 +15,7 @@ import click
 
 from fcs_edge import __version__, signals
 from fcs_edge.cli import descriptors
+from fcs_edge.cli.memory import shortage
 from fcs_edge.errors import FcsError
 from fcs_edge.text import printable
 
@@ -61,9 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     descriptors.open_closed()
     descriptors.be_tolerant()
+    descriptors.ignore_forced_colour()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with signals.unwound():
+        with signals.unwound(), warnings.catch_warnings():
+            warnings.showwarning = _print_warning
             code = _run(arguments)
     except signals.Terminated as ended:
         name = signal.Signals(ended.number).name
@@ -114,26 +118,26 @@ def _finish_output(code: int) -> int:
 def _line(error: Exception) -> str:
     if isinstance(error, FcsError):
         return str(error)
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+        return f"{name}: {error.strerror}"
+    if short := shortage(error):
+        return short
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, MemoryError) or _lacks_memory(error):
-        return "out of memory"
+        return error.strerror
     return (
         f"internal error, {type(error).__name__}: {error}; run the command again with --debug "
         "and report its output"
     )
 
 
-def _lacks_memory(error: Exception) -> bool:
-    """Return whether a library could not be loaded for lack of memory."""
-    reasons = ("failed to map segment", "cannot allocate memory", "memory exhausted")
-    return isinstance(error, ImportError | OSError) and any(
-        reason in str(error).lower() for reason in reasons
-    )
-
-
 def _print_error(text: str) -> None:
     click.echo(f"fcs-edge: error: {printable(' '.join(text.split()))}", err=True)
+
+
+def _print_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Print a warning of Python as one line, without the place in the code."""
+    click.echo(f"fcs-edge: warning: {printable(message)}", err=True)
 
 
 def _print_lines(text: str) -> None:

@@ -67,13 +67,13 @@ input_option = _option(
     "--input",
     "microphone",
     metavar="DEVICE",
-    help="The microphone: a number of --list-devices, or a part of its name.",
+    help="The microphone: a number of `fcs-edge mic --list-devices`, or a part of its name.",
 )
 output_option = _option(
     "--output",
     "speaker",
     metavar="DEVICE",
-    help="The speaker: a number of --list-devices, or a part of its name.",
+    help="The speaker: a number of `fcs-edge mic --list-devices`, or a part of its name.",
 )
 channel_option = _option(
     "--channel",

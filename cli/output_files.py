@@ -91,17 +91,22 @@ def check_distinct(outputs: Iterable[str | None], inputs: Iterable[str | None] =
     click.UsageError
         Two of them are one file.
     """
-    used = {_identity(path, 0): path for path in inputs if path is not None}
+    used = {
+        _identity(path, 0): "standard input" if path == "-" else path
+        for path in inputs
+        if path is not None
+    }
     used.pop(None, None)
     for path in outputs:
         identity = None if path is None else _identity(path, 1)
-        if identity is None:
+        if path is None or identity is None:
             continue
+        name = "standard output" if path == "-" else path
         if identity in used:
             raise click.UsageError(
-                f"{path} and {used[identity]} are the same file; give each its own."
+                f"{name} and {used[identity]} are the same file; give each its own."
             )
-        used[identity] = str(path)
+        used[identity] = name
 
 
 def _identity(path: str, standard: int) -> tuple[int, int, str] | None:

@@ -14,9 +14,9 @@ import fcs_edge
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, read_batches
 from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.cli.output_files import output_file
-from fcs_edge.cli.ui.messages import Messages, Repeated
+from fcs_edge.cli.ui.messages import Capped, Messages
 from fcs_edge.codec import Codec
-from fcs_edge.errors import BitstreamError, FcsError, shown
+from fcs_edge.errors import BitstreamError, FcsError
 from fcs_edge.event_decoder import (
     check_fingerprint,
     check_origin,
@@ -89,7 +89,7 @@ def copy_tokens(source: str, out: str, options: TokenOptions, messages: Messages
             writer.close(opened.n_samples)
         for loss in opened.losses:
             messages.warn(f"{_label(source)}: {loss}")
-        messages.note(f"{shown(out)}: {n_tokens} tokens")
+        messages.note(f"{out}: {n_tokens} tokens")
         return not opened.losses
 
 
@@ -162,7 +162,7 @@ def _from_bitstream(
     opened = _Source(origin, codec, iter(()))
 
     def blocks() -> Iterator[U16]:
-        damage = Repeated(lambda text: messages.warn(f"{_label(source)}: {text}"))
+        damage = Capped(lambda text: messages.warn(f"{_label(source)}: {text}"))
         for events in batches:
             for event in events:
                 if isinstance(event, Damage):
@@ -203,8 +203,8 @@ def _codec(fingerprint: bytes, options: TokenOptions, needed: bool) -> Codec | N
 
 def assumed(source: str, codec: Codec) -> str:
     """Return a note: an array of bare tokens does not state its model."""
-    model = f"{shown(codec.name, 60)} ({codec.fingerprint.hex()})"
-    return f"{shown(source)}: bare tokens, taken for those of {model}"
+    model = f"{codec.name} ({codec.fingerprint.hex()})"
+    return f"{source}: bare tokens, taken for those of {model}"
 
 
 def open_file(source: str) -> BinaryIO:

@@ -27,7 +27,8 @@ from fcs_edge.modelfile.tensor_layout import tensor_shapes
 def warmup(model: str | None, every: bool, quiet: bool) -> None:
     """Compile the kernels now, so that the first use of a model does not wait.
 
-    This is necessary once for a CPU and a type of weights: compiled kernels stay on disk.
+    This is necessary once for a CPU and a type of weights: compiled kernels stay on disk. The exit
+    code is 1 where no folder can keep them.
 
     \b
     Examples:
@@ -50,16 +51,16 @@ def warmup(model: str | None, every: bool, quiet: bool) -> None:
                     path = Path(folder) / f"{scheme}.safetensors"
                     _run(Codec(write_model(path, config, zeros, scheme, "zeros", scheme)))
     seconds, n, cache = time.perf_counter() - start, compilation.n_kernels, host.kernel_cache()
-    if cache is None:
-        messages.warn(
-            "compiled kernels are not stored: their folder is not writable; set NUMBA_CACHE_DIR "
-            "to a folder that is"
-        )
-    elif n:
-        some = f"{n} kernel{'s' * (n > 1)}"
+    some = f"{n} kernel{'s' * (n != 1)}"
+    if not n:
+        place = f" in {cache}" if cache else ""
+        messages.note(f"nothing to compile: all kernels are stored{place} ({seconds:.1f} s)")
+    elif cache:
         messages.note(f"compiled {some} in {seconds:.1f} s; they are stored in {cache}")
     else:
-        messages.note(f"nothing to compile: all kernels are stored in {cache} ({seconds:.1f} s)")
+        # A warning has said why.
+        messages.note(f"compiled {some} in {seconds:.1f} s; they are not stored")
+        click.get_current_context().exit(1)
 
 
 def _run(codec: Codec) -> None:

@@ -71,6 +71,8 @@ def parsing(path: str | os.PathLike[str], error: type[FcsError], problem: str) -
         raise error(f"{path}: {cause.strerror or reason(cause)}") from cause
     except MemoryError as cause:
         raise error(f"{path}: {problem}, or too large for memory") from cause
+    except RecursionError as cause:
+        raise error(f"{path}: {problem} (nested too deeply)") from cause
     except Exception as cause:
         raise error(f"{path}: {problem} ({reason(cause)})") from cause
 

@@ -3,8 +3,8 @@
     python scripts/check_wheel.py [FOLDER]
 
 FOLDER is dist by default. A library may need nothing but the C library, and no symbol of a glibc
-newer than the wheel's manylinux tag says. It must come from the sources in this checkout. pip must
-choose the wheel that fits each system.
+newer than the wheel's manylinux tag says. It must come from the sources in this checkout, and fit
+its record. pip must choose the wheel that fits each system.
 """
 
 from __future__ import annotations
@@ -148,8 +148,9 @@ def wheel_problems(path: Path, architecture: str, sources: str) -> list[str]:
         found.append(f"its libraries are {', '.join(sorted(libraries)) or 'none'}")
     for name, data in libraries.items():
         found += library_problems(name, data, architecture)
-        if sources.encode() not in data:
-            found.append(f"{name} is of other sources; no installation would load it")
+        described_by = files.get(aot_library.record_of(Path(name)).as_posix(), b"")
+        if wrong := aot_library.difference(data, described_by, sources):
+            found.append(f"{name}: {wrong}; no installation would load it")
     return found
 
 

@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 from fcs_edge.kernels.isa.targets import TARGETS
+from fcs_edge.kernels.runtime import aot_library
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPILED = Path("fcs_edge/kernels/compiled")
@@ -64,6 +65,7 @@ def pack(unpacked: Path, architecture: str, folder: Path) -> None:
         for library in (tree / COMPILED).glob("*.so"):
             if library.name not in LIBRARIES.get(architecture, ()):
                 library.unlink()
+                aot_library.record_of(library).unlink()
         (metadata,) = tree.glob("*.dist-info/WHEEL")
         tag(metadata, architecture)
         run("wheel", "pack", "--dest-dir", folder.resolve(), tree)

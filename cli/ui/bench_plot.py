@@ -36,8 +36,10 @@ def save_png(file: BinaryIO, facts: Facts) -> None:
     FigureCanvasAgg(figure)
     audio = model["chunk_ms"]
     figure.suptitle(
-        f"{printable(model['name'])}: encode and decode, chunks of {audio:g} ms, one core of "
-        f"{facts['machine']['board'] or facts['machine']['cpu']}",
+        printable(
+            f"{model['name']}: encode and decode, chunks of {audio:g} ms, one core of "
+            f"{facts['machine']['board'] or facts['machine']['cpu']}"
+        ),
         fontweight="bold",
         parse_math=False,
     )

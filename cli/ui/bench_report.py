@@ -22,6 +22,8 @@ _LAYER_LEGEND = (
 
 _BUSY = 0.95
 """Share of the CPU time below which other programs disturbed the measurement."""
+_OVER = 1.05
+"""Share of the limit above which the limit is wrong."""
 
 
 def show(facts: Facts) -> None:
@@ -30,7 +32,7 @@ def show(facts: Facts) -> None:
     console.print(_machine(facts))
     if "layers" in facts:
         console.print(_layers(facts["layers"]))
-        console.print(Text(_LAYER_LEGEND))
+        console.print(Text(_LAYER_LEGEND + _disturbed(facts["layers"])))
         return
     for run in facts["runs"]:
         console.print(_run(facts["model"], run))
@@ -122,11 +124,21 @@ def _run(model: Facts, run: Facts) -> Table:
     return table
 
 
+def _disturbed(measured: list[Facts]) -> str:
+    """Return a line about other programs where they disturbed a measurement, else nothing."""
+    share = min(facts.get("cpu_share", 1.0) for facts in measured)
+    if share < _BUSY:
+        return f"\nother programs took {1 - share:.0%} of the time: measure again without them"
+    if max(facts.get("fraction_of_limit", 0.0) for facts in measured) > _OVER:
+        return (
+            "\nmore than 100 % of the limit: other programs ran while the rates were measured; "
+            "measure again without them"
+        )
+    return ""
+
+
 def _memory(run: Facts) -> str:
-    busy = ""
-    if run["cpu_share"] < _BUSY:
-        others = f"{1 - run['cpu_share']:.0%}"
-        busy = f"\nother programs took {others} of the time: measure again without them"
+    busy = _disturbed([run, *run["modes"].values()])
     windows = "" if run["windows_full"] else " (too few to fill the history)"
     return (
         f"{run['modes']['both']['chunks']} chunks of both after {run['warm_up_chunks']} of warm-up"

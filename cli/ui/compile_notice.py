@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from fcs_edge.bench.host import uses_numba
+from fcs_edge.bench.host import kernel_cache, uses_numba
+from fcs_edge.cli.memory import check_address_space
 from fcs_edge.cli.ui.messages import Messages, plain
 from fcs_edge.codec import Codec
 
 COMPILING = "compiling kernels for this CPU (once; about a minute on a small board) ..."
+COMPILING_EACH_TIME = "compiling kernels for this CPU (about a minute on a small board) ..."
+"""Where no folder keeps them; a warning says so, and what to do."""
 
 
 class Compilation:
@@ -37,29 +40,35 @@ class Compilation:
 def compile_notice(messages: Messages, label: str | None) -> Iterator[Compilation]:
     """Report once where kernels are compiled in the block; with a label, show a spinner too."""
     console = Console(stderr=True)
-    reported = False
+    text = ""
     with ExitStack() as stack:
         status = None
         if label is not None and console.is_terminal and not messages.quiet:
             status = stack.enter_context(console.status(plain(label)))
 
         def notify(n_kernels: int) -> None:
-            nonlocal reported
+            nonlocal text
+            reported, text = bool(text), text or _notice()
             if status is not None:
-                status.update(f"{COMPILING} {n_kernels} done")
+                status.update(f"{text} {n_kernels} done")
             elif not reported:
-                messages.note(COMPILING)
-            reported = True
+                messages.note(text)
 
         compilation = Compilation(notify)
         stack.enter_context(_compile_events(compilation))
         yield compilation
 
 
+def _notice() -> str:
+    return COMPILING if kernel_cache() else COMPILING_EACH_TIME
+
+
 def prepare(
     codec: Codec, messages: Messages, *, encoder: bool = False, decoder: bool = False
 ) -> None:
     """Read the weights and compile the kernels now, not during the first chunk of sound."""
+    if uses_numba():
+        check_address_space()
     with compile_notice(messages, f"Preparing {codec.name} ..."):
         if encoder:
             codec.stream_encoder().push(np.zeros(codec.chunk_size, np.float32))

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from fcs_edge.text import printable
 
-MOST_REPEATS = 20
+MOST_OF_A_KIND = 20
 """Messages of one kind that are printed; the others are counted."""
 
 
@@ -38,7 +38,7 @@ class Messages:
         click.echo(f"fcs-edge: warning: {printable(text)}", err=True)
 
 
-class Repeated:
+class Capped:
     """Messages of one kind, of which input can hold any number: the first ones, then a count.
 
     Parameters
@@ -54,13 +54,13 @@ class Repeated:
     def add(self, text: str) -> None:
         """Report a text, or count it."""
         self.n += 1
-        if self.n <= MOST_REPEATS:
+        if self.n <= MOST_OF_A_KIND:
             self._report(text)
 
     def close(self) -> None:
         """Report how many were counted only."""
-        if self.n > MOST_REPEATS:
-            self._report(f"and {self.n - MOST_REPEATS:,} more")
+        if self.n > MOST_OF_A_KIND:
+            self._report(f"and {self.n - MOST_OF_A_KIND:,} more")
 
 
 def plain(text: object, style: str = "") -> Text:

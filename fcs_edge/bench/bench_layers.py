@@ -119,7 +119,9 @@ def measure(layer: Layer, limits: Limits, seconds: float) -> Facts:
     if work.cold:
         copies = max(1, min(-(-cold_bytes // work.size), free // work.size, _MOST_COPIES))
     calls = [work.create() for _ in range(copies)]
+    cpu_start, start = time.process_time(), time.perf_counter()
     ms = _time(calls, seconds)
+    cpu_share = (time.process_time() - cpu_start) / (time.perf_counter() - start)
     rate = limits.read_at(copies * work.size)
     bits = {"int8": 8, "int4": 4}.get(layer.weights, 32)
     least = limits.milliseconds(work.size, work.macs, rate, bits)
@@ -141,6 +143,7 @@ def measure(layer: Layer, limits: Limits, seconds: float) -> Facts:
         "read_gb_per_s": rate.best,
         "limit_ms": least,
         "fraction_of_limit": least / median,
+        "cpu_share": min(cpu_share, 1.0),
     }
 
 

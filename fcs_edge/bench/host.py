@@ -84,7 +84,7 @@ def uses_numba() -> bool:
 
 
 def kernel_cache() -> str | None:
-    """Return the folder of the compiled kernels; None if they cannot be stored."""
+    """Return the folder that compiled kernels go to; None where none takes them."""
     if not uses_numba():
         return str(aot_library.folder())
     kernel: Any = peak.read

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcs_edge.bitstream.writer import Header
+from fcs_edge.text import counted
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,3 @@ def out_of_sequence(expected: int, sequence: int) -> str:
     if missing < 128:
         return f"{counted(missing, 'block')} missing before block {sequence}"
     return f"block {sequence} where block {expected} was expected: repeated or out of order"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, singular or plural."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any, TypeVar, cast
@@ -77,6 +78,24 @@ def uses_numba() -> bool:
     return _numba_compiles or aot_library.library() is None
 
 
+def obstacle() -> str:
+    """Return why no kernel can run here; empty where all can."""
+    if not uses_numba():
+        return ""
+    from numba.core import config
+
+    if not config.DISABLE_JIT:
+        return ""
+    return "NUMBA_DISABLE_JIT is set, but the codec needs the compiler of Numba: unset it"
+
+
+@cache
+def warn_of_library() -> None:
+    """Warn once where a library is there, but cannot be used."""
+    if text := aot_library.fault():
+        warnings.warn(text, aot_library.KernelWarning, stacklevel=1)
+
+
 def _compile(function: _F, compile_: Callable[..., Any]) -> _F:
     if uses_numba():
         return cast(_F, compile_(function))
@@ -108,9 +127,8 @@ def _inlined(function: Callable[..., Any]) -> Any:
 def _compiled(function: Callable[..., Any], fastmath: set[str]) -> Any:
     import numba
 
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
-    try:
-        return numba.njit(**options, cache=True)(function)
-    except RuntimeError:
-        # Neither this folder nor a home folder can be written: compile at every start.
-        return numba.njit(**options)(function)
+    from fcs_edge.kernels.runtime.numba_cache import KernelCache
+
+    compiled: Any = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
+    compiled._cache = KernelCache(function)
+    return compiled

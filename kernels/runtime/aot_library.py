@@ -4,6 +4,9 @@
 arrays: it reads address and shape from the array object, and refuses other types. It runs with the
 GIL released. Numba compiles the same functions where there is no library for this CPU, where it was
 built from other sources, or where it lacks a kernel.
+
+A record beside each library has its size and SHA-256. They are checked before the library is
+mapped: reading a page that a cut file lacks would end the process.
 """
 
 from __future__ import annotations
@@ -37,7 +40,13 @@ REPLAY_ENTRY = "{}_replay"
 REPLAY = "fcs_edge_replay"
 """Symbol of the function that makes such calls, one after the other."""
 
+
+class KernelWarning(UserWarning):
+    """Compiled kernels are damaged or cannot be kept: the results are right, but come later."""
+
+
 Kernel = Callable[..., Any]
+_Library = tuple[ctypes.CDLL, dict[str, Any]]
 
 _RETURNED = {"int": ctypes.c_int64, "float": ctypes.c_float}
 _SCALARS = {"int": ctypes.c_int64, "float": ctypes.c_float, "bool": ctypes.c_bool}
@@ -49,7 +58,9 @@ OBJECT_SIZE = 16
 DATA, NDIM, SHAPE, TYPE, FLAGS = (OBJECT_SIZE + at for at in (0, 8, 16, 40, 48))
 """Offsets in an array object: address, dimensions, their sizes, type, flags."""
 TYPE_CHARACTER = OBJECT_SIZE + 9
-"""Offset of the letter in a type object."""
+"""Offset of the letter in a type object; that of its byte order follows."""
+READABLE, WRITEABLE = 0x101, 0x400
+"""Flags of an array: contiguous, in the order of C, and aligned; writeable."""
 
 
 def sources_hash() -> str:
@@ -72,19 +83,70 @@ def folder() -> Path:
     return Path(os.environ.get(VARIABLE) or FOLDER)
 
 
+def record_of(library: Path) -> Path:
+    """Return the path of a library's record."""
+    return library.with_suffix(".json")
+
+
+def write_record(library: Path, record: Path, sources: str) -> None:
+    """Write the record of a library: its size, its SHA-256, and the hash of its sources."""
+    data = library.read_bytes()
+    facts = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "sources": sources}
+    record.write_text(json.dumps(facts))
+
+
+def difference(data: bytes, record: bytes, sources: str) -> str:
+    """Return how a library differs from its record or from these sources; empty where it fits."""
+    try:
+        facts = dict(json.loads(record))
+    except (ValueError, TypeError, RecursionError):
+        return "its record is damaged"
+    if facts.get("sources") != sources:
+        return "it was built from other sources"
+    if facts.get("bytes") != len(data):
+        return f"it has {len(data):,} bytes, not {facts.get('bytes')}"
+    if facts.get("sha256") != hashlib.sha256(data).hexdigest():
+        return "its SHA-256 differs from its record"
+    return ""
+
+
 @cache
-def library() -> tuple[ctypes.CDLL, dict[str, Any]] | None:
+def library() -> _Library | None:
     """Return the library in use and its kernels by name, None where Numba compiles."""
+    opened = _open()
+    return None if isinstance(opened, str) else opened
+
+
+@cache
+def fault() -> str:
+    """Return what is wrong with this CPU's library; empty where it is used, or where none is."""
+    opened = None if library() else _open()
+    return opened if isinstance(opened, str) else ""
+
+
+def _open() -> _Library | str | None:
+    """Return this CPU's library, what is wrong with it, or None where there is none."""
     name = target()
     if os.environ.get(VARIABLE) == "off" or name is None or not _array_layout_is_known():
         return None
-    try:
-        loaded = ctypes.CDLL(str(folder() / f"{name}.so"))
-        text = ctypes.string_at(ctypes.addressof(ctypes.c_char.in_dll(loaded, MANIFEST)))
-    except (OSError, ValueError):
+    path = folder() / f"{name}.so"
+    if not os.path.exists(path) and not os.environ.get(VARIABLE):
         return None
-    manifest = json.loads(text)
-    return (loaded, manifest["kernels"]) if manifest["sources"] == sources_hash() else None
+    try:
+        wrong = difference(path.read_bytes(), record_of(path).read_bytes(), sources_hash())
+        if not wrong:
+            loaded = ctypes.CDLL(str(path))
+            text = ctypes.string_at(ctypes.addressof(ctypes.c_char.in_dll(loaded, MANIFEST)))
+            return loaded, dict(json.loads(text)["kernels"])
+    except OSError as error:
+        named = f"{Path(error.filename).name}: " if error.filename else ""
+        wrong = f"{named}{error.strerror or error}"
+    except (ValueError, KeyError, TypeError):
+        wrong = "it holds no kernels"
+    return (
+        f"{path}: these compiled kernels are not used ({wrong}), and Numba compiles others; "
+        f"install fcs-edge again, or set {VARIABLE}=off"
+    )
 
 
 def _array_layout_is_known() -> bool:
@@ -94,14 +156,14 @@ def _array_layout_is_known() -> bool:
     array = np.zeros((3, 5, 7), np.uint16)
     array.flags.writeable = False
     at, long_at = id(array), ctypes.c_int64.from_address
-    kind = ctypes.c_char.from_address(long_at(at + TYPE).value + TYPE_CHARACTER).value
+    kind = ctypes.string_at(long_at(at + TYPE).value + TYPE_CHARACTER, 2)
     return (
         long_at(at + DATA).value == array.__array_interface__["data"][0]
         and ctypes.c_int.from_address(at + NDIM).value == 3
         and [long_at(long_at(at + SHAPE).value + 8 * i).value for i in range(3)] == [3, 5, 7]
         and long_at(at + TYPE).value == id(array.dtype)
-        and kind == array.dtype.char.encode()
-        and ctypes.c_int.from_address(at + FLAGS).value & 0x403 == 0x001
+        and kind == array.dtype.char.encode() + b"="
+        and ctypes.c_int.from_address(at + FLAGS).value & 0x503 == READABLE
     )
 
 
@@ -179,5 +241,6 @@ def find(name: str) -> Kernel | None:
 def _check(refused: int) -> None:
     if refused:
         raise TypeError(
-            f"argument {refused}: no contiguous array of the expected type and dimensions"
+            f"argument {refused}: no contiguous array of the expected type and dimensions, "
+            "or a read-only one where the kernel writes"
         )

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import check_wheel
 import make_wheels
+from fcs_edge.kernels.runtime import aot_library
 
 SOURCES = "0123456789abcdef"
 MACHINES = {name: number for number, name in check_wheel.MACHINES.items()}
 
 
-def library(architecture: str, sources: str = SOURCES) -> bytes:
-    """Return an ELF file without sections, so that it needs nothing, and the hash of sources."""
+def library(architecture: str) -> bytes:
+    """Return an ELF file without sections, so that it needs nothing."""
     header = bytearray(64)
     header[:6] = b"\x7fELF\x02\x01"
     struct.pack_into("<H", header, 18, MACHINES[architecture])
-    return bytes(header) + sources.encode()
+    return bytes(header)
 
 
 @pytest.fixture
@@ -30,7 +32,9 @@ def unpacked(tmp_path: Path) -> Path:
     (folder / "fcs_edge" / "__init__.py").write_text("")
     for architecture, names in make_wheels.LIBRARIES.items():
         for name in names:
-            (folder / make_wheels.COMPILED / name).write_bytes(library(architecture))
+            path = folder / make_wheels.COMPILED / name
+            path.write_bytes(library(architecture))
+            aot_library.write_record(path, aot_library.record_of(path), SOURCES)
     info = folder / "fcs_edge-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fcs-edge\nVersion: 1.0\n")
@@ -62,7 +66,9 @@ def test_three_wheels(architecture: str, unpacked: Path, tmp_path: Path) -> None
 def test_a_wheel_that_a_library_does_not_fit(unpacked: Path, tmp_path: Path) -> None:
     pytest.importorskip("wheel")
     name = min(make_wheels.LIBRARIES["x86_64"])
-    (unpacked / make_wheels.COMPILED / name).write_bytes(library("aarch64"))
+    path = unpacked / make_wheels.COMPILED / name
+    path.write_bytes(library("aarch64"))
+    aot_library.write_record(path, aot_library.record_of(path), SOURCES)
     out = tmp_path / "out"
     out.mkdir()
     make_wheels.pack(unpacked, "x86_64", out)
@@ -90,3 +96,23 @@ def test_versions_of_glibc(version: str, newer: bool) -> None:
 def test_what_is_no_library_is_refused() -> None:
     with pytest.raises(ValueError, match="not a 64-bit"):
         check_wheel.needs(b"#!/bin/sh\n" + bytes(64))
+
+
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "it has 63 bytes, not 64"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x"), "its SHA-256 differs"),
+        (lambda path: aot_library.record_of(path).write_bytes(b""), "its record is damaged"),
+    ],
+)
+def test_a_library_that_differs_from_its_record(
+    damage: Callable[[Path], object], text: str, unpacked: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("wheel")
+    damage(unpacked / make_wheels.COMPILED / min(make_wheels.LIBRARIES["x86_64"]))
+    (tmp_path / "out").mkdir()
+    make_wheels.pack(unpacked, "x86_64", tmp_path / "out")
+    (path,) = (tmp_path / "out").iterdir()
+    (found,) = check_wheel.wheel_problems(path, "x86_64", SOURCES)
+    assert text in found
