@@ -152,7 +152,7 @@ class AudioInput:
 
     def _lost_energy(self) -> str:
         ratio = self._energies.max() / max(self._mean_energy, 1e-20)
-        return f"{10 * np.log10(ratio):.0f} dB" if ratio < 1e10 else "100 dB and more"
+        return f"{10 * np.log10(ratio):.0f} dB" if ratio < 1e10 else "over 100 dB"
 
     def _finite(self) -> Iterator[F32]:
         # A resampler spreads one NaN over the length of its filter.
