@@ -388,7 +388,8 @@ class StreamDecoder(_Stream):
         TypeError
             The tokens are not integers, or the array is masked.
         ValueError
-            The tokens are not one-dimensional, or one is out of range.
+            The tokens are not one-dimensional, one is out of range, or a `step` with a partial
+            chunk has ended the stream.
         """
         config, chunker = self._config, self._state.chunker
         checked = as_tokens(tokens, config.bits_per_token)
