@@ -192,7 +192,7 @@ class Speaker(OpenDevice):
         now = self._heartbeat.beat()
         if status.output_underflow:
             self.n_xruns += 1
-            self._xrun_seconds += max(0.0, now - self._called_at)
+            self._xrun_seconds += max(self.latency, now - self._called_at)
             self.gaps.restart()
         self._called_at = now
         # On the clock that never jumps, which PortAudio's is not.
@@ -211,7 +211,8 @@ class Speaker(OpenDevice):
     def seconds_silent(self) -> float:
         """Seconds of silence played: because the queue was empty, or the callback was late.
 
-        A late callback counts from the one before it, as a sound server drops what it held.
+        A late callback counts from the one before it, and at least the latency of the device:
+        a sound server drops what it held.
         """
         return self.playout.n_silent / self.format.rate + self._xrun_seconds
 
