@@ -202,6 +202,13 @@ class Speaker(OpenDevice):
         self.playout.play(mono)
         out[:] = mono[:, np.newaxis]
 
+    def add_losses(self, before: Speaker) -> None:
+        """Count what another one lost, in whose place this one is."""
+        self.gaps.add(before.gaps)
+        self.n_xruns += before.n_underruns
+        self._xrun_seconds += before.seconds_silent
+        self.playout.n_skipped += round(before.seconds_skipped * self.format.rate)
+
     @property
     def n_underruns(self) -> int:
         """Times that nothing was left to play, in the queue or in the system."""
