@@ -281,7 +281,7 @@ def test_a_device_that_comes_back(
     interrupt(process)
     message = finished(process)
     assert "waiting for it" in message
-    assert "1 times without a device" in message
+    assert "1 time without a device" in message
     check_whole(bitstream)
 
 
