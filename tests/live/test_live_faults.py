@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
@@ -67,7 +68,7 @@ def wait_for(path: Path, size: int, seconds: float = 60) -> float:
 def test_neither_a_full_disk_nor_a_late_callback_ends_the_sound(
     sound_card: SoundCard, tmp_path: Path, finished: Callable[..., str]
 ) -> None:
-    """The duration counts sound; the disk is full after 1.2 s; each second a callback is late by 0.3 s."""
+    """The duration counts sound; the disk is full after 1.2 s; callbacks are late by 0.3 s."""
     bitstream, sound = tmp_path / "a.fcs", tmp_path / "in.wav"
     recording = ("--record-bitstream", bitstream, "--record-input", sound)
     start = time.monotonic()
@@ -78,7 +79,7 @@ def test_neither_a_full_disk_nor_a_late_callback_ends_the_sound(
     assert f"{sound}: " in message
     assert "the sound goes on" in message
     assert "4.00 s at" in message
-    assert "underrun of the speaker" in message or "gap of the speaker" in message
+    assert re.search(r"[1-9]\d* (underrun|gap)s? of the speaker", message)
     assert 1.0 < soundfile.info(sound).duration < 2.0
     check_whole(bitstream)
     assert bitstream.stat().st_size > 4 * 80
