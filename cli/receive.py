@@ -118,7 +118,7 @@ def receive(
 
         def open_output() -> Speaker | Timer:
             if playing:
-                return open_speaker(codec, speaker, latency)
+                return open_speaker(codec, speaker, latency, reconnect)
             return Timer(codec.sample_rate_out, codec.latency)
 
         with _listening(receiver):

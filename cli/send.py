@@ -115,7 +115,7 @@ def send(
             _send_file(source, loop, codec, lines)
         else:
             keys = stack.enter_context(TerminalKeys())
-            request = DeviceRequest(microphone, None, latency, False, channel)
+            request = DeviceRequest(microphone, None, latency, False, channel, reconnect)
 
             def wait(worker: Worker) -> None:
                 watch(worker, keys.read, lines.show, loop.stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 from fcs_edge import signals
 from fcs_edge.codec import Codec
@@ -21,11 +22,12 @@ from fcs_edge.live.devices import DeviceLostError
 from fcs_edge.live.latency import Latency, margin
 from fcs_edge.live.loop import Loopback
 from fcs_edge.live.microphone import Microphone
+from fcs_edge.live.opened import REOPEN_SECONDS
 from fcs_edge.live.speaker import Speaker
 from fcs_edge.live.statistics import Statistics
 
 _SWITCH_SECONDS = 0.001
-_RETRY_SECONDS = 1.0
+_RETRY_SECONDS = 0.5
 _SHOW_SECONDS = 0.15
 _DRAIN_SECONDS = 1.0
 SILENT_SECONDS = 10.0
@@ -34,20 +36,34 @@ _QUIT_KEYS = ("q", "\x03")
 
 
 def open_microphone(
-    codec: Codec, requested: str | None, latency: Latency, channel: int | str = "mean"
+    codec: Codec,
+    requested: str | None,
+    latency: Latency,
+    channel: int | str = "mean",
+    reconnect: bool = False,
 ) -> Microphone:
     """Open the microphone that a user requests; the default one where it is None.
+
+    With `reconnect`, `Microphone.check` takes one that delivers nothing for 5 s for gone.
 
     Raises
     ------
     AudioError
         There is no such microphone, or it does not open.
     """
-    return Microphone(devices.find("input", requested), codec.sample_rate_in, latency, channel)
+    device = devices.find("input", requested)
+    microphone = Microphone(device, codec.sample_rate_in, latency, channel)
+    if reconnect:
+        microphone.patience = REOPEN_SECONDS
+    return microphone
 
 
-def open_speaker(codec: Codec, requested: str | None, latency: Latency) -> Speaker:
+def open_speaker(
+    codec: Codec, requested: str | None, latency: Latency, reconnect: bool = False
+) -> Speaker:
     """Open the speaker that a user requests; the default one where it is None.
+
+    With `reconnect`, `Speaker.check` takes one that plays nothing for 5 s for gone.
 
     Raises
     ------
@@ -55,7 +71,10 @@ def open_speaker(codec: Codec, requested: str | None, latency: Latency) -> Speak
         There is no such speaker, or it does not open.
     """
     device = devices.find("output", requested)
-    return Speaker(device, codec.sample_rate_out, latency, margin(latency), codec.latency)
+    speaker = Speaker(device, codec.sample_rate_out, latency, margin(latency), codec.latency)
+    if reconnect:
+        speaker.patience = REOPEN_SECONDS
+    return speaker
 
 
 @contextmanager
@@ -73,6 +92,16 @@ def prompt_threads() -> Iterator[None]:
         sys.setswitchinterval(before)
 
 
+class _Tolerant(io.FileIO):
+    """A file whose errors are ignored: neither a full disk nor a closed terminal ends the sound."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError:
+            return memoryview(data).nbytes
+
+
 @contextmanager
 def _own_stderr() -> Iterator[None]:
     """Give Python a copy of standard error, and discard what libraries write to the original."""
@@ -85,7 +114,7 @@ def _own_stderr() -> Iterator[None]:
         return
     python = sys.stderr
     with (
-        open(os.dup(2), "w", encoding=python.encoding, errors="replace", buffering=1) as own,
+        _text(_Tolerant(os.dup(2), "w"), python.encoding) as own,
         devices.silenced(),
     ):
         sys.stderr = own
@@ -113,6 +142,12 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
 
     with signals.handled(on_signal):
         yield
+
+
+def _text(file: io.RawIOBase, encoding: str) -> io.TextIOWrapper:
+    """Return a file for lines of text; it closes `file`."""
+    buffered = io.BufferedWriter(file)
+    return io.TextIOWrapper(buffered, encoding, errors="replace", line_buffering=True)
 
 
 class Stoppable(Protocol):
@@ -280,6 +315,8 @@ class DeviceRequest:
         Whether a speaker is opened.
     channel : int or str
         See `fcs_edge.live.microphone.Microphone`.
+    reconnect : bool
+        Whether a microphone that delivers nothing is taken for lost.
     """
 
     microphone: str | None
@@ -287,6 +324,7 @@ class DeviceRequest:
     latency: Latency
     playing: bool
     channel: int | str = "mean"
+    reconnect: bool = False
 
 
 def run_loopback(
@@ -313,7 +351,9 @@ def run_loopback(
         A device is gone.
     """
     with ExitStack() as opened:
-        microphone = open_microphone(codec, request.microphone, request.latency, request.channel)
+        microphone = open_microphone(
+            codec, request.microphone, request.latency, request.channel, request.reconnect
+        )
         opened.callback(microphone.close)
         speaker = None
         if request.playing:
