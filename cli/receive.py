@@ -66,6 +66,12 @@ _NO_SAMPLES, _NO_TOKENS = new(0), np.zeros(0, np.uint16)
 )
 @duration_option
 @key_option
+@click.option(
+    "--max-age",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Refuse packets whose time differs by more from this machine's clock; needs --key.",
+)
 @latency_option
 @reconnect_option
 @force_option
@@ -79,6 +85,7 @@ def receive(
     buffer_ms: int,
     duration: float | None,
     key: str | None,
+    max_age: float | None,
     latency: Latency,
     reconnect: bool,
     force: bool,
@@ -96,6 +103,8 @@ def receive(
     """
     messages = Messages(quiet)
     host, port = parse(address, listening=True)
+    if max_age is not None and key is None:
+        raise click.UsageError("--max-age needs --key: without one, any time can be forged.")
     path = _recording(record_output, force)
     playing = monitor == "on"
     if playing:
@@ -110,7 +119,7 @@ def receive(
         recorder = _recorder(path, codec)
         stack.callback(recorder.close)
         buffered = buffer_chunks(buffer_ms, codec.latency)
-        receiver = Receiver(codec, listening, key_path, buffered, _sink(recorder))
+        receiver = _receiver(codec, listening, key_path, buffered, recorder, max_age, messages)
         stack.enter_context(prompt_threads())
         stack.enter_context(stop_on_signals(receiver.stop))
         messages.note(f"listening at {host}:{listening.port}; Ctrl-C ends")
@@ -124,9 +133,7 @@ def receive(
         with _listening(receiver):
             session = partial(_session, receiver, open_output, wait)
             run_with_devices(session, receiver, reconnect, messages.warn)
-    messages.note(_line(receiver))
-    if receiver.warning:
-        messages.warn(receiver.warning)
+        messages.note(_line(receiver))
 
 
 def _recording(path: str | None, force: bool) -> Path | None:
@@ -143,6 +150,26 @@ def _recorder(path: Path | None, codec: Codec) -> Recorder:
     """Return a recorder of the output only."""
     header = header_of(codec, LIVE_BLOCK_SECONDS)
     return Recorder(None, None, path, header, codec.sample_rate_in, codec.sample_rate_out)
+
+
+def _receiver(
+    codec: Codec,
+    listening: ListeningSocket,
+    key: Path | None,
+    buffered: int,
+    recorder: Recorder,
+    max_age: float | None,
+    messages: Messages,
+) -> Receiver:
+    """Return a receiver that reports its problems at once."""
+    age = math.inf if max_age is None else max_age
+    receiver = Receiver(codec, listening, key, buffered, _sink(recorder), age, messages.warn)
+    if receiver.starts_record and max_age is None:
+        messages.note(
+            f"{key}.seen is new: a stream recorded earlier would be accepted once; --max-age "
+            "refuses old ones"
+        )
+    return receiver
 
 
 def _sink(recorder: Recorder) -> Callable[[F32], None]:
@@ -212,7 +239,10 @@ def _line(receiver: Receiver) -> str:
         f"p99 {s.times.percentile_ms(99):.1f} ms"
     )
     foreign = counts.foreign + counts.strays
-    refused = ", ".join(f"{n} ({reason})" for reason, n in receiver.refused.items())
+    refused = [f"{n} ({reason})" for reason, n in receiver.refused.items()]
     if foreign:
-        refused = f"{refused}, {foreign} (of another stream)".removeprefix(", ")
-    return f"{text}; refused: {refused}" if refused else text
+        refused.append(f"{foreign} (of another stream)")
+    if refused:
+        text = f"{text}; refused: {', '.join(refused)}"
+    dropped = receiver.n_dropped
+    return f"{text}; {dropped} dropped by the system before they were read" if dropped else text

@@ -27,7 +27,7 @@ from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.panel import Lines, shortfall, troubles
 from fcs_edge.cli.ui.terminal_keys import TerminalKeys
 from fcs_edge.codec import Codec
-from fcs_edge.link.packets import MAX_CHUNKS, PacketFormat
+from fcs_edge.link.packets import MAX_CHUNKS
 from fcs_edge.link.sender import Sender
 from fcs_edge.link.sockets import PacketSocket, parse
 from fcs_edge.live import devices
@@ -98,11 +98,9 @@ def send(
     key_path = Path(key) if key is not None else None
     report_security(key_path, messages)
     with ExitStack() as stack:
-        socket = PacketSocket(host, port)
+        socket = PacketSocket(host, port, messages.warn)
         stack.callback(socket.close)
-        sender = Sender(socket, PacketFormat.of(codec), chunks, key_path)
-        if sender.warning:
-            messages.warn(sender.warning)
+        sender = Sender(socket, codec, chunks, key_path, messages.warn)
         prepare(codec, messages, encoder=True)
         loop = Loopback(codec, lambda samples, tokens, decoded: sender.send(tokens), decode=False)
         stack.enter_context(prompt_threads())
