@@ -24,7 +24,7 @@ from fcs_edge.cli.options import (
 )
 from fcs_edge.cli.output_files import check_output, output_file, output_path
 from fcs_edge.cli.ui.compile_notice import prepare
-from fcs_edge.cli.ui.messages import Messages
+from fcs_edge.cli.ui.messages import Messages, Repeated
 from fcs_edge.cli.ui.progress import progress_bar
 from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError
@@ -183,13 +183,15 @@ def _decoded(
     label: str,
 ) -> Iterator[F32]:
     """Yield the sound of a bitstream, (n,) float32 at a time, and warn about damage."""
+    damage = Repeated(lambda text: messages.warn(f"{label}: {text}"))
     for events in batches:
         for event in events:
             if isinstance(event, Damage):
-                messages.warn(f"{label}: {event.message}")
+                damage.add(event.message)
         yield from decoder.decode(events)
     if not reader.ended:
         yield from decoder.close()
+    damage.close()
     if reader.damaged:
         messages.warn(f"{label}: damaged; {decoder.seconds_lost:.2f} s of it are silence")
 

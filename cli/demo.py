@@ -16,6 +16,7 @@ import numpy as np
 import soxr
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import fcs_edge
 from fcs_edge.audio_reader import open_input
@@ -25,12 +26,13 @@ from fcs_edge.cli.options import common_options, force_option, model_option
 from fcs_edge.cli.output_files import check_output, output_path
 from fcs_edge.cli.ui import spectrogram
 from fcs_edge.cli.ui.compile_notice import prepare
-from fcs_edge.cli.ui.messages import Messages
+from fcs_edge.cli.ui.messages import Messages, plain
 from fcs_edge.codec import Codec
 from fcs_edge.errors import AudioError
 from fcs_edge.live.player import open_player
 from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.modelfile.catalogue import BUILT_IN
+from fcs_edge.text import printable
 from fcs_edge.token_files import FILE_BLOCK_SECONDS, header_of
 
 _NAME = "fcs-edge-demo"
@@ -194,7 +196,7 @@ def _table(codec: Codec, result: _Result, n_bytes: int, written: list[Path]) -> 
     encode, decode = result.encode_seconds / seconds, result.decode_seconds / seconds
     factor = encode + decode
     table = Table(show_header=False)
-    table.add_row("model", codec.name)
+    table.add_row("model", plain(codec.name))
     if codec.name in BUILT_IN:
         table.add_row("note", BUILT_IN[codec.name])
     table.add_row("sound", f"{seconds:.2f} s")
@@ -205,7 +207,7 @@ def _table(codec: Codec, result: _Result, n_bytes: int, written: list[Path]) -> 
         f"{factor:.3f} = compute time / audio time, {1 / factor:.1f} times faster than real time\n"
         f"(encode {encode:.3f}, decode {decode:.3f}; chunk by chunk, one core)",
     )
-    table.add_row("written", "\n".join(map(str, written)))
+    table.add_row("written", Text("\n").join(map(plain, written)))
     return table
 
 
@@ -228,7 +230,8 @@ def _next_steps(paths: _Paths, source: str | None) -> str:
         (f"decode {bitstream} {decoded}", "decode a bitstream"),
         ("mic", "send the microphone through the codec, live"),
     ]
-    return "\nTry next:\n" + "\n".join(f"  {command} {step}\n      {why}" for step, why in steps)
+    lines = (f"  {printable(f'{command} {step}')}\n      {why}" for step, why in steps)
+    return "\nTry next:\n" + "\n".join(lines)
 
 
 def _play(codec: Codec, result: _Result, messages: Messages) -> None:

@@ -15,6 +15,7 @@ import fcs_edge
 from fcs_edge.audio_reader import MAX_RATE, MIN_RATE, RAW_FORMATS, AudioInput, open_input
 from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.cli.options import (
+    channel_option,
     common_options,
     force_option,
     input_option,
@@ -24,7 +25,7 @@ from fcs_edge.cli.options import (
 from fcs_edge.cli.output_files import check_output, is_special, output_file
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.messages import Messages
-from fcs_edge.cli.ui.panel import shortfall, troubles
+from fcs_edge.cli.ui.panel import cancelled, shortfall, troubles
 from fcs_edge.cli.ui.progress import progress_bar
 from fcs_edge.codec import BLOCK_CHUNKS, Codec
 from fcs_edge.files import is_regular
@@ -53,6 +54,7 @@ class TokenWriter(Protocol):
 @model_option
 @click.option("--mic", "live", is_flag=True, help="Encode the microphone; there is no IN.")
 @input_option
+@channel_option
 @latency_option
 @click.option(
     "--raw",
@@ -88,6 +90,7 @@ def encode(
     model: str | None,
     live: bool,
     microphone: str | None,
+    channel: int | str,
     latency: Latency,
     raw: str | None,
     rate: int,
@@ -124,7 +127,7 @@ def encode(
     if live:
         with output_file(out) as file:
             writer = _writer(file, out, codec, block_seconds)
-            lost = _encode_microphone(codec, writer, microphone, latency, messages)
+            lost = _encode_microphone(codec, writer, microphone, latency, channel, messages)
         if lost:
             click.get_current_context().exit(1)
         return
@@ -168,12 +171,17 @@ def _arguments(source: str, out: str | None, live: bool) -> tuple[str, str]:
 
 
 def _encode_microphone(
-    codec: Codec, writer: TokenWriter, requested: str | None, latency: Latency, messages: Messages
+    codec: Codec,
+    writer: TokenWriter,
+    requested: str | None,
+    latency: Latency,
+    channel: int | str,
+    messages: Messages,
 ) -> bool:
     """Encode the microphone until Ctrl-C; return whether it was lost before."""
     loop = Loopback(codec, lambda samples, tokens, decoded: writer.write(tokens), decode=False)
     with prompt_threads(), stop_on_signals(loop.stop), ExitStack() as stack:
-        source = open_microphone(codec, requested, latency)
+        source = open_microphone(codec, requested, latency, channel)
         stack.callback(source.close)
         messages.note(f"listening to {source.device.name}; Ctrl-C ends")
         lost = None
@@ -184,7 +192,7 @@ def _encode_microphone(
     seconds = loop.statistics.n_tokens / codec.token_rate
     writer.close(round(seconds * codec.sample_rate_in))
     messages.note(f"{seconds:.2f} s at {codec.bitrate:g} bit/s")
-    for trouble in (troubles(loop), shortfall(loop, codec)):
+    for trouble in (troubles(loop), cancelled(loop), shortfall(loop, codec)):
         if trouble:
             messages.warn(trouble)
     if lost is not None:

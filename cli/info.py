@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, End, Tokens, read_batches
 from fcs_edge.bitstream.writer import MAGIC
 from fcs_edge.cli.options import common_options
-from fcs_edge.cli.ui.messages import Messages
+from fcs_edge.cli.ui.messages import Messages, Repeated
 from fcs_edge.cli.ui.progress import spinner
 from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError, FcsError, ModelFileError
 from fcs_edge.modelfile.catalogue import BUILT_IN, find
+from fcs_edge.text import printable
 
 Facts = dict[str, Any]
 
@@ -81,6 +80,7 @@ def _model_facts(file: str) -> tuple[Facts, list[str]]:
 def _bitstream(path: Path) -> tuple[Facts, list[str]]:
     reader = BitstreamReader()
     problems: list[str] = []
+    damage = Repeated(problems.append)
     tokens = lost = 0
     n_samples: int | None = None
     try:
@@ -91,11 +91,12 @@ def _bitstream(path: Path) -> tuple[Facts, list[str]]:
                         tokens += event.tokens.size
                     elif isinstance(event, Damage):
                         lost += event.n_tokens
-                        problems.append(event.message)
+                        damage.add(event.message)
                     elif isinstance(event, End):
                         n_samples = event.n_samples
     except BitstreamError as error:
         raise BitstreamError(f"{path}: {error}") from None
+    damage.close()
     header = reader.header
     assert header is not None  # the reader raises an error without a header
     samples = (tokens + lost) * header.samples_per_token if n_samples is None else n_samples
@@ -162,7 +163,7 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "sha256": ("SHA-256", str),
     "weights": ("", lambda v: f"{v / 1e6:.2f} M"),
     "stored_as": ("stored as", str),
-    "bytes": ("size", lambda v: f"{v} bytes"),
+    "bytes": ("size", lambda v: f"{v:,} bytes"),
     "sample_rate_in": ("input", lambda v: f"{v} Hz"),
     "sample_rate_out": ("output", lambda v: f"{v} Hz"),
     "bits_per_token": ("bits per token", str),
@@ -170,23 +171,21 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "bitrate": ("", lambda v: f"{v / 1000:.2f} kbps"),
     "latency": ("", lambda v: f"{v * 1000:g} ms"),
     "seconds": ("duration", lambda v: f"{v:.2f} s"),
-    "samples": ("input samples", lambda v: "unknown: no end record" if v is None else str(v)),
-    "tokens": ("", str),
-    "tokens_lost": ("tokens lost", str),
+    "samples": ("input samples", lambda v: "unknown: no end record" if v is None else f"{v:,}"),
+    "tokens": ("", "{:,}".format),
+    "tokens_lost": ("tokens lost", "{:,}".format),
     "block_tokens": ("tokens a block", str),
     "overhead": ("", lambda v: "" if v is None else f"{v:.2%} of the payload"),
     "intact": ("checks", lambda v: "all pass" if v else "FAILED"),
 }
+_LABEL = max(len(label or key) for key, (label, _) in _UNITS.items())
 
 
 def _print(file: str, facts: Facts) -> None:
-    table = Table(show_header=False)
-    table.add_column()
-    table.add_column(overflow="fold")
+    """Print a fact a line, without a break in long values, which a reader may copy."""
+    click.echo(printable(file))
     for key, value in facts.items():
         if key == "note" and value is None:
             continue
         label, show = _UNITS[key]
-        table.add_row(label or key, show(value))
-    click.echo(file)
-    Console().print(table)
+        click.echo(f"  {label or key:<{_LABEL}}  {printable(show(value))}")

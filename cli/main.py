@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -12,6 +13,7 @@ import click
 
 from fcs_edge import __version__
 from fcs_edge.errors import FcsError
+from fcs_edge.text import printable
 
 COMMANDS = (
     *("bench", "convert", "decode", "demo", "encode", "info", "key", "mic", "receive", "send"),
@@ -59,13 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         code = cli.main(arguments, "fcs-edge", standalone_mode=False) or 0
     except click.UsageError as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        _print_lines(shown.getvalue())
         code = 2
     except (click.Abort, KeyboardInterrupt):
         _print_error("interrupted; no output was written")
     except Exception as error:
         if "--debug" in arguments:
-            traceback.print_exc()
+            _print_lines(traceback.format_exc())
         _print_error(_line(error))
     sys.exit(_finish_output(code))
 
@@ -96,4 +100,9 @@ def _line(error: Exception) -> str:
 
 
 def _print_error(text: str) -> None:
-    click.echo(f"fcs-edge: error: {' '.join(text.split())}", err=True)
+    click.echo(f"fcs-edge: error: {printable(' '.join(text.split()))}", err=True)
+
+
+def _print_lines(text: str) -> None:
+    """Print lines that may quote arguments and names of files."""
+    click.echo("\n".join(map(printable, text.splitlines())), err=True)

@@ -38,6 +38,15 @@ def _latency(context: click.Context, option: click.Parameter, value: str) -> Lat
     return seconds
 
 
+def _channel(context: click.Context, option: click.Parameter, value: str) -> int | str:
+    """Return the number of a channel, from 1, or ``mean``."""
+    if value == "mean":
+        return value
+    if not value.isdecimal() or int(value) < 1:
+        raise click.BadParameter(f"{value!r} is not mean, and not a channel's number from 1.")
+    return int(value)
+
+
 model_option = _option(
     "-m",
     "--model",
@@ -65,6 +74,14 @@ output_option = _option(
     metavar="DEVICE",
     help="The speaker: a number of --list-devices, or a part of its name.",
 )
+channel_option = _option(
+    "--channel",
+    metavar="N|mean",
+    callback=_channel,
+    default="mean",
+    show_default=True,
+    help="The channel to encode, from 1, or the mean of all.",
+)
 reconnect_option = _option(
     "--reconnect", is_flag=True, help="Wait for a device that is lost, and continue with it."
 )
@@ -77,7 +94,7 @@ duration_option = _option(
     "--duration",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="Stop after this time.",
+    help="Stop after this much sound.",
 )
 _debug_option = _option(
     "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."

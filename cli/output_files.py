@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -43,6 +45,51 @@ def check_output(path: str, force: bool) -> None:
         raise AudioError(f"{out.parent}: no such folder")
     if out.exists() and not force:
         raise AudioError(f"{path}: exists already; --force overwrites it")
+
+
+def check_distinct(outputs: Iterable[str | None], inputs: Iterable[str | None] = ()) -> None:
+    """Refuse two outputs that are one file, and an output that is an input, before any work.
+
+    Names are compared by the file that they lead to, so that links count too.
+
+    Parameters
+    ----------
+    outputs, inputs : iterable of str or None
+        Paths; ``-`` is standard output or input, and None is no file.
+
+    Raises
+    ------
+    click.UsageError
+        Two of them are one file.
+    """
+    used = {_identity(path, 0): path for path in inputs if path is not None}
+    used.pop(None, None)
+    for path in outputs:
+        identity = None if path is None else _identity(path, 1)
+        if identity is None:
+            continue
+        if identity in used:
+            raise click.UsageError(
+                f"{path} and {used[identity]} are the same file; give each its own."
+            )
+        used[identity] = str(path)
+
+
+def _identity(path: str, standard: int) -> tuple[int, int, str] | None:
+    """Return what is equal for names of one file; None for a device, which may be used twice."""
+    try:
+        found = os.fstat(standard) if path == "-" else os.stat(path)
+        if stat.S_ISCHR(found.st_mode) or (path == "-" and not stat.S_ISREG(found.st_mode)):
+            return None
+        return found.st_dev, found.st_ino, ""
+    except OSError:
+        pass
+    target = os.path.realpath(path)
+    try:
+        folder = os.stat(os.path.dirname(target))
+    except OSError:
+        return None
+    return folder.st_dev, folder.st_ino, os.path.basename(target)
 
 
 @contextmanager

@@ -116,7 +116,7 @@ def receive(
         listening = ListeningSocket(host, port)
         stack.callback(listening.close)
         prepare(codec, messages, decoder=True)
-        recorder = _recorder(path, codec)
+        recorder = _recorder(path, codec, messages, force)
         stack.callback(recorder.close)
         buffered = buffer_chunks(buffer_ms, codec.latency)
         receiver = _receiver(codec, listening, key_path, buffered, recorder, max_age, messages)
@@ -127,13 +127,15 @@ def receive(
 
         def open_output() -> Speaker | Timer:
             if playing:
-                return open_speaker(codec, speaker, latency)
+                return open_speaker(codec, speaker, latency, reconnect)
             return Timer(codec.sample_rate_out, codec.latency)
 
         with _listening(receiver):
             session = partial(_session, receiver, open_output, wait)
             run_with_devices(session, receiver, reconnect, messages.warn)
-        messages.note(_line(receiver))
+    messages.note(_line(receiver))
+    if recorder.failed:
+        click.get_current_context().exit(1)
 
 
 def _recording(path: str | None, force: bool) -> Path | None:
@@ -146,10 +148,11 @@ def _recording(path: str | None, force: bool) -> Path | None:
     return Path(path)
 
 
-def _recorder(path: Path | None, codec: Codec) -> Recorder:
+def _recorder(path: Path | None, codec: Codec, messages: Messages, force: bool) -> Recorder:
     """Return a recorder of the output only."""
     header = header_of(codec, LIVE_BLOCK_SECONDS)
-    return Recorder(None, None, path, header, codec.sample_rate_in, codec.sample_rate_out)
+    rates = codec.sample_rate_in, codec.sample_rate_out
+    return Recorder(None, None, path, header, *rates, messages.warn, force)
 
 
 def _receiver(

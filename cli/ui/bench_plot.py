@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fcs_edge.bench.bench import STAGES, Facts
+from fcs_edge.text import printable
 
 _COLOURS = ("#3b528b", "#21918c", "#5ec962", "#fde725")
 _BINS = 60
@@ -35,9 +36,10 @@ def save_png(path: Path, facts: Facts) -> None:
     FigureCanvasAgg(figure)
     audio = model["chunk_ms"]
     figure.suptitle(
-        f"{model['name']}: encode and decode, chunks of {audio:g} ms, one core of "
+        f"{printable(model['name'])}: encode and decode, chunks of {audio:g} ms, one core of "
         f"{facts['machine']['board'] or facts['machine']['cpu']}",
         fontweight="bold",
+        parse_math=False,
     )
     histogram, bars = figure.subplots(1, 2)
     times = [np.array(run["modes"]["both"]["chunk_ms"]) for run in runs]

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fcs_edge.bench.bench import Facts
+from fcs_edge.cli.ui.messages import plain
 
 _LEGEND = (
     "real-time factor: compute time / audio time; x real time: its inverse; share of the limit: "
@@ -36,7 +37,7 @@ def show(facts: Facts) -> None:
         console.print(Text(_memory(run)))
     console.print(Text(f"\n{_LEGEND}\n"))
     for run in facts["runs"]:
-        console.print(Text(verdict(facts["model"], run), "bold"))
+        console.print(plain(verdict(facts["model"], run), "bold"))
 
 
 def verdict(model: Facts, run: Facts) -> str:
@@ -77,7 +78,7 @@ def _machine(facts: Facts) -> Table:
     table.add_column(overflow="fold")
     names = [machine["board"], machine["cpu"], machine["architecture"]]
     title = ", ".join(dict.fromkeys(name for name in names if name))
-    table.add_row("machine", f"{title}, {machine['cores']} cores")
+    table.add_row("machine", plain(f"{title}, {machine['cores']} cores"))
     if machine["memory_bytes"] and machine["memory_available_bytes"]:
         free = _size(machine["memory_available_bytes"])
         table.add_row("memory", f"{_size(machine['memory_bytes'])}, {free} of it free")
@@ -101,7 +102,7 @@ def _run(model: Facts, run: Facts) -> Table:
     title = f"{model['name']}, {model['weights'] / 1e6:.1f} M weights as {run['weights']}: "
     title += f"chunks of {model['chunk_ms']:g} ms"
     title += f", {chunks} a step" if chunks > 1 else ""
-    table = Table(title=title, title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=plain(title), title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("ms a chunk")
     rates = ("real-time\nfactor", "x real\ntime", "share\nof the\nlimit")
     for name in ("p50", "p95", "p99", "max", *rates):

@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from fcs_edge.bench.host import uses_numba
-from fcs_edge.cli.ui.messages import Messages
+from fcs_edge.cli.ui.messages import Messages, plain
 from fcs_edge.codec import Codec
 
 COMPILING = "compiling kernels for this CPU (once; about a minute on a small board) ..."
@@ -41,7 +41,7 @@ def compile_notice(messages: Messages, label: str | None) -> Iterator[Compilatio
     with ExitStack() as stack:
         status = None
         if label is not None and console.is_terminal and not messages.quiet:
-            status = stack.enter_context(console.status(label))
+            status = stack.enter_context(console.status(plain(label)))
 
         def notify(n_kernels: int) -> None:
             nonlocal reported

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from fcs_edge.cli.ui.messages import plain
 from fcs_edge.live import devices
 
 
@@ -17,6 +18,8 @@ def print_devices() -> None:
     for d in present:
         channels = [str(n) if n else "-" for n in (d.inputs, d.outputs)]
         default = "default" if d.default else ""
-        table.add_row(str(d.number), d.name, d.system, *channels, str(d.rate), default)
+        table.add_row(
+            str(d.number), plain(d.name), plain(d.system), *channels, str(d.rate), default
+        )
     console = Console(highlight=False)
     console.print(table if present else "no devices found")

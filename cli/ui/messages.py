@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import click
+from rich.text import Text
+
+from fcs_edge.text import printable
+
+MOST_REPEATS = 20
+"""Messages of one kind that are printed; the others are counted."""
 
 
 @dataclass
 class Messages:
     """Notes and warnings, one line each, on standard error.
+
+    Names in them may come from files, devices and packets: each message is printed as plain text.
 
     Attributes
     ----------
@@ -22,8 +31,38 @@ class Messages:
     def note(self, text: str) -> None:
         """Print information that is no problem."""
         if not self.quiet:
-            click.echo(text, err=True)
+            click.echo(printable(text), err=True)
 
     def warn(self, text: str) -> None:
         """Print a problem that does not end the command."""
-        click.echo(f"fcs-edge: warning: {text}", err=True)
+        click.echo(f"fcs-edge: warning: {printable(text)}", err=True)
+
+
+class Repeated:
+    """Messages of one kind, of which input can hold any number: the first ones, then a count.
+
+    Parameters
+    ----------
+    report : callable
+        Takes a text.
+    """
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+        self.n = 0
+
+    def add(self, text: str) -> None:
+        """Report a text, or count it."""
+        self.n += 1
+        if self.n <= MOST_REPEATS:
+            self._report(text)
+
+    def close(self) -> None:
+        """Report how many were counted only."""
+        if self.n > MOST_REPEATS:
+            self._report(f"and {self.n - MOST_REPEATS:,} more")
+
+
+def plain(text: object, style: str = "") -> Text:
+    """Return text of any origin for a table, without markup and control characters."""
+    return Text(printable(text), style)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fcs_edge.cli.ui.messages import Messages
+from fcs_edge.cli.ui.messages import Messages, plain
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def progress_bar(
         yield lambda _: None
         return
     columns = (
-        TextColumn(label),
+        TextColumn(label, markup=False),
         BarColumn(),
         TextColumn("{task.completed:.1f} s of sound"),
         TimeRemainingColumn(),
@@ -48,5 +48,5 @@ def spinner(messages: Messages, label: str) -> Iterator[None]:
     if messages.quiet or not console.is_terminal:
         yield
         return
-    with console.status(label):
+    with console.status(plain(label)):
         yield

@@ -12,6 +12,7 @@ from rich.style import Style
 from rich.text import Text
 
 from fcs_edge.spectrogram import FLOOR_DB, analyse
+from fcs_edge.text import printable
 
 Signal = npt.NDArray[np.float32]
 Cells = npt.NDArray[np.float64]
@@ -61,7 +62,7 @@ def save_png(
     top_khz = pair.top_hz / 1000
     figure = Figure(figsize=(12, 4.6), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=14, fontweight="bold")
+    figure.suptitle(printable(title), fontsize=14, fontweight="bold", parse_math=False)
     axes = figure.subplots(1, 2, sharex=True, sharey=True)
     axes[0].set(ylabel="frequency (kHz)", yticks=_ticks(top_khz, 7))
     style = {"cmap": "magma", "vmin": FLOOR_DB, "vmax": 0, "origin": "lower", "aspect": "auto"}
