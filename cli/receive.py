@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -28,13 +27,13 @@ from fcs_edge.cli.output_files import check_output
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.link_notice import report_security
 from fcs_edge.cli.ui.messages import Messages
-from fcs_edge.cli.ui.panel import Lines
+from fcs_edge.cli.ui.panel import Lines, counted, times_text
 from fcs_edge.cli.ui.terminal_keys import TerminalKeys
 from fcs_edge.codec import Codec
 from fcs_edge.link.receiver import Receiver, Timer
 from fcs_edge.link.sockets import ListeningSocket, parse
 from fcs_edge.live import devices
-from fcs_edge.live.latency import BUFFER_MILLISECONDS, Latency, buffer_chunks
+from fcs_edge.live.latency import BUFFER_MILLISECONDS, Latency, buffer_chunks, duration_chunks
 from fcs_edge.live.recorder import Recorder
 from fcs_edge.live.session import (
     Worker,
@@ -48,6 +47,7 @@ from fcs_edge.live.speaker import Speaker
 from fcs_edge.model.layers import F32, new
 from fcs_edge.token_files import LIVE_BLOCK_SECONDS, header_of
 
+_DRAIN_SECONDS = 1.0
 _NO_SAMPLES, _NO_TOKENS = new(0), np.zeros(0, np.uint16)
 
 
@@ -120,10 +120,11 @@ def receive(
         stack.callback(recorder.close)
         buffered = buffer_chunks(buffer_ms, codec.latency)
         receiver = _receiver(codec, listening, key_path, buffered, recorder, max_age, messages)
+        receiver.limit = duration_chunks(duration, codec.latency)
         stack.enter_context(prompt_threads())
         stack.enter_context(stop_on_signals(receiver.stop))
         messages.note(f"listening at {host}:{listening.port}; Ctrl-C ends")
-        wait = _waiter(receiver, duration, quiet, stack)
+        wait = _waiter(receiver, quiet, stack)
 
         def open_output() -> Speaker | Timer:
             if playing:
@@ -189,28 +190,23 @@ def _session(
     output = open_output()
     try:
         wait(Worker(lambda: _play(receiver, output)))
+        if isinstance(output, Speaker):
+            output.drain(_DRAIN_SECONDS)
     finally:
         if isinstance(output, Speaker):
             output.close()
 
 
-def _waiter(
-    receiver: Receiver, duration: float | None, quiet: bool, stack: ExitStack
-) -> Callable[[Worker], None]:
+def _waiter(receiver: Receiver, quiet: bool, stack: ExitStack) -> Callable[[Worker], None]:
     """Return what prints the statistics and reads keys until a worker ends."""
     keys = stack.enter_context(TerminalKeys())
     lines = Lines(lambda: _line(receiver), quiet)
-    deadline = math.inf if duration is None else time.monotonic() + duration
-
-    def wait(worker: Worker) -> None:
-        watch(worker, keys.read, lines.show, receiver.stop, deadline)
-
-    return wait
+    return lambda worker: watch(worker, keys.read, lines.show, receiver.stop)
 
 
 @contextmanager
 def _listening(receiver: Receiver) -> Iterator[None]:
-    """Accept packets while the block runs."""
+    """Accept packets while the block runs; raise what ends the listening early."""
     network = Worker(receiver.listen)
     try:
         yield
@@ -234,12 +230,12 @@ def _line(receiver: Receiver) -> str:
     due = counts.played + counts.lost
     share = 100 * counts.lost / due if due else 0.0
     text = (
-        f"{counts.received} packets, {receiver.n_bytes} bytes; {counts.played} chunks played, "
+        f"{counted(counts.received, 'packet')}, {receiver.n_bytes} bytes; "
+        f"{counted(counts.played, 'chunk')} played, "
         f"{counts.lost} lost ({share:.1f} %), {counts.late} late, {counts.duplicate} twice, "
-        f"{counts.skipped} skipped, {counts.reordered} packets out of order; jitter "
-        f"{receiver.buffer.jitter:.1f} ms, {receiver.buffer.level} chunks wait, "
-        f"clock {1e6 * (receiver.speed - 1):+.0f} ppm; chunk p50 {s.times.percentile_ms(50):.1f} "
-        f"p99 {s.times.percentile_ms(99):.1f} ms"
+        f"{counts.skipped} skipped, {counted(counts.reordered, 'packet')} out of order; jitter "
+        f"{receiver.buffer.jitter:.1f} ms, {receiver.buffer.level} waiting, "
+        f"clock {1e6 * (receiver.speed - 1):+.0f} ppm; chunk {times_text(s.times)}"
     )
     foreign = counts.foreign + counts.strays
     refused = [f"{n} ({reason})" for reason, n in receiver.refused.items()]

@@ -221,7 +221,7 @@ class JitterBuffer:
         """Return whether a packet directly follows an earlier one that was out of place."""
         before = self._followers[(packet.stream ^ packet.sequence) % _FOLLOWERS]
         halves = packet.stream >> 40, packet.stream & ((1 << 40) - 1)
-        follows = before.tolist() == [*halves, packet.sequence]
+        follows = bool(before.tolist() == [*halves, packet.sequence])
         following = packet.sequence + chunks
         self._followers[(packet.stream ^ following) % _FOLLOWERS] = *halves, following
         return follows

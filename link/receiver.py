@@ -119,6 +119,9 @@ class Receiver:
         self.statistics = Statistics()
         self.n_bytes = 0
         """Bytes of the accepted packets, without UDP and IP headers."""
+        self.limit = math.inf
+        """Chunks of sound after which `play` stops, silence between streams included."""
+        self._n_chunks = 0
         self._stop = threading.Event()
 
     @property
@@ -225,6 +228,9 @@ class Receiver:
             self.statistics.output_meter.update(samples, chunk)
             self._sink(samples)
             output.write(samples, self._speed)
+            self._n_chunks += 1
+            if self._n_chunks >= self.limit:
+                self.stop()
 
     def _follow(self, output: Output) -> None:
         """Set the speed that holds what waits, here and in the output, at its target."""
