@@ -93,7 +93,7 @@ def send(
     \b
     Examples:
       fcs-edge send pi.local:5004
-      fcs-edge send --key voice.key --packet-ms 240 10.0.0.2:5004
+      fcs-edge send --key voice.peer.key --packet-ms 240 10.0.0.2:5004
       fcs-edge send --from speech.wav [::1]:5004
     """
     messages = Messages(quiet)
