@@ -25,9 +25,9 @@ from fcs_edge.cli.options import (
 )
 from fcs_edge.cli.output_files import check_output
 from fcs_edge.cli.ui.compile_notice import prepare
-from fcs_edge.cli.ui.link_notice import report_security
+from fcs_edge.cli.ui.link_notice import chunk_text, report_security
 from fcs_edge.cli.ui.messages import Messages
-from fcs_edge.cli.ui.panel import Lines, counted, times_text
+from fcs_edge.cli.ui.panel import Lines, counted
 from fcs_edge.cli.ui.terminal_keys import TerminalKeys
 from fcs_edge.codec import Codec
 from fcs_edge.link.receiver import Receiver, Timer
@@ -235,7 +235,7 @@ def _line(receiver: Receiver) -> str:
         f"{counts.lost} lost ({share:.1f} %), {counts.late} late, {counts.duplicate} twice, "
         f"{counts.skipped} skipped, {counted(counts.reordered, 'packet')} out of order; jitter "
         f"{receiver.buffer.jitter:.1f} ms, {receiver.buffer.level} waiting, "
-        f"clock {1e6 * (receiver.speed - 1):+.0f} ppm; chunk {times_text(s.times)}"
+        f"clock {1e6 * (receiver.speed - 1):+.0f} ppm; {chunk_text(s.times)}"
     )
     foreign = counts.foreign + counts.strays
     refused = [f"{n} ({reason})" for reason, n in receiver.refused.items()]

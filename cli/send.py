@@ -24,9 +24,9 @@ from fcs_edge.cli.options import (
     reconnect_option,
 )
 from fcs_edge.cli.ui.compile_notice import prepare
-from fcs_edge.cli.ui.link_notice import report_security
+from fcs_edge.cli.ui.link_notice import chunk_text, report_security
 from fcs_edge.cli.ui.messages import Messages
-from fcs_edge.cli.ui.panel import Lines, cancelled, counted, shortfall, times_text, troubles
+from fcs_edge.cli.ui.panel import Lines, cancelled, counted, shortfall, troubles
 from fcs_edge.cli.ui.terminal_keys import TerminalKeys
 from fcs_edge.codec import Codec
 from fcs_edge.link.packets import MAX_CHUNKS
@@ -188,7 +188,7 @@ def _line(loop: Loopback, codec: Codec, sender: Sender) -> str:
     on_wire = (socket.n_bytes + _HEADER_BYTES * socket.n_packets) / max(seconds, codec.latency)
     text = (
         f"{seconds:.1f} s sent: {counted(socket.n_packets, 'packet')}, {socket.n_bytes} bytes, "
-        f"{on_wire:.0f} bytes/s with IP headers, chunk {times_text(s.times)}"
+        f"{on_wire:.0f} bytes/s with IP headers, {chunk_text(s.times)}"
     )
     failed = ", ".join(
         f"{counted(n, 'packet')} not sent: {reason}" for reason, n in socket.errors.items()

@@ -61,7 +61,7 @@ class TestNewStream:
         with pytest.raises(FcsError, match="after 2054: set it"):
             new_stream(None, clock(LAST_TIME + 1))
 
-    def test_unwritable_is_told_and_goes_on(self, key, monkeypatch):
+    def test_unwritable_is_reported(self, key, monkeypatch):
         new_stream(key, clock(1000))
         monkeypatch.setattr(records, "replacing", denied)
         for now, moment in ((2000, 2000), (500, 1001)):
@@ -192,7 +192,7 @@ class TestReplayGuard:
         guard.admit(7, 2)
         guard.save()
 
-    def test_unwritable_is_told_at_the_start(self, key, monkeypatch):
+    def test_unwritable_at_the_start(self, key, monkeypatch):
         warnings = []
         monkeypatch.setattr(records, "replacing", denied)
         guard = ReplayGuard(key, warnings.append)
@@ -205,7 +205,7 @@ class TestReplayGuard:
         guard.save()
         assert len(warnings) == 1
 
-    def test_unwritable_later_is_told_at_once(self, key, monkeypatch):
+    def test_unwritable_later(self, key, monkeypatch):
         warnings = []
         guard = ReplayGuard(key, warnings.append)
         with monkeypatch.context() as patch:
