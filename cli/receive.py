@@ -103,8 +103,7 @@ def receive(
     """
     messages = Messages(quiet)
     host, port = parse(address, listening=True)
-    if max_age is not None and key is None:
-        raise click.UsageError("--max-age needs --key: without one, any time can be forged.")
+    _check_age(max_age, key)
     path = _recording(record_output, force)
     playing = monitor == "on"
     if playing:
@@ -137,6 +136,12 @@ def receive(
     messages.note(_line(receiver))
     if recorder.failed:
         click.get_current_context().exit(1)
+
+
+def _check_age(max_age: float | None, key: str | None) -> None:
+    """Refuse --max-age without --key."""
+    if max_age is not None and key is None:
+        raise click.UsageError("--max-age needs --key: without one, any time can be forged.")
 
 
 def _recording(path: str | None, force: bool) -> Path | None:

@@ -190,8 +190,8 @@ def _line(loop: Loopback, codec: Codec, sender: Sender) -> str:
         f"{seconds:.1f} s sent: {counted(socket.n_packets, 'packet')}, {socket.n_bytes} bytes, "
         f"{on_wire:.0f} bytes/s with IP headers, {chunk_text(s.times)}"
     )
-    failed = ", ".join(
-        f"{counted(n, 'packet')} not sent: {reason}" for reason, n in socket.errors.items()
-    )
-    lost = "; ".join(part for part in (troubles(loop), failed) if part)
+    failed = [f"{counted(n, 'packet')} not sent: {reason}" for reason, n in socket.errors.items()]
+    if socket.n_refused:
+        failed.append(f"nobody listened for {counted(socket.n_refused, 'packet')}")
+    lost = "; ".join(filter(None, (troubles(loop), *failed)))
     return f"{text}; {lost or 'nothing lost here'}"

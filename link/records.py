@@ -120,7 +120,7 @@ class ReplayGuard:
     Attributes
     ----------
     fresh : bool
-        Whether there was no record before.
+        Whether there was no record before, and there is one now.
 
     Raises
     ------
@@ -133,12 +133,12 @@ class ReplayGuard:
         self._warn, self._warned = warn, False
         self._lock = threading.Lock()
         numbers = self._read()
-        self.fresh = numbers is None
         self._stream, self._highest = numbers or (0, -1)
         self._floor = self._highest
         self._unsaved = False
         # Whether the record can be kept shows only where it is written.
-        self._raise((self._stream, self._highest), probe=True)
+        _, problem = self._raise((self._stream, self._highest), probe=True)
+        self.fresh = numbers is None and problem is None
 
     def admit(self, stream: int, sequence: int) -> bool:
         """Return whether a packet is no replay, and remember it.

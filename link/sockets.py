@@ -84,7 +84,9 @@ class PacketSocket:
         self.n_bytes = 0
         """Their bytes, without UDP and IP headers."""
         self.errors: Counter[str] = Counter()
-        """Packets that were not sent, or that the other end refused, by reason."""
+        """Packets that were not sent, by reason."""
+        self.n_refused = 0
+        """Packets that the other machine refused, as nobody listens there."""
         try:
             # Only a connected socket reports that nobody listens.
             self._socket.connect(address)
@@ -98,7 +100,12 @@ class PacketSocket:
             if not self._connected:
                 self._socket.connect(self._address)
                 self._connected = True
-            self._socket.send(packet)
+            try:
+                self._socket.send(packet)
+            except ConnectionRefusedError:
+                # The answer to an earlier packet, in place of sending this one.
+                self._refused()
+                self._socket.send(packet)
         except OSError as error:
             self._failed(error)
             return
@@ -109,17 +116,17 @@ class PacketSocket:
         """Close the socket."""
         self._socket.close()
 
+    def _refused(self) -> None:
+        self.n_refused += 1
+        if self.n_refused == 1:
+            self._warn(f"nobody listens at {self._name} yet; sending goes on")
+
     def _failed(self, error: OSError) -> None:
-        if isinstance(error, ConnectionRefusedError):
-            reason = "nobody listens there"
-            text = f"nobody listens at {self._name} yet; sending goes on"
-        else:
-            self._connected = False
-            reason = error.strerror or "unknown error"
-            text = f"a packet to {self._name} was not sent ({reason}); sending goes on"
+        self._connected = False
+        reason = error.strerror or "unknown error"
         self.errors[reason] += 1
         if self.errors[reason] == 1:
-            self._warn(text)
+            self._warn(f"a packet to {self._name} was not sent ({reason}); sending goes on")
 
 
 class ListeningSocket:

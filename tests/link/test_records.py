@@ -199,6 +199,7 @@ class TestReplayGuard:
         assert len(warnings) == 1
         assert "cannot write" in warnings[0]
         assert "in this run only" in warnings[0]
+        assert not guard.fresh
         assert "\n" not in warnings[0]
         assert guard.admit(7, 0)
         assert not guard.admit(6, 0)
