@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from fcs_edge.errors import FcsError
-from fcs_edge.link.datagrams import Datagrams
+from fcs_edge.link.datagrams import ROOM, Datagrams
 
 LOOPBACK = "127.0.0.1"
 BUFFER_BYTES = 1 << 22
@@ -175,11 +175,11 @@ class ListeningSocket:
 
     def receive(self) -> Datagrams:
         """Wait at most 50 ms for packets, and return them; the next call overwrites them."""
-        if self._batch.count >= _BUSY:
+        if self._batch.count < _BUSY:
+            self._ready.poll(1e3 * _WAIT_SECONDS)
+        elif self._batch.count < ROOM:
             # One call for many packets costs less than many calls.
             time.sleep(_BUSY_SECONDS)
-        else:
-            self._ready.poll(1e3 * _WAIT_SECONDS)
         self._batch.receive(self._socket)
         return self._batch
 
