@@ -18,7 +18,7 @@ LOOPBACK = "127.0.0.1"
 BUFFER_BYTES = 1 << 22
 """Memory to ask of the system for packets that wait: 10,000 short packets on Linux."""
 _WAIT_SECONDS = 0.05
-_BUSY, _BUSY_SECONDS = 16, 0.002
+_BUSY, _BUSY_SECONDS = 16, 0.001
 """Packets of one call that mean a flood, and how long the next ones then gather."""
 # Numbers of Linux that the socket module does not name.
 _SO_RCVBUFFORCE, _SO_MEMINFO = 33, 55
