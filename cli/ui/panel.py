@@ -17,6 +17,7 @@ from fcs_edge.cli.ui.messages import plain
 from fcs_edge.codec import Codec
 from fcs_edge.live.loop import Loopback
 from fcs_edge.live.opened import OpenDevice
+from fcs_edge.live.speaker import Speaker
 from fcs_edge.live.statistics import ChunkTimes
 from fcs_edge.text import printable
 
@@ -79,6 +80,18 @@ def gaps_text(device: OpenDevice) -> str:
     return f"{counted(gaps.n, f'gap of the {device.name}')} ({1e3 * gaps.seconds:.1f} ms)"
 
 
+def speaker_losses(speaker: Speaker) -> str:
+    """Return a text about what a speaker did not play; empty where it played all."""
+    losses = []
+    if speaker.n_underruns:
+        underruns = counted(speaker.n_underruns, "underrun of the speaker")
+        losses.append(f"{underruns} ({speaker.seconds_silent:.2f} s silent)")
+    losses.append(gaps_text(speaker))
+    if speaker.seconds_skipped:
+        losses.append(f"{speaker.seconds_skipped:.2f} s not played")
+    return ", ".join(filter(None, losses))
+
+
 def troubles(loop: Loopback) -> str:
     """Return a text about all losses so far; empty without a loss."""
     s, mic, speaker = loop.statistics, loop.microphone, loop.speaker
@@ -92,12 +105,7 @@ def troubles(loop: Loopback) -> str:
     if s.n_late:
         losses.append(f"{s.n_late} late {'chunk' if s.n_late == 1 else 'chunks'}")
     if speaker is not None:
-        if speaker.n_underruns:
-            underruns = counted(speaker.n_underruns, "underrun of the speaker")
-            losses.append(f"{underruns} ({speaker.seconds_silent:.2f} s silent)")
-        losses.append(gaps_text(speaker))
-        if speaker.seconds_skipped:
-            losses.append(f"{speaker.seconds_skipped:.2f} s not played")
+        losses.append(speaker_losses(speaker))
     if s.n_lost_devices:
         losses.append(f"{counted(s.n_lost_devices, 'time')} without a device")
     return ", ".join(filter(None, losses))
