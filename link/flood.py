@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fcs_edge.link.datagrams import ROOM, Datagrams
+from fcs_edge.link.datagrams import Datagrams
 from fcs_edge.link.jitter import JitterBuffer
 from fcs_edge.link.packets import MARK, SEQUENCE_OFFSET, STREAM_OFFSET, VERSION, stream_bytes
 
 FOREIGN_PER_SECOND = 5000
 """Datagrams of other streams, and of no stream, that are read in a second."""
+AT_ONCE = 1000
+"""Datagrams that are read before the limit holds: what 80 s without a processor leave waiting."""
 
 _PLACES = 256 ** np.arange(3, -1, -1)
 """Factors of the bytes of a sequence."""
@@ -24,7 +26,7 @@ class FloodGate:
     """
 
     def __init__(self) -> None:
-        self._allowed = float(ROOM)
+        self._allowed = float(AT_ONCE)
         self._at = 0.0
 
     def select(self, batch: Datagrams, buffer: JitterBuffer, now: float) -> list[int]:
@@ -40,7 +42,7 @@ class FloodGate:
             Seconds of a monotonic clock.
         """
         elapsed, self._at = now - self._at, now
-        self._allowed = min(ROOM, self._allowed + FOREIGN_PER_SECOND * elapsed)
+        self._allowed = min(AT_ONCE, self._allowed + FOREIGN_PER_SECOND * elapsed)
         if batch.count <= self._allowed:
             self._allowed -= batch.count
             return list(range(batch.count))
