@@ -181,3 +181,16 @@ def test_fuzzed_batches_change_nothing(tiny: Codec, tmp_path, listening, send) -
     receiver._accept(own[1])
     assert receiver.buffer.counts.received == 2
     assert receiver.buffer.level == 2
+
+
+@pytest.mark.parametrize("bit", [0, 39, 40, 79])
+def test_streams_that_differ_in_one_bit(bit: int) -> None:
+    """An open link moves to a stream after 2 s, by two packets in a row of the same stream."""
+    buffer, tokens = JitterBuffer(4, 0.08), np.zeros(4, np.uint16)
+    one, two = 0x55 << 72 | 0xAA, (0x55 << 72 | 0xAA) ^ 1 << bit
+    buffer.put(Packet(STREAM, 0, tokens), 0)
+    buffer.put(Packet(one, 7, tokens), 3)
+    buffer.put(Packet(two, 8, tokens), 3.08)
+    assert buffer.stream == STREAM
+    buffer.put(Packet(two, 9, tokens), 3.16)
+    assert buffer.stream == two
