@@ -99,13 +99,13 @@ def _waits(pid: int, pipe: int, folder: str) -> bool:
     """Whether a command has read all its input, or has a file open that has no name yet."""
     count = array.array("i", [0])
     fcntl.ioctl(pipe, termios.FIONREAD, count)
-    begun = False
+    is_writing = False
     for name in os.listdir(f"/proc/{pid}/fd"):
         # It may be closed meanwhile.
         with suppress(OSError):
             link = os.readlink(f"/proc/{pid}/fd/{name}")
-            begun = begun or link.startswith((f"{folder}/#", f"{folder}/."))
-    return begun and count[0] == 0
+            is_writing = is_writing or link.startswith((f"{folder}/#", f"{folder}/."))
+    return is_writing and count[0] == 0
 
 
 def _wait_for(holds: Callable[[], bool]) -> None:
