@@ -12,7 +12,7 @@ import click
 
 import fcs_edge
 from fcs_edge.cli.options import common_options, force_option, model_option
-from fcs_edge.cli.output_files import check_output, output_file, output_path
+from fcs_edge.cli.output_files import check_distinct, check_output, output_file, standard
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.errors import FcsError
 from fcs_edge.modelfile.model_file import SCHEMES
@@ -94,6 +94,7 @@ def bench(
         raise click.UsageError(
             "--layer measures no model; combine it with --seconds and --json only."
         )
+    json_out = None if json_out is None else standard(json_out)
     _check_outputs(json_out, plot_out, force)
     codec = fcs_edge.load(model)
     if layers:
@@ -101,25 +102,26 @@ def bench(
     else:
         facts = bench_run.measure_model(codec, weights, seconds, chunks, messages)
     if plot_out is not None:
-        with output_path(plot_out) as path:
-            bench_plot.save_png(path, facts)
+        with output_file(plot_out, force) as file:
+            bench_plot.save_png(file, facts)
     if json_out != "-":
         bench_report.show(facts)
     if json_out is not None:
-        with output_file(json_out) as file:
+        with output_file(json_out, force) as file:
             file.write(_json(facts).encode())
 
 
 def _check_outputs(json_out: str | None, plot_out: str | None, force: bool) -> None:
     """Refuse outputs that cannot be written, before any work."""
     if plot_out is not None:
-        if Path(plot_out).suffix != ".png":
+        if Path(plot_out).suffix.lower() != ".png":
             raise click.UsageError("--plot draws a PNG file; its name must end in .png.")
         if find_spec("matplotlib") is None:
             raise FcsError("--plot needs Matplotlib: pip install matplotlib")
         check_output(plot_out, force)
     if json_out is not None and json_out != "-":
         check_output(json_out, force)
+    check_distinct([json_out, plot_out])
 
 
 def _json(facts: dict[str, Any]) -> str:

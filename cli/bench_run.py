@@ -26,6 +26,7 @@ from fcs_edge.errors import FcsError
 from fcs_edge.model.layers import F32
 from fcs_edge.modelfile import model_file
 from fcs_edge.modelfile.model_file import SCHEMES, ModelFile
+from fcs_edge.settings import token_settings
 
 _MACHINE_SHARE, _MACHINE_SECONDS = 0.15, 1.0
 """The share of the time for measuring the machine, and its upper limit in seconds."""
@@ -121,7 +122,7 @@ def _measure(path: Path, limits: Limits, chunks: int, seconds: float, messages: 
     with compile_notice(messages, f"Loading {model.name} as {model.scheme} ..."):
         bench = Bench(model, _clip(), chunks)
     messages.note(f"measuring {model.name} as {model.scheme} for {seconds:.3g} s ...")
-    return bench.measure(limits, seconds)
+    return {**bench.measure(limits, seconds), "settings": token_settings(model)}
 
 
 def _clip() -> F32:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
+from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fcs_edge.cli.options import common_options, force_option
-from fcs_edge.cli.output_files import check_output
+from fcs_edge.cli.output_files import check_distinct, check_output
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.progress import spinner
-from fcs_edge.modelfile.model_file import SCHEMES
+from fcs_edge.modelfile.config import SAMPLE_RATE_IN
+from fcs_edge.modelfile.model_file import SCHEMES, ModelFile
+
+if TYPE_CHECKING:
+    from fcs_edge.convert import LayerErrors, Source
 
 
 @click.command()
@@ -22,10 +29,19 @@ from fcs_edge.modelfile.model_file import SCHEMES
     type=click.Choice(SCHEMES),
     help="Type of the weights. [default: int8 for large models, else unchanged]",
 )
+@click.option(
+    "--check", is_flag=True, help="Compare the tokens of a clip with those of float32 weights."
+)
 @force_option
 @common_options
 def convert(
-    source: str, out: str, name: str | None, weights: str | None, force: bool, quiet: bool
+    source: str,
+    out: str,
+    name: str | None,
+    weights: str | None,
+    check: bool,
+    force: bool,
+    quiet: bool,
 ) -> None:
     """Convert the checkpoint SOURCE to the model file OUT.
 
@@ -36,20 +52,71 @@ def convert(
     Weights of int4 are smaller and faster again, and change more tokens. With f32 no token
     differs from the reference.
 
+    The command ends with the size, and with the relative error of each kind of layer.
+
     \b
     Examples:
       fcs-edge convert lucadellalib/focalcodec_50hz_4k_causal 4k.safetensors
       fcs-edge convert --weights f32 downloads/focalcodec_50hz_4k_causal 4k.safetensors
       fcs-edge encode --model 4k.safetensors speech.wav speech.fcs
     """
-    from fcs_edge.convert import convert_files, locate
+    from fcs_edge.convert import LayerErrors, convert_files, locate
 
     messages = Messages(quiet)
     check_output(out, force)
-    checkpoint = locate(source)
+    checkpoint, errors = locate(source), LayerErrors()
+    check_distinct([out], [str(_source_path(checkpoint))])
     with spinner(messages, f"Converting {source} ..."):
-        model = convert_files(checkpoint, Path(out), name, weights)
+        model = convert_files(checkpoint, Path(out), name, weights, errors, force)
+    size, before = model.path.stat().st_size, _source_path(checkpoint).stat().st_size
     messages.note(
         f"{out}: {model.name}, {model.weights / 1e6:.1f} M weights as {model.scheme}, "
         f"fingerprint {model.fingerprint.hex()}"
+    )
+    messages.note(f"{size / 1e6:.1f} MB, {size / before:.0%} of the source's {before / 1e6:.1f} MB")
+    _print_errors(errors, messages)
+    if check:
+        _check_tokens(checkpoint, model, messages)
+    messages.note(f"next: fcs-edge encode -m {shlex.quote(out)} speech.wav speech.fcs")
+
+
+def _source_path(source: Source | ModelFile) -> Path:
+    return source.path if isinstance(source, ModelFile) else source.weights
+
+
+def _print_errors(errors: LayerErrors, messages: Messages) -> None:
+    rows = errors.rows()
+    if not rows:
+        messages.note("every weight has the value that it has in the source")
+        return
+    messages.note("layer           weights  stored as  relative error")
+    for row in rows:
+        messages.note(
+            f"{row.kind:13} {row.n_weights / 1e6:7.2f} M  {row.stored_as:9}  {row.relative:14.2%}"
+        )
+
+
+def _check_tokens(source: Source | ModelFile, model: ModelFile, messages: Messages) -> None:
+    """Compare tokens with those of float32 weights, where the memory is there."""
+    import soundfile
+    import soxr
+
+    from fcs_edge.bench.host import memory_available
+    from fcs_edge.convert import agreement, float_model
+
+    needed, free = agreement.memory_needed(model), memory_available()
+    if needed > free:
+        messages.warn(
+            f"tokens are not compared: float32 weights take {needed / 1e9:.1f} GB of memory, "
+            f"{free / 1e9:.1f} GB are free; run --check on a larger machine"
+        )
+        return
+    clip = str(resources.files("fcs_edge") / "data/demo.flac")
+    sound, rate = soundfile.read(clip, dtype="float32")
+    signal = soxr.resample(sound, rate, SAMPLE_RATE_IN, "VHQ")
+    with spinner(messages, "Comparing tokens with those of float32 weights ..."):
+        found = agreement.compare(model, float_model(source), signal)
+    messages.note(
+        f"{found.equal_tokens:.1%} of {found.n_tokens} tokens and {found.equal_bits:.2%} of their "
+        "bits are those of float32 weights"
     )

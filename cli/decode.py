@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple, Protocol
 
 import click
 
 import fcs_edge
 from fcs_edge.audio_reader import RAW_FORMATS
-from fcs_edge.audio_writer import FILE_FORMATS, AudioOutput, FileOutput, StreamOutput
+from fcs_edge.audio_writer import FILE_FORMATS, AudioOutput, StreamOutput, file_output
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, Event, read_batches
 from fcs_edge.cli.options import (
     common_options,
@@ -22,19 +23,43 @@ from fcs_edge.cli.options import (
     model_option,
     output_option,
 )
-from fcs_edge.cli.output_files import check_output, output_file, output_path
+from fcs_edge.cli.output_files import (
+    check_files,
+    check_input,
+    is_special,
+    output_file,
+    standard,
+)
+from fcs_edge.cli.token_copy import (
+    TokenOptions,
+    assumed,
+    copy_tokens,
+    is_array,
+    open_file,
+    suffix_of,
+)
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.messages import Capped, Messages
 from fcs_edge.cli.ui.progress import progress_bar
 from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError
-from fcs_edge.event_decoder import EventDecoder, check_header, decode_npy, read_header
+from fcs_edge.event_decoder import (
+    EventDecoder,
+    check_header,
+    check_origin,
+    decode_array,
+    labelled,
+    length_problem,
+    read_header,
+)
 from fcs_edge.files import is_regular
 from fcs_edge.live import devices
 from fcs_edge.live.latency import Latency
 from fcs_edge.live.player import ProbedPipe, open_player
 from fcs_edge.model.layers import F32
-from fcs_edge.token_files import LIVE_BLOCK_SECONDS, header_of
+from fcs_edge.npz import open_npz
+from fcs_edge.settings import differences, token_settings
+from fcs_edge.token_files import LIVE_BLOCK_SECONDS, TOKEN_DTYPES, header_of, open_npy
 
 
 @click.command()
@@ -56,8 +81,13 @@ from fcs_edge.token_files import LIVE_BLOCK_SECONDS, header_of
     help="Write bare samples of this format, without a header.",
 )
 @click.option("--strict", is_flag=True, help="Stop at the first damage and write nothing.")
+@click.option("--any-model", is_flag=True, help="Decode even if another model made the tokens.")
 @click.option(
-    "--any-model", is_flag=True, help="Decode even if another model encoded the bitstream."
+    "--dtype",
+    type=click.Choice(list(TOKEN_DTYPES)),
+    default="uint16",
+    show_default=True,
+    help="Type of the tokens in a .npy or .npz as OUT.",
 )
 @force_option
 @common_options
@@ -72,54 +102,81 @@ def decode(
     raw: str | None,
     strict: bool,
     any_model: bool,
+    dtype: str,
     force: bool,
     quiet: bool,
 ) -> None:
-    """Decode the bitstream IN to the sound OUT.
+    """Decode the tokens IN to the sound OUT.
 
-    IN is a .fcs bitstream, an .npy of bare tokens, or - for a bitstream on standard input.
+    IN is a .fcs bitstream, or - for one on standard input. It may also be an .npz of tokens with
+    their model and length, or an .npy of bare tokens.
 
     OUT is a .wav, .flac or .ogg file. As -, it is a WAV on standard output, or bare samples
     with --raw, flushed chunk by chunk. With --play there is no OUT.
+
+    An .npz or .npy as OUT receives the tokens themselves, without sound.
 
     Damaged blocks become silence of the same length, with a warning and exit code 1.
 
     \b
     Examples:
       fcs-edge decode speech.fcs decoded.wav
+      fcs-edge decode speech.fcs tokens.npz
       fcs-edge decode speech.fcs --play
       ssh pi fcs-edge encode --mic - | fcs-edge decode - --play
     """
     messages = Messages(quiet)
-    if playing == (out is not None):
-        raise click.UsageError("Missing argument 'OUT'; give OUT or --play, not both.")
-    if playing:
-        devices.find("output", speaker)
-    elif out is not None:
-        _check_out(out, raw, force)
-    codec = fcs_edge.load(model)
-    prepare(codec, messages, decoder=True)
-    with ExitStack() as stack:
-        if source != "-" and Path(source).suffix == ".npy":
-            opened = _Input(decode_npy(Path(source), codec))
-        else:
-            mode = _Mode(playing, out == "-", join, strict, any_model)
-            opened = _open_bitstream(source, mode, codec, messages, stack)
+    out = _check(source, out, playing, raw, dtype, force)
+    if out is not None and raw is None and is_array(out):
+        options = TokenOptions(model, any_model, strict, force, dtype=dtype)
+        is_whole = copy_tokens(source, out, options, messages)
+    else:
         if playing:
-            player = open_player(codec, speaker, latency, opened.live, messages.warn)
-            sink: Callable[[F32], None] = stack.enter_context(player).write
-            stack.enter_context(suppress(KeyboardInterrupt))
+            devices.find("output", speaker)
+        codec = fcs_edge.load(model)
+        prepare(codec, messages, decoder=True)
+        mode = _Mode(playing, out == "-", join, strict, any_model)
+        play = partial(open_player, codec, speaker, latency, warn=messages.warn)
+        write = partial(_output, str(out), raw, force, codec)
+        is_whole = _decode_sound(source, codec, mode, play if playing else write, messages)
+    if not is_whole:
+        click.get_current_context().exit(1)
+
+
+class _Sink(Protocol):
+    """Where sound goes."""
+
+    def write(self, samples: F32, /) -> None:
+        """Take samples, (n,) float32."""
+
+
+def _decode_sound(
+    source: str,
+    codec: Codec,
+    mode: _Mode,
+    opener: Callable[[bool], AbstractContextManager[_Sink]],
+    messages: Messages,
+) -> bool:
+    """Write or play the sound of tokens; return whether all of it was there.
+
+    `opener` is given whether the input is live, and opens the output.
+    """
+    with ExitStack() as stack:
+        if is_array(source):
+            opened = _open_array(source, codec, mode, messages, stack)
         else:
-            sink = stack.enter_context(_output(str(out), raw, codec)).write
+            opened = _open_bitstream(source, mode, codec, messages, stack)
+        sink = stack.enter_context(opener(opened.live))
+        if mode.playing:
+            stack.enter_context(suppress(KeyboardInterrupt))
         n_samples = 0
         show = stack.enter_context(progress_bar(messages, "Decoding", opened.seconds))
         for samples in opened.blocks:
-            sink(samples)
+            sink.write(samples)
             n_samples += samples.size
             show(n_samples / codec.sample_rate_out)
     messages.note(f"{n_samples / codec.sample_rate_out:.2f} s at {codec.sample_rate_out} Hz")
-    if opened.reader is not None and opened.reader.damaged:
-        click.get_current_context().exit(1)
+    return not (opened.lost or (opened.reader is not None and opened.reader.damaged))
 
 
 class _Mode(NamedTuple):
@@ -140,13 +197,40 @@ class _Input(NamedTuple):
     """The approximate duration, where it is known."""
     live: bool = False
     reader: BitstreamReader | None = None
+    lost: bool = False
+    """Whether tokens are missing, where that is known in advance."""
+
+
+def _open_array(
+    source: str, codec: Codec, mode: _Mode, messages: Messages, stack: ExitStack
+) -> _Input:
+    """Open an .npy or .npz of tokens, and return its decoded sound."""
+    if suffix_of(source) == ".npy":
+        array = stack.enter_context(open_npy(Path(source)))
+        messages.note(assumed(source, codec))
+        seconds = array.n_tokens / codec.token_rate
+        return _Input(decode_array(array, codec, source), seconds)
+    tokens = stack.enter_context(open_npz(Path(source)))
+    n_samples = tokens.n_samples
+    problem = length_problem(tokens.array.n_tokens, n_samples, codec)
+    with labelled(source):
+        check_origin(tokens.origin, codec, mode.any_model)
+        if problem and mode.strict:
+            raise BitstreamError(problem)
+    if problem:
+        messages.warn(f"{source}: {problem}")
+    other = differences(tokens.origin.settings, token_settings(codec.model))
+    if other:
+        messages.note(f"{source}: encoded with other settings: {other}")
+    blocks = decode_array(tokens.array, codec, source, n_samples)
+    return _Input(blocks, n_samples / codec.sample_rate_in, lost=problem is not None)
 
 
 def _open_bitstream(
     source: str, mode: _Mode, codec: Codec, messages: Messages, stack: ExitStack
 ) -> _Input:
     """Open a bitstream, read its header, and return its decoded sound."""
-    file = sys.stdin.buffer if source == "-" else stack.enter_context(_open(source))
+    file = sys.stdin.buffer if source == "-" else stack.enter_context(open_file(source))
     label = "standard input" if source == "-" else source
     live = (mode.piped or mode.playing) and not is_regular(file)
     pipe = None
@@ -156,7 +240,7 @@ def _open_bitstream(
     assumed = header_of(codec, LIVE_BLOCK_SECONDS, live=True)
     joining = mode.join or pipe is not None
     reader = BitstreamReader(eager=live, strict=mode.strict, join=assumed if joining else None)
-    stack.enter_context(_named(label))
+    stack.enter_context(labelled(label))
     header, batches = read_header(read_batches(pipe or file, reader))
     if reader.joined:
         messages.warn(f"{label}: has no header; decoded as a stream of {codec.name}")
@@ -168,11 +252,30 @@ def _open_bitstream(
     return _Input(blocks, seconds, live, reader)
 
 
-def _check_out(out: str, raw: str | None, force: bool) -> None:
-    """Refuse an output of an unknown kind, or one that is not writable."""
-    if out != "-" and raw is None and Path(out).suffix.lower() not in FILE_FORMATS:
-        raise click.UsageError("OUT must end in .wav, .flac or .ogg, or be - for standard output.")
-    check_output(out, force)
+def _check(
+    source: str, out: str | None, playing: bool, raw: str | None, dtype: str, force: bool
+) -> str | None:
+    """Refuse files that cannot be used, before any work; return the output's path."""
+    if playing == (out is not None):
+        raise click.UsageError("Missing argument 'OUT'; give OUT or --play, not both.")
+    if out is None:
+        check_input(source)
+        return None
+    out = standard(out)
+    suffix = suffix_of(out)
+    piped = out == "-" or is_special(Path(out))
+    if piped and raw is None and suffix in FILE_FORMATS and suffix != ".wav":
+        raise click.UsageError(f"OUT is a pipe or device, and {suffix} needs a file; give .wav.")
+    known = suffix in FILE_FORMATS or is_array(out)
+    if not piped and raw is None and not known and not Path(out).is_dir():
+        raise click.UsageError(
+            "OUT must end in .wav, .flac or .ogg, or be - for standard output; .npz and .npy take "
+            "the tokens alone."
+        )
+    if dtype != "uint16" and (raw is not None or not is_array(out)):
+        raise click.UsageError("--dtype is for an OUT of .npy or .npz.")
+    check_files(source, out, force)
+    return out
 
 
 def _decoded(
@@ -192,36 +295,26 @@ def _decoded(
     if not reader.ended:
         yield from decoder.close()
     damage.close()
+    if reader.damaged and not decoder.n_intact:
+        raise BitstreamError("none of its tokens is intact")
     if reader.damaged:
         messages.warn(f"{label}: damaged; {decoder.seconds_lost:.2f} s of it are silence")
 
 
 @contextmanager
-def _named(label: str) -> Iterator[None]:
-    """Add the name of the input to a bitstream's error."""
-    try:
-        yield
-    except BitstreamError as error:
-        raise BitstreamError(f"{label}: {error}") from None
-
-
-def _open(source: str) -> BinaryIO:
-    try:
-        return Path(source).open("rb")
-    except FileNotFoundError:
-        raise BitstreamError(f"{source}: no such file") from None
-
-
-@contextmanager
-def _output(out: str, raw: str | None, codec: Codec) -> Iterator[AudioOutput]:
+def _output(
+    out: str, raw: str | None, force: bool, codec: Codec, live: bool
+) -> Iterator[AudioOutput]:
     """Open the output; it is complete, and appears, when the block ends without an error."""
-    with ExitStack() as stack:
+    with output_file(out, force) as file:
+        rate = codec.sample_rate_out
         sink: AudioOutput
-        if out == "-" or raw is not None:
-            file = stack.enter_context(output_file(out))
-            sink = StreamOutput(file, raw, codec.sample_rate_out)
+        if out == "-" or raw is not None or is_special(Path(out)):
+            sink = StreamOutput(file, raw, rate)
         else:
-            path = stack.enter_context(output_path(out))
-            sink = FileOutput(path, Path(out).suffix.lower(), codec.sample_rate_out)
-        yield sink
-        sink.close()
+            sink = file_output(file, Path(out).suffix.lower(), rate)
+        try:
+            yield sink
+            sink.close()
+        finally:
+            sink.discard()

@@ -9,7 +9,7 @@ import time
 from contextlib import ExitStack, suppress
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import click
 import numpy as np
@@ -20,10 +20,10 @@ from rich.text import Text
 
 import fcs_edge
 from fcs_edge.audio_reader import open_input
-from fcs_edge.audio_writer import FileOutput
+from fcs_edge.audio_writer import WavOutput
 from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.cli.options import common_options, force_option, model_option
-from fcs_edge.cli.output_files import check_output, output_path
+from fcs_edge.cli.output_files import check_distinct, check_output, output_file
 from fcs_edge.cli.ui import spectrogram
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.messages import Messages, plain
@@ -92,12 +92,15 @@ def demo(
     paths = _Paths(*(folder / name for name in names))
     for path in paths:
         check_output(str(path), force)
+    check_distinct(map(str, paths), [source])
     codec = fcs_edge.load(model)
-    clip = _read(source or str(resources.files("fcs_edge") / "data/demo.flac"), codec, messages)
+    clip, is_whole = _read(
+        source or str(resources.files("fcs_edge") / "data/demo.flac"), codec, messages
+    )
     prepare(codec, messages, encoder=True, decoder=True)
     result = _process(codec, clip)
     plotting = _has_matplotlib()
-    _write(codec, result, paths, plotting)
+    _write(codec, result, paths, plotting, force)
     if not plotting:
         _draw(codec, result)
     if not quiet:
@@ -106,17 +109,18 @@ def demo(
         click.echo(_next_steps(paths, source))
     if playing:
         _play(codec, result, messages)
+    if not is_whole:
+        click.get_current_context().exit(1)
 
 
-def _read(path: str, codec: Codec, messages: Messages) -> F32:
-    """Return a sound file as the encoder's input, (n,) float32."""
+def _read(path: str, codec: Codec, messages: Messages) -> tuple[F32, bool]:
+    """Return a sound file as the encoder's input, (n,) float32, and whether it is whole."""
     with open_input(path, None, codec.sample_rate_in, 1) as sound:
         clip = np.concatenate([new(0), *sound.at_rate(codec.sample_rate_in)])
-    if not clip.size:
-        raise AudioError(f"{path}: the input holds no sound")
-    if sound.n_not_finite:
-        messages.warn(f"{sound.n_not_finite} samples are NaN or infinite; they are encoded as 0")
-    return clip
+    sound.require_sound(clip.size)
+    for line in (*sound.losses, *sound.warnings):
+        messages.warn(line)
+    return clip, not sound.losses
 
 
 def _process(codec: Codec, clip: F32) -> _Result:
@@ -142,26 +146,25 @@ def _has_matplotlib() -> bool:
     return True
 
 
-def _write(codec: Codec, result: _Result, paths: _Paths, plotting: bool) -> None:
+def _write(codec: Codec, result: _Result, paths: _Paths, plotting: bool, force: bool) -> None:
     """Write all files, or none: each appears only after the last one is complete."""
     with ExitStack() as stack:
         original, bitstream, decoded = (
-            stack.enter_context(output_path(str(path))) for path in paths[:3]
+            stack.enter_context(output_file(str(path), force)) for path in paths[:3]
         )
         _write_wav(original, result.clip, codec.sample_rate_in)
-        with bitstream.open("wb") as file:
-            writer = BitstreamWriter(file, header_of(codec, FILE_BLOCK_SECONDS))
-            writer.write(result.tokens)
-            writer.close(result.clip.size)
+        writer = BitstreamWriter(bitstream, header_of(codec, FILE_BLOCK_SECONDS))
+        writer.write(result.tokens)
+        writer.close(result.clip.size)
         _write_wav(decoded, result.decoded, codec.sample_rate_out)
         if plotting:
-            picture = stack.enter_context(output_path(str(paths.picture)))
+            picture = stack.enter_context(output_file(str(paths.picture), force))
             title = f"fcs-edge, {codec.name}"
             spectrogram.save_png(picture, *_pair(codec, result), title, _labels(codec))
 
 
-def _write_wav(path: Path, samples: F32, rate: int) -> None:
-    output = FileOutput(path, ".wav", rate)
+def _write_wav(file: BinaryIO, samples: F32, rate: int) -> None:
+    output = WavOutput(file, rate)
     output.write(samples)
     output.close()
 

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, cast
 
 import click
 
 import fcs_edge
-from fcs_edge.audio_reader import MAX_RATE, MIN_RATE, RAW_FORMATS, AudioInput, open_input
+from fcs_edge.audio_reader import MAX_RATE, MIN_RATE, RAW_FORMATS, AudioInput, Channel, open_input
 from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.cli.options import (
+    channel_option,
     common_options,
     force_option,
     input_option,
     latency_option,
     model_option,
 )
-from fcs_edge.cli.output_files import check_output, is_special, output_file
+from fcs_edge.cli.output_files import check_files, is_special, output_file, standard
+from fcs_edge.cli.piped_input import Ending, ending_on_signals
+from fcs_edge.cli.token_copy import TokenOptions, copy_tokens, is_array, suffix_of
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.messages import Messages
-from fcs_edge.cli.ui.panel import shortfall, troubles
+from fcs_edge.cli.ui.panel import cancelled, shortfall, troubles
 from fcs_edge.cli.ui.progress import progress_bar
 from fcs_edge.codec import BLOCK_CHUNKS, Codec
 from fcs_edge.files import is_regular
@@ -32,19 +34,17 @@ from fcs_edge.live import devices
 from fcs_edge.live.devices import DeviceLostError
 from fcs_edge.live.latency import Latency
 from fcs_edge.live.loop import Loopback
+from fcs_edge.live.microphone import Microphone
 from fcs_edge.live.session import open_microphone, prompt_threads, stop_on_signals
-from fcs_edge.model.layers import F32, U16
-from fcs_edge.token_files import FILE_BLOCK_SECONDS, LIVE_BLOCK_SECONDS, NpyWriter, header_of
-
-
-class TokenWriter(Protocol):
-    """An output of tokens."""
-
-    def write(self, tokens: U16) -> None:
-        """Append tokens."""
-
-    def close(self, n_samples: int, tokens: U16 | None = None) -> None:
-        """Write the last tokens, and the number of input samples that all tokens represent."""
+from fcs_edge.npz import NpzWriter, origin_of
+from fcs_edge.token_files import (
+    FILE_BLOCK_SECONDS,
+    LIVE_BLOCK_SECONDS,
+    TOKEN_DTYPES,
+    NpyWriter,
+    TokenWriter,
+    header_of,
+)
 
 
 @click.command()
@@ -53,6 +53,7 @@ class TokenWriter(Protocol):
 @model_option
 @click.option("--mic", "live", is_flag=True, help="Encode the microphone; there is no IN.")
 @input_option
+@channel_option
 @latency_option
 @click.option(
     "--raw",
@@ -71,7 +72,7 @@ class TokenWriter(Protocol):
     type=click.IntRange(1, 1024),
     default=1,
     show_default=True,
-    help="Channels of --raw input, interleaved; they are averaged.",
+    help="Channels of --raw input, interleaved.",
 )
 @click.option(
     "--block",
@@ -80,6 +81,14 @@ class TokenWriter(Protocol):
     help="Seconds of sound in a block of the bitstream; a damaged byte costs one block. "
     "[default: 12, and 1 into a pipe]",
 )
+@click.option(
+    "--dtype",
+    type=click.Choice(list(TOKEN_DTYPES)),
+    default="uint16",
+    show_default=True,
+    help="Type of the tokens in an .npy or .npz; sums of uint16 wrap beyond 65535.",
+)
+@click.option("--strict", is_flag=True, help="Write nothing if sound is missing from IN.")
 @force_option
 @common_options
 def encode(
@@ -88,21 +97,29 @@ def encode(
     model: str | None,
     live: bool,
     microphone: str | None,
+    channel: int | str,
     latency: Latency,
     raw: str | None,
     rate: int,
     channels: int,
     block_seconds: float | None,
+    dtype: str,
+    strict: bool,
     force: bool,
     quiet: bool,
 ) -> None:
     """Encode the sound IN to the bitstream OUT.
 
     IN is a sound file (WAV, FLAC, Ogg, MP3 or another, of any rate and any channels). As -, it
-    is a WAV on standard input, or bare samples with --raw. With --mic there is no IN.
+    is a WAV, AU, AIFF, W64, RF64, Ogg or Opus on standard input, or bare samples with --raw. With
+    --mic there is no IN.
 
-    OUT is a .fcs bitstream or an .npy of bare tokens. As -, it is a bitstream on standard
-    output, flushed chunk by chunk.
+    Where IN is cut or damaged, the sound that is intact is encoded, and the exit code is 1.
+
+    OUT is a .fcs bitstream, an .npz of tokens with their model and length, or an .npy of bare
+    tokens. As -, it is a bitstream on standard output, flushed chunk by chunk.
+
+    An .npz or .npy as IN holds tokens, which OUT receives as they are.
 
     \b
     Examples:
@@ -113,47 +130,99 @@ def encode(
     """
     messages = Messages(quiet)
     source, out = _arguments(source, out, live)
-    named = Path(out).suffix in (".fcs", ".npy")
+    out = _check(source, out, dtype, force)
+    if is_array(source) and raw is None:
+        block = block_seconds or FILE_BLOCK_SECONDS
+        options = TokenOptions(model, False, strict, force, block, dtype)
+        is_whole = copy_tokens(source, out, options, messages)
+    else:
+        if live:
+            devices.find("input", microphone)
+        codec, output = fcs_edge.load(model), output_file(out, force)
+        create = partial(_writer, out=out, codec=codec, seconds=block_seconds, dtype=dtype)
+        if live:
+            opener = partial(open_microphone, codec, microphone, latency, channel)
+            seconds, is_whole = _encode_microphone(codec, opener, create, output, messages)
+        else:
+            selected = cast(Channel, channel)
+            opened = open_input(source, raw, rate, channels, channel=selected, strict=strict)
+            piped = source == "-"
+            seconds, is_whole = _encode_sound(codec, opened, create, output, piped, messages)
+        messages.note(_result(out, codec, seconds))
+    if not is_whole:
+        click.get_current_context().exit(1)
+
+
+def _check(source: str, out: str, dtype: str, force: bool) -> str:
+    """Refuse files that cannot be used, before any work; return the output's path."""
+    out = standard(out)
+    named = suffix_of(out) in (".fcs", ".npy", ".npz")
     if out != "-" and not named and not is_special(Path(out)) and not Path(out).is_dir():
-        raise click.UsageError("OUT must end in .fcs or .npy, or be - for standard output.")
-    check_output(out, force)
-    if live:
-        devices.find("input", microphone)
-    codec = fcs_edge.load(model)
-    prepare(codec, messages, encoder=True)
-    if live:
-        with output_file(out) as file:
-            writer = _writer(file, out, codec, block_seconds)
-            lost = _encode_microphone(codec, writer, microphone, latency, messages)
-        if lost:
-            click.get_current_context().exit(1)
-        return
-    with open_input(source, raw, rate, channels) as sound, output_file(out) as file:
-        writer = _writer(file, out, codec, block_seconds)
-        n_samples = _encode_input(codec, writer, sound, source == "-", messages)
-    if sound.n_not_finite:
-        messages.warn(f"{sound.n_not_finite} samples are NaN or infinite; they are encoded as 0")
-    if n_samples == 0:
-        messages.warn("the input holds no sound")
-    messages.note(f"{n_samples / codec.sample_rate_in:.2f} s at {codec.bitrate:g} bit/s")
+        raise click.UsageError("OUT must end in .fcs, .npz or .npy, or be - for standard output.")
+    if dtype != "uint16" and not is_array(out):
+        raise click.UsageError("--dtype is for an OUT of .npy or .npz.")
+    check_files(source, out, force)
+    return out
+
+
+def _encode_sound(
+    codec: Codec,
+    opened: AbstractContextManager[AudioInput],
+    create: Callable[[BinaryIO], TokenWriter],
+    output: AbstractContextManager[BinaryIO],
+    live: bool,
+    messages: Messages,
+) -> tuple[float, bool]:
+    """Encode a file or pipe; return the seconds of sound, and whether all of it was there."""
+    with ExitStack() as stack:
+        ending = stack.enter_context(ending_on_signals()) if live else None
+        prepare(codec, messages, encoder=True)
+        sound = stack.enter_context(opened)
+        file = stack.enter_context(output)
+        seconds = _encode_input(codec, partial(create, file), sound, ending, messages)
+    for line in (*sound.losses, *sound.warnings):
+        messages.warn(line)
+    if sound.channels > 1 and sound.channel == "mean":
+        messages.note(f"the mean of {sound.channels} channels is encoded; --channel 1 takes one")
+    return seconds, not sound.losses
+
+
+def _result(out: str, codec: Codec, seconds: float) -> str:
+    """Return the output's name, size and bit rate, or the tokens' bit rate for a pipe."""
+    if out == "-" or is_special(Path(out)) or not seconds:
+        return f"{seconds:.2f} s at {codec.bitrate:g} bit/s"
+    size = Path(out).stat().st_size
+    return f"{out}: {seconds:.2f} s in {size:,} bytes, {8 * size / seconds:.0f} bit/s"
 
 
 def _encode_input(
-    codec: Codec, writer: TokenWriter, sound: AudioInput, live: bool, messages: Messages
-) -> int:
-    """Encode a file or pipe to its end; return the number of input samples."""
-    encoder = codec.stream_encoder(1 if live else BLOCK_CHUNKS)
+    codec: Codec,
+    create: Callable[[], TokenWriter],
+    sound: AudioInput,
+    ending: Ending | None,
+    messages: Messages,
+) -> float:
+    """Encode a file or pipe to its end; return the seconds of sound.
+
+    The writer is created with the first sound: an input without sound leaves no output.
+    """
+    encoder = codec.stream_encoder(BLOCK_CHUNKS if ending is None else 1)
+    writer = None
     n_samples = 0
-    with (
-        progress_bar(messages, "Encoding", sound.seconds) as show,
-        _until_interrupted(sound.at_rate(codec.sample_rate_in), live) as blocks,
-    ):
-        for block in blocks:
-            writer.write(encoder.push(block))
+    with progress_bar(messages, "Encoding", sound.seconds) as show:
+        for block in sound.at_rate(codec.sample_rate_in):
+            if writer is None and block.size:
+                writer = create()
+            if writer is not None:
+                writer.write(encoder.push(block))
             n_samples += block.size
             show(n_samples / codec.sample_rate_in)
-        writer.close(n_samples, encoder.flush())
-    return n_samples
+            if ending is not None and ending.of_file:
+                break
+        sound.require_sound(n_samples)
+        if writer is not None:
+            writer.close(n_samples, encoder.flush())
+    return n_samples / codec.sample_rate_in
 
 
 def _arguments(source: str, out: str | None, live: bool) -> tuple[str, str]:
@@ -168,69 +237,44 @@ def _arguments(source: str, out: str | None, live: bool) -> tuple[str, str]:
 
 
 def _encode_microphone(
-    codec: Codec, writer: TokenWriter, requested: str | None, latency: Latency, messages: Messages
-) -> bool:
-    """Encode the microphone until Ctrl-C; return whether it was lost before."""
-    loop = Loopback(codec, lambda samples, tokens, decoded: writer.write(tokens), decode=False)
-    with prompt_threads(), stop_on_signals(loop.stop), ExitStack() as stack:
-        source = open_microphone(codec, requested, latency)
-        stack.callback(source.close)
-        messages.note(f"listening to {source.device.name}; Ctrl-C ends")
-        lost = None
-        try:
-            loop.run(source, None)
-        except DeviceLostError as error:
-            lost = error
-    seconds = loop.statistics.n_tokens / codec.token_rate
-    writer.close(round(seconds * codec.sample_rate_in))
-    messages.note(f"{seconds:.2f} s at {codec.bitrate:g} bit/s")
-    for trouble in (troubles(loop), shortfall(loop, codec)):
+    codec: Codec,
+    opener: Callable[[], Microphone],
+    create: Callable[[BinaryIO], TokenWriter],
+    output: AbstractContextManager[BinaryIO],
+    messages: Messages,
+) -> tuple[float, bool]:
+    """Encode the microphone until Ctrl-C; return the seconds, and whether it stayed to the end."""
+    prepare(codec, messages, encoder=True)
+    with output as file:
+        writer = create(file)
+        loop = Loopback(codec, lambda samples, tokens, decoded: writer.write(tokens), decode=False)
+        with prompt_threads(), stop_on_signals(loop.stop), ExitStack() as stack:
+            source = opener()
+            stack.callback(source.close)
+            messages.note(f"listening to {source.device.name}; Ctrl-C ends")
+            lost = None
+            try:
+                loop.run(source, None)
+            except DeviceLostError as error:
+                lost = error
+        seconds = loop.statistics.n_tokens / codec.token_rate
+        writer.close(round(seconds * codec.sample_rate_in))
+    for trouble in (troubles(loop), cancelled(loop), shortfall(loop, codec)):
         if trouble:
             messages.warn(trouble)
     if lost is not None:
         messages.warn(f"{lost}; the sound before is written")
-    return lost is not None
+    return seconds, lost is None
 
 
-def _writer(file: BinaryIO, out: str, codec: Codec, seconds: float | None) -> TokenWriter:
-    if Path(out).suffix == ".npy":
-        return NpyWriter(file)
+def _writer(
+    file: BinaryIO, out: str, codec: Codec, seconds: float | None, dtype: str
+) -> TokenWriter:
+    if suffix_of(out) == ".npy":
+        return NpyWriter(file, dtype)
+    if suffix_of(out) == ".npz":
+        return NpzWriter(file, origin_of(codec), dtype)
     live = not is_regular(file)
     if seconds is None:
         seconds = LIVE_BLOCK_SECONDS if live else FILE_BLOCK_SECONDS
     return BitstreamWriter(file, header_of(codec, seconds, live=live), eager=live)
-
-
-@contextmanager
-def _until_interrupted(blocks: Iterator[F32], live: bool) -> Iterator[Iterator[F32]]:
-    """Let the first Ctrl-C end a live input like the input's own end, so that no sound is lost."""
-    if not live:
-        yield blocks
-        return
-    waiting = stopped = False
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal stopped
-        if waiting or stopped:
-            raise KeyboardInterrupt
-        stopped = True
-
-    def until() -> Iterator[F32]:
-        nonlocal waiting
-        while not stopped:
-            waiting = True
-            try:
-                block = next(blocks, None)
-            except KeyboardInterrupt:
-                return
-            finally:
-                waiting = False
-            if block is None:
-                return
-            yield block
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield until()
-    finally:
-        signal.signal(signal.SIGINT, before)

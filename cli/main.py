@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -12,14 +13,16 @@ from importlib import import_module
 
 import click
 
-from fcs_edge import __version__
+from fcs_edge import __version__, signals
+from fcs_edge.cli import descriptors
+from fcs_edge.cli.memory import shortage
 from fcs_edge.cli.ui.messages import print_warning
 from fcs_edge.errors import FcsError
 from fcs_edge.text import printable
 
 COMMANDS = (
-    *("bench", "convert", "decode", "demo", "encode", "info", "key", "mic", "receive", "send"),
-    "warmup",
+    *("bench", "convert", "decode", "demo", "encode", "info", "key", "mic", "models", "receive"),
+    *("send", "warmup"),
 )
 """Each is a module of `fcs_edge.cli` that holds the command of the same name."""
 
@@ -56,32 +59,49 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit with 0 for success, 1 for a failure, 2 for a wrong call.
 
-    Where standard output is closed early, the exit code is 1, as under `head`.
+    Where standard output is closed early, the exit code is 1, as under `head`. SIGTERM and SIGHUP
+    end the process as they end others, once what is not complete is removed.
     """
+    descriptors.open_closed()
+    descriptors.be_tolerant()
+    descriptors.ignore_forced_colour()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    with warnings.catch_warnings():
-        warnings.showwarning = print_warning
-        code = _run(arguments)
+    try:
+        with signals.unwound(), warnings.catch_warnings():
+            warnings.showwarning = print_warning
+            code = _run(arguments)
+    except signals.Terminated as ended:
+        name = signal.Signals(ended.number).name
+        _print_error(f"ended by {name}; what was not complete is removed")
+        signals.end_by(ended.number)
+        code = 1
     sys.exit(_finish_output(code))
 
 
 def _run(arguments: list[str]) -> int:
-    """Run the command, print its error in one line, and return the exit code."""
-    code = 1
+    """Run the command and report its error; return the exit code."""
     try:
-        code = cli.main(arguments, "fcs-edge", standalone_mode=False) or 0
+        return cli.main(arguments, "fcs-edge", standalone_mode=False) or 0
     except click.UsageError as error:
         shown = io.StringIO()
         error.show(shown)
         _print_lines(shown.getvalue())
-        code = 2
-    except (click.Abort, KeyboardInterrupt):
-        _print_error("interrupted; no output was written")
+        return 2
+    except (click.Abort, KeyboardInterrupt) as error:
+        # click turns an early end of a file into Abort too.
+        if not isinstance(error.__cause__, EOFError):
+            _print_error("interrupted; no output was written")
+            return 1
+        _report(error.__cause__, arguments)
     except Exception as error:
-        if "--debug" in arguments:
-            _print_lines(traceback.format_exc())
-        _print_error(_line(error))
-    return code
+        _report(error, arguments)
+    return 1
+
+
+def _report(error: Exception, arguments: list[str]) -> None:
+    if "--debug" in arguments:
+        _print_lines("".join(traceback.format_exception(error)))
+    _print_error(_line(error))
 
 
 def _finish_output(code: int) -> int:
@@ -99,10 +119,13 @@ def _finish_output(code: int) -> int:
 def _line(error: Exception) -> str:
     if isinstance(error, FcsError):
         return str(error)
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+        return f"{name}: {error.strerror}"
+    if short := shortage(error):
+        return short
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, MemoryError):
-        return "out of memory"
+        return error.strerror
     return (
         f"internal error, {type(error).__name__}: {error}; run the command again with --debug "
         "and report its output"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -13,6 +11,7 @@ import click
 
 import fcs_edge
 from fcs_edge.cli.options import (
+    channel_option,
     common_options,
     duration_option,
     force_option,
@@ -23,11 +22,11 @@ from fcs_edge.cli.options import (
     output_option,
     reconnect_option,
 )
-from fcs_edge.cli.output_files import check_output
+from fcs_edge.cli.output_files import check_distinct, check_output
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.device_table import print_devices
 from fcs_edge.cli.ui.messages import Messages
-from fcs_edge.cli.ui.panel import Panel, shortfall, troubles
+from fcs_edge.cli.ui.panel import Panel, cancelled, shortfall, troubles
 from fcs_edge.cli.ui.terminal_keys import TerminalKeys
 from fcs_edge.codec import Codec
 from fcs_edge.live import devices
@@ -36,6 +35,7 @@ from fcs_edge.live.loop import Loopback
 from fcs_edge.live.recorder import Recorder
 from fcs_edge.live.session import (
     DeviceRequest,
+    SilenceGuard,
     Worker,
     prompt_threads,
     run_loopback,
@@ -49,6 +49,7 @@ from fcs_edge.token_files import LIVE_BLOCK_SECONDS, header_of
 @click.command()
 @model_option
 @input_option
+@channel_option
 @output_option
 @click.option("--list-devices", "listing", is_flag=True, help="List microphones and speakers.")
 @latency_option
@@ -64,6 +65,7 @@ from fcs_edge.token_files import LIVE_BLOCK_SECONDS, header_of
 def mic(
     model: str | None,
     microphone: str | None,
+    channel: int | str,
     speaker: str | None,
     listing: bool,
     latency: Latency,
@@ -80,7 +82,7 @@ def mic(
     """Send the microphone through the codec and play the decoded sound, live.
 
     Use headphones: the microphone picks up a speaker. Recordings stay intact, however the
-    command ends.
+    command ends. --duration counts the sound that is encoded, so start-up does not shorten it.
 
     \b
     Examples:
@@ -96,45 +98,66 @@ def mic(
     recordings = _recordings(record_bitstream, record_input, record_output, force)
     playing = monitor == "on"
     # Before the model, so that a missing device shows at once.
-    devices.find("input", microphone)
-    if playing:
-        devices.find("output", speaker)
+    names = _device_names(microphone, speaker, playing)
     codec = fcs_edge.load(model)
     decoding = playing or recordings[2] is not None
     prepare(codec, messages, encoder=True, decoder=decoding)
     with ExitStack() as stack:
-        recorder = Recorder(
-            *recordings,
-            header_of(codec, LIVE_BLOCK_SECONDS),
-            codec.sample_rate_in,
-            codec.sample_rate_out,
-        )
+        recorder = _recorder(recordings, codec, messages, force)
         stack.callback(recorder.close)
-        loop = Loopback(codec, recorder.put, decoding)
+        loop = Loopback(codec, recorder.put, decoding, duration)
         loop.bypass = bypass
         stack.enter_context(prompt_threads())
         stack.enter_context(stop_on_signals(loop.stop))
-        wait = _waiter(loop, codec, duration, quiet, stack)
-        request = DeviceRequest(microphone, speaker, latency, playing)
+        show = stack.enter_context(Panel(loop, codec, quiet, names).showing())
+        guard = SilenceGuard(loop, duration is not None and not reconnect)
+        wait = _waiter(loop, show, guard, stack)
+        request = DeviceRequest(microphone, speaker, latency, playing, channel)
         session = partial(run_loopback, loop, codec, request, wait)
         run_with_devices(session, loop, reconnect, messages.warn)
     _report(loop, codec, recorder, messages)
+    if guard.warning:
+        messages.warn(guard.warning)
+    if guard.warning or recorder.failed:
+        click.get_current_context().exit(1)
+
+
+def _device_names(microphone: str | None, speaker: str | None, playing: bool) -> dict[str, str]:
+    """Return the names of the devices that will be opened."""
+    names = {"microphone": devices.find("input", microphone).name}
+    if playing:
+        names["speaker"] = devices.find("output", speaker).name
+    return names
+
+
+def _recorder(
+    paths: tuple[Path | None, Path | None, Path | None],
+    codec: Codec,
+    messages: Messages,
+    force: bool,
+) -> Recorder:
+    """Open the recordings: of the tokens, the encoder's input and the decoder's output."""
+    header = header_of(codec, LIVE_BLOCK_SECONDS)
+    rates = codec.sample_rate_in, codec.sample_rate_out
+    return Recorder(*paths, header, *rates, messages.warn, force)
 
 
 def _waiter(
-    loop: Loopback, codec: Codec, duration: float | None, quiet: bool, stack: ExitStack
+    loop: Loopback, show: Callable[[], None], guard: SilenceGuard, stack: ExitStack
 ) -> Callable[[Worker], None]:
     """Return what shows the panel and reads keys until a worker ends."""
     keys = stack.enter_context(TerminalKeys())
-    show = stack.enter_context(Panel(loop, codec, quiet).showing())
-    deadline = math.inf if duration is None else time.monotonic() + duration
 
     def on_key(key: str) -> None:
         if key == "b":
             loop.bypass = not loop.bypass
 
+    def show_and_guard() -> None:
+        show()
+        guard.check()
+
     def wait(worker: Worker) -> None:
-        watch(worker, keys.read, show, loop.stop, deadline, on_key)
+        watch(worker, keys.read, show_and_guard, loop.stop, on_key=on_key)
 
     return wait
 
@@ -150,10 +173,8 @@ def _recordings(
         if Path(path).suffix.lower() != suffix:
             raise click.UsageError(f"{path}: must end in {suffix}.")
         check_output(path, force)
+    check_distinct(path for path, _ in files)
     paths = [Path(path) if path is not None else None for path, _ in files]
-    named = [p for p in paths if p is not None]
-    if len(set(named)) < len(named):
-        raise click.UsageError("Two recordings have the same file.")
     return paths[0], paths[1], paths[2]
 
 
@@ -164,6 +185,7 @@ def _report(loop: Loopback, codec: Codec, recorder: Recorder, messages: Messages
     if lost := troubles(loop):
         messages.warn(lost)
     if recorder.n_lost:
-        messages.warn(f"the disk is too slow: {recorder.n_lost} chunks were not recorded")
-    if short := shortfall(loop, codec):
-        messages.warn(short)
+        messages.warn(f"the disk is too slow: chunks that were not recorded: {recorder.n_lost}")
+    for text in (cancelled(loop), shortfall(loop, codec)):
+        if text:
+            messages.warn(text)

@@ -38,11 +38,21 @@ def _latency(context: click.Context, option: click.Parameter, value: str) -> Lat
     return seconds
 
 
+def _channel(context: click.Context, option: click.Parameter, value: str) -> int | str:
+    """Return the number of a channel, from 1, or ``mean``."""
+    if value == "mean":
+        return value
+    if not value.isdecimal() or int(value) < 1:
+        raise click.BadParameter(f"{value!r} is not mean, and not a channel's number from 1.")
+    return int(value)
+
+
 model_option = _option(
     "-m",
     "--model",
     metavar="NAME|FILE",
-    help="A built-in model's name or a model file. [default: the built-in model]",
+    help="A model's name, as fcs-edge models lists them, or a model file. [default: "
+    "FCS_EDGE_MODEL, or edge-65k]",
 )
 force_option = _option("-f", "--force", is_flag=True, help="Overwrite existing output files.")
 latency_option = _option(
@@ -65,6 +75,14 @@ output_option = _option(
     metavar="DEVICE",
     help="The speaker: a number of `fcs-edge mic --list-devices`, or a part of its name.",
 )
+channel_option = _option(
+    "--channel",
+    metavar="N|mean",
+    callback=_channel,
+    default="mean",
+    show_default=True,
+    help="The channel to encode, from 1, or the mean of all.",
+)
 reconnect_option = _option(
     "--reconnect", is_flag=True, help="Wait for a device that is lost, and continue with it."
 )
@@ -77,7 +95,7 @@ duration_option = _option(
     "--duration",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="Stop after this time.",
+    help="Stop after this much sound.",
 )
 _debug_option = _option(
     "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import io
+import os
+import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import click
 
+from fcs_edge.cli.descriptors import is_readable
+from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.errors import AudioError
-from fcs_edge.files import replacing
+from fcs_edge.files import creating, named, remains
 
 
 def check_output(path: str, force: bool) -> None:
@@ -39,39 +42,139 @@ def check_output(path: str, force: bool) -> None:
         return
     if out.is_dir():
         raise AudioError(f"{path}: is a folder; give a file name")
-    if not out.parent.is_dir():
-        raise AudioError(f"{out.parent}: no such folder")
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise AudioError(f"{path}: is a symbolic link that leads to itself; remove it")
+    if not target.parent.is_dir():
+        raise AudioError(f"{target.parent if out.is_symlink() else out.parent}: no such folder")
     if out.exists() and not force:
         raise AudioError(f"{path}: exists already; --force overwrites it")
+    for left in remains(out):
+        size = left.stat().st_size
+        Messages().warn(f"{left}: {size:,} bytes that a killed run left; delete it")
+
+
+def check_files(source: str, out: str, force: bool) -> None:
+    """Refuse an input that is closed, an output that `check_output` refuses, or one file for both.
+
+    `source` is empty where there is no input file.
+    """
+    check_input(source)
+    check_output(out, force)
+    check_distinct([out], [source] if source else [])
+
+
+def check_input(path: str) -> None:
+    """Refuse standard input where it is closed.
+
+    Raises
+    ------
+    AudioError
+        It is closed, or open for writing only.
+    """
+    if path == "-" and not is_readable(0):
+        raise AudioError("standard input: is closed; give a file, or a pipe")
+
+
+def check_distinct(outputs: Iterable[str | None], inputs: Iterable[str | None] = ()) -> None:
+    """Refuse two outputs that are one file, and an output that is an input, before any work.
+
+    Names are compared by the file that they lead to, so that links count too.
+
+    Parameters
+    ----------
+    outputs, inputs : iterable of str or None
+        Paths; ``-`` is standard output or input, and None is no file.
+
+    Raises
+    ------
+    click.UsageError
+        Two of them are one file.
+    """
+    used = {
+        _identity(path, 0): "standard input" if path == "-" else path
+        for path in inputs
+        if path is not None
+    }
+    used.pop(None, None)
+    for path in outputs:
+        identity = None if path is None else _identity(path, 1)
+        if path is None or identity is None:
+            continue
+        name = "standard output" if path == "-" else path
+        if identity in used:
+            raise click.UsageError(
+                f"{name} and {used[identity]} are the same file; give each its own."
+            )
+        used[identity] = name
+
+
+def _identity(path: str, standard: int) -> tuple[int, int, str] | None:
+    """Return what is equal for names of one file; None for a device, which may be used twice."""
+    try:
+        found = os.fstat(standard) if path == "-" else os.stat(path)
+        if stat.S_ISCHR(found.st_mode) or (path == "-" and not stat.S_ISREG(found.st_mode)):
+            return None
+        return found.st_dev, found.st_ino, ""
+    except OSError:
+        pass
+    target = os.path.realpath(path)
+    try:
+        folder = os.stat(os.path.dirname(target))
+    except OSError:
+        return None
+    return folder.st_dev, folder.st_ino, os.path.basename(target)
 
 
 @contextmanager
-def output_path(path: str) -> Iterator[Path]:
-    """Yield the path to write to: a temporary file, renamed at the end, or a device itself."""
-    out = Path(path)
-    if is_special(out):
-        yield out
-        return
-    with replacing(out) as temporary:
-        yield temporary
+def output_file(path: str, force: bool = False) -> Iterator[BinaryIO]:
+    """Open an output for bytes; it appears complete when the block ends, or not at all.
 
+    ``-`` is standard output. It, a device and a pipe are written to in place.
 
-@contextmanager
-def output_file(path: str) -> Iterator[BinaryIO]:
-    """Open an output for bytes; ``-`` is standard output."""
+    Parameters
+    ----------
+    path : str
+        The output.
+    force : bool
+        Whether an existing file is overwritten. If not, and one appears while the block runs, the
+        result gets another name, which the error names.
+    """
     if path == "-":
-        standard = sys.stdout.buffer
-        if not isinstance(standard, io.RawIOBase):
-            yield standard
-            return
-        # With PYTHONUNBUFFERED it is raw, and a signal can shorten a raw write.
-        with open(standard.fileno(), "wb", closefd=False) as file:
+        with _standard_output() as file:
             yield file
+    elif is_special(Path(path)):
+        descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC)
+        with named(descriptor, path) as file:
+            yield file
+    else:
+        with creating(Path(path), overwrite=force) as file:
+            yield file
+
+
+@contextmanager
+def _standard_output() -> Iterator[BinaryIO]:
+    standard = sys.stdout
+    try:
+        descriptor = standard.fileno()
+    except (OSError, ValueError):
+        # A test's object, without a descriptor.
+        yield standard.buffer
         return
-    with output_path(path) as temporary, temporary.open("wb") as file:
+    standard.flush()
+    # With PYTHONUNBUFFERED Python's own is raw, and a signal can shorten a raw write.
+    with named(descriptor, "standard output", close=False) as file:
         yield file
 
 
+def standard(path: str) -> str:
+    """Return ``-`` for the names of standard output, and any other path unchanged."""
+    names = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+    return "-" if os.path.normpath(path) in names else path
+
+
 def is_special(path: Path) -> bool:
-    """Return whether a path is a device, pipe or socket, which is written to in place."""
+    """Return whether a path is a device, pipe, socket or descriptor, written to in place."""
+    if os.path.normpath(path.parent) in ("/dev/fd", "/proc/self/fd"):
+        return path.exists()
     return path.exists() and not path.is_file() and not path.is_dir()

@@ -107,7 +107,7 @@ def receive(
         listening = ListeningSocket(host, port)
         stack.callback(listening.close)
         prepare(codec, messages, decoder=True)
-        recorder = _recorder(path, codec)
+        recorder = _recorder(path, codec, messages, force)
         stack.callback(recorder.close)
         buffered = buffer_chunks(buffer_ms, codec.latency)
         receiver = Receiver(codec, listening, key_path, buffered, _sink(recorder))
@@ -127,6 +127,8 @@ def receive(
     messages.note(_line(receiver))
     if receiver.warning:
         messages.warn(receiver.warning)
+    if recorder.failed:
+        click.get_current_context().exit(1)
 
 
 def _recording(path: str | None, force: bool) -> Path | None:
@@ -139,10 +141,11 @@ def _recording(path: str | None, force: bool) -> Path | None:
     return Path(path)
 
 
-def _recorder(path: Path | None, codec: Codec) -> Recorder:
+def _recorder(path: Path | None, codec: Codec, messages: Messages, force: bool) -> Recorder:
     """Return a recorder of the output only."""
     header = header_of(codec, LIVE_BLOCK_SECONDS)
-    return Recorder(None, None, path, header, codec.sample_rate_in, codec.sample_rate_out)
+    rates = codec.sample_rate_in, codec.sample_rate_out
+    return Recorder(None, None, path, header, *rates, messages.warn, force)
 
 
 def _sink(recorder: Recorder) -> Callable[[F32], None]:

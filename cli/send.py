@@ -14,6 +14,7 @@ import numpy as np
 import fcs_edge
 from fcs_edge.audio_reader import open_input
 from fcs_edge.cli.options import (
+    channel_option,
     common_options,
     input_option,
     key_option,
@@ -24,7 +25,7 @@ from fcs_edge.cli.options import (
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.link_notice import report_security
 from fcs_edge.cli.ui.messages import Messages
-from fcs_edge.cli.ui.panel import Lines, shortfall, troubles
+from fcs_edge.cli.ui.panel import Lines, cancelled, shortfall, troubles
 from fcs_edge.cli.ui.terminal_keys import TerminalKeys
 from fcs_edge.codec import Codec
 from fcs_edge.link.packets import MAX_CHUNKS, PacketFormat
@@ -53,6 +54,7 @@ _SHOW_SECONDS = 0.2
 @click.argument("address", metavar="HOST:PORT")
 @model_option
 @input_option
+@channel_option
 @click.option(
     "--from", "source", metavar="FILE", help="Send a sound file in place of the microphone."
 )
@@ -71,6 +73,7 @@ def send(
     address: str,
     model: str | None,
     microphone: str | None,
+    channel: int | str,
     source: str | None,
     packet_ms: int,
     key: str | None,
@@ -112,7 +115,7 @@ def send(
             _send_file(source, loop, codec, lines)
         else:
             keys = stack.enter_context(TerminalKeys())
-            request = DeviceRequest(microphone, None, latency, playing=False)
+            request = DeviceRequest(microphone, None, latency, False, channel)
 
             def wait(worker: Worker) -> None:
                 watch(worker, keys.read, lines.show, loop.stop)
@@ -121,8 +124,9 @@ def send(
             run_with_devices(session, loop, reconnect, messages.warn)
         sender.flush()
     messages.note(_line(loop, codec, sender))
-    if short := shortfall(loop, codec):
-        messages.warn(short)
+    for text in (cancelled(loop), shortfall(loop, codec)):
+        if text:
+            messages.warn(text)
 
 
 def packet_chunks(codec: Codec, packet_ms: int) -> int:

@@ -9,16 +9,26 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fcs_edge.convert.checkpoint import read_config, read_tensors
-from fcs_edge.convert.schemes import default, store
+from fcs_edge.convert.checkpoint import SourceTensors, read_config, read_tensors
+from fcs_edge.convert.layer_errors import LayerErrors
+from fcs_edge.convert.schemes import default, layout, store
 from fcs_edge.convert.source import Source, locate
 from fcs_edge.errors import CheckpointError
 from fcs_edge.kernels.gemm.quantized_weights import GROUP
 from fcs_edge.modelfile import model_file
 from fcs_edge.modelfile.config import CodecConfig
 from fcs_edge.modelfile.model_file import ModelFile
+from fcs_edge.modelfile.tensors import StoredTensor, check_values
 
-__all__ = ["Source", "convert", "convert_files", "locate", "write_model"]
+__all__ = [
+    "LayerErrors",
+    "Source",
+    "convert",
+    "convert_files",
+    "float_model",
+    "locate",
+    "write_model",
+]
 
 
 def convert(
@@ -29,7 +39,8 @@ def convert(
 ) -> ModelFile:
     """Convert a checkpoint to a model file.
 
-    It checks the name, shape, dtype and values of every tensor before it writes anything.
+    It checks the name, shape, dtype and values of every tensor before it writes anything. It holds
+    one tensor in memory at a time, but for a ``.pt`` file, which torch reads whole.
 
     Parameters
     ----------
@@ -59,20 +70,53 @@ def convert(
 
 
 def convert_files(
-    source: Source | ModelFile, out: Path, name: str | None = None, weights: str | None = None
+    source: Source | ModelFile,
+    out: Path,
+    name: str | None = None,
+    weights: str | None = None,
+    errors: LayerErrors | None = None,
+    overwrite: bool = True,
 ) -> ModelFile:
-    """Convert the result of `locate`, a checkpoint or a model file; see `convert`."""
-    if isinstance(source, ModelFile):
-        if source.scheme in ("int8", "int4"):
-            raise CheckpointError(
-                f"{source.path}: has {source.scheme} weights; convert from the checkpoint, or "
-                "from a model file of f32 or f16"
-            )
-        config, tensors, origin = source.config, source.tensors, source.source
-    else:
+    """Convert the result of `locate`, a checkpoint or a model file; see `convert`.
+
+    `errors` collects how far the stored weights are from those of the source. Without `overwrite`,
+    a file that appears meanwhile stays.
+    """
+    config, tensors, origin = _open(source)
+    return write_model(
+        out, config, tensors, name or source.name, origin, weights, errors, overwrite
+    )
+
+
+def float_model(source: Source | ModelFile) -> ModelFile:
+    """Return the weights of the result of `locate` as they are, without a model file."""
+    config, tensors, origin = _open(source)
+    stored = {name: _as_float(tensors, name) for name in tensors}
+    path = source.path if isinstance(source, ModelFile) else source.weights
+    identity = model_file.fingerprint(config, tensors)
+    return ModelFile(path, source.name, origin, config, stored, "f32", GROUP, "", identity)
+
+
+def _as_float(tensors: SourceTensors, name: str) -> StoredTensor:
+    tensor = tensors.stored[name]
+    if tensor.dtype != "BF16":
+        return tensor
+    return StoredTensor("F32", tensor.shape, tensors[name])
+
+
+def _open(source: Source | ModelFile) -> tuple[CodecConfig, SourceTensors, str]:
+    """Return a source's configuration, float tensors and origin."""
+    if not isinstance(source, ModelFile):
         config = read_config(source.config)
-        tensors, origin = read_tensors(source.weights, config), source.origin
-    return write_model(out, config, tensors, name or source.name, origin, weights)
+        return config, read_tensors(source.weights, config), source.origin
+    if source.scheme in ("int8", "int4"):
+        raise CheckpointError(
+            f"{source.path}: has {source.scheme} weights; convert from the checkpoint, or "
+            "from a model file of f32 or f16"
+        )
+    for name, tensor in source.stored.items():
+        check_values(source.path, name, tensor)
+    return source.config, SourceTensors(source.stored), source.source
 
 
 def write_model(
@@ -82,17 +126,19 @@ def write_model(
     name: str,
     origin: str,
     weights: str | None = None,
+    errors: LayerErrors | None = None,
+    overwrite: bool = True,
 ) -> ModelFile:
     """Write a model file of float tensors in their published shapes; see `convert`."""
     scheme = weights or default(config)
-    model_file.write(
-        out,
-        config,
-        store(config, tensors, scheme),
-        name,
-        origin,
-        scheme=scheme,
-        group=GROUP,
-        identity=model_file.fingerprint(config, tensors),
-    )
+    if isinstance(tensors, SourceTensors):
+        dtypes = tensors.dtypes
+    else:
+        dtypes = {name: tensor.dtype for name, tensor in tensors.items()}
+    identity = model_file.fingerprint(config, tensors)
+    facts = {"name": name, "source": origin, "fingerprint": identity.hex()}
+    if scheme in ("int8", "int4"):
+        facts |= {"weights": scheme, "group": str(GROUP)}
+    specs, stored = layout(config, dtypes, scheme), store(config, tensors, scheme, errors)
+    model_file.write_tensors(out, config, specs, stored, facts, overwrite=overwrite)
     return model_file.read(out)

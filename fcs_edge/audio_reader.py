@@ -3,157 +3,162 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
-import soundfile
-import soxr
 
-from fcs_edge.errors import AudioError
-from fcs_edge.model.layers import F32
+from fcs_edge.audio.byte_source import ByteSource
+from fcs_edge.audio.library import libsndfile_reason as libsndfile_reason
+from fcs_edge.audio.sound_files import open_file
+from fcs_edge.audio.sound_input import MAX_RATE as MAX_RATE
+from fcs_edge.audio.sound_input import MIN_RATE as MIN_RATE
+from fcs_edge.audio.sound_input import PIPE_BYTES, Request
+from fcs_edge.audio.sound_input import AudioInput as AudioInput
+from fcs_edge.audio.sound_input import Channel as Channel
+from fcs_edge.audio.sound_pipes import open_pipe
+from fcs_edge.audio.stored_samples import frames as stored_frames
+from fcs_edge.errors import AudioError, AudioWarning
+from fcs_edge.model.layers import F32, new
 
 RAW_FORMATS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
 
-_LIVE_SECONDS = 0.02
-_FILE_SECONDS = 1.0
-_BLOCK_SAMPLES = 1 << 20
-MIN_RATE, MAX_RATE = 1000, 1_000_000
-
-
-@dataclass
-class AudioInput:
-    """A sound that is being read."""
-
-    rate: int
-    channels: int
-    seconds: float | None
-    """Duration, where it is known in advance."""
-    blocks: Iterator[F32]
-    """(n,) float32, channels averaged."""
-    n_not_finite: int = 0
-    """Samples so far that were NaN or infinite; they are read as 0."""
-
-    def at_rate(self, rate: int) -> Iterator[F32]:
-        """Yield the blocks, finite and resampled to `rate`, (n,) float32."""
-        if self.rate == rate:
-            yield from self._finite()
-            return
-        stream = soxr.ResampleStream(self.rate, rate, 1, dtype="float32", quality="VHQ")
-        for block in self._finite():
-            yield stream.resample_chunk(block)
-        yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
-
-    def _finite(self) -> Iterator[F32]:
-        # A resampler spreads one NaN over the length of its filter.
-        for block in self.blocks:
-            finite = np.isfinite(block)
-            if not finite.all():
-                self.n_not_finite += int(finite.size - finite.sum())
-                block = np.where(finite, block, np.float32(0))
-            yield block
-
 
 @contextmanager
-def open_input(path: str, raw: str | None, rate: int, channels: int) -> Iterator[AudioInput]:
-    """Open a sound file, or a WAV or bare samples on standard input.
+def open_input(
+    path: str,
+    raw: str | None,
+    rate: int,
+    channels: int,
+    *,
+    channel: Channel = "mean",
+    strict: bool = False,
+) -> Iterator[AudioInput]:
+    """Open a sound file, a sound on a pipe, or bare samples.
 
     Parameters
     ----------
     path : str
-        A file's path, or ``-``.
+        A file's path, or ``-`` for standard input.
     raw : str or None
         One of `RAW_FORMATS`, for bare samples of `rate` and `channels`.
     rate, channels : int
         Of bare samples: rate in Hz, and interleaved channels.
+    channel : int or "mean"
+        The channel to read, from 1; or the mean of all channels.
+    strict : bool
+        Whether missing sound is an error, here or while the blocks are read.
 
     Raises
     ------
     AudioError
-        The file is missing, or libsndfile does not read it.
+        The file is missing, is no sound, or has no such channel.
     """
-    if raw is not None:
-        with _open_bytes(path) as file:
-            size = None if path == "-" else os.fstat(file.fileno()).st_size
-            width = RAW_FORMATS[raw].itemsize * channels
-            seconds = None if size is None else size / width / rate
-            yield AudioInput(rate, channels, seconds, _raw_blocks(file, raw, channels))
-        return
-    if path != "-" and not Path(path).exists():
-        raise AudioError(f"{path}: no such file")
-    if path != "-" and Path(path).is_dir():
-        raise AudioError(f"{path}: is a folder; give a sound file")
-    label = "standard input" if path == "-" else path
-    try:
-        # libsndfile reads a pipe by its descriptor; with a Python file it would seek.
-        file = soundfile.SoundFile(sys.stdin.fileno() if path == "-" else path, closefd=path != "-")
-    except (soundfile.LibsndfileError, TypeError) as error:
-        raise AudioError(
-            f"{label}: not a readable sound file ({libsndfile_reason(error)}); "
-            "for bare samples give --raw and --rate"
-        ) from None
-    with file:
-        if not MIN_RATE <= file.samplerate <= MAX_RATE:
+    request = Request(path, channel, strict)
+    with _open_bytes(path) as file, ExitStack() as stack:
+        source = ByteSource(file, _size(file))
+        if raw is not None:
+            yield _bare(request, source, raw, rate, channels)
+        elif not source.peek(1):
             raise AudioError(
-                f"{label}: a sample rate of {file.samplerate} Hz is not supported; "
-                f"{MIN_RATE} to {MAX_RATE} are"
+                f"{request.label}: not a readable sound file (it is empty); "
+                "for bare samples give --raw and --rate"
             )
-        # A pipe's header may claim any length.
-        seconds = file.frames / file.samplerate if file.seekable() else None
-        block = _FILE_SECONDS if file.seekable() else _LIVE_SECONDS
-        # The header may state any rate and channels: bound the memory of a block.
-        frames = min(round(block * file.samplerate), _BLOCK_SAMPLES // file.channels)
-        yield AudioInput(file.samplerate, file.channels, seconds, _file_blocks(file, frames, label))
+        elif source.size is None:
+            yield open_pipe(request, source, stack)
+        else:
+            yield open_file(request, source, file, stack)
 
 
-def _file_blocks(file: soundfile.SoundFile, frames: int, label: str) -> Iterator[F32]:
-    while True:
-        try:
-            block = file.read(frames, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise AudioError(f"{label}: damaged ({libsndfile_reason(error)})") from None
-        if block.shape[0] == 0:
-            return
-        yield _mean(block)
+def read_audio(
+    path: str | os.PathLike[str],
+    *,
+    rate: int = 16000,
+    channel: Channel = "mean",
+    strict: bool = False,
+) -> F32:
+    """Read a sound file as ``fcs-edge encode`` does, to the bit.
+
+    Parameters
+    ----------
+    path : str or path
+        A sound file of any rate and channels.
+    rate : int
+        Sample rate of the result in Hz: `Codec.sample_rate_in` of the codec that encodes it.
+    channel : int or "mean"
+        The channel to read, from 1; or the mean of all channels.
+    strict : bool
+        Whether a file that is cut or damaged is an error.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n,) float32 in [-1, 1].
+
+    Raises
+    ------
+    fcs_edge.AudioError
+        The file is missing, is no sound, holds none, or has no such channel.
+    ValueError
+        The rate or the channel is out of range.
+
+    Warns
+    -----
+    fcs_edge.AudioWarning
+        Sound is missing, channels cancel, or samples are far beyond 1, NaN or infinite.
+    """
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise ValueError(f"a rate of {MIN_RATE} to {MAX_RATE} Hz is expected, not {rate}")
+    with open_input(os.fspath(path), None, rate, 1, channel=channel, strict=strict) as sound:
+        signal = np.concatenate([new(0), *sound.at_rate(rate)])
+    sound.require_sound(signal.size)
+    for line in (*sound.losses, *sound.warnings):
+        warnings.warn(line, AudioWarning, stacklevel=2)
+    return signal
 
 
-def _raw_blocks(file: BinaryIO, raw: str, channels: int) -> Iterator[F32]:
-    dtype = RAW_FORMATS[raw]
-    width = dtype.itemsize * channels
-    rest = b""
-    read = getattr(file, "read1", file.read)
-    while data := read(1 << 16):
-        data = rest + data
-        n_bytes = len(data) // width * width
-        rest = data[n_bytes:]
-        samples = np.frombuffer(data, dtype, n_bytes // dtype.itemsize).reshape(-1, channels)
-        values = samples.astype(np.float32)
-        yield _mean(values / np.float32(32768) if raw == "s16le" else values)
+def _bare(request: Request, source: ByteSource, raw: str, rate: int, channels: int) -> AudioInput:
+    """Return bare samples."""
+    kind = {"s16le": "i2", "f32le": "f4"}[raw]
+    width = RAW_FORMATS[raw].itemsize * channels
+    seconds = None if source.size is None else source.size / width / rate
+    sound = request.input(rate, channels, seconds)
+
+    def pieces() -> Iterator[bytes]:
+        n = 0
+        while data := source.read_some(PIPE_BYTES):
+            n += len(data)
+            yield data
+        if n % width:
+            sound.remark(f"the last {n % width} bytes are no whole sample of {width} bytes")
+
+    sound.read(stored_frames(pieces(), kind, "<", channels))
+    return sound
 
 
-def _mean(block: F32) -> F32:
-    if block.shape[1] == 1:
-        return np.ascontiguousarray(block[:, 0])
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean: F32 = block.mean(axis=1, dtype=np.float64).astype(np.float32)
-    return mean
+def _size(file: BinaryIO) -> int | None:
+    """Return the bytes that follow in a file on disk; None for a pipe or a device."""
+    try:
+        status = os.fstat(file.fileno())
+        return status.st_size - file.tell() if stat.S_ISREG(status.st_mode) else None
+    except OSError:
+        return None
 
 
 @contextmanager
 def _open_bytes(path: str) -> Iterator[BinaryIO]:
     if path == "-":
+        if sys.stdin is None:
+            raise AudioError("standard input is closed")
         yield sys.stdin.buffer
         return
-    if not Path(path).is_file():
+    if os.path.isdir(path):
+        raise AudioError(f"{path}: is a folder; give a sound file")
+    if not os.path.exists(path):
         raise AudioError(f"{path}: no such file")
-    with Path(path).open("rb") as file:
+    with open(path, "rb") as file:
         yield file
-
-
-def libsndfile_reason(error: Exception) -> str:
-    """Return the reason in an error of libsndfile, without the file's name."""
-    return str(error).rsplit(": ", 1)[-1].strip().rstrip(".")

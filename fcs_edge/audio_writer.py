@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import struct
-from pathlib import Path
-from typing import BinaryIO, Protocol
+import fcntl
+import os
+from contextlib import suppress
+from typing import Any, BinaryIO, Protocol
 
 import soundfile
 
@@ -24,17 +25,57 @@ class AudioOutput(Protocol):
         """Write samples without delay."""
 
     def close(self) -> None:
-        """Finish the sound."""
+        """Finish the sound; the file stays open."""
+
+    def discard(self) -> None:
+        """Release what the sound holds, after an error too."""
 
 
-class FileOutput:
-    """A sound file, written by libsndfile."""
+def file_output(file: BinaryIO, suffix: str, rate: int) -> AudioOutput:
+    """Return a sound file that is being written.
 
-    def __init__(self, path: Path, suffix: str, rate: int) -> None:
+    Parameters
+    ----------
+    file : binary file
+        The output: new, and able to seek and to read.
+    suffix : str
+        A key of `FILE_FORMATS`.
+    rate : int
+        Hz.
+    """
+    return WavOutput(file, rate) if suffix == ".wav" else LibraryOutput(file, suffix, rate)
+
+
+class WavOutput:
+    """A WAV file, or RF64 beyond 4 GB."""
+
+    def __init__(self, file: BinaryIO, rate: int, *, limit: int = wav.MAX_SIZE) -> None:
+        self._writer = wav.WavWriter(file, rate, limit=limit)
+
+    def write(self, samples: F32) -> None:
+        """Write samples."""
+        self._writer.write(wav.to_file_pcm16(samples))
+
+    def close(self) -> None:
+        """Write the length into the header."""
+        self._writer.finish()
+
+    def discard(self) -> None:
+        """Do nothing: nothing is held."""
+
+
+class LibraryOutput:
+    """A FLAC or Ogg file, written by libsndfile."""
+
+    def __init__(self, file: BinaryIO, suffix: str, rate: int) -> None:
         kind, subtype = FILE_FORMATS[suffix]
+        self._target = _Target(file)
         try:
-            self._file = soundfile.SoundFile(path, "w", rate, 1, format=kind, subtype=subtype)
+            self._file = soundfile.SoundFile(
+                self._target, "w", rate, 1, format=kind, subtype=subtype
+            )
         except soundfile.LibsndfileError as error:
+            self._target.check()
             raise AudioError(f"{suffix}: cannot be written ({libsndfile_reason(error)})") from None
 
     def write(self, samples: F32) -> None:
@@ -42,12 +83,61 @@ class FileOutput:
         try:
             self._file.write(samples)
         # soundfile asserts that libsndfile wrote all samples.
-        except (soundfile.LibsndfileError, AssertionError):
-            raise AudioError("writing the sound failed: is the disk full?") from None
+        except (soundfile.LibsndfileError, AssertionError) as error:
+            self._target.check()
+            raise AudioError(f"writing the sound failed ({libsndfile_reason(error)})") from None
+        self._target.check()
 
     def close(self) -> None:
         """Finish the file."""
-        self._file.close()
+        try:
+            self._file.close()
+        except soundfile.LibsndfileError as error:
+            self._target.check()
+            raise AudioError(f"writing the sound failed ({libsndfile_reason(error)})") from None
+        self._target.check()
+
+    def discard(self) -> None:
+        """End libsndfile's use of the file, before it is closed."""
+        self._target.closed = True
+        with suppress(soundfile.LibsndfileError):
+            self._file.close()
+
+
+class _Target:
+    """A file for libsndfile, which reports no reason of an error: this class keeps it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._error: Exception | None = None
+        self.closed = False
+
+    def write(self, data: bytes) -> int:
+        if self._error is None and not self.closed:
+            try:
+                return self._file.write(data)
+            # No exception passes through libsndfile.
+            except Exception as error:
+                self._error = error
+        return 0
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if self._error is None and not self.closed:
+            try:
+                return self._file.seek(offset, whence)
+            except Exception as error:
+                self._error = error
+        return 0
+
+    def tell(self) -> int:
+        return 0 if self._error or self.closed else self._file.tell()
+
+    def check(self) -> None:
+        if self._error is not None:
+            raise self._error
 
 
 class StreamOutput:
@@ -56,27 +146,32 @@ class StreamOutput:
     def __init__(self, file: BinaryIO, raw: str | None, rate: int) -> None:
         self._file = file
         self._dtype = RAW_FORMATS[raw or "s16le"]
-        self._data_bytes = 0
-        self._start = file.tell() if raw is None and is_regular(file) else None
-        if raw is None:
+        self._wav = None
+        if raw is None and _can_seek(file):
+            self._wav = wav.WavWriter(file, rate)
+        elif raw is None:
             # The largest sizes stand for an unknown length.
             file.write(wav.header(rate, wav.MAX_SIZE, wav.MAX_SIZE))
 
     def write(self, samples: F32) -> None:
         """Write samples and flush them."""
-        if self._dtype.kind == "i":
-            samples = wav.to_pcm16(samples)
-        data = samples.astype(self._dtype).tobytes()
-        self._data_bytes += len(data)
-        self._file.write(data)
+        values: Any = wav.to_pcm16(samples) if self._dtype.kind == "i" else samples
+        if self._wav is not None:
+            self._wav.write(values)
+        else:
+            self._file.write(values.astype(self._dtype).tobytes())
         self._file.flush()
 
     def close(self) -> None:
         """Write the length into the WAV header, where the file can seek."""
-        if self._start is not None:
-            end = self._file.tell()
-            for offset, value in ((4, self._data_bytes + 36), (40, self._data_bytes)):
-                self._file.seek(self._start + offset)
-                self._file.write(struct.pack("<I", min(value, wav.MAX_SIZE)))
-            self._file.seek(end)
+        if self._wav is not None:
+            self._wav.finish()
         self._file.flush()
+
+    def discard(self) -> None:
+        """Do nothing: nothing is held."""
+
+
+def _can_seek(file: BinaryIO) -> bool:
+    """Return whether the header can be changed at the end: not in a pipe, nor after ``>>``."""
+    return is_regular(file) and not fcntl.fcntl(file, fcntl.F_GETFL) & os.O_APPEND

@@ -1,12 +1,13 @@
-"""The events of a bitstream decoded to sound."""
+"""Stored tokens decoded to sound: the events of a bitstream, and arrays."""
 
 from __future__ import annotations
 
 import itertools
 import math
+import shlex
 from collections import deque
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,23 @@ from numpy.typing import NDArray
 from fcs_edge.bitstream.reader import Damage, End, Event, HeaderRead, Tokens
 from fcs_edge.bitstream.writer import Header
 from fcs_edge.codec import BLOCK_CHUNKS, Codec
-from fcs_edge.errors import BitstreamError, FcsError
+from fcs_edge.errors import BitstreamError, FcsError, shown
 from fcs_edge.model.layers import F32
-from fcs_edge.token_files import read_npy
+from fcs_edge.modelfile import catalogue
+from fcs_edge.npz import Origin
+from fcs_edge.stream import StreamDecoder
+from fcs_edge.token_files import TokenArray
 
 _SILENCE_TOKENS = 4096
+
+
+@contextmanager
+def labelled(label: str) -> Iterator[None]:
+    """Add the name of the input to a bitstream's error."""
+    try:
+        yield
+    except BitstreamError as error:
+        raise BitstreamError(f"{label}: {error}") from None
 
 
 def read_header(batches: Iterator[list[Event]]) -> tuple[Header, Iterator[list[Event]]]:
@@ -40,15 +53,47 @@ def check_header(header: Header, codec: Codec, any_model: bool) -> None:
     """
     stored = (header.samples_per_token, header.input_rate)
     expected = (codec.samples_per_token, codec.sample_rate_in)
-    if header.fingerprint != codec.fingerprint and not any_model:
-        raise BitstreamError(
-            f"encoded with another model ({header.fingerprint.hex()}) than {codec.name} "
-            f"({codec.fingerprint.hex()}); give that model with --model, or try with --any-model"
-        )
+    check_fingerprint(header.fingerprint, codec, any_model)
     if stored != expected or header.bits < codec.bits_per_token:
         raise BitstreamError(
             f"its tokens of {header.bits} bits, one every {header.samples_per_token} samples, "
             f"do not fit {codec.name}"
+        )
+
+
+def check_fingerprint(fingerprint: bytes, codec: Codec, any_model: bool) -> None:
+    """Refuse tokens of another model, unless `any_model`.
+
+    Raises
+    ------
+    BitstreamError
+        The fingerprints differ.
+    """
+    if fingerprint == codec.fingerprint or any_model:
+        return
+    named = catalogue.by_fingerprint(fingerprint)
+    advice = "give that model with --model"
+    if named is not None:
+        advice = f"add --model {shlex.quote(shown(named.name, 60))}"
+    raise BitstreamError(
+        f"encoded with another model ({fingerprint.hex()}) than {codec.name} "
+        f"({codec.fingerprint.hex()}); {advice}, or try with --any-model"
+    )
+
+
+def check_origin(origin: Origin, codec: Codec, any_model: bool) -> None:
+    """Refuse an array of tokens of another model, unless `any_model`.
+
+    Raises
+    ------
+    BitstreamError
+        The fingerprints differ, or the sample rates do.
+    """
+    check_fingerprint(origin.fingerprint, codec, any_model)
+    if origin.sample_rate != codec.sample_rate_in:
+        raise BitstreamError(
+            f"its samples are counted at {origin.sample_rate} Hz; {codec.name} has "
+            f"{codec.sample_rate_in} Hz"
         )
 
 
@@ -79,6 +124,11 @@ class EventDecoder:
     def seconds_lost(self) -> float:
         """Seconds of sound that silence replaces so far."""
         return self._n_lost / self._codec.token_rate
+
+    @property
+    def n_intact(self) -> int:
+        """Tokens decoded so far that were not lost."""
+        return self._n_tokens - self._n_lost
 
     def decode(self, events: list[Event]) -> Iterator[F32]:
         """Yield the sound of a batch of events, (n,) float32 at a time."""
@@ -150,12 +200,55 @@ class EventDecoder:
         return samples
 
 
-def decode_npy(path: Path, codec: Codec) -> Iterator[F32]:
-    """Yield the sound of bare tokens in an .npy file, (n,) float32 at a time."""
+def decode_array(
+    array: TokenArray, codec: Codec, label: str, n_samples: int | None = None
+) -> Iterator[F32]:
+    """Yield the sound of an array of tokens, (n,) float32 at a time.
+
+    Parameters
+    ----------
+    array : TokenArray
+        The tokens.
+    codec : Codec
+        The model.
+    label : str
+        The array's name, for messages.
+    n_samples : int, optional
+        Number of input samples. The sound ends where theirs does. Absent: all tokens are decoded.
+
+    Raises
+    ------
+    FcsError
+        The model does not have a token of the array.
+    """
     decoder = codec.stream_decoder(BLOCK_CHUNKS)
-    for tokens in read_npy(path):
-        try:
-            yield decoder.push(tokens)
-        except ValueError as error:
-            raise FcsError(f"{path}: {error}") from None
+    remaining = None if n_samples is None else codec.output_length(n_samples)
+    for samples in _pushed(array, codec, decoder, label):
+        yield samples[:remaining]
+        if remaining is not None:
+            remaining = max(0, remaining - samples.size)
+
+
+def _pushed(array: TokenArray, codec: Codec, decoder: StreamDecoder, label: str) -> Iterator[F32]:
+    highest = (1 << codec.bits_per_token) - 1
+    for tokens in array.blocks:
+        wrong = tokens[(tokens < 0) | (tokens > highest)]
+        if wrong.size:
+            raise FcsError(
+                f"{label}: holds the token {wrong[0]}; tokens of {codec.name} are 0 to {highest}"
+            )
+        yield decoder.push(tokens)
     yield decoder.flush()
+
+
+def length_problem(n_tokens: int, n_samples: int, codec: Codec) -> str | None:
+    """Return how a number of tokens contradicts a number of input samples; None if it does not."""
+    needed = math.ceil(n_samples / codec.samples_per_token)
+    padded = math.ceil(n_samples / codec.chunk_size) * codec.chunk_tokens
+    if n_tokens < needed:
+        missing = needed - n_tokens
+        return f"{missing} of the {needed} tokens that its {n_samples} samples need are missing"
+    if n_tokens > padded:
+        more = n_tokens - padded
+        return f"{more} tokens more than its {n_samples} samples need; they are left out"
+    return None

@@ -16,6 +16,8 @@ from fcs_edge.errors import AudioError
 _RATES = (48000, 44100, 96000, 32000, 22050, 16000, 8000)
 _UNCHECKED_SECONDS = 0.5
 """A longer time between two checks means that this process was stopped."""
+_SURROUND = 8
+"""Channels of the largest common layout, 7.1."""
 _KINDS = {"input": "microphone", "output": "speaker"}
 
 
@@ -34,9 +36,10 @@ class Heartbeat:
         self.beat()
         self._checked_at = time.monotonic()
 
-    def beat(self) -> None:
-        """Record a call."""
+    def beat(self) -> float:
+        """Record a call; return its time in seconds of ``time.monotonic``."""
         self._called_at = time.monotonic()
+        return self._called_at
 
     @property
     def silence(self) -> float:
@@ -177,22 +180,46 @@ def find(kind: str, requested: str | None) -> Device:
     raise AudioError(f"{problem}; give a number of fcs-edge mic --list-devices")
 
 
-def input_format(device: Device, rate: int) -> DeviceFormat:
-    """Return the format to open a microphone with: `rate` and one channel, or the nearest."""
-    return _format("input", device, rate)
+def input_format(device: Device, rate: int, channel: int | str = "mean") -> DeviceFormat:
+    """Return the format to open a microphone with: `rate` and enough channels, or the nearest.
+
+    Raises
+    ------
+    AudioError
+        The device has too few channels, or refuses all formats.
+    """
+    if isinstance(channel, int) and channel > device.inputs:
+        raise AudioError(
+            f"microphone {device.number}, {device.name}: has no channel {channel}, "
+            f"{device.inputs} at most (fcs-edge mic --list-devices)"
+        )
+    return _format("input", device, rate, _input_channels(device.inputs, channel))
+
+
+def _input_channels(most: int, channel: int | str) -> list[int]:
+    """Return the numbers of channels to try, the best first.
+
+    A sound server offers any number of channels and mixes those of the device into them. It then
+    leaves the first eight unchanged where all eight are requested. For a mean, two show whether
+    they cancel each other.
+    """
+    if not isinstance(channel, int):
+        return [n for n in dict.fromkeys((2, 1, most)) if n <= most]
+    return [
+        n for n in dict.fromkeys((min(most, _SURROUND), channel, 2, most)) if channel <= n <= most
+    ]
 
 
 def output_format(device: Device, rate: int) -> DeviceFormat:
     """Return the format to open a speaker with: `rate` and one channel, or the nearest."""
-    return _format("output", device, rate)
+    channels = [n for n in dict.fromkeys((1, 2, device.outputs)) if n <= device.outputs]
+    return _format("output", device, rate, channels)
 
 
-def _format(kind: str, device: Device, rate: int) -> DeviceFormat:
+def _format(kind: str, device: Device, rate: int, channels: list[int]) -> DeviceFormat:
     sounddevice = library()
     check = getattr(sounddevice, f"check_{kind}_settings")
-    max_channels = device.inputs if kind == "input" else device.outputs
     rates = dict.fromkeys((rate, device.rate, *_RATES))
-    channels = [n for n in dict.fromkeys((1, 2, max_channels)) if n <= max_channels]
     refused: Exception | None = None
     with silenced():
         for offered in (DeviceFormat(r, n) for r in rates for n in channels):

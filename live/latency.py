@@ -78,6 +78,11 @@ def buffer_chunks(milliseconds: float, chunk: float) -> int:
     return math.ceil(milliseconds / 1e3 / chunk)
 
 
+def duration_chunks(seconds: float | None, chunk: float) -> float:
+    """Return the chunks of a requested duration, rounded up; infinity where none is requested."""
+    return math.inf if seconds is None else math.ceil(round(seconds / chunk, 6))
+
+
 def buffer_limit(target: int) -> int:
     """Return the chunks that may wait in a jitter buffer where no limit is given."""
     return target + BUFFER_SPARE_CHUNKS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import numpy as np
 import soxr
 
 from fcs_edge.codec import Codec
-from fcs_edge.live.latency import CAPTURE_CHUNKS
+from fcs_edge.live.latency import CAPTURE_CHUNKS, duration_chunks
 from fcs_edge.live.microphone import Microphone
 from fcs_edge.live.speaker import Speaker
 from fcs_edge.live.statistics import Statistics
@@ -53,7 +54,8 @@ class ChunkReader:
             time.sleep(_SETTLE_STEP)
             elapsed = time.monotonic() - start
             if self._microphone.waiting <= 2 * elapsed + self._microphone.block:
-                return
+                break
+        self._microphone.gaps.restart()
 
     def next(self, stopped: Callable[[], bool]) -> F32 | None:
         """Wait for a chunk and return it, (chunk_size,) float32; None after a stop.
@@ -103,6 +105,8 @@ class Loopback:
         Takes each chunk's (samples, tokens, decoded samples or None), to record or send it.
     decode : bool
         Whether a speaker or `sink` needs decoded samples.
+    duration : float, optional
+        Seconds of sound to encode, rounded up to full chunks; without it there is no limit.
     """
 
     def __init__(
@@ -110,8 +114,10 @@ class Loopback:
         codec: Codec,
         sink: Callable[[F32, U16, F32 | None], None],
         decode: bool,
+        duration: float | None = None,
     ) -> None:
         self._codec, self._sink = codec, sink
+        self._limit = duration_chunks(duration, codec.latency)
         self._encoder = codec.stream_encoder()
         self._decoder = codec.stream_decoder() if decode else None
         self._tokens = np.zeros(codec.chunk_tokens, np.uint16)
@@ -135,8 +141,15 @@ class Loopback:
         """Whether `stop` was called."""
         return self._stop.is_set()
 
+    @property
+    def complete(self) -> bool:
+        """Whether the duration is encoded; where there is none, whether `stop` was called."""
+        if math.isinf(self._limit):
+            return self.stopped
+        return self.statistics.n_tokens >= self._limit * self._tokens.size
+
     def run(self, microphone: Microphone, speaker: Speaker | None) -> None:
-        """Work until stopped, or until a device is gone.
+        """Work until stopped, until the duration is encoded, or until a device is gone.
 
         Raises
         ------
@@ -148,6 +161,7 @@ class Loopback:
         reader.settle(self._stop.is_set)
         while (samples := reader.next(self._stop.is_set)) is not None:
             self.step(samples)
+            self.statistics.cancelling |= microphone.cancelling
             if speaker is not None:
                 speaker.check()
         if speaker is not None:
@@ -173,6 +187,8 @@ class Loopback:
             if self.microphone is not None:
                 self.speaker.playout.jitter = self.microphone.block
             self.speaker.playout.write(played)
+        if not math.isinf(self._limit) and self.complete:
+            self.stop()
 
     def _mixed(self, samples: F32, decoded: F32) -> F32:
         """Return what is to be played, uncoded or decoded, with a crossfade where that changes."""

@@ -16,6 +16,8 @@ from fcs_edge.model.layers import F32, new
 
 _RING_SECONDS = 4.0
 _BLOCK_FRAMES = 1 << 16
+_AUDIBLE_POWER, _CANCELLED_SHARE = 1e-6, 0.01
+"""Power of -60 dB, and the share of it that is 20 dB less."""
 
 
 class Microphone(OpenDevice):
@@ -29,6 +31,8 @@ class Microphone(OpenDevice):
         Sample rate of `read` in Hz.
     latency : float or str
         Seconds, ``low`` or ``high``: what is requested from PortAudio.
+    channel : int or str, optional
+        The channel to read, from 1, or ``mean``.
 
     Raises
     ------
@@ -39,9 +43,16 @@ class Microphone(OpenDevice):
     kind = "input"
     name = "microphone"
 
-    def __init__(self, device: Device, rate: int, latency: Latency) -> None:
-        super().__init__(device, devices.input_format(device, rate))
+    def __init__(
+        self, device: Device, rate: int, latency: Latency, channel: int | str = "mean"
+    ) -> None:
+        super().__init__(device, devices.input_format(device, rate, channel))
         self.rate = rate
+        self._channel = channel - 1 if isinstance(channel, int) else None
+        self._squares = new(self.format.channels)
+        self._energies = np.zeros(self.format.channels)
+        self._mean_energy = 0.0
+        self._n_frames = 0
         self._ring = SampleRing(round(_RING_SECONDS * self.format.rate))
         self._block = new(self._ring.capacity)
         self._mono = new(_BLOCK_FRAMES)
@@ -55,15 +66,22 @@ class Microphone(OpenDevice):
         self._open(latency, self._on_input)
 
     def _on_input(self, samples: Any, frames: int, times: Any, status: Any) -> None:
-        self._heartbeat.beat()
+        now = self._heartbeat.beat()
+        self._n_frames += frames
+        self.gaps.update(now, self._n_frames)
         self._max_frames = max(self._max_frames, frames)
         if status.input_overflow:
             self.n_overruns += 1
         mono = self._mono[:frames]
         if samples.shape[1] == 1:
             mono = samples[:, 0]
+        elif self._channel is not None:
+            mono = samples[:, self._channel]
         else:
             np.mean(samples, axis=1, out=mono)
+            np.einsum("ij,ij->j", samples, samples, out=self._squares)
+            self._energies += self._squares
+            self._mean_energy += float(np.dot(mono, mono))
         self._n_dropped += frames - self._ring.write(mono)
 
     @property
@@ -71,6 +89,14 @@ class Microphone(OpenDevice):
         """Seconds from the microphone to the ring, and through the resampler."""
         delay = self._resampler.delay() / self.rate if self._resampler is not None else 0.0
         return float(self._stream.latency) + delay
+
+    @property
+    def cancelling(self) -> bool:
+        """Whether the mean of the channels has 20 dB less energy than the loudest of them."""
+        loudest = float(self._energies.max())
+        # From one second of -60 dB on: less is the noise of the device.
+        audible = loudest > _AUDIBLE_POWER * max(self._n_frames, self.format.rate)
+        return audible and self._mean_energy < _CANCELLED_SHARE * loudest
 
     @property
     def block(self) -> float:

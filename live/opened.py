@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from fcs_edge.live import devices
 from fcs_edge.live.devices import Device, DeviceFormat, DeviceLostError, Heartbeat
+from fcs_edge.live.gaps import GapMeter
 from fcs_edge.live.latency import Latency
 
 SUSPENDED_SECONDS = 1.0
@@ -33,6 +34,9 @@ class OpenDevice:
         self.device, self.format = device, form
         self._heartbeat = Heartbeat()
         self._stream: Any = None
+        self._error: BaseException | None = None
+        self.gaps = GapMeter(form.rate)
+        """Gaps that the device did not report."""
 
     def _open(self, latency: Latency, callback: Callable[..., None]) -> None:
         """Start the stream; its callback must set the heartbeat.
@@ -43,6 +47,14 @@ class OpenDevice:
             It does not open.
         """
         sounddevice = devices.library()
+
+        def guarded(*arguments: Any) -> None:
+            try:
+                callback(*arguments)
+            except BaseException as error:
+                self._error = error
+                raise sounddevice.CallbackAbort from None
+
         stream_class = getattr(sounddevice, f"{self.kind.capitalize()}Stream")
         self._heartbeat.beat()
         try:
@@ -53,7 +65,7 @@ class OpenDevice:
                     device=self.device.number,
                     dtype="float32",
                     latency=latency,
-                    callback=callback,
+                    callback=guarded,
                 )
                 self._stream.start()
         except sounddevice.PortAudioError as error:
@@ -65,12 +77,19 @@ class OpenDevice:
         return bool(self._stream.active)
 
     @property
+    def silence(self) -> float:
+        """Seconds since the device last called, while this process was not stopped."""
+        return self._heartbeat.silence
+
+    @property
     def suspended(self) -> bool:
         """Whether the device is present and its callback is not called."""
-        return self._heartbeat.silence > SUSPENDED_SECONDS
+        return self.silence > SUSPENDED_SECONDS
 
     def check(self) -> None:
-        """Raise `DeviceLostError` where the device is gone."""
+        """Raise `DeviceLostError` where the device is gone, or what ended its callback."""
+        if self._error is not None:
+            raise self._error
         if not self.alive:
             raise DeviceLostError(f"{self.name} {self.device.name}: the device is gone")
 

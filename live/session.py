@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Protocol
 
+from fcs_edge import signals
 from fcs_edge.codec import Codec
 from fcs_edge.errors import AudioError
 from fcs_edge.live import devices
@@ -28,10 +28,14 @@ _SWITCH_SECONDS = 0.001
 _RETRY_SECONDS = 1.0
 _SHOW_SECONDS = 0.15
 _DRAIN_SECONDS = 1.0
+SILENT_SECONDS = 10.0
+"""Time without a block of the microphone after which a recording with a duration ends."""
 _QUIT_KEYS = ("q", "\x03")
 
 
-def open_microphone(codec: Codec, requested: str | None, latency: Latency) -> Microphone:
+def open_microphone(
+    codec: Codec, requested: str | None, latency: Latency, channel: int | str = "mean"
+) -> Microphone:
     """Open the microphone that a user requests; the default one where it is None.
 
     Raises
@@ -39,7 +43,7 @@ def open_microphone(codec: Codec, requested: str | None, latency: Latency) -> Mi
     AudioError
         There is no such microphone, or it does not open.
     """
-    return Microphone(devices.find("input", requested), codec.sample_rate_in, latency)
+    return Microphone(devices.find("input", requested), codec.sample_rate_in, latency, channel)
 
 
 def open_speaker(codec: Codec, requested: str | None, latency: Latency) -> Speaker:
@@ -93,8 +97,11 @@ def _own_stderr() -> Iterator[None]:
 
 @contextmanager
 def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` on the first of SIGINT, SIGTERM and SIGHUP; a second one interrupts at once."""
-    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    """Call `stop` on the first of SIGINT, SIGTERM and SIGHUP; a second one interrupts at once.
+
+    A signal that the caller ignores stays ignored: `nohup` ignores SIGHUP, and a shell ignores
+    SIGINT of its background jobs.
+    """
     stopping = False
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -104,12 +111,8 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
         stopping = True
         stop()
 
-    before = [(number, signal.signal(number, on_signal)) for number in numbers]
-    try:
+    with signals.handled(on_signal):
         yield
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)
 
 
 class Stoppable(Protocol):
@@ -197,6 +200,7 @@ def watch(
     stop: Callable[[], None],
     deadline: float = math.inf,
     on_key: Callable[[str], None] = lambda key: None,
+    beside: Sequence[Worker] = (),
 ) -> None:
     """Update the display until the worker ends; raise what the worker raised.
 
@@ -214,8 +218,13 @@ def watch(
         Seconds of ``time.monotonic``.
     on_key : callable
         Takes each other key.
+    beside : sequence of Worker, optional
+        Others that must run as well: where one ends early, `stop` is called, and its exception
+        is raised.
     """
     while worker.running:
+        if not all(other.running for other in beside):
+            stop()
         key = read_key(_SHOW_SECONDS)
         if key in _QUIT_KEYS or time.monotonic() >= deadline:
             stop()
@@ -223,6 +232,38 @@ def watch(
             on_key(key)
         show()
     worker.join()
+    for other in beside:
+        if not other.running:
+            other.join()
+
+
+class SilenceGuard:
+    """Ends a loopback of limited duration whose microphone delivers nothing.
+
+    Parameters
+    ----------
+    loop : Loopback
+        What runs.
+    enabled : bool
+        Whether it ends the loopback; without it `check` does nothing.
+    """
+
+    def __init__(self, loop: Loopback, enabled: bool) -> None:
+        self._loop, self._enabled = loop, enabled
+        self.warning = ""
+        """Why the loopback was ended; empty where it was not."""
+
+    def check(self) -> None:
+        """Stop the loopback after 10 s without sound; call it several times a second."""
+        microphone = self._loop.microphone
+        if not self._enabled or microphone is None or self._loop.stopped:
+            return
+        if microphone.silence > SILENT_SECONDS:
+            self.warning = (
+                f"microphone {microphone.device.name}: no sound arrived for {SILENT_SECONDS:g} s, "
+                "so the recording ends before its --duration; --reconnect waits"
+            )
+            self._loop.stop()
 
 
 @dataclass(frozen=True)
@@ -237,12 +278,15 @@ class DeviceRequest:
         See `fcs_edge.live.latency`.
     playing : bool
         Whether a speaker is opened.
+    channel : int or str
+        See `fcs_edge.live.microphone.Microphone`.
     """
 
     microphone: str | None
     speaker: str | None
     latency: Latency
     playing: bool
+    channel: int | str = "mean"
 
 
 def run_loopback(
@@ -269,7 +313,7 @@ def run_loopback(
         A device is gone.
     """
     with ExitStack() as opened:
-        microphone = open_microphone(codec, request.microphone, request.latency)
+        microphone = open_microphone(codec, request.microphone, request.latency, request.channel)
         opened.callback(microphone.close)
         speaker = None
         if request.playing:

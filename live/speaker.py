@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -182,12 +183,21 @@ class Speaker(OpenDevice):
         self._mono = new(1 << 16)
         self.n_xruns = 0
         """Times that the system had nothing to play, because the callback was late."""
+        self._xrun_seconds = 0.0
+        self._called_at = math.inf
+        self._n_frames = 0
         self._open(latency, self._on_output)
 
     def _on_output(self, out: Any, frames: int, times: Any, status: Any) -> None:
-        self._heartbeat.beat()
+        now = self._heartbeat.beat()
         if status.output_underflow:
             self.n_xruns += 1
+            self._xrun_seconds += max(0.0, now - self._called_at)
+            self.gaps.restart()
+        self._called_at = now
+        # On the clock that never jumps, which PortAudio's is not.
+        self.gaps.update(now + times.outputBufferDacTime - times.currentTime, self._n_frames)
+        self._n_frames += frames
         mono = self._mono[:frames]
         self.playout.play(mono)
         out[:] = mono[:, np.newaxis]
@@ -199,8 +209,11 @@ class Speaker(OpenDevice):
 
     @property
     def seconds_silent(self) -> float:
-        """Seconds of silence played because the queue was empty."""
-        return self.playout.n_silent / self.format.rate
+        """Seconds of silence played: because the queue was empty, or the callback was late.
+
+        A late callback counts from the one before it, as a sound server drops what it held.
+        """
+        return self.playout.n_silent / self.format.rate + self._xrun_seconds
 
     @property
     def seconds_skipped(self) -> float:

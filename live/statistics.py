@@ -63,5 +63,7 @@ class Statistics:
     """Chunks whose computation took longer than they last."""
     n_dropped: float = 0.0
     """Seconds of audio that were not encoded, because the machine was too slow."""
+    cancelling: bool = False
+    """Whether the mean of the microphone's channels has 20 dB less energy than the loudest one."""
     n_lost_devices: int = 0
     """Times that a device was lost."""

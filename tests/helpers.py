@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,18 @@ class Recorded(io.RawIOBase):
     def write(self, data: Any) -> int:
         self.writes.append(bytes(data))
         return len(data)
+
+
+def writes_into(folder: Path, pid: int) -> bool:
+    """Whether a process has a file open in a folder that has no name yet, or a hidden one."""
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = Path(os.readlink(link))
+        except OSError:
+            continue
+        if target.parent == folder.resolve() and target.name[0] in "#.":
+            return True
+    return False
 
 
 def merged(events: list[Event]) -> list[Any]:

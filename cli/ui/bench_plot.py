@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -13,13 +13,13 @@ _COLOURS = ("#3b528b", "#21918c", "#5ec962", "#fde725")
 _BINS = 60
 
 
-def save_png(path: Path, facts: Facts) -> None:
+def save_png(file: BinaryIO, facts: Facts) -> None:
     """Save a histogram of chunk times, and a bar of the stages, for each run.
 
     Parameters
     ----------
-    path : Path
-        The picture, 1500 by 600 pixels or higher.
+    file : binary file
+        Receives the picture, 1500 by 600 pixels or higher.
     facts : dict
         The results of a model, as `fcs_edge.cli.bench` collects them.
 
@@ -68,4 +68,4 @@ def save_png(path: Path, facts: Facts) -> None:
     bars.invert_yaxis()
     bars.set(title="mean by stage", xlabel="ms a chunk")
     figure.legend(*bars.get_legend_handles_labels(), loc="outside lower right", ncols=len(STAGES))
-    figure.savefig(path, format="png")
+    figure.savefig(file, format="png")

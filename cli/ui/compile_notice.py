@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from fcs_edge.bench.host import kernel_cache, uses_numba
+from fcs_edge.cli.memory import check_address_space
 from fcs_edge.cli.ui.messages import Messages, plain
 from fcs_edge.codec import Codec
 
@@ -66,6 +67,8 @@ def prepare(
     codec: Codec, messages: Messages, *, encoder: bool = False, decoder: bool = False
 ) -> None:
     """Read the weights and compile the kernels now, not during the first chunk of sound."""
+    if uses_numba():
+        check_address_space()
     with compile_notice(messages, f"Preparing {codec.name} ..."):
         if encoder:
             codec.stream_encoder().push(np.zeros(codec.chunk_size, np.float32))

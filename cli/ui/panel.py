@@ -16,6 +16,8 @@ from rich.text import Text
 from fcs_edge.cli.ui.messages import plain
 from fcs_edge.codec import Codec
 from fcs_edge.live.loop import Loopback
+from fcs_edge.live.opened import OpenDevice
+from fcs_edge.live.statistics import ChunkTimes
 from fcs_edge.text import printable
 
 _METER_DB, _METER_CELLS = 60, 30
@@ -56,27 +58,59 @@ def latencies(loop: Loopback, codec: Codec) -> dict[str, float]:
     return {**parts, "total": sum(parts.values())}
 
 
+def counted(n: int, noun: str) -> str:
+    """Return a number and a noun, whose plural ends in s where the number is not 1."""
+    first, _, rest = noun.partition(" ")
+    return " ".join(filter(None, (str(n), first if n == 1 else f"{first}s", rest)))
+
+
+def times_text(times: ChunkTimes) -> str:
+    """Return the compute times of a chunk, or that there are none yet."""
+    if not times.n:
+        return "no chunk yet"
+    return f"p50 {times.percentile_ms(50):.1f} p99 {times.percentile_ms(99):.1f} ms"
+
+
+def gaps_text(device: OpenDevice) -> str:
+    """Return how many gaps a device left without a report of its own; empty without one."""
+    gaps = device.gaps
+    if not gaps.n:
+        return ""
+    return f"{counted(gaps.n, f'gap of the {device.name}')} ({1e3 * gaps.seconds:.1f} ms)"
+
+
 def troubles(loop: Loopback) -> str:
     """Return a text about all losses so far; empty without a loss."""
     s, mic, speaker = loop.statistics, loop.microphone, loop.speaker
     losses = []
-    if mic is not None and mic.n_overruns:
-        losses.append(f"{mic.n_overruns} overruns of the microphone")
+    if mic is not None:
+        if mic.n_overruns:
+            losses.append(counted(mic.n_overruns, "overrun of the microphone"))
+        losses.append(gaps_text(mic))
     if s.n_dropped:
         losses.append(f"{s.n_dropped:.2f} s not encoded")
     if s.n_late:
-        losses.append(f"{s.n_late} late chunks")
+        losses.append(f"{s.n_late} late {'chunk' if s.n_late == 1 else 'chunks'}")
     if speaker is not None:
         if speaker.n_underruns:
-            losses.append(
-                f"{speaker.n_underruns} underruns of the speaker "
-                f"({speaker.seconds_silent:.2f} s silent)"
-            )
+            underruns = counted(speaker.n_underruns, "underrun of the speaker")
+            losses.append(f"{underruns} ({speaker.seconds_silent:.2f} s silent)")
+        losses.append(gaps_text(speaker))
         if speaker.seconds_skipped:
             losses.append(f"{speaker.seconds_skipped:.2f} s not played")
     if s.n_lost_devices:
-        losses.append(f"{s.n_lost_devices} times without a device")
-    return ", ".join(losses)
+        losses.append(f"{counted(s.n_lost_devices, 'time')} without a device")
+    return ", ".join(filter(None, losses))
+
+
+def cancelled(loop: Loopback) -> str:
+    """Return a text where the microphone's channels cancel each other; empty where they do not."""
+    if not loop.statistics.cancelling:
+        return ""
+    return (
+        "the mean of the microphone's channels has 20 dB less energy than the louder channel: "
+        "choose one, as with --channel 1"
+    )
 
 
 def suspended(loop: Loopback) -> str:
@@ -127,10 +161,13 @@ class Panel:
         The model.
     quiet : bool
         Whether nothing is shown.
+    names : dict of str to str
+        The devices' names by what they are, shown before the devices open.
     """
 
-    def __init__(self, loop: Loopback, codec: Codec, quiet: bool) -> None:
+    def __init__(self, loop: Loopback, codec: Codec, quiet: bool, names: dict[str, str]) -> None:
         self._loop, self._codec, self._quiet = loop, codec, quiet
+        self._names = names
         self._start = time.monotonic()
         self._lines = Lines(self.line, quiet)
 
@@ -141,6 +178,8 @@ class Panel:
         if self._quiet:
             yield lambda: None
         elif not console.is_terminal:
+            names = ", ".join(f"{label}: {name}" for label, name in self._names.items())
+            click.echo(printable(names), err=True)
             yield self._lines.show
         else:
             with Live(self._drawn(), console=console, auto_refresh=False) as live:
@@ -153,28 +192,25 @@ class Panel:
         shown = [f"{name} {milliseconds(s)}" for name, s in parts.items() if math.isfinite(s)]
         text = (
             f"{time.monotonic() - self._start:.0f} s: {loop.statistics.n_tokens} tokens, chunk "
-            f"p50 {times.percentile_ms(50):.1f} p99 {times.percentile_ms(99):.1f} ms, "
-            f"latency {', '.join(shown)}; {troubles(loop) or 'nothing lost'}"
+            f"{times_text(times)}, latency {', '.join(shown)}; {troubles(loop) or 'nothing lost'}"
         )
-        now = [suspended(loop), shortfall(loop, self._codec)]
+        now = [cancelled(loop), suspended(loop), shortfall(loop, self._codec)]
         return "; ".join([text, *filter(None, now)])
 
     def _drawn(self) -> Group:
         loop, codec, s = self._loop, self._codec, self._loop.statistics
         table = Table.grid(padding=(0, 2))
+        for label, name in self._names.items():
+            table.add_row(label, plain(name if loop.microphone else f"{name} (opening)"))
         table.add_row("in", meter(s.input_meter.peak_db))
         if loop.speaker is not None:
             table.add_row("out", meter(s.output_meter.peak_db))
         seconds = time.monotonic() - self._start
         bits = f"{codec.bitrate:g} bit/s, {s.n_tokens} tokens, the last one {s.last_token}"
         table.add_row(f"{seconds:.0f} s", plain(f"{codec.name}: {bits}"))
-        t = s.times
-        table.add_row(
-            "chunk",
-            f"p50 {t.percentile_ms(50):.1f}  p99 {t.percentile_ms(99):.1f}  "
-            f"longest {t.longest_ms:.1f} of {1e3 * codec.latency:.0f} ms",
-        )
-        parts = latencies(loop, codec)
+        longest = f", longest {s.times.longest_ms:.1f} of {1e3 * codec.latency:.0f} ms"
+        table.add_row("chunk", times_text(s.times) + (longest if s.times.n else ""))
+        parts = {n: v for n, v in latencies(loop, codec).items() if math.isfinite(v)}
         table.add_row("latency", "  ".join(f"{n} {1e3 * v:.0f}" for n, v in parts.items()) + " ms")
         if loop.speaker is not None:
             correction = 1e6 * (loop.speaker.playout.speed - 1)
@@ -186,7 +222,7 @@ class Panel:
             played, other = ("uncoded", "decoded") if loop.bypass else ("decoded", "uncoded")
             hint += f"; you hear {played} sound, b changes to {other}"
         rows: list[Table | Text] = [table, Text(hint, "dim")]
-        for text in (suspended(loop), shortfall(loop, codec)):
+        for text in (cancelled(loop), suspended(loop), shortfall(loop, codec)):
             if text:
                 rows.append(plain(text, "bold red"))
         return Group(*rows)

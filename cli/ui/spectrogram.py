@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 from rich.style import Style
 from rich.text import Text
 
+from fcs_edge.files import creating
 from fcs_edge.spectrogram import FLOOR_DB, analyse
 from fcs_edge.text import printable
 
@@ -27,7 +29,7 @@ _MAGMA = (
 
 
 def save_png(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | BinaryIO,
     original: Signal,
     rate_in: int,
     decoded: Signal,
@@ -39,8 +41,8 @@ def save_png(
 
     Parameters
     ----------
-    path : str or path-like
-        The file, replaced in one step: no half-written picture is left behind.
+    path : str, path-like or binary file
+        A file to replace in one step: no half-written picture is left behind. Or an open file.
     original, decoded : ndarray of float32, shape (samples,)
         Mono signals.
     rate_in, rate_out : int
@@ -77,12 +79,11 @@ def save_png(
             axis.annotate(note, at, color="white", alpha=0.7, ha="center", va="center")
     figure.colorbar(image, ax=axes, label="level (dB relative to the peak)", pad=0.015, aspect=28)
 
-    unfinished = Path(f"{os.fspath(path)}.{os.getpid()}.tmp")
-    try:
-        figure.savefig(unfinished, format="png")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    if isinstance(path, (str, os.PathLike)):
+        with creating(Path(path)) as file:
+            figure.savefig(file, format="png")
+    else:
+        figure.savefig(path, format="png")
 
 
 def terminal(

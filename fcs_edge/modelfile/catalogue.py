@@ -1,4 +1,4 @@
-"""The built-in models, and how a model is found by name or path."""
+"""Models by name: the built-in ones, and those in a folder of the user's."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import os
 import re
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
-from fcs_edge.errors import ModelFileError
+from fcs_edge.errors import FcsError, ModelFileError, shown
 from fcs_edge.modelfile import model_file
 from fcs_edge.modelfile.model_file import ModelFile
 
 DEFAULT_MODEL = "edge-65k"
-"""The model that is used if none is named."""
+"""The model that is used if neither a caller nor `VARIABLE` names one."""
+
+VARIABLE = "FCS_EDGE_MODEL"
+"""The environment variable that names the default model."""
 
 BUILT_IN = {
     "edge-65k": "made for boards like a Raspberry Pi Zero 2 W; one word in six is lost "
@@ -20,14 +24,31 @@ BUILT_IN = {
 }
 """The models inside the package, by name, each with its quality in one line."""
 
+_SUFFIX = ".safetensors"
+_SHOWN = 20
+"""Names that an error lists."""
+
+
+class Named(NamedTuple):
+    """A model that has a name here."""
+
+    name: str
+    path: Path
+    built_in: bool
+    hidden: bool = False
+    """Whether a built-in model has the same name and is used in its place."""
+
 
 def find(model: str | os.PathLike[str] | None = None) -> ModelFile:
     """Find a model by name or path, check it and map it.
 
+    A text that exists as a path is a path. Any other is a name: of a built-in model, or else of a
+    file in `models_folder`, without its suffix.
+
     Parameters
     ----------
     model : str or path, optional
-        A built-in model's name, or a model file's path. Absent: the default model.
+        A model's name, or a model file's path. Absent: the default model.
 
     Returns
     -------
@@ -40,21 +61,103 @@ def find(model: str | os.PathLike[str] | None = None) -> ModelFile:
         There is no such model, or its file is damaged.
     """
     if model is None:
-        model = DEFAULT_MODEL
-    if model in BUILT_IN:
-        return model_file.read(Path(str(resources.files("fcs_edge") / f"data/{model}.safetensors")))
-    path = Path(model)
-    if path.is_dir():
+        return _default()
+    text = os.fspath(model)
+    if os.path.isdir(text):
         raise ModelFileError(
-            f"{path} is a folder; convert the checkpoint in it first: "
-            f"fcs-edge convert {path} model.safetensors"
+            f"{text} is a folder; convert the checkpoint in it first: "
+            f"fcs-edge convert {text} model.safetensors"
         )
-    if not path.exists():
-        raise ModelFileError(f"{path}: no such model file, {_advice(str(model))}")
-    return model_file.read(path)
+    if os.path.exists(text):
+        return model_file.read(Path(text))
+    named = _named(text) if isinstance(model, str) else None
+    if named is None:
+        raise ModelFileError(f"{shown(text)}: no such model file, {_advice(text)}")
+    return model_file.read(named)
+
+
+def models_folder() -> Path | None:
+    """Return the folder whose model files have names, which need not exist.
+
+    It is ``fcs-edge/models`` in ``XDG_DATA_HOME``, which is ``~/.local/share`` where that is
+    not an absolute path. None if there is no home folder either.
+    """
+    data = os.environ.get("XDG_DATA_HOME", "")
+    if not os.path.isabs(data):
+        data = os.path.expanduser("~/.local/share")
+    return Path(data) / "fcs-edge" / "models" if os.path.isabs(data) else None
+
+
+def default_model() -> str:
+    """Return the name or path of the default model."""
+    return os.environ.get(VARIABLE) or DEFAULT_MODEL
+
+
+def listed() -> list[Named]:
+    """Return every model that has a name: the built-in ones, then the folder's, sorted."""
+    folder = models_folder()
+    files = sorted(folder.glob(f"*{_SUFFIX}")) if folder is not None else []
+    own = [
+        Named(f.stem, f, built_in=False, hidden=f.stem in BUILT_IN)
+        for f in files
+        if not f.name.startswith(".")
+    ]
+    return [Named(name, _built_in(name), built_in=True) for name in BUILT_IN] + own
+
+
+def by_fingerprint(fingerprint: bytes) -> Named | None:
+    """Return the first model with a name that has a fingerprint; damaged files are passed over."""
+    for named in listed():
+        try:
+            model = model_file.read(named.path)
+        except (FcsError, OSError):
+            continue
+        if model.fingerprint == fingerprint and not named.hidden:
+            return named
+    return None
+
+
+def _default() -> ModelFile:
+    stated = os.environ.get(VARIABLE)
+    if not stated:
+        return model_file.read(_built_in(DEFAULT_MODEL))
+    try:
+        return find(stated)
+    except ModelFileError as error:
+        raise ModelFileError(f"{VARIABLE} in the environment: {error}") from error
+
+
+def _built_in(name: str) -> Path:
+    return Path(str(resources.files("fcs_edge") / f"data/{name}{_SUFFIX}"))
+
+
+def _named(name: str) -> Path | None:
+    """Return the file of a name, which never leads out of the folder."""
+    if name in BUILT_IN:
+        return _built_in(name)
+    folder = models_folder()
+    if folder is None or not name or name.startswith(".") or re.search(r"[/\\\0]", name):
+        return None
+    path = folder / f"{name}{_SUFFIX}"
+    return path if os.path.exists(path) else None
+
+
+def reference(model: ModelFile) -> str:
+    """Return what names a model in any process: its built-in name, or its absolute path."""
+    path = model.path.absolute()
+    if path.stem in BUILT_IN and path == _built_in(path.stem).absolute():
+        return path.stem
+    return str(path)
+
+
+def referenced(text: str) -> ModelFile:
+    """Return the model that `reference` named; errors are those of `find`."""
+    return model_file.read(_built_in(text)) if text in BUILT_IN else find(text)
 
 
 def _advice(model: str) -> str:
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", model) and not model.endswith(".safetensors"):
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", model) and not model.endswith(_SUFFIX):
         return f"convert the published checkpoint first: fcs-edge convert {model} model.safetensors"
-    return f"and no built-in model has this name; built in: {', '.join(BUILT_IN)}"
+    names = [shown(named.name, 60) for named in listed() if not named.hidden]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"and no model has this name; there are: {', '.join(names[:_SHOWN])}{more}"

@@ -23,6 +23,8 @@ SUPPORTED = (
 
 _WINDOW_LIMIT = 1 << 13
 """Frames of an attention window: their keys and values take memory, however small the file is."""
+_LAYERS_LIMIT, _LEVELS_LIMIT = 256, 64
+"""Layers of a stage, and context levels of a focal layer: each is several tensors."""
 _CHUNK_LIMIT = 1 << 17
 """Samples of a chunk, input and output: the stages' work arrays grow with it."""
 _FLIPS_LIMIT, _BEAM_LIMIT, _BANDS_LIMIT, _SEARCH_LIMIT = 64, 64, 48, 1 << 18
@@ -256,6 +258,11 @@ def check(config: CodecConfig) -> None:
     )
     _same_length("compressor_config", "downscale_factors", comp.downscale_factors, comp.hidden_dims)
     _same_length("decompressor_config", "upscale_factors", dec.upscale_factors, dec.hidden_dims)
+    _require(
+        config.decoder.num_layers <= _LAYERS_LIMIT
+        and max(comp.focal_level, dec.focal_level) <= _LEVELS_LIMIT,
+        f"decoder_config.num_layers is at most {_LAYERS_LIMIT}, focal_level {_LEVELS_LIMIT}",
+    )
     _check_chunk(config)
     if config.search is not None:
         _check_search(config, config.search)
@@ -281,8 +288,10 @@ def _check_encoder(enc: EncoderConfig) -> None:
         f"encoder_config.window_size must hold a chunk ({enc.chunk_frames} frames)",
     )
     _require(
-        enc.window_size <= _WINDOW_LIMIT and enc.num_layers <= 256 and enc.lookahead_size <= 255,
-        f"encoder_config: window_size is at most {_WINDOW_LIMIT}, num_layers 256 and "
+        enc.window_size <= _WINDOW_LIMIT
+        and enc.num_layers <= _LAYERS_LIMIT
+        and enc.lookahead_size <= 255,
+        f"encoder_config: window_size is at most {_WINDOW_LIMIT}, num_layers {_LAYERS_LIMIT} and "
         "lookahead_size 255",
     )
 

@@ -7,10 +7,10 @@ The keys of a file never change: a model's fingerprint depends on them. Where a 
 from __future__ import annotations
 
 import dataclasses
-import math
+import reprlib
 from typing import Any, TypeVar
 
-from fcs_edge.errors import ConfigError
+from fcs_edge.errors import ConfigError, shown
 from fcs_edge.modelfile.config import (
     SUPPORTED,
     CodecConfig,
@@ -34,6 +34,8 @@ _KEYS = {"max_flips": "passes", "shortlist": "tries", "beam_width": "ways"}
 """Keys in files, by field, where they differ; all are of ``search_config``."""
 
 _SIZE_LIMIT = 1 << 16
+_NUMBER_LIMIT = 1e30
+"""Magnitude of a number that is no size; no sum of a few of them overflows float32."""
 _ZERO_ALLOWED = {"lookahead_size", "max_cached_steps", "focal_level", "focal_factor"}
 
 _Part = TypeVar(
@@ -98,11 +100,11 @@ def from_dict(raw: object) -> CodecConfig:
     valid.add("search_config")
     for key in raw:
         if key not in valid:
-            raise ConfigError(f"config: unknown key {key!r}")
+            raise ConfigError(f"config: unknown key {_shown(key)}")
     for part, name in _NAMES.items():
         stated = raw.get(f"{part}_name", name)
         if stated != name:
-            raise ConfigError(f"config: {part}_name {stated!r} is not supported; {SUPPORTED}")
+            raise ConfigError(f"config: {part}_name {_shown(stated)} is not supported; {SUPPORTED}")
     config = CodecConfig(
         _part("encoder", EncoderConfig, raw),
         _part("compressor", CompressorConfig, raw),
@@ -125,7 +127,7 @@ def _part(part: str, kind: type[_Part], raw: dict[str, Any]) -> _Part:
     for key, value in stated.items():
         where = f"{part}_config.{key}"
         if key not in fields:
-            raise ConfigError(f"config: unknown key {where}")
+            raise ConfigError(f"config: unknown key {shown(where, 80)}")
         values[fields[key].name] = _value(where, key, str(fields[key].type), value)
     return kind(**values)
 
@@ -134,23 +136,32 @@ def _value(where: str, key: str, kind: str, value: object) -> object:
     if kind == "bool":
         if isinstance(value, bool):
             return value
-        raise ConfigError(f"config: {where} must be true or false, not {value!r}")
+        raise ConfigError(f"config: {where} must be true or false, not {_shown(value)}")
     if kind == "int":
         return _integer(where, value, 0 if key in _ZERO_ALLOWED else 1)
     if kind == "tuple[int, ...]":
         if isinstance(value, list) and 1 <= len(value) <= 64:
             return tuple(_integer(where, v, 1) for v in value)
-        raise ConfigError(f"config: {where} must be a list of integers, not {value!r}")
+        raise ConfigError(f"config: {where} must be a list of integers, not {_shown(value)}")
     if value is None and "None" in kind:
         return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    raise ConfigError(f"config: {where} must be a number, not {value!r}")
+    # NaN is within no limits; an integer may be beyond every float.
+    allowed = isinstance(value, int | float) and abs(value) <= _NUMBER_LIMIT
+    if not allowed or isinstance(value, bool):
+        raise ConfigError(
+            f"config: {where} must be a number of at most {_NUMBER_LIMIT:g}, not {_shown(value)}"
+        )
+    assert isinstance(value, int | float)
+    return float(value)
+
+
+def _shown(value: object) -> str:
+    return shown(reprlib.repr(value), 60)
 
 
 def _integer(where: str, value: object, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(f"config: {where} must be an integer, not {value!r}")
+        raise ConfigError(f"config: {where} must be an integer, not {_shown(value)}")
     if not least <= value <= _SIZE_LIMIT:
-        raise ConfigError(f"config: {where} must be {least} to {_SIZE_LIMIT}, not {value}")
+        raise ConfigError(f"config: {where} must be {least} to {_SIZE_LIMIT}, not {_shown(value)}")
     return value

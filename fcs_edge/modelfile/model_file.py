@@ -5,19 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
 
-from fcs_edge.errors import ConfigError, ModelFileError
+from fcs_edge.errors import ConfigError, ModelFileError, parsing, shown
 from fcs_edge.files import replacing
-from fcs_edge.modelfile import config_json
+from fcs_edge.modelfile import config_json, strict_json
 from fcs_edge.modelfile.config import CodecConfig
+from fcs_edge.modelfile.stream_memory import check_memory
+from fcs_edge.modelfile.tensor_file import TensorFileWriter, TensorSpec
 from fcs_edge.modelfile.tensor_layout import Shape, matrix_shape, tensor_shapes
-from fcs_edge.modelfile.tensors import SCALE, Array, StoredTensor, TensorReader, header, map_tensors
+from fcs_edge.modelfile.tensors import (
+    SCALE,
+    Array,
+    StoredTensor,
+    TensorReader,
+    check_values,
+    header,
+    map_tensors,
+)
 
 FORMAT = "fcs-edge model"
 FORMAT_VERSION = 2
@@ -25,6 +34,8 @@ FORMAT_VERSION = 2
 
 SCHEMES = ("f32", "f16", "int8", "int4")
 """How weights of matrix products are stored."""
+
+_DAMAGED = "damaged metadata"
 
 GROUPS = (32, 64, 128, 256, 512, 1024)
 """Numbers of weights that may share a scale in int4."""
@@ -63,18 +74,20 @@ class ModelFile:
 
     def reader(self) -> TensorReader:
         """Return the tensors in the form that layers read."""
-        return TensorReader(self.stored, tensor_shapes(self.config), self.group)
+        return TensorReader(self.path, self.stored, tensor_shapes(self.config), self.group)
 
     def verify(self) -> None:
-        """Read the file and compare it with the SHA-256 that it states.
+        """Read the file, compare it with the SHA-256 that it states, and check all values.
 
         Raises
         ------
         ModelFileError
-            The contents differ from what was written.
+            The contents differ from what was written, or a weight is NaN or infinite.
         """
         _, metadata, _ = header(self.path)
-        if _digest(metadata["config"], self.tensors).hex() != self.sha256:
+        for name, tensor in self.stored.items():
+            check_values(self.path, name, tensor)
+        if _stored_digest(metadata["config"], self.stored).hex() != self.sha256:
             raise ModelFileError(
                 f"{self.path}: damaged: its SHA-256 does not match; convert or copy it again"
             )
@@ -107,23 +120,38 @@ def read(path: Path) -> ModelFile:
     version = metadata.get("format_version")
     if version not in [str(v) for v in range(1, FORMAT_VERSION + 1)]:
         raise ModelFileError(
-            f"{path}: model file format {version} is not known to this release; update fcs-edge"
+            f"{path}: model file format {shown(version, 20)} is not known to this release; "
+            "update fcs-edge"
         )
-    try:
-        config = config_json.from_dict(json.loads(metadata["config"]))
+    config, fingerprint, scheme, group = _facts(path, metadata, stored)
+    _check(path, config, stored, group)
+    name, source, sha256 = metadata["name"], metadata["source"], metadata["sha256"]
+    return ModelFile(path, name, source, config, stored, scheme, group, sha256, fingerprint)
+
+
+def _facts(
+    path: Path, metadata: Mapping[str, str], stored: Mapping[str, StoredTensor]
+) -> tuple[CodecConfig, bytes, str, int]:
+    """Return configuration, fingerprint, scheme and group from a model file's metadata."""
+    with parsing(path, ModelFileError, _DAMAGED):
+        for key in ("name", "source", "config", "sha256", "fingerprint"):
+            if key not in metadata:
+                raise ValueError(f"no {key}")
         fingerprint = bytes.fromhex(metadata["fingerprint"])
-        name, source, sha256 = metadata["name"], metadata["source"], metadata["sha256"]
+        if len(fingerprint) != 8 or len(bytes.fromhex(metadata["sha256"])) != 32:
+            raise ValueError("the fingerprint is not 8 bytes, or the SHA-256 not 32")
         half = any(tensor.dtype == "F16" for tensor in stored.values())
         scheme = metadata.get("weights", "f16" if half else "f32")
         group = int(metadata.get("group", GROUPS[0]))
-    except (KeyError, ValueError, ConfigError) as error:
-        raise ModelFileError(f"{path}: damaged metadata ({error})") from None
-    if len(fingerprint) != 8:
-        raise ModelFileError(f"{path}: damaged metadata (the fingerprint is not 8 bytes)")
-    if scheme not in SCHEMES or group not in GROUPS:
-        raise ModelFileError(f"{path}: damaged metadata (weights {scheme}, group {group})")
-    _check(path, config, stored, group)
-    return ModelFile(path, name, source, config, stored, scheme, group, sha256, fingerprint)
+        if scheme not in SCHEMES or group not in GROUPS:
+            raise ValueError(f"weights {shown(scheme, 60)}, group {group}")
+        raw = strict_json.loads(metadata["config"])
+    try:
+        config = config_json.from_dict(raw)
+        check_memory(config)
+    except ConfigError as error:
+        raise ModelFileError(f"{path}: {_DAMAGED} ({error})") from None
+    return config, fingerprint, scheme, group
 
 
 def expected(
@@ -140,7 +168,7 @@ def expected(
     for name in stored:
         weight = stored.get(name.removesuffix(SCALE)) if name.endswith(SCALE) else None
         if name not in shapes and (weight is None or weight.dtype not in ("I8", "U8")):
-            raise ModelFileError(f"{path}: unexpected tensor {name}")
+            raise ModelFileError(f"{path}: unexpected tensor {shown(name, 80)}")
     for name, shape in shapes.items():
         tensor = stored.get(name)
         if tensor is None:
@@ -169,7 +197,7 @@ def _check(path: Path, config: CodecConfig, stored: Mapping[str, StoredTensor], 
 
 def _check_tensor(path: Path, name: str, tensor: StoredTensor, shape: Shape, *dtypes: str) -> None:
     if tensor.shape != shape:
-        raise ModelFileError(f"{path}: tensor {name} is {tensor.shape}, not {shape}")
+        raise ModelFileError(f"{path}: tensor {name} is {shown(tensor.shape, 80)}, not {shape}")
     if tensor.data is None or tensor.dtype not in dtypes:
         raise ModelFileError(f"{path}: tensor {name} is {tensor.dtype}, not {' or '.join(dtypes)}")
 
@@ -208,21 +236,78 @@ def write(
     """
     if identity is None:
         identity = fingerprint(config, tensors)
-    stated = _stated(config)
-    arrays = {key: np.ascontiguousarray(tensors[key]) for key in sorted(tensors)}
-    metadata = {
-        "format": FORMAT,
-        "format_version": str(FORMAT_VERSION if scheme in ("int8", "int4") else 1),
-        "name": name,
-        "source": source,
-        "config": stated,
-        "sha256": _digest(stated, arrays).hex(),
-        "fingerprint": identity.hex(),
-    }
+    specs = {key: TensorSpec(tensor.dtype, tensor.shape) for key, tensor in tensors.items()}
+    facts = {"name": name, "source": source, "fingerprint": identity.hex()}
     if scheme in ("int8", "int4"):
-        metadata |= {"weights": scheme, "group": str(group)}
-    with replacing(path) as temporary:
-        save_file(arrays, temporary, metadata)
+        facts |= {"weights": scheme, "group": str(group)}
+    write_tensors(path, config, specs, tensors.items(), facts)
+
+
+def write_tensors(
+    path: Path,
+    config: CodecConfig,
+    specs: Mapping[str, TensorSpec],
+    tensors: Iterable[tuple[str, Array]],
+    facts: Mapping[str, str],
+    *,
+    overwrite: bool = True,
+) -> None:
+    """Write a model file tensor by tensor: no more than one is in memory.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write; it appears complete or not at all.
+    config : CodecConfig
+        The configuration.
+    specs : mapping of str to TensorSpec
+        All tensors, as `write` takes them.
+    tensors : iterable of (str, numpy.ndarray)
+        The same tensors, in any order.
+    facts : mapping of str to str
+        Metadata: ``name``, ``source`` and ``fingerprint``; of integers ``weights`` and ``group``.
+    overwrite : bool
+        Whether a file that appears meanwhile is replaced.
+
+    Raises
+    ------
+    FcsError
+        A file appeared at `path` meanwhile. The message names where the model is.
+    OSError
+        The file cannot be written; its ``filename`` is `path`.
+    """
+    stated = _stated(config)
+    metadata = {
+        **facts,
+        "format": FORMAT,
+        "format_version": str(FORMAT_VERSION if "weights" in facts else 1),
+        "config": stated,
+        "sha256": "0" * 64,
+    }
+    try:
+        with replacing(path, overwrite=overwrite) as temporary, temporary.open("r+b") as file:
+            writer = TensorFileWriter(file, specs, metadata)
+            for key, tensor in tensors:
+                writer.write(key, tensor)
+            file.flush()
+            metadata["sha256"] = _stored_digest(stated, map_tensors(temporary)[1]).hex()
+            writer.finish(metadata)
+    except OSError as error:
+        # A full disk has no file name of its own, and the temporary file's name says little.
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _stored_digest(stated: str, stored: Mapping[str, StoredTensor]) -> bytes:
+    """Return the digest of tensors as they are stored, each released once it is read."""
+
+    def named() -> Iterator[tuple[str, Array]]:
+        for name in sorted(stored):
+            tensor = stored[name]
+            assert tensor.data is not None
+            yield name, tensor.data
+            tensor.release()
+
+    return _digest(stated, named())
 
 
 def fingerprint(config: CodecConfig, tensors: Mapping[str, Array]) -> bytes:
@@ -231,18 +316,19 @@ def fingerprint(config: CodecConfig, tensors: Mapping[str, Array]) -> bytes:
     They are the start of a SHA-256. It covers the configuration (JSON, keys sorted, every key
     written out) and each tensor's name, shape and float32 values, tensors sorted by name.
     """
-    return _digest(_stated(config), tensors, "<f4")[:8]
+    named = ((name, tensors[name]) for name in sorted(tensors))
+    return _digest(_stated(config), named, "<f4")[:8]
 
 
 def _stated(config: CodecConfig) -> str:
     return json.dumps(config_json.to_dict(config), sort_keys=True)
 
 
-def _digest(stated: str, tensors: Mapping[str, Array], dtype: str | None = None) -> bytes:
-    """Return the SHA-256 of a configuration and each tensor's name, shape and bytes, sorted."""
+def _digest(stated: str, tensors: Iterable[tuple[str, Array]], dtype: str | None = None) -> bytes:
+    """Return the SHA-256 of a configuration and each tensor's name, shape and bytes."""
     digest = hashlib.sha256(stated.encode())
-    for name in sorted(tensors):
-        values = np.ascontiguousarray(tensors[name], dtype)
+    for name, tensor in tensors:
+        values = np.ascontiguousarray(tensor, dtype)
         digest.update(f"{name}{list(values.shape)}".encode())
         digest.update(values.data)
     return digest.digest()

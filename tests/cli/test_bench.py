@@ -20,6 +20,7 @@ from fcs_edge.convert import convert
 from fcs_edge.kernels.gemm import linear
 from fcs_edge.modelfile import config_json
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN
+from fcs_edge.settings import token_settings
 
 KINDS = {
     "linear:4x40x50": 4 * 40 * 50,
@@ -93,6 +94,7 @@ def test_bench(tmp_path: Path, run: Callable) -> None:
         assert facts["limits"][name] >= facts["limits"][f"{name}_median"] > 0
     assert [r["weights"] for r in facts["runs"]] == ["int8"]
     check_run(facts["runs"][0], 80)
+    assert facts["runs"][0]["settings"] == token_settings(fcs_edge.load().model)
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert sorted(os.listdir(tmp_path)) == ["bench.json", "bench.png"]
     assert "--force" in run("bench", "--json", path).failed()

@@ -25,7 +25,7 @@ import fcs_edge
 from fcs_edge.audio_reader import open_input
 from fcs_edge.bitstream.reader import BitstreamReader, End, Tokens, read_events
 from fcs_edge.cli.main import cli
-from helpers import COMMAND, Recorded
+from helpers import COMMAND, Recorded, writes_into
 
 N = 33333
 
@@ -288,7 +288,7 @@ def test_ctrl_c_finishes_a_live_recording(tmp_path: Path, signal_in: NDArray[np.
     assert process.stdin is not None
     process.stdin.write(signal_in[:16000].tobytes())
     process.stdin.flush()
-    wait_until(lambda: any(tmp_path.glob(".live-*.fcs")) and unread(process.stdin) == 0)
+    wait_until(lambda: writes_into(tmp_path, process.pid) and unread(process.stdin) == 0)
     time.sleep(1)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -302,7 +302,7 @@ def test_ctrl_c_leaves_nothing_of_a_file(tmp_path: Path) -> None:
     before = sorted(os.listdir(tmp_path))
     command = [*COMMAND, "encode", str(long), str(tmp_path / "long.fcs")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=heed_interrupts)
-    wait_until(lambda: any(tmp_path.glob(".long-*.fcs")))
+    wait_until(lambda: writes_into(tmp_path, process.pid))
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1

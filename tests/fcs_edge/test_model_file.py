@@ -156,7 +156,7 @@ def test_models_by_name_and_path(model: Path, tmp_path: Path) -> None:
     assert fcs_edge.load("edge-65k").fingerprint == fcs_edge.load().fingerprint
     assert fcs_edge.load(model).name == fcs_edge.load(str(model)).name == "nolookahead"
     for wrong, message in (
-        ("no-such-model", "no built-in model has this name; built in: edge-65k"),
+        ("no-such-model", "no model has this name; there are: edge-65k"),
         ("lucadellalib/focalcodec_50hz_4k_causal", "fcs-edge convert lucadellalib/focal"),
         (tmp_path, "is a folder; convert"),
     ):

@@ -15,7 +15,7 @@ PACKAGES = ("bench", "bitstream", "cli", "convert", "kernels", "link", "live", "
 def exported() -> list[str]:
     """Return the names that the package imports as themselves."""
     tree = ast.parse(Path(fcs_edge.__file__).read_text())
-    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     return [a.name for node in imports for a in node.names if a.asname == a.name]
 
 
@@ -23,13 +23,16 @@ def test_help_fits_on_a_screen() -> None:
     for name in PACKAGES:
         importlib.import_module(f"fcs_edge.{name}")
     text = pydoc.plain(pydoc.render_doc(fcs_edge))
-    assert len(text.splitlines()) <= 60
+    # What follows are the names of the modules.
+    above = text.split("PACKAGE CONTENTS")[0]
+    assert len(above.splitlines()) <= 40
+    assert len(text.splitlines()) <= 80
     assert "codec.encode(" in text
 
 
 def test_help_names_all_that_is_exported() -> None:
     names = exported()
-    assert len(names) == 12
+    assert len(names) == 19
     assert fcs_edge.__doc__ is not None
     for name in names:
         assert name in fcs_edge.__doc__, name

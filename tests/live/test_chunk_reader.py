@@ -27,7 +27,7 @@ class Unopened(Microphone):
 
 @pytest.fixture
 def microphone(monkeypatch: pytest.MonkeyPatch) -> Unopened:
-    monkeypatch.setattr(devices, "input_format", lambda device, rate: DeviceFormat(RATE, 1))
+    monkeypatch.setattr(devices, "input_format", lambda *_: DeviceFormat(RATE, 1))
     return Unopened(Device(0, "mic", "ALSA", 1, 0, RATE, True), RATE, "low")
 
 

@@ -159,7 +159,7 @@ import sys
 from fcs_edge.cli.main import main
 from fcs_edge.live import devices
 # PulseAudio offers every rate: choose as if it had but one.
-devices.input_format = devices.output_format = lambda device, rate: devices.DeviceFormat(48000, 2)
+devices.input_format = devices.output_format = lambda *_: devices.DeviceFormat(48000, 2)
 main(sys.argv[1:])
 """
 

@@ -74,7 +74,7 @@ def test_searched_tokens_are_the_runtimes(
     stored = {name: x.numpy() for name, x in model.folded().items()}
     path = tmp_path / "searched.safetensors"
     model_file.write(
-        path, config, store(config, stored, scheme), "searched", "drawn", scheme=scheme
+        path, config, dict(store(config, stored, scheme)), "searched", "drawn", scheme=scheme
     )
     runtime = fcs_edge.load(path)
     encoder = runtime.stream_encoder()

@@ -1,0 +1,206 @@
+"""What ``fcs-edge info`` finds in a file: facts, and problems, a line each."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fcs_edge.bitstream.reader import BitstreamReader, Damage, End, Tokens, read_batches
+from fcs_edge.bitstream.writer import Header
+from fcs_edge.cli.ui.messages import Capped
+from fcs_edge.codec import Codec
+from fcs_edge.errors import AudioError, FcsError, ModelFileError
+from fcs_edge.event_decoder import labelled, length_problem
+from fcs_edge.modelfile import catalogue
+from fcs_edge.modelfile.catalogue import BUILT_IN, find
+from fcs_edge.npz import open_npz
+from fcs_edge.settings import token_settings
+from fcs_edge.token_files import TokenArray, open_npy
+
+Facts = dict[str, Any]
+Found = tuple[Facts, list[str]]
+"""Facts by name, in plain units, and problems."""
+
+
+class _Counted:
+    """A file that counts the bytes read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._read = getattr(file, "read1", file.read)
+        self.n_bytes = 0
+
+    def read(self, size: int, /) -> bytes:
+        data: bytes = self._read(size)
+        self.n_bytes += len(data)
+        return data
+
+
+def bitstream(file: BinaryIO, label: str) -> Found:
+    """Read a bitstream to its end."""
+    reader = BitstreamReader()
+    counted = _Counted(file)
+    problems: list[str] = []
+    damage = Capped(problems.append)
+    tokens = lost = 0
+    n_samples: int | None = None
+    with labelled(label):
+        for events in read_batches(counted, reader):
+            for event in events:
+                if isinstance(event, Tokens):
+                    tokens += event.tokens.size
+                elif isinstance(event, Damage):
+                    lost += event.n_tokens
+                    damage.add(event.message)
+                elif isinstance(event, End):
+                    n_samples = event.n_samples
+    damage.close()
+    header = reader.header
+    assert header is not None  # the reader raises an error without a header
+    return _bitstream_facts(header, tokens, lost, n_samples, counted.n_bytes, problems), problems
+
+
+def _bitstream_facts(
+    header: Header,
+    tokens: int,
+    lost: int,
+    n_samples: int | None,
+    size: int,
+    problems: list[str],
+) -> Facts:
+    samples = (tokens + lost) * header.samples_per_token if n_samples is None else n_samples
+    payload = tokens * header.bits / 8
+    named = catalogue.by_fingerprint(header.fingerprint)
+    return {
+        "kind": "bitstream",
+        "model": None if named is None else named.name,
+        "fingerprint": header.fingerprint.hex(),
+        "sample_rate_in": header.input_rate,
+        "sample_rate_out": header.output_rate,
+        "bits_per_token": header.bits,
+        "token_rate": header.input_rate / header.samples_per_token,
+        "bitrate": header.bits * header.input_rate / header.samples_per_token,
+        "seconds": samples / header.input_rate,
+        "samples": n_samples,
+        "tokens": tokens,
+        "tokens_lost": lost,
+        "block_tokens": header.block_tokens,
+        "bytes": size,
+        "overhead": (size - payload) / payload if payload else None,
+        "intact": not problems,
+    }
+
+
+def npy(path: Path) -> Found:
+    """Read an array of bare tokens to its end."""
+    with open_npy(path) as array:
+        facts: Facts = {"kind": "bare tokens", **_array_facts(array)}
+    return facts | {"bytes": path.stat().st_size, "intact": True}, []
+
+
+def npz(path: Path) -> Found:
+    """Read tokens and their facts to the end, which checks each CRC."""
+    with open_npz(path) as opened:
+        origin, n_samples = opened.origin, opened.n_samples
+        array = _array_facts(opened.array)
+    named = catalogue.by_fingerprint(origin.fingerprint)
+    problems: list[str] = []
+    known: Facts = {}
+    if named is not None:
+        codec = Codec(find(named.path))
+        known = {"token_rate": codec.token_rate, "bitrate": codec.bitrate}
+        if problem := length_problem(array["tokens"], n_samples, codec):
+            problems.append(problem)
+        highest = (1 << codec.bits_per_token) - 1
+        if not 0 <= array["lowest"] <= array["highest"] <= highest:
+            problems.append(f"tokens of {named.name} are 0 to {highest}")
+    facts: Facts = {
+        "kind": "tokens",
+        "model": origin.model or (None if named is None else named.name),
+        "fingerprint": origin.fingerprint.hex(),
+        "settings": origin.settings,
+        "sample_rate_in": origin.sample_rate,
+        **known,
+        "seconds": n_samples / origin.sample_rate,
+        "samples": n_samples,
+        **array,
+        "bytes": path.stat().st_size,
+        "intact": not problems,
+    }
+    return facts, problems
+
+
+def _array_facts(array: TokenArray) -> Facts:
+    """Read the tokens; the lowest and the highest of none are 0."""
+    lowest, highest = None, 0
+    for tokens in array.blocks:
+        low = int(tokens.min())
+        lowest = low if lowest is None else min(lowest, low)
+        highest = max(highest, int(tokens.max()))
+    return {
+        "tokens": array.n_tokens,
+        "dtype": str(array.dtype),
+        "lowest": lowest or 0,
+        "highest": highest,
+    }
+
+
+def sound(file: str) -> Found:
+    """Read the header of a sound file."""
+    # Libraries of sound are slow to load; no other facts need them.
+    from fcs_edge.audio_reader import open_input
+
+    try:
+        with open_input(file, None, 16000, 1) as opened:
+            facts: Facts = {
+                "kind": "sound",
+                "sample_rate": opened.rate,
+                "channels": opened.channels,
+                "seconds": opened.seconds,
+                "bytes": os.stat(file).st_size,
+                "remarks": _without(file, opened.warnings),
+            }
+            problems = _without(file, opened.losses)
+    except AudioError as error:
+        reason = str(error).removeprefix(f"{file}: ").removesuffix(_RAW_ADVICE)
+        raise FcsError(f"{file}: neither tokens nor a model, and {reason}") from None
+    return facts | {"intact": not problems}, problems
+
+
+def _without(file: str, lines: list[str]) -> list[str]:
+    """Return lines without the file's name, which the command adds."""
+    return [line.removeprefix(f"{file}: ") for line in lines]
+
+
+_RAW_ADVICE = "; for bare samples give --raw and --rate"
+
+
+def model(name: str) -> Found:
+    """Check a model by its name or path, every byte of it."""
+    file = find(name)
+    codec = Codec(file)
+    problems: list[str] = []
+    try:
+        file.verify()
+    except ModelFileError as error:
+        problems.append(str(error).removeprefix(f"{file.path}: "))
+    facts: Facts = {
+        "kind": "model",
+        "model": file.name,
+        "note": BUILT_IN.get(file.name),
+        "source": file.source,
+        "fingerprint": file.fingerprint.hex(),
+        "sha256": file.sha256,
+        "weights": file.weights,
+        "stored_as": file.scheme,
+        "settings": token_settings(file),
+        "bytes": file.path.stat().st_size,
+        "sample_rate_in": codec.sample_rate_in,
+        "sample_rate_out": codec.sample_rate_out,
+        "bits_per_token": codec.bits_per_token,
+        "token_rate": codec.token_rate,
+        "bitrate": codec.bitrate,
+        "latency": codec.latency,
+        "intact": not problems,
+    }
+    return facts, problems

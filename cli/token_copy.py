@@ -1,0 +1,219 @@
+"""Tokens from one kind of file to another, without sound."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+import fcs_edge
+from fcs_edge.bitstream.reader import BitstreamReader, Damage, read_batches
+from fcs_edge.bitstream.writer import BitstreamWriter
+from fcs_edge.cli.output_files import output_file
+from fcs_edge.cli.ui.messages import Capped, Messages
+from fcs_edge.codec import Codec
+from fcs_edge.errors import BitstreamError, FcsError, shown
+from fcs_edge.event_decoder import (
+    check_fingerprint,
+    check_origin,
+    labelled,
+    length_problem,
+    read_header,
+)
+from fcs_edge.event_tokens import EventTokens
+from fcs_edge.model.layers import U16
+from fcs_edge.modelfile import catalogue
+from fcs_edge.npz import NpzWriter, Origin, open_npz, origin_of
+from fcs_edge.token_files import (
+    FILE_BLOCK_SECONDS,
+    NpyWriter,
+    TokenArray,
+    TokenWriter,
+    header_of,
+    open_npy,
+)
+
+
+class TokenOptions(NamedTuple):
+    """How tokens are copied: options of the commands."""
+
+    model: str | None
+    any_model: bool = False
+    strict: bool = False
+    force: bool = False
+    block_seconds: float = FILE_BLOCK_SECONDS
+    dtype: str = "uint16"
+
+
+class _Source:
+    """Tokens that are being read; `losses` and `n_samples` are complete once `blocks` ends."""
+
+    def __init__(self, origin: Origin, codec: Codec | None, blocks: Iterator[U16]) -> None:
+        self.origin = origin
+        self.codec = codec
+        self.blocks = blocks
+        self.n_samples = 0
+        self.losses: list[str] = []
+
+
+def suffix_of(path: str) -> str:
+    """Return a file's suffix in lower case; that of a standard stream is empty."""
+    return "" if path == "-" else Path(path).suffix.lower()
+
+
+def is_array(path: str) -> bool:
+    """Return whether a path names an array of tokens."""
+    return suffix_of(path) in (".npy", ".npz")
+
+
+def copy_tokens(source: str, out: str, options: TokenOptions, messages: Messages) -> bool:
+    """Write the tokens of one file to another; return whether all of them arrived.
+
+    Raises
+    ------
+    FcsError
+        No token of the source is intact, or the model of the tokens is needed and not there.
+    """
+    needs_codec = not is_array(out)
+    with _open(source, options, needs_codec, messages) as opened:
+        n_tokens = 0
+        with output_file(out, options.force) as file:
+            writer = _writer(file, out, opened, options)
+            for tokens in opened.blocks:
+                writer.write(tokens)
+                n_tokens += tokens.size
+            writer.close(opened.n_samples)
+        for loss in opened.losses:
+            messages.warn(f"{_label(source)}: {loss}")
+        messages.note(f"{shown(out)}: {n_tokens} tokens")
+        return not opened.losses
+
+
+def _writer(file: BinaryIO, out: str, opened: _Source, options: TokenOptions) -> TokenWriter:
+    suffix = suffix_of(out)
+    if suffix == ".npy":
+        return NpyWriter(file, options.dtype)
+    if suffix == ".npz":
+        return NpzWriter(file, opened.origin, options.dtype)
+    assert opened.codec is not None
+    return BitstreamWriter(file, header_of(opened.codec, options.block_seconds))
+
+
+@contextmanager
+def _open(
+    source: str, options: TokenOptions, needs_codec: bool, messages: Messages
+) -> Iterator[_Source]:
+    path, suffix = Path(source), suffix_of(source)
+    with ExitStack() as stack:
+        if suffix == ".npy":
+            array = stack.enter_context(open_npy(path))
+            bare = fcs_edge.load(options.model)
+            messages.note(assumed(source, bare))
+            opened = _Source(origin_of(bare)._replace(settings={}), bare, iter(()))
+            n_samples = array.n_tokens * bare.samples_per_token
+            opened.blocks = _from_array(array, n_samples, opened, options, source)
+        elif suffix == ".npz":
+            tokens = stack.enter_context(open_npz(path))
+            stack.enter_context(labelled(source))
+            codec = _codec(tokens.origin.fingerprint, options, needs_codec)
+            if codec is not None:
+                check_origin(tokens.origin, codec, options.any_model)
+            opened = _Source(tokens.origin, codec, iter(()))
+            opened.blocks = _from_array(tokens.array, tokens.n_samples, opened, options, source)
+        else:
+            stack.enter_context(labelled(_label(source)))
+            file = sys.stdin.buffer if source == "-" else stack.enter_context(open_file(source))
+            opened = _from_bitstream(file, source, options, messages)
+        yield opened
+
+
+def _from_array(
+    array: TokenArray, n_samples: int, opened: _Source, options: TokenOptions, label: str
+) -> Iterator[U16]:
+    """Yield the tokens of an array as uint16, each checked."""
+    codec = opened.codec
+    highest = 0xFFFF if codec is None else (1 << codec.bits_per_token) - 1
+    problem = None if codec is None else length_problem(array.n_tokens, n_samples, codec)
+    if problem and options.strict:
+        raise BitstreamError(problem)
+    covered = n_samples if codec is None else array.n_tokens * codec.samples_per_token
+    opened.n_samples = min(n_samples, covered)
+    opened.losses = [problem] if problem else []
+    for tokens in array.blocks:
+        wrong = tokens[(tokens < 0) | (tokens > highest)]
+        if wrong.size:
+            raise FcsError(f"{label}: holds the token {wrong[0]}; the model's end at {highest}")
+        yield tokens.astype(np.uint16)
+
+
+def _from_bitstream(
+    file: BinaryIO, source: str, options: TokenOptions, messages: Messages
+) -> _Source:
+    reader = BitstreamReader(strict=options.strict)
+    header, batches = read_header(read_batches(file, reader))
+    codec = _codec(header.fingerprint, options, needed=False)
+    name = "" if codec is None or codec.fingerprint != header.fingerprint else codec.name
+    origin = Origin(header.fingerprint, name, header.input_rate, {})
+    tokens = EventTokens(header, None if codec is None else codec.chunk_tokens)
+    opened = _Source(origin, codec, iter(()))
+
+    def blocks() -> Iterator[U16]:
+        damage = Capped(lambda text: messages.warn(f"{_label(source)}: {text}"))
+        for events in batches:
+            for event in events:
+                if isinstance(event, Damage):
+                    damage.add(event.message)
+            yield from tokens.take(events)
+        yield from tokens.rest()
+        damage.close()
+        opened.n_samples = tokens.n_samples
+        if reader.damaged and tokens.n_lost == tokens.n_tokens:
+            raise BitstreamError("none of its tokens is intact")
+        if tokens.n_lost:
+            opened.losses.append(
+                f"{tokens.n_lost} of {tokens.n_tokens} tokens are lost; the token before each gap "
+                "stands for them"
+            )
+        elif reader.damaged:
+            opened.losses.append("damaged; no token is lost for certain")
+
+    opened.blocks = blocks()
+    return opened
+
+
+def _codec(fingerprint: bytes, options: TokenOptions, needed: bool) -> Codec | None:
+    """Return the model of a fingerprint: the one that is named, or else one that has a name."""
+    if options.model is None:
+        default = fcs_edge.load()
+        if default.fingerprint == fingerprint:
+            return default
+        found = catalogue.by_fingerprint(fingerprint)
+        if found is not None:
+            return fcs_edge.load(found.path)
+        if not needed:
+            return None
+    codec = fcs_edge.load(options.model)
+    check_fingerprint(fingerprint, codec, options.any_model)
+    return codec
+
+
+def assumed(source: str, codec: Codec) -> str:
+    """Return a note: an array of bare tokens does not state its model."""
+    model = f"{shown(codec.name, 60)} ({codec.fingerprint.hex()})"
+    return f"{shown(source)}: bare tokens, taken for those of {model}"
+
+
+def open_file(source: str) -> BinaryIO:
+    """Open an input for bytes."""
+    try:
+        return Path(source).open("rb")
+    except FileNotFoundError:
+        raise BitstreamError(f"{source}: no such file") from None
+
+
+def _label(source: str) -> str:
+    return "standard input" if source == "-" else source

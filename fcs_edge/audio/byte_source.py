@@ -1,0 +1,66 @@
+"""Bytes of a file or a pipe, in order."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+_SKIP_BYTES = 1 << 16
+
+
+class ByteSource:
+    """Bytes that are read once and in order; a file can be read again from any place.
+
+    Parameters
+    ----------
+    file : binary file
+        The bytes, from the current position.
+    size : int or None
+        The bytes in all, of a file that can seek. None for a pipe.
+    """
+
+    def __init__(self, file: BinaryIO, size: int | None) -> None:
+        self._file, self.size = file, size
+        self._start = file.tell() if size is not None else 0
+        self._ahead = b""
+        self.position = 0
+
+    def peek(self, n: int) -> bytes:
+        """Return the next bytes without reading them: `n`, or fewer at the end."""
+        if len(self._ahead) < n:
+            self._ahead += self._file.read(n - len(self._ahead))
+        return self._ahead[:n]
+
+    def read(self, n: int) -> bytes:
+        """Return the next `n` bytes, or fewer at the end."""
+        data = self.peek(n)
+        self._ahead = self._ahead[n:]
+        self.position += len(data)
+        return data
+
+    def read_some(self, n: int) -> bytes:
+        """Return the bytes that have arrived, at most `n`; wait for one. Empty at the end."""
+        if self._ahead:
+            return self.read(min(n, len(self._ahead)))
+        data: bytes = getattr(self._file, "read1", self._file.read)(n)
+        self.position += len(data)
+        return data
+
+    def skip(self, n: int) -> bool:
+        """Move ahead; return whether there were so many bytes."""
+        if self.size is not None:
+            if self.position + n > self.size:
+                return False
+            self.seek(self.position + n)
+            return True
+        while n > 0:
+            data = self.read(min(n, _SKIP_BYTES))
+            if not data:
+                return False
+            n -= len(data)
+        return True
+
+    def seek(self, position: int) -> None:
+        """Move to a position of a file, counted from where the source began."""
+        self._ahead = b""
+        self._file.seek(self._start + position)
+        self.position = position

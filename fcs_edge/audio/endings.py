@@ -1,0 +1,145 @@
+"""Whether a file is there to its end, for formats whose end libsndfile does not check."""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import Any
+
+_SEARCH_BYTES = 1 << 8
+
+
+class OggPages:
+    """Follows the pages of an Ogg stream, to know whether its end is there.
+
+    References
+    ----------
+    RFC 3533, section 6: the page header.
+    """
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._skip = 0
+        self._serial: int | None = None
+        self._open: set[int] = set()
+        self.n_links = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes."""
+        n = min(self._skip, len(data))
+        self._skip -= n
+        self._data += data[n:]
+        while self._skip == 0 and len(self._data) >= 27:
+            if self._data[:4] != b"OggS":
+                start = self._data.find(b"OggS", 1)
+                self._data = self._data[start if start > 0 else -3 :]
+                if start < 0:
+                    return
+                continue
+            n_segments = self._data[26]
+            if len(self._data) < 27 + n_segments:
+                return
+            self._page(self._data[5], struct.unpack_from("<I", self._data, 14)[0])
+            size = 27 + n_segments + sum(self._data[27 : 27 + n_segments])
+            self._skip = max(size - len(self._data), 0)
+            self._data = self._data[size:]
+
+    def _page(self, flags: int, serial: int) -> None:
+        if flags & 2:
+            self.n_links += not self._open
+            self._open.add(serial)
+        if flags & 4:
+            self._open.discard(serial)
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the stream's end; None where all pages are there and are read."""
+        if self.n_links > 1:
+            return f"holds {self.n_links} streams one after the other; only the first is read"
+        if self._open or self._skip or self._data[:4] == b"OggS":
+            return "is cut: the mark of its end is missing"
+        return None
+
+
+def mp3_states_its_length(data: Any) -> bool:
+    """Return whether the first frame of an MP3 file holds the number of frames."""
+    start = _after_tag(data)
+    return any(name in data[start : start + _SEARCH_BYTES] for name in (b"Xing", b"Info"))
+
+
+def mp3_ends_within_a_frame(data: Any) -> bool:
+    """Return whether an MPEG audio file, any bytes-like object, is cut within its last frame."""
+    at = _after_tag(data)
+    while len(data) - at >= 4:
+        size = _mpeg_frame_bytes(data[at : at + 4])
+        if size is None:
+            return False
+        at += size
+    return at > len(data)
+
+
+def _after_tag(data: Any) -> int:
+    """Return where the frames start: after an ID3 tag."""
+    if data[:3] != b"ID3" or len(data) < 10:
+        return 0
+    size: bytes = data[6:10]
+    return 10 + (size[0] << 21 | size[1] << 14 | size[2] << 7 | size[3])
+
+
+def _mpeg_frame_bytes(header: bytes) -> int | None:
+    """Return the bytes of the frame of MPEG audio that starts with a header of four bytes.
+
+    References
+    ----------
+    ISO/IEC 11172-3, section 2.4.2.3.
+    """
+    version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
+    index, rate = header[2] >> 4, header[2] >> 2 & 3
+    if header[0] != 255 or header[1] < 0xE0 or version == 1 or layer == 4:
+        return None
+    if index in (0, 15) or rate == 3:
+        return None
+    table = _BITRATES[layer if version == 3 else 4 if layer == 1 else 5]
+    bits, hertz = table[index] * 1000, (44100, 48000, 32000)[rate] >> (3 - version + (version == 0))
+    padding = header[2] >> 1 & 1
+    if layer == 1:
+        return (12 * bits // hertz + padding) * 4
+    return (72 if layer == 3 and version != 3 else 144) * bits // hertz + padding
+
+
+def stated_frames(data: Any) -> int | None:
+    """Return the samples that a NIST or AVR header states; None for any other file."""
+    if data[:7] == b"NIST_1A":
+        count = re.search(rb"^sample_count -i (\d+)", data[:1024], re.MULTILINE)
+        return int(count[1]) if count else None
+    if data[:4] == b"2BIT":
+        return int.from_bytes(data[26:30], "big")
+    return None
+
+
+def ends_within_a_block(data: Any) -> bool:
+    """Return whether a VOC or SVX file is cut within its last block; False for any other file."""
+    if data[:19] == b"Creative Voice File":
+        at = int.from_bytes(data[20:22], "little")
+        while 0 < at < len(data) and data[at]:
+            at += 4 + int.from_bytes(data[at + 1 : at + 4], "little")
+        return at > len(data)
+    if data[:4] == b"FORM" and data[8:12] in (b"8SVX", b"16SV"):
+        at = 12
+        while at + 8 <= len(data):
+            size = int.from_bytes(data[at + 4 : at + 8], "big")
+            at += 8 + size
+            if at > len(data):
+                return True
+            at += size % 2
+    return False
+
+
+_BITRATES = {
+    1: (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    2: (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    3: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    4: (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    5: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+"""Kilobits a second of MPEG 1, layers 1 to 3; of MPEG 2, layer 1, and layers 2 and 3."""

@@ -1,0 +1,163 @@
+"""Sound that libsndfile decodes: FLAC, MP3, Ogg, Opus, ADPCM and others."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+import soundfile
+
+from fcs_edge.errors import AudioError
+from fcs_edge.model.layers import F32
+
+Decoder: TypeAlias = soundfile.SoundFile
+
+_NO_COUNT = 1 << 62
+_NOISE = (b"[src/libmpg123/", b"Note: ", b"Warning: ")
+"""How lines of libmpg123 begin."""
+
+_stderr_lock = threading.Lock()
+
+
+class Damage(Exception):  # noqa: N818 - it does not leave this package
+    """The decoder stops here; the text is its reason."""
+
+
+class PatchedFile(io.RawIOBase):
+    """A file that reads as if some of its bytes were others, without a copy."""
+
+    def __init__(self, file: BinaryIO, at: int, patch: bytes) -> None:
+        self._file, self._at, self._patch = file, at, patch
+        file.seek(0)
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._file.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a position."""
+        return self._file.seek(offset, whence)
+
+    def readinto(self, buffer: Any) -> int:
+        """Read into a buffer; return the number of bytes."""
+        start = self._file.tell()
+        data = bytearray(self._file.read(len(buffer)))
+        for i, value in enumerate(self._patch):
+            if 0 <= self._at + i - start < len(data):
+                data[self._at + i - start] = value
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def open_library(file: int | io.RawIOBase, label: str, *, quiet: bool = True) -> Decoder:
+    """Open a descriptor or a file object with libsndfile, to be read once and in order.
+
+    Parameters
+    ----------
+    file : int or file object
+        The descriptor of a file or pipe, or an object that can seek.
+    label : str
+        Its name in messages.
+    quiet : bool
+        Whether standard error is withheld from the library.
+
+    Raises
+    ------
+    AudioError
+        libsndfile does not read it.
+    """
+    try:
+        with quiet_libraries() if quiet else nullcontext():
+            sound = soundfile.SoundFile(file, closefd=False)
+    except (soundfile.LibsndfileError, TypeError) as error:
+        raise AudioError(
+            f"{label}: not a readable sound file ({libsndfile_reason(error)}); "
+            "for bare samples give --raw and --rate"
+        ) from None
+    # soundfile seeks after each block of a file that can seek. An MP3 decoder then starts anew.
+    sound.seekable = lambda: False
+    return sound
+
+
+def stated_frames(sound: Decoder) -> int | None:
+    """Return the samples that the header states; None if it states none."""
+    n = int(sound.frames)
+    return n if 0 < n < _NO_COUNT else None
+
+
+def read_blocks(sound: Decoder, frames: int) -> Iterator[F32]:
+    """Yield (n, channels) float32, at most `frames` at a time.
+
+    Raises
+    ------
+    Damage
+        The decoder stops early; what it decoded before has been yielded.
+    """
+    noisy = "MPEG" in sound.subtype
+    while True:
+        block = np.full((frames, sound.channels), np.nan, np.float32)
+        reason = None
+        try:
+            with quiet_libraries() if noisy else nullcontext():
+                n = len(sound.read(out=block))
+        except soundfile.LibsndfileError as error:
+            # The count is lost with the exception; what is still NaN was not decoded.
+            reason = libsndfile_reason(error)
+            decoded = np.flatnonzero(~np.isnan(block[:, 0]))
+            n = int(decoded[-1]) + 1 if decoded.size else 0
+        if n:
+            yield block[:n]
+        if reason is not None:
+            raise Damage(reason)
+        if n == 0:
+            return
+
+
+def libsndfile_reason(error: Exception) -> str:
+    """Return the reason in an error of libsndfile, without the file's name."""
+    return str(error).rsplit(": ", 1)[-1].strip().rstrip(".")
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Withhold what libmpg123 prints on standard error from the user, and from an output file.
+
+    It writes to descriptor 2, whatever that is. In the meantime the descriptor leads to a temporary
+    file; what others wrote there is passed on afterwards.
+    """
+    with _stderr_lock, tempfile.TemporaryFile(buffering=0) as held:
+        try:
+            before: int | None = os.dup(2)
+        except OSError:
+            before = None
+        try:
+            os.dup2(held.fileno(), 2)
+            yield
+        finally:
+            if before is None:
+                os.close(2)
+            else:
+                os.dup2(before, 2)
+                os.close(before)
+            _pass_on(held.fileno(), before is not None)
+
+
+def _pass_on(held: int, is_open: bool) -> None:
+    """Write to standard error what libmpg123 did not write."""
+    size = os.lseek(held, 0, os.SEEK_END)
+    if not size or not is_open:
+        return
+    lines = os.pread(held, size, 0).splitlines(keepends=True)
+    others = b"".join(line for line in lines if not line.startswith(_NOISE))
+    if others:
+        os.write(2, others)

@@ -1,0 +1,192 @@
+"""A sound that is being read, and what is odd or missing in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from fcs_edge.audio.full_scale import beyond_full_scale, peak_of
+from fcs_edge.errors import AudioError
+from fcs_edge.model.layers import F32
+
+Channel: TypeAlias = int | Literal["mean"]
+"""The channel to read, from 1, or the mean of all."""
+
+MIN_RATE, MAX_RATE = 1000, 1_000_000
+PIPE_BYTES = 1 << 16
+"""Bytes that are read from a pipe at once, at most."""
+
+FILE_SECONDS = 1.0
+"""Sound that is read from a file at once."""
+
+BLOCK_SAMPLES = 1 << 20
+"""Samples of all channels in a block, at most: a header may state any rate and channels."""
+
+_CANCELLED = 100.0
+"""Energy of the louder channel over that of the mean: 20 dB."""
+
+
+@dataclass
+class AudioInput:
+    """A sound that is being read.
+
+    What is odd and what is missing is complete once the blocks are read to their end.
+    """
+
+    label: str
+    """The file's path, or ``standard input``."""
+    rate: int
+    channels: int
+    seconds: float | None
+    """Duration, where it is known in advance."""
+    channel: Channel
+    """The channel that is read, from 1, or the mean of all."""
+    strict: bool
+    """Whether missing sound is an error."""
+    blocks: Iterator[F32] = field(default_factory=lambda: iter(()))
+    """(n,) float32, one channel or the mean."""
+    n_not_finite: int = 0
+    """Samples so far that were NaN or infinite; they are read as 0."""
+    peak: float = 0.0
+    """Largest magnitude so far."""
+    losses: list[str] = field(default_factory=list)
+    """What sound is missing, a line each."""
+    _remarks: list[str] = field(default_factory=list)
+    _energies: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    _mean_energy: float = 0.0
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is odd but loses no sound, a line each."""
+        lines = list(self._remarks)
+        if self.n_not_finite:
+            lines.append(f"{self.n_not_finite} samples are NaN or infinite; they are encoded as 0")
+        if self._energies.size and self._energies.max() > _CANCELLED * self._mean_energy:
+            lines.append(
+                f"the mean of the {self.channels} channels has {self._lost_energy()} less energy "
+                "than the louder channel: choose one, as with --channel 1"
+            )
+        if line := beyond_full_scale(self.peak):
+            lines.append(line)
+        return lines
+
+    def at_rate(self, rate: int) -> Iterator[F32]:
+        """Yield the blocks, finite and resampled to `rate`, (n,) float32."""
+        if self.rate == rate:
+            yield from self._finite()
+            return
+        stream = soxr.ResampleStream(self.rate, rate, 1, dtype="float32", quality="VHQ")
+        for block in self._finite():
+            yield stream.resample_chunk(block)
+        yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+
+    def remark(self, text: str) -> None:
+        """Note what is odd but loses no sound."""
+        self._remarks.append(f"{self.label}: {text}")
+
+    def lose(self, text: str) -> None:
+        """Note that sound is missing; of a strict input, raise AudioError."""
+        if self.strict:
+            raise AudioError(f"{self.label}: {text}")
+        self.losses.append(f"{self.label}: {text}")
+
+    def check_end(
+        self, n: int, stated: int | None, reason: str | None, problem: str | None
+    ) -> None:
+        """Note whether a decoder stopped before the input's end.
+
+        Parameters
+        ----------
+        n, stated : int
+            Samples of each channel that were decoded, and that the header states.
+        reason : str or None
+            Why the decoder stopped.
+        problem : str or None
+            What is wrong with the end of the file.
+        """
+        why = f" ({reason})" if reason else ""
+        if stated is not None and n < stated:
+            missing = duration((stated - n) / self.rate)
+            self.lose(f"ends {missing} before its header says{why}")
+        elif reason:
+            self.lose(f"is damaged after {n / self.rate:.2f} s{why}")
+        elif problem:
+            self.lose(problem)
+
+    def require_sound(self, n_samples: int) -> None:
+        """Raise AudioError where no sample was read."""
+        if not n_samples:
+            why = "".join(loss.replace(f"{self.label}: ", "; it ", 1) for loss in self.losses)
+            raise AudioError(f"{self.label}: holds no sound{why}")
+
+    def read(self, blocks: Iterable[F32]) -> None:
+        """Read from blocks of (n, channels) float32."""
+        self.blocks = map(self._one_channel, blocks)
+
+    def _one_channel(self, block: F32) -> F32:
+        if self.channel != "mean" or block.shape[1] == 1:
+            return np.ascontiguousarray(block[:, 0 if self.channel == "mean" else self.channel - 1])
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean: F32 = block.mean(axis=1, dtype=np.float64).astype(np.float32)
+            energies = np.nan_to_num(np.einsum("ij,ij->j", block, block), posinf=0.0)
+            energy = float(np.dot(mean, mean))
+        if not self._energies.size:
+            self._energies = np.zeros(self.channels)
+        self._energies += energies
+        self._mean_energy += energy if np.isfinite(energy) else 0.0
+        return mean
+
+    def _lost_energy(self) -> str:
+        ratio = self._energies.max() / max(self._mean_energy, 1e-20)
+        return f"{10 * np.log10(ratio):.0f} dB" if ratio < 1e10 else "100 dB and more"
+
+    def _finite(self) -> Iterator[F32]:
+        # A resampler spreads one NaN over the length of its filter.
+        for block in self.blocks:
+            finite = np.isfinite(block)
+            if not finite.all():
+                self.n_not_finite += int(finite.size - finite.sum())
+                block = np.where(finite, block, np.float32(0))
+            self.peak = max(self.peak, peak_of(block))
+            yield block
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the caller asks for."""
+
+    path: str
+    channel: Channel
+    strict: bool
+
+    def __post_init__(self) -> None:
+        """Refuse a channel that no sound has."""
+        if self.channel != "mean" and (not isinstance(self.channel, int) or self.channel < 1):
+            raise ValueError(f"a channel is a number from 1, or 'mean'; not {self.channel!r}")
+
+    @property
+    def label(self) -> str:
+        """The name of the input in messages."""
+        return "standard input" if self.path == "-" else self.path
+
+    def input(self, rate: int, channels: int, seconds: float | None) -> AudioInput:
+        """Return an input without blocks; refuse a rate or a channel that cannot be."""
+        if not MIN_RATE <= rate <= MAX_RATE:
+            raise AudioError(
+                f"{self.label}: a sample rate of {rate} Hz is not supported; "
+                f"{MIN_RATE} to {MAX_RATE} are"
+            )
+        if self.channel != "mean" and self.channel > channels:
+            has = "has 1 channel" if channels == 1 else f"has {channels} channels"
+            raise AudioError(f"{self.label}: {has}; there is no channel {self.channel}")
+        return AudioInput(self.label, rate, channels, seconds, self.channel, self.strict)
+
+
+def duration(seconds: float) -> str:
+    """Return a duration that is missing; not 0.00 s."""
+    return f"{max(seconds, 0.01):.2f} s"

@@ -1,0 +1,405 @@
+"""Whole files in one call: what ``fcs-edge encode`` and ``decode`` do, from Python."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, overload
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fcs_edge.arguments import as_tokens
+from fcs_edge.audio_reader import AudioInput, Channel, open_input
+from fcs_edge.audio_writer import FILE_FORMATS, file_output
+from fcs_edge.bitstream.reader import BitstreamReader, Damage, read_batches
+from fcs_edge.bitstream.writer import BitstreamWriter
+from fcs_edge.codec import BLOCK_CHUNKS, Codec, load
+from fcs_edge.errors import AudioWarning, BitstreamError, FcsError
+from fcs_edge.event_decoder import (
+    EventDecoder,
+    check_header,
+    check_origin,
+    decode_array,
+    labelled,
+    length_problem,
+    read_header,
+)
+from fcs_edge.event_tokens import EventTokens
+from fcs_edge.files import creating
+from fcs_edge.model.layers import F32, U16, new
+from fcs_edge.npz import NpzWriter, open_npz, origin_of
+from fcs_edge.token_files import (
+    FILE_BLOCK_SECONDS,
+    TOKEN_DTYPES,
+    NpyWriter,
+    TokenWriter,
+    header_of,
+    open_npy,
+)
+
+PathLike = str | os.PathLike[str]
+
+
+class FileTokens(NamedTuple):
+    """The tokens of a file, and what it states of them."""
+
+    tokens: U16
+    """(n,) uint16."""
+    n_samples: int
+    """Number of input samples that the tokens stand for."""
+    sample_rate: int
+    """Input sample rate in Hz."""
+    fingerprint: bytes
+    """Eight bytes that identify the model."""
+    bits_per_token: int
+    """Bits per token, as stored."""
+    n_lost: int = 0
+    """Tokens that were lost; the token before each gap stands for them."""
+    damage: tuple[str, ...] = ()
+    """What is damaged, a line each."""
+
+
+def encode_file(
+    source: PathLike,
+    out: PathLike | None = None,
+    codec: Codec | None = None,
+    *,
+    channel: Channel = "mean",
+    strict: bool = False,
+    dtype: str = "uint16",
+    force: bool = False,
+) -> FileTokens:
+    """Encode a sound file as ``fcs-edge encode`` does, to the bit.
+
+    Parameters
+    ----------
+    source : str or path
+        A sound file of any rate and channels.
+    out : str or path, optional
+        The file to write: ``.fcs``, or ``.npz`` or ``.npy`` for an array. It appears complete or
+        not at all.
+    codec : Codec, optional
+        The model. Absent: the default model.
+    channel : int or "mean"
+        The channel to encode, from 1; or the mean of all channels.
+    strict : bool
+        Whether a file that is cut or damaged is an error.
+    dtype : str
+        Type of the tokens in an array file: "uint16" or "int64".
+    force : bool
+        Whether an existing file is overwritten.
+
+    Returns
+    -------
+    FileTokens
+        The tokens, (n,) uint16, and the number of input samples.
+
+    Raises
+    ------
+    fcs_edge.FcsError
+        The source cannot be read or holds no sound, or `out` exists.
+    ValueError
+        The suffix of `out`, the channel or the dtype is not valid.
+
+    Warns
+    -----
+    fcs_edge.AudioWarning
+        Sound is missing, or odd.
+    """
+    codec = codec or load()
+    label = os.fspath(source)
+    with ExitStack() as stack:
+        writer = _writer(stack, out, codec, dtype, force)
+        opened = open_input(label, None, 1, 1, channel=channel, strict=strict)
+        sound = stack.enter_context(opened)
+        encoded = _encoded(sound, codec, writer)
+    for line in (*sound.losses, *sound.warnings):
+        warnings.warn(line, AudioWarning, stacklevel=2)
+    return encoded
+
+
+def _encoded(sound: AudioInput, codec: Codec, writer: TokenWriter) -> FileTokens:
+    """Encode a sound, and write its tokens."""
+    encoder = codec.stream_encoder(BLOCK_CHUNKS)
+    parts: list[U16] = []
+    n_samples = 0
+    for block in sound.at_rate(codec.sample_rate_in):
+        n_samples += block.size
+        parts.append(encoder.push(block))
+        writer.write(parts[-1])
+    sound.require_sound(n_samples)
+    parts.append(encoder.flush())
+    writer.close(n_samples, parts[-1])
+    tokens, rate, bits = np.concatenate(parts), codec.sample_rate_in, codec.bits_per_token
+    return FileTokens(tokens, n_samples, rate, codec.fingerprint, bits)
+
+
+@overload
+def decode_file(
+    source: PathLike,
+    out: None = None,
+    codec: Codec | None = None,
+    *,
+    any_model: bool = False,
+    strict: bool = True,
+    force: bool = False,
+) -> F32: ...
+
+
+@overload
+def decode_file(
+    source: PathLike,
+    out: PathLike,
+    codec: Codec | None = None,
+    *,
+    any_model: bool = False,
+    strict: bool = True,
+    force: bool = False,
+) -> None: ...
+
+
+def decode_file(
+    source: PathLike,
+    out: PathLike | None = None,
+    codec: Codec | None = None,
+    *,
+    any_model: bool = False,
+    strict: bool = True,
+    force: bool = False,
+) -> F32 | None:
+    """Decode a file of tokens as ``fcs-edge decode`` does, to the bit.
+
+    Parameters
+    ----------
+    source : str or path
+        A ``.fcs`` bitstream, or an ``.npz`` or ``.npy`` of tokens.
+    out : str or path, optional
+        The sound file to write: ``.wav``, ``.flac`` or ``.ogg``. It appears complete or not at all.
+    codec : Codec, optional
+        The model. Absent: the default model. An ``.npy`` does not state its model.
+    any_model : bool
+        Whether tokens of another model are decoded.
+    strict : bool
+        Whether damage is an error. If not, silence stands for what is lost.
+    force : bool
+        Whether an existing file is overwritten.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        (n,) float32 at ``codec.sample_rate_out``, in [-1, 1]; None if `out` is given.
+
+    Raises
+    ------
+    fcs_edge.FcsError
+        The source is of another model, damaged or no file of tokens, or `out` exists.
+    ValueError
+        The suffix of `out` is not valid.
+
+    Warns
+    -----
+    fcs_edge.AudioWarning
+        Without `strict`: something is damaged.
+    """
+    codec = codec or load()
+    path = Path(source)
+    problems: list[str] = []
+    with ExitStack() as stack:
+        stack.enter_context(labelled(os.fspath(source)))
+        blocks = _sound(stack, path, codec, any_model, strict, problems)
+        signal = None
+        if out is None:
+            signal = np.concatenate([new(0), *blocks])
+        else:
+            _write_sound(Path(out), blocks, codec, force)
+    for line in problems:
+        warnings.warn(f"{path}: {line}", AudioWarning, stacklevel=2)
+    return signal
+
+
+def read_fcs(path: PathLike, *, strict: bool = True) -> FileTokens:
+    """Read the tokens of a ``.fcs`` bitstream; this needs no model.
+
+    Parameters
+    ----------
+    path : str or path
+        The bitstream.
+    strict : bool
+        Whether damage is an error. If not, ``n_lost`` and ``damage`` of the result report it.
+
+    Returns
+    -------
+    FileTokens
+        The tokens, (n,) uint16, and what the header and the end record state.
+
+    Raises
+    ------
+    fcs_edge.BitstreamError
+        The file is missing, no bitstream, or damaged.
+    """
+    damage: list[str] = []
+    with ExitStack() as stack:
+        stack.enter_context(labelled(os.fspath(path)))
+        file = stack.enter_context(_open(Path(path)))
+        header, batches = read_header(read_batches(file, BitstreamReader(strict=strict)))
+        collected = EventTokens(header)
+        parts = [np.zeros(0, np.uint16)]
+        for events in batches:
+            damage += [event.message for event in events if isinstance(event, Damage)]
+            parts += collected.take(events)
+        parts += collected.rest()
+    return FileTokens(
+        tokens=np.concatenate(parts),
+        n_samples=collected.n_samples,
+        sample_rate=header.input_rate,
+        fingerprint=header.fingerprint,
+        bits_per_token=header.bits,
+        n_lost=collected.n_lost,
+        damage=tuple(damage),
+    )
+
+
+def write_fcs(
+    path: PathLike,
+    tokens: ArrayLike,
+    n_samples: int | None = None,
+    codec: Codec | None = None,
+    *,
+    force: bool = False,
+) -> None:
+    """Write tokens to a ``.fcs`` bitstream, as ``fcs-edge encode`` does, to the bit.
+
+    Parameters
+    ----------
+    path : str or path
+        The bitstream to write; it appears complete or not at all.
+    tokens : array_like
+        (n,) integers below ``2 ** codec.bits_per_token``.
+    n_samples : int, optional
+        Number of input samples. Absent: all samples that the tokens stand for.
+    codec : Codec, optional
+        The model of the tokens. Absent: the default model.
+    force : bool
+        Whether an existing file is overwritten.
+
+    Raises
+    ------
+    fcs_edge.FcsError
+        The file exists.
+    TypeError
+        The tokens are not integers.
+    ValueError
+        The tokens are not one-dimensional, one is out of range, or they stand for fewer samples
+        than `n_samples`.
+    """
+    codec = codec or load()
+    checked = as_tokens(tokens, codec.bits_per_token)
+    if n_samples is None:
+        n_samples = checked.size * codec.samples_per_token
+    with _output(Path(path), force) as file:
+        writer = BitstreamWriter(file, header_of(codec, FILE_BLOCK_SECONDS))
+        writer.close(n_samples, checked)
+
+
+class _NoWriter:
+    """Tokens that are not written."""
+
+    def write(self, tokens: U16) -> None:
+        pass
+
+    def close(self, n_samples: int, tokens: U16 | None = None) -> None:
+        pass
+
+
+def _writer(
+    stack: ExitStack, out: PathLike | None, codec: Codec, dtype: str, force: bool
+) -> TokenWriter:
+    if dtype not in TOKEN_DTYPES:
+        raise ValueError(f"a dtype of {' or '.join(TOKEN_DTYPES)} is expected, not {dtype!r}")
+    if out is None:
+        return _NoWriter()
+    suffix = Path(out).suffix.lower()
+    if suffix not in (".fcs", ".npz", ".npy"):
+        raise ValueError(f"out must end in .fcs, .npz or .npy, not {suffix!r}")
+    file = stack.enter_context(_output(Path(out), force))
+    if suffix == ".npy":
+        return NpyWriter(file, dtype)
+    if suffix == ".npz":
+        return NpzWriter(file, origin_of(codec), dtype)
+    return BitstreamWriter(file, header_of(codec, FILE_BLOCK_SECONDS))
+
+
+def _sound(
+    stack: ExitStack,
+    path: Path,
+    codec: Codec,
+    any_model: bool,
+    strict: bool,
+    problems: list[str],
+) -> Iterator[F32]:
+    """Open a file of tokens, and return its sound, (n,) float32 at a time."""
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        return decode_array(stack.enter_context(open_npy(path)), codec, str(path))
+    if suffix == ".npz":
+        opened = stack.enter_context(open_npz(path))
+        check_origin(opened.origin, codec, any_model)
+        if problem := length_problem(opened.array.n_tokens, opened.n_samples, codec):
+            if strict:
+                raise BitstreamError(problem)
+            problems.append(problem)
+        return decode_array(opened.array, codec, str(path), opened.n_samples)
+    file = stack.enter_context(_open(path))
+    return _bitstream_sound(file, codec, any_model, strict, problems)
+
+
+def _bitstream_sound(
+    file: BinaryIO, codec: Codec, any_model: bool, strict: bool, problems: list[str]
+) -> Iterator[F32]:
+    reader = BitstreamReader(strict=strict)
+    header, batches = read_header(read_batches(file, reader))
+    check_header(header, codec, any_model)
+    decoder = EventDecoder(codec, live=False)
+    for events in batches:
+        problems += [event.message for event in events if isinstance(event, Damage)]
+        yield from decoder.decode(events)
+    if not reader.ended:
+        yield from decoder.close()
+    if reader.damaged and not decoder.n_intact:
+        raise BitstreamError("none of its tokens is intact")
+
+
+def _write_sound(out: Path, blocks: Iterator[F32], codec: Codec, force: bool) -> None:
+    suffix = out.suffix.lower()
+    if suffix not in FILE_FORMATS:
+        raise ValueError(f"out must end in {', '.join(FILE_FORMATS)}, not {suffix!r}")
+    with _output(out, force) as file:
+        sink = file_output(file, suffix, codec.sample_rate_out)
+        try:
+            for samples in blocks:
+                sink.write(samples)
+            sink.close()
+        finally:
+            sink.discard()
+
+
+@contextmanager
+def _output(path: Path, force: bool) -> Iterator[BinaryIO]:
+    """Open a new file for bytes; it appears complete when the block ends, or not at all."""
+    if path.is_dir():
+        raise FcsError(f"{path}: is a folder; give a file name")
+    if path.exists() and not force:
+        raise FcsError(f"{path}: exists already; force=True overwrites it")
+    with creating(path, overwrite=force) as file:
+        yield file
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise BitstreamError("no such file") from None
