@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import click
 
@@ -125,41 +126,57 @@ def decode(
       ssh pi fcs-edge encode --mic - | fcs-edge decode - --play
     """
     messages = Messages(quiet)
-    if playing == (out is not None):
-        raise click.UsageError("Missing argument 'OUT'; give OUT or --play, not both.")
-    if playing:
-        check_input(source)
-        devices.find("output", speaker)
-    elif out is not None:
-        out = _check_out(source, out, raw, force)
-        if raw is None and is_array(out):
-            options = TokenOptions(model, any_model, strict, force, dtype=dtype)
-            if not copy_tokens(source, out, options, messages):
-                click.get_current_context().exit(1)
-            return
-    codec = fcs_edge.load(model)
-    prepare(codec, messages, decoder=True)
+    out = _check(source, out, playing, raw, dtype, force)
+    if out is not None and raw is None and is_array(out):
+        options = TokenOptions(model, any_model, strict, force, dtype=dtype)
+        is_whole = copy_tokens(source, out, options, messages)
+    else:
+        if playing:
+            devices.find("output", speaker)
+        codec = fcs_edge.load(model)
+        prepare(codec, messages, decoder=True)
+        mode = _Mode(playing, out == "-", join, strict, any_model)
+        play = partial(open_player, codec, speaker, latency, warn=messages.warn)
+        write = partial(_output, str(out), raw, force, codec)
+        is_whole = _decode_sound(source, codec, mode, play if playing else write, messages)
+    if not is_whole:
+        click.get_current_context().exit(1)
+
+
+class _Sink(Protocol):
+    """Where sound goes."""
+
+    def write(self, samples: F32, /) -> None:
+        """Take samples, (n,) float32."""
+
+
+def _decode_sound(
+    source: str,
+    codec: Codec,
+    mode: _Mode,
+    opener: Callable[[bool], AbstractContextManager[_Sink]],
+    messages: Messages,
+) -> bool:
+    """Write or play the sound of tokens; return whether all of it was there.
+
+    `opener` is given whether the input is live, and opens the output.
+    """
     with ExitStack() as stack:
         if is_array(source):
-            opened = _open_array(source, codec, any_model, strict, messages, stack)
+            opened = _open_array(source, codec, mode, messages, stack)
         else:
-            mode = _Mode(playing, out == "-", join, strict, any_model)
             opened = _open_bitstream(source, mode, codec, messages, stack)
-        if playing:
-            player = open_player(codec, speaker, latency, opened.live, messages.warn)
-            sink: Callable[[F32], None] = stack.enter_context(player).write
+        sink = stack.enter_context(opener(opened.live))
+        if mode.playing:
             stack.enter_context(suppress(KeyboardInterrupt))
-        else:
-            sink = stack.enter_context(_output(str(out), raw, force, codec)).write
         n_samples = 0
         show = stack.enter_context(progress_bar(messages, "Decoding", opened.seconds))
         for samples in opened.blocks:
-            sink(samples)
+            sink.write(samples)
             n_samples += samples.size
             show(n_samples / codec.sample_rate_out)
     messages.note(f"{n_samples / codec.sample_rate_out:.2f} s at {codec.sample_rate_out} Hz")
-    if opened.lost or (opened.reader is not None and opened.reader.damaged):
-        click.get_current_context().exit(1)
+    return not (opened.lost or (opened.reader is not None and opened.reader.damaged))
 
 
 class _Mode(NamedTuple):
@@ -185,12 +202,7 @@ class _Input(NamedTuple):
 
 
 def _open_array(
-    source: str,
-    codec: Codec,
-    any_model: bool,
-    strict: bool,
-    messages: Messages,
-    stack: ExitStack,
+    source: str, codec: Codec, mode: _Mode, messages: Messages, stack: ExitStack
 ) -> _Input:
     """Open an .npy or .npz of tokens, and return its decoded sound."""
     if suffix_of(source) == ".npy":
@@ -202,8 +214,8 @@ def _open_array(
     n_samples = tokens.n_samples
     problem = length_problem(tokens.array.n_tokens, n_samples, codec)
     with labelled(source):
-        check_origin(tokens.origin, codec, any_model)
-        if problem and strict:
+        check_origin(tokens.origin, codec, mode.any_model)
+        if problem and mode.strict:
             raise BitstreamError(problem)
     if problem:
         messages.warn(f"{source}: {problem}")
@@ -240,8 +252,15 @@ def _open_bitstream(
     return _Input(blocks, seconds, live, reader)
 
 
-def _check_out(source: str, out: str, raw: str | None, force: bool) -> str:
-    """Refuse an output of an unknown kind, or one that is not writable; return its path."""
+def _check(
+    source: str, out: str | None, playing: bool, raw: str | None, dtype: str, force: bool
+) -> str | None:
+    """Refuse files that cannot be used, before any work; return the output's path."""
+    if playing == (out is not None):
+        raise click.UsageError("Missing argument 'OUT'; give OUT or --play, not both.")
+    if out is None:
+        check_input(source)
+        return None
     out = standard(out)
     suffix = suffix_of(out)
     piped = out == "-" or is_special(Path(out))
@@ -253,6 +272,8 @@ def _check_out(source: str, out: str, raw: str | None, force: bool) -> str:
             "OUT must end in .wav, .flac or .ogg, or be - for standard output; .npz and .npy take "
             "the tokens alone."
         )
+    if dtype != "uint16" and (raw is not None or not is_array(out)):
+        raise click.UsageError("--dtype is for an OUT of .npy or .npz.")
     check_files(source, out, force)
     return out
 
@@ -281,7 +302,9 @@ def _decoded(
 
 
 @contextmanager
-def _output(out: str, raw: str | None, force: bool, codec: Codec) -> Iterator[AudioOutput]:
+def _output(
+    out: str, raw: str | None, force: bool, codec: Codec, live: bool
+) -> Iterator[AudioOutput]:
     """Open the output; it is complete, and appears, when the block ends without an error."""
     with output_file(out, force) as file:
         rate = codec.sample_rate_out

@@ -138,18 +138,16 @@ def encode(
     else:
         if live:
             devices.find("input", microphone)
-        codec = fcs_edge.load(model)
+        codec, output = fcs_edge.load(model), output_file(out, force)
         create = partial(_writer, out=out, codec=codec, seconds=block_seconds, dtype=dtype)
-        output = output_file(out, force)
         if live:
-            prepare(codec, messages, encoder=True)
             opener = partial(open_microphone, codec, microphone, latency, channel)
             seconds, is_whole = _encode_microphone(codec, opener, create, output, messages)
         else:
             selected = cast(Channel, channel)
             opened = open_input(source, raw, rate, channels, channel=selected, strict=strict)
-            live_input = source == "-"
-            seconds, is_whole = _encode_sound(codec, opened, create, output, live_input, messages)
+            piped = source == "-"
+            seconds, is_whole = _encode_sound(codec, opened, create, output, piped, messages)
         messages.note(_result(out, codec, seconds))
     if not is_whole:
         click.get_current_context().exit(1)
@@ -246,6 +244,7 @@ def _encode_microphone(
     messages: Messages,
 ) -> tuple[float, bool]:
     """Encode the microphone until Ctrl-C; return the seconds, and whether it stayed to the end."""
+    prepare(codec, messages, encoder=True)
     with output as file:
         writer = create(file)
         loop = Loopback(codec, lambda samples, tokens, decoded: writer.write(tokens), decode=False)

@@ -183,7 +183,7 @@ def model(name: str) -> Found:
     try:
         file.verify()
     except ModelFileError as error:
-        problems.append(str(error))
+        problems.append(str(error).removeprefix(f"{file.path}: "))
     facts: Facts = {
         "kind": "model",
         "model": file.name,

@@ -15,14 +15,18 @@ from fcs_edge.link import keys
 @click.argument("path", metavar="FILE")
 @common_options
 def key(path: str, quiet: bool) -> None:
-    """Write a new key to FILE, for send --key and receive --key.
+    """Write a new key, for send --key and receive --key, as two halves.
 
-    Copy the file to the other end over a secure connection. Use one key for each sender.
+    FILE is the half of this end. The other half is beside it: voice.peer.key for voice.key. Move
+    it to the other end over a secure connection. One key serves both directions.
 
     \b
     Example:
       fcs-edge key voice.key
-      scp voice.key pi:
+      scp voice.peer.key pi:
     """
-    keys.new_key(Path(path))
-    Messages(quiet).note(f"{path}: a new key; copy it to the other end, and keep it secret")
+    peer = keys.new_key(Path(path))
+    Messages(quiet).note(
+        f"{path}: this end's half of a new key; {peer}: the other end's half; move it there, and "
+        "keep both secret"
+    )

@@ -16,6 +16,7 @@ import click
 from fcs_edge import __version__, signals
 from fcs_edge.cli import descriptors
 from fcs_edge.cli.memory import shortage
+from fcs_edge.cli.ui.messages import print_warning
 from fcs_edge.errors import FcsError
 from fcs_edge.text import printable
 
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with signals.unwound(), warnings.catch_warnings():
-            warnings.showwarning = _print_warning
+            warnings.showwarning = print_warning
             code = _run(arguments)
     except signals.Terminated as ended:
         name = signal.Signals(ended.number).name
@@ -133,11 +134,6 @@ def _line(error: Exception) -> str:
 
 def _print_error(text: str) -> None:
     click.echo(f"fcs-edge: error: {printable(' '.join(text.split()))}", err=True)
-
-
-def _print_warning(message: Warning | str, *_: object, **__: object) -> None:
-    """Print a warning of Python as one line, without the place in the code."""
-    click.echo(f"fcs-edge: warning: {printable(message)}", err=True)
 
 
 def _print_lines(text: str) -> None:

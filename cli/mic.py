@@ -112,7 +112,7 @@ def mic(
         show = stack.enter_context(Panel(loop, codec, quiet, names).showing())
         guard = SilenceGuard(loop, duration is not None and not reconnect)
         wait = _waiter(loop, show, guard, stack)
-        request = DeviceRequest(microphone, speaker, latency, playing, channel)
+        request = DeviceRequest(microphone, speaker, latency, playing, channel, reconnect)
         session = partial(run_loopback, loop, codec, request, wait)
         run_with_devices(session, loop, reconnect, messages.warn)
     _report(loop, codec, recorder, messages)

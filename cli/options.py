@@ -95,7 +95,7 @@ reconnect_option = _option(
 key_option = _option(
     "--key",
     metavar="FILE",
-    help="The key that seals the packets, the same at both ends; see fcs-edge key.",
+    help="This end's half of the key that seals the packets; see fcs-edge key.",
 )
 duration_option = _option(
     "--duration",

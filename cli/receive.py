@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -26,15 +25,15 @@ from fcs_edge.cli.options import (
 )
 from fcs_edge.cli.output_files import check_output
 from fcs_edge.cli.ui.compile_notice import prepare
-from fcs_edge.cli.ui.link_notice import report_security
+from fcs_edge.cli.ui.link_notice import chunk_text, report_security
 from fcs_edge.cli.ui.messages import Messages
-from fcs_edge.cli.ui.panel import Lines
+from fcs_edge.cli.ui.panel import Lines, counted
 from fcs_edge.cli.ui.terminal_keys import TerminalKeys
 from fcs_edge.codec import Codec
 from fcs_edge.link.receiver import Receiver, Timer
 from fcs_edge.link.sockets import ListeningSocket, parse
 from fcs_edge.live import devices
-from fcs_edge.live.latency import BUFFER_MILLISECONDS, Latency, buffer_chunks
+from fcs_edge.live.latency import BUFFER_MILLISECONDS, Latency, buffer_chunks, duration_chunks
 from fcs_edge.live.recorder import Recorder
 from fcs_edge.live.session import (
     Worker,
@@ -48,6 +47,7 @@ from fcs_edge.live.speaker import Speaker
 from fcs_edge.model.layers import F32, new
 from fcs_edge.token_files import LIVE_BLOCK_SECONDS, header_of
 
+_DRAIN_SECONDS = 1.0
 _NO_SAMPLES, _NO_TOKENS = new(0), np.zeros(0, np.uint16)
 
 
@@ -66,6 +66,12 @@ _NO_SAMPLES, _NO_TOKENS = new(0), np.zeros(0, np.uint16)
 )
 @duration_option
 @key_option
+@click.option(
+    "--max-age",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Refuse packets whose time differs by more from this machine's clock; needs --key.",
+)
 @latency_option
 @reconnect_option
 @force_option
@@ -79,6 +85,7 @@ def receive(
     buffer_ms: int,
     duration: float | None,
     key: str | None,
+    max_age: float | None,
     latency: Latency,
     reconnect: bool,
     force: bool,
@@ -96,6 +103,7 @@ def receive(
     """
     messages = Messages(quiet)
     host, port = parse(address, listening=True)
+    _check_age(max_age, key)
     path = _recording(record_output, force)
     playing = monitor == "on"
     if playing:
@@ -110,25 +118,30 @@ def receive(
         recorder = _recorder(path, codec, messages, force)
         stack.callback(recorder.close)
         buffered = buffer_chunks(buffer_ms, codec.latency)
-        receiver = Receiver(codec, listening, key_path, buffered, _sink(recorder))
+        receiver = _receiver(codec, listening, key_path, buffered, recorder, max_age, messages)
+        receiver.limit = duration_chunks(duration, codec.latency)
         stack.enter_context(prompt_threads())
         stack.enter_context(stop_on_signals(receiver.stop))
         messages.note(f"listening at {host}:{listening.port}; Ctrl-C ends")
-        wait = _waiter(receiver, duration, quiet, stack)
+        wait = _waiter(receiver, quiet, stack)
 
         def open_output() -> Speaker | Timer:
             if playing:
-                return open_speaker(codec, speaker, latency)
+                return open_speaker(codec, speaker, latency, reconnect)
             return Timer(codec.sample_rate_out, codec.latency)
 
         with _listening(receiver):
             session = partial(_session, receiver, open_output, wait)
             run_with_devices(session, receiver, reconnect, messages.warn)
     messages.note(_line(receiver))
-    if receiver.warning:
-        messages.warn(receiver.warning)
     if recorder.failed:
         click.get_current_context().exit(1)
+
+
+def _check_age(max_age: float | None, key: str | None) -> None:
+    """Refuse --max-age without --key."""
+    if max_age is not None and key is None:
+        raise click.UsageError("--max-age needs --key: without one, any time can be forged.")
 
 
 def _recording(path: str | None, force: bool) -> Path | None:
@@ -148,6 +161,26 @@ def _recorder(path: Path | None, codec: Codec, messages: Messages, force: bool) 
     return Recorder(None, None, path, header, *rates, messages.warn, force)
 
 
+def _receiver(
+    codec: Codec,
+    listening: ListeningSocket,
+    key: Path | None,
+    buffered: int,
+    recorder: Recorder,
+    max_age: float | None,
+    messages: Messages,
+) -> Receiver:
+    """Return a receiver that reports its problems at once."""
+    age = math.inf if max_age is None else max_age
+    receiver = Receiver(codec, listening, key, buffered, _sink(recorder), age, messages.warn)
+    if receiver.starts_record and max_age is None:
+        messages.note(
+            f"{key}.seen is new: a stream recorded earlier would be accepted once; --max-age "
+            "refuses old ones"
+        )
+    return receiver
+
+
 def _sink(recorder: Recorder) -> Callable[[F32], None]:
     """Return what records decoded samples."""
     return lambda samples: recorder.put(_NO_SAMPLES, _NO_TOKENS, samples)
@@ -162,28 +195,23 @@ def _session(
     output = open_output()
     try:
         wait(Worker(lambda: _play(receiver, output)))
+        if isinstance(output, Speaker):
+            output.drain(_DRAIN_SECONDS)
     finally:
         if isinstance(output, Speaker):
             output.close()
 
 
-def _waiter(
-    receiver: Receiver, duration: float | None, quiet: bool, stack: ExitStack
-) -> Callable[[Worker], None]:
+def _waiter(receiver: Receiver, quiet: bool, stack: ExitStack) -> Callable[[Worker], None]:
     """Return what prints the statistics and reads keys until a worker ends."""
     keys = stack.enter_context(TerminalKeys())
     lines = Lines(lambda: _line(receiver), quiet)
-    deadline = math.inf if duration is None else time.monotonic() + duration
-
-    def wait(worker: Worker) -> None:
-        watch(worker, keys.read, lines.show, receiver.stop, deadline)
-
-    return wait
+    return lambda worker: watch(worker, keys.read, lines.show, receiver.stop)
 
 
 @contextmanager
 def _listening(receiver: Receiver) -> Iterator[None]:
-    """Accept packets while the block runs."""
+    """Accept packets while the block runs; raise what ends the listening early."""
     network = Worker(receiver.listen)
     try:
         yield
@@ -207,15 +235,18 @@ def _line(receiver: Receiver) -> str:
     due = counts.played + counts.lost
     share = 100 * counts.lost / due if due else 0.0
     text = (
-        f"{counts.received} packets, {receiver.n_bytes} bytes; {counts.played} chunks played, "
+        f"{counted(counts.received, 'packet')}, {receiver.n_bytes} bytes; "
+        f"{counted(counts.played, 'chunk')} played, "
         f"{counts.lost} lost ({share:.1f} %), {counts.late} late, {counts.duplicate} twice, "
-        f"{counts.skipped} skipped, {counts.reordered} packets out of order; jitter "
-        f"{receiver.buffer.jitter:.1f} ms, {receiver.buffer.level} chunks wait, "
-        f"clock {1e6 * (receiver.speed - 1):+.0f} ppm; chunk p50 {s.times.percentile_ms(50):.1f} "
-        f"p99 {s.times.percentile_ms(99):.1f} ms"
+        f"{counts.skipped} skipped, {counted(counts.reordered, 'packet')} out of order; jitter "
+        f"{receiver.buffer.jitter:.1f} ms, {receiver.buffer.level} waiting, "
+        f"clock {1e6 * (receiver.speed - 1):+.0f} ppm; {chunk_text(s.times)}"
     )
     foreign = counts.foreign + counts.strays
-    refused = ", ".join(f"{n} ({reason})" for reason, n in receiver.refused.items())
+    refused = [f"{n} ({reason})" for reason, n in receiver.refused.items()]
     if foreign:
-        refused = f"{refused}, {foreign} (of another stream)".removeprefix(", ")
-    return f"{text}; refused: {refused}" if refused else text
+        refused.append(f"{foreign} (of another stream)")
+    if refused:
+        text = f"{text}; refused: {', '.join(refused)}"
+    dropped = receiver.n_dropped
+    return f"{text}; {dropped} dropped by the system before they were read" if dropped else text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from fcs_edge.audio_reader import open_input
 from fcs_edge.cli.options import (
     channel_option,
     common_options,
+    duration_option,
     input_option,
     key_option,
     latency_option,
@@ -23,12 +24,12 @@ from fcs_edge.cli.options import (
     reconnect_option,
 )
 from fcs_edge.cli.ui.compile_notice import prepare
-from fcs_edge.cli.ui.link_notice import report_security
+from fcs_edge.cli.ui.link_notice import chunk_text, report_security
 from fcs_edge.cli.ui.messages import Messages
-from fcs_edge.cli.ui.panel import Lines, cancelled, shortfall, troubles
+from fcs_edge.cli.ui.panel import Lines, cancelled, counted, shortfall, troubles
 from fcs_edge.cli.ui.terminal_keys import TerminalKeys
 from fcs_edge.codec import Codec
-from fcs_edge.link.packets import MAX_CHUNKS, PacketFormat
+from fcs_edge.link.packets import MAX_CHUNKS
 from fcs_edge.link.sender import Sender
 from fcs_edge.link.sockets import PacketSocket, parse
 from fcs_edge.live import devices
@@ -36,6 +37,7 @@ from fcs_edge.live.latency import Latency
 from fcs_edge.live.loop import Loopback
 from fcs_edge.live.session import (
     DeviceRequest,
+    SilenceGuard,
     Worker,
     prompt_threads,
     run_loopback,
@@ -65,6 +67,7 @@ _SHOW_SECONDS = 0.2
     show_default=True,
     help="Sound in a packet, in full chunks: longer packets cost fewer bytes and more delay.",
 )
+@duration_option
 @key_option
 @latency_option
 @reconnect_option
@@ -76,6 +79,7 @@ def send(
     channel: int | str,
     source: str | None,
     packet_ms: int,
+    duration: float | None,
     key: str | None,
     latency: Latency,
     reconnect: bool,
@@ -89,7 +93,7 @@ def send(
     \b
     Examples:
       fcs-edge send pi.local:5004
-      fcs-edge send --key voice.key --packet-ms 240 10.0.0.2:5004
+      fcs-edge send --key voice.peer.key --packet-ms 240 10.0.0.2:5004
       fcs-edge send --from speech.wav [::1]:5004
     """
     messages = Messages(quiet)
@@ -101,32 +105,42 @@ def send(
     key_path = Path(key) if key is not None else None
     report_security(key_path, messages)
     with ExitStack() as stack:
-        socket = PacketSocket(host, port)
+        socket = PacketSocket(host, port, messages.warn)
         stack.callback(socket.close)
-        sender = Sender(socket, PacketFormat.of(codec), chunks, key_path)
-        if sender.warning:
-            messages.warn(sender.warning)
+        sender = Sender(socket, codec, chunks, key_path, messages.warn)
         prepare(codec, messages, encoder=True)
-        loop = Loopback(codec, lambda samples, tokens, decoded: sender.send(tokens), decode=False)
+        loop = Loopback(codec, lambda samples, tokens, _: sender.send(tokens), False, duration)
         stack.enter_context(prompt_threads())
         stack.enter_context(stop_on_signals(loop.stop))
         lines = Lines(lambda: _line(loop, codec, sender), quiet)
+        guard = SilenceGuard(loop, duration is not None and not reconnect)
         if source is not None:
             _send_file(source, loop, codec, lines)
         else:
-            keys = stack.enter_context(TerminalKeys())
-            request = DeviceRequest(microphone, None, latency, False, channel)
-
-            def wait(worker: Worker) -> None:
-                watch(worker, keys.read, lines.show, loop.stop)
-
+            wait = _waiter(loop, lines, guard, stack)
+            request = DeviceRequest(microphone, None, latency, False, channel, reconnect)
             session = partial(run_loopback, loop, codec, request, wait)
             run_with_devices(session, loop, reconnect, messages.warn)
         sender.flush()
     messages.note(_line(loop, codec, sender))
-    for text in (cancelled(loop), shortfall(loop, codec)):
+    for text in (cancelled(loop), shortfall(loop, codec), guard.warning):
         if text:
             messages.warn(text)
+    if guard.warning:
+        click.get_current_context().exit(1)
+
+
+def _waiter(
+    loop: Loopback, lines: Lines, guard: SilenceGuard, stack: ExitStack
+) -> Callable[[Worker], None]:
+    """Return what prints the statistics and reads keys until a worker ends."""
+    keys = stack.enter_context(TerminalKeys())
+
+    def show() -> None:
+        lines.show()
+        guard.check()
+
+    return lambda worker: watch(worker, keys.read, show, loop.stop)
 
 
 def packet_chunks(codec: Codec, packet_ms: int) -> int:
@@ -170,13 +184,14 @@ def _chunks(blocks: Iterator[F32], size: int) -> Iterator[F32]:
 def _line(loop: Loopback, codec: Codec, sender: Sender) -> str:
     """Return the statistics so far, in one line."""
     socket, s = sender.socket, loop.statistics
-    seconds = max(s.n_tokens / codec.token_rate, 1e-9)
-    on_wire = (socket.n_bytes + _HEADER_BYTES * socket.n_packets) / seconds
+    seconds = s.n_tokens / codec.token_rate
+    on_wire = (socket.n_bytes + _HEADER_BYTES * socket.n_packets) / max(seconds, codec.latency)
     text = (
-        f"{seconds:.1f} s sent: {socket.n_packets} packets, {socket.n_bytes} bytes, "
-        f"{on_wire:.0f} bytes/s with IP headers, chunk p50 {s.times.percentile_ms(50):.1f} "
-        f"p99 {s.times.percentile_ms(99):.1f} ms"
+        f"{seconds:.1f} s sent: {counted(socket.n_packets, 'packet')}, {socket.n_bytes} bytes, "
+        f"{on_wire:.0f} bytes/s with IP headers, {chunk_text(s.times)}"
     )
-    failed = ", ".join(f"{n} not sent: {reason}" for reason, n in socket.errors.items())
-    lost = "; ".join(part for part in (troubles(loop), failed) if part)
+    failed = [f"{counted(n, 'packet')} not sent: {reason}" for reason, n in socket.errors.items()]
+    if socket.n_refused:
+        failed.append(f"nobody listened for {counted(socket.n_refused, 'packet')}")
+    lost = "; ".join(filter(None, (troubles(loop), *failed)))
     return f"{text}; {lost or 'nothing lost here'}"

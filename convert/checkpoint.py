@@ -16,7 +16,7 @@ from fcs_edge.modelfile import config_json, strict_json
 from fcs_edge.modelfile.config import CodecConfig
 from fcs_edge.modelfile.model_file import expected
 from fcs_edge.modelfile.stream_memory import check_memory
-from fcs_edge.modelfile.tensors import Array, StoredTensor, finite, map_tensors
+from fcs_edge.modelfile.tensors import UNUSABLE, Array, StoredTensor, map_tensors, usable
 from fcs_edge.stand_ins import HEAD_BYTES, stand_in
 
 _CONFIG_BYTES = 1 << 20
@@ -126,8 +126,8 @@ def _check(path: Path, name: str, shape: tuple[int, ...], tensor: StoredTensor) 
         raise CheckpointError(
             f"{path}: tensor {name} is {tensor.dtype}; F32, F16 and BF16 are supported"
         )
-    if not finite(tensor):
-        raise CheckpointError(f"{path}: tensor {name} has NaN or infinity")
+    if not usable(tensor):
+        raise CheckpointError(f"{path}: tensor {name} has {UNUSABLE}")
     tensor.release()
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 
 import fcs_edge
 
@@ -22,9 +21,8 @@ def main(source: Path) -> None:
     """Encode and decode one file."""
     codec = fcs_edge.load()
 
-    # The codec takes mono float32 at its own rate: average the channels, then resample.
-    samples, rate = soundfile.read(source, dtype="float32", always_2d=True)
-    signal = soxr.resample(samples.mean(axis=1), rate, codec.sample_rate_in)
+    # The codec takes mono float32 at its own rate: channels are averaged, and resampled.
+    signal = fcs_edge.read_audio(source, rate=codec.sample_rate_in)
 
     tokens = codec.encode(signal)
     np.save(f"{source.stem}.npy", tokens)

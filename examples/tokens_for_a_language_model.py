@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 from numpy.typing import NDArray
 
 import fcs_edge
@@ -33,8 +32,7 @@ def pack(codec: Codec, sources: list[Path], path: Path) -> None:
     start, end = n_codes, n_codes + 1  # the two numbers behind the codec's own tokens
     parts, lengths = [], []
     for source in sources:
-        samples, rate = soundfile.read(source, dtype="float32", always_2d=True)
-        signal = soxr.resample(samples.mean(axis=1), rate, codec.sample_rate_in)
+        signal = fcs_edge.read_audio(source, rate=codec.sample_rate_in)
         parts.append(np.array([start, *codec.encode(signal), end], np.int32))
         lengths.append(signal.size)
     np.savez(

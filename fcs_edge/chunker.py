@@ -16,7 +16,7 @@ class Chunker(Generic[ItemT]):
 
     A run has one chunk where an earlier piece began it, and up to `max_chunks` otherwise. Runs are
     views: of the input, or of one buffer that the next call overwrites. No chunk allocates memory.
-    `copy.deepcopy` of a chunker resumes the stream.
+    `resume` continues the stream of another chunker from its `rest`.
 
     Parameters
     ----------
@@ -76,6 +76,11 @@ class Chunker(Generic[ItemT]):
     def rest(self) -> NDArray[ItemT]:
         """Return the items that wait, (n_pending,), as a view."""
         return self._pending[: self._n_pending]
+
+    def resume(self, waiting: NDArray[ItemT]) -> None:
+        """Continue a stream whose last items wait, fewer than a chunk."""
+        self._n_pending = waiting.size
+        self._pending[: waiting.size] = waiting
 
     def reset(self) -> None:
         """Start a new stream: the items that wait are dropped."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import os
 import warnings
+from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fcs_edge.arguments import as_count, as_matrix, as_signal, as_tokens
 from fcs_edge.audio.full_scale import beyond_full_scale, peak_of
-from fcs_edge.errors import AudioWarning, FcsError
+from fcs_edge.errors import AudioWarning, FcsError, ModelFileError
 from fcs_edge.kernels.isa import instructions
 from fcs_edge.kernels.runtime import _jit
 from fcs_edge.model import quantizer
@@ -25,7 +28,7 @@ from fcs_edge.model.replayed_stage import ReplayedStage, Stage, StateT
 from fcs_edge.modelfile import catalogue
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN
 from fcs_edge.modelfile.model_file import ModelFile
-from fcs_edge.stream import StreamDecoder, StreamEncoder, as_signal, as_tokens
+from fcs_edge.stream import StreamDecoder, StreamEncoder
 
 BLOCK_CHUNKS = 8
 """Chunks per step over a whole signal: each step reads every weight once."""
@@ -37,7 +40,8 @@ def load(model: str | os.PathLike[str] | None = None) -> Codec:
     Parameters
     ----------
     model : str or path, optional
-        A built-in model's name, or a model file's path. Absent: the default model.
+        A model's name, as ``fcs-edge models`` lists them, or a model file's path. What exists as
+        a path is a path. Absent: the model that FCS_EDGE_MODEL names, or the built-in one.
 
     Returns
     -------
@@ -62,7 +66,10 @@ def load(model: str | os.PathLike[str] | None = None) -> Codec:
 class Codec:
     """Speech to tokens and back.
 
-    A codec holds weights only; streams share only weights. `load` creates one.
+    A codec holds weights only; streams share only weights. `load` creates one. Threads may share
+    it. It never changes, so a copy is the codec itself. A pickle holds no weights: it names the
+    built-in model, or the model file by its absolute path, and loading it checks that the file is
+    the same one.
 
     Parameters
     ----------
@@ -86,6 +93,20 @@ class Codec:
         _jit.warn_of_library()
         self._model = model
         self._config = model.config
+        # Now: the program may change its folder later.
+        self._reference = catalogue.reference(model)
+
+    def __copy__(self) -> Codec:
+        """Return this codec, which never changes."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Codec:
+        """Return this codec, which never changes."""
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[str, str], Codec], tuple[str, str]]:
+        """Return what loads the same model file in another process."""
+        return _load_pickled, (self._reference, self._model.sha256)
 
     def __repr__(self) -> str:
         """Name the model and its rates."""
@@ -163,7 +184,15 @@ class Codec:
         """Return the number of output samples for `n_samples` input samples.
 
         It is ``round(n_samples * sample_rate_out / sample_rate_in)``, with ties to even.
+
+        Raises
+        ------
+        TypeError
+            `n_samples` is no integer.
+        ValueError
+            It is negative.
         """
+        n_samples = as_count(n_samples, "n_samples", 0)
         quotient, rest = divmod(n_samples * self.sample_rate_out, SAMPLE_RATE_IN)
         up = 2 * rest > SAMPLE_RATE_IN or (2 * rest == SAMPLE_RATE_IN and quotient % 2 == 1)
         return quotient + int(up)
@@ -176,15 +205,24 @@ class Codec:
         max_chunks : int
             Maximum number of chunks per step. Use 1 for live audio. With more, one step reads
             each weight once for several chunks and takes more memory. The tokens do not depend
-            on it.
+            on it. 1 to 256.
 
         Returns
         -------
         StreamEncoder
             An encoder at the start of its stream.
+
+        Raises
+        ------
+        TypeError
+            `max_chunks` is no integer.
+        ValueError
+            It is out of range.
         """
         stages = ReplayedStage(self._encoder), ReplayedStage(self._compressor)
-        return StreamEncoder(self._config, *stages, max_chunks, self._search)
+        return StreamEncoder(
+            self._config, *stages, max_chunks, self._search, create=self.stream_encoder
+        )
 
     def stream_decoder(self, max_chunks: int = 1) -> StreamDecoder:
         """Return a decoder for one stream.
@@ -199,12 +237,20 @@ class Codec:
         -------
         StreamDecoder
             A decoder at the start of its stream.
+
+        Raises
+        ------
+        TypeError
+            `max_chunks` is no integer.
+        ValueError
+            It is out of range.
         """
         return StreamDecoder(
             self._config,
             ReplayedStage(self._decompressor),
             ReplayedStage(self._decoder),
             max_chunks,
+            create=self.stream_decoder,
         )
 
     def encode(self, signal: ArrayLike) -> U16:
@@ -224,7 +270,7 @@ class Codec:
         Raises
         ------
         TypeError
-            The samples are not floating point.
+            The samples are not floating point, or the array is masked.
         ValueError
             The signal is not one-dimensional.
 
@@ -255,7 +301,7 @@ class Codec:
         Raises
         ------
         TypeError
-            The tokens are not integers.
+            The tokens are not integers, or the array is masked.
         ValueError
             The tokens are not one-dimensional, or one is out of range.
         """
@@ -278,7 +324,7 @@ class Codec:
         Raises
         ------
         TypeError
-            The samples are not floating point.
+            The samples are not floating point, or the array is masked.
         ValueError
             The signal is not one-dimensional.
         """
@@ -305,11 +351,13 @@ class Codec:
 
         Raises
         ------
+        TypeError
+            The values are no numbers, or the array is masked.
         ValueError
             The array has another shape.
         """
         per_token = self._config.frames_per_token
-        x = _matrix(features, self._config.encoder.dim, "features")
+        x = as_matrix(features, self._config.encoder.dim, "features")
         if x.shape[0] % per_token:
             raise ValueError(
                 f"a multiple of {per_token} frames is expected, not {x.shape[0]} frames"
@@ -333,10 +381,12 @@ class Codec:
 
         Raises
         ------
+        TypeError
+            The values are no numbers, or the array is masked.
         ValueError
             The array has another shape.
         """
-        x = _matrix(latents, self.bits_per_token, "latents")
+        x = as_matrix(latents, self.bits_per_token, "latents")
         out = np.empty(x.shape[0], np.uint16)
         quantizer.quantize(x, out)
         return out
@@ -357,7 +407,7 @@ class Codec:
         Raises
         ------
         TypeError
-            The tokens are not integers.
+            The tokens are not integers, or the array is masked.
         ValueError
             The tokens are not one-dimensional, or one is out of range.
         """
@@ -381,10 +431,12 @@ class Codec:
 
         Raises
         ------
+        TypeError
+            The values are no numbers, or the array is masked.
         ValueError
             The array has another shape.
         """
-        x = _matrix(codes, self.bits_per_token, "codes")
+        x = as_matrix(codes, self.bits_per_token, "codes")
         frames = self.samples_out_per_token // self._config.decoder.hop_length
         out = new(x.shape[0] * frames, self._config.decompressor.output_dim)
         rows = self.chunk_tokens * BLOCK_CHUNKS
@@ -402,14 +454,17 @@ class Codec:
         Returns
         -------
         numpy.ndarray
-            (frames * hop,) float32 at `sample_rate_out`, in [-1, 1].
+            (frames * hop,) float32 at `sample_rate_out`, in [-1, 1]; not a number where the
+            features are none, or so large that sums overflow.
 
         Raises
         ------
+        TypeError
+            The values are no numbers, or the array is masked.
         ValueError
             The array has another shape.
         """
-        x = _matrix(features, self._config.decoder.input_dim, "features")
+        x = as_matrix(features, self._config.decoder.input_dim, "features")
         hop = self._config.decoder.hop_length
         out = new(x.shape[0] * hop)
         state = self._decoder.state(BLOCK_CHUNKS)
@@ -436,16 +491,23 @@ class Codec:
         return Decoder(self._config.decoder, self._model.reader())
 
 
+def _load_pickled(model: str, sha256: str) -> Codec:
+    """Load the model of a pickled codec."""
+    try:
+        codec = Codec(catalogue.referenced(model))
+    except ModelFileError as error:
+        raise ModelFileError(f"the model of a pickled codec cannot be loaded: {error}") from None
+    if codec.model.sha256 != sha256:
+        raise ModelFileError(
+            f"{model}: not the model of the pickled codec or stream: the file has changed, or this "
+            "installation has another one; pickle it again"
+        )
+    return codec
+
+
 def _run(stage: Stage[StateT], state: StateT, x: F32, rows: int, out: F32, output_rows: int) -> F32:
     """Run a stage over a whole input, `rows` rows of x and `output_rows` of out a call."""
     for i in range(math.ceil(x.shape[0] / rows)):
         result = out[i * output_rows : (i + 1) * output_rows]
         stage(x[i * rows : (i + 1) * rows], result, state)
     return out
-
-
-def _matrix(values: ArrayLike, columns: int, what: str) -> F32:
-    matrix = np.ascontiguousarray(values, np.float32)
-    if matrix.ndim != 2 or matrix.shape[1] != columns:
-        raise ValueError(f"{what} of shape (n, {columns}) are expected, not {matrix.shape}")
-    return matrix

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from fcs_edge.text import printable
+
 _REASON_LIMIT = 200
 """Characters of a reason that another library gives."""
 
@@ -71,6 +73,8 @@ def parsing(path: str | os.PathLike[str], error: type[FcsError], problem: str) -
         raise error(f"{path}: {cause.strerror or reason(cause)}") from cause
     except MemoryError as cause:
         raise error(f"{path}: {problem}, or too large for memory") from cause
+    except RecursionError as cause:
+        raise error(f"{path}: {problem} (nested too deeply)") from cause
     except Exception as cause:
         raise error(f"{path}: {problem} ({reason(cause)})") from cause
 
@@ -83,5 +87,5 @@ def reason(error: BaseException) -> str:
 
 def shown(value: object, limit: int = _REASON_LIMIT) -> str:
     """Return a value of a file as one short line for a message, without control characters."""
-    text = "".join(c if c.isprintable() else "?" for c in str(value)[: limit + 1])
-    return text if len(text) <= limit else f"{text[:limit]} ..."
+    text = str(value)[: limit + 1]
+    return printable(text if len(text) <= limit else f"{text[:limit]} ...")

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-import copy
-from typing import TypeAlias
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fcs_edge.arguments import (
+    FLOAT32,
+    UINT16,
+    Shapes,
+    as_count,
+    as_signal,
+    as_tokens,
+    check_buffer,
+    is_plain_pair,
+)
 from fcs_edge.chunker import Chunker
+from fcs_edge.errors import FcsError
 from fcs_edge.kernels.ops import samples as sample_kernels
 from fcs_edge.model import quantizer
 from fcs_edge.model.code_search import Search
@@ -16,7 +27,7 @@ from fcs_edge.model.compressor import CompressorState
 from fcs_edge.model.decoder import DecoderState
 from fcs_edge.model.decompressor import DecompressorState
 from fcs_edge.model.encoder import EncoderState
-from fcs_edge.model.layers import F32, U16, new
+from fcs_edge.model.layers import F32, U16, Array, histories, new
 from fcs_edge.model.replayed_stage import ReplayedState, Stage
 from fcs_edge.modelfile.config import CodecConfig
 
@@ -28,52 +39,70 @@ DecoderStage: TypeAlias = Stage[ReplayedState[DecoderState]]
 SAMPLE_LIMIT = np.float32(65536)
 """Samples are clipped to this magnitude. Speech is within 1; unscaled int16 is within 2**15."""
 
+MAX_CHUNKS = 256
+"""Most chunks per step: workspace grows with them, by up to some megabytes a chunk."""
 
-def as_signal(signal: ArrayLike) -> F32:
-    """Return a signal as contiguous float32, checked to be (n,) floating point.
 
-    Raises
-    ------
-    TypeError
-        The samples are not floating point.
-    ValueError
-        The signal is not one-dimensional.
+class _Saved(NamedTuple):
+    """What resumes a stream."""
+
+    history: list[Array]
+    waiting: Array
+    """Samples or tokens that wait for the rest of their chunk."""
+    number: int
+    """Of samples that were not finite, or whether the stream has ended."""
+
+
+StreamT = TypeVar("StreamT", bound="_Stream")
+
+
+class _Stream:
+    """What both streams share: `create` of a codec creates another one, which takes the history.
+
+    So a copy and a pickle hold the codec and the history only: no workspace, and no recorded calls.
     """
-    array = np.asarray(signal)
-    if array.size == 0 and array.ndim == 1:
-        return new(0)
-    if not np.issubdtype(array.dtype, np.floating):
-        raise TypeError(
-            f"samples must be floating point in [-1, 1], not {array.dtype}; "
-            "int16 samples are divided by 32768"
+
+    _state: _EncodeState | _DecodeState
+
+    def __init__(self, create: Callable[[int], Any] | None, max_chunks: int) -> None:
+        self._create = create
+        self._max_chunks = as_count(max_chunks, "max_chunks", 1, MAX_CHUNKS)
+        self._all_chunks = range(1, self._max_chunks + 1)
+
+    def _limit(self) -> str:
+        return "one chunk" if self._max_chunks == 1 else f"1 to {self._max_chunks} chunks"
+
+    def __copy__(self: StreamT) -> StreamT:
+        """Return an independent stream that continues from this point."""
+        create, arguments, saved = self.__reduce__()
+        other: StreamT = create(*arguments)
+        other.__setstate__(saved)
+        return other
+
+    def __deepcopy__(self: StreamT, memo: dict[int, Any]) -> StreamT:
+        """Return an independent stream that continues from this point."""
+        return self.__copy__()
+
+    def __reduce__(self) -> tuple[Callable[[int], Any], tuple[int], _Saved]:
+        """Return what creates another stream, and what resumes this one there."""
+        if self._create is None:
+            raise TypeError("a stream that no codec created cannot be copied or pickled")
+        return self._create, (self._max_chunks,), self._state.saved()
+
+    def __setstate__(self, saved: _Saved) -> None:
+        """Continue from the point where another stream was."""
+        self._state.resume(saved)
+
+
+def _write_history(history: list[Array], saved: list[Array]) -> None:
+    """Copy the arrays of another stream's history into this one's."""
+    if [(a.shape, a.dtype) for a in history] != [(a.shape, a.dtype) for a in saved]:
+        raise FcsError(
+            "the state of a pickled stream does not fit: another release saved it, or a machine "
+            "whose kernels differ; start the stream anew"
         )
-    if array.ndim != 1:
-        raise ValueError(f"a mono signal of shape (n,) is expected, not {array.shape}")
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, np.float32)
-
-
-def as_tokens(tokens: ArrayLike, bits: int) -> U16:
-    """Return tokens as contiguous uint16, checked to be (n,) integers below ``2 ** bits``.
-
-    Raises
-    ------
-    TypeError
-        The tokens are not integers.
-    ValueError
-        They are not one-dimensional, or one is out of range.
-    """
-    array = np.asarray(tokens)
-    if array.size == 0 and array.ndim == 1:
-        return np.zeros(0, np.uint16)
-    if not np.issubdtype(array.dtype, np.integer):
-        raise TypeError(f"tokens must be integers, not {array.dtype}")
-    if array.ndim != 1:
-        raise ValueError(f"tokens of shape (n,) are expected, not {array.shape}")
-    low, high = int(array.min()), int(array.max())
-    if low < 0 or high >= 1 << bits:
-        raise ValueError(f"tokens of this model are 0 to {(1 << bits) - 1}, not {low} to {high}")
-    return np.ascontiguousarray(array, np.uint16)
+    for array, values in zip(history, saved, strict=True):
+        array[:] = values
 
 
 class _EncodeState:
@@ -106,13 +135,32 @@ class _EncodeState:
         self.chunker.reset()
         self.n_not_finite = 0
 
+    def history(self) -> list[Array]:
+        searches = [self.search] if self.search is not None else []
+        return histories([self.encoder, self.compressor, *searches])
 
-class StreamEncoder:
+    def saved(self) -> _Saved:
+        history = [array.copy() for array in self.history()]
+        return _Saved(history, self.chunker.rest().copy(), self.n_not_finite)
+
+    def resume(self, saved: _Saved) -> None:
+        _write_history(self.history(), saved.history)
+        self.chunker.resume(saved.waiting)
+        self.n_not_finite = saved.number
+
+
+class StreamEncoder(_Stream):
     """Encodes one stream; `Codec.stream_encoder` creates it.
 
     The constructor allocates all workspace. The tokens do not depend on how the samples are cut
     into pushes.
+
+    A stream belongs to one thread at a time. Streams of one codec may run on threads of their own.
+    `copy.copy` and `copy.deepcopy` do what `copy` does. A pickle holds what later chunks need of
+    the past, and which model it is: the process that loads it needs the same model file.
     """
+
+    _state: _EncodeState
 
     def __init__(
         self,
@@ -121,10 +169,16 @@ class StreamEncoder:
         compressor: CompressorStage,
         max_chunks: int = 1,
         search: Search | None = None,
+        create: Callable[[int], StreamEncoder] | None = None,
     ) -> None:
+        super().__init__(create, max_chunks)
         self._config, self._encoder, self._compressor = config, encoder, compressor
         self._search = search
-        self._state = _EncodeState(config, encoder, compressor, max_chunks, search)
+        self._state = _EncodeState(config, encoder, compressor, self._max_chunks, search)
+        self._frames_per_token = config.frames_per_token
+        size, n_tokens = config.chunk_size, config.chunk_tokens
+        self._shapes: Shapes = {(n * size,): (n * n_tokens,) for n in self._all_chunks}
+        """Shapes of the samples that a step takes, and of the tokens that it writes."""
 
     @property
     def n_pending(self) -> int:
@@ -152,7 +206,7 @@ class StreamEncoder:
         Raises
         ------
         TypeError
-            The samples are not floating point.
+            The samples are not floating point, or the array is masked.
         ValueError
             The samples are not one-dimensional.
         """
@@ -162,7 +216,7 @@ class StreamEncoder:
         start = 0
         for run in chunker.runs(signal):
             stop = start + run.size // config.samples_per_token
-            self.step(run, tokens[start:stop])
+            self._step(run, tokens[start:stop])
             start = stop
         return tokens
 
@@ -179,29 +233,59 @@ class StreamEncoder:
         if rest.size:
             samples = new(self._config.chunk_size)
             samples[: rest.size] = rest
-            self.step(samples, tokens)
+            self._step(samples, tokens)
         self.reset()
         return tokens
 
     def step(self, samples: F32, tokens: U16) -> None:
-        """Encode whole chunks into the caller's buffer, without allocating memory.
+        """Encode whole chunks into the caller's buffer.
+
+        No memory is allocated where both arrays are contiguous and writeable.
 
         Parameters
         ----------
         samples : numpy.ndarray
-            (chunks * chunk_size,) float32, at most `max_chunks` chunks.
+            (chunks * chunk_size,) float32, 1 to `max_chunks` whole chunks. NaN and infinity count
+            as 0.
         tokens : numpy.ndarray
-            (chunks * chunk_tokens,) uint16, written.
+            (chunks * chunk_tokens,) uint16, written. It may share memory with `samples`, which
+            are read first.
+
+        Raises
+        ------
+        TypeError
+            An argument is no array of its type, or is a masked array.
+        ValueError
+            An argument has another size or shape, `tokens` is read-only, or samples wait from
+            `push`. Nothing is encoded.
         """
-        state = self._state
-        n = samples.size // self._config.chunk_size * self._config.encoder.chunk_frames
+        if self._state.chunker.n_pending:
+            raise ValueError(f"{self.n_pending} samples wait for the rest of their chunk: use push")
+        if is_plain_pair(samples, FLOAT32, tokens, UINT16, self._shapes):
+            self._step(samples, tokens)
+            return
+        check_buffer(samples, FLOAT32, "samples")
+        check_buffer(tokens, UINT16, "tokens", written=True)
+        if self._shapes.get(samples.shape) != tokens.shape:
+            raise ValueError(
+                f"a step of this stream takes {self._limit()} of {self._config.chunk_size} samples "
+                f"and {self._config.chunk_tokens} tokens, not {samples.size} samples and "
+                f"{tokens.size} tokens"
+            )
+        result = np.empty(tokens.shape, np.uint16)
+        self._step(np.array(samples), result)
+        tokens[:] = result
+
+    def _step(self, samples: F32, tokens: U16) -> None:
+        state, n_tokens = self._state, tokens.size
+        n = n_tokens * self._frames_per_token
         clean = state.samples[: samples.size]
-        features, latents = state.features[:n], state.latents[: tokens.size]
+        features, latents = state.features[:n], state.latents[:n_tokens]
         state.n_not_finite += sample_kernels.sanitize(samples, SAMPLE_LIMIT, clean)
         self._encoder(clean, features, state.encoder)
         self._compressor(features, latents, state.compressor)
         if self._search is not None and state.search is not None:
-            hidden = state.compressor.state.hidden[: tokens.size]
+            hidden = state.compressor.state.hidden[:n_tokens]
             self._search(clean, hidden, latents, state.search)
         quantizer.quantize(latents, tokens)
 
@@ -211,9 +295,7 @@ class StreamEncoder:
 
     def copy(self) -> StreamEncoder:
         """Return an independent encoder that continues from this point."""
-        other = copy.copy(self)
-        other._state = copy.deepcopy(self._state)
-        return other
+        return self.__copy__()
 
 
 class _DecodeState:
@@ -234,19 +316,36 @@ class _DecodeState:
         self.features = new(frames, config.decompressor.output_dim)
         self.samples = new(frames * config.decoder.hop_length)
         self.chunker = Chunker(config.chunk_tokens, max_chunks, np.uint16)
+        self.ended = False
+        """Whether the last step had a partial chunk."""
 
     def reset(self) -> None:
         self.decompressor.reset()
         self.decoder.reset()
         self.chunker.reset()
+        self.ended = False
+
+    def history(self) -> list[Array]:
+        return histories([self.decompressor, self.decoder])
+
+    def saved(self) -> _Saved:
+        history = [array.copy() for array in self.history()]
+        return _Saved(history, self.chunker.rest().copy(), int(self.ended))
+
+    def resume(self, saved: _Saved) -> None:
+        _write_history(self.history(), saved.history)
+        self.chunker.resume(saved.waiting)
+        self.ended = bool(saved.number)
 
 
-class StreamDecoder:
+class StreamDecoder(_Stream):
     """Decodes one stream; `Codec.stream_decoder` creates it.
 
     The constructor allocates all workspace. The samples do not depend on how the tokens are cut
-    into pushes.
+    into pushes. Threads, copies and pickles are as for `StreamEncoder`.
     """
+
+    _state: _DecodeState
 
     def __init__(
         self,
@@ -254,9 +353,17 @@ class StreamDecoder:
         decompressor: DecompressorStage,
         decoder: DecoderStage,
         max_chunks: int = 1,
+        create: Callable[[int], StreamDecoder] | None = None,
     ) -> None:
+        super().__init__(create, max_chunks)
         self._config, self._decompressor, self._decoder = config, decompressor, decoder
-        self._state = _DecodeState(config, decompressor, decoder, max_chunks)
+        self._state = _DecodeState(config, decompressor, decoder, self._max_chunks)
+        self._hop, self._chunk_tokens = config.decoder.hop_length, config.chunk_tokens
+        self._has_all_tokens = config.bits_per_token == 16
+        whole = (n * self._chunk_tokens for n in self._all_chunks)
+        sizes = (*range(1, self._chunk_tokens), *whole)
+        self._shapes: Shapes = {(n,): (n * config.samples_out_per_token,) for n in sizes}
+        """Shapes of the tokens that a step takes, and of the samples that it writes."""
 
     @property
     def n_pending(self) -> int:
@@ -279,18 +386,19 @@ class StreamDecoder:
         Raises
         ------
         TypeError
-            The tokens are not integers.
+            The tokens are not integers, or the array is masked.
         ValueError
             The tokens are not one-dimensional, or one is out of range.
         """
         config, chunker = self._config, self._state.chunker
         checked = as_tokens(tokens, config.bits_per_token)
+        self._check_open()
         n_tokens = chunker.whole_chunks(checked.size) * config.chunk_tokens
         samples = np.empty(n_tokens * config.samples_out_per_token, np.float32)
         start = 0
         for run in chunker.runs(checked):
             stop = start + run.size * config.samples_out_per_token
-            self.step(run, samples[start:stop])
+            self._step(run, samples[start:stop])
             start = stop
         return samples
 
@@ -305,27 +413,65 @@ class StreamDecoder:
         rest = self._state.chunker.rest()
         samples = np.empty(rest.size * self._config.samples_out_per_token, np.float32)
         if rest.size:
-            self.step(rest, samples)
+            self._step(rest, samples)
         self.reset()
         return samples
 
     def step(self, tokens: U16, samples: F32) -> None:
-        """Decode whole chunks into the caller's buffer, without allocating memory.
+        """Decode whole chunks into the caller's buffer.
+
+        No memory is allocated where both arrays are contiguous and writeable.
 
         Parameters
         ----------
         tokens : numpy.ndarray
-            (n,) uint16: at most `max_chunks` whole chunks, or a partial chunk at the end of a
-            stream.
+            (n,) uint16, each below ``2 ** bits_per_token``: 1 to `max_chunks` whole chunks, or a
+            partial chunk, which ends the stream. `reset` then starts a new one.
         samples : numpy.ndarray
-            (n * samples_out_per_token,) float32, written.
+            (n * samples_out_per_token,) float32, written. It may share memory with `tokens`,
+            which are read first.
+
+        Raises
+        ------
+        TypeError
+            An argument is no array of its type, or is a masked array.
+        ValueError
+            An argument has another size or shape, a token is out of range, `samples` is
+            read-only, tokens wait from `push`, or the stream has ended. Nothing is decoded.
         """
+        self._check_open()
+        if self._state.chunker.n_pending:
+            raise ValueError(f"{self.n_pending} tokens wait for the rest of their chunk: use push")
+        if not is_plain_pair(tokens, UINT16, samples, FLOAT32, self._shapes):
+            self._check_step(tokens, samples)
+            # Samples are written by NumPy, tokens read by a kernel.
+            tokens = np.array(tokens)
+        if not self._has_all_tokens:
+            as_tokens(tokens, self._config.bits_per_token)
+        self._step(tokens, samples)
+        if tokens.size < self._chunk_tokens:
+            self._state.ended = True
+
+    def _check_step(self, tokens: U16, samples: F32) -> None:
+        check_buffer(tokens, UINT16, "tokens")
+        check_buffer(samples, FLOAT32, "samples", written=True)
+        if self._shapes.get(tokens.shape) != samples.shape:
+            raise ValueError(
+                f"a step of this stream takes {self._limit()} of {self._chunk_tokens} tokens, or a "
+                f"partial one, with {self._config.samples_out_per_token} samples a token; "
+                f"not {tokens.size} tokens and {samples.size} samples"
+            )
+
+    def _check_open(self) -> None:
+        if self._state.ended:
+            raise ValueError("the stream has ended with a partial chunk: reset starts a new one")
+
+    def _step(self, tokens: U16, samples: F32) -> None:
         state = self._state
-        codes = state.codes[: tokens.size]
-        features = state.features[: samples.size // self._config.decoder.hop_length]
+        codes, output = state.codes[: tokens.size], state.samples[: samples.size]
+        features = state.features[: samples.size // self._hop]
         quantizer.codes(tokens, codes)
         self._decompressor(codes, features, state.decompressor)
-        output = state.samples[: samples.size]
         self._decoder(features, output, state.decoder)
         samples[:] = output
 
@@ -335,6 +481,4 @@ class StreamDecoder:
 
     def copy(self) -> StreamDecoder:
         """Return an independent decoder that continues from this point."""
-        other = copy.copy(self)
-        other._state = copy.deepcopy(self._state)
-        return other
+        return self.__copy__()

@@ -12,7 +12,8 @@ from typing import BinaryIO, NamedTuple, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fcs_edge.audio_reader import Channel, open_input
+from fcs_edge.arguments import as_tokens
+from fcs_edge.audio_reader import AudioInput, Channel, open_input
 from fcs_edge.audio_writer import FILE_FORMATS, file_output
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, read_batches
 from fcs_edge.bitstream.writer import BitstreamWriter
@@ -31,7 +32,6 @@ from fcs_edge.event_tokens import EventTokens
 from fcs_edge.files import creating
 from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.npz import NpzWriter, open_npz, origin_of
-from fcs_edge.stream import as_tokens
 from fcs_edge.token_files import (
     FILE_BLOCK_SECONDS,
     TOKEN_DTYPES,
@@ -112,24 +112,30 @@ def encode_file(
     """
     codec = codec or load()
     label = os.fspath(source)
+    with ExitStack() as stack:
+        writer = _writer(stack, out, codec, dtype, force)
+        opened = open_input(label, None, 1, 1, channel=channel, strict=strict)
+        sound = stack.enter_context(opened)
+        encoded = _encoded(sound, codec, writer)
+    for line in (*sound.losses, *sound.warnings):
+        warnings.warn(line, AudioWarning, stacklevel=2)
+    return encoded
+
+
+def _encoded(sound: AudioInput, codec: Codec, writer: TokenWriter) -> FileTokens:
+    """Encode a sound, and write its tokens."""
     encoder = codec.stream_encoder(BLOCK_CHUNKS)
     parts: list[U16] = []
     n_samples = 0
-    with ExitStack() as stack:
-        writer = _writer(stack, out, codec, dtype, force)
-        sound = stack.enter_context(
-            open_input(label, None, codec.sample_rate_in, 1, channel=channel, strict=strict)
-        )
-        for block in sound.at_rate(codec.sample_rate_in):
-            n_samples += block.size
-            parts.append(encoder.push(block))
-            writer.write(parts[-1])
-        sound.require_sound(n_samples)
-        parts.append(encoder.flush())
-        writer.close(n_samples, parts[-1])
-    for line in (*sound.losses, *sound.warnings):
-        warnings.warn(line, AudioWarning, stacklevel=2)
-    return _file_tokens(np.concatenate(parts), n_samples, codec)
+    for block in sound.at_rate(codec.sample_rate_in):
+        n_samples += block.size
+        parts.append(encoder.push(block))
+        writer.write(parts[-1])
+    sound.require_sound(n_samples)
+    parts.append(encoder.flush())
+    writer.close(n_samples, parts[-1])
+    tokens, rate, bits = np.concatenate(parts), codec.sample_rate_in, codec.bits_per_token
+    return FileTokens(tokens, n_samples, rate, codec.fingerprint, bits)
 
 
 @overload
@@ -325,12 +331,6 @@ def _writer(
     if suffix == ".npz":
         return NpzWriter(file, origin_of(codec), dtype)
     return BitstreamWriter(file, header_of(codec, FILE_BLOCK_SECONDS))
-
-
-def _file_tokens(tokens: U16, n_samples: int, codec: Codec) -> FileTokens:
-    return FileTokens(
-        tokens, n_samples, codec.sample_rate_in, codec.fingerprint, codec.bits_per_token
-    )
 
 
 def _sound(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fcs_edge.arguments import as_tokens
 from fcs_edge.codec import Codec
 from fcs_edge.model.layers import F32
-from fcs_edge.stream import as_tokens
 
 FULL_CHUNKS = 1
 """Lost chunks in a row that are played at full level."""

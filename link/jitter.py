@@ -101,7 +101,7 @@ class JitterBuffer:
         self._capacity = most + 2 * MAX_CHUNKS
         self._tokens = np.zeros((self._capacity, chunk_tokens), np.uint16)
         self._sequences = np.full(self._capacity, -1, np.int64)
-        self._followers = np.zeros((_FOLLOWERS, 2), np.uint64)
+        self._followers = np.zeros((_FOLLOWERS, 3), np.uint64)
         self._stream: int | None = None
         self._received_at = -math.inf
         self._batch = 1
@@ -130,6 +130,15 @@ class JitterBuffer:
     def alive(self, now: float) -> bool:
         """Return whether a packet of the stream arrived within the last 2 s."""
         return now - self._received_at <= ALIVE_SECONDS
+
+    def lacks(self, sequences: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which chunks of the stream are near, not received and not too late, (n,).
+
+        Unlike the other methods, it may run beside `take`: the answer may then be a chunk old.
+        """
+        near = (sequences >= self._lowest()) & (sequences <= self._highest + 1 + self._max_jump)
+        lacking: NDArray[np.bool_] = self._sequences[sequences % self._capacity] != sequences
+        return near & lacking
 
     def put(self, packet: Packet, now: float) -> None:
         """Insert a packet that arrived at ``now``."""
@@ -210,10 +219,11 @@ class JitterBuffer:
 
     def _follows(self, packet: Packet, chunks: int) -> bool:
         """Return whether a packet directly follows an earlier one that was out of place."""
-        entry = self._followers[(packet.stream ^ packet.sequence) % _FOLLOWERS]
-        follows = int(entry[0]) == packet.stream and int(entry[1]) == packet.sequence
+        before = self._followers[(packet.stream ^ packet.sequence) % _FOLLOWERS]
+        halves = packet.stream >> 40, packet.stream & ((1 << 40) - 1)
+        follows = bool(before.tolist() == [*halves, packet.sequence])
         following = packet.sequence + chunks
-        self._followers[(packet.stream ^ following) % _FOLLOWERS] = packet.stream, following
+        self._followers[(packet.stream ^ following) % _FOLLOWERS] = *halves, following
         return follows
 
     def _resync(self, packet: Packet, floor: int, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Packets of tokens, open or sealed with a key; see docs/reference/link-protocol.md."""
+"""Packets of tokens, version 2, open or sealed with a key; see docs/reference/link-protocol.md."""
 
 from __future__ import annotations
 
@@ -11,44 +11,73 @@ from numpy.typing import NDArray
 
 from fcs_edge.bitstream.bitpack import MAX_BITS, pack_tokens, packed_size, unpack_tokens
 from fcs_edge.errors import FcsError
+from fcs_edge.link.seal import STREAM_BYTES, TAG_BYTES, DirectionKey, seal, unsealed
 
 if TYPE_CHECKING:
     from fcs_edge.codec import Codec
 
-MAGIC = 0xFC
-VERSION = 1
-SEALED = 0x80
-"""Bit of the version byte that marks a sealed packet."""
+VERSION = 2
+MARK = 0xF0
+"""The first byte of a packet is this and the version."""
 MAX_CHUNKS = 12
 """Chunks of the longest packet."""
 MAX_SEQUENCES = 1 << 32
 """Chunks of the longest stream: ten years of 80 ms."""
-MAX_STREAM = (1 << 64) - 1
+MAX_STREAM = (1 << 80) - 1
 MAX_PACKET = 1200
 """Bytes of the largest packet: it passes typical networks without fragmentation."""
-FINGERPRINT_BYTES = 4
-"""Bytes of the model's fingerprint in a packet."""
-KEY_BYTES = 32
-TAG_BYTES = 16
+FINGERPRINT_BYTES = 8
 
-_HEADER = struct.Struct("<BBB4sQI")
+SEALED = 0x80
+"""Flag of the second byte: the payload is sealed."""
+IDENTIFIED = 0x40
+"""Flag: the model's fingerprint follows the header; in open packets only."""
+CONTENT = 0x30
+"""Bits of the content: 0 for tokens as they are; other values are reserved."""
+_CHUNKS = 0x0F
+
+_HEADER = struct.Struct(">BBI10s")
 HEADER_BYTES = _HEADER.size
+SEQUENCE_OFFSET, STREAM_OFFSET = 2, 6
+"""Where the header's last two fields begin."""
 
-# XChaCha20 takes 24 bytes; those after stream and sequence are zero.
-_NONCE = struct.Struct("<QI12x")
-
-Reason = Literal["size", "version", "open", "sealed", "authentication", "fingerprint", "range"]
+Reason = Literal[
+    "size",
+    "format",
+    "version",
+    "open",
+    "sealed",
+    "direction",
+    "authentication",
+    "content",
+    "fingerprint",
+    "range",
+    "unidentified",
+    "age",
+    "replay",
+]
 REASONS: tuple[Reason, ...] = get_args(Reason)
-"""Why a packet may be rejected, in the order of the checks."""
+"""Why a receiver rejects a packet, in the order of the checks."""
+STRANGE: tuple[Reason, ...] = ("size", "format", "range", "unidentified")
+"""Reasons that accidents and strangers cause, so that nobody needs to act."""
 
-_TEXTS: dict[Reason, str] = {
-    "size": "the packet has the wrong size: another program may send to this port",
-    "version": "the packet has another version: the sender is another program or a newer fcs-edge",
-    "open": "the packet is not sealed: start the sender with the key, or this end without one",
-    "sealed": "the packet is sealed: start this end with the sender's key",
-    "authentication": "the packet has another key, or was modified in transit",
-    "fingerprint": "the packet belongs to another model: start both ends with the same model",
-    "range": "the packet is damaged: a field is out of range",
+TEXTS: dict[Reason, str] = {
+    "size": "a packet has the wrong size: another program may send to this port",
+    "format": "a packet is not from fcs-edge: another program may send to this port",
+    "version": f"a packet is not of version {VERSION}: use the same fcs-edge at both ends",
+    "open": "a packet is not sealed: start the sender with the key, or this end without one",
+    "sealed": "a packet is sealed: start this end with --key and its half of the sender's key",
+    "direction": "a packet comes from this end's half of the key: give the other end the other "
+    "half, or someone returns this end's own packets",
+    "authentication": "a packet has another key or another model, or was modified in transit",
+    "content": "a packet holds what this version cannot read: install a newer fcs-edge here",
+    "fingerprint": "a packet belongs to another model: start both ends with the same model",
+    "range": "a packet is damaged: a field is out of range",
+    "unidentified": "a packet belongs to a stream whose model is not known yet",
+    "age": "a packet's time is further from this machine's clock than --max-age: it is old, or "
+    "the clock of one end is wrong",
+    "replay": "a packet was received before, or is of an earlier stream: somebody repeats it, or "
+    "the sender's clock is behind",
 }
 
 
@@ -62,7 +91,7 @@ class PacketError(FcsError):
     """
 
     def __init__(self, reason: Reason) -> None:
-        super().__init__(_TEXTS[reason])
+        super().__init__(TEXTS[reason])
         self.reason: Reason = reason
 
 
@@ -103,10 +132,11 @@ class PacketFormat:
         """Return the format of a codec's packets."""
         return cls(codec.fingerprint, codec.bits_per_token, codec.chunk_tokens)
 
-    def packet_size(self, chunks: int, *, sealed: bool) -> int:
+    def packet_size(self, chunks: int, *, sealed: bool, identified: bool = False) -> int:
         """Return the size of a packet of ``chunks`` chunks in bytes, without UDP and IP headers."""
         payload = packed_size(chunks * self.chunk_tokens, self.bits)
-        return HEADER_BYTES + payload + (TAG_BYTES if sealed else 0)
+        fingerprint = FINGERPRINT_BYTES if identified else 0
+        return HEADER_BYTES + fingerprint + payload + (TAG_BYTES if sealed else 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,19 +146,28 @@ class Packet:
     Attributes
     ----------
     stream : int
-        Number of the stream, 0..2**64 - 1.
+        Number of the stream, 0..2**80 - 1: its time and its random part.
     sequence : int
         Index of the packet's first chunk in the stream, 0..2**32 - 1.
     tokens : (chunks * chunk_tokens,) ndarray of uint16
         Tokens of 1..12 chunks.
+    identified : bool
+        Whether the packet carries the model's fingerprint; open packets only. A receiver plays
+        a stream from its first such packet on.
     """
 
     stream: int
     sequence: int
     tokens: NDArray[np.uint16]
+    identified: bool = False
 
 
-def write_packet(form: PacketFormat, packet: Packet, key: bytes | None = None) -> bytes:
+def stream_bytes(stream: int) -> bytes:
+    """Return the number of a stream as it stands in the header, 10 bytes."""
+    return stream.to_bytes(STREAM_BYTES, "big")
+
+
+def write_packet(form: PacketFormat, packet: Packet, key: DirectionKey | None = None) -> bytes:
     """Return a packet as the bytes to send.
 
     Never seal two different packets of one stream and sequence with one key. Their nonce would
@@ -140,9 +179,8 @@ def write_packet(form: PacketFormat, packet: Packet, key: bytes | None = None) -
         The format.
     packet : Packet
         The packet.
-    key : bytes, optional
-        32 bytes to seal it with (XChaCha20-Poly1305, draft-irtf-cfrg-xchacha-03); without a key
-        the packet is open.
+    key : DirectionKey, optional
+        What seals the packet; without a key it is open.
 
     Returns
     -------
@@ -152,7 +190,8 @@ def write_packet(form: PacketFormat, packet: Packet, key: bytes | None = None) -
     Raises
     ------
     ValueError
-        The tokens are not 1..12 chunks, a token does not fit, or a number is out of range.
+        The tokens are not 1..12 chunks, a token does not fit, a number is out of range, or a
+        sealed packet is to carry the fingerprint.
     FcsError
         The stream is at its end, after 2**32 chunks.
     """
@@ -166,27 +205,23 @@ def write_packet(form: PacketFormat, packet: Packet, key: bytes | None = None) -
         raise ValueError(f"stream {packet.stream}, sequence {packet.sequence} is out of range")
     if packet.sequence + chunks > MAX_SEQUENCES:
         raise FcsError(f"the stream has {MAX_SEQUENCES} chunks and ends here: start a new one")
+    if key is not None and packet.identified:
+        raise ValueError("a sealed packet carries no fingerprint")
     payload = pack_tokens(packet.tokens, form.bits)
-    header = _HEADER.pack(
-        MAGIC,
-        VERSION if key is None else VERSION | SEALED,
-        chunks,
-        form.fingerprint[:FINGERPRINT_BYTES],
-        packet.stream,
-        packet.sequence,
-    )
+    flags = chunks | (IDENTIFIED if packet.identified else 0) | (SEALED if key else 0)
+    stream = stream_bytes(packet.stream)
+    header = _HEADER.pack(MARK | VERSION, flags, packet.sequence, stream)
     if key is None:
-        return header + payload
-    from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_encrypt as encrypt
+        return header + (form.fingerprint if packet.identified else b"") + payload
+    stream_key = key.of_stream(stream, form.fingerprint)
+    return header + seal(payload, header, packet.sequence, stream_key)
 
-    return header + encrypt(payload, header, _NONCE.pack(packet.stream, packet.sequence), key)
 
-
-def read_packet(form: PacketFormat, data: bytes, key: bytes | None = None) -> Packet:
+def read_packet(form: PacketFormat, data: bytes, key: DirectionKey | None = None) -> Packet:
     """Return the packet in a received datagram.
 
-    With a key, only size, magic and version are read before the tag is verified. Each later
-    reason then comes from the sender, not from a stranger.
+    With a key, only size, version and the flag of sealed packets are read before the tag is
+    verified. Each later reason then comes from the sender, not from a stranger.
 
     Parameters
     ----------
@@ -194,9 +229,9 @@ def read_packet(form: PacketFormat, data: bytes, key: bytes | None = None) -> Pa
         The format.
     data : bytes
         One datagram; receive up to ``MAX_PACKET + 1`` bytes, to detect one that is too long.
-    key : bytes, optional
-        The sender's key of 32 bytes. With a key, open packets are rejected; without one, sealed
-        packets.
+    key : DirectionKey, optional
+        The key of the packets that this end receives. With a key, open packets are rejected;
+        without one, sealed packets.
 
     Returns
     -------
@@ -208,36 +243,49 @@ def read_packet(form: PacketFormat, data: bytes, key: bytes | None = None) -> Pa
     PacketError
         The packet must be discarded; ``reason`` says why.
     """
-    tag = 0 if key is None else TAG_BYTES
     if not HEADER_BYTES < len(data) <= MAX_PACKET:
         raise PacketError("size")
-    magic, version, chunks, model, stream, sequence = _HEADER.unpack_from(data)
-    if magic != MAGIC or version & ~SEALED != VERSION:
-        raise PacketError("version")
-    if bool(version & SEALED) != (key is not None):
+    first, flags, sequence, stream = _HEADER.unpack_from(data)
+    if first != MARK | VERSION:
+        raise PacketError("version" if first & MARK == MARK else "format")
+    if bool(flags & SEALED) != (key is not None):
         raise PacketError("sealed" if key is None else "open")
-    if len(data) <= HEADER_BYTES + tag:
-        raise PacketError("size")
     payload = data[HEADER_BYTES:]
     if key is not None:
-        payload = _unsealed(payload, data[:HEADER_BYTES], _NONCE.pack(stream, sequence), key)
-    if model != form.fingerprint[:FINGERPRINT_BYTES]:
-        raise PacketError("fingerprint")
+        payload = _opened(form, data, sequence, stream, key)
+    if flags & CONTENT:
+        raise PacketError("content")
+    if key is None and flags & IDENTIFIED:
+        if payload[:FINGERPRINT_BYTES] != form.fingerprint:
+            raise PacketError("fingerprint")
+        payload = payload[FINGERPRINT_BYTES:]
+    return _packet(form, payload, flags, sequence, stream)
+
+
+def _opened(
+    form: PacketFormat, data: bytes, sequence: int, stream: bytes, key: DirectionKey
+) -> bytes:
+    """Return the payload of a sealed packet."""
+    if len(data) <= HEADER_BYTES + TAG_BYTES:
+        raise PacketError("size")
+    stream_key = key.of_stream(stream, form.fingerprint)
+    payload = unsealed(data[HEADER_BYTES:], data[:HEADER_BYTES], sequence, stream_key)
+    if payload is None:
+        raise PacketError("authentication")
+    return payload
+
+
+def _packet(form: PacketFormat, payload: bytes, flags: int, sequence: int, stream: bytes) -> Packet:
+    """Check the fields against each other and unpack the tokens."""
+    chunks, identified = flags & _CHUNKS, bool(flags & IDENTIFIED)
     if not 1 <= chunks <= MAX_CHUNKS or sequence + chunks > MAX_SEQUENCES:
         raise PacketError("range")
-    if len(data) != form.packet_size(chunks, sealed=key is not None):
-        raise PacketError("size")
+    if flags & SEALED and identified:
+        raise PacketError("range")
     count = chunks * form.chunk_tokens
+    if len(payload) != packed_size(count, form.bits):
+        raise PacketError("size")
     if payload[-1] & ((1 << (-count * form.bits % 8)) - 1):
         raise PacketError("range")
-    return Packet(stream, sequence, unpack_tokens(payload, form.bits, count))
-
-
-def _unsealed(payload: bytes, header: bytes, nonce: bytes, key: bytes) -> bytes:
-    from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt as decrypt
-    from nacl.exceptions import CryptoError
-
-    try:
-        return decrypt(payload, header, nonce, key)
-    except CryptoError as error:
-        raise PacketError("authentication") from error
+    tokens = unpack_tokens(payload, form.bits, count)
+    return Packet(int.from_bytes(stream, "big"), sequence, tokens, identified)

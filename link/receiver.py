@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Protocol
 
 from fcs_edge.codec import Codec
-from fcs_edge.link import keys
 from fcs_edge.link.conceal import Concealer
+from fcs_edge.link.flood import FloodGate
 from fcs_edge.link.jitter import LOST, WAIT, JitterBuffer
-from fcs_edge.link.packets import PacketError, PacketFormat, read_packet
+from fcs_edge.link.keys import read_key
+from fcs_edge.link.packets import STRANGE, TEXTS, PacketError, PacketFormat, Reason
+from fcs_edge.link.reader import PacketReader
+from fcs_edge.link.records import SAVE_SECONDS, ReplayGuard
 from fcs_edge.link.sockets import ListeningSocket
 from fcs_edge.live.clock import ClockHold
 from fcs_edge.live.latency import TIMER_MARGIN_SECONDS
@@ -73,6 +76,16 @@ class Receiver:
         Chunks that wait when playback starts.
     sink : callable
         Takes the samples of each chunk, to record them.
+    max_age : float
+        Seconds that a packet's time may differ from this machine's clock.
+    warn : callable
+        Takes one line, once for each problem: the record against replays cannot be kept, or
+        packets arrive that this end must refuse.
+
+    Raises
+    ------
+    FcsError
+        The key or the record against replays is damaged or not readable.
     """
 
     def __init__(
@@ -82,11 +95,16 @@ class Receiver:
         key: Path | None,
         buffered: int,
         sink: Callable[[F32], None],
+        max_age: float = math.inf,
+        warn: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._codec, self._listening, self._sink = codec, listening, sink
-        self._form = PacketFormat.of(codec)
-        self._key = keys.read_key(key) if key is not None else None
-        self._guard = keys.ReplayGuard(key) if key is not None else None
+        self._warn, self._n_accepted = warn, 0
+        halves = read_key(key) if key is not None else None
+        self._guard = ReplayGuard(key, warn) if key is not None else None
+        form, seconds = PacketFormat.of(codec), codec.latency
+        self._reader = PacketReader(form, seconds, halves, self._guard, max_age)
+        self._gate = FloodGate()
         self.buffer = JitterBuffer(
             codec.chunk_tokens, codec.latency, target=buffered, authenticated=key is not None
         )
@@ -97,16 +115,24 @@ class Receiver:
         self._speed = 1.0
         self._received_at = math.nan
         self.refused: Counter[str] = Counter()
-        """Packets that were rejected, by reason."""
+        """Packets that were rejected, by reason; ``flood`` counts those that were not read."""
         self.statistics = Statistics()
         self.n_bytes = 0
         """Bytes of the accepted packets, without UDP and IP headers."""
+        self.limit = math.inf
+        """Chunks of sound after which `play` stops, silence between streams included."""
+        self._n_chunks = 0
         self._stop = threading.Event()
 
     @property
-    def warning(self) -> str | None:
-        """The problem with the record against replays, where there is one."""
-        return self._guard.warning if self._guard is not None else None
+    def n_dropped(self) -> int:
+        """Packets that the system dropped, as they came faster than this end reads them."""
+        return self._listening.n_dropped
+
+    @property
+    def starts_record(self) -> bool:
+        """Whether this end has a key and had no record of received streams."""
+        return self._guard is not None and self._guard.fresh
 
     @property
     def speed(self) -> float:
@@ -123,30 +149,56 @@ class Receiver:
         return self._stop.is_set()
 
     def listen(self) -> None:
-        """Receive packets until stopped."""
-        while not self.stopped:
-            data = self._listening.receive()
-            if data is not None:
-                self._accept(data)
-        if self._guard is not None:
+        """Receive packets until stopped; an exception stops `play` too."""
+        saver = threading.Thread(target=self._keep_record, daemon=True)
+        saver.start()
+        try:
+            while not self.stopped:
+                self._receive()
+        finally:
+            self.stop()
+            saver.join()
+
+    def _receive(self) -> None:
+        """Take what the socket has, but only a part of a flood."""
+        batch = self._listening.receive()
+        if not batch.count:
+            return
+        selected = self._gate.select(batch, self.buffer, time.monotonic())
+        if batch.count > len(selected):
+            self.refused["flood"] += batch.count - len(selected)
+        for index in selected:
+            self._accept(batch[index])
+
+    def _keep_record(self) -> None:
+        """Write the record against replays every few seconds: a slow disk must not lose packets."""
+        if self._guard is None:
+            return
+        while not self._stop.wait(SAVE_SECONDS):
             self._guard.save()
+        self._guard.save()
 
     def _accept(self, data: bytes) -> None:
         """Put a datagram's packet into the buffer, or count why it is rejected."""
-        try:
-            packet = read_packet(self._form, data, self._key)
-        except PacketError as error:
-            self.refused[error.reason] += 1
-            return
         now = time.monotonic()
-        # On this thread, not on the one that plays: it may write to a slow disk.
-        if self._guard is not None and not self._guard.admit(packet.stream, packet.sequence, now):
-            self.refused["replay"] += 1
+        try:
+            packet = self._reader.read(data, now, self.buffer.stream)
+        except PacketError as error:
+            self._refuse(error.reason)
             return
+        self._n_accepted += 1
         self.n_bytes += len(data)
         with self._lock:
             self.buffer.put(packet, now)
             self._received_at = now
+
+    def _refuse(self, reason: Reason) -> None:
+        """Count a packet; say once what the user can do, unless a stranger may have sent it."""
+        self.refused[reason] += 1
+        if self.refused[reason] > 1 or reason in STRANGE:
+            return
+        if not self._n_accepted or reason in ("replay", "age", "direction"):
+            self._warn(TEXTS[reason])
 
     def play(self, output: Output, check: Callable[[], None]) -> None:
         """Write chunks to an output until stopped; `check` raises where the output is gone."""
@@ -176,6 +228,9 @@ class Receiver:
             self.statistics.output_meter.update(samples, chunk)
             self._sink(samples)
             output.write(samples, self._speed)
+            self._n_chunks += 1
+            if self._n_chunks >= self.limit:
+                self.stop()
 
     def _follow(self, output: Output) -> None:
         """Set the speed that holds what waits, here and in the output, at its target."""

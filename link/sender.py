@@ -2,42 +2,69 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from fcs_edge.link import keys
+from fcs_edge.codec import Codec
+from fcs_edge.link.keys import read_key
 from fcs_edge.link.packets import Packet, PacketFormat, write_packet
+from fcs_edge.link.records import new_stream, stream_time
 from fcs_edge.link.sockets import PacketSocket
 from fcs_edge.model.layers import U16
 
+IDENTIFIED_SECONDS = 1.0
+"""Longest time between two packets that carry the model's fingerprint, on an open link."""
+BEHIND_SECONDS = 5.0
+"""How far a stream's sound may be behind the clock before a new stream begins."""
+
 
 class Sender:
-    """Sends one stream.
+    """Sends one stream after another.
+
+    A stream's number and a packet's sequence say when its sound was recorded. Where that is no
+    longer so, as a device was lost for a while or the clock was set, a new stream begins.
 
     Parameters
     ----------
     socket : PacketSocket
         The destination.
-    form : PacketFormat
-        The packet format of the codec.
+    codec : Codec
+        The model.
     chunks : int
         Chunks a packet.
     key : Path or None
         The key file that seals the packets; None for open packets.
+    warn : callable
+        Takes one line, if the streams' numbers cannot be recorded.
+
+    Raises
+    ------
+    FcsError
+        The key is not readable, or no stream number remains.
     """
 
     def __init__(
-        self, socket: PacketSocket, form: PacketFormat, chunks: int, key: Path | None
+        self,
+        socket: PacketSocket,
+        codec: Codec,
+        chunks: int,
+        key: Path | None,
+        warn: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.socket = socket
-        self._form, self._chunks = form, chunks
-        self._key = keys.read_key(key) if key is not None else None
-        self._stream, self.warning = keys.new_stream(key)
-        self._waiting = np.zeros((chunks, form.chunk_tokens), np.uint16)
+        self._form, self._chunks = PacketFormat.of(codec), chunks
+        self._chunk_seconds = codec.latency
+        self._identify_every = max(1, int(IDENTIFIED_SECONDS / codec.latency))
+        self._key_path, self._warn, self._warned = key, warn, False
+        self._key = read_key(key).outgoing if key is not None else None
+        self._waiting = np.zeros((chunks, self._form.chunk_tokens), np.uint16)
         self._n_waiting = 0
         self.n_chunks = 0
-        """Chunks sent."""
+        """Chunks sent, of all streams."""
+        self._begin()
 
     def send(self, tokens: U16) -> None:
         """Add a chunk, (chunk_tokens,) uint16; send the packet once it is full."""
@@ -50,8 +77,27 @@ class Sender:
         """Send what waits."""
         if not self._n_waiting:
             return
+        if time.time() - self._time(self._sequence + self._n_waiting) > BEHIND_SECONDS:
+            self._begin()
         tokens = self._waiting[: self._n_waiting].reshape(-1).copy()
-        packet = Packet(self._stream, self.n_chunks, tokens)
+        packet = Packet(self._stream, self._sequence, tokens, self._identifies())
+        self._sequence += self._n_waiting
         self.n_chunks += self._n_waiting
         self._n_waiting = 0
         self.socket.send(write_packet(self._form, packet, self._key))
+
+    def _begin(self) -> None:
+        """Begin a stream."""
+        self._stream, warning = new_stream(self._key_path)
+        self._sequence = 0
+        if warning and not self._warned:
+            self._warned = True
+            self._warn(warning)
+
+    def _time(self, sequence: int) -> float:
+        """Return when a chunk's sound was recorded, in seconds since 1970."""
+        return stream_time(self._stream) + sequence * self._chunk_seconds
+
+    def _identifies(self) -> bool:
+        """Return whether the packet that waits has a chunk whose turn it is."""
+        return self._key is None and -self._sequence % self._identify_every < self._n_waiting

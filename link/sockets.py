@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import select
 import socket
+import struct
+import time
 from collections import Counter
+from collections.abc import Callable
 
 from fcs_edge.errors import FcsError
-from fcs_edge.link.packets import MAX_PACKET
+from fcs_edge.link.datagrams import Datagrams
 
 LOOPBACK = "127.0.0.1"
+BUFFER_BYTES = 1 << 22
+"""Memory to ask of the system for packets that wait: 10,000 short packets on Linux."""
 _WAIT_SECONDS = 0.05
+_BUSY, _BUSY_SECONDS = 16, 0.002
+"""Packets of one call that mean a flood, and how long the next ones then gather."""
+# Numbers of Linux that the socket module does not name.
+_SO_RCVBUFFORCE, _SO_MEMINFO = 33, 55
+_MEMINFO = struct.Struct("9I")
 _ADDRESS = re.compile(r"(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{1,5})")
 
 
@@ -50,6 +62,8 @@ class PacketSocket:
     ----------
     host, port : str and int
         The destination.
+    warn : callable
+        Takes one line at the first failure of each kind.
 
     Raises
     ------
@@ -57,17 +71,22 @@ class PacketSocket:
         The host is not found.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(
+        self, host: str, port: int, warn: Callable[[str], None] = lambda text: None
+    ) -> None:
         family, address = _resolved(host, port)
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
-        self._address = address
+        self._name, self._warn = f"{host}:{port}", warn
+        self._address, self._connected = address, False
         self.n_packets = 0
         """Packets that the system accepted."""
         self.n_bytes = 0
         """Their bytes, without UDP and IP headers."""
         self.errors: Counter[str] = Counter()
-        """Packets that were not sent, or that the other end refused, by reason."""
+        """Packets that were not sent, by reason."""
+        self.n_refused = 0
+        """Packets that the other machine refused, as nobody listens there."""
         try:
             # Only a connected socket reports that nobody listens.
             self._socket.connect(address)
@@ -81,7 +100,12 @@ class PacketSocket:
             if not self._connected:
                 self._socket.connect(self._address)
                 self._connected = True
-            self._socket.send(packet)
+            try:
+                self._socket.send(packet)
+            except ConnectionRefusedError:
+                # The answer to an earlier packet, in place of sending this one.
+                self._refused()
+                self._socket.send(packet)
         except OSError as error:
             self._failed(error)
             return
@@ -92,12 +116,17 @@ class PacketSocket:
         """Close the socket."""
         self._socket.close()
 
+    def _refused(self) -> None:
+        self.n_refused += 1
+        if self.n_refused == 1:
+            self._warn(f"nobody listens at {self._name} yet; sending goes on")
+
     def _failed(self, error: OSError) -> None:
-        if isinstance(error, ConnectionRefusedError):
-            self.errors["nobody listens there"] += 1
-            return
         self._connected = False
-        self.errors[error.strerror or "unknown error"] += 1
+        reason = error.strerror or "unknown error"
+        self.errors[reason] += 1
+        if self.errors[reason] == 1:
+            self._warn(f"a packet to {self._name} was not sent ({reason}); sending goes on")
 
 
 class ListeningSocket:
@@ -117,7 +146,13 @@ class ListeningSocket:
     def __init__(self, host: str, port: int) -> None:
         family, address = _resolved(host, port)
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
-        self._socket.settimeout(_WAIT_SECONDS)
+        self._socket.setblocking(False)
+        self.buffer_bytes = _enlarged(self._socket)
+        """Memory that the system grants for packets that wait."""
+        self._ready = select.poll()
+        self._ready.register(self._socket, select.POLLIN)
+        self._batch = Datagrams()
+        self._n_dropped = 0
         try:
             self._socket.bind(address)
         except OSError as error:
@@ -129,13 +164,36 @@ class ListeningSocket:
         """The port it listens at."""
         return int(self._socket.getsockname()[1])
 
-    def receive(self) -> bytes | None:
-        """Wait at most 50 ms for a packet; one that is too long is cut, and later rejected."""
-        try:
-            return self._socket.recv(MAX_PACKET + 1)
-        except OSError:
-            return None
+    @property
+    def n_dropped(self) -> int:
+        """Packets that the system dropped as its buffer was full; 0 where it does not say."""
+        with contextlib.suppress(OSError):
+            info = self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+            if len(info) == _MEMINFO.size:
+                self._n_dropped = int(_MEMINFO.unpack(info)[-1])
+        return self._n_dropped
+
+    def receive(self) -> Datagrams:
+        """Wait at most 50 ms for packets, and return them; the next call overwrites them."""
+        if self._batch.count >= _BUSY:
+            # One call for many packets costs less than many calls.
+            time.sleep(_BUSY_SECONDS)
+        else:
+            self._ready.poll(1e3 * _WAIT_SECONDS)
+        self._batch.receive(self._socket)
+        return self._batch
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket; `n_dropped` keeps its count."""
+        _ = self.n_dropped
         self._socket.close()
+
+
+def _enlarged(sock: socket.socket) -> int:
+    """Enlarge a socket's buffer as far as the system allows; return its size in bytes."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+    with contextlib.suppress(OSError):
+        # Only an administrator may exceed net.core.rmem_max.
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER_BYTES)
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)

@@ -34,11 +34,14 @@ class Heartbeat:
 
     def __init__(self) -> None:
         self.beat()
+        self.started = False
+        """Whether the callback was called yet."""
         self._checked_at = time.monotonic()
 
     def beat(self) -> float:
         """Record a call; return its time in seconds of ``time.monotonic``."""
         self._called_at = time.monotonic()
+        self.started = True
         return self._called_at
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -12,6 +13,11 @@ from fcs_edge.live.latency import Latency
 
 SUSPENDED_SECONDS = 1.0
 """A device whose callback is not called for this time is suspended."""
+REOPEN_SECONDS = 5.0
+"""With ``--reconnect``, a device whose callback is not called for this time is opened again."""
+
+_START_FACTOR = 3
+"""Times the patience that a device has for its first call: a server starts for 2 s and more."""
 
 
 class OpenDevice:
@@ -35,6 +41,8 @@ class OpenDevice:
         self._heartbeat = Heartbeat()
         self._stream: Any = None
         self._error: BaseException | None = None
+        self.patience = math.inf
+        """Seconds without a call after which `check` takes the device for gone."""
         self.gaps = GapMeter(form.rate)
         """Gaps that the device did not report."""
 
@@ -56,7 +64,7 @@ class OpenDevice:
                 raise sounddevice.CallbackAbort from None
 
         stream_class = getattr(sounddevice, f"{self.kind.capitalize()}Stream")
-        self._heartbeat.beat()
+        self._heartbeat = Heartbeat()
         try:
             with devices.silenced():
                 self._stream = stream_class(
@@ -90,6 +98,10 @@ class OpenDevice:
         """Raise `DeviceLostError` where the device is gone, or what ended its callback."""
         if self._error is not None:
             raise self._error
+        if self.silence > self.patience * (1 if self._heartbeat.started else _START_FACTOR):
+            raise DeviceLostError(
+                f"{self.name} {self.device.name}: nothing from it for {self.patience:g} s"
+            )
         if not self.alive:
             raise DeviceLostError(f"{self.name} {self.device.name}: the device is gone")
 

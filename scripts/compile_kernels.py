@@ -55,39 +55,42 @@ numba_arrays: Any = arrayobj
 
 SIGNATURES = {
     "gemm.peak.read": "f1 int -> float",
-    "gemm.packing.pack_float": "f2 f3",
-    "gemm.packing.pack_half": "H2 H3",
-    "gemm.packing.pack_int4": "B2 int int int int B1",
-    "gemm.packing.pack_int8": "b2 int int int b1",
-    "gemm.quantized_weights.best_int4": "f2 f3 int f2 B2",
+    "gemm.packing.pack_float": "f2 f3w",
+    "gemm.packing.pack_half": "H2 H3w",
+    "gemm.packing.pack_int4": "B2 int int int int B1w",
+    "gemm.packing.pack_int8": "b2 int int int b1w",
+    "gemm.quantized_weights.best_int4": "f2 f3 int f2w B2w",
     "ops.attention.dot": "f1 f1 -> float",
-    "ops.attention.position_gate": "f2 f2 f1 f1 f2",
-    "ops.binary.codes": "H1 f2",
-    "ops.binary.normalize": "f2 f2",
-    "ops.binary.quantize": "f2 H1",
-    "ops.code_search._search": "f2 f2 f3 f1 f2 f1 float int int int f2 f4 f2 l2 f2 f1 f1 f2",
-    "ops.dynamic_tanh.dynamic_tanh": "f2 float f2",
-    "ops.focal.aggregate": "f2 f2 int f2 f2",
-    "ops.focal.divide": "f2 float",
-    "ops.focal.modulate": "f2 f2",
-    "ops.gelu.gelu": "f2 f2",
-    "ops.history.copy": "f2 f2",
-    "ops.history.append": "f2 int l1 f3",
-    "ops.history.keep_last": "f3 int int",
-    "ops.history.write": "f2 f2 int",
-    "ops.layer_norm.layer_norm": "f2 f1 f1 float f2",
-    "ops.layer_norm.layer_norm_gelu": "f2 f1 f1 float f2",
-    "ops.residual.add": "f2 f2",
-    "ops.residual.add_scaled": "f2 f2 f1",
-    "ops.samples.clip": "f1 f1",
-    "ops.samples.sanitize": "f1 float f1 -> int",
-    "ops.snake.snake": "f2 f1 f1 f2",
-    "ops.spectrum.log_bands": "f1 int f1 l1 f2 f2 float float f2 f2",
+    "ops.attention.position_gate": "f2 f2 f1 f1 f2w",
+    "ops.binary.codes": "H1 f2w",
+    "ops.binary.normalize": "f2 f2w",
+    "ops.binary.quantize": "f2 H1w",
+    "ops.code_search._search": (
+        "f2 f2 f3 f1 f2 f1 float int int int f2w f4w f2w l2w f2w f1w f1w f2w"
+    ),
+    "ops.dynamic_tanh.dynamic_tanh": "f2 float f2w",
+    "ops.focal.aggregate": "f2 f2 int f2w f2w",
+    "ops.focal.divide": "f2w float",
+    "ops.focal.modulate": "f2w f2",
+    "ops.gelu.gelu": "f2 f2w",
+    "ops.history.copy": "f2 f2w",
+    "ops.history.append": "f2 int l1w f3w",
+    "ops.history.keep_last": "f3w int int",
+    "ops.history.write": "f2 f2w int",
+    "ops.layer_norm.layer_norm": "f2 f1 f1 float f2w",
+    "ops.layer_norm.layer_norm_gelu": "f2 f1 f1 float f2w",
+    "ops.residual.add": "f2w f2",
+    "ops.residual.add_scaled": "f2w f2 f1",
+    "ops.samples.clip": "f1 f1w",
+    "ops.samples.sanitize": "f1 float f1w -> int",
+    "ops.snake.snake": "f2 f1 f1 f2w",
+    "ops.spectrum.log_bands": "f1 int f1 l1 f2 f2 float float f2w f2w",
 }
 """Argument types of each kernel: contiguous arrays, by the letter of their type and their
-dimensions, and numbers. A kernel returns nothing unless ``->`` follows."""
+dimensions, and numbers. A kernel writes into those with a ``w``; to assign to others is an error of
+types, but not through a pointer. It returns nothing unless ``->`` follows."""
 
-_ARRAY = re.compile(r"([fHbBhil])([1-4])")
+_ARRAY = re.compile(r"([fHbBhil])([1-4])(w?)")
 _NUMBERS = {"int": types.int64, "float": types.float32, "bool": types.boolean}
 _I8, _I32, _I64 = (ir.IntType(bits) for bits in (8, 32, 64))
 _PASSED = {"int": _I64, "float": ir.FloatType(), "bool": _I8}
@@ -116,21 +119,21 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
             yield (
                 f"gemm.products.linear_float{lanes, n, half}",
                 product,
-                f"f1 int {weight}3 f1 f2 int int",
+                f"f1 int {weight}3 f1 f2w int int",
             )
         for ring in ("f", "H"):
             kinds = lanes, depthwise.VECTORS, half, ring == "H"
             yield (
                 f"ops.depthwise.depthwise_panels{kinds}",
                 depthwise.depthwise_panels(*kinds),
-                f"f2 {ring}3 l1 {weight}3 f1 f2",
+                f"f2 {ring}3w l1w {weight}3 f1 f2w",
             )
         # For windows and head sizes of any number from the lanes of a register on.
         for keys in range(1, using.float_vectors + 1):
             for values in range(1, using.float_vectors + 1):
                 panels = (lanes, keys, lanes, values, half)
                 attend = attention.attend_panels(*panels)
-                types_ = f"f2 f2 f2 {weight}4 {weight}4 l1 f2 f2"
+                types_ = f"f2 f2 f2 {weight}4w {weight}4w l1w f2w f2w"
                 yield f"ops.attention.attend_panels{panels}", attend, types_
     for vectors, integers in (
         (using.int8_vectors, (8, using.int8_lanes, using.int8_dot.number)),
@@ -140,13 +143,17 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
         weight, scale = ("b1", "f1") if bits == 8 else ("B1", "H2")
         for n in (vectors, 1):
             shape = bits, integer_lanes, n, dot
-            types_ = f"f1 int {weight} {scale} f1 int int f2 int int"
+            types_ = f"f1 int {weight} {scale} f1 int int f2w int int"
             yield f"gemm.products.linear_integer{shape}", products.linear_integer(*shape), types_
     for bits in (32, 8, 4):
         arguments = peak.multiplier_arguments(using, bits)
         dtypes = peak.multiplier_dtypes(peak.integer_dot(using, bits))
         factor, total = (np.dtype(dtype).char for dtype in dtypes)
-        yield f"gemm.peak.multiply{arguments}", peak.multiply(*arguments), f"{factor}1 int {total}1"
+        yield (
+            f"gemm.peak.multiply{arguments}",
+            peak.multiply(*arguments),
+            f"{factor}1 int {total}1w",
+        )
 
 
 def named_kernels() -> Iterator[tuple[str, Any, str]]:
@@ -288,7 +295,9 @@ def _type(text: str) -> Any:
     match = _ARRAY.fullmatch(text)
     if match is None:
         return _NUMBERS[text]
-    return types.Array(numpy_support.from_dtype(np.dtype(match[1])), int(match[2]), "C")
+    letter, dimensions, written = match.groups()
+    dtype = numpy_support.from_dtype(np.dtype(letter))
+    return types.Array(dtype, int(dimensions), "C", readonly=not written)
 
 
 def _array(
@@ -302,12 +311,15 @@ def _array(
     pointer = _I8.as_pointer()
     letter = numpy_support.as_dtype(kind.dtype).char
     dimensions = b.icmp_signed("==", field(aot_library.NDIM, _I32), _I32(kind.ndim))
-    # The first of an array's flags: contiguous, in the order of C.
-    contiguous = b.trunc(field(aot_library.FLAGS, _I32), ir.IntType(1))
+    needed = _I32(aot_library.READABLE | (aot_library.WRITEABLE if kind.mutable else 0))
+    usable = b.icmp_signed("==", b.and_(field(aot_library.FLAGS, _I32), needed), needed)
+    # The letter of a type, and that of its byte order.
+    order = np.dtype(letter).byteorder
     described = field(aot_library.TYPE, pointer)
-    character = field(aot_library.TYPE_CHARACTER, _I8, described)
-    typed = b.icmp_signed("==", character, _I8(ord(letter)))
-    with b.if_then(b.not_(b.and_(b.and_(dimensions, contiguous), typed)), likely=False):
+    characters = field(aot_library.TYPE_CHARACTER, ir.IntType(16), described)
+    expected = ir.Constant(ir.IntType(16), ord(letter) | ord(order) << 8)
+    typed = b.icmp_signed("==", characters, expected)
+    with b.if_then(b.not_(b.and_(b.and_(dimensions, usable), typed)), likely=False):
         b.ret(refused if refused.type == _I32 else ir.Constant(refused.type, 0))
     sizes = field(aot_library.SHAPE, _I64.as_pointer())
     shape = [b.load(b.gep(sizes, [_I64(i)])) for i in range(kind.ndim)]

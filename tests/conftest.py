@@ -18,11 +18,14 @@ import soundfile
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-# Numba compiles the kernels of these sources; `test_aot_library` tests the compiled libraries.
-os.environ["FCS_EDGE_COMPILED"] = "off"
+# Numba compiles the kernels of these sources; `test_aot_library` tests the compiled libraries, and
+# runs some files again with the folder where they are.
+os.environ["FCS_EDGE_COMPILED"] = os.environ.get("FCS_EDGE_TESTED_LIBRARIES", "off")
 # The user's own models and default take no part.
 os.environ.pop("FCS_EDGE_MODEL", None)
 os.environ["XDG_DATA_HOME"] = os.devnull
+
+import fuzz_cases
 
 import fcs_edge
 from fcs_edge.convert import convert
@@ -38,6 +41,12 @@ SMALL_CASES = ("tiny", "options", "nolookahead")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--full", action="store_true", help="also run the 249 M-weight case (4 GB of memory, disk)"
+    )
+
+
+def pytest_report_header() -> str:
+    return (
+        f"fuzz tests: FCS_EDGE_FUZZ_SEED={fuzz_cases.SEED} FCS_EDGE_FUZZ_TIMES={fuzz_cases.TIMES}"
     )
 
 

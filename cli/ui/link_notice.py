@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from fcs_edge.cli.ui.messages import Messages
+from fcs_edge.cli.ui.panel import times_text
 from fcs_edge.link import keys
+from fcs_edge.live.statistics import ChunkTimes
 
 
 def report_security(key: Path | None, messages: Messages) -> None:
@@ -14,3 +16,8 @@ def report_security(key: Path | None, messages: Messages) -> None:
         messages.note("the link is open: others can listen and send packets; --key seals it")
     elif warning := keys.key_warning(key):
         messages.warn(warning)
+
+
+def chunk_text(times: ChunkTimes) -> str:
+    """Return the compute times of a chunk as a part of a line, or that there are none yet."""
+    return f"chunk {times_text(times)}" if times.n else times_text(times)

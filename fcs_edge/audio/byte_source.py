@@ -48,8 +48,10 @@ class ByteSource:
     def skip(self, n: int) -> bool:
         """Move ahead; return whether there were so many bytes."""
         if self.size is not None:
+            if self.position + n > self.size:
+                return False
             self.seek(self.position + n)
-            return self.position <= self.size
+            return True
         while n > 0:
             data = self.read(min(n, _SKIP_BYTES))
             if not data:

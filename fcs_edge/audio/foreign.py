@@ -34,7 +34,7 @@ _CONVERTIBLE = (
     (0, b"G@\x11\x10\x00", "an MPEG transport stream"),
 )
 _OTHERS = (
-    (0, b"FCSE", "a bitstream of tokens", "decode it with fcs-edge decode"),
+    (0, b"FCS\x1a", "a bitstream of tokens", "decode it with fcs-edge decode"),
     (0, b"\x93NUMPY", "a NumPy array", "give a sound file, or bare samples with --raw"),
     (0, b"PK\x03\x04", "a ZIP archive", "unpack it and give the sound file in it"),
     (0, b"\x1f\x8b", "a file that gzip compressed", "unpack it with gunzip"),

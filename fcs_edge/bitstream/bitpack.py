@@ -51,9 +51,11 @@ def check_tokens(tokens: NDArray[np.integer[Any]], bits: int) -> NDArray[np.uint
     ------
     ValueError
         If ``bits`` is out of range. If ``tokens`` is not one-dimensional, not of an integer dtype,
-        or has a value outside 0..2**bits - 1.
+        masked, or has a value outside 0..2**bits - 1.
     """
     _check_bits(bits)
+    if np.ma.isMaskedArray(tokens):
+        raise ValueError("tokens must not be a masked array: cut out what is masked")
     array = np.asarray(tokens)
     if array.ndim != 1:
         raise ValueError(f"tokens must be one-dimensional, not of shape {array.shape}")

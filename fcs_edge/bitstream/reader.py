@@ -248,6 +248,8 @@ class BitstreamReader:
         while True:
             match = _SYNC.search(self._buf, self._pos)
             self._pos = match.start() if match else len(self._buf)
+            if match is None and (yield from self._need(1)):
+                continue
             if not (yield from self._need(BLOCK_HEAD.size)):
                 return 0
             sync, second, count = BLOCK_HEAD.unpack_from(self._buf, self._pos)

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from fcs_edge.arguments import as_integer
 from fcs_edge.bitstream.bitpack import (
     MAX_BITS,
     check_tokens,
@@ -58,6 +59,8 @@ class Header:
 
     Raises
     ------
+    TypeError
+        If a number is no integer, or the fingerprint not bytes.
     ValueError
         If a field is out of range.
     """
@@ -79,9 +82,12 @@ class Header:
             "block_tokens": MAX_BLOCK_TOKENS,
         }
         for name, limit in limits.items():
-            value = getattr(self, name)
+            value = as_integer(getattr(self, name), name)
+            object.__setattr__(self, name, value)
             if not 1 <= value <= limit:
                 raise ValueError(f"{name} must be 1..{limit}, not {value}")
+        if not isinstance(self.fingerprint, bytes):
+            raise TypeError(f"fingerprint must be bytes, not {type(self.fingerprint).__name__}")
         if len(self.fingerprint) != 8:
             raise ValueError(f"fingerprint must be 8 bytes, not {len(self.fingerprint)}")
 
@@ -220,11 +226,14 @@ class BitstreamWriter:
 
         Raises
         ------
+        TypeError
+            If ``n_samples`` is no integer; then nothing is written.
         ValueError
             If the writer is closed, ``n_samples`` is out of range, or a token does not fit; then
             nothing is written.
         """
         self._check_open()
+        n_samples = as_integer(n_samples, "n_samples")
         last = check_tokens(np.zeros(0, np.uint16) if tokens is None else tokens, self.header.bits)
         covered = min((self._n_tokens + last.size) * self.header.samples_per_token, MAX_SAMPLES)
         if not 0 <= n_samples <= covered:

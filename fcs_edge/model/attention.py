@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from fcs_edge.kernels.gemm.quantized_weights import Int4, Int8
 from fcs_edge.kernels.ops.attention import RingAttention, position_gate
-from fcs_edge.model.layers import ADD, F32, Linear, Tensors, new
+from fcs_edge.model.layers import ADD, F32, Array, Linear, Tensors, new
 from fcs_edge.modelfile.config import EncoderConfig
 
 
@@ -52,6 +52,10 @@ class AttentionState:
     def reset(self) -> None:
         """Start a new stream."""
         self.cursor[:] = 0
+
+    def history(self) -> list[Array]:
+        """Return what resumes the stream; see `layers.State`."""
+        return [self.cursor, self.keys, self.values]
 
 
 class Attention:

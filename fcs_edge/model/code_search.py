@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from fcs_edge.kernels._types import I64
 from fcs_edge.kernels.ops import code_search, spectrum
 from fcs_edge.mel import mel_filters
-from fcs_edge.model.layers import ADD, F32, Linear, Tensors, new
+from fcs_edge.model.layers import ADD, F32, Array, Linear, Tensors, new
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, SPECTRA_A_TOKEN, CodecConfig, SearchConfig
 
 BAND_EDGES_HZ = 60.0, 7600.0
@@ -78,7 +78,8 @@ class SearchState:
 
     def __init__(self, search: Search, max_tokens: int) -> None:
         config, size = search.config, search.window.size
-        self.samples = new(size - search.hop + max_tokens * SPECTRA_A_TOKEN * search.hop)
+        self.n_past = size - search.hop
+        self.samples = new(self.n_past + max_tokens * SPECTRA_A_TOKEN * search.hop)
         self.past = new(config.history, search.bits)
         self.log_bands = new(max_tokens * SPECTRA_A_TOKEN, config.bands)
         self.target_inputs = new(max_tokens, search.width + SPECTRA_A_TOKEN * config.bands)
@@ -91,6 +92,10 @@ class SearchState:
         """Start a new stream: its past samples and codes are zeros."""
         self.samples[:] = 0
         self.past[:] = 0
+
+    def history(self) -> list[Array]:
+        """Return what resumes the stream; see `layers.State`."""
+        return [self.samples[: self.n_past], self.past]
 
 
 class Search:
@@ -152,7 +157,7 @@ class Search:
         state : SearchState
             The stream's state; it advances by these tokens.
         """
-        n, n_past = len(latents), self.window.size - self.hop
+        n, n_past = len(latents), state.n_past
         log_bands, target = state.log_bands[: n * SPECTRA_A_TOKEN], state.target[:n]
         state.samples[n_past : n_past + samples.size] = samples
         spectrum.log_bands(

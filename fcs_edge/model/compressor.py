@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from fcs_edge.kernels.ops import binary
 from fcs_edge.model.focal import FocalBlock, FocalState, Snake
-from fcs_edge.model.layers import F32, CausalConv, ConvState, Linear, State, Tensors, new
+from fcs_edge.model.layers import (
+    F32,
+    Array,
+    CausalConv,
+    ConvState,
+    Linear,
+    State,
+    Tensors,
+    histories,
+    new,
+)
 from fcs_edge.modelfile.config import CompressorConfig
 
 
@@ -28,9 +38,15 @@ class CompressorState:
 
     def reset(self) -> None:
         """Start a new stream."""
-        parts: list[State] = [*self.downscales, *self.blocks]
-        for part in parts:
+        for part in self._parts():
             part.reset()
+
+    def history(self) -> list[Array]:
+        """Return what resumes the stream; see `layers.State`."""
+        return histories(self._parts())
+
+    def _parts(self) -> list[State]:
+        return [*self.downscales, *self.blocks]
 
 
 class Compressor:

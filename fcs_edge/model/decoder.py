@@ -5,6 +5,7 @@ from __future__ import annotations
 from fcs_edge.kernels.ops import residual, samples
 from fcs_edge.model.layers import (
     F32,
+    Array,
     CausalConv,
     DepthwiseConv,
     FeedForward,
@@ -13,6 +14,7 @@ from fcs_edge.model.layers import (
     RingState,
     State,
     Tensors,
+    histories,
     new,
 )
 from fcs_edge.modelfile.config import DecoderConfig
@@ -54,9 +56,15 @@ class DecoderState:
 
     def reset(self) -> None:
         """Start a new stream."""
-        parts: list[State] = [self.embedding, *self.blocks]
-        for part in parts:
+        for part in self._parts():
             part.reset()
+
+    def history(self) -> list[Array]:
+        """Return what resumes the stream; see `layers.State`."""
+        return histories(self._parts())
+
+    def _parts(self) -> list[State]:
+        return [self.embedding, *self.blocks]
 
 
 class Decoder:

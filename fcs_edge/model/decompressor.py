@@ -8,7 +8,7 @@ import numpy as np
 
 from fcs_edge.kernels.ops import history
 from fcs_edge.model.focal import FocalBlock, FocalState, Snake
-from fcs_edge.model.layers import ADD, F32, FeedForward, Linear, Tensors, new
+from fcs_edge.model.layers import ADD, F32, Array, FeedForward, Linear, Tensors, histories, new
 from fcs_edge.modelfile.config import DecompressorConfig
 
 
@@ -33,6 +33,10 @@ class DecompressorState:
         """Start a new stream."""
         for block in self.blocks:
             block.reset()
+
+    def history(self) -> list[Array]:
+        """Return what resumes the stream; see `layers.State`."""
+        return histories(self.blocks)
 
 
 class Decompressor:

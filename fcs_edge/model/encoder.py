@@ -8,6 +8,7 @@ from fcs_edge.model.layers import (
     ADD,
     F32,
     GELU,
+    Array,
     CausalConv,
     ConvState,
     FeedForward,
@@ -15,6 +16,7 @@ from fcs_edge.model.layers import (
     Linear,
     State,
     Tensors,
+    histories,
     new,
 )
 from fcs_edge.modelfile.config import EncoderConfig
@@ -73,9 +75,15 @@ class EncoderState:
 
     def reset(self) -> None:
         """Start a new stream."""
-        parts: list[State] = [*self.convs, self.positional, *self.attention]
-        for part in parts:
+        for part in self._parts():
             part.reset()
+
+    def history(self) -> list[Array]:
+        """Return what resumes the stream; see `layers.State`."""
+        return histories(self._parts())
+
+    def _parts(self) -> list[State]:
+        return [*self.convs, self.positional, *self.attention]
 
 
 class Encoder:

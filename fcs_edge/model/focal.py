@@ -7,7 +7,18 @@ import numpy as np
 from fcs_edge.kernels.gemm import quantized_weights as stored
 from fcs_edge.kernels.gemm.quantized_weights import Int4, Int8
 from fcs_edge.kernels.ops import dynamic_tanh, focal, residual, snake
-from fcs_edge.model.layers import ADD, F32, WRITE, DepthwiseConv, FeedForward, Linear, Tensors, new
+from fcs_edge.model.layers import (
+    ADD,
+    F32,
+    WRITE,
+    Array,
+    DepthwiseConv,
+    FeedForward,
+    Linear,
+    Tensors,
+    histories,
+    new,
+)
 from fcs_edge.modelfile.config import FocalConfig
 
 
@@ -27,7 +38,8 @@ class Snake:
 
     def __init__(self, tensors: Tensors, name: str) -> None:
         self._alpha = np.ascontiguousarray(tensors[f"{name}.alpha"].reshape(-1))
-        self._inverse = np.float32(1) / (self._alpha + np.float32(1e-9))
+        with np.errstate(divide="ignore", over="ignore"):
+            self._inverse = np.float32(1) / (self._alpha + np.float32(1e-9))
 
     def __call__(self, x: F32, out: F32) -> None:
         """Write y of x into out; both are (rows, columns)."""
@@ -54,6 +66,10 @@ class FocalState:
         """Start a new stream."""
         for level in self.levels:
             level.reset()
+
+    def history(self) -> list[Array]:
+        """Return what resumes the stream; see `layers.State`."""
+        return histories(self.levels)
 
 
 class FocalModulation:

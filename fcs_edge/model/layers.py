@@ -1,16 +1,19 @@
 """Layers that the stages share.
 
 A layer holds weights and never changes. Its `state` method creates the state of one stream: the
-history that later chunks need, and workspace. A `copy.deepcopy` of a state resumes the stream.
+history that later chunks need, and workspace. A state resumes the stream of another one whose
+history is copied into its own.
 Activations are (rows, channels) float32. A call takes at most the rows that the state was created
 for.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterable
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fcs_edge.kernels._types import F16
 from fcs_edge.kernels._types import F32 as F32
@@ -22,6 +25,8 @@ from fcs_edge.kernels.gemm.linear import GELU as GELU
 from fcs_edge.kernels.gemm.linear import WRITE as WRITE
 from fcs_edge.kernels.gemm.quantized_weights import Weight as Weight
 from fcs_edge.kernels.ops import depthwise, history, layer_norm
+
+Array: TypeAlias = NDArray[Any]
 
 
 class Tensors(Protocol):
@@ -46,6 +51,14 @@ class State(Protocol):
 
     def reset(self) -> None:
         """Start a new stream."""
+
+    def history(self) -> list[Array]:
+        """Return the arrays that later chunks read, or views of them; all else is workspace."""
+
+
+def histories(states: Iterable[State]) -> list[Array]:
+    """Return the history of several states, one after the other."""
+    return [array for state in states for array in state.history()]
 
 
 def new(*shape: int) -> F32:
@@ -120,6 +133,10 @@ class ConvState:
         if self._zeros:
             self.rows[:] = 0
 
+    def history(self) -> list[Array]:
+        """Return what resumes the stream; see `layers.State`."""
+        return [self.primed, self.rows[:, : self.past]]
+
 
 class CausalConv:
     """A causal convolution, computed as matrix products with windows of rows.
@@ -190,6 +207,10 @@ class RingState:
         self.cursor[:] = 0, self._zeros
         if self._zeros:
             self.ring[:] = 0
+
+    def history(self) -> list[Array]:
+        """Return what resumes the stream; see `layers.State`."""
+        return [self.cursor, self.ring]
 
 
 class DepthwiseConv:

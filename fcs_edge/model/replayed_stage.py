@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcs_edge.kernels.runtime.replay import Recording, record
-from fcs_edge.model.layers import F32, State
+from fcs_edge.model.layers import F32, Array, State
 
 StateT = TypeVar("StateT", bound=State)
 
@@ -42,9 +41,9 @@ class ReplayedState(Generic[StateT]):
         """Start a new stream."""
         self.state.reset()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> ReplayedState[StateT]:
-        """Copy the stage's state; a recording is bound to its arrays and is not copied."""
-        return ReplayedState(copy.deepcopy(self.state, memo))
+    def history(self) -> list[Array]:
+        """Return what resumes the stream; see `layers.State`."""
+        return self.state.history()
 
 
 class ReplayedStage(Generic[StateT]):

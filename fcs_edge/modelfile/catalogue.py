@@ -142,6 +142,19 @@ def _named(name: str) -> Path | None:
     return path if os.path.exists(path) else None
 
 
+def reference(model: ModelFile) -> str:
+    """Return what names a model in any process: its built-in name, or its absolute path."""
+    path = model.path.absolute()
+    if path.stem in BUILT_IN and path == _built_in(path.stem).absolute():
+        return path.stem
+    return str(path)
+
+
+def referenced(text: str) -> ModelFile:
+    """Return the model that `reference` named; errors are those of `find`."""
+    return model_file.read(_built_in(text)) if text in BUILT_IN else find(text)
+
+
 def _advice(model: str) -> str:
     if re.fullmatch(r"[\w.-]+/[\w.-]+", model) and not model.endswith(_SUFFIX):
         return f"convert the published checkpoint first: fcs-edge convert {model} model.safetensors"

@@ -28,6 +28,12 @@ HEADER_LIMIT = 1 << 20
 _AXES = 8
 """Axes of a tensor, more than any model has; NumPy has no arrays of more than 32."""
 _BLOCK = 1 << 16
+
+_LARGEST = np.float32(2.0**100)
+"""The largest magnitude of a weight: sums of a few of them are finite."""
+_EXPONENTS = {"F16": (0x7C00, 0x7C00), "BF16": (0x7F80, 0x7180)}
+"""Of half floats, the bits of the exponent, and the least exponent that is beyond `_LARGEST`."""
+UNUSABLE = "NaN or infinity, or a number beyond 2 ** 100"
 _PROBLEM = "not an intact safetensors file"
 
 SCALE = ".scale"
@@ -127,7 +133,7 @@ def check_values(path: Path, name: str, tensor: StoredTensor) -> None:
     Raises
     ------
     ModelFileError
-        A float is NaN or infinite, or an 8-bit integer is -128.
+        A float is NaN, infinite or beyond 2 ** 100, or an 8-bit integer is -128.
     """
     values = tensor.data
     if values is None or values.size == 0:
@@ -136,22 +142,22 @@ def check_values(path: Path, name: str, tensor: StoredTensor) -> None:
         raise ModelFileError(f"{path}: tensor {name} has -128; its integers are -127 to 127")
     if tensor.dtype not in ("F32", "F16", "BF16"):
         return
-    if not finite(tensor):
-        raise ModelFileError(f"{path}: tensor {name} has NaN or infinity")
+    if not usable(tensor):
+        raise ModelFileError(f"{path}: tensor {name} has {UNUSABLE}")
 
 
-def finite(tensor: StoredTensor) -> bool:
-    """Return whether a float tensor has neither NaN nor infinity; block by block, in little memory.
+def usable(tensor: StoredTensor) -> bool:
+    """Return whether each float is finite and at most 2 ** 100; block by block, in little memory.
 
-    Half floats are compared as integers: their exponent has no bit that is 0.
+    Half floats are compared as integers, by their exponents.
     """
     assert tensor.data is not None
     values = tensor.data.reshape(-1)
-    exponent = {"F16": 0x7C00, "BF16": 0x7F80}.get(tensor.dtype)
-    bits = values if exponent is None else values.view(np.uint16)
+    mask, limit = _EXPONENTS.get(tensor.dtype, (0, 0))
     for start in range(0, values.size, _BLOCK):
-        block = bits[start : start + _BLOCK]
-        good = np.isfinite(block) if exponent is None else block & exponent != exponent
+        block = values[start : start + _BLOCK]
+        # A comparison with NaN is false.
+        good = block.view(np.uint16) & mask < limit if mask else np.abs(block) <= _LARGEST
         if not good.all():
             return False
     return True

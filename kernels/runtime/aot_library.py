@@ -58,7 +58,9 @@ OBJECT_SIZE = 16
 DATA, NDIM, SHAPE, TYPE, FLAGS = (OBJECT_SIZE + at for at in (0, 8, 16, 40, 48))
 """Offsets in an array object: address, dimensions, their sizes, type, flags."""
 TYPE_CHARACTER = OBJECT_SIZE + 9
-"""Offset of the letter in a type object."""
+"""Offset of the letter in a type object; that of its byte order follows."""
+READABLE, WRITEABLE = 0x101, 0x400
+"""Flags of an array: contiguous, in the order of C, and aligned; writeable."""
 
 
 def sources_hash() -> str:
@@ -154,14 +156,14 @@ def _array_layout_is_known() -> bool:
     array = np.zeros((3, 5, 7), np.uint16)
     array.flags.writeable = False
     at, long_at = id(array), ctypes.c_int64.from_address
-    kind = ctypes.c_char.from_address(long_at(at + TYPE).value + TYPE_CHARACTER).value
+    kind = ctypes.string_at(long_at(at + TYPE).value + TYPE_CHARACTER, 2)
     return (
         long_at(at + DATA).value == array.__array_interface__["data"][0]
         and ctypes.c_int.from_address(at + NDIM).value == 3
         and [long_at(long_at(at + SHAPE).value + 8 * i).value for i in range(3)] == [3, 5, 7]
         and long_at(at + TYPE).value == id(array.dtype)
-        and kind == array.dtype.char.encode()
-        and ctypes.c_int.from_address(at + FLAGS).value & 0x403 == 0x001
+        and kind == array.dtype.char.encode() + b"="
+        and ctypes.c_int.from_address(at + FLAGS).value & 0x503 == READABLE
     )
 
 
@@ -239,5 +241,6 @@ def find(name: str) -> Kernel | None:
 def _check(refused: int) -> None:
     if refused:
         raise TypeError(
-            f"argument {refused}: no contiguous array of the expected type and dimensions"
+            f"argument {refused}: no contiguous array of the expected type and dimensions, "
+            "or a read-only one where the kernel writes"
         )

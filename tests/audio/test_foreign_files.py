@@ -23,7 +23,7 @@ FILES = {
     b"\x1f\x8b\x08" + bytes(40): ("gzip", "gunzip"),
     b'{"error": "not found"}': ("JSON", "give a sound file"),
     "Une note de texte, en français.\n".encode(): ("text", "give a sound file"),
-    b"FCSE" + bytes(40): ("bitstream", "fcs-edge decode"),
+    b"FCS\x1a" + bytes(40): ("bitstream", "fcs-edge decode"),
     b"\x89PNG\r\n\x1a\n" + bytes(40): ("PNG", "give a sound file"),
 }
 

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from fcs_edge.cli.ui.panel import latencies
-from fcs_edge.live.statistics import Statistics
+from fcs_edge.cli.ui.panel import counted, latencies, times_text
+from fcs_edge.live.statistics import ChunkTimes, Statistics
 
 
 def test_playback_holds_both_delays() -> None:
@@ -22,3 +22,16 @@ def test_playback_holds_both_delays() -> None:
     parts = latencies(loop, SimpleNamespace(latency=0.08))  # type: ignore[arg-type]
     expected = {"capture": 0.035, "chunk": 0.08, "compute": 0.002, "playback": 0.13}
     assert parts == pytest.approx(expected | {"total": 0.247})
+
+
+def test_numbers_and_nouns_agree() -> None:
+    assert counted(1, "gap of the speaker") == "1 gap of the speaker"
+    assert counted(2, "gap of the speaker") == "2 gaps of the speaker"
+    assert counted(0, "time") == "0 times"
+
+
+def test_times_before_the_first_chunk() -> None:
+    times = ChunkTimes()
+    assert times_text(times) == "no chunk yet"
+    times.add(0.002)
+    assert times_text(times) == "p50 2.0 p99 2.0 ms"

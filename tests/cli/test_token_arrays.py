@@ -181,6 +181,8 @@ def test_copies_without_sound(
         assert int(arrays["n_samples"]) == 108 * 320
         assert str(arrays["model"]) == "tiny"
     assert "--force overwrites it" in run("decode", npz, tmp_path / "a.npy").failed()
+    line = run("encode", tmp_path / "back.fcs", tmp_path / "c.npz").failed()
+    assert "this is a bitstream of tokens; decode it with fcs-edge decode" in line
 
 
 def test_a_live_stream_loses_its_filler(

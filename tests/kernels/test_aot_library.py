@@ -239,6 +239,8 @@ good = np.ones((3, 4), np.float32)
 wrong = {
     "type": good.astype(np.float64), "integers": np.ones((3, 4), np.int32), "dimensions": good[0],
     "order": np.asfortranarray(good), "gaps": np.ones((3, 8), np.float32)[:, ::2],
+    "bytes": good.astype(">f4"),
+    "alignment": np.frombuffer(bytearray(49), np.float32, 12, 1).reshape(3, 4),
 }
 report = {}
 for name, array in wrong.items():
@@ -251,16 +253,60 @@ try:
     gelu.gelu(good)
 except TypeError as error:
     report["few"] = str(error)
+held = np.full((3, 4), 7, np.float32)
+held.flags.writeable = False
+gelu.gelu(held, good)
+try:
+    gelu.gelu(good, held)
+except TypeError as error:
+    report["read-only"] = str(error)
+report["unchanged"] = bool((held == 7).all())
 print(json.dumps(report))
 """
 
 
 def test_arrays_that_a_kernel_was_not_compiled_for_are_refused(python: Callable[..., Any]) -> None:
     report = python(REFUSED)
-    for name in ("type", "integers", "dimensions", "order", "gaps"):
+    for name in ("type", "integers", "dimensions", "order", "gaps", "bytes", "alignment"):
         for number in (1, 2):
             assert report[f"{name} {number}"].startswith(f"argument {number}: no contiguous array")
     assert "few" in report
+    assert report["read-only"].startswith("argument 2: no contiguous array")
+    assert report["unchanged"]
+
+
+USED = """
+def pytest_sessionfinish(session):
+    from fcs_edge.kernels.runtime import _jit
+
+    assert not _jit.uses_numba()
+"""
+
+
+def test_the_edges_of_the_api_hold_with_compiled_kernels(compiled: Path, tmp_path: Path) -> None:
+    """In a process of its own, which a kernel that writes beyond an array may end by a signal."""
+    (tmp_path / "used.py").write_text(USED)
+    folders = filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")])
+    options = ["-p", "no:cacheprovider", "-p", "used", "-k"]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", *options),
+            "not (tiny or options or nolookahead or TestModelFile)",
+            *("tests/fcs_edge/test_api_edges.py", "tests/fcs_edge/test_pickling.py"),
+        ],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "FCS_EDGE_TESTED_LIBRARIES": str(compiled),
+            "PYTHONPATH": os.pathsep.join(folders),
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout
 
 
 def test_a_library_of_other_sources_is_not_used(

@@ -166,12 +166,13 @@ def test_a_good_network_brings_all_of_it(
     sealed: bool, start: Callable[..., Any], listen: Callable[..., Any], voice: Path, tmp_path: Path
 ) -> None:
     key: tuple[object, ...] = ()
+    peer: tuple[object, ...] = ()
     if sealed:
-        key = ("--key", tmp_path / "voice.key")
+        key, peer = ("--key", tmp_path / "voice.key"), ("--key", tmp_path / "voice.peer.key")
         assert start("key", tmp_path / "voice.key").wait() == 0
     port = free_port()
     receiver = listen(port, *key)
-    sender = start("send", "--from", voice, *key, f"127.0.0.1:{port}")
+    sender = start("send", "--from", voice, *peer, f"127.0.0.1:{port}")
     output = sender.communicate(timeout=60)[1].decode()
     assert sender.returncode == 0, output
     assert ("the link is open" in output) != sealed
@@ -230,7 +231,8 @@ def test_strange_packets_change_nothing(
     random = np.random.default_rng(1)
     codec = fcs_edge.load()
     open_one = write_packet(PacketFormat.of(codec), Packet(1, 0, np.zeros(4, np.uint16)))
-    sender = start("send", "--from", voice, "--key", key, f"127.0.0.1:{between.port}")
+    peer = tmp_path / "voice.peer.key"
+    sender = start("send", "--from", voice, "--key", peer, f"127.0.0.1:{between.port}")
     while sender.poll() is None:
         for _ in range(20):
             between.inject(random.bytes(int(random.integers(0, 1500))))
@@ -246,7 +248,7 @@ def test_strange_packets_change_nothing(
     line = ended(receiver)
     assert count(line, "chunks played") == 100
     assert count(line, "lost") == 0
-    for reason in ("size", "version", "authentication"):
+    for reason in ("size", "format", "authentication"):
         assert f"({reason})" in line
     expected, sound = sent(voice), received(tmp_path)
     at = place(expected[24000:28800], sound[: 24000 * 12]) - 24000
@@ -263,7 +265,8 @@ def test_a_recorded_stream_is_not_taken_again(
     port = free_port()
     receiver = listen(port, "--key", key)
     between = network(port)
-    start("send", "--from", voice, "--key", key, f"127.0.0.1:{between.port}").communicate()
+    peer = tmp_path / "voice.peer.key"
+    start("send", "--from", voice, "--key", peer, f"127.0.0.1:{between.port}").communicate()
     time.sleep(0.3)
     ended(receiver)
     assert between.first is not None

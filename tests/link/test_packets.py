@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 import sys
@@ -25,12 +26,16 @@ from fcs_edge.link.packets import (
     read_packet,
     write_packet,
 )
+from fcs_edge.link.seal import DirectionKey, LinkKey, seal
 
 DOC = Path(__file__).parents[2] / "docs" / "reference" / "link-protocol.md"
 FIXED = settings(max_examples=150, derandomize=True, deadline=None, database=None)
 FORM = PacketFormat(bytes.fromhex("0123456789abcdef"), 11, 4)
-KEY = bytes(range(32))
-EXAMPLE = Packet(0x17F3A6C2B1D40E88, 1000, np.array([1, 2047, 1024, 5], np.uint16))
+SECRET = bytes(range(32))
+KEY = DirectionKey(SECRET, 0)
+STREAM = 0x32C35EE4001F3A6C2B1D
+EXAMPLE = Packet(STREAM, 1000, np.array([1, 2047, 1024, 5], np.uint16))
+IDENTIFIED = Packet(STREAM, 1008, EXAMPLE.tokens, identified=True)
 SEAL = pytest.mark.parametrize("key", [None, KEY], ids=["open", "sealed"])
 
 
@@ -54,30 +59,47 @@ def packet_or_none(data, key):
         return None
 
 
+def sealed_with(header, payload):
+    """Seal any payload under any header of the example, as a later version might."""
+    key = KEY.of_stream(header[6:], FORM.fingerprint)
+    return header + seal(payload, header, EXAMPLE.sequence, key)
+
+
 def changed(data, offset, value):
     return data[:offset] + bytes([value]) + data[offset + 1 :]
 
 
 def same(one, other):
-    numbers = (one.stream, one.sequence) == (other.stream, other.sequence)
-    return numbers and np.array_equal(one.tokens, other.tokens)
+    fields = [(p.stream, p.sequence, p.identified) for p in (one, other)]
+    return fields[0] == fields[1] and np.array_equal(one.tokens, other.tokens)
 
 
 class TestBytes:
     def test_known(self):
+        assert HEADER_BYTES == 16
         assert write_packet(FORM, EXAMPLE).hex(" ") == (
-            "fc 01 01 01 23 45 67 88 0e d4 b1 c2 a6 f3 17 e8 03 00 00 00 3f fe 00 00 50"
+            "f2 01 00 00 03 e8 32 c3 5e e4 00 1f 3a 6c 2b 1d 00 3f fe 00 00 50"
+        )
+        assert write_packet(FORM, IDENTIFIED).hex(" ") == (
+            "f2 41 00 00 03 f0 32 c3 5e e4 00 1f 3a 6c 2b 1d "
+            "01 23 45 67 89 ab cd ef 00 3f fe 00 00 50"
         )
 
     def test_sealed_known(self):
-        """The construction written out: the nonce, and the header as associated data."""
-        from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_encrypt as encrypt
+        """The construction written out: the stream's key, the nonce, the associated data."""
+        from nacl.bindings import crypto_aead_chacha20poly1305_ietf_encrypt as encrypt
 
-        header = bytes.fromhex("fc8101 01234567 880ed4b1c2a6f317 e8030000")
-        nonce = bytes.fromhex("880ed4b1c2a6f317 e8030000") + bytes(12)
-        payload = bytes.fromhex("003ffe000050")
+        stream = bytes.fromhex("32c35ee4001f3a6c2b1d")
+        header = bytes.fromhex("f281 000003e8") + stream
+        key = hashlib.blake2b(
+            b"\0" + stream + FORM.fingerprint,
+            key=SECRET,
+            digest_size=32,
+            person=b"fcs-edge-link-v2",
+        ).digest()
+        nonce = bytes(8) + bytes.fromhex("000003e8")
         sealed = write_packet(FORM, EXAMPLE, KEY)
-        assert sealed == header + encrypt(payload, header, nonce, KEY)
+        assert sealed == header + encrypt(bytes.fromhex("003ffe000050"), header, nonce, key)
         assert len(sealed) == len(write_packet(FORM, EXAMPLE)) + 16
 
     @SEAL
@@ -95,15 +117,28 @@ class TestBytes:
     @SEAL
     def test_largest(self, key):
         form = PacketFormat(bytes(8), 16, 48)
-        packet = Packet((1 << 64) - 1, (1 << 32) - 12, np.full(12 * 48, 65535, np.uint16))
+        numbers = (1 << 80) - 1, (1 << 32) - 12
+        packet = Packet(*numbers, np.full(12 * 48, 65535, np.uint16), identified=key is None)
         data = write_packet(form, packet, key)
         assert len(data) <= MAX_PACKET
         assert same(read_packet(form, data, key), packet)
 
-    def test_nonces_differ(self):
-        packets = [Packet(s, q, np.zeros(4, np.uint16)) for s in (0, 1) for q in (0, 1, 256)]
-        sealed = {write_packet(FORM, packet, KEY)[HEADER_BYTES:] for packet in packets}
-        assert len(sealed) == len(packets)
+    def test_each_stream_direction_and_model_has_its_key(self):
+        models = [FORM, PacketFormat(bytes(8), 11, 4)]
+        keys = [KEY, KEY.reverse, DirectionKey(bytes(32), 0)]
+        packets = [Packet(s, q, np.zeros(4, np.uint16)) for s in (0, 1 << 79) for q in (0, 1, 256)]
+        sealed = {
+            write_packet(form, packet, key)[HEADER_BYTES:]
+            for form in models
+            for key in keys
+            for packet in packets
+        }
+        assert len(sealed) == len(models) * len(keys) * len(packets)
+
+    def test_sides(self):
+        a, b = LinkKey(SECRET, "a"), LinkKey(SECRET, "b")
+        assert a.outgoing == b.incoming == KEY
+        assert b.outgoing == a.incoming == KEY.reverse
 
     def test_of_codec(self):
         codec = SimpleNamespace(fingerprint=FORM.fingerprint, bits_per_token=11, chunk_tokens=4)
@@ -113,8 +148,9 @@ class TestBytes:
         code = (
             "import sys, numpy as np; from fcs_edge.link.packets import *;"
             "f = PacketFormat(bytes(8), 11, 4); p = Packet(1, 2, np.zeros(4, np.uint16));"
+            "from fcs_edge.link.seal import DirectionKey; k = DirectionKey(bytes(32), 0);"
             "read_packet(f, write_packet(f, p)); assert 'nacl' not in sys.modules;"
-            "read_packet(f, write_packet(f, p, bytes(32)), bytes(32)); assert 'nacl' in sys.modules"
+            "read_packet(f, write_packet(f, p, k), k); assert 'nacl' in sys.modules"
         )
         subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -129,10 +165,14 @@ class TestWrong:
         with pytest.raises(ValueError, match="does not fit 11 bits"):
             write_packet(FORM, Packet(1, 0, np.array([0, 0, 0, 2048], np.uint16)))
 
-    @pytest.mark.parametrize(("stream", "sequence"), [(-1, 0), (1 << 64, 0), (0, -1)])
+    @pytest.mark.parametrize(("stream", "sequence"), [(-1, 0), (1 << 80, 0), (0, -1)])
     def test_numbers(self, stream, sequence):
         with pytest.raises(ValueError, match="out of range"):
             write_packet(FORM, Packet(stream, sequence, np.zeros(4, np.uint16)))
+
+    def test_fingerprint_in_a_sealed_packet(self):
+        with pytest.raises(ValueError, match="no fingerprint"):
+            write_packet(FORM, IDENTIFIED, KEY)
 
     def test_end_of_stream(self):
         with pytest.raises(FcsError, match=r"ends here: start a new one"):
@@ -152,53 +192,77 @@ class TestRejected:
     OPEN = write_packet(FORM, EXAMPLE)
     SEALED = write_packet(FORM, EXAMPLE, KEY)
 
-    @pytest.mark.parametrize("size", range(25))
+    @pytest.mark.parametrize("size", range(22))
     def test_cut(self, size):
         assert reason(self.OPEN[:size]) == "size"
+
+    @pytest.mark.parametrize("size", range(30))
+    def test_cut_fingerprint(self, size):
+        cut = reason(write_packet(FORM, IDENTIFIED)[:size])
+        assert cut == ("fingerprint" if 16 < size < 24 else "size")
 
     def test_size(self):
         assert reason(self.OPEN + b"\0") == "size"
         assert reason(bytes(MAX_PACKET + 1)) == "size"
-        assert reason(self.SEALED[:35], KEY) == "size"
+        assert reason(self.SEALED[:32], KEY) == "size"
         assert reason(self.SEALED[:-1], KEY) == "authentication"
         sealed = write_packet(PacketFormat(FORM.fingerprint, 11, 3), packet_of(3), KEY)
         assert reason(sealed, KEY) == "size"
 
     def test_version(self):
-        assert reason(changed(self.OPEN, 0, 0xFD)) == "version"
-        assert reason(changed(self.OPEN, 1, 2)) == "version"
-        assert reason(changed(self.SEALED, 1, 0x82), KEY) == "version"
+        for key, data in ((None, self.OPEN), (KEY, self.SEALED)):
+            assert reason(changed(data, 0, 0xF3), key) == "version"
+            assert reason(changed(data, 0, 0x72), key) == "format"
+
+    def test_version_1(self):
+        version_1 = "fc 81 01 01 23 45 67 88 0e d4 b1 c2 a6 f3 17 e8 03 00 00 e9 b2 8d 41 4e 17"
+        for key in (None, KEY):
+            assert reason(bytes.fromhex(version_1) + bytes(16), key) == "version"
 
     def test_key_at_one_end(self):
         assert reason(self.OPEN, KEY) == "open"
         assert reason(self.SEALED) == "sealed"
 
+    @pytest.mark.parametrize("content", [1, 2, 3])
+    def test_content_of_a_later_version(self, content):
+        flags = 1 | content << 4
+        assert reason(changed(self.OPEN, 1, flags)) == "content"
+        assert reason(changed(self.SEALED, 1, flags | 0x80), KEY) == "authentication"
+        header = changed(self.SEALED, 1, flags | 0x80)[:HEADER_BYTES]
+        assert reason(sealed_with(header, bytes(6)), KEY) == "content"
+
     def test_fingerprint(self):
         other = PacketFormat(bytes(8), 11, 4)
-        assert reason(self.OPEN, form=other) == "fingerprint"
-        assert reason(self.SEALED, KEY, other) == "fingerprint"
-        assert reason(changed(self.SEALED, 3, 9), KEY) == "authentication"
+        assert reason(write_packet(FORM, IDENTIFIED), form=other) == "fingerprint"
+        assert read_packet(other, self.OPEN).sequence == EXAMPLE.sequence
+        assert reason(self.SEALED, KEY, other) == "authentication"
 
     def test_range(self):
-        assert reason(changed(self.OPEN, 2, 0)) == "range"
-        assert reason(changed(self.OPEN, 2, MAX_CHUNKS + 1)) == "range"
+        assert reason(changed(self.OPEN, 1, 0)) == "range"
+        assert reason(changed(self.OPEN, 1, MAX_CHUNKS + 1)) == "range"
         assert reason(changed(self.OPEN, len(self.OPEN) - 1, 0x51)) == "range"
         end = b"\xff" * 4
-        assert reason(self.OPEN[:2] + b"\2" + self.OPEN[3:15] + end + bytes(11)) == "range"
+        assert reason(self.OPEN[:1] + b"\2" + end + self.OPEN[6:16] + bytes(11)) == "range"
+
+    def test_identified_flag_on_a_sealed_packet(self):
+        header = changed(self.SEALED, 1, 0xC1)[:HEADER_BYTES]
+        assert reason(sealed_with(header, bytes(6)), KEY) == "range"
 
     def test_another_key(self):
-        assert reason(self.SEALED, bytes(32)) == "authentication"
+        assert reason(self.SEALED, DirectionKey(bytes(32), 0)) == "authentication"
+        assert reason(self.SEALED, KEY.reverse) == "authentication"
 
     def test_any_flipped_bit_of_a_sealed_packet(self):
         for chunks in (1, 3):
             data = write_packet(FORM, packet_of(chunks), KEY)
             for bit in range(len(data) * 8):
                 flipped = changed(data, bit // 8, data[bit // 8] ^ 1 << bit % 8)
-                assert reason(flipped, KEY) in ("version", "open", "authentication")
+                assert reason(flipped, KEY) in ("format", "version", "open", "authentication")
 
     def test_other_header_on_a_sealed_payload(self):
-        other = write_packet(FORM, Packet(EXAMPLE.stream, 1001, EXAMPLE.tokens), KEY)
-        assert reason(other[:HEADER_BYTES] + self.SEALED[HEADER_BYTES:], KEY) == "authentication"
+        for stream, sequence in ((STREAM, 1001), (STREAM + 1, 1000)):
+            other = write_packet(FORM, Packet(stream, sequence, EXAMPLE.tokens), KEY)
+            assert reason(other[:16] + self.SEALED[HEADER_BYTES:], KEY) == "authentication"
 
 
 class TestFuzz:
@@ -206,7 +270,7 @@ class TestFuzz:
     @FIXED
     @given(data=st.binary(max_size=80))
     def test_any_bytes(self, key, data):
-        for prefix in (b"", write_packet(FORM, EXAMPLE, key)[:7]):
+        for prefix in (b"", write_packet(FORM, EXAMPLE, key)[:6]):
             packet = packet_or_none(prefix + data, key)
             if packet is not None:
                 assert key is None
@@ -238,14 +302,26 @@ class TestDocument:
 
     def test_worked_example(self):
         fields = self.fields()
-        split = [i for i, (offset, _) in enumerate(fields) if offset == "00"][1]
-        for part, key in ((fields[:split], None), (fields[split:], KEY)):
+        starts = [i for i, (offset, _) in enumerate(fields) if offset == "00"]
+        parts = [fields[i:j] for i, j in zip(starts, [*starts[1:], None], strict=True)]
+        cases = ((EXAMPLE, None), (IDENTIFIED, None), (EXAMPLE, KEY))
+        for part, (packet, key) in zip(parts, cases, strict=True):
             data = b""
             for offset, text in part:
                 assert int(offset, 16) == len(data)
                 data += bytes.fromhex(text)
-            assert write_packet(FORM, EXAMPLE, key) == data
-            assert same(read_packet(FORM, data, key), EXAMPLE)
+            assert write_packet(FORM, packet, key) == data
+            assert same(read_packet(FORM, data, key), packet)
+
+    def test_code_for_strangers(self):
+        """The page's few lines, which know hashlib and PyNaCl only, give the page's bytes."""
+        section = DOC.read_text().split("## Worked example", 1)[1].split("\n## ", 1)[0]
+        code = section.split("```python\n", 1)[1].split("```", 1)[0]
+        names: dict[str, bytes] = {}
+        exec(code, names)
+        assert "fcs_edge" not in code
+        assert names["packet"] == write_packet(FORM, EXAMPLE, KEY)
+        assert names["key"].hex() in section.replace(" ", "")
 
     def test_rates(self):
         section = DOC.read_text().split("## On the wire", 1)[1].split("\n## ", 1)[0]
@@ -257,7 +333,8 @@ class TestDocument:
             expected = []
             for sealed in (False, True):
                 size = form.packet_size(chunks, sealed=sealed)
-                rate = (size + 28) * 12.5 / chunks
+                # An open stream names its model once in 12 chunks.
+                rate = (size + 28) * 12.5 / chunks + (0 if sealed else 8 * 12.5 / 12)
                 expected += [str(size), f"{rate:.1f}", f"{rate * 8 / 1000:.2f}"]
             assert numbers.split(" | ") == expected
 

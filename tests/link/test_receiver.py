@@ -53,7 +53,7 @@ class Link:
         end = self.now + seconds
         while self._arrival <= end:
             self.now = self._arrival
-            packet = Packet(1, self._sent, self._tokens)
+            packet = Packet(1, self._sent, self._tokens, identified=self._sent == 0)
             self.receiver._accept(write_packet(self._form, packet))
             self.levels.append(self.receiver.buffer.level * self.chunk + self.waiting - MARGIN)
             self.speeds.append(self.receiver.speed)

@@ -51,6 +51,10 @@ def test_panel_and_keys(sound_card: SoundCard, tmp_path: Path, speech: F32) -> N
     drawn = terminal.read_until(lambda text: text.count("█" * 10) > 5, 30)
     for word in WORDS:
         assert word in drawn
+    # From the first frame on: the names, and nothing that is not known yet.
+    assert re.search(r"microphone +default \(opening\)", drawn)
+    assert re.search(r"speaker +default", drawn)
+    assert "nan" not in drawn
     assert "you hear decoded sound" in drawn
     assert "you hear uncoded sound" not in drawn
     terminal.press("b")

@@ -1,0 +1,220 @@
+"""`send`, `receive` and `key` in this process: what they say, and how they end."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from fcs_edge.link import records
+from fcs_edge.link.datagrams import Datagrams
+from fcs_edge.link.keys import new_key
+from fcs_edge.link.sender import Sender
+from fcs_edge.link.sockets import ListeningSocket, PacketSocket
+from fcs_edge.model.layers import F32
+
+Run = Callable[..., Any]
+VERSION_1 = bytes.fromhex("fc0101 01234567 880ed4b1c2a6f317 e8030000 003ffe000050")
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    new_key(tmp_path / "link.key")
+    return tmp_path / "link.key"
+
+
+@pytest.fixture
+def short(tmp_path: Path, speech: F32) -> Path:
+    path = tmp_path / "short.wav"
+    soundfile.write(path, speech[:8000], 16000)
+    return path
+
+
+def receive(run: Run, port: int, *options: object, seconds: float = 0.2) -> Any:
+    return run("receive", port, "--monitor", "off", "--duration", seconds, *options)
+
+
+def warnings(result: Any) -> list[str]:
+    return [line for line in result.err.splitlines() if line.startswith("fcs-edge: warning")]
+
+
+def test_key(run: Run, tmp_path: Path) -> None:
+    result = run("key", tmp_path / "voice.key")
+    assert result.code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"voice.key", "voice.peer.key"}
+    assert "voice.peer.key: the other end's half" in result.err
+    assert "exists" in run("key", tmp_path / "voice.key").failed()
+
+
+def test_receive_without_a_packet(run: Run, port: int) -> None:
+    result = receive(run, port)
+    assert result.code == 0
+    assert "0 packets" in result.err
+    assert "; no chunk yet" in result.err
+    assert "nan" not in result.err
+    assert "dropped" not in result.err
+
+
+def test_duration_counts_sound(run: Run, port: int, tmp_path: Path) -> None:
+    assert receive(run, port, "--record-output", tmp_path / "a.wav", seconds=0.24).code == 0
+    assert soundfile.info(tmp_path / "a.wav").frames == round(0.24 * 24000)
+
+
+def test_new_record_is_mentioned_once(run: Run, port: int, key: Path) -> None:
+    first, second = (receive(run, port, "--key", key) for _ in range(2))
+    assert ".seen is new" in first.err
+    assert ".seen is new" not in second.err
+    assert not warnings(first) + warnings(second)
+
+
+def test_record_that_cannot_be_written_shows_before_listening(
+    run: Run, port: int, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(records, "replacing", denied)
+    result = receive(run, port, "--key", key)
+    assert result.code == 0
+    assert result.err.index("cannot write") < result.err.index("listening at")
+    assert len(warnings(result)) == 1
+
+
+def test_max_age_needs_a_key(run: Run, port: int) -> None:
+    assert "--max-age needs --key" in run("receive", port, "--max-age", 5).failed(2)
+
+
+@pytest.mark.parametrize("seal", [False, True])
+def test_version_1_is_one_warning(run: Run, port: int, key: Path, seal: bool) -> None:
+    done = threading.Event()
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            while not done.wait(0.02):
+                sock.sendto(VERSION_1, ("127.0.0.1", port))
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    result = receive(run, port, *(["--key", key] if seal else []), seconds=0.4)
+    done.set()
+    thread.join()
+    assert len(warnings(result)) == 1
+    assert "not of version 2: use the same fcs-edge at both ends" in warnings(result)[0]
+    assert "(version)" in result.err.splitlines()[-1]
+
+
+def test_a_listener_that_fails_ends_the_command(
+    run: Run, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: ListeningSocket) -> Datagrams:
+        raise OSError(5, "Input/output error", "the socket")
+
+    monkeypatch.setattr(ListeningSocket, "receive", broken)
+    start = time.monotonic()
+    assert "Input/output error" in receive(run, port, seconds=3600).failed()
+    assert time.monotonic() - start < 600
+
+
+def test_send_to_nobody_warns_once_and_goes_on(run: Run, port: int, short: Path) -> None:
+    result = run("send", "--from", short, f"127.0.0.1:{port}")
+    assert result.code == 0
+    assert len(warnings(result)) == 1
+    assert f"nobody listens at 127.0.0.1:{port} yet; sending goes on" in warnings(result)[0]
+    # Each packet is sent, in case that somebody listens now.
+    assert "0.6 s sent: 7 packets" in result.err
+    assert "nobody listened for " in result.err
+
+
+def test_send_for_a_duration(run: Run, port: int, short: Path) -> None:
+    result = run("send", "--from", short, "--duration", 0.2, f"127.0.0.1:{port}")
+    assert result.code == 0
+    assert "0.2 s sent: " in result.err
+
+
+def test_send_without_a_route_warns_once(
+    run: Run, port: int, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object) -> None:
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(socket.socket, "connect", unreachable)
+    result = run("send", "--from", short, f"127.0.0.1:{port}")
+    assert result.code == 0
+    assert [line.count("Network is unreachable") for line in warnings(result)] == [1]
+    assert "0 packets, 0 bytes" in result.err
+
+
+def test_record_of_the_sender_that_cannot_be_written(
+    run: Run, port: int, key: Path, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(records, "replacing", denied)
+    result = run("send", "--from", short, "--key", key, f"127.0.0.1:{port}")
+    assert result.code == 0
+    assert [line for line in warnings(result) if "cannot write" in line] == warnings(result)[:1]
+
+
+class TestStreams:
+    """When a sender begins a new stream, and which packets name the model."""
+
+    @pytest.fixture
+    def packet_socket(self, port: int) -> Iterator[PacketSocket]:
+        opened = PacketSocket("127.0.0.1", port)
+        yield opened
+        opened.close()
+
+    @pytest.fixture
+    def sent(self, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+        packets: list[bytes] = []
+        monkeypatch.setattr(PacketSocket, "send", lambda self, packet: packets.append(packet))
+        return packets
+
+    @pytest.mark.parametrize("chunks", [1, 3, 5, 12])
+    def test_the_model_is_named_each_second(
+        self, chunks: int, tiny: Any, packet_socket: PacketSocket, sent: list[bytes]
+    ) -> None:
+        sender = Sender(packet_socket, tiny, chunks, None)
+        for _ in range(60):
+            sender.send(np.zeros(tiny.chunk_tokens, np.uint16))
+        named = [i * chunks for i, packet in enumerate(sent) if packet[1] & 0x40]
+        first_due = [i // chunks * chunks for i in range(0, 60, 12)]
+        assert named == sorted(set(first_due))
+
+    def test_a_new_stream_where_sound_is_behind_the_clock(
+        self,
+        tiny: Any,
+        packet_socket: PacketSocket,
+        key: Path,
+        sent: list[bytes],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        now = 1_800_000_000.0
+        monkeypatch.setattr(time, "time", lambda: now)
+        monkeypatch.setattr(time, "time_ns", lambda: int(now * 1e9))
+        sender = Sender(packet_socket, tiny, 1, key)
+        places = []
+        for pause in (0, 0, 4.9, 0, 5.1, 0, -1000, 0, 10**6):
+            now += pause + 0.08
+            sender.send(np.zeros(tiny.chunk_tokens, np.uint16))
+            places.append((sent[-1][6:16], int.from_bytes(sent[-1][2:6], "big")))
+        assert [sequence for _, sequence in places] == [0, 1, 2, 3, 0, 1, 2, 3, 0]
+        numbers = list(dict.fromkeys(stream for stream, _ in places))
+        assert numbers == sorted(numbers)
+        assert len(numbers) == 3
+        assert sender.n_chunks == 9
