@@ -134,7 +134,7 @@ def test_a_replaced_file_keeps_its_access(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("dangling", [True, False])
-def test_a_symbolic_link_is_followed(folder: Path, dangling: bool) -> None:
+def test_a_symbolic_link_leads_to_its_file(folder: Path, dangling: bool) -> None:
     (folder / "there").mkdir()
     (folder / "a").symlink_to("there/target")
     if not dangling:
