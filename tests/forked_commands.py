@@ -95,17 +95,17 @@ def _child(case: dict[str, Any], files: Sequence[int]) -> int:
     return 99
 
 
-def _waits(pid: int, pipe: int, folder: str) -> bool:
-    """Whether a command has read all its input, or has a file open that has no name yet."""
+def _new_files(pid: int, pipe: int, folder: str) -> set[str]:
+    """Return the files of a command that have no name yet, once it has read all its input."""
     count = array.array("i", [0])
     fcntl.ioctl(pipe, termios.FIONREAD, count)
-    is_writing = False
+    found = set()
     for name in os.listdir(f"/proc/{pid}/fd"):
         # It may be closed meanwhile.
         with suppress(OSError):
-            link = os.readlink(f"/proc/{pid}/fd/{name}")
-            is_writing = is_writing or link.startswith((f"{folder}/#", f"{folder}/."))
-    return is_writing and count[0] == 0
+            found.add(os.readlink(f"/proc/{pid}/fd/{name}"))
+    begins = (f"{folder}/#", f"{folder}/.")
+    return {link for link in found if link.startswith(begins) and count[0] == 0}
 
 
 def _wait_for(holds: Callable[[], bool]) -> None:
@@ -128,6 +128,14 @@ def _run(case: dict[str, Any]) -> dict[str, Any]:
         os.close(reader)
         ended: list[int] = []
 
+        before: set[str] = set()
+
+        def waits() -> bool:
+            # A file that is there twice is no trial of what the file system can do.
+            nonlocal before
+            earlier, before = before, _new_files(pid, writer, case["folder"])
+            return bool(earlier & before)
+
         def has_ended() -> bool:
             if not ended and (found := os.waitpid(pid, os.WNOHANG))[0]:
                 ended.append(os.waitstatus_to_exitcode(found[1]))
@@ -139,7 +147,7 @@ def _run(case: dict[str, Any]) -> dict[str, Any]:
                     with suppress(BrokenPipeError):
                         pipe.write(Path(name).read_bytes())
                 if case["sent"] and name == case["first"]:
-                    _wait_for(lambda: has_ended() or _waits(pid, writer, case["folder"]))
+                    _wait_for(lambda: has_ended() or waits())
                     if not has_ended():
                         os.kill(pid, case["sent"])
                         if not case["ignored"]:

@@ -69,7 +69,7 @@ def test_signals(golden: Callable, sources: Path, tmp_path: Path, speech: NDArra
             commands.append(({"sent": number, "ignored": ignored, **parts}, command))
     hour = f"{sources}/hour.wav"
     commands += [({"sent": number}, ("encode", hour, "out.fcs")) for number in ENDING]
-    if (descriptor := files._unnamed(tmp_path)) is not None:
+    if (descriptor := files._unnamed(tmp_path / "a")) is not None:
         os.close(descriptor)
         commands += [({"sent": signal.SIGKILL}, ("encode", hour, "out.fcs"))]
     outcomes = run_all(commands, model, tmp_path)

@@ -25,7 +25,7 @@ OLD, NEW = b"old", b"new" * 1000
 def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of each kind of file system."""
     if request.param != "unnamed":
-        monkeypatch.setattr(files, "_unnamed", lambda folder: None)
+        monkeypatch.setattr(files, "_unnamed", lambda path: None)
     if request.param == "without links":
 
         def refuse(source: str, path: Path) -> None:
@@ -145,6 +145,17 @@ def test_a_symbolic_link_leads_to_its_file(folder: Path, dangling: bool) -> None
     assert contents(folder / "there") == {"target": NEW}
 
 
+def test_a_device_is_not_replaced(folder: Path) -> None:
+    os.mkfifo(folder / "a")
+    for overwrite in (True, False):
+        with (
+            pytest.raises(FcsError, match="a device or pipe"),
+            creating(folder / "a", overwrite=overwrite),
+        ):
+            pass
+    assert (folder / "a").is_fifo()
+
+
 def test_a_long_name(folder: Path) -> None:
     path = folder / ("ü" * 125 + ".wav")
     for _ in range(2):
@@ -187,11 +198,11 @@ def test_what_a_killed_process_leaves_is_found(
             file.flush()
             os.kill(os.getpid(), signal.SIGKILL)
 
-    if (descriptor := files._unnamed(tmp_path)) is not None:
+    if (descriptor := files._unnamed(tmp_path / "a")) is not None:
         os.close(descriptor)
         assert killed(write) == signal.SIGKILL
         assert contents(tmp_path) == {}
-    monkeypatch.setattr(files, "_unnamed", lambda folder: None)
+    monkeypatch.setattr(files, "_unnamed", lambda path: None)
     assert killed(write) == signal.SIGKILL
     (left,) = tmp_path.iterdir()
     (tmp_path / ".b-12345678.wav").touch()
