@@ -105,6 +105,7 @@ def test_commands_with_a_model(named: Path, wav: Path, run: Callable[..., Any]) 
         ("encode", MODEL, "x.fcs"),
         ("encode", "--debug", MODEL, "x.fcs"),
         ("encode", "--model", MODEL, "x.wav", "x.fcs"),
+        ("encode", "--mic", MODEL),
         ("decode", MODEL, "x.wav"),
         ("convert", MODEL, "x.safetensors"),
         ("bench", "--layer", MODEL),
