@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import sys
@@ -83,9 +82,8 @@ def _run(arguments: list[str]) -> int:
     try:
         return cli.main(arguments, "fcs-edge", standalone_mode=False) or 0
     except click.UsageError as error:
-        shown = io.StringIO()
-        error.show(shown)
-        _print_lines(shown.getvalue())
+        error.message = printable(error.message)
+        error.show()
         return 2
     except (click.Abort, KeyboardInterrupt) as error:
         # click turns an early end of a file into Abort too.

@@ -105,6 +105,7 @@ def test_commands_with_a_model(named: Path, wav: Path, run: Callable[..., Any]) 
         ("encode", MODEL, "x.fcs"),
         ("encode", "--debug", MODEL, "x.fcs"),
         ("encode", "--model", MODEL, "x.wav", "x.fcs"),
+        ("encode", "--mic", MODEL),
         ("decode", MODEL, "x.wav"),
         ("convert", MODEL, "x.safetensors"),
         ("bench", "--layer", MODEL),
@@ -122,6 +123,7 @@ def test_errors(
     assert result.code in (1, 2)
     check_controls(result.err)
     assert r"a\x1b[2J\x07" in result.err
+    assert len(result.err.splitlines()) == (4 if result.code == 2 else 1) or "--debug" in arguments
 
 
 def test_a_warning_of_python_is_one_line(
