@@ -59,7 +59,8 @@ def replacing(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
     Yields
     ------
     Path
-        Leads to an empty file. It may lie in ``/proc``: nothing can be renamed to it.
+        Leads to an empty file. It may lie in ``/proc``: nothing can be renamed to it, and no other
+        process can open it.
     """
     with _opened(path, overwrite) as (_, temporary):
         yield temporary
