@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import tempfile
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -18,7 +19,7 @@ from fcs_edge.bench import bench, bench_layers, host
 from fcs_edge.bench.bench import Bench, Facts, Limits
 from fcs_edge.bench.bench_layers import Layer
 from fcs_edge.cli.ui.compile_notice import compile_notice
-from fcs_edge.cli.ui.messages import Messages
+from fcs_edge.cli.ui.messages import Messages, print_warning
 from fcs_edge.codec import Codec
 from fcs_edge.convert import convert_files
 from fcs_edge.errors import FcsError
@@ -115,6 +116,8 @@ def _run(
 
 
 def _measure(path: Path, limits: Limits, chunks: int, seconds: float, messages: Messages) -> Facts:
+    warnings.showwarning = print_warning
+    host.library_was_reported()
     model = model_file.read(path)
     with compile_notice(messages, f"Loading {model.name} as {model.scheme} ..."):
         bench = Bench(model, _clip(), chunks)

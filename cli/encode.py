@@ -156,7 +156,10 @@ def _check(source: str, out: str, dtype: str, force: bool) -> str:
     out = standard(out)
     named = suffix_of(out) in (".fcs", ".npy", ".npz")
     if out != "-" and not named and not is_special(Path(out)) and not Path(out).is_dir():
-        raise click.UsageError("OUT must end in .fcs, .npz or .npy, or be - for standard output.")
+        taken = "" if source else f"{out} is taken for OUT, as --mic takes the place of IN: "
+        raise click.UsageError(
+            f"{taken}OUT must end in .fcs, .npz or .npy, or be - for standard output."
+        )
     if dtype != "uint16" and not is_array(out):
         raise click.UsageError("--dtype is for an OUT of .npy or .npz.")
     check_files(source, out, force)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ import click
 from fcs_edge import __version__, signals
 from fcs_edge.cli import descriptors
 from fcs_edge.cli.memory import shortage
+from fcs_edge.cli.ui.messages import print_warning
 from fcs_edge.errors import FcsError
 from fcs_edge.text import printable
 
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with signals.unwound(), warnings.catch_warnings():
-            warnings.showwarning = _print_warning
+            warnings.showwarning = print_warning
             code = _run(arguments)
     except signals.Terminated as ended:
         name = signal.Signals(ended.number).name
@@ -82,9 +82,8 @@ def _run(arguments: list[str]) -> int:
     try:
         return cli.main(arguments, "fcs-edge", standalone_mode=False) or 0
     except click.UsageError as error:
-        shown = io.StringIO()
-        error.show(shown)
-        _print_lines(shown.getvalue())
+        error.message = printable(error.message)
+        error.show()
         return 2
     except (click.Abort, KeyboardInterrupt) as error:
         # click turns an early end of a file into Abort too.
@@ -133,11 +132,6 @@ def _line(error: Exception) -> str:
 
 def _print_error(text: str) -> None:
     click.echo(f"fcs-edge: error: {printable(' '.join(text.split()))}", err=True)
-
-
-def _print_warning(message: Warning | str, *_: object, **__: object) -> None:
-    """Print a warning of Python as one line, without the place in the code."""
-    click.echo(f"fcs-edge: warning: {printable(message)}", err=True)
 
 
 def _print_lines(text: str) -> None:

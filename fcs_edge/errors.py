@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from fcs_edge.text import printable
+
 _REASON_LIMIT = 200
 """Characters of a reason that another library gives."""
 
@@ -85,5 +87,5 @@ def reason(error: BaseException) -> str:
 
 def shown(value: object, limit: int = _REASON_LIMIT) -> str:
     """Return a value of a file as one short line for a message, without control characters."""
-    text = "".join(c if c.isprintable() else "?" for c in str(value)[: limit + 1])
-    return text if len(text) <= limit else f"{text[:limit]} ..."
+    text = str(value)[: limit + 1]
+    return printable(text if len(text) <= limit else f"{text[:limit]} ...")

@@ -42,7 +42,7 @@ from numba.core.errors import NumbaWarning
 from numba.core.registry import cpu_target
 from numba.np import arrayobj, numpy_support
 
-from fcs_edge.files import replacing
+from fcs_edge.files import creating
 from fcs_edge.kernels.gemm import peak, products
 from fcs_edge.kernels.isa.instructions import Instructions
 from fcs_edge.kernels.isa.targets import TARGETS, Target
@@ -370,12 +370,14 @@ def _link(target: Target, compiled: bytes, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{target.name}.so"
     options = ("-shared", "-s", "--gc-sections", "-z", "noexecstack")
-    with tempfile.TemporaryDirectory() as work, replacing(path) as output:
-        part = Path(work) / "kernels.o"
+    with tempfile.TemporaryDirectory() as work:
+        part, linked = Path(work) / "kernels.o", Path(work) / path.name
         part.write_bytes(compiled)
-        subprocess.run([linker(target), *options, "-o", output, part], check=True)
-        with replacing(aot_library.record_of(path)) as record:
-            aot_library.write_record(output, record, aot_library.sources_hash())
+        subprocess.run([linker(target), *options, "-o", linked, part], check=True)
+        data = linked.read_bytes()
+    with creating(path) as library, creating(aot_library.record_of(path)) as record:
+        library.write(data)
+        record.write(aot_library.record(data, aot_library.sources_hash()))
     return path
 
 

@@ -63,6 +63,11 @@ class Capped:
             self._report(f"and {self.n - MOST_OF_A_KIND:,} more")
 
 
+def print_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Print a warning of Python as one line, without the place in the code."""
+    Messages().warn(str(message))
+
+
 def plain(text: object, style: str = "") -> Text:
     """Return text of any origin for a table, without markup and control characters."""
     return Text(printable(text), style)

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import sys
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,13 @@ def kernel_cache() -> str | None:
     kernel: Any = peak.read
     path: str | None = kernel.stats.cache_path
     return path
+
+
+def library_was_reported() -> None:
+    """Print no warning about a damaged library: the process that started this one has."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _jit.warn_of_library()
 
 
 def _cpu_name() -> str:

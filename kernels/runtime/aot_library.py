@@ -88,17 +88,16 @@ def record_of(library: Path) -> Path:
     return library.with_suffix(".json")
 
 
-def write_record(library: Path, record: Path, sources: str) -> None:
-    """Write the record of a library: its size, its SHA-256, and the hash of its sources."""
-    data = library.read_bytes()
+def record(data: bytes, sources: str) -> bytes:
+    """Return the record of a library: its size, its SHA-256, and the hash of its sources."""
     facts = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "sources": sources}
-    record.write_text(json.dumps(facts))
+    return json.dumps(facts).encode()
 
 
-def difference(data: bytes, record: bytes, sources: str) -> str:
+def difference(data: bytes, recorded: bytes, sources: str) -> str:
     """Return how a library differs from its record or from these sources; empty where it fits."""
     try:
-        facts = dict(json.loads(record))
+        facts = dict(json.loads(recorded))
     except (ValueError, TypeError, RecursionError):
         return "its record is damaged"
     if facts.get("sources") != sources:

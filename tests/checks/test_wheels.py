@@ -16,6 +16,11 @@ SOURCES = "0123456789abcdef"
 MACHINES = {name: number for number, name in check_wheel.MACHINES.items()}
 
 
+def write_record(path: Path) -> None:
+    """Write the record of a library as it is."""
+    aot_library.record_of(path).write_bytes(aot_library.record(path.read_bytes(), SOURCES))
+
+
 def library(architecture: str) -> bytes:
     """Return an ELF file without sections, so that it needs nothing."""
     header = bytearray(64)
@@ -34,7 +39,7 @@ def unpacked(tmp_path: Path) -> Path:
         for name in names:
             path = folder / make_wheels.COMPILED / name
             path.write_bytes(library(architecture))
-            aot_library.write_record(path, aot_library.record_of(path), SOURCES)
+            write_record(path)
     info = folder / "fcs_edge-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fcs-edge\nVersion: 1.0\n")
@@ -68,7 +73,7 @@ def test_a_wheel_that_a_library_does_not_fit(unpacked: Path, tmp_path: Path) -> 
     name = min(make_wheels.LIBRARIES["x86_64"])
     path = unpacked / make_wheels.COMPILED / name
     path.write_bytes(library("aarch64"))
-    aot_library.write_record(path, aot_library.record_of(path), SOURCES)
+    write_record(path)
     out = tmp_path / "out"
     out.mkdir()
     make_wheels.pack(unpacked, "x86_64", out)

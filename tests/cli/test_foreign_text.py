@@ -40,10 +40,14 @@ SHOWN_MODEL = SHOWN.replace(r"\ud800", "")
 BIDI = ("LRE", "LRO", "RLE", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
 
-def check(text: str, times: int = 1, shown: str = SHOWN) -> None:
-    """Check that a name is shown as text, and that nothing acts on a terminal."""
+def check_controls(text: str) -> None:
     assert [c for c in text if (c < " " and c != "\n") or "\x7f" <= c <= "\x9f"] == []
     assert not set("\u202e\u2066\u200f\ud800") & set(text)
+
+
+def check(text: str, times: int = 1, shown: str = SHOWN) -> None:
+    """Check that a name is shown as text, and that nothing acts on a terminal."""
+    check_controls(text)
     # A table may break a long name.
     assert "".join(text.split()).count(shown) >= times
 
@@ -101,6 +105,7 @@ def test_commands_with_a_model(named: Path, wav: Path, run: Callable[..., Any]) 
         ("encode", MODEL, "x.fcs"),
         ("encode", "--debug", MODEL, "x.fcs"),
         ("encode", "--model", MODEL, "x.wav", "x.fcs"),
+        ("encode", "--mic", MODEL),
         ("decode", MODEL, "x.wav"),
         ("convert", MODEL, "x.safetensors"),
         ("bench", "--layer", MODEL),
@@ -116,9 +121,9 @@ def test_errors(
     monkeypatch.chdir(tmp_path)
     result = run(*arguments)
     assert result.code in (1, 2)
-    assert [c for c in result.err if (c < " " and c != "\n") or "\x7f" <= c <= "\x9f"] == []
+    check_controls(result.err)
     assert r"a\x1b[2J\x07" in result.err
-    assert "\u202e" not in result.err
+    assert len(result.err.splitlines()) == (4 if result.code == 2 else 1) or "--debug" in arguments
 
 
 def test_a_warning_of_python_is_one_line(
@@ -177,10 +182,10 @@ def test_live_panel(
     tiny: fcs_edge.Codec, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     codec: Any = SimpleNamespace(name=NAME, bitrate=800, latency=0.08)
-    panel = Panel(Loopback(tiny, lambda *_: None, False), codec, False)
+    panel = Panel(Loopback(tiny, lambda *_: None, False), codec, False, {"in": NAME})
     out = io.StringIO()
     Console(file=out, width=300).print(panel._drawn())
-    check(out.getvalue())
+    check(out.getvalue(), 2)
     lines = Lines(lambda: NAME, False)
     lines._due = 0.0
     lines.show()
@@ -280,3 +285,37 @@ def test_damage_beyond_count_is_counted(
     # One line more says how much of the sound is silence.
     assert result.err.count("warning") == MOST_OF_A_KIND + 2
     assert "and " in result.err
+
+
+def test_models_in_the_folder(
+    named: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "fcs-edge" / "models"
+    folder.mkdir(parents=True)
+    name = NAME.replace("/", "").replace("\ud800", "")
+    (folder / f"{name}.safetensors").write_bytes(named.read_bytes())
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    result = run("models")
+    assert result.code == 0
+    check(result.out, shown=SHOWN_MODEL.replace("/", ""))
+    facts = json.loads(run("models", "--json").out)
+    assert name in [model["name"] for model in facts["models"]]
+
+
+def test_tokens_with_facts(tmp_path: Path, run: Callable[..., Any]) -> None:
+    """Names, settings and keys of an .npz are any text."""
+    path = tmp_path / "tokens.npz"
+    settings = json.dumps({NAME: NAME, "kind": NAME})
+    np.savez(
+        path,
+        tokens=np.zeros(4, np.uint16),
+        fingerprint=np.array("4b4008f194143043"),
+        model=np.array(MODEL),
+        sample_rate=np.array(16000),
+        n_samples=np.array(1280),
+        settings=np.array(settings),
+    )
+    for arguments in (("info", path), ("decode", path, tmp_path / "a.wav")):
+        result = run(*arguments)
+        check_controls(result.out + result.err)
+    assert r"\x1b[2J" in run("info", path).out

@@ -111,6 +111,6 @@ def test_what_passes(error: BaseException) -> None:
 
 
 def test_values_of_a_file_in_messages() -> None:
-    assert shown("a\x1b[2Jb\u202ec\n") == "a?[2Jb?c?"
+    assert shown("a\x1b[2Jb\u202ec\n") == r"a\x1b[2Jb\u202ec\x0a"
     assert shown([1] * 999, 9) == "[1, 1, 1, ..."
     assert shown("[/x]") == "[/x]"
