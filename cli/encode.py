@@ -112,9 +112,7 @@ def encode(
 
     IN is a sound file (WAV, FLAC, Ogg, MP3 or another, of any rate and any channels). As -, it
     is a WAV, AU, AIFF, W64, RF64, Ogg or Opus on standard input, or bare samples with --raw. With
-    --mic there is no IN.
-
-    Where IN is cut or damaged, the sound that is intact is encoded, and the exit code is 1.
+    --mic there is no IN. Of an IN that is cut, what is intact is encoded, and the exit code is 1.
 
     OUT is a .fcs bitstream, an .npz of tokens with their model and length, or an .npy of bare
     tokens. As -, it is a bitstream on standard output, flushed chunk by chunk.

@@ -11,9 +11,10 @@ import click
 from fcs_edge.cli.options import common_options
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.codec import Codec
-from fcs_edge.errors import FcsError, shown
+from fcs_edge.errors import FcsError
 from fcs_edge.modelfile import catalogue, model_file
 from fcs_edge.modelfile.catalogue import Named
+from fcs_edge.text import printable
 
 Facts = dict[str, Any]
 
@@ -47,11 +48,11 @@ def models(as_json: bool, quiet: bool) -> None:
         if folder is None:
             messages.note("there is no folder of models: neither XDG_DATA_HOME nor HOME is set")
         else:
-            messages.note(f"model files in {shown(folder)} have names{_absent(str(folder))}")
+            messages.note(f"the folder of models is {folder}{_absent(str(folder))}")
     if not any(facts["default"] for facts in found):
-        messages.note(f"the default is {shown(default)}, of {catalogue.VARIABLE}")
+        messages.note(f"the default is {default}, of {catalogue.VARIABLE}")
     if folder is not None and folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
-        messages.warn(f"{shown(folder)}: cannot be read")
+        messages.warn(f"{folder}: cannot be read")
 
 
 def _absent(folder: str) -> str:
@@ -79,7 +80,7 @@ def _facts(named: Named, default: str) -> Facts:
         codec = Codec(model)
     except (FcsError, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        facts["problem"] = shown(str(reason).removeprefix(f"{named.path}: "))
+        facts["problem"] = str(reason).removeprefix(f"{named.path}: ")
         return facts
     facts["bitrate"], facts["stored_as"] = codec.bitrate, model.scheme
     facts["fingerprint"] = model.fingerprint.hex()
@@ -92,12 +93,12 @@ def _print(found: list[Facts]) -> None:
         rate = facts["bitrate"]
         notes = (facts["problem"], "default" if facts["default"] else None)
         row = (
-            shown(facts["name"], 60),
+            printable(facts["name"]),
             "built in" if facts["built_in"] else "",
             "" if facts["bytes"] is None else f"{facts['bytes'] / 1e6:.1f} MB",
             "" if rate is None else f"{rate / 1000:.2f} kbps",
             facts["stored_as"] or "",
-            "; ".join(note for note in notes if note),
+            printable("; ".join(note for note in notes if note)),
         )
         rows.append(row)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

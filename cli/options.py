@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from contextlib import nullcontext
+from typing import Any, TypeVar, cast
 
 import click
 
+from fcs_edge.files import naming
 from fcs_edge.live.latency import MARGINS, MAX_LATENCY_SECONDS, Latency
+
+_INPUTS = ("source", "file", "path")
+"""Parameters of commands that name a file; those with an address have sockets too."""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -115,5 +121,16 @@ def monitor_option(help: str) -> Callable[[_F], _F]:
 
 
 def common_options(command: _F) -> _F:
-    """Add --quiet and --debug; the command receives `quiet`."""
-    return _debug_option(_quiet_option(command))
+    """Add --quiet and --debug; the command receives `quiet`.
+
+    An error that names no file names the command's input.
+    """
+
+    @functools.wraps(command)
+    def run(**values: Any) -> Any:
+        names = (values.get(name) for name in _INPUTS if "address" not in values)
+        path = next((name for name in names if name), None)
+        with nullcontext() if path is None else naming("standard input" if path == "-" else path):
+            return command(**values)
+
+    return _debug_option(_quiet_option(cast(_F, run)))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import os
 import select
 import signal
 import stat
+import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,18 +91,30 @@ def _pass_on(source: int, wake: int, target: int) -> None:
     try:
         while True:
             ready, _, _ = select.select([source, wake], [], [])
-            ending = wake in ready and any(n in signals.ENDING for n in os.read(wake, _BYTES))
-            if ending:
+            if wake in ready and any(n in signals.ENDING for n in os.read(wake, _BYTES)):
                 # What has arrived before the signal belongs to the input.
-                ready, _, _ = select.select([source], [], [], 0)
-            if source in ready:
-                data = os.read(source, _BYTES)
-                if not data:
-                    return
-                os.write(target, data)
-            if ending:
+                waiting = _unread(source)
+                while waiting > 0 and (data := os.read(source, waiting)):
+                    _write(target, data)
+                    waiting -= len(data)
                 return
+            if source in ready:
+                if not (data := os.read(source, _BYTES)):
+                    return
+                _write(target, data)
     except OSError:
         return
     finally:
         os.close(target)
+
+
+def _unread(source: int) -> int:
+    count = array.array("i", [0])
+    fcntl.ioctl(source, termios.FIONREAD, count)
+    return count[0]
+
+
+def _write(target: int, data: bytes) -> None:
+    """Write all bytes: a signal may shorten a write."""
+    while data:
+        data = data[os.write(target, data) :]

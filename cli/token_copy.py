@@ -16,7 +16,7 @@ from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.cli.output_files import output_file
 from fcs_edge.cli.ui.messages import Capped, Messages
 from fcs_edge.codec import Codec
-from fcs_edge.errors import BitstreamError, FcsError, shown
+from fcs_edge.errors import BitstreamError, FcsError
 from fcs_edge.event_decoder import (
     check_fingerprint,
     check_origin,
@@ -89,7 +89,7 @@ def copy_tokens(source: str, out: str, options: TokenOptions, messages: Messages
             writer.close(opened.n_samples)
         for loss in opened.losses:
             messages.warn(f"{_label(source)}: {loss}")
-        messages.note(f"{shown(out)}: {n_tokens} tokens")
+        messages.note(f"{out}: {n_tokens} tokens")
         return not opened.losses
 
 
@@ -203,8 +203,8 @@ def _codec(fingerprint: bytes, options: TokenOptions, needed: bool) -> Codec | N
 
 def assumed(source: str, codec: Codec) -> str:
     """Return a note: an array of bare tokens does not state its model."""
-    model = f"{shown(codec.name, 60)} ({codec.fingerprint.hex()})"
-    return f"{shown(source)}: bare tokens, taken for those of {model}"
+    model = f"{codec.name} ({codec.fingerprint.hex()})"
+    return f"{source}: bare tokens, taken for those of {model}"
 
 
 def open_file(source: str) -> BinaryIO:

@@ -21,7 +21,7 @@ def main(source: Path) -> None:
     """Encode and decode one file."""
     codec = fcs_edge.load()
 
-    # The codec takes mono float32 at its own rate: channels are averaged, and resampled.
+    # The codec takes mono float32 at its own rate: the mean of the channels, resampled.
     signal = fcs_edge.read_audio(source, rate=codec.sample_rate_in)
 
     tokens = codec.encode(signal)

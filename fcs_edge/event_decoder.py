@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from fcs_edge.bitstream.reader import Damage, End, Event, HeaderRead, Tokens
 from fcs_edge.bitstream.writer import Header
 from fcs_edge.codec import BLOCK_CHUNKS, Codec
-from fcs_edge.errors import BitstreamError, FcsError, shown
+from fcs_edge.errors import BitstreamError, FcsError
 from fcs_edge.model.layers import F32
 from fcs_edge.modelfile import catalogue
 from fcs_edge.npz import Origin
 from fcs_edge.stream import StreamDecoder
+from fcs_edge.text import printable
 from fcs_edge.token_files import TokenArray
 
 _SILENCE_TOKENS = 4096
@@ -74,7 +75,7 @@ def check_fingerprint(fingerprint: bytes, codec: Codec, any_model: bool) -> None
     named = catalogue.by_fingerprint(fingerprint)
     advice = "give that model with --model"
     if named is not None:
-        advice = f"add --model {shlex.quote(shown(named.name, 60))}"
+        advice = f"add --model {shlex.quote(printable(named.name))}"
     raise BitstreamError(
         f"encoded with another model ({fingerprint.hex()}) than {codec.name} "
         f"({codec.fingerprint.hex()}); {advice}, or try with --any-model"

@@ -43,7 +43,8 @@ def creating(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
     Raises
     ------
     FcsError
-        A file appeared at `path` meanwhile. The message names where the result is.
+        A file appeared at `path` meanwhile; the message names where the result is. Or `path` is a
+        device or pipe, which renaming would replace.
     OSError
         The file cannot be written: its folder is missing or read-only, the disk is full.
     """
@@ -58,7 +59,8 @@ def replacing(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
     Yields
     ------
     Path
-        Leads to an empty file. It may lie in ``/proc``: nothing can be renamed to it.
+        Leads to an empty file. It may lie in ``/proc``: nothing can be renamed to it, and no other
+        process can open it.
     """
     with _opened(path, overwrite) as (_, temporary):
         yield temporary
@@ -68,7 +70,9 @@ def replacing(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
 def _opened(path: Path, overwrite: bool) -> Iterator[tuple[BinaryIO, Path]]:
     """Open a new file; at the end of the block, write it to disk and give it its name."""
     target = Path(os.path.realpath(path))
-    descriptor = _unnamed(target.parent)
+    if target.exists() and not target.is_file() and not target.is_dir():
+        raise FcsError(f"{path}: is a device or pipe, and this output needs a file")
+    descriptor = _unnamed(target)
     hidden = _hidden(target) if descriptor is None else None
     try:
         if descriptor is None:
@@ -189,20 +193,20 @@ def _hidden(path: Path) -> Path:
     return path.with_name(name)
 
 
-def _unnamed(folder: Path) -> int | None:
-    """Open a file without a name in a folder; None where such a file cannot be named later."""
+def _unnamed(path: Path) -> int | None:
+    """Open a file without a name beside a path; None where such a file cannot be named later."""
     if not hasattr(os, "O_TMPFILE"):
         return None
     flags = os.O_TMPFILE | os.O_RDWR
-    trial = _hidden(folder / "x")
+    trial = _hidden(path)
     try:
-        descriptor = os.open(folder, flags, 0o666)
+        descriptor = os.open(path.parent, flags, 0o666)
         try:
             _link(f"/proc/self/fd/{descriptor}", trial)
         finally:
             os.close(descriptor)
-        trial.unlink()
-        return os.open(folder, flags, 0o666)
+            trial.unlink(missing_ok=True)
+        return os.open(path.parent, flags, 0o666)
     except OSError:
         return None
 

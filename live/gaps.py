@@ -43,6 +43,12 @@ class GapMeter:
         """Measure anew from the next block on; from any thread."""
         self._restart = True
 
+    def add(self, other: GapMeter) -> None:
+        """Count the gaps of another device too."""
+        self.n += other.n
+        self.seconds += other.seconds
+        self.longest = max(self.longest, other.longest)
+
     def update(self, seconds: float, n_frames: int) -> None:
         """Note a block.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -141,13 +140,6 @@ class Loopback:
         """Whether `stop` was called."""
         return self._stop.is_set()
 
-    @property
-    def complete(self) -> bool:
-        """Whether the duration is encoded; where there is none, whether `stop` was called."""
-        if math.isinf(self._limit):
-            return self.stopped
-        return self.statistics.n_tokens >= self._limit * self._tokens.size
-
     def run(self, microphone: Microphone, speaker: Speaker | None) -> None:
         """Work until stopped, until the duration is encoded, or until a device is gone.
 
@@ -156,6 +148,11 @@ class Loopback:
         DeviceLostError
             A device is gone.
         """
+        # The losses of devices that were lost before still count.
+        if self.microphone is not None:
+            microphone.add_losses(self.microphone)
+        if self.speaker is not None and speaker is not None:
+            speaker.add_losses(self.speaker)
         self.microphone, self.speaker = microphone, speaker
         reader = ChunkReader(microphone, self._codec.chunk_size, self.statistics)
         reader.settle(self._stop.is_set)
@@ -187,7 +184,7 @@ class Loopback:
             if self.microphone is not None:
                 self.speaker.playout.jitter = self.microphone.block
             self.speaker.playout.write(played)
-        if not math.isinf(self._limit) and self.complete:
+        if statistics.n_tokens >= self._limit * self._tokens.size:
             self.stop()
 
     def _mixed(self, samples: F32, decoded: F32) -> F32:

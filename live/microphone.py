@@ -84,6 +84,11 @@ class Microphone(OpenDevice):
             self._mean_energy += float(np.dot(mono, mono))
         self._n_dropped += frames - self._ring.write(mono)
 
+    def add_losses(self, before: Microphone) -> None:
+        """Count what another one lost, in whose place this one is."""
+        self.gaps.add(before.gaps)
+        self.n_overruns += before.n_overruns
+
     @property
     def latency(self) -> float:
         """Seconds from the microphone to the ring, and through the resampler."""

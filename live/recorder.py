@@ -57,6 +57,7 @@ class _Track:
         self.path = path
         in_place = overwrite or (path.exists() and not stat.S_ISREG(path.stat().st_mode))
         self.file = cast(BinaryIO, _DirectFile(path, "w" if in_place else "x"))
+        self.is_new = not in_place
         self.failed = False
         self._size = 0
 
@@ -105,7 +106,8 @@ class Recorder:
     Raises
     ------
     OSError
-        A file does not open, or takes no header; `FileExistsError` without `overwrite`.
+        A file does not open, or takes no header; `FileExistsError` without `overwrite`. Then no new
+        file remains.
     """
 
     def __init__(
@@ -142,6 +144,9 @@ class Recorder:
                 self._out = track, WavFile(track.file, rate_out)
         except OSError as error:
             self._close_files()
+            for track in self._tracks:
+                if track.is_new:
+                    track.path.unlink(missing_ok=True)
             if error.filename is None and self._tracks:
                 error.filename = str(self._tracks[-1].path)
             raise

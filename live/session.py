@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 from fcs_edge import signals
 from fcs_edge.codec import Codec
@@ -91,6 +92,16 @@ def prompt_threads() -> Iterator[None]:
         sys.setswitchinterval(before)
 
 
+class _Tolerant(io.FileIO):
+    """A file whose errors are ignored: neither a full disk nor a closed terminal ends the sound."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError:
+            return memoryview(data).nbytes
+
+
 @contextmanager
 def _own_stderr() -> Iterator[None]:
     """Give Python a copy of standard error, and discard what libraries write to the original."""
@@ -103,7 +114,7 @@ def _own_stderr() -> Iterator[None]:
         return
     python = sys.stderr
     with (
-        open(os.dup(2), "w", encoding=python.encoding, errors="replace", buffering=1) as own,
+        _text(_Tolerant(os.dup(2), "w"), python.encoding) as own,
         devices.silenced(),
     ):
         sys.stderr = own
@@ -131,6 +142,12 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
 
     with signals.handled(on_signal):
         yield
+
+
+def _text(file: io.RawIOBase, encoding: str) -> io.TextIOWrapper:
+    """Return a file for lines of text; it closes `file`."""
+    buffered = io.BufferedWriter(file)
+    return io.TextIOWrapper(buffered, encoding, errors="replace", line_buffering=True)
 
 
 class Stoppable(Protocol):

@@ -192,7 +192,7 @@ class Speaker(OpenDevice):
         now = self._heartbeat.beat()
         if status.output_underflow:
             self.n_xruns += 1
-            self._xrun_seconds += max(0.0, now - self._called_at)
+            self._xrun_seconds += max(self.latency, now - self._called_at)
             self.gaps.restart()
         self._called_at = now
         # On the clock that never jumps, which PortAudio's is not.
@@ -201,6 +201,13 @@ class Speaker(OpenDevice):
         mono = self._mono[:frames]
         self.playout.play(mono)
         out[:] = mono[:, np.newaxis]
+
+    def add_losses(self, before: Speaker) -> None:
+        """Count what another one lost, in whose place this one is."""
+        self.gaps.add(before.gaps)
+        self.n_xruns += before.n_underruns
+        self._xrun_seconds += before.seconds_silent
+        self.playout.n_skipped += round(before.seconds_skipped * self.format.rate)
 
     @property
     def n_underruns(self) -> int:
@@ -211,7 +218,8 @@ class Speaker(OpenDevice):
     def seconds_silent(self) -> float:
         """Seconds of silence played: because the queue was empty, or the callback was late.
 
-        A late callback counts from the one before it, as a sound server drops what it held.
+        A late callback counts from the one before it, and at least the latency of the device:
+        a sound server drops what it held.
         """
         return self.playout.n_silent / self.format.rate + self._xrun_seconds
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 
@@ -12,6 +13,7 @@ class TerminalKeys:
 
     def __init__(self) -> None:
         self._saved: Any = None
+        self._gone = False
 
     def __enter__(self) -> TerminalKeys:
         """Deliver each key at once and without echo."""
@@ -28,14 +30,24 @@ class TerminalKeys:
         if self._saved is not None:
             import termios
 
-            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._saved)
+            # A terminal that was closed meanwhile has no state.
+            with suppress(termios.error):
+                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._saved)
 
     def read(self, seconds: float) -> str:
         """Wait at most `seconds` for a key; return it, or an empty string."""
-        if self._saved is None:
+        if self._saved is None or self._gone:
             time.sleep(seconds)
             return ""
         import select
 
         ready, _, _ = select.select([sys.stdin], [], [], seconds)
-        return sys.stdin.read(1) if ready else ""
+        if not ready:
+            return ""
+        try:
+            key = sys.stdin.read(1)
+        except OSError:
+            key = ""
+        # No key and no wait: the terminal was closed, and its signal is ignored.
+        self._gone = not key
+        return key

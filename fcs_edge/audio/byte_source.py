@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from typing import BinaryIO
 
 _SKIP_BYTES = 1 << 16
@@ -44,6 +45,13 @@ class ByteSource:
         data: bytes = getattr(self._file, "read1", self._file.read)(n)
         self.position += len(data)
         return data
+
+    def is_ready(self) -> bool:
+        """Return whether a pipe's bytes, or its end, have arrived."""
+        try:
+            return bool(self._ahead or select.select([self._file], [], [], 0)[0])
+        except (OSError, ValueError):
+            return False
 
     def skip(self, n: int) -> bool:
         """Move ahead; return whether there were so many bytes."""

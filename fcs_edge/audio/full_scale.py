@@ -8,7 +8,7 @@ import numpy as np
 
 from fcs_edge.model.layers import F32
 
-PEAK_LIMIT = 10.0
+PEAK_LIMIT = 4.0
 """A larger sample is no overload: the sound has another scale. Loud masters reach 2."""
 
 

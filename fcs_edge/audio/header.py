@@ -66,6 +66,23 @@ class SoundHeader:
         """Bytes of one sample of each channel; 1 for a codec."""
         return WIDTHS[self.kind] * self.channels if self.kind else 1
 
+    def beyond(self, n_bytes: int, first: bytes) -> str | None:
+        """Return a remark on bytes after the stated sound that may be sound; None for others.
+
+        Chunks, zeros and less than a second of anything are not worth a remark.
+
+        Parameters
+        ----------
+        n_bytes : int
+            The bytes after the sound and its padding.
+        first : bytes
+            The first four of them.
+        """
+        is_chunk = self.form is not None and first.isascii() and first.decode().isprintable()
+        if is_chunk or not any(first) or self.seconds(n_bytes) < 1:
+            return None
+        return f"{n_bytes} bytes follow the sound that its header states; they are not read"
+
     def seconds(self, n_bytes: int) -> float:
         """Return the sound in so many bytes; of a codec, about."""
         if self.kind is None:

@@ -96,10 +96,8 @@ def _check_size(sound: AudioInput, source: ByteSource, header: SoundHeader, n_by
         padding = header.form.padding(n_bytes) if header.form else 0
         rest = source.size - header.start - n_bytes - padding
         source.seek(header.start + n_bytes + padding)
-        name = source.read(4)
-        is_chunk = header.form is not None and name.isascii() and name.decode().isprintable()
-        if header.seconds(rest) >= 1 and not is_chunk and any(name):
-            sound.remark(f"{rest} bytes follow the sound that its header states; they are not read")
+        if line := header.beyond(rest, source.read(4)):
+            sound.remark(line)
 
 
 def _library_file(

@@ -131,14 +131,20 @@ class AudioInput:
     def _one_channel(self, block: F32) -> F32:
         if self.channel != "mean" or block.shape[1] == 1:
             return np.ascontiguousarray(block[:, 0 if self.channel == "mean" else self.channel - 1])
+        total = np.zeros(block.shape[0])
+        energies = np.zeros(block.shape[1])
         with np.errstate(over="ignore", invalid="ignore"):
-            mean: F32 = block.mean(axis=1, dtype=np.float64).astype(np.float32)
-            energies = np.nan_to_num(np.einsum("ij,ij->j", block, block), posinf=0.0)
-            energy = float(np.dot(mean, mean))
-        if not self._energies.size:
-            self._energies = np.zeros(self.channels)
-        self._energies += energies
-        self._mean_energy += energy if np.isfinite(energy) else 0.0
+            for i in range(block.shape[1]):
+                column = block[:, i].astype(np.float64)
+                total += column
+                energies[i] = np.einsum("i,i->", column, column)
+            total /= block.shape[1]
+            mean: F32 = total.astype(np.float32)
+            energy = np.einsum("i,i->", total, total)
+        # A sample that is not finite counts as 0 later, and has no energy.
+        if np.isfinite(energies).all() and np.isfinite(energy):
+            self._energies = energies + (self._energies if self._energies.size else 0.0)
+            self._mean_energy += float(energy)
         return mean
 
     def _lost_energy(self) -> str:

@@ -63,10 +63,27 @@ def _pipe_bytes(source: ByteSource, header: SoundHeader, sound: AudioInput) -> I
         if sound.strict:
             sound.lose(text)
         sound.remark(text)
-    for _ in range(_DRAIN_BYTES // PIPE_BYTES):
-        # A writer whose last chunks nobody reads would fail.
-        if left or not source.read_some(PIPE_BYTES):
+    if not left:
+        first, n_bytes = _drain(source, header)
+        if line := header.beyond(n_bytes, first):
+            sound.remark(line)
+
+
+def _drain(source: ByteSource, header: SoundHeader) -> tuple[bytes, int]:
+    """Read what has arrived after the sound: a writer whose last chunks nobody reads may fail.
+
+    Returns
+    -------
+    tuple
+        The first four bytes after the padding, and the number of bytes.
+    """
+    data = b""
+    while len(data) < _DRAIN_BYTES and source.is_ready():
+        if not (piece := source.read_some(PIPE_BYTES)):
             break
+        data += piece
+    data = data[header.form.padding(header.stated) if header.form else 0 :]
+    return data[:4], len(data)
 
 
 def _ogg_pipe(request: Request, source: ByteSource, stack: ExitStack) -> AudioInput:

@@ -8,9 +8,10 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-from fcs_edge.errors import FcsError, ModelFileError, shown
+from fcs_edge.errors import FcsError, ModelFileError
 from fcs_edge.modelfile import model_file
 from fcs_edge.modelfile.model_file import ModelFile
+from fcs_edge.text import printable
 
 DEFAULT_MODEL = "edge-65k"
 """The model that is used if neither a caller nor `VARIABLE` names one."""
@@ -72,7 +73,7 @@ def find(model: str | os.PathLike[str] | None = None) -> ModelFile:
         return model_file.read(Path(text))
     named = _named(text) if isinstance(model, str) else None
     if named is None:
-        raise ModelFileError(f"{shown(text)}: no such model file, {_advice(text)}")
+        raise ModelFileError(f"{printable(text)}: no such model file, {_advice(text)}")
     return model_file.read(named)
 
 
@@ -158,6 +159,6 @@ def referenced(text: str) -> ModelFile:
 def _advice(model: str) -> str:
     if re.fullmatch(r"[\w.-]+/[\w.-]+", model) and not model.endswith(_SUFFIX):
         return f"convert the published checkpoint first: fcs-edge convert {model} model.safetensors"
-    names = [shown(named.name, 60) for named in listed() if not named.hidden]
+    names = [printable(named.name) for named in listed() if not named.hidden]
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"and no model has this name; there are: {', '.join(names[:_SHOWN])}{more}"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import select
 import struct
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 
 from audio_cases import RATE, container, noise
 from fcs_edge.audio.chunk_list import PIPE_LIST_BYTES, RIFF, TailFilter, list_start
+from fcs_edge.audio_reader import open_input
 
 
 def chunk(name: bytes, content: bytes) -> bytes:
@@ -51,13 +55,24 @@ def test_junk_after_the_stated_sound(junk: bytes, filed: Callable, piped: Callab
 
 def test_sound_beyond_the_stated_sound_is_mentioned(filed: Callable) -> None:
     """A recorder that crashed after it had updated its header."""
-    data = WHOLE[:40] + struct.pack("<I", 200) + WHOLE[44:]
-    data += WHOLE[44:] * 2
+    data = WHOLE[:40] + struct.pack("<I", 200) + WHOLE[44:] * 3
     samples, losses, warnings = filed(data)
     assert np.array_equal(samples, SOUND[:100])
     assert losses == []
     assert len(warnings) == 1
     assert "bytes follow the sound that its header states" in warnings[0]
+
+
+def test_a_pipe_that_stays_open_ends_with_its_sound(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_end, write_end = os.pipe()
+    os.write(write_end, WHOLE + TAILS["LIST"])
+    with os.fdopen(read_end, "rb") as file, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdin", io.TextIOWrapper(file))
+        with open_input("-", None, 0, 0) as sound:
+            assert np.array_equal(np.concatenate(list(sound.blocks)), SOUND)
+        assert not select.select([read_end], [], [], 0)[0]
+        sys.stdin.detach()
+    os.close(write_end)
 
 
 def test_a_filler_before_the_sound(filed: Callable, piped: Callable) -> None:

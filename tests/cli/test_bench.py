@@ -305,7 +305,8 @@ def test_kernels_are_compiled_once_and_reported(
     everything = in_cache()
     assert messages_of("warmup").startswith("nothing to compile")
     assert messages_of("warmup", "--quiet") == ""
-    assert "compil" not in messages_of("encode", "--force", wav, encoded)
+    # The test's name is in the path.
+    assert "compil" not in messages_of("encode", "--force", wav, encoded).replace(str(encoded), "")
     assert "compil" not in messages_of("decode", encoded, decoded)
     assert in_cache() == everything
 

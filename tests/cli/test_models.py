@@ -106,11 +106,11 @@ def test_models_lists_all_that_have_a_name(
     assert result.code == 0
     lines = [line.split() for line in result.out.splitlines()]
     assert lines[1] == ["edge-65k", "built", "in", "8.0", "MB", "0.80", "kbps", "int8"]
-    assert [line[0] for line in lines[2:]] == ["4k", "bad[b]?", "edge-65k"]
+    assert [line[0] for line in lines[2:]] == ["4k", "bad[b]\\x1b", "edge-65k"]
     assert lines[2][-4:] == ["0.55", "kbps", "f32", "default"]
     assert "safetensors" in " ".join(lines[3])
     assert "hidden by the built-in model" in " ".join(lines[4])
-    assert f"model files in {folder} have names" in result.err
+    assert f"the folder of models is {folder}\n" in result.err
     listed = json.loads(run("models", "--json", "--quiet").out)
     assert (listed["default"], listed["folder"]) == ("4k", str(folder))
     first, second, third, fourth = listed["models"]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
+
+from fcs_edge.cli import piped_input
 
 _MUCH = 1 << 20
 
@@ -20,6 +24,25 @@ print("ready", end="", flush=True)
 with output_file("-") as file:
     file.write(bytes({_MUCH}))
 """
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_has_arrived_before_a_signal_is_passed_on(number: int) -> None:
+    """More than a pipe holds by default; what comes later is not read."""
+    source, sender = os.pipe()
+    wake, waker = os.pipe()
+    target, filler = os.pipe()
+    fcntl.fcntl(sender, fcntl.F_SETPIPE_SZ, 1 << 18)
+    sound = os.urandom(200_000)
+    assert os.write(sender, sound) == len(sound)
+    os.write(waker, bytes([signal.SIGUSR1, number]))
+    thread = threading.Thread(target=piped_input._pass_on, args=(source, wake, filler))
+    thread.start()
+    with open(target, "rb") as file:
+        assert file.read() == sound
+    thread.join()
+    for descriptor in (source, sender, wake, waker):
+        os.close(descriptor)
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

@@ -90,3 +90,11 @@ def test_channels_that_cancel_are_noticed(
 def test_silence_is_no_cancelling(monkeypatch: pytest.MonkeyPatch) -> None:
     quiet = noise(1, 1e-5) * np.array([1, -1], np.float32)
     assert not opened(monkeypatch, quiet, "mean").cancelling
+
+
+def test_what_was_lost_before_a_reconnection_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, after = (opened(monkeypatch, noise(1), "mean") for _ in range(2))
+    before.gaps.n, before.gaps.seconds, before.n_overruns = 2, 0.5, 3
+    after.gaps.n, after.gaps.seconds, after.n_overruns = 1, 0.25, 1
+    after.add_losses(before)
+    assert (after.gaps.n, after.gaps.seconds, after.n_overruns) == (3, 0.75, 4)

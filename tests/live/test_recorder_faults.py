@@ -82,7 +82,8 @@ def test_a_name_in_use_is_refused_at_the_moment_of_opening(
     path.write_bytes(b"precious")
     header = header_of(tiny, 1.0)
     with pytest.raises(FileExistsError):
-        Recorder(None, path, None, header, 16000, 24000, pytest.fail)
+        Recorder(tmp_path / "a.fcs", path, None, header, 16000, 24000, pytest.fail)
+    assert not (tmp_path / "a.fcs").exists()
     assert path.read_bytes() == b"precious"
     Recorder(None, path, None, header, 16000, 24000, pytest.fail, overwrite=True).close()
     assert soundfile.info(path).frames == 0
