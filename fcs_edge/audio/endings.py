@@ -126,7 +126,7 @@ def ends_within_a_block(data: Any) -> bool:
         return at > len(data)
     if data[:4] == b"FORM" and data[8:12] in (b"8SVX", b"16SV"):
         at = 12
-        while at + 8 <= len(data):
+        while at + 8 <= min(len(data), 8 + int.from_bytes(data[4:8], "big")):
             size = int.from_bytes(data[at + 4 : at + 8], "big")
             at += 8 + size
             if at > len(data):

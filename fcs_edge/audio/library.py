@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -132,16 +131,17 @@ def libsndfile_reason(error: Exception) -> str:
 def quiet_libraries() -> Iterator[None]:
     """Withhold what libmpg123 prints on standard error from the user, and from an output file.
 
-    It writes to descriptor 2, whatever that is. In the meantime the descriptor leads to a temporary
-    file; what others wrote there is passed on afterwards.
+    It writes to descriptor 2, whatever that is. In the meantime the descriptor leads to memory.
+    What others wrote there is passed on afterwards. One thread at a time is in such a block.
     """
-    with _stderr_lock, tempfile.TemporaryFile(buffering=0) as held:
+    with _stderr_lock:
+        held = _memory()
         try:
             before: int | None = os.dup(2)
         except OSError:
             before = None
         try:
-            os.dup2(held.fileno(), 2)
+            os.dup2(held, 2)
             yield
         finally:
             if before is None:
@@ -149,7 +149,22 @@ def quiet_libraries() -> Iterator[None]:
             else:
                 os.dup2(before, 2)
                 os.close(before)
-            _pass_on(held.fileno(), before is not None)
+            _pass_on(held, before is not None)
+            os.close(held)
+
+
+def _memory() -> int:
+    """Return a descriptor to write to, for which no folder needs to be writable."""
+    try:
+        held = os.memfd_create("stderr")
+    except (AttributeError, OSError):
+        held = os.open(os.devnull, os.O_RDWR)
+    if held != 2:
+        return held
+    # Descriptor 2 was closed, and now it is this one.
+    other = os.dup(held)
+    os.close(held)
+    return other
 
 
 def _pass_on(held: int, is_open: bool) -> None:

@@ -109,6 +109,10 @@ def _library_file(
 ) -> AudioInput:
     """Return the sound of a file that libsndfile decodes."""
     opened: int | library.PatchedFile = file.fileno()
+    if opened == 2:
+        # Standard error is closed. While the library works, its descriptor is another file's.
+        opened = os.dup(opened)
+        stack.callback(os.close, opened)
     sound = None
     if header is not None:
         n_bytes = _sound_bytes(source, header)
@@ -120,7 +124,9 @@ def _library_file(
     source.seek(0)
     if isinstance(opened, int):
         os.lseek(opened, file.tell(), os.SEEK_SET)
-    decoder = stack.enter_context(library.open_library(opened, request.label))
+    decoder = stack.enter_context(
+        library.open_library(opened, request.label, quiet=isinstance(opened, int))
+    )
     n_frames, problem = _ending(decoder, file)
     if sound is None:
         sound = request.input(decoder.samplerate, decoder.channels, None)

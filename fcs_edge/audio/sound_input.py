@@ -113,6 +113,9 @@ class AudioInput:
         if stated is not None and n < stated:
             missing = duration((stated - n) / self.rate)
             self.lose(f"ends {missing} before its header says{why}")
+        elif stated is not None and problem is None:
+            # What stopped the decoder stands after the sound: a tag of another format, or junk.
+            return
         elif reason:
             self.lose(f"is damaged after {n / self.rate:.2f} s{why}")
         elif problem:

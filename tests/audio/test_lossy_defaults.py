@@ -127,14 +127,17 @@ def test_what_others_print_passes(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().err == "a line of a program\nafter\n"
 
 
-def test_descriptor_2_may_be_closed() -> None:
+def test_standard_error_may_be_closed(tmp_path: Path) -> None:
+    """Then the sound file itself is opened as descriptor 2."""
+    (tmp_path / "in.mp3").write_bytes(container("MP3", "MPEG_LAYER_III", noise()))
     code = (
-        "import os\nfrom fcs_edge.audio.library import quiet_libraries\nos.close(2)\n"
-        "with quiet_libraries():\n    os.write(2, b'x')\n"
+        "import os, sys\nfrom fcs_edge.audio_reader import read_audio\nos.close(2)\n"
+        "print(read_audio(sys.argv[1]).size)\n"
         "try:\n    os.fstat(2)\nexcept OSError:\n    print('closed')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-    assert done.stdout == b"closed\n"
+    command = [sys.executable, "-c", code, str(tmp_path / "in.mp3")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    assert done.stdout == b"16000\nclosed\n"
 
 
 def speechlike() -> NDArray[np.float32]:

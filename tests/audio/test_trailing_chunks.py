@@ -53,6 +53,16 @@ def test_junk_after_the_stated_sound(junk: bytes, filed: Callable, piped: Callab
         assert (losses, warnings) == ([], [])
 
 
+@pytest.mark.parametrize("format", ["FLAC", "MP3", "OGG", "CAF", "W64", "AU"])
+def test_a_tag_of_another_format(format: str, filed: Callable) -> None:
+    subtype = {"MP3": "MPEG_LAYER_III", "OGG": "VORBIS"}.get(format, "PCM_16")
+    data = container(format, subtype, noise())
+    for tag in (b"TAG" + bytes(125), b"APETAGEX" + bytes(56), bytes(5000)):
+        samples, losses, warnings = filed(data + tag)
+        assert np.array_equal(samples, filed(data).samples)
+        assert (losses, warnings) == ([], [])
+
+
 def test_sound_beyond_the_stated_sound_is_mentioned(filed: Callable) -> None:
     """A recorder that crashed after it had updated its header."""
     data = WHOLE[:40] + struct.pack("<I", 200) + WHOLE[44:] * 3
