@@ -82,8 +82,7 @@ def _run(arguments: list[str]) -> int:
     try:
         return cli.main(arguments, "fcs-edge", standalone_mode=False) or 0
     except click.UsageError as error:
-        error.message = printable(error.message)
-        error.show()
+        click.UsageError(printable(error.format_message()), error.ctx).show()
         return 2
     except (click.Abort, KeyboardInterrupt) as error:
         # click turns an early end of a file into Abort too.

@@ -16,7 +16,7 @@ from fcs_edge.cli.ui.messages import Messages
 
 
 @pytest.mark.parametrize("folder", ["/kernels", None])
-def test_once_only_where_kernels_are_kept(
+def test_once_only_where_kernels_are_stored(
     folder: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(compile_notice, "kernel_cache", lambda: folder)
@@ -41,7 +41,7 @@ def test_once_only_where_kernels_are_kept(
         (0, None, 0, "nothing to compile: all kernels are stored ("),
     ],
 )
-def test_warmup_says_whether_kernels_are_kept(
+def test_warmup_says_whether_kernels_are_stored(
     n: int,
     folder: str | None,
     code: int,
