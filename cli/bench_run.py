@@ -26,7 +26,7 @@ from fcs_edge.errors import FcsError
 from fcs_edge.model.layers import F32
 from fcs_edge.modelfile import model_file
 from fcs_edge.modelfile.model_file import SCHEMES, ModelFile
-from fcs_edge.settings import token_settings
+from fcs_edge.tokens.settings import token_settings
 
 _MACHINE_SHARE, _MACHINE_SECONDS = 0.15, 1.0
 """The share of the time for measuring the machine, and its upper limit in seconds."""

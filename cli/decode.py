@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol
 import click
 
 import fcs_edge
-from fcs_edge.audio_reader import RAW_FORMATS
-from fcs_edge.audio_writer import FILE_FORMATS, AudioOutput, StreamOutput, file_output
+from fcs_edge.audio.reader import RAW_FORMATS
+from fcs_edge.audio.writer import FILE_FORMATS, AudioOutput, StreamOutput, file_output
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, Event, read_batches
 from fcs_edge.cli.options import (
     common_options,
@@ -43,7 +43,12 @@ from fcs_edge.cli.ui.messages import Capped, Messages
 from fcs_edge.cli.ui.progress import progress_bar
 from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError
-from fcs_edge.event_decoder import (
+from fcs_edge.files import is_regular
+from fcs_edge.live import devices
+from fcs_edge.live.latency import Latency
+from fcs_edge.live.player import ProbedPipe, open_player
+from fcs_edge.model.layers import F32
+from fcs_edge.tokens.event_decoder import (
     EventDecoder,
     check_header,
     check_origin,
@@ -52,14 +57,9 @@ from fcs_edge.event_decoder import (
     length_problem,
     read_header,
 )
-from fcs_edge.files import is_regular
-from fcs_edge.live import devices
-from fcs_edge.live.latency import Latency
-from fcs_edge.live.player import ProbedPipe, open_player
-from fcs_edge.model.layers import F32
-from fcs_edge.npz import open_npz
-from fcs_edge.settings import differences, token_settings
-from fcs_edge.token_files import LIVE_BLOCK_SECONDS, TOKEN_DTYPES, header_of, open_npy
+from fcs_edge.tokens.npy import LIVE_BLOCK_SECONDS, TOKEN_DTYPES, header_of, open_npy
+from fcs_edge.tokens.npz import open_npz
+from fcs_edge.tokens.settings import differences, token_settings
 
 
 @click.command()

@@ -19,8 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 import fcs_edge
-from fcs_edge.audio_reader import open_input
-from fcs_edge.audio_writer import WavOutput
+from fcs_edge.audio.reader import open_input
+from fcs_edge.audio.writer import WavOutput
 from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.cli.options import common_options, force_option, model_option
 from fcs_edge.cli.output_files import check_distinct, check_output, output_file
@@ -33,7 +33,7 @@ from fcs_edge.live.player import open_player
 from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.modelfile.catalogue import BUILT_IN
 from fcs_edge.text import printable
-from fcs_edge.token_files import FILE_BLOCK_SECONDS, header_of
+from fcs_edge.tokens.npy import FILE_BLOCK_SECONDS, header_of
 
 _NAME = "fcs-edge-demo"
 _PAUSE_SECONDS = 0.5

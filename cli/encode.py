@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 import click
 
 import fcs_edge
-from fcs_edge.audio_reader import MAX_RATE, MIN_RATE, RAW_FORMATS, AudioInput, Channel, open_input
+from fcs_edge.audio.reader import MAX_RATE, MIN_RATE, RAW_FORMATS, AudioInput, Channel, open_input
 from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.cli.options import (
     channel_option,
@@ -36,8 +36,7 @@ from fcs_edge.live.latency import Latency
 from fcs_edge.live.loop import Loopback
 from fcs_edge.live.microphone import Microphone
 from fcs_edge.live.session import open_microphone, prompt_threads, stop_on_signals
-from fcs_edge.npz import NpzWriter, origin_of
-from fcs_edge.token_files import (
+from fcs_edge.tokens.npy import (
     FILE_BLOCK_SECONDS,
     LIVE_BLOCK_SECONDS,
     TOKEN_DTYPES,
@@ -45,6 +44,7 @@ from fcs_edge.token_files import (
     TokenWriter,
     header_of,
 )
+from fcs_edge.tokens.npz import NpzWriter, origin_of
 
 
 @click.command()

@@ -11,12 +11,12 @@ from fcs_edge.bitstream.writer import Header
 from fcs_edge.cli.ui.messages import Capped
 from fcs_edge.codec import Codec
 from fcs_edge.errors import AudioError, FcsError, ModelFileError
-from fcs_edge.event_decoder import labelled, length_problem
 from fcs_edge.modelfile import catalogue
 from fcs_edge.modelfile.catalogue import BUILT_IN, find
-from fcs_edge.npz import open_npz
-from fcs_edge.settings import token_settings
-from fcs_edge.token_files import TokenArray, open_npy
+from fcs_edge.tokens.event_decoder import labelled, length_problem
+from fcs_edge.tokens.npy import TokenArray, open_npy
+from fcs_edge.tokens.npz import open_npz
+from fcs_edge.tokens.settings import token_settings
 
 Facts = dict[str, Any]
 Found = tuple[Facts, list[str]]
@@ -148,7 +148,7 @@ def _array_facts(array: TokenArray) -> Facts:
 def sound(file: str) -> Found:
     """Read the header of a sound file."""
     # Libraries of sound are slow to load; no other facts need them.
-    from fcs_edge.audio_reader import open_input
+    from fcs_edge.audio.reader import open_input
 
     try:
         with open_input(file, None, 16000, 1) as opened:

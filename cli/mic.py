@@ -43,7 +43,7 @@ from fcs_edge.live.session import (
     stop_on_signals,
     watch,
 )
-from fcs_edge.token_files import LIVE_BLOCK_SECONDS, header_of
+from fcs_edge.tokens.npy import LIVE_BLOCK_SECONDS, header_of
 
 
 @click.command()

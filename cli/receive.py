@@ -45,7 +45,7 @@ from fcs_edge.live.session import (
 )
 from fcs_edge.live.speaker import Speaker
 from fcs_edge.model.layers import F32, new
-from fcs_edge.token_files import LIVE_BLOCK_SECONDS, header_of
+from fcs_edge.tokens.npy import LIVE_BLOCK_SECONDS, header_of
 
 _DRAIN_SECONDS = 1.0
 _NO_SAMPLES, _NO_TOKENS = new(0), np.zeros(0, np.uint16)

@@ -12,7 +12,7 @@ import click
 import numpy as np
 
 import fcs_edge
-from fcs_edge.audio_reader import open_input
+from fcs_edge.audio.reader import open_input
 from fcs_edge.cli.options import (
     channel_option,
     common_options,

@@ -17,18 +17,17 @@ from fcs_edge.cli.output_files import output_file
 from fcs_edge.cli.ui.messages import Capped, Messages
 from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError, FcsError
-from fcs_edge.event_decoder import (
+from fcs_edge.model.layers import U16
+from fcs_edge.modelfile import catalogue
+from fcs_edge.tokens.event_decoder import (
     check_fingerprint,
     check_origin,
     labelled,
     length_problem,
     read_header,
 )
-from fcs_edge.event_tokens import EventTokens
-from fcs_edge.model.layers import U16
-from fcs_edge.modelfile import catalogue
-from fcs_edge.npz import NpzWriter, Origin, open_npz, origin_of
-from fcs_edge.token_files import (
+from fcs_edge.tokens.event_tokens import EventTokens
+from fcs_edge.tokens.npy import (
     FILE_BLOCK_SECONDS,
     NpyWriter,
     TokenArray,
@@ -36,6 +35,7 @@ from fcs_edge.token_files import (
     header_of,
     open_npy,
 )
+from fcs_edge.tokens.npz import NpzWriter, Origin, open_npz, origin_of
 
 
 class TokenOptions(NamedTuple):

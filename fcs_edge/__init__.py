@@ -37,7 +37,7 @@ from fcs_edge.lazy import lazy_names as _lazy_names
 if _typing.TYPE_CHECKING:
     # Names that are imported `as` themselves are this package's interface. There is no __all__:
     # help(fcs_edge) would print every class in full.
-    from fcs_edge.audio_reader import read_audio as read_audio
+    from fcs_edge.audio.reader import read_audio as read_audio
     from fcs_edge.codec import Codec as Codec
     from fcs_edge.codec import load as load
     from fcs_edge.errors import AudioError as AudioError
@@ -61,7 +61,7 @@ if _typing.TYPE_CHECKING:
 __getattr__, __dir__ = _lazy_names(
     "fcs_edge",
     {
-        "audio_reader": ("read_audio",),
+        "audio.reader": ("read_audio",),
         "codec": ("Codec", "load"),
         "errors": (
             *("AudioError", "AudioWarning", "BitstreamError", "CheckpointError", "ConfigError"),

@@ -13,13 +13,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fcs_edge.arguments import as_tokens
-from fcs_edge.audio_reader import AudioInput, Channel, open_input
-from fcs_edge.audio_writer import FILE_FORMATS, file_output
+from fcs_edge.audio.reader import AudioInput, Channel, open_input
+from fcs_edge.audio.writer import FILE_FORMATS, file_output
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, read_batches
 from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.codec import BLOCK_CHUNKS, Codec, load
 from fcs_edge.errors import AudioWarning, BitstreamError, FcsError
-from fcs_edge.event_decoder import (
+from fcs_edge.files import creating
+from fcs_edge.model.layers import F32, U16, new
+from fcs_edge.tokens.event_decoder import (
     EventDecoder,
     check_header,
     check_origin,
@@ -28,11 +30,8 @@ from fcs_edge.event_decoder import (
     length_problem,
     read_header,
 )
-from fcs_edge.event_tokens import EventTokens
-from fcs_edge.files import creating
-from fcs_edge.model.layers import F32, U16, new
-from fcs_edge.npz import NpzWriter, open_npz, origin_of
-from fcs_edge.token_files import (
+from fcs_edge.tokens.event_tokens import EventTokens
+from fcs_edge.tokens.npy import (
     FILE_BLOCK_SECONDS,
     TOKEN_DTYPES,
     NpyWriter,
@@ -40,6 +39,7 @@ from fcs_edge.token_files import (
     header_of,
     open_npy,
 )
+from fcs_edge.tokens.npz import NpzWriter, open_npz, origin_of
 
 PathLike = str | os.PathLike[str]
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from fcs_edge import wav
+from fcs_edge.audio import wav
 from fcs_edge.bitstream.writer import BitstreamWriter, Header
 from fcs_edge.model.layers import F32, U16
 

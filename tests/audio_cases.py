@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from fcs_edge.audio_reader import AudioInput
+from fcs_edge.audio.reader import AudioInput
 
 RATE = 16000
 

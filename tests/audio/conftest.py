@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from audio_cases import Read, read_all
-from fcs_edge.audio_reader import open_input
+from fcs_edge.audio.reader import open_input
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from audio_cases import container, noise
 from fcs_edge.audio.foreign import STREAMING
-from fcs_edge.audio_reader import open_input
+from fcs_edge.audio.reader import open_input
 from fcs_edge.errors import AudioError
 
 FILES = {

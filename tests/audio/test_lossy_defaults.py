@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import fcs_edge
 from audio_cases import RATE, container, noise
 from fcs_edge.audio.library import quiet_libraries
-from fcs_edge.audio_reader import open_input, read_audio
+from fcs_edge.audio.reader import open_input, read_audio
 
 
 def test_channels_that_cancel(filed: Callable) -> None:
@@ -131,7 +131,7 @@ def test_standard_error_may_be_closed(tmp_path: Path) -> None:
     """Then the sound file itself is opened as descriptor 2."""
     (tmp_path / "in.mp3").write_bytes(container("MP3", "MPEG_LAYER_III", noise()))
     code = (
-        "import os, sys\nfrom fcs_edge.audio_reader import read_audio\nos.close(2)\n"
+        "import os, sys\nfrom fcs_edge.audio.reader import read_audio\nos.close(2)\n"
         "print(read_audio(sys.argv[1]).size)\n"
         "try:\n    os.fstat(2)\nexcept OSError:\n    print('closed')\n"
     )

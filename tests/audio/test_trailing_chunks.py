@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from audio_cases import RATE, container, noise
 from fcs_edge.audio.chunk_list import PIPE_LIST_BYTES, RIFF, TailFilter, list_start
-from fcs_edge.audio_reader import open_input
+from fcs_edge.audio.reader import open_input
 
 
 def chunk(name: bytes, content: bytes) -> bytes:

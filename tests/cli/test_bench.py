@@ -20,7 +20,7 @@ from fcs_edge.convert import convert
 from fcs_edge.kernels.gemm import linear
 from fcs_edge.modelfile import config_json
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN
-from fcs_edge.settings import token_settings
+from fcs_edge.tokens.settings import token_settings
 
 KINDS = {
     "linear:4x40x50": 4 * 40 * 50,

@@ -22,7 +22,7 @@ import soundfile
 from numpy.typing import NDArray
 
 import fcs_edge
-from fcs_edge.audio_reader import open_input
+from fcs_edge.audio.reader import open_input
 from fcs_edge.bitstream.reader import BitstreamReader, End, Tokens, read_events
 from fcs_edge.cli.main import cli
 from helpers import COMMAND, Recorded, writes_into

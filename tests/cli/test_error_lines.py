@@ -21,7 +21,7 @@ from helpers import COMMAND
 READERS = [
     ("fcs_edge.audio.byte_source.ByteSource.peek", ("encode", "in.wav", "out.fcs")),
     ("soundfile.SoundFile.read", ("encode", "in.flac", "out.npz")),
-    ("fcs_edge.audio_reader.open", ("encode", "--raw", "s16le", "in.wav", "out.fcs")),
+    ("fcs_edge.audio.reader.open", ("encode", "--raw", "s16le", "in.wav", "out.fcs")),
     ("fcs_edge.bitstream.reader.BitstreamReader.feed", ("decode", "in.fcs", "out.wav")),
     ("fcs_edge.bitstream.reader.BitstreamReader.feed", ("decode", "in.fcs", "out.npy")),
     ("fcs_edge.bitstream.reader.BitstreamReader.feed", ("info", "in.fcs")),

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import fcs_edge
-from fcs_edge.audio_reader import open_input
+from fcs_edge.audio.reader import open_input
 from fcs_edge.bitstream.writer import HEADER_BYTES, BitstreamWriter
 from fcs_edge.cli.main import COMMANDS
-from fcs_edge.token_files import header_of
+from fcs_edge.tokens.npy import header_of
 from helpers import COMMAND
 
 

@@ -11,7 +11,7 @@ import pytest
 import fcs_edge
 from fcs_edge.convert import convert
 from fcs_edge.modelfile.model_file import SCHEMES
-from fcs_edge.settings import differences, token_settings
+from fcs_edge.tokens.settings import differences, token_settings
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

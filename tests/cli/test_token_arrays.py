@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import fcs_edge
 from fcs_edge.bitstream.writer import HEADER_BYTES
-from fcs_edge.settings import token_settings
+from fcs_edge.tokens.settings import token_settings
 from fcs_edge.whole_files import encode_file, read_fcs, write_fcs
 
 N_SAMPLES = 33333
@@ -189,7 +189,7 @@ def test_a_live_stream_loses_its_filler(
     codec: fcs_edge.Codec, tokens: NDArray, tmp_path: Path, run: Callable
 ) -> None:
     from fcs_edge.bitstream.writer import BitstreamWriter
-    from fcs_edge.token_files import header_of
+    from fcs_edge.tokens.npy import header_of
 
     path = tmp_path / "live.fcs"
     with path.open("wb") as file:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from fcs_edge.audio_writer import FILE_FORMATS, file_output
+from fcs_edge.audio.writer import FILE_FORMATS, file_output
 from fcs_edge.files import creating
 
 NOISE = np.random.default_rng(1).uniform(-1, 1, 100_000).astype(np.float32)

@@ -9,7 +9,7 @@ from pathlib import Path
 import fuzz_cases
 import numpy as np
 
-from fcs_edge.token_files import read_npy
+from fcs_edge.tokens.npy import read_npy
 
 TOKENS = np.arange(50, dtype=np.uint16)
 WORDS = [

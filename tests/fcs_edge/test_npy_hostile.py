@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fcs_edge.errors import FcsError
-from fcs_edge.token_files import read_npy
+from fcs_edge.tokens.npy import read_npy
 
 
 def npy(descr: str = "'<u2'", shape: str = "(3,)", order: str = "False", version: int = 1) -> bytes:

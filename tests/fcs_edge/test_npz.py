@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fcs_edge.errors import FcsError
-from fcs_edge.npz import NpzWriter, Origin, open_npz
-from fcs_edge.token_files import NpyWriter
+from fcs_edge.tokens.npy import NpyWriter
+from fcs_edge.tokens.npz import NpzWriter, Origin, open_npz
 
 ORIGIN = Origin(bytes(range(8)), "a model", 16000, {"weights": "f32", "search": False})
 TOKENS = np.arange(700, dtype=np.uint16)

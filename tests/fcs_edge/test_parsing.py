@@ -15,7 +15,7 @@ import safetensors
 from fcs_edge.convert import checkpoint
 from fcs_edge.errors import CheckpointError, FcsError, ModelFileError, parsing, shown
 from fcs_edge.modelfile import model_file, strict_json
-from fcs_edge.token_files import read_npy
+from fcs_edge.tokens.npy import read_npy
 
 RAISED = [
     EOFError(),

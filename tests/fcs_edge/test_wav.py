@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from fcs_edge import wav
-from fcs_edge.audio_writer import StreamOutput, WavOutput
+from fcs_edge.audio import wav
+from fcs_edge.audio.writer import StreamOutput, WavOutput
 
 SOUND = np.sin(np.arange(5000, dtype=np.float32) / 7) * np.float32(1.05)
 PCM = wav.to_pcm16(SOUND).astype(np.int16)

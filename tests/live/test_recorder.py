@@ -12,7 +12,7 @@ import fcs_edge
 from fcs_edge.bitstream.reader import Tokens, read_events
 from fcs_edge.live import recorder as recorder_module
 from fcs_edge.live.recorder import Recorder, WavFile
-from fcs_edge.token_files import header_of
+from fcs_edge.tokens.npy import header_of
 
 
 def test_a_wav_file_is_intact_at_any_time(tmp_path: Path) -> None:

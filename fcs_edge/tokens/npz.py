@@ -17,8 +17,7 @@ from fcs_edge.codec import Codec
 from fcs_edge.errors import FcsError, parsing, shown
 from fcs_edge.files import is_regular
 from fcs_edge.model.layers import U16
-from fcs_edge.settings import Settings, token_settings
-from fcs_edge.token_files import (
+from fcs_edge.tokens.npy import (
     TOKEN_DTYPES,
     Spool,
     TokenArray,
@@ -26,6 +25,7 @@ from fcs_edge.token_files import (
     npy_header,
     read_array,
 )
+from fcs_edge.tokens.settings import Settings, token_settings
 
 _EXPECTED = "not a readable .npz file"
 _FACT_BYTES = 1 << 16

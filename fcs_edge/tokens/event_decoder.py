@@ -18,10 +18,10 @@ from fcs_edge.codec import BLOCK_CHUNKS, Codec
 from fcs_edge.errors import BitstreamError, FcsError
 from fcs_edge.model.layers import F32
 from fcs_edge.modelfile import catalogue
-from fcs_edge.npz import Origin
 from fcs_edge.stream import StreamDecoder
 from fcs_edge.text import printable
-from fcs_edge.token_files import TokenArray
+from fcs_edge.tokens.npy import TokenArray
+from fcs_edge.tokens.npz import Origin
 
 _SILENCE_TOKENS = 4096
 

@@ -1,0 +1,1 @@
+"""Tokens stored and read: arrays in files, the settings beside them, and events decoded."""
