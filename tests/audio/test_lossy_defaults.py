@@ -78,6 +78,17 @@ def test_another_scale(scale: float, warned: bool, filed: Callable, tiny: fcs_ed
         tiny.encode(signal)
 
 
+def test_that_uint16_wraps_is_said_where_it_bites() -> None:
+    """An offset for a language model's vocabulary would wrap without a warning."""
+    root = Path(__file__).parents[2]
+    for text in (
+        fcs_edge.Codec.encode.__doc__,
+        (root / "README.md").read_text(),
+        (root / "docs/reference/token-files.md").read_text(),
+    ):
+        assert "astype(np.int64)" in str(text)
+
+
 def test_samples_that_are_no_numbers(tiny: fcs_edge.Codec) -> None:
     """They count as 0, in whole chunks and in the last one."""
     signal = noise(RATE - 1)
