@@ -160,6 +160,21 @@ def test_ctrl_c(
     assert line == "fcs-edge: error: interrupted; no output was written"
 
 
+def test_an_early_end_is_no_interrupt(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that no reader of a file met: click turns it into its own exception."""
+
+    def end(*_: Any) -> None:
+        raise EOFError("Ran out of input")
+
+    monkeypatch.setattr("fcs_edge.cli.models._print", end)
+    for options in ((), ("--debug",)):
+        result = run("models", *options)
+        assert result.code == 1
+        assert "EOFError: Ran out of input" in result.err.splitlines()[-1]
+        assert "interrupted" not in result.err
+        assert ("Traceback" in result.err) == bool(options)
+
+
 @pytest.mark.parametrize("command", WRITERS, ids=lambda command: f"{command[0]} {command[2]}")
 def test_writers(
     command: Sequence[str],
