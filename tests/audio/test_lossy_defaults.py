@@ -78,7 +78,7 @@ def test_another_scale(scale: float, warned: bool, filed: Callable, tiny: fcs_ed
         tiny.encode(signal)
 
 
-def test_that_uint16_wraps_is_said_where_it_bites() -> None:
+def test_the_wrap_of_uint16_is_stated_where_it_bites() -> None:
     """An offset for a language model's vocabulary would wrap without a warning."""
     root = Path(__file__).parents[2]
     for text in (
