@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fcs_edge.bitstream.reader import Damage, End, Event, HeaderRead, Tokens
 from fcs_edge.bitstream.writer import Header
 from fcs_edge.codec import BLOCK_CHUNKS, Codec
-from fcs_edge.errors import BitstreamError, FcsError
+from fcs_edge.errors import BitstreamError, FcsError, ModelFileError
 from fcs_edge.model.layers import F32
 from fcs_edge.modelfile import catalogue
 from fcs_edge.stream import StreamDecoder
@@ -190,6 +190,7 @@ class EventDecoder:
 
     def _muted_gaps(self, samples: F32) -> F32:
         """Return the stream's next samples, those in a gap set to zero."""
+        _check_finite(samples, self._codec)
         start, end = self._n_samples, self._n_samples + samples.size
         self._n_samples = end
         while self._gaps and self._gaps[0][0] < end:
@@ -238,8 +239,21 @@ def _pushed(array: TokenArray, codec: Codec, decoder: StreamDecoder, label: str)
             raise FcsError(
                 f"{label}: holds the token {wrong[0]}; tokens of {codec.name} are 0 to {highest}"
             )
-        yield decoder.push(tokens)
-    yield decoder.flush()
+        samples = decoder.push(tokens)
+        _check_finite(samples, codec)
+        yield samples
+    samples = decoder.flush()
+    _check_finite(samples, codec)
+    yield samples
+
+
+def _check_finite(samples: F32, codec: Codec) -> None:
+    """Refuse a model whose weights are numbers, but too large to compute with."""
+    if not np.isfinite(samples).all():
+        raise ModelFileError(
+            f"{codec.model.path}: decodes to samples that are NaN or infinite; its weights are "
+            "damaged: convert or copy it again"
+        )
 
 
 def length_problem(n_tokens: int, n_samples: int, codec: Codec) -> str | None:
