@@ -48,7 +48,7 @@ def new_key(path: Path) -> Path:
     _create(path, _COMMENT.format("side b") + f"a {secret}\n")
     try:
         _create(peer, _COMMENT.format("side a") + f"b {secret}\n")
-    except FcsError:
+    except BaseException:
         path.unlink(missing_ok=True)
         raise
     return peer
@@ -139,6 +139,8 @@ def _create(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(descriptor)
-    except OSError as error:
+    except BaseException as error:
         path.unlink(missing_ok=True)
-        raise FcsError(f"cannot write {path}: {error.strerror}") from error
+        if isinstance(error, OSError):
+            raise FcsError(f"cannot write {path}: {error.strerror}") from error
+        raise
