@@ -21,6 +21,7 @@ from fcs_edge.link.records import SAVE_SECONDS, ReplayGuard
 from fcs_edge.link.sockets import ListeningSocket
 from fcs_edge.live.clock import ClockHold
 from fcs_edge.live.latency import TIMER_MARGIN_SECONDS
+from fcs_edge.live.session import Worker
 from fcs_edge.live.statistics import Statistics
 from fcs_edge.model.layers import F32, new
 
@@ -150,8 +151,7 @@ class Receiver:
 
     def listen(self) -> None:
         """Receive packets until stopped; an exception stops `play` too."""
-        saver = threading.Thread(target=self._keep_record, daemon=True)
-        saver.start()
+        saver = Worker(self._keep_record)
         try:
             while not self.stopped:
                 self._receive()
@@ -174,9 +174,12 @@ class Receiver:
         """Write the record against replays every few seconds: a slow disk must not lose packets."""
         if self._guard is None:
             return
-        while not self._stop.wait(SAVE_SECONDS):
+        try:
+            while not self._stop.wait(SAVE_SECONDS):
+                self._guard.save()
             self._guard.save()
-        self._guard.save()
+        finally:
+            self.stop()
 
     def _accept(self, data: bytes) -> None:
         """Put a datagram's packet into the buffer, or count why it is rejected."""
