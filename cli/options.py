@@ -53,6 +53,22 @@ def _channel(context: click.Context, option: click.Parameter, value: str) -> int
     return int(value)
 
 
+class Seconds(click.FloatRange):
+    """A finite number of seconds: greater than zero, or from `least` to `most`."""
+
+    def __init__(self, least: float = 0, most: float | None = None) -> None:
+        super().__init__(least, most, min_open=not least)
+
+    def convert(
+        self, value: Any, option: click.Parameter | None, context: click.Context | None
+    ) -> float:
+        """Return the number; refuse nan and inf, which no comparison stops."""
+        seconds = float(super().convert(value, option, context))
+        if not math.isfinite(seconds):
+            self.fail(f"{value!r} is not a number of seconds.", option, context)
+        return seconds
+
+
 model_option = _option(
     "-m",
     "--model",
@@ -99,7 +115,7 @@ key_option = _option(
 )
 duration_option = _option(
     "--duration",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(),
     metavar="SECONDS",
     help="Stop after this much sound.",
 )

@@ -190,7 +190,9 @@ def _line(loop: Loopback, codec: Codec, sender: Sender) -> str:
         f"{seconds:.1f} s sent: {counted(socket.n_packets, 'packet')}, {socket.n_bytes} bytes, "
         f"{on_wire:.0f} bytes/s with IP headers, {chunk_text(s.times)}"
     )
-    failed = [f"{counted(n, 'packet')} not sent: {reason}" for reason, n in socket.errors.items()]
+    # A copy, as the other thread may add a reason meanwhile.
+    errors = socket.errors.copy().items()
+    failed = [f"{counted(n, 'packet')} not sent: {reason}" for reason, n in errors]
     if socket.n_refused:
         failed.append(f"nobody listened for {counted(socket.n_refused, 'packet')}")
     lost = "; ".join(filter(None, (troubles(loop), *failed)))

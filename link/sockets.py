@@ -52,6 +52,8 @@ def _resolved(host: str, port: int) -> tuple[int, tuple[object, ...]]:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except OSError as error:
         raise LinkError(f"{host}: host not found ({error.strerror})") from None
+    except UnicodeError:
+        raise LinkError(f"{host!r} is no host: a part of the name is empty or too long") from None
     return int(addresses[0][0]), addresses[0][4]
 
 

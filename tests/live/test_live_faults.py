@@ -163,7 +163,8 @@ def test_receive_recovers_from_a_restarted_server(
         sender.kill()
         sender.wait()
     receiver.send_signal(signal.SIGINT)
-    finished(receiver)
+    line = finished(receiver).splitlines()[-1]
+    assert re.search(r"; [1-9]\d* times? without a device", line), line
 
 
 def until_loud(path: Path, seconds: float = 40) -> float:
