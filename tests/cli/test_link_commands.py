@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 import soundfile
 
 from fcs_edge.cli import receive as receive_module
+from fcs_edge.cli import send as send_module
 from fcs_edge.link import receiver as receiver_module
 from fcs_edge.link import records
 from fcs_edge.link.datagrams import Datagrams
@@ -219,6 +221,31 @@ def test_send_for_a_duration(run: Run, port: int, short: Path) -> None:
     result = run("send", "--from", short, "--duration", 0.2, f"127.0.0.1:{port}")
     assert result.code == 0
     assert "0.2 s sent: " in result.err
+
+
+def test_a_file_is_sent_at_its_pace_after_a_stop(
+    short: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in a burst, of which a receiver skips most."""
+    clock = SimpleNamespace(now=0.0)
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    def step(samples: F32) -> None:
+        steps.append(clock.now)
+        clock.now += 60 if len(steps) == 3 else 0
+
+    steps: list[float] = []
+    monkeypatch.setattr(
+        send_module, "time", SimpleNamespace(monotonic=lambda: clock.now, sleep=sleep)
+    )
+    lines = SimpleNamespace(show=lambda: None)
+    loop = SimpleNamespace(stopped=False, step=step)
+    send_module._send_file(str(short), loop, tiny, lines)  # type: ignore[arg-type]
+    between = [0.08] * 6
+    between[2] = 60
+    assert np.diff(steps) == pytest.approx(between)
 
 
 def test_send_without_a_route_warns_once(
