@@ -32,7 +32,7 @@ from fcs_edge.cli.ui.panel import Lines, counted, speaker_losses
 from fcs_edge.cli.ui.terminal_keys import TerminalKeys
 from fcs_edge.codec import Codec
 from fcs_edge.link.receiver import Receiver, Timer
-from fcs_edge.link.sockets import ListeningSocket, parse
+from fcs_edge.link.sockets import ListeningSocket, address_text, parse
 from fcs_edge.live import devices
 from fcs_edge.live.latency import BUFFER_MILLISECONDS, Latency, buffer_chunks, duration_chunks
 from fcs_edge.live.recorder import Recorder
@@ -123,7 +123,7 @@ def receive(
         receiver.limit = duration_chunks(duration, codec.latency)
         stack.enter_context(prompt_threads())
         stack.enter_context(stop_on_signals(receiver.stop))
-        messages.note(f"listening at {host}:{listening.port}; Ctrl-C ends")
+        messages.note(f"listening at {address_text(host, listening.port)}; Ctrl-C ends")
         timer = None if playing else Timer(codec.sample_rate_out, codec.latency)
         outputs = _Outputs(timer, partial(open_speaker, codec, speaker, latency, reconnect))
         wait = _waiter(receiver, outputs, quiet, stack)

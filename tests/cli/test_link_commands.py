@@ -23,7 +23,7 @@ from fcs_edge.link.datagrams import Datagrams
 from fcs_edge.link.keys import new_key
 from fcs_edge.link.receiver import Timer
 from fcs_edge.link.sender import Sender
-from fcs_edge.link.sockets import ListeningSocket, PacketSocket
+from fcs_edge.link.sockets import ListeningSocket, PacketSocket, address_text, parse
 from fcs_edge.live.devices import DeviceLostError
 from fcs_edge.live.gaps import GapMeter
 from fcs_edge.model.layers import F32
@@ -142,6 +142,40 @@ def test_seconds_are_a_number(run: Run, port: int, key: Path, option: str, secon
 @pytest.mark.parametrize("host", ["a..b", "x" * 70, "\udcff", "none.invalid"])
 def test_a_host_that_cannot_be(run: Run, short: Path, host: str) -> None:
     assert "host" in run("send", "--from", short, f"{host}:5004").failed()
+
+
+def test_a_host_with_both_kinds_of_addresses(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """IPv4 is first: `receive 5004` listens there, and localhost is often both."""
+    found = [(socket.AF_INET6, 2, 17, "", ("::1", port, 0, 0))]
+    found += [(socket.AF_INET, 2, 17, "", ("127.0.0.1", port))]  # type: ignore[list-item]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    sender, listener = PacketSocket("localhost", port), ListeningSocket("localhost", port)
+    sender.send(b"x")
+    assert listener.receive()[0] == b"x"
+    sender.close()
+    listener.close()
+
+
+def test_a_host_with_an_address_without_a_route(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(socket.AF_INET, 2, 17, "", (host, port)) for host in ("240.0.0.1", "127.0.0.1")]
+    connect = socket.socket.connect
+
+    def routed(self: socket.socket, address: Any) -> None:
+        if address[0] == "240.0.0.1":
+            raise OSError(101, "Network is unreachable")
+        connect(self, address)
+
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(socket.socket, "connect", routed)
+    sender = PacketSocket("example", port)
+    sender.send(b"x")
+    assert not sender.errors
+    sender.close()
+
+
+def test_addresses_are_written_as_they_are_read() -> None:
+    for text in ("[::1]:5004", "127.0.0.1:5004", "pi.local:1"):
+        assert address_text(*parse(text)) == text
 
 
 @pytest.mark.parametrize("seal", [False, True])
