@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from fcs_edge.errors import FcsError
 from fcs_edge.files import replacing
-from fcs_edge.link.keys import read_small
+from fcs_edge.link.keys import SEEN, SENT, read_small
 from fcs_edge.link.packets import MAX_SEQUENCES, MAX_STREAM
 
 SAVE_SECONDS = 5.0
@@ -68,7 +68,7 @@ def new_stream(key_path: Path | None, now: int | None = None) -> tuple[int, str 
     clock = max(0, nanoseconds // 1_000_000 - 1000 * EPOCH_SECONDS)
     if key_path is None:
         return _numbered(clock, None), None
-    record = _beside(key_path, ".sent")
+    record = _beside(key_path, SENT)
     with _locked(key_path) as lock:
         last, damaged = _last_sent(record)
         moment = max(clock, last + 1)
@@ -86,7 +86,7 @@ def _numbered(moment: int, key_path: Path | None) -> int:
         raise FcsError(
             "the clock shows a year after 2054: set it"
             if key_path is None
-            else f"the clock or {_beside(key_path, '.sent')} shows a year after 2054: set the "
+            else f"the clock or {_beside(key_path, SENT)} shows a year after 2054: set the "
             "clock, and create a new key if this remains"
         )
     return moment << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
@@ -130,7 +130,7 @@ class ReplayGuard:
     """
 
     def __init__(self, key_path: Path, warn: Callable[[str], None] = lambda text: None) -> None:
-        self._key_path, self._path = key_path, _beside(key_path, ".seen")
+        self._key_path, self._path = key_path, _beside(key_path, SEEN)
         self._warn, self._warned = warn, set[str]()
         self._lock = threading.Lock()
         numbers = self._read()

@@ -9,7 +9,7 @@ import pytest
 
 from fcs_edge.errors import FcsError
 from fcs_edge.link import records
-from fcs_edge.link.keys import new_key, read_key
+from fcs_edge.link.keys import new_key, peer_path, read_key
 from fcs_edge.link.packets import MAX_STREAM, stream_bytes
 from fcs_edge.link.records import EPOCH_SECONDS, ReplayGuard, new_stream, stream_time
 
@@ -338,3 +338,15 @@ def test_two_names_of_one_key_share_the_records(key, tmp_path):
     assert not ReplayGuard(link).admit(6, 0)
     assert moments(link, 50) == [50]
     assert moments(key, 40) == [51]
+
+
+def test_a_new_key_has_no_records_of_a_deleted_one(key):
+    """Else the advice of a damaged record would lead back to it."""
+    peer = peer_path(key)
+    for half in (key, peer):
+        beside(half, ".seen").write_bytes(b"damaged")
+        beside(half, ".sent").write_text(f"{LAST_TIME}\n")
+        half.unlink()
+    new_key(key)
+    assert sorted(key.parent.iterdir()) == sorted([key, peer])
+    assert ReplayGuard(key).fresh
