@@ -87,7 +87,9 @@ def _run(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt) as error:
         # click turns an early end of a file into Abort too.
         if not isinstance(error.__cause__, EOFError):
-            _print_error("interrupted; no output was written")
+            cause = error.__cause__ if isinstance(error, click.Abort) else error
+            remains = "" if cause is None else str(cause)
+            _print_error(f"interrupted; {remains or 'no output was written'}")
             return 1
         _report(error.__cause__, arguments)
     except Exception as error:

@@ -35,7 +35,7 @@ from fcs_edge.link.receiver import Receiver, Timer
 from fcs_edge.link.sockets import ListeningSocket, address_text, parse
 from fcs_edge.live import devices
 from fcs_edge.live.latency import BUFFER_MILLISECONDS, Latency, buffer_chunks, duration_chunks
-from fcs_edge.live.recorder import Recorder
+from fcs_edge.live.recorder import RECORDINGS_REMAIN, Recorder
 from fcs_edge.live.session import (
     Worker,
     open_speaker,
@@ -122,7 +122,7 @@ def receive(
         receiver = _receiver(codec, listening, key_path, buffered, recorder, max_age, messages)
         receiver.limit = duration_chunks(duration, codec.latency)
         stack.enter_context(prompt_threads())
-        stack.enter_context(stop_on_signals(receiver.stop))
+        stack.enter_context(stop_on_signals(receiver.stop, RECORDINGS_REMAIN))
         messages.note(f"listening at {address_text(host, listening.port)}; Ctrl-C ends")
         timer = None if playing else Timer(codec.sample_rate_out, codec.latency)
         outputs = _Outputs(timer, partial(open_speaker, codec, speaker, latency, reconnect))

@@ -113,7 +113,7 @@ def send(
         prepare(codec, messages, encoder=True)
         loop = Loopback(codec, lambda samples, tokens, _: sender.send(tokens), False, duration)
         stack.enter_context(prompt_threads())
-        stack.enter_context(stop_on_signals(loop.stop))
+        stack.enter_context(stop_on_signals(loop.stop, "sending ends"))
         lines = Lines(lambda: _line(loop, codec, sender), quiet)
         guard = SilenceGuard(loop, duration is not None and not reconnect)
         if source is not None:

@@ -125,18 +125,25 @@ def _own_stderr() -> Iterator[None]:
 
 
 @contextmanager
-def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
+def stop_on_signals(stop: Callable[[], None], remains: str = "") -> Iterator[None]:
     """Call `stop` on the first of SIGINT, SIGTERM and SIGHUP; a second one interrupts at once.
 
     A signal that the caller ignores stays ignored: `nohup` ignores SIGHUP, and a shell ignores
     SIGINT of its background jobs.
+
+    Parameters
+    ----------
+    stop : callable
+        Ends the sound; it may take a second.
+    remains : str, optional
+        What the interruption leaves, if anything: the text of the `KeyboardInterrupt`.
     """
     stopping = False
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         nonlocal stopping
         if stopping:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(remains)
         stopping = True
         stop()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import threading
 import time
@@ -215,6 +216,22 @@ def test_the_losses_of_all_speakers_are_in_the_line(
     assert result.code == 0
     last = result.err.splitlines()[-1]
     assert "; 5 underruns of the speaker (0.50 s silent); 1 time without a device" in last
+
+
+def test_a_second_signal_says_that_recordings_remain(
+    run: Run, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def twice(receiver: receiver_module.Receiver, *_: object) -> None:
+        receiver._sink(np.zeros(480, np.float32))
+        os.kill(os.getpid(), signal.SIGINT)
+        assert receiver._stop.wait(60)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+
+    monkeypatch.setattr(receiver_module.Receiver, "play", twice)
+    error = receive(run, port, "--record-output", tmp_path / "a.wav").failed()
+    assert error == "fcs-edge: error: interrupted; recordings hold what came before"
+    assert soundfile.info(tmp_path / "a.wav").frames == 480
 
 
 def test_a_listener_that_fails_ends_the_command(
