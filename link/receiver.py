@@ -23,6 +23,7 @@ from fcs_edge.live.clock import ClockHold
 from fcs_edge.live.latency import TIMER_MARGIN_SECONDS
 from fcs_edge.live.session import Worker
 from fcs_edge.live.statistics import Statistics
+from fcs_edge.live.stop_flag import StopFlag
 from fcs_edge.model.layers import F32, new
 
 _POLL_SECONDS = 0.004
@@ -123,7 +124,7 @@ class Receiver:
         self.limit = math.inf
         """Chunks of sound after which `play` stops, silence between streams included."""
         self._n_chunks = 0
-        self._stop = threading.Event()
+        self._stop = StopFlag()
 
     @property
     def n_dropped(self) -> int:

@@ -138,14 +138,17 @@ def stop_on_signals(stop: Callable[[], None], remains: str = "") -> Iterator[Non
     remains : str, optional
         What the interruption leaves, if anything: the text of the `KeyboardInterrupt`.
     """
-    stopping = False
+    stopping = stopped = False
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal stopping
-        if stopping:
+        nonlocal stopping, stopped
+        if stopped:
             raise KeyboardInterrupt(remains)
-        stopping = True
-        stop()
+        if not stopping:
+            stopping = True
+            # A second signal may interrupt this, and must not leave it half done.
+            stop()
+            stopped = True
 
     with signals.handled(on_signal):
         yield
