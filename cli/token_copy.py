@@ -21,6 +21,7 @@ from fcs_edge.model.layers import U16
 from fcs_edge.modelfile import catalogue
 from fcs_edge.tokens.event_decoder import (
     check_fingerprint,
+    check_intact,
     check_origin,
     labelled,
     length_problem,
@@ -171,8 +172,7 @@ def _from_bitstream(
         yield from tokens.rest()
         damage.close()
         opened.n_samples = tokens.n_samples
-        if reader.damaged and tokens.n_lost == tokens.n_tokens:
-            raise BitstreamError("none of its tokens is intact")
+        check_intact(reader, tokens.n_tokens - tokens.n_lost)
         if tokens.n_lost:
             opened.losses.append(
                 f"{tokens.n_lost} of {tokens.n_tokens} tokens are lost; the token before each gap "

@@ -24,8 +24,10 @@ from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.tokens.event_decoder import (
     EventDecoder,
     check_header,
+    check_intact,
     check_origin,
     decode_array,
+    decode_events,
     labelled,
     length_problem,
     read_header,
@@ -364,13 +366,8 @@ def _bitstream_sound(
     header, batches = read_header(read_batches(file, reader))
     check_header(header, codec, any_model)
     decoder = EventDecoder(codec, live=False)
-    for events in batches:
-        problems += [event.message for event in events if isinstance(event, Damage)]
-        yield from decoder.decode(events)
-    if not reader.ended:
-        yield from decoder.close()
-    if reader.damaged and not decoder.n_intact:
-        raise BitstreamError("none of its tokens is intact")
+    yield from decode_events(batches, decoder, reader, problems.append)
+    check_intact(reader, decoder.n_intact)
 
 
 def _write_sound(out: Path, blocks: Iterator[F32], codec: Codec, force: bool) -> None:
