@@ -268,7 +268,7 @@ def _contents(
     source: ByteSource, form: ChunkForm, names: tuple[bytes, ...]
 ) -> tuple[dict[bytes, bytes], int]:
     """Read the chunks before the samples; return the contents of some, and the samples' size."""
-    contents = {}
+    contents: dict[bytes, bytes] = {}
     while True:
         name, size = _next_chunk(source, form)
         if name == b"data":
