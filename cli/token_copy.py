@@ -30,13 +30,12 @@ from fcs_edge.tokens.event_decoder import (
 from fcs_edge.tokens.event_tokens import EventTokens
 from fcs_edge.tokens.npy import (
     FILE_BLOCK_SECONDS,
-    NpyWriter,
     TokenArray,
     TokenWriter,
     header_of,
     open_npy,
 )
-from fcs_edge.tokens.npz import NpzWriter, Origin, open_npz, origin_of
+from fcs_edge.tokens.npz import ARRAY_SUFFIXES, Origin, array_writer, open_npz, origin_of
 
 
 class TokenOptions(NamedTuple):
@@ -68,7 +67,7 @@ def suffix_of(path: str) -> str:
 
 def is_array(path: str) -> bool:
     """Return whether a path names an array of tokens."""
-    return suffix_of(path) in (".npy", ".npz")
+    return suffix_of(path) in ARRAY_SUFFIXES
 
 
 def copy_tokens(source: str, out: str, options: TokenOptions, messages: Messages) -> bool:
@@ -95,11 +94,8 @@ def copy_tokens(source: str, out: str, options: TokenOptions, messages: Messages
 
 
 def _writer(file: BinaryIO, out: str, opened: _Source, options: TokenOptions) -> TokenWriter:
-    suffix = suffix_of(out)
-    if suffix == ".npy":
-        return NpyWriter(file, options.dtype)
-    if suffix == ".npz":
-        return NpzWriter(file, opened.origin, options.dtype)
+    if is_array(out):
+        return array_writer(file, suffix_of(out), opened.origin, options.dtype)
     assert opened.codec is not None
     return BitstreamWriter(file, header_of(opened.codec, options.block_seconds))
 

@@ -36,12 +36,11 @@ from fcs_edge.tokens.event_tokens import EventTokens
 from fcs_edge.tokens.npy import (
     FILE_BLOCK_SECONDS,
     TOKEN_DTYPES,
-    NpyWriter,
     TokenWriter,
     header_of,
     open_npy,
 )
-from fcs_edge.tokens.npz import NpzWriter, open_npz, origin_of
+from fcs_edge.tokens.npz import ARRAY_SUFFIXES, array_writer, open_npz, origin_of
 
 PathLike = str | os.PathLike[str]
 
@@ -325,13 +324,11 @@ def _writer(
     if out is None:
         return _NoWriter()
     suffix = Path(out).suffix.lower()
-    if suffix not in (".fcs", ".npz", ".npy"):
+    if suffix not in (".fcs", *ARRAY_SUFFIXES):
         raise ValueError(f"out must end in .fcs, .npz or .npy, not {suffix!r}")
     file = stack.enter_context(_output(Path(out), force))
-    if suffix == ".npy":
-        return NpyWriter(file, dtype)
-    if suffix == ".npz":
-        return NpzWriter(file, origin_of(codec), dtype)
+    if suffix in ARRAY_SUFFIXES:
+        return array_writer(file, suffix, origin_of(codec), dtype)
     return BitstreamWriter(file, header_of(codec, FILE_BLOCK_SECONDS))
 
 
