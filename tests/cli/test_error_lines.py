@@ -113,8 +113,9 @@ def test_writers(
     arguments = complete(command, golden)
     # Kernels are written to a cache, which has limits of its own.
     assert run(*arguments).code == 0
+    half = (folder / command[2]).stat().st_size // 2
     (folder / command[2]).unlink()
-    for size in (0, 60):
+    for size in (0, 60, half):
         with limited_file_size(size):
             result = run(*arguments)
         assert result.failed() == f"fcs-edge: error: {command[2]}: File too large"
