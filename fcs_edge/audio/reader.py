@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from fcs_edge.audio.byte_source import ByteSource
+from fcs_edge.audio.foreign import RAW_ADVICE
 from fcs_edge.audio.library import libsndfile_reason as libsndfile_reason
 from fcs_edge.audio.sound_files import open_file
 from fcs_edge.audio.sound_input import MAX_RATE as MAX_RATE
@@ -65,8 +66,7 @@ def open_input(
             yield _bare(request, source, raw, rate, channels)
         elif not source.peek(1):
             raise AudioError(
-                f"{request.label}: not a readable sound file (it is empty); "
-                "for bare samples give --raw and --rate"
+                f"{request.label}: not a readable sound file (it is empty); {RAW_ADVICE}"
             )
         elif source.size is None:
             yield open_pipe(request, source, stack)
