@@ -168,17 +168,6 @@ def named(descriptor: int, path: str | os.PathLike[str], *, close: bool = True) 
     return io.BufferedWriter(_NamedFile(descriptor, "w", path, close))
 
 
-class DiscardingFile(io.FileIO):
-    """A file that takes what it cannot write, as on a full disk or a closed terminal."""
-
-    def write(self, data: Any) -> int:
-        """Write bytes, or discard them; return their number."""
-        try:
-            return super().write(data) or 0
-        except OSError:
-            return memoryview(data).nbytes
-
-
 class _NamedFile(io.FileIO):
     """A file whose errors name the path that a user gave."""
 
@@ -197,6 +186,17 @@ class _NamedFile(io.FileIO):
         """Close the descriptor."""
         with naming(self._path):
             super().close()
+
+
+class DiscardingFile(io.FileIO):
+    """A file that takes what it cannot write, as on a full disk or a closed terminal."""
+
+    def write(self, data: Any) -> int:
+        """Write bytes, or discard them; return their number."""
+        try:
+            return super().write(data) or 0
+        except OSError:
+            return memoryview(data).nbytes
 
 
 def _hidden(path: Path) -> Path:
