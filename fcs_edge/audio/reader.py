@@ -13,8 +13,6 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from fcs_edge.audio.byte_source import ByteSource
-from fcs_edge.audio.foreign import RAW_ADVICE
-from fcs_edge.audio.library import libsndfile_reason as libsndfile_reason
 from fcs_edge.audio.sound_files import open_file
 from fcs_edge.audio.sound_input import MAX_RATE as MAX_RATE
 from fcs_edge.audio.sound_input import MIN_RATE as MIN_RATE
@@ -66,7 +64,8 @@ def open_input(
             yield _bare(request, source, raw, rate, channels)
         elif not source.peek(1):
             raise AudioError(
-                f"{request.label}: not a readable sound file (it is empty); {RAW_ADVICE}"
+                f"{request.label}: not a readable sound file (it is empty); "
+                "for bare samples give --raw and --rate"
             )
         elif source.size is None:
             yield open_pipe(request, source, stack)

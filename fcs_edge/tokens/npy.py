@@ -43,6 +43,15 @@ def header_of(codec: Codec, block_seconds: float, *, live: bool = False) -> Head
 
     A live stream stores tokens in more bits where that ends each chunk on a byte: 12 for tokens
     of 11. Then no chunk waits for bits of the next one.
+
+    Parameters
+    ----------
+    codec : Codec
+        The model.
+    block_seconds : float
+        Sound in a block, rounded to full chunks, at least one.
+    live : bool
+        Whether each chunk is to be read as soon as it is written.
     """
     widths = range(codec.bits_per_token, MAX_BITS + 1)
     bits = next(w for w in widths if not live or w * codec.chunk_tokens % 8 == 0)
