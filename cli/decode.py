@@ -15,7 +15,7 @@ import click
 import fcs_edge
 from fcs_edge.audio.reader import RAW_FORMATS
 from fcs_edge.audio.writer import FILE_FORMATS, AudioOutput, StreamOutput, file_output
-from fcs_edge.bitstream.reader import BitstreamReader, Damage, Event, read_batches
+from fcs_edge.bitstream.reader import BitstreamReader, Event, read_batches
 from fcs_edge.cli.options import (
     common_options,
     force_option,
@@ -51,8 +51,10 @@ from fcs_edge.model.layers import F32
 from fcs_edge.tokens.event_decoder import (
     EventDecoder,
     check_header,
+    check_intact,
     check_origin,
     decode_array,
+    decode_events,
     labelled,
     length_problem,
     read_header,
@@ -287,16 +289,9 @@ def _decoded(
 ) -> Iterator[F32]:
     """Yield the sound of a bitstream, (n,) float32 at a time, and warn about damage."""
     damage = Capped(lambda text: messages.warn(f"{label}: {text}"))
-    for events in batches:
-        for event in events:
-            if isinstance(event, Damage):
-                damage.add(event.message)
-        yield from decoder.decode(events)
-    if not reader.ended:
-        yield from decoder.close()
+    yield from decode_events(batches, decoder, reader, damage.add)
     damage.close()
-    if reader.damaged and not decoder.n_intact:
-        raise BitstreamError("none of its tokens is intact")
+    check_intact(reader, decoder.n_intact)
     if reader.damaged:
         messages.warn(f"{label}: damaged; {decoder.seconds_lost:.2f} s of it are silence")
 

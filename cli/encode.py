@@ -41,11 +41,10 @@ from fcs_edge.tokens.npy import (
     FILE_BLOCK_SECONDS,
     LIVE_BLOCK_SECONDS,
     TOKEN_DTYPES,
-    NpyWriter,
     TokenWriter,
     header_of,
 )
-from fcs_edge.tokens.npz import NpzWriter, origin_of
+from fcs_edge.tokens.npz import array_writer, origin_of
 
 
 @click.command()
@@ -155,7 +154,7 @@ def encode(
 def _check(source: str, out: str, dtype: str, force: bool) -> str:
     """Refuse files that cannot be used, before any work; return the output's path."""
     out = standard(out)
-    named = suffix_of(out) in (".fcs", ".npy", ".npz")
+    named = suffix_of(out) == ".fcs" or is_array(out)
     if out != "-" and not named and not is_special(Path(out)) and not Path(out).is_dir():
         taken = "" if source else f"{out} is taken for OUT, as --mic takes the place of IN: "
         raise click.UsageError(
@@ -272,10 +271,8 @@ def _encode_microphone(
 def _writer(
     file: BinaryIO, out: str, codec: Codec, seconds: float | None, dtype: str
 ) -> TokenWriter:
-    if suffix_of(out) == ".npy":
-        return NpyWriter(file, dtype)
-    if suffix_of(out) == ".npz":
-        return NpzWriter(file, origin_of(codec), dtype)
+    if is_array(out):
+        return array_writer(file, suffix_of(out), origin_of(codec), dtype)
     live = not is_regular(file)
     if seconds is None:
         seconds = LIVE_BLOCK_SECONDS if live else FILE_BLOCK_SECONDS

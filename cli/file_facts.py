@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from fcs_edge.audio.foreign import RAW_ADVICE
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, End, Tokens, read_batches
 from fcs_edge.bitstream.writer import Header
 from fcs_edge.cli.ui.messages import Capped
@@ -162,7 +163,7 @@ def sound(file: str) -> Found:
             }
             problems = _without(file, opened.losses)
     except AudioError as error:
-        reason = str(error).removeprefix(f"{file}: ").removesuffix(_RAW_ADVICE)
+        reason = str(error).removeprefix(f"{file}: ").removesuffix(f"; {RAW_ADVICE}")
         raise FcsError(f"{file}: neither tokens nor a model, and {reason}") from None
     return facts | {"intact": not problems}, problems
 
@@ -170,9 +171,6 @@ def sound(file: str) -> Found:
 def _without(file: str, lines: list[str]) -> list[str]:
     """Return lines without the file's name, which the command adds."""
     return [line.removeprefix(f"{file}: ") for line in lines]
-
-
-_RAW_ADVICE = "; for bare samples give --raw and --rate"
 
 
 def model(name: str) -> Found:

@@ -28,7 +28,7 @@ from fcs_edge.cli.output_files import check_output
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.link_notice import chunk_text, report_security
 from fcs_edge.cli.ui.messages import Messages
-from fcs_edge.cli.ui.panel import Lines, counted, speaker_losses
+from fcs_edge.cli.ui.panel import Lines, speaker_losses
 from fcs_edge.cli.ui.terminal_keys import TerminalKeys
 from fcs_edge.codec import Codec
 from fcs_edge.link.receiver import Receiver, Timer
@@ -46,6 +46,7 @@ from fcs_edge.live.session import (
 )
 from fcs_edge.live.speaker import Speaker
 from fcs_edge.model.layers import F32, new
+from fcs_edge.text import counted
 from fcs_edge.tokens.npy import LIVE_BLOCK_SECONDS, header_of
 
 _DRAIN_SECONDS = 1.0

@@ -26,7 +26,7 @@ from fcs_edge.cli.options import (
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.link_notice import chunk_text, report_security
 from fcs_edge.cli.ui.messages import Messages
-from fcs_edge.cli.ui.panel import Lines, cancelled, counted, shortfall, troubles
+from fcs_edge.cli.ui.panel import Lines, cancelled, shortfall, troubles
 from fcs_edge.cli.ui.terminal_keys import TerminalKeys
 from fcs_edge.codec import Codec
 from fcs_edge.link.packets import MAX_CHUNKS
@@ -46,6 +46,7 @@ from fcs_edge.live.session import (
     watch,
 )
 from fcs_edge.model.layers import F32, new
+from fcs_edge.text import counted
 
 _HEADER_BYTES = 28
 """Bytes of the IPv4 and UDP headers of a packet."""

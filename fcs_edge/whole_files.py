@@ -24,8 +24,10 @@ from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.tokens.event_decoder import (
     EventDecoder,
     check_header,
+    check_intact,
     check_origin,
     decode_array,
+    decode_events,
     labelled,
     length_problem,
     read_header,
@@ -34,12 +36,11 @@ from fcs_edge.tokens.event_tokens import EventTokens
 from fcs_edge.tokens.npy import (
     FILE_BLOCK_SECONDS,
     TOKEN_DTYPES,
-    NpyWriter,
     TokenWriter,
     header_of,
     open_npy,
 )
-from fcs_edge.tokens.npz import NpzWriter, open_npz, origin_of
+from fcs_edge.tokens.npz import ARRAY_SUFFIXES, array_writer, open_npz, origin_of
 
 PathLike = str | os.PathLike[str]
 
@@ -323,13 +324,11 @@ def _writer(
     if out is None:
         return _NoWriter()
     suffix = Path(out).suffix.lower()
-    if suffix not in (".fcs", ".npz", ".npy"):
+    if suffix not in (".fcs", *ARRAY_SUFFIXES):
         raise ValueError(f"out must end in .fcs, .npz or .npy, not {suffix!r}")
     file = stack.enter_context(_output(Path(out), force))
-    if suffix == ".npy":
-        return NpyWriter(file, dtype)
-    if suffix == ".npz":
-        return NpzWriter(file, origin_of(codec), dtype)
+    if suffix in ARRAY_SUFFIXES:
+        return array_writer(file, suffix, origin_of(codec), dtype)
     return BitstreamWriter(file, header_of(codec, FILE_BLOCK_SECONDS))
 
 
@@ -364,13 +363,8 @@ def _bitstream_sound(
     header, batches = read_header(read_batches(file, reader))
     check_header(header, codec, any_model)
     decoder = EventDecoder(codec, live=False)
-    for events in batches:
-        problems += [event.message for event in events if isinstance(event, Damage)]
-        yield from decoder.decode(events)
-    if not reader.ended:
-        yield from decoder.close()
-    if reader.damaged and not decoder.n_intact:
-        raise BitstreamError("none of its tokens is intact")
+    yield from decode_events(batches, decoder, reader, problems.append)
+    check_intact(reader, decoder.n_intact)
 
 
 def _write_sound(out: Path, blocks: Iterator[F32], codec: Codec, force: bool) -> None:

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Protocol
+from typing import Protocol
 
 from fcs_edge import signals
 from fcs_edge.codec import Codec
 from fcs_edge.errors import AudioError
+from fcs_edge.files import DiscardingFile
 from fcs_edge.live import devices
 from fcs_edge.live.devices import DeviceLostError
 from fcs_edge.live.latency import Latency, margin
@@ -92,16 +93,6 @@ def prompt_threads() -> Iterator[None]:
         sys.setswitchinterval(before)
 
 
-class _Tolerant(io.FileIO):
-    """A file whose errors are ignored: neither a full disk nor a closed terminal ends the sound."""
-
-    def write(self, data: Any) -> int:
-        try:
-            return super().write(data) or 0
-        except OSError:
-            return memoryview(data).nbytes
-
-
 @contextmanager
 def _own_stderr() -> Iterator[None]:
     """Give Python a copy of standard error, and discard what libraries write to the original."""
@@ -114,7 +105,8 @@ def _own_stderr() -> Iterator[None]:
         return
     python = sys.stderr
     with (
-        _text(_Tolerant(os.dup(2), "w"), python.encoding) as own,
+        # Neither a full disk nor a closed terminal ends the sound.
+        _text(DiscardingFile(os.dup(2), "w"), python.encoding) as own,
         devices.silenced(),
     ):
         sys.stderr = own

@@ -13,7 +13,6 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from fcs_edge.audio.byte_source import ByteSource
-from fcs_edge.audio.library import libsndfile_reason as libsndfile_reason
 from fcs_edge.audio.sound_files import open_file
 from fcs_edge.audio.sound_input import MAX_RATE as MAX_RATE
 from fcs_edge.audio.sound_input import MIN_RATE as MIN_RATE

@@ -35,7 +35,7 @@ def open_pipe(request: Request, source: ByteSource, stack: ExitStack) -> AudioIn
             f"{request.label}: {problem}"
             if problem
             else f"{request.label}: not a readable sound file; {foreign.STREAMING} are read from "
-            "a pipe; for bare samples give --raw and --rate"
+            f"a pipe; {foreign.RAW_ADVICE}"
         )
     if header.kind is None:
         name = f"{header.container} with compressed samples"

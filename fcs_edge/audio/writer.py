@@ -10,7 +10,8 @@ from typing import Any, BinaryIO, Protocol
 import soundfile
 
 from fcs_edge.audio import wav
-from fcs_edge.audio.reader import RAW_FORMATS, libsndfile_reason
+from fcs_edge.audio.library import libsndfile_reason
+from fcs_edge.audio.reader import RAW_FORMATS
 from fcs_edge.errors import AudioError
 from fcs_edge.files import is_regular
 from fcs_edge.model.layers import F32

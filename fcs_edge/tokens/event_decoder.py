@@ -6,13 +6,13 @@ import itertools
 import math
 import shlex
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fcs_edge.bitstream.reader import Damage, End, Event, HeaderRead, Tokens
+from fcs_edge.bitstream.reader import BitstreamReader, Damage, End, Event, HeaderRead, Tokens
 from fcs_edge.bitstream.writer import Header
 from fcs_edge.codec import BLOCK_CHUNKS, Codec
 from fcs_edge.errors import BitstreamError, FcsError
@@ -199,6 +199,46 @@ class EventDecoder:
                 break
             self._gaps.popleft()
         return samples
+
+
+def decode_events(
+    batches: Iterator[list[Event]],
+    decoder: EventDecoder,
+    reader: BitstreamReader,
+    report: Callable[[str], None],
+) -> Iterator[F32]:
+    """Yield the sound of a bitstream, (n,) float32 at a time.
+
+    Parameters
+    ----------
+    batches : iterator of lists of events
+        The events of `reader`.
+    decoder : EventDecoder
+        The decoder, at the start of the stream.
+    reader : BitstreamReader
+        What reads the bitstream.
+    report : callable
+        Takes the text of each damage.
+    """
+    for events in batches:
+        for event in events:
+            if isinstance(event, Damage):
+                report(event.message)
+        yield from decoder.decode(events)
+    if not reader.ended:
+        yield from decoder.close()
+
+
+def check_intact(reader: BitstreamReader, n_intact: int) -> None:
+    """Refuse a damaged bitstream that has been read to its end, and of which no token is intact.
+
+    Raises
+    ------
+    BitstreamError
+        Nothing of it is left.
+    """
+    if reader.damaged and not n_intact:
+        raise BitstreamError("none of its tokens is intact")
 
 
 def decode_array(

@@ -16,7 +16,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from fcs_edge.whole_files import write_fcs
-from helpers import COMMAND
+from helpers import COMMAND, WRITERS, limited_file_size
 
 READERS = [
     ("fcs_edge.audio.byte_source.ByteSource.peek", ("encode", "in.wav", "out.fcs")),
@@ -26,16 +26,6 @@ READERS = [
     ("fcs_edge.bitstream.reader.BitstreamReader.feed", ("decode", "in.fcs", "out.npy")),
     ("fcs_edge.bitstream.reader.BitstreamReader.feed", ("info", "in.fcs")),
     ("numpy.lib.format.read_magic", ("decode", "in.npy", "out.wav")),
-]
-WRITERS = [
-    ("encode", "in.wav", "out.fcs"),
-    ("encode", "in.wav", "out.npy"),
-    ("encode", "in.wav", "out.npz"),
-    ("decode", "in.fcs", "out.wav"),
-    ("decode", "in.fcs", "out.flac"),
-    ("decode", "in.fcs", "out.ogg"),
-    ("decode", "in.fcs", "out.npz"),
-    ("convert", "CHECKPOINT", "out.safetensors"),
 ]
 ERRORS: list[tuple[Exception, str]] = [
     (OSError(errno.EIO, "Input/output error"), "Input/output error"),
@@ -123,14 +113,11 @@ def test_writers(
     arguments = complete(command, golden)
     # Kernels are written to a cache, which has limits of its own.
     assert run(*arguments).code == 0
+    half = (folder / command[2]).stat().st_size // 2
     (folder / command[2]).unlink()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    for size in (0, 60):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-        try:
+    for size in (0, 60, half):
+        with limited_file_size(size):
             result = run(*arguments)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert result.failed() == f"fcs-edge: error: {command[2]}: File too large"
         assert sorted(os.listdir(folder)) == before
 

@@ -45,6 +45,12 @@ def test_a_built_in_name_wins_over_the_folder(folder: Path) -> None:
     assert fcs_edge.load("edge-65k").name == "edge-65k"
     hidden = [named for named in catalogue.listed() if named.hidden]
     assert [named.path for named in hidden] == [folder / "edge-65k.safetensors"]
+    # No name leads to a hidden model, so none is advised.
+    (folder / "4k.safetensors").rename(folder.parent / "4k.safetensors")
+    (folder / "edge-65k.safetensors").unlink()
+    (folder / "edge-65k.safetensors").symlink_to(folder.parent / "4k.safetensors")
+    fingerprint = fcs_edge.load(folder.parent / "4k.safetensors").fingerprint
+    assert catalogue.by_fingerprint(fingerprint) is None
 
 
 @pytest.mark.parametrize(
