@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fcs_edge.arguments import as_count, as_matrix, as_signal, as_tokens
-from fcs_edge.audio.full_scale import beyond_full_scale, peak_of
+from fcs_edge.audio.full_scale import beyond_full_scale, not_finite, peak_of
 from fcs_edge.errors import AudioWarning, FcsError, ModelFileError
 from fcs_edge.kernels.isa import instructions
 from fcs_edge.kernels.runtime import _jit
@@ -277,11 +277,14 @@ class Codec:
         Warns
         -----
         fcs_edge.AudioWarning
-            A sample is far beyond 1: the signal has another scale. Streams do not warn.
+            A sample is far beyond 1: the signal has another scale. Or a sample is NaN or infinite,
+            and counts as 0. Streams do not warn.
         """
         samples = as_signal(signal)
-        if line := beyond_full_scale(peak_of(samples)):
-            warnings.warn(line, AudioWarning, stacklevel=2)
+        n_bad = samples.size - int(np.count_nonzero(np.isfinite(samples)))
+        for line in (not_finite(n_bad), beyond_full_scale(peak_of(samples))):
+            if line:
+                warnings.warn(line, AudioWarning, stacklevel=2)
         encoder = self.stream_encoder(BLOCK_CHUNKS)
         return np.concatenate([encoder.push(samples), encoder.flush()])
 

@@ -168,6 +168,12 @@ def named(descriptor: int, path: str | os.PathLike[str], *, close: bool = True) 
     return io.BufferedWriter(_NamedFile(descriptor, "w", path, close))
 
 
+def label_of(file: BinaryIO) -> str:
+    """Return the name that a user knows a file by."""
+    raw = getattr(file, "raw", None)
+    return os.fspath(raw.path) if isinstance(raw, _NamedFile) else "the output"
+
+
 class _NamedFile(io.FileIO):
     """A file whose errors name the path that a user gave."""
 
@@ -175,16 +181,16 @@ class _NamedFile(io.FileIO):
         self, descriptor: int, mode: str, path: str | os.PathLike[str], close: bool = True
     ) -> None:
         super().__init__(descriptor, mode, closefd=close)
-        self._path = path
+        self.path = path
 
     def write(self, data: Any) -> int:
         """Write bytes."""
-        with naming(self._path):
+        with naming(self.path):
             return super().write(data)
 
     def close(self) -> None:
         """Close the descriptor."""
-        with naming(self._path):
+        with naming(self.path):
             super().close()
 
 

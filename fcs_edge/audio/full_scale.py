@@ -1,4 +1,4 @@
-"""The scale of samples: full scale is 1."""
+"""What is odd about samples: not finite, or of another scale than 1."""
 
 from __future__ import annotations
 
@@ -20,6 +20,13 @@ def peak_of(signal: F32) -> float:
     if math.isfinite(peak):
         return peak
     return float(np.abs(signal[np.isfinite(signal)]).max(initial=0))
+
+
+def not_finite(n: int) -> str | None:
+    """Return a warning about samples that are NaN or infinite; None where there is none."""
+    if not n:
+        return None
+    return f"{n} samples are NaN or infinite; they are encoded as 0"
 
 
 def beyond_full_scale(peak: float) -> str | None:

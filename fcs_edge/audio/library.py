@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -21,6 +22,14 @@ Decoder: TypeAlias = soundfile.SoundFile
 _NO_COUNT = 1 << 62
 _NOISE = (b"[src/libmpg123/", b"Note: ", b"Warning: ")
 """How lines of libmpg123 begin."""
+
+_LOGGED_FRAMES = {
+    "MAT4": r"Cols *: (\d+)",
+    "MAT5": r"Cols *: (\d+)",
+    "MPC2K": r"Frames *: (\d+)",
+    "WVE": r"Data length (\d+) should be",
+}
+"""Where libsndfile's log has the samples that a header states; the count it gives is the file's."""
 
 _stderr_lock = threading.Lock()
 
@@ -90,7 +99,8 @@ def open_library(file: int | io.RawIOBase, label: str, *, quiet: bool = True) ->
 
 def stated_frames(sound: Decoder) -> int | None:
     """Return the samples that the header states; None if it states none."""
-    n = int(sound.frames)
+    logged = re.findall(_LOGGED_FRAMES.get(sound.format, "$^"), sound.extra_info)
+    n = int(logged[-1] if logged else sound.frames)
     return n if 0 < n < _NO_COUNT else None
 
 

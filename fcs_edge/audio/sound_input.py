@@ -10,7 +10,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from fcs_edge.audio.full_scale import beyond_full_scale, peak_of
+from fcs_edge.audio.full_scale import beyond_full_scale, not_finite, peak_of
 from fcs_edge.errors import AudioError
 from fcs_edge.model.layers import F32
 
@@ -64,8 +64,8 @@ class AudioInput:
     def warnings(self) -> list[str]:
         """What is odd but loses no sound, a line each."""
         lines = list(self._remarks)
-        if self.n_not_finite:
-            lines.append(f"{self.n_not_finite} samples are NaN or infinite; they are encoded as 0")
+        if line := not_finite(self.n_not_finite):
+            lines.append(line)
         if self._energies.size and self._energies.max() > _CANCELLED * self._mean_energy:
             lines.append(
                 f"the mean of the {self.channels} channels has {self._lost_energy()} less energy "

@@ -13,7 +13,7 @@ from fcs_edge.audio import wav
 from fcs_edge.audio.library import libsndfile_reason
 from fcs_edge.audio.reader import RAW_FORMATS
 from fcs_edge.errors import AudioError
-from fcs_edge.files import is_regular
+from fcs_edge.files import is_regular, label_of
 from fcs_edge.model.layers import F32
 
 FILE_FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
@@ -70,14 +70,13 @@ class LibraryOutput:
 
     def __init__(self, file: BinaryIO, suffix: str, rate: int) -> None:
         kind, subtype = FILE_FORMATS[suffix]
-        self._target = _Target(file)
+        self._target, self._label = _Target(file), label_of(file)
         try:
             self._file = soundfile.SoundFile(
                 self._target, "w", rate, 1, format=kind, subtype=subtype
             )
         except soundfile.LibsndfileError as error:
-            self._target.check()
-            raise AudioError(f"{suffix}: cannot be written ({libsndfile_reason(error)})") from None
+            raise self._failure(error) from None
 
     def write(self, samples: F32) -> None:
         """Write samples."""
@@ -85,8 +84,7 @@ class LibraryOutput:
             self._file.write(samples)
         # soundfile asserts that libsndfile wrote all samples.
         except (soundfile.LibsndfileError, AssertionError) as error:
-            self._target.check()
-            raise AudioError(f"writing the sound failed ({libsndfile_reason(error)})") from None
+            raise self._failure(error) from None
         self._target.check()
 
     def close(self) -> None:
@@ -94,9 +92,13 @@ class LibraryOutput:
         try:
             self._file.close()
         except soundfile.LibsndfileError as error:
-            self._target.check()
-            raise AudioError(f"writing the sound failed ({libsndfile_reason(error)})") from None
+            raise self._failure(error) from None
         self._target.check()
+
+    def _failure(self, error: Exception) -> AudioError:
+        """Return libsndfile's error with the file's name; raise the file's own error instead."""
+        self._target.check()
+        return AudioError(f"{self._label}: cannot be written ({libsndfile_reason(error)})")
 
     def discard(self) -> None:
         """End libsndfile's use of the file, before it is closed."""

@@ -33,6 +33,10 @@ CODED = {
     "NIST": "PCM_16",
     "VOC": "PCM_16",
     "AVR": "PCM_16",
+    "WVE": "ALAW",
+    "MPC2K": "PCM_16",
+    "MAT4": "PCM_16",
+    "MAT5": "FLOAT",
 }
 PIPED = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "OGG", "OPUS")
 

@@ -74,8 +74,34 @@ def test_another_scale(scale: float, warned: bool, filed: Callable, tiny: fcs_ed
         return
     assert f"the samples reach {np.abs(signal).max():.6g}" in warnings[0]
     signal[7] = np.nan
-    with pytest.warns(fcs_edge.AudioWarning, match="the samples reach"):
+    with (
+        pytest.warns(fcs_edge.AudioWarning, match="the samples reach"),
+        pytest.warns(fcs_edge.AudioWarning, match="^1 samples are NaN or infinite"),
+    ):
         tiny.encode(signal)
+
+
+def test_that_uint16_wraps_is_said_where_it_bites() -> None:
+    """An offset for a language model's vocabulary would wrap without a warning."""
+    root = Path(__file__).parents[2]
+    for text in (
+        fcs_edge.Codec.encode.__doc__,
+        (root / "README.md").read_text(),
+        (root / "docs/reference/token-files.md").read_text(),
+    ):
+        assert "astype(np.int64)" in str(text)
+
+
+def test_samples_that_are_no_numbers(tiny: fcs_edge.Codec) -> None:
+    """They count as 0, in whole chunks and in the last one."""
+    signal = noise(RATE - 1)
+    zeroed = signal.copy()
+    signal[[3, -1]] = [np.inf, np.nan]
+    zeroed[[3, -1]] = 0
+    with pytest.warns(fcs_edge.AudioWarning, match="^2 samples are NaN or infinite") as caught:
+        tokens = tiny.encode(signal)
+    assert len(caught) == 1
+    assert np.array_equal(tokens, tiny.encode(zeroed))
 
 
 def test_a_bare_sample_that_is_cut(tmp_path: Path) -> None:

@@ -6,15 +6,20 @@ import errno
 import os
 import resource
 import subprocess
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pytest
 import soundfile
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
+from fcs_edge.tokens.npz import NpzWriter, origin_of
 from fcs_edge.whole_files import write_fcs
 from helpers import COMMAND, WRITERS, limited_file_size
 
@@ -26,7 +31,24 @@ READERS = [
     ("fcs_edge.bitstream.reader.BitstreamReader.feed", ("decode", "in.fcs", "out.npy")),
     ("fcs_edge.bitstream.reader.BitstreamReader.feed", ("info", "in.fcs")),
     ("numpy.lib.format.read_magic", ("decode", "in.npy", "out.wav")),
+    ("zipfile.ZipFile._RealGetContents", ("decode", "in.npz", "out.wav")),
+    ("zipfile.ZipExtFile.read", ("info", "in.npz")),
+    ("fcs_edge.modelfile.tensors.mmap.mmap", ("info", "in.safetensors")),
 ]
+LIBRARIES = [
+    ("soundfile.SoundFile.__init__", soundfile.LibsndfileError(2), ("encode", "in.flac", "o.fcs")),
+    ("soundfile.SoundFile.read", soundfile.LibsndfileError(2), ("encode", "in.flac", "o.fcs")),
+    ("soundfile.SoundFile.__init__", soundfile.LibsndfileError(2), ("decode", "in.fcs", "o.ogg")),
+    ("soundfile.SoundFile.write", soundfile.LibsndfileError(2), ("decode", "in.fcs", "o.flac")),
+    ("soundfile.SoundFile.close", soundfile.LibsndfileError(2), ("decode", "in.fcs", "o.flac")),
+    ("zipfile.ZipFile._RealGetContents", BadZipFile("odd"), ("decode", "in.npz", "o.wav")),
+    ("zipfile.ZipExtFile.read", zlib.error("odd"), ("decode", "in.npz", "o.wav")),
+    ("zipfile.ZipExtFile.read", NotImplementedError("odd"), ("info", "in.npz")),
+    ("numpy.lib.format.read_magic", TokenError("odd"), ("decode", "in.npy", "o.wav")),
+    ("fcs_edge.modelfile.tensors.mmap.mmap", ValueError("odd"), ("info", "in.safetensors")),
+    ("safetensors.safe_open", SafetensorError("odd"), ("convert", "CHECKPOINT", "o.safetensors")),
+]
+"""What other libraries raise for a file, and the command that reads or writes it."""
 ERRORS: list[tuple[Exception, str]] = [
     (OSError(errno.EIO, "Input/output error"), "Input/output error"),
     (OSError("odd"), "odd"),
@@ -51,6 +73,9 @@ def folder(
     tokens = codec.encode(sound)
     np.save(tmp_path / "in.npy", tokens)
     write_fcs(tmp_path / "in.fcs", tokens, sound.size, codec)
+    with (tmp_path / "in.npz").open("wb") as file:
+        NpzWriter(file, origin_of(codec)).close(sound.size, tokens)
+    (tmp_path / "in.safetensors").write_bytes(golden("tiny").model.read_bytes())
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -89,6 +114,31 @@ def test_readers(
         assert sorted(os.listdir(folder)) == before
 
 
+@pytest.mark.parametrize(("target", "error", "command"), LIBRARIES)
+def test_libraries(
+    target: str,
+    error: Exception,
+    command: Sequence[str],
+    folder: Path,
+    run: Callable,
+    golden: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = sorted(os.listdir(folder))
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(target, fail)
+    line = run(*complete(command, golden)).failed()
+    named = command[2] if target.startswith("soundfile") and command[0] == "decode" else command[1]
+    if named == "CHECKPOINT":
+        named = str(golden("tiny").checkpoint)
+    assert line.startswith(f"fcs-edge: error: {named}"), line
+    assert str(error).strip(".") in line
+    assert sorted(os.listdir(folder)) == before
+
+
 def test_ctrl_c(
     folder: Path, run: Callable, golden: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +148,21 @@ def test_ctrl_c(
     monkeypatch.setattr("soundfile.SoundFile.read", interrupt)
     line = run(*complete(("encode", "in.flac", "out.fcs"), golden)).failed()
     assert line == "fcs-edge: error: interrupted; no output was written"
+
+
+def test_an_early_end_is_no_interrupt(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that no reader of a file met: click turns it into its own exception."""
+
+    def end(*_: Any) -> None:
+        raise EOFError("Ran out of input")
+
+    monkeypatch.setattr("fcs_edge.cli.models._print", end)
+    for options in ((), ("--debug",)):
+        result = run("models", *options)
+        assert result.code == 1
+        assert "EOFError: Ran out of input" in result.err.splitlines()[-1]
+        assert "interrupted" not in result.err
+        assert ("Traceback" in result.err) == bool(options)
 
 
 @pytest.mark.parametrize("command", WRITERS, ids=lambda command: f"{command[0]} {command[2]}")

@@ -65,7 +65,9 @@ def test_info_of_the_built_in_model_says_what_it_is_good_for(run: Callable) -> N
     assert facts["fingerprint"] == fcs_edge.load().fingerprint.hex()
 
 
-def test_info_of_a_model_file(golden: Callable, tmp_path: Path, run: Callable) -> None:
+def test_info_of_a_model_file(
+    golden: Callable, tmp_path: Path, run: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "m.safetensors"
     path.write_bytes(golden("options").model.read_bytes())
     facts = json.loads(run("info", "--json", path).out)
@@ -74,6 +76,11 @@ def test_info_of_a_model_file(golden: Callable, tmp_path: Path, run: Callable) -
         16,
         16000,
     )
+    monkeypatch.setenv("COLUMNS", "40")
+    table = run("info", path).out
+    # Whole, to be copied, on any terminal.
+    assert f" {facts['sha256']}\n" in table
+    assert f" {path.stat().st_size:,} bytes\n" in table
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
