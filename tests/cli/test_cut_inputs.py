@@ -97,3 +97,19 @@ def test_send_takes_the_channel_that_is_named(
     assert "no channel 3" in read("send", tmp_path / "in.wav", "--channel", 3).failed()
     result = read("send", tmp_path / "in.wav", "--input", "USB")
     assert (result.code, "leave out --input" in result.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("encode --rate 8000 in.wav out.fcs", "--rate is for --raw only"),
+        ("encode --channels 2 in.wav out.fcs", "--channels is for --raw only"),
+        ("encode --input USB in.wav out.fcs", "--input is for --mic only"),
+        ("encode --mic --strict out.fcs", "--strict is for an IN only"),
+        ("encode --mic --raw s16le out.fcs", "--raw is for an IN only"),
+        ("decode --output USB in.fcs out.wav", "--output is for --play only"),
+        ("decode --play --raw s16le in.fcs", "--raw is for an OUT only"),
+    ],
+)
+def test_options_that_would_change_nothing(command: str, line: str, run: Callable) -> None:
+    assert line in run(*command.split()).failed(2)
