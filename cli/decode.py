@@ -22,6 +22,7 @@ from fcs_edge.cli.options import (
     latency_option,
     model_option,
     output_option,
+    refuse_unused,
 )
 from fcs_edge.cli.output_files import (
     check_files,
@@ -128,6 +129,10 @@ def decode(
       ssh pi fcs-edge encode --mic - | fcs-edge decode - --play
     """
     messages = Messages(quiet)
+    refuse_unused(
+        ("--play", playing, ("speaker",)),
+        ("an OUT", not playing, ("raw",)),
+    )
     out = _check(source, out, playing, raw, dtype, force)
     if out is not None and raw is None and is_array(out):
         options = TokenOptions(model, any_model, strict, force, dtype=dtype)

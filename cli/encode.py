@@ -21,6 +21,7 @@ from fcs_edge.cli.options import (
     input_option,
     latency_option,
     model_option,
+    refuse_unused,
 )
 from fcs_edge.cli.output_files import check_files, is_special, output_file, standard
 from fcs_edge.cli.piped_input import Ending, ending_on_signals
@@ -127,7 +128,7 @@ def encode(
       fcs-edge encode --raw s16le --rate 48000 - - < samples | ssh host fcs-edge decode - out.wav
     """
     messages = Messages(quiet)
-    source, out = _arguments(source, out, live)
+    source, out = _arguments(source, out, live, raw)
     out = _check(source, out, dtype, force)
     if is_array(source) and raw is None:
         block = block_seconds or FILE_BLOCK_SECONDS
@@ -226,8 +227,13 @@ def _encode_input(
     return n_samples / codec.sample_rate_in
 
 
-def _arguments(source: str, out: str | None, live: bool) -> tuple[str, str]:
+def _arguments(source: str, out: str | None, live: bool, raw: str | None) -> tuple[str, str]:
     """Return IN and OUT; with --mic, the only argument is OUT."""
+    refuse_unused(
+        ("--mic", live, ("microphone",)),
+        ("--raw", raw is not None, ("rate", "channels")),
+        ("an IN", not live, ("raw", "strict")),
+    )
     if live and out is not None:
         raise click.UsageError("--mic takes the place of IN: give OUT only.")
     if live:

@@ -147,21 +147,24 @@ def _array_facts(array: TokenArray) -> Facts:
 
 
 def sound(file: str) -> Found:
-    """Read the header of a sound file."""
+    """Read a sound file to its end, as `fcs-edge encode` does."""
     # Libraries of sound are slow to load; no other facts need them.
     from fcs_edge.audio.reader import open_input
 
     try:
         with open_input(file, None, 16000, 1) as opened:
+            n_samples = sum(block.size for block in opened.at_rate(opened.rate))
             facts: Facts = {
                 "kind": "sound",
                 "sample_rate": opened.rate,
                 "channels": opened.channels,
-                "seconds": opened.seconds,
+                "seconds": n_samples / opened.rate,
                 "bytes": os.stat(file).st_size,
                 "remarks": _without(file, opened.warnings),
             }
             problems = _without(file, opened.losses)
+            if not n_samples:
+                problems.append("holds no sound")
     except AudioError as error:
         reason = str(error).removeprefix(f"{file}: ").removesuffix(f"; {RAW_ADVICE}")
         raise FcsError(f"{file}: neither tokens nor a model, and {reason}") from None

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from typing import Any, TypeVar, cast
 
 import click
+from click.core import ParameterSource
 
 from fcs_edge.files import naming
 from fcs_edge.live.latency import MARGINS, MAX_LATENCY_SECONDS, Latency
@@ -134,6 +135,27 @@ def monitor_option(help: str) -> Callable[[_F], _F]:
         show_default=True,
         help=help,
     )
+
+
+def refuse_unused(*rules: tuple[str, bool, tuple[str, ...]]) -> None:
+    """Refuse options that the caller gives and that would change nothing.
+
+    Parameters
+    ----------
+    rules : tuple of str, bool and tuple of str
+        What the options are for, whether the command has it, and the options' parameters.
+
+    Raises
+    ------
+    click.UsageError
+        One of them is given on the command line.
+    """
+    context = click.get_current_context()
+    for purpose, is_there, names in rules:
+        for option in context.command.params:
+            given = context.get_parameter_source(option.name or "")
+            if not is_there and option.name in names and given is ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"{option.opts[-1]} is for {purpose} only.")
 
 
 def common_options(command: _F) -> _F:
