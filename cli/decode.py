@@ -17,6 +17,7 @@ from fcs_edge.audio.reader import RAW_FORMATS
 from fcs_edge.audio.writer import FILE_FORMATS, AudioOutput, StreamOutput, file_output
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, Event, read_batches
 from fcs_edge.cli.options import (
+    check_needed,
     common_options,
     force_option,
     latency_option,
@@ -56,6 +57,7 @@ from fcs_edge.tokens.event_decoder import (
     labelled,
     length_problem,
     read_header,
+    refuse_others,
 )
 from fcs_edge.tokens.npy import LIVE_BLOCK_SECONDS, TOKEN_DTYPES, header_of, open_npy
 from fcs_edge.tokens.npz import open_npz
@@ -241,6 +243,8 @@ def _open_bitstream(
     joining = mode.join or pipe is not None
     reader = BitstreamReader(eager=live, strict=mode.strict, join=assumed if joining else None)
     stack.enter_context(labelled(label))
+    if not joining:
+        refuse_others(file)
     header, batches = read_header(read_batches(pipe or file, reader))
     if reader.joined:
         messages.warn(f"{label}: has no header; decoded as a stream of {codec.name}")
@@ -258,6 +262,8 @@ def _check(
     """Refuse files that cannot be used, before any work; return the output's path."""
     if playing == (out is not None):
         raise click.UsageError("Missing argument 'OUT'; give OUT or --play, not both.")
+    if not playing:
+        check_needed("--play", "--output", "--latency")
     if out is None:
         check_input(source)
         return None

@@ -15,6 +15,7 @@ from fcs_edge.audio.reader import MAX_RATE, MIN_RATE, RAW_FORMATS, AudioInput, C
 from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.cli.options import (
     channel_option,
+    check_needed,
     common_options,
     force_option,
     input_option,
@@ -128,6 +129,8 @@ def encode(
     """
     messages = Messages(quiet)
     source, out = _arguments(source, out, live)
+    if raw is None:
+        check_needed("--raw input", "--rate", "--channels")
     out = _check(source, out, dtype, force)
     if is_array(source) and raw is None:
         block = block_seconds or FILE_BLOCK_SECONDS
@@ -228,6 +231,8 @@ def _encode_input(
 
 def _arguments(source: str, out: str | None, live: bool) -> tuple[str, str]:
     """Return IN and OUT; with --mic, the only argument is OUT."""
+    if not live:
+        check_needed("--mic", "--input", "--latency")
     if live and out is not None:
         raise click.UsageError("--mic takes the place of IN: give OUT only.")
     if live:

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from typing import Any, TypeVar, cast
 
 import click
+from click.core import ParameterSource
 
 from fcs_edge.files import naming
 from fcs_edge.live.latency import MARGINS, MAX_LATENCY_SECONDS, Latency
@@ -107,6 +108,15 @@ _debug_option = _option(
     "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."
 )
 _quiet_option = _option("-q", "--quiet", is_flag=True, help="Print warnings and errors only.")
+
+
+def check_needed(needed: str, *names: str) -> None:
+    """Refuse options that only count with another option, which was not given."""
+    context = click.get_current_context()
+    for option in context.command.params:
+        source = context.get_parameter_source(str(option.name))
+        if option.opts[0] in names and source is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option.opts[0]} is for {needed}.")
 
 
 def monitor_option(help: str) -> Callable[[_F], _F]:

@@ -41,10 +41,20 @@ def test_usage(run: Callable, wav: Path, tmp_path: Path) -> None:
         (("decode", "x.fcs", "out.mp3"), "OUT must end in .wav, .flac or .ogg"),
         (("encode", "--rate", "x", wav, "a.fcs"), "'x' is not a valid integer"),
         (("encode", "--raw", "u8", wav, "a.fcs"), "'u8' is not one of"),
+        (("encode", "--rate", 8000, wav, "a.fcs"), "--rate is for --raw input"),
+        (("encode", "--channels", 1, wav, "a.fcs"), "--channels is for --raw input"),
+        (("encode", "--input", "USB", wav, "a.fcs"), "--input is for --mic"),
+        (("decode", "--output", "USB", "x.fcs", "a.wav"), "--output is for --play"),
         (("frobnicate",), "No such command"),
         (("--frobnicate",), "No such option"),
     ):
         assert message in run(*arguments).failed(2)
+
+
+def test_no_command_is_the_help(run: Callable) -> None:
+    result = run()
+    assert (result.code, result.out) == (2, "")
+    assert result.err == run("--help").out
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -128,7 +138,7 @@ def test_a_header_cannot_ask_for_memory(tmp_path: Path) -> None:
 def test_not_a_sound_on_standard_input(shell: Callable) -> None:
     done = shell("encode", "-", "-", data=b"")
     assert done.returncode == 1
-    assert b"give --raw and --rate" in done.stderr
+    assert done.stderr.endswith(b"standard input: not a readable sound file: it is empty\n")
 
 
 def test_an_input_without_sound(run: Callable, tmp_path: Path) -> None:
