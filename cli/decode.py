@@ -59,6 +59,7 @@ from fcs_edge.tokens.event_decoder import (
     labelled,
     length_problem,
     read_header,
+    refuse_others,
 )
 from fcs_edge.tokens.npy import LIVE_BLOCK_SECONDS, TOKEN_DTYPES, header_of, open_npy
 from fcs_edge.tokens.npz import open_npz
@@ -130,7 +131,7 @@ def decode(
     """
     messages = Messages(quiet)
     refuse_unused(
-        ("--play", playing, ("speaker",)),
+        ("--play", playing, ("speaker", "latency")),
         ("an OUT", not playing, ("raw",)),
     )
     out = _check(source, out, playing, raw, dtype, force)
@@ -248,6 +249,8 @@ def _open_bitstream(
     joining = mode.join or pipe is not None
     reader = BitstreamReader(eager=live, strict=mode.strict, join=assumed if joining else None)
     stack.enter_context(labelled(label))
+    if not joining:
+        refuse_others(file)
     header, batches = read_header(read_batches(pipe or file, reader))
     if reader.joined:
         messages.warn(f"{label}: has no header; decoded as a stream of {codec.name}")

@@ -230,7 +230,7 @@ def _encode_input(
 def _arguments(source: str, out: str | None, live: bool, raw: str | None) -> tuple[str, str]:
     """Return IN and OUT; with --mic, the only argument is OUT."""
     refuse_unused(
-        ("--mic", live, ("microphone",)),
+        ("--mic", live, ("microphone", "latency")),
         ("--raw", raw is not None, ("rate", "channels")),
         ("an IN", not live, ("raw", "strict")),
     )

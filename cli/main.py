@@ -79,6 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     """Run the command and report its error; return the exit code."""
+    if not arguments:
+        # click raises the help as the text of an error.
+        context = click.Context(cli, info_name="fcs-edge", **cli.context_settings)
+        click.echo(cli.get_help(context), err=True)
+        return 2
     try:
         return cli.main(arguments, "fcs-edge", standalone_mode=False) or 0
     except click.UsageError as error:

@@ -26,6 +26,7 @@ from fcs_edge.tokens.event_decoder import (
     labelled,
     length_problem,
     read_header,
+    refuse_others,
 )
 from fcs_edge.tokens.event_tokens import EventTokens
 from fcs_edge.tokens.npy import (
@@ -151,6 +152,7 @@ def _from_bitstream(
     file: BinaryIO, source: str, options: TokenOptions, messages: Messages
 ) -> _Source:
     reader = BitstreamReader(strict=options.strict)
+    refuse_others(file)
     header, batches = read_header(read_batches(file, reader))
     codec = _codec(header.fingerprint, options, needed=False)
     name = "" if codec is None or codec.fingerprint != header.fingerprint else codec.name
@@ -209,6 +211,8 @@ def open_file(source: str) -> BinaryIO:
         return Path(source).open("rb")
     except FileNotFoundError:
         raise BitstreamError(f"{source}: no such file") from None
+    except IsADirectoryError:
+        raise BitstreamError(f"{source}: is a folder; give a file of tokens") from None
 
 
 def _label(source: str) -> str:

@@ -31,6 +31,7 @@ from fcs_edge.tokens.event_decoder import (
     labelled,
     length_problem,
     read_header,
+    refuse_others,
 )
 from fcs_edge.tokens.event_tokens import EventTokens
 from fcs_edge.tokens.npy import (
@@ -246,6 +247,7 @@ def read_fcs(path: PathLike, *, strict: bool = True) -> FileTokens:
     with ExitStack() as stack:
         stack.enter_context(labelled(os.fspath(path)))
         file = stack.enter_context(_open(Path(path)))
+        refuse_others(file)
         header, batches = read_header(read_batches(file, BitstreamReader(strict=strict)))
         collected = EventTokens(header)
         parts = [np.zeros(0, np.uint16)]
@@ -294,13 +296,15 @@ def write_fcs(
     TypeError
         The tokens are not integers.
     ValueError
-        The tokens are not one-dimensional, one is out of range, or they stand for fewer samples
-        than `n_samples`.
+        The tokens are not one-dimensional, one is out of range, or their number is not what
+        `n_samples` needs.
     """
     codec = codec or load()
     checked = as_tokens(tokens, codec.bits_per_token)
     if n_samples is None:
         n_samples = checked.size * codec.samples_per_token
+    if problem := length_problem(checked.size, n_samples, codec):
+        raise ValueError(problem.removesuffix("; they are left out"))
     with _output(Path(path), force) as file:
         writer = BitstreamWriter(file, header_of(codec, FILE_BLOCK_SECONDS))
         writer.close(n_samples, checked)
@@ -359,6 +363,7 @@ def _sound(
 def _bitstream_sound(
     file: BinaryIO, codec: Codec, any_model: bool, strict: bool, problems: list[str]
 ) -> Iterator[F32]:
+    refuse_others(file)
     reader = BitstreamReader(strict=strict)
     header, batches = read_header(read_batches(file, reader))
     check_header(header, codec, any_model)

@@ -63,10 +63,7 @@ def open_input(
         if raw is not None:
             yield _bare(request, source, raw, rate, channels)
         elif not source.peek(1):
-            raise AudioError(
-                f"{request.label}: not a readable sound file (it is empty); "
-                "for bare samples give --raw and --rate"
-            )
+            raise AudioError(f"{request.label}: not a readable sound file: it is empty")
         elif source.size is None:
             yield open_pipe(request, source, stack)
         else:

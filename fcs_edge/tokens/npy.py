@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import tempfile
+import tokenize
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -245,10 +246,19 @@ def _token_header(path: Path, file: IO[bytes]) -> tuple[int, np.dtype[Any]]:
     return n, dtype
 
 
+@contextmanager
+def _readable_error(path: Path) -> Iterator[None]:
+    """Replace an error whose text is a tuple of the tokenizer's."""
+    try:
+        yield
+    except tokenize.TokenError as error:
+        raise FcsError(f"{path}: {_EXPECTED} (its header is damaged)") from error
+
+
 def array_header(path: Path, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Return what the header of an array states, unchecked: its shape and its dtype."""
     # NumPy warns about headers that it mends or that name a dtype in an outdated way.
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _readable_error(path):
         warnings.simplefilter("ignore")
         version = np.lib.format.read_magic(file)
         if version == (1, 0):

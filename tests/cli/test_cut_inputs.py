@@ -108,6 +108,7 @@ def test_send_takes_the_channel_that_is_named(
         ("encode --mic --strict out.fcs", "--strict is for an IN only"),
         ("encode --mic --raw s16le out.fcs", "--raw is for an IN only"),
         ("decode --output USB in.fcs out.wav", "--output is for --play only"),
+        ("decode --latency low in.fcs out.wav", "--latency is for --play only"),
         ("decode --play --raw s16le in.fcs", "--raw is for an OUT only"),
     ],
 )

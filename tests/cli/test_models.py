@@ -89,7 +89,7 @@ def test_the_environment_names_the_default(
     line = run("warmup").failed()
     assert "FCS_EDGE_MODEL in the environment: nope: no such model file" in line
     assert fcs_edge.load("edge-65k").name == "edge-65k"
-    assert "the default is nope, of FCS_EDGE_MODEL" in run("models").err
+    assert "warning: the default is nope, of FCS_EDGE_MODEL; there is no" in run("models").err
 
 
 def test_a_fingerprint_finds_its_model(folder: Path) -> None:
