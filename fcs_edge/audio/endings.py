@@ -71,7 +71,8 @@ def mp3_ends_within_a_frame(data: Any) -> bool:
     """Return whether an MPEG audio file, any bytes-like object, is cut within its last frame."""
     at = _after_tag(data)
     while len(data) - at >= 4:
-        size = _mpeg_frame_bytes(data[at : at + 4])
+        header = data[at : at + 4]
+        size = _mpeg_frame_bytes(header) if len(header) == 4 else None
         if size is None:
             return False
         at += size
@@ -82,7 +83,7 @@ def _after_tag(data: Any) -> int:
     """Return where the frames start: after an ID3 tag."""
     if data[:3] != b"ID3" or len(data) < 10:
         return 0
-    size: bytes = data[6:10]
+    size: bytes = data[6:10].ljust(4, b"\0")
     return 10 + (size[0] << 21 | size[1] << 14 | size[2] << 7 | size[3])
 
 
@@ -121,7 +122,7 @@ def ends_within_a_block(data: Any) -> bool:
     """Return whether a VOC or SVX file is cut within its last block; False for any other file."""
     if data[:19] == b"Creative Voice File":
         at = int.from_bytes(data[20:22], "little")
-        while 0 < at < len(data) and data[at]:
+        while 0 < at < len(data) and any(data[at : at + 1]):
             at += 4 + int.from_bytes(data[at + 1 : at + 4], "little")
         return at > len(data)
     if data[:4] == b"FORM" and data[8:12] in (b"8SVX", b"16SV"):
