@@ -14,9 +14,11 @@ from fcs_edge.audio.chunk_list import list_start
 from fcs_edge.audio.endings import OggPages
 from fcs_edge.audio.header import DamagedHeader, SoundHeader, read_header
 from fcs_edge.audio.sound_input import (
+    ANOTHER,
     BLOCK_SAMPLES,
     FILE_SECONDS,
     PIPE_BYTES,
+    REST_BYTES,
     AudioInput,
     Request,
     duration,
@@ -95,8 +97,7 @@ def _check_size(sound: AudioInput, source: ByteSource, header: SoundHeader, n_by
         padding = header.form.padding(n_bytes) if header.form else 0
         rest = source.size - header.start - n_bytes - padding
         source.seek(header.start + n_bytes + padding)
-        if line := header.beyond(rest, source.read(4)):
-            sound.remark(line)
+        sound.check_rest(header, rest, source.read(REST_BYTES))
 
 
 def _library_file(
@@ -143,6 +144,9 @@ def _library_blocks(
     n, reason = 0, None
     try:
         for block in library.read_blocks(decoder, frames):
+            if decoder.format == "FLAC" and n_frames:
+                # After the sound, libsndfile fills the block where another one follows.
+                block = block[: max(n_frames - n, 0)]
             n += len(block)
             yield block
     except library.Damage as error:
@@ -161,6 +165,8 @@ def _ending(decoder: library.Decoder, file: BinaryIO) -> tuple[int | None, str |
     if "MPEG" not in decoder.subtype:
         cut = endings.ends_within_a_block(data)
         stated = endings.stated_frames(data) or library.stated_frames(decoder)
+        if decoder.format == "FLAC" and endings.flac_holds_another_sound(data):
+            return stated, ANOTHER
         return stated, "is cut: it ends within a block" if cut else None
     if decoder.format != "MP3":
         return None, None
@@ -169,4 +175,6 @@ def _ending(decoder: library.Decoder, file: BinaryIO) -> tuple[int | None, str |
     if stated and not cut:
         # Some encoders count the frame that holds the count.
         stated -= _MP3_FRAME
+    if stated and endings.mp3_holds_another_sound(data):
+        return stated, ANOTHER
     return stated, "is cut: it ends within a frame" if cut else None
