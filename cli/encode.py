@@ -14,6 +14,7 @@ import fcs_edge
 from fcs_edge.audio.reader import MAX_RATE, MIN_RATE, RAW_FORMATS, AudioInput, Channel, open_input
 from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.cli.options import (
+    Seconds,
     channel_option,
     common_options,
     force_option,
@@ -77,7 +78,7 @@ from fcs_edge.tokens.npz import NpzWriter, origin_of
 @click.option(
     "--block",
     "block_seconds",
-    type=click.FloatRange(0.02, 80),
+    type=Seconds(0.02, 80),
     help="Seconds of sound in a block of the bitstream; a damaged byte costs one block. "
     "[default: 12, and 1 into a pipe]",
 )

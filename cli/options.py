@@ -16,6 +16,18 @@ from fcs_edge.live.latency import MARGINS, MAX_LATENCY_SECONDS, Latency
 _INPUTS = ("source", "file", "path")
 """Parameters of commands that name a file; those with an address have sockets too."""
 
+
+class Seconds(click.FloatRange):
+    """A number of seconds in a range. NaN, which passes every comparison, and infinity are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number."""
+        seconds = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return seconds
+
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -99,7 +111,7 @@ key_option = _option(
 )
 duration_option = _option(
     "--duration",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min=0, min_open=True),
     metavar="SECONDS",
     help="Stop after this much sound.",
 )

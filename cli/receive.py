@@ -13,6 +13,7 @@ import numpy as np
 
 import fcs_edge
 from fcs_edge.cli.options import (
+    Seconds,
     common_options,
     duration_option,
     force_option,
@@ -68,7 +69,7 @@ _NO_SAMPLES, _NO_TOKENS = new(0), np.zeros(0, np.uint16)
 @key_option
 @click.option(
     "--max-age",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min=0, min_open=True),
     metavar="SECONDS",
     help="Refuse packets whose time differs by more from this machine's clock; needs --key.",
 )
