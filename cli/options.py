@@ -17,6 +17,7 @@ from fcs_edge.live.latency import MARGINS, MAX_LATENCY_SECONDS, Latency
 _INPUTS = ("source", "file", "path")
 """Parameters of commands that name a file; those with an address have sockets too."""
 
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 

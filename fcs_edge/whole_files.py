@@ -391,6 +391,8 @@ def _output(path: Path, force: bool) -> Iterator[BinaryIO]:
     """Open a new file for bytes; it appears complete when the block ends, or not at all."""
     if path.is_dir():
         raise FcsError(f"{path}: is a folder; give a file name")
+    if not Path(os.path.realpath(path)).parent.is_dir():
+        raise FcsError(f"{path}: its folder does not exist")
     if path.exists() and not force:
         raise FcsError(f"{path}: exists already; force=True overwrites it")
     with creating(path, overwrite=force) as file:
@@ -402,3 +404,5 @@ def _open(path: Path) -> BinaryIO:
         return path.open("rb")
     except FileNotFoundError:
         raise BitstreamError("no such file") from None
+    except OSError as error:
+        raise BitstreamError(error.strerror or str(error)) from error

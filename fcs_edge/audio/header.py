@@ -76,8 +76,9 @@ class SoundHeader:
         n_bytes : int
             The bytes after the sound and its padding.
         first : bytes
-            The first four of them.
+            The first of them, at least four.
         """
+        first = first[:4]
         is_chunk = self.form is not None and first.isascii() and first.decode().isprintable()
         if is_chunk or not any(first) or self.seconds(n_bytes) < 1:
             return None

@@ -16,6 +16,9 @@ from fcs_edge.errors import AudioError
 from fcs_edge.files import is_regular, label_of
 from fcs_edge.model.layers import F32
 
+_PIECE = 1 << 15
+"""Samples that libsndfile takes at once: its Vorbis encoder puts the first ones on the stack."""
+
 FILE_FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 
 
@@ -81,7 +84,8 @@ class LibraryOutput:
     def write(self, samples: F32) -> None:
         """Write samples."""
         try:
-            self._file.write(samples)
+            for start in range(0, samples.size, _PIECE):
+                self._file.write(samples[start : start + _PIECE])
         # soundfile asserts that libsndfile wrote all samples.
         except (soundfile.LibsndfileError, AssertionError) as error:
             raise self._failure(error) from None
