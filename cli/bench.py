@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 import fcs_edge
-from fcs_edge.cli.options import common_options, force_option, model_option
+from fcs_edge.cli.options import Seconds, common_options, force_option, model_option
 from fcs_edge.cli.output_files import check_distinct, check_output, output_file, standard
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.errors import FcsError
@@ -28,7 +28,7 @@ from fcs_edge.modelfile.model_file import SCHEMES
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.1, 3600),
+    type=Seconds(0.1, 3600),
     default=20,
     show_default=True,
     help="Total time to measure, without loading, converting and compiling.",

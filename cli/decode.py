@@ -15,13 +15,14 @@ import click
 import fcs_edge
 from fcs_edge.audio.reader import RAW_FORMATS
 from fcs_edge.audio.writer import FILE_FORMATS, AudioOutput, StreamOutput, file_output
-from fcs_edge.bitstream.reader import BitstreamReader, Damage, Event, read_batches
+from fcs_edge.bitstream.reader import BitstreamReader, Event, read_batches
 from fcs_edge.cli.options import (
     common_options,
     force_option,
     latency_option,
     model_option,
     output_option,
+    refuse_unused,
 )
 from fcs_edge.cli.output_files import (
     check_files,
@@ -51,11 +52,14 @@ from fcs_edge.model.layers import F32
 from fcs_edge.tokens.event_decoder import (
     EventDecoder,
     check_header,
+    check_intact,
     check_origin,
     decode_array,
+    decode_events,
     labelled,
     length_problem,
     read_header,
+    refuse_others,
 )
 from fcs_edge.tokens.npy import LIVE_BLOCK_SECONDS, TOKEN_DTYPES, header_of, open_npy
 from fcs_edge.tokens.npz import open_npz
@@ -126,6 +130,10 @@ def decode(
       ssh pi fcs-edge encode --mic - | fcs-edge decode - --play
     """
     messages = Messages(quiet)
+    refuse_unused(
+        ("--play", playing, ("speaker", "latency")),
+        ("an OUT", not playing, ("raw",)),
+    )
     out = _check(source, out, playing, raw, dtype, force)
     if out is not None and raw is None and is_array(out):
         options = TokenOptions(model, any_model, strict, force, dtype=dtype)
@@ -241,6 +249,8 @@ def _open_bitstream(
     joining = mode.join or pipe is not None
     reader = BitstreamReader(eager=live, strict=mode.strict, join=assumed if joining else None)
     stack.enter_context(labelled(label))
+    if not joining:
+        refuse_others(file)
     header, batches = read_header(read_batches(pipe or file, reader))
     if reader.joined:
         messages.warn(f"{label}: has no header; decoded as a stream of {codec.name}")
@@ -287,16 +297,9 @@ def _decoded(
 ) -> Iterator[F32]:
     """Yield the sound of a bitstream, (n,) float32 at a time, and warn about damage."""
     damage = Capped(lambda text: messages.warn(f"{label}: {text}"))
-    for events in batches:
-        for event in events:
-            if isinstance(event, Damage):
-                damage.add(event.message)
-        yield from decoder.decode(events)
-    if not reader.ended:
-        yield from decoder.close()
+    yield from decode_events(batches, decoder, reader, damage.add)
     damage.close()
-    if reader.damaged and not decoder.n_intact:
-        raise BitstreamError("none of its tokens is intact")
+    check_intact(reader, decoder.n_intact)
     if reader.damaged:
         messages.warn(f"{label}: damaged; {decoder.seconds_lost:.2f} s of it are silence")
 

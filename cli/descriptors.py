@@ -6,9 +6,9 @@ import fcntl
 import io
 import os
 import sys
-from typing import Any, BinaryIO, TextIO
+from typing import BinaryIO, TextIO
 
-from fcs_edge.files import named
+from fcs_edge.files import DiscardingFile, named
 
 
 def open_closed() -> None:
@@ -33,7 +33,7 @@ def be_tolerant() -> None:
     What an encoding does not have is written as escapes.
     """
     if sys.stderr is sys.__stderr__:
-        messages = io.BufferedWriter(_Discarding(2, "w", closefd=False))
+        messages = io.BufferedWriter(DiscardingFile(2, "w", closefd=False))
         sys.stderr = _text(messages, sys.stderr)
     if sys.stdout is sys.__stdout__:
         sys.stdout = _text(named(1, "standard output", close=False), sys.stdout)
@@ -55,13 +55,3 @@ def ignore_forced_colour() -> None:
 def is_readable(descriptor: int) -> bool:
     """Return whether a descriptor is open for reading."""
     return fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE != os.O_WRONLY
-
-
-class _Discarding(io.FileIO):
-    """A file that takes what it cannot write."""
-
-    def write(self, data: Any) -> int:
-        try:
-            return super().write(data)
-        except OSError:
-            return len(data)

@@ -14,12 +14,14 @@ import fcs_edge
 from fcs_edge.audio.reader import MAX_RATE, MIN_RATE, RAW_FORMATS, AudioInput, Channel, open_input
 from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.cli.options import (
+    Seconds,
     channel_option,
     common_options,
     force_option,
     input_option,
     latency_option,
     model_option,
+    refuse_unused,
 )
 from fcs_edge.cli.output_files import check_files, is_special, output_file, standard
 from fcs_edge.cli.piped_input import Ending, ending_on_signals
@@ -40,11 +42,10 @@ from fcs_edge.tokens.npy import (
     FILE_BLOCK_SECONDS,
     LIVE_BLOCK_SECONDS,
     TOKEN_DTYPES,
-    NpyWriter,
     TokenWriter,
     header_of,
 )
-from fcs_edge.tokens.npz import NpzWriter, origin_of
+from fcs_edge.tokens.npz import array_writer, origin_of
 
 
 @click.command()
@@ -77,7 +78,7 @@ from fcs_edge.tokens.npz import NpzWriter, origin_of
 @click.option(
     "--block",
     "block_seconds",
-    type=click.FloatRange(0.02, 80),
+    type=Seconds(0.02, 80),
     help="Seconds of sound in a block of the bitstream; a damaged byte costs one block. "
     "[default: 12, and 1 into a pipe]",
 )
@@ -127,7 +128,7 @@ def encode(
       fcs-edge encode --raw s16le --rate 48000 - - < samples | ssh host fcs-edge decode - out.wav
     """
     messages = Messages(quiet)
-    source, out = _arguments(source, out, live)
+    source, out = _arguments(source, out, live, raw)
     out = _check(source, out, dtype, force)
     if is_array(source) and raw is None:
         block = block_seconds or FILE_BLOCK_SECONDS
@@ -154,7 +155,7 @@ def encode(
 def _check(source: str, out: str, dtype: str, force: bool) -> str:
     """Refuse files that cannot be used, before any work; return the output's path."""
     out = standard(out)
-    named = suffix_of(out) in (".fcs", ".npy", ".npz")
+    named = suffix_of(out) == ".fcs" or is_array(out)
     if out != "-" and not named and not is_special(Path(out)) and not Path(out).is_dir():
         taken = "" if source else f"{out} is taken for OUT, as --mic takes the place of IN: "
         raise click.UsageError(
@@ -226,8 +227,13 @@ def _encode_input(
     return n_samples / codec.sample_rate_in
 
 
-def _arguments(source: str, out: str | None, live: bool) -> tuple[str, str]:
+def _arguments(source: str, out: str | None, live: bool, raw: str | None) -> tuple[str, str]:
     """Return IN and OUT; with --mic, the only argument is OUT."""
+    refuse_unused(
+        ("--mic", live, ("microphone", "latency")),
+        ("--raw", raw is not None, ("rate", "channels")),
+        ("an IN", not live, ("raw", "strict")),
+    )
     if live and out is not None:
         raise click.UsageError("--mic takes the place of IN: give OUT only.")
     if live:
@@ -271,10 +277,8 @@ def _encode_microphone(
 def _writer(
     file: BinaryIO, out: str, codec: Codec, seconds: float | None, dtype: str
 ) -> TokenWriter:
-    if suffix_of(out) == ".npy":
-        return NpyWriter(file, dtype)
-    if suffix_of(out) == ".npz":
-        return NpzWriter(file, origin_of(codec), dtype)
+    if is_array(out):
+        return array_writer(file, suffix_of(out), origin_of(codec), dtype)
     live = not is_regular(file)
     if seconds is None:
         seconds = LIVE_BLOCK_SECONDS if live else FILE_BLOCK_SECONDS

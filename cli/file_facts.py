@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from fcs_edge.audio.foreign import RAW_ADVICE
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, End, Tokens, read_batches
 from fcs_edge.bitstream.writer import Header
 from fcs_edge.cli.ui.messages import Capped
@@ -146,23 +147,26 @@ def _array_facts(array: TokenArray) -> Facts:
 
 
 def sound(file: str) -> Found:
-    """Read the header of a sound file."""
+    """Read a sound file to its end, as `fcs-edge encode` does."""
     # Libraries of sound are slow to load; no other facts need them.
     from fcs_edge.audio.reader import open_input
 
     try:
         with open_input(file, None, 16000, 1) as opened:
+            n_samples = sum(block.size for block in opened.at_rate(opened.rate))
             facts: Facts = {
                 "kind": "sound",
                 "sample_rate": opened.rate,
                 "channels": opened.channels,
-                "seconds": opened.seconds,
+                "seconds": n_samples / opened.rate,
                 "bytes": os.stat(file).st_size,
                 "remarks": _without(file, opened.warnings),
             }
             problems = _without(file, opened.losses)
+            if not n_samples:
+                problems.append("holds no sound")
     except AudioError as error:
-        reason = str(error).removeprefix(f"{file}: ").removesuffix(_RAW_ADVICE)
+        reason = str(error).removeprefix(f"{file}: ").removesuffix(f"; {RAW_ADVICE}")
         raise FcsError(f"{file}: neither tokens nor a model, and {reason}") from None
     return facts | {"intact": not problems}, problems
 
@@ -170,9 +174,6 @@ def sound(file: str) -> Found:
 def _without(file: str, lines: list[str]) -> list[str]:
     """Return lines without the file's name, which the command adds."""
     return [line.removeprefix(f"{file}: ") for line in lines]
-
-
-_RAW_ADVICE = "; for bare samples give --raw and --rate"
 
 
 def model(name: str) -> Found:

@@ -79,6 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     """Run the command and report its error; return the exit code."""
+    if not arguments:
+        # click raises the help as the text of an error.
+        context = click.Context(cli, info_name="fcs-edge", **cli.context_settings)
+        click.echo(cli.get_help(context), err=True)
+        return 2
     try:
         return cli.main(arguments, "fcs-edge", standalone_mode=False) or 0
     except click.UsageError as error:
@@ -87,7 +92,9 @@ def _run(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt) as error:
         # click turns an early end of a file into Abort too.
         if not isinstance(error.__cause__, EOFError):
-            _print_error("interrupted; no output was written")
+            cause = error.__cause__ if isinstance(error, click.Abort) else error
+            remains = "" if cause is None else str(cause)
+            _print_error(f"interrupted; {remains or 'no output was written'}")
             return 1
         _report(error.__cause__, arguments)
     except Exception as error:

@@ -32,7 +32,7 @@ from fcs_edge.codec import Codec
 from fcs_edge.live import devices
 from fcs_edge.live.latency import Latency
 from fcs_edge.live.loop import Loopback
-from fcs_edge.live.recorder import Recorder
+from fcs_edge.live.recorder import RECORDINGS_REMAIN, Recorder
 from fcs_edge.live.session import (
     DeviceRequest,
     SilenceGuard,
@@ -108,7 +108,7 @@ def mic(
         loop = Loopback(codec, recorder.put, decoding, duration)
         loop.bypass = bypass
         stack.enter_context(prompt_threads())
-        stack.enter_context(stop_on_signals(loop.stop))
+        stack.enter_context(stop_on_signals(loop.stop, RECORDINGS_REMAIN))
         show = stack.enter_context(Panel(loop, codec, quiet, names).showing())
         guard = SilenceGuard(loop, duration is not None and not reconnect)
         wait = _waiter(loop, show, guard, stack)

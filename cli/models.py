@@ -34,6 +34,7 @@ def models(as_json: bool, quiet: bool) -> None:
     \b
     Examples:
       fcs-edge models
+      mkdir -p ~/.local/share/fcs-edge/models
       cp 4k.safetensors ~/.local/share/fcs-edge/models/
       fcs-edge encode --model 4k speech.wav speech.fcs
     """
@@ -50,7 +51,11 @@ def models(as_json: bool, quiet: bool) -> None:
         else:
             messages.note(f"the folder of models is {folder}{_absent(str(folder))}")
     if not any(facts["default"] for facts in found):
-        messages.note(f"the default is {default}, of {catalogue.VARIABLE}")
+        stated = f"the default is {default}, of {catalogue.VARIABLE}"
+        if os.path.exists(default):
+            messages.note(stated)
+        else:
+            messages.warn(f"{stated}; there is no such model")
     if folder is not None and folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
         messages.warn(f"{folder}: cannot be read")
 

@@ -9,12 +9,14 @@ from contextlib import nullcontext
 from typing import Any, TypeVar, cast
 
 import click
+from click.core import ParameterSource
 
 from fcs_edge.files import naming
 from fcs_edge.live.latency import MARGINS, MAX_LATENCY_SECONDS, Latency
 
 _INPUTS = ("source", "file", "path")
 """Parameters of commands that name a file; those with an address have sockets too."""
+
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -51,6 +53,22 @@ def _channel(context: click.Context, option: click.Parameter, value: str) -> int
     if not value.isdecimal() or int(value) < 1:
         raise click.BadParameter(f"{value!r} is not mean, and not a channel's number from 1.")
     return int(value)
+
+
+class Seconds(click.FloatRange):
+    """A finite number of seconds: greater than zero, or from `least` to `most`."""
+
+    def __init__(self, least: float = 0, most: float | None = None) -> None:
+        super().__init__(least, most, min_open=not least)
+
+    def convert(
+        self, value: Any, option: click.Parameter | None, context: click.Context | None
+    ) -> float:
+        """Return the number; refuse nan and inf, which no comparison stops."""
+        seconds = float(super().convert(value, option, context))
+        if not math.isfinite(seconds):
+            self.fail(f"{value!r} is not a number of seconds.", option, context)
+        return seconds
 
 
 model_option = _option(
@@ -99,7 +117,7 @@ key_option = _option(
 )
 duration_option = _option(
     "--duration",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(),
     metavar="SECONDS",
     help="Stop after this much sound.",
 )
@@ -118,6 +136,27 @@ def monitor_option(help: str) -> Callable[[_F], _F]:
         show_default=True,
         help=help,
     )
+
+
+def refuse_unused(*rules: tuple[str, bool, tuple[str, ...]]) -> None:
+    """Refuse options that the caller gives and that would change nothing.
+
+    Parameters
+    ----------
+    rules : tuple of str, bool and tuple of str
+        What the options are for, whether the command has it, and the options' parameters.
+
+    Raises
+    ------
+    click.UsageError
+        One of them is given on the command line.
+    """
+    context = click.get_current_context()
+    for purpose, is_there, names in rules:
+        for option in context.command.params:
+            given = context.get_parameter_source(option.name or "")
+            if not is_there and option.name in names and given is ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"{option.opts[-1]} is for {purpose} only.")
 
 
 def common_options(command: _F) -> _F:

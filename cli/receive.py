@@ -13,6 +13,7 @@ import numpy as np
 
 import fcs_edge
 from fcs_edge.cli.options import (
+    Seconds,
     common_options,
     duration_option,
     force_option,
@@ -27,14 +28,14 @@ from fcs_edge.cli.output_files import check_output
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.link_notice import chunk_text, report_security
 from fcs_edge.cli.ui.messages import Messages
-from fcs_edge.cli.ui.panel import Lines, counted
+from fcs_edge.cli.ui.panel import Lines, speaker_losses
 from fcs_edge.cli.ui.terminal_keys import TerminalKeys
 from fcs_edge.codec import Codec
 from fcs_edge.link.receiver import Receiver, Timer
-from fcs_edge.link.sockets import ListeningSocket, parse
+from fcs_edge.link.sockets import ListeningSocket, address_text, parse
 from fcs_edge.live import devices
 from fcs_edge.live.latency import BUFFER_MILLISECONDS, Latency, buffer_chunks, duration_chunks
-from fcs_edge.live.recorder import Recorder
+from fcs_edge.live.recorder import RECORDINGS_REMAIN, Recorder
 from fcs_edge.live.session import (
     Worker,
     open_speaker,
@@ -45,6 +46,7 @@ from fcs_edge.live.session import (
 )
 from fcs_edge.live.speaker import Speaker
 from fcs_edge.model.layers import F32, new
+from fcs_edge.text import counted
 from fcs_edge.tokens.npy import LIVE_BLOCK_SECONDS, header_of
 
 _DRAIN_SECONDS = 1.0
@@ -68,7 +70,7 @@ _NO_SAMPLES, _NO_TOKENS = new(0), np.zeros(0, np.uint16)
 @key_option
 @click.option(
     "--max-age",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(),
     metavar="SECONDS",
     help="Refuse packets whose time differs by more from this machine's clock; needs --key.",
 )
@@ -121,21 +123,50 @@ def receive(
         receiver = _receiver(codec, listening, key_path, buffered, recorder, max_age, messages)
         receiver.limit = duration_chunks(duration, codec.latency)
         stack.enter_context(prompt_threads())
-        stack.enter_context(stop_on_signals(receiver.stop))
-        messages.note(f"listening at {host}:{listening.port}; Ctrl-C ends")
-        wait = _waiter(receiver, quiet, stack)
-
-        def open_output() -> Speaker | Timer:
-            if playing:
-                return open_speaker(codec, speaker, latency, reconnect)
-            return Timer(codec.sample_rate_out, codec.latency)
-
+        stack.enter_context(stop_on_signals(receiver.stop, RECORDINGS_REMAIN))
+        messages.note(f"listening at {address_text(host, listening.port)}; Ctrl-C ends")
+        timer = None if playing else Timer(codec.sample_rate_out, codec.latency)
+        outputs = _Outputs(timer, partial(open_speaker, codec, speaker, latency, reconnect))
+        wait = _waiter(receiver, outputs, quiet, stack)
         with _listening(receiver):
-            session = partial(_session, receiver, open_output, wait)
+            session = partial(_session, receiver, outputs, wait)
             run_with_devices(session, receiver, reconnect, messages.warn)
-    messages.note(_line(receiver))
+    messages.note(_line(receiver, outputs))
     if recorder.failed:
         click.get_current_context().exit(1)
+
+
+class _Outputs:
+    """The timer, or the speakers one after another: the last one has the losses of all.
+
+    Parameters
+    ----------
+    timer : Timer or None
+        What takes the place of a speaker.
+    open_speaker : callable
+        Opens a speaker, where there is no timer.
+    """
+
+    def __init__(self, timer: Timer | None, open_speaker: Callable[[], Speaker]) -> None:
+        self._timer, self._open_speaker = timer, open_speaker
+        self.speaker: Speaker | None = None
+
+    def open(self) -> Speaker | Timer:
+        """Return an open output."""
+        if self._timer is not None:
+            return self._timer
+        speaker = self._open_speaker()
+        if self.speaker is not None:
+            speaker.add_losses(self.speaker)
+        self.speaker = speaker
+        return speaker
+
+    def troubles(self) -> str:
+        """Return a text about what was not played; empty where all was."""
+        if self.speaker is None:
+            return ""
+        silent = "the speaker plays no sound (suspended?)" if self.speaker.suspended else ""
+        return ", ".join(filter(None, (speaker_losses(self.speaker), silent)))
 
 
 def _check_age(max_age: float | None, key: str | None) -> None:
@@ -188,11 +219,11 @@ def _sink(recorder: Recorder) -> Callable[[F32], None]:
 
 def _session(
     receiver: Receiver,
-    open_output: Callable[[], Speaker | Timer],
+    outputs: _Outputs,
     wait: Callable[[Worker], None],
 ) -> None:
     """Open an output, play until stopped, and close the output."""
-    output = open_output()
+    output = outputs.open()
     try:
         wait(Worker(lambda: _play(receiver, output)))
         if isinstance(output, Speaker):
@@ -202,10 +233,12 @@ def _session(
             output.close()
 
 
-def _waiter(receiver: Receiver, quiet: bool, stack: ExitStack) -> Callable[[Worker], None]:
+def _waiter(
+    receiver: Receiver, outputs: _Outputs, quiet: bool, stack: ExitStack
+) -> Callable[[Worker], None]:
     """Return what prints the statistics and reads keys until a worker ends."""
     keys = stack.enter_context(TerminalKeys())
-    lines = Lines(lambda: _line(receiver), quiet)
+    lines = Lines(lambda: _line(receiver, outputs), quiet)
     return lambda worker: watch(worker, keys.read, lines.show, receiver.stop)
 
 
@@ -229,7 +262,7 @@ def _play(receiver: Receiver, output: Speaker | Timer) -> None:
     output.playout.finish()
 
 
-def _line(receiver: Receiver) -> str:
+def _line(receiver: Receiver, outputs: _Outputs) -> str:
     """Return the statistics so far, in one line."""
     counts, s = receiver.buffer.counts, receiver.statistics
     due = counts.played + counts.lost
@@ -242,11 +275,15 @@ def _line(receiver: Receiver) -> str:
         f"{receiver.buffer.jitter:.1f} ms, {receiver.buffer.level} waiting, "
         f"clock {1e6 * (receiver.speed - 1):+.0f} ppm; {chunk_text(s.times)}"
     )
-    foreign = counts.foreign + counts.strays
-    refused = [f"{n} ({reason})" for reason, n in receiver.refused.items()]
-    if foreign:
+    parts = [text, outputs.troubles()]
+    if s.n_lost_devices:
+        parts.append(f"{counted(s.n_lost_devices, 'time')} without a device")
+    # A copy, as the other thread may add a reason meanwhile.
+    refused = [f"{n} ({reason})" for reason, n in receiver.refused.copy().items()]
+    if foreign := counts.foreign + counts.strays:
         refused.append(f"{foreign} (of another stream)")
     if refused:
-        text = f"{text}; refused: {', '.join(refused)}"
-    dropped = receiver.n_dropped
-    return f"{text}; {dropped} dropped by the system before they were read" if dropped else text
+        parts.append(f"refused: {', '.join(refused)}")
+    if dropped := receiver.n_dropped:
+        parts.append(f"{dropped} dropped by the system before they were read")
+    return "; ".join(filter(None, parts))

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import click
 import numpy as np
 
 import fcs_edge
-from fcs_edge.audio.reader import open_input
+from fcs_edge.audio.reader import AudioInput, Channel, open_input
 from fcs_edge.cli.options import (
     channel_option,
     common_options,
@@ -26,7 +27,7 @@ from fcs_edge.cli.options import (
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.link_notice import chunk_text, report_security
 from fcs_edge.cli.ui.messages import Messages
-from fcs_edge.cli.ui.panel import Lines, cancelled, counted, shortfall, troubles
+from fcs_edge.cli.ui.panel import Lines, cancelled, shortfall, troubles
 from fcs_edge.cli.ui.terminal_keys import TerminalKeys
 from fcs_edge.codec import Codec
 from fcs_edge.link.packets import MAX_CHUNKS
@@ -46,10 +47,13 @@ from fcs_edge.live.session import (
     watch,
 )
 from fcs_edge.model.layers import F32, new
+from fcs_edge.text import counted
 
 _HEADER_BYTES = 28
 """Bytes of the IPv4 and UDP headers of a packet."""
 _SHOW_SECONDS = 0.2
+_CATCH_UP_SECONDS = 1.0
+"""How late a sound file may be sent, with chunks that follow at once."""
 
 
 @click.command()
@@ -95,11 +99,12 @@ def send(
       fcs-edge send pi.local:5004
       fcs-edge send --key voice.peer.key --packet-ms 240 10.0.0.2:5004
       fcs-edge send --from speech.wav [::1]:5004
+
+    Of a FILE that is cut, what is intact is sent, and the exit code is 1.
     """
     messages = Messages(quiet)
     host, port = parse(address)
-    if source is None:
-        devices.find("input", microphone)
+    _check(source, microphone)
     codec = fcs_edge.load(model)
     chunks = packet_chunks(codec, packet_ms)
     key_path = Path(key) if key is not None else None
@@ -111,11 +116,13 @@ def send(
         prepare(codec, messages, encoder=True)
         loop = Loopback(codec, lambda samples, tokens, _: sender.send(tokens), False, duration)
         stack.enter_context(prompt_threads())
-        stack.enter_context(stop_on_signals(loop.stop))
+        stack.enter_context(stop_on_signals(loop.stop, "sending ends"))
         lines = Lines(lambda: _line(loop, codec, sender), quiet)
         guard = SilenceGuard(loop, duration is not None and not reconnect)
+        is_whole = True
         if source is not None:
-            _send_file(source, loop, codec, lines)
+            opened = open_input(source, None, 1, 1, channel=cast(Channel, channel))
+            is_whole = _send_file(stack.enter_context(opened), loop, codec, lines, messages)
         else:
             wait = _waiter(loop, lines, guard, stack)
             request = DeviceRequest(microphone, None, latency, False, channel, reconnect)
@@ -126,7 +133,7 @@ def send(
     for text in (cancelled(loop), shortfall(loop, codec), guard.warning):
         if text:
             messages.warn(text)
-    if guard.warning:
+    if guard.warning or not is_whole:
         click.get_current_context().exit(1)
 
 
@@ -143,6 +150,14 @@ def _waiter(
     return lambda worker: watch(worker, keys.read, show, loop.stop)
 
 
+def _check(source: str | None, microphone: str | None) -> None:
+    """Refuse a microphone that is not there, and two sources."""
+    if source is None:
+        devices.find("input", microphone)
+    elif microphone is not None:
+        raise click.UsageError("--from takes the place of the microphone: leave out --input.")
+
+
 def packet_chunks(codec: Codec, packet_ms: int) -> int:
     """Return the chunks of a packet of `packet_ms` milliseconds."""
     chunk_ms = round(1e3 * codec.latency)
@@ -154,19 +169,33 @@ def packet_chunks(codec: Codec, packet_ms: int) -> int:
     return packet_ms // chunk_ms
 
 
-def _send_file(source: str, loop: Loopback, codec: Codec, lines: Lines) -> None:
-    """Send a sound file in real time."""
-    with open_input(source, None, codec.sample_rate_in, 1) as sound:
-        start = time.monotonic()
-        chunks = _chunks(sound.at_rate(codec.sample_rate_in), codec.chunk_size)
-        for number, samples in enumerate(chunks, 1):
-            due = start + number * codec.latency
-            while not loop.stopped and (remaining := due - time.monotonic()) > 0:
-                time.sleep(min(remaining, _SHOW_SECONDS))
-                lines.show()
-            if loop.stopped:
-                return
-            loop.step(samples)
+def _send_file(
+    sound: AudioInput, loop: Loopback, codec: Codec, lines: Lines, messages: Messages
+) -> bool:
+    """Send a sound file in real time; return whether all of it was there.
+
+    Raises
+    ------
+    AudioError
+        The file holds no sound.
+    """
+    start, number = time.monotonic(), 0
+    chunks = _chunks(sound.at_rate(codec.sample_rate_in), codec.chunk_size)
+    for number, samples in enumerate(chunks, 1):
+        due = start + number * codec.latency
+        if (late := time.monotonic() - due) > _CATCH_UP_SECONDS:
+            # This process was stopped, or a pipe was slow: a burst would only be skipped.
+            start, due = start + late, due + late
+        while not loop.stopped and (remaining := due - time.monotonic()) > 0:
+            time.sleep(min(remaining, _SHOW_SECONDS))
+            lines.show()
+        if loop.stopped:
+            break
+        loop.step(samples)
+    sound.require_sound(number)
+    for text in (*sound.losses, *sound.warnings):
+        messages.warn(text)
+    return not sound.losses
 
 
 def _chunks(blocks: Iterator[F32], size: int) -> Iterator[F32]:
@@ -190,7 +219,9 @@ def _line(loop: Loopback, codec: Codec, sender: Sender) -> str:
         f"{seconds:.1f} s sent: {counted(socket.n_packets, 'packet')}, {socket.n_bytes} bytes, "
         f"{on_wire:.0f} bytes/s with IP headers, {chunk_text(s.times)}"
     )
-    failed = [f"{counted(n, 'packet')} not sent: {reason}" for reason, n in socket.errors.items()]
+    # A copy, as the other thread may add a reason meanwhile.
+    errors = socket.errors.copy().items()
+    failed = [f"{counted(n, 'packet')} not sent: {reason}" for reason, n in errors]
     if socket.n_refused:
         failed.append(f"nobody listened for {counted(socket.n_refused, 'packet')}")
     lost = "; ".join(filter(None, (troubles(loop), *failed)))

@@ -21,21 +21,22 @@ from fcs_edge.model.layers import U16
 from fcs_edge.modelfile import catalogue
 from fcs_edge.tokens.event_decoder import (
     check_fingerprint,
+    check_intact,
     check_origin,
     labelled,
     length_problem,
     read_header,
+    refuse_others,
 )
 from fcs_edge.tokens.event_tokens import EventTokens
 from fcs_edge.tokens.npy import (
     FILE_BLOCK_SECONDS,
-    NpyWriter,
     TokenArray,
     TokenWriter,
     header_of,
     open_npy,
 )
-from fcs_edge.tokens.npz import NpzWriter, Origin, open_npz, origin_of
+from fcs_edge.tokens.npz import ARRAY_SUFFIXES, Origin, array_writer, open_npz, origin_of
 
 
 class TokenOptions(NamedTuple):
@@ -67,7 +68,7 @@ def suffix_of(path: str) -> str:
 
 def is_array(path: str) -> bool:
     """Return whether a path names an array of tokens."""
-    return suffix_of(path) in (".npy", ".npz")
+    return suffix_of(path) in ARRAY_SUFFIXES
 
 
 def copy_tokens(source: str, out: str, options: TokenOptions, messages: Messages) -> bool:
@@ -94,11 +95,8 @@ def copy_tokens(source: str, out: str, options: TokenOptions, messages: Messages
 
 
 def _writer(file: BinaryIO, out: str, opened: _Source, options: TokenOptions) -> TokenWriter:
-    suffix = suffix_of(out)
-    if suffix == ".npy":
-        return NpyWriter(file, options.dtype)
-    if suffix == ".npz":
-        return NpzWriter(file, opened.origin, options.dtype)
+    if is_array(out):
+        return array_writer(file, suffix_of(out), opened.origin, options.dtype)
     assert opened.codec is not None
     return BitstreamWriter(file, header_of(opened.codec, options.block_seconds))
 
@@ -154,6 +152,7 @@ def _from_bitstream(
     file: BinaryIO, source: str, options: TokenOptions, messages: Messages
 ) -> _Source:
     reader = BitstreamReader(strict=options.strict)
+    refuse_others(file)
     header, batches = read_header(read_batches(file, reader))
     codec = _codec(header.fingerprint, options, needed=False)
     name = "" if codec is None or codec.fingerprint != header.fingerprint else codec.name
@@ -171,8 +170,7 @@ def _from_bitstream(
         yield from tokens.rest()
         damage.close()
         opened.n_samples = tokens.n_samples
-        if reader.damaged and tokens.n_lost == tokens.n_tokens:
-            raise BitstreamError("none of its tokens is intact")
+        check_intact(reader, tokens.n_tokens - tokens.n_lost)
         if tokens.n_lost:
             opened.losses.append(
                 f"{tokens.n_lost} of {tokens.n_tokens} tokens are lost; the token before each gap "
@@ -213,6 +211,8 @@ def open_file(source: str) -> BinaryIO:
         return Path(source).open("rb")
     except FileNotFoundError:
         raise BitstreamError(f"{source}: no such file") from None
+    except IsADirectoryError:
+        raise BitstreamError(f"{source}: is a folder; give a file of tokens") from None
 
 
 def _label(source: str) -> str:

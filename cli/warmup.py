@@ -18,6 +18,7 @@ from fcs_edge.codec import Codec
 from fcs_edge.modelfile.catalogue import find
 from fcs_edge.modelfile.model_file import SCHEMES
 from fcs_edge.modelfile.tensor_layout import tensor_shapes
+from fcs_edge.text import counted
 
 
 @click.command()
@@ -51,7 +52,7 @@ def warmup(model: str | None, every: bool, quiet: bool) -> None:
                     path = Path(folder) / f"{scheme}.safetensors"
                     _run(Codec(write_model(path, config, zeros, scheme, "zeros", scheme)))
     seconds, n, cache = time.perf_counter() - start, compilation.n_kernels, host.kernel_cache()
-    some = f"{n} kernel{'s' * (n != 1)}"
+    some = counted(n, "kernel")
     if not n:
         place = f" in {cache}" if cache else ""
         messages.note(f"nothing to compile: all kernels are stored{place} ({seconds:.1f} s)")

@@ -79,8 +79,16 @@ def convert_files(
 ) -> ModelFile:
     """Convert the result of `locate`, a checkpoint or a model file; see `convert`.
 
-    `errors` collects how far the stored weights are from those of the source. Without `overwrite`,
-    a file that appears meanwhile stays.
+    Parameters
+    ----------
+    source : Source or ModelFile
+        The checkpoint, or a model file of float weights.
+    out, name, weights
+        As for `convert`.
+    errors : LayerErrors, optional
+        Collects how far the stored weights are from those of the source.
+    overwrite : bool
+        Whether a file that exists is replaced. If not, one that appears meanwhile stays.
     """
     config, tensors, origin = _open(source)
     return write_model(
@@ -129,7 +137,21 @@ def write_model(
     errors: LayerErrors | None = None,
     overwrite: bool = True,
 ) -> ModelFile:
-    """Write a model file of float tensors in their published shapes; see `convert`."""
+    """Write a model file of float tensors in their published shapes; see `convert_files`.
+
+    Parameters
+    ----------
+    out : Path
+        The model file to write.
+    config : CodecConfig
+        The configuration.
+    tensors : mapping of str to numpy.ndarray
+        float32 or float16, by published name.
+    name, origin : str
+        The model's name, and what it is converted from.
+    weights, errors, overwrite
+        As for `convert_files`.
+    """
     scheme = weights or default(config)
     if isinstance(tensors, SourceTensors):
         dtypes = tensors.dtypes

@@ -194,6 +194,17 @@ class _NamedFile(io.FileIO):
             super().close()
 
 
+class DiscardingFile(io.FileIO):
+    """A file that takes what it cannot write, as on a full disk or a closed terminal."""
+
+    def write(self, data: Any) -> int:
+        """Write bytes, or discard them; return their number."""
+        try:
+            return super().write(data) or 0
+        except OSError:
+            return memoryview(data).nbytes
+
+
 def _hidden(path: Path) -> Path:
     name = f".{path.stem[:_NAME_CHARACTERS]}-{secrets.token_hex(4)}{path.suffix}"
     return path.with_name(name)

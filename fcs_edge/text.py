@@ -28,8 +28,12 @@ def printable(text: object) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, singular or plural."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """Return a number with its noun: "1 gap of the speaker", "2 gaps of the speaker".
+
+    The first word of `noun` takes an s where the number is not 1.
+    """
+    first, space, rest = noun.partition(" ")
+    return f"{number} {first}{'' if number == 1 else 's'}{space}{rest}"
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -24,22 +24,24 @@ from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.tokens.event_decoder import (
     EventDecoder,
     check_header,
+    check_intact,
     check_origin,
     decode_array,
+    decode_events,
     labelled,
     length_problem,
     read_header,
+    refuse_others,
 )
 from fcs_edge.tokens.event_tokens import EventTokens
 from fcs_edge.tokens.npy import (
     FILE_BLOCK_SECONDS,
     TOKEN_DTYPES,
-    NpyWriter,
     TokenWriter,
     header_of,
     open_npy,
 )
-from fcs_edge.tokens.npz import NpzWriter, open_npz, origin_of
+from fcs_edge.tokens.npz import ARRAY_SUFFIXES, array_writer, open_npz, origin_of
 
 PathLike = str | os.PathLike[str]
 
@@ -245,6 +247,7 @@ def read_fcs(path: PathLike, *, strict: bool = True) -> FileTokens:
     with ExitStack() as stack:
         stack.enter_context(labelled(os.fspath(path)))
         file = stack.enter_context(_open(Path(path)))
+        refuse_others(file)
         header, batches = read_header(read_batches(file, BitstreamReader(strict=strict)))
         collected = EventTokens(header)
         parts = [np.zeros(0, np.uint16)]
@@ -293,13 +296,15 @@ def write_fcs(
     TypeError
         The tokens are not integers.
     ValueError
-        The tokens are not one-dimensional, one is out of range, or they stand for fewer samples
-        than `n_samples`.
+        The tokens are not one-dimensional, one is out of range, or their number is not what
+        `n_samples` needs.
     """
     codec = codec or load()
     checked = as_tokens(tokens, codec.bits_per_token)
     if n_samples is None:
         n_samples = checked.size * codec.samples_per_token
+    if problem := length_problem(checked.size, n_samples, codec):
+        raise ValueError(problem.removesuffix("; they are left out"))
     with _output(Path(path), force) as file:
         writer = BitstreamWriter(file, header_of(codec, FILE_BLOCK_SECONDS))
         writer.close(n_samples, checked)
@@ -323,13 +328,11 @@ def _writer(
     if out is None:
         return _NoWriter()
     suffix = Path(out).suffix.lower()
-    if suffix not in (".fcs", ".npz", ".npy"):
+    if suffix not in (".fcs", *ARRAY_SUFFIXES):
         raise ValueError(f"out must end in .fcs, .npz or .npy, not {suffix!r}")
     file = stack.enter_context(_output(Path(out), force))
-    if suffix == ".npy":
-        return NpyWriter(file, dtype)
-    if suffix == ".npz":
-        return NpzWriter(file, origin_of(codec), dtype)
+    if suffix in ARRAY_SUFFIXES:
+        return array_writer(file, suffix, origin_of(codec), dtype)
     return BitstreamWriter(file, header_of(codec, FILE_BLOCK_SECONDS))
 
 
@@ -360,17 +363,13 @@ def _sound(
 def _bitstream_sound(
     file: BinaryIO, codec: Codec, any_model: bool, strict: bool, problems: list[str]
 ) -> Iterator[F32]:
+    refuse_others(file)
     reader = BitstreamReader(strict=strict)
     header, batches = read_header(read_batches(file, reader))
     check_header(header, codec, any_model)
     decoder = EventDecoder(codec, live=False)
-    for events in batches:
-        problems += [event.message for event in events if isinstance(event, Damage)]
-        yield from decoder.decode(events)
-    if not reader.ended:
-        yield from decoder.close()
-    if reader.damaged and not decoder.n_intact:
-        raise BitstreamError("none of its tokens is intact")
+    yield from decode_events(batches, decoder, reader, problems.append)
+    check_intact(reader, decoder.n_intact)
 
 
 def _write_sound(out: Path, blocks: Iterator[F32], codec: Codec, force: bool) -> None:
@@ -392,6 +391,8 @@ def _output(path: Path, force: bool) -> Iterator[BinaryIO]:
     """Open a new file for bytes; it appears complete when the block ends, or not at all."""
     if path.is_dir():
         raise FcsError(f"{path}: is a folder; give a file name")
+    if not Path(os.path.realpath(path)).parent.is_dir():
+        raise FcsError(f"{path}: its folder does not exist")
     if path.exists() and not force:
         raise FcsError(f"{path}: exists already; force=True overwrites it")
     with creating(path, overwrite=force) as file:
@@ -403,3 +404,5 @@ def _open(path: Path) -> BinaryIO:
         return path.open("rb")
     except FileNotFoundError:
         raise BitstreamError("no such file") from None
+    except OSError as error:
+        raise BitstreamError(error.strerror or str(error)) from error

@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -16,6 +17,8 @@ from fcs_edge.link.seal import KEY_BYTES, LinkKey, Side
 
 MAX_FILE = 4096
 """Bytes of the largest key file or record."""
+SENT, SEEN = ".sent", ".seen"
+"""What the names of a half's records end with."""
 
 _COMMENT = "# fcs-edge link key: whoever has this file can listen and speak; the other end has {}\n"
 
@@ -26,7 +29,7 @@ def peer_path(path: Path) -> Path:
 
 
 def new_key(path: Path) -> Path:
-    """Create the two halves of a key, as files that only their owner can read.
+    """Create the two halves of a key, as files that only their owner can read, without records.
 
     Parameters
     ----------
@@ -48,10 +51,19 @@ def new_key(path: Path) -> Path:
     _create(path, _COMMENT.format("side b") + f"a {secret}\n")
     try:
         _create(peer, _COMMENT.format("side a") + f"b {secret}\n")
-    except FcsError:
+    except BaseException:
         path.unlink(missing_ok=True)
         raise
+    _remove_records(path)
+    _remove_records(peer)
     return peer
+
+
+def _remove_records(path: Path) -> None:
+    """Remove what a deleted key of the same name left, such as a damaged record."""
+    for end in (SENT, SEEN):
+        with suppress(OSError):
+            path.with_name(path.name + end).unlink()
 
 
 def read_key(path: Path) -> LinkKey:
@@ -139,6 +151,8 @@ def _create(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(descriptor)
-    except OSError as error:
+    except BaseException as error:
         path.unlink(missing_ok=True)
-        raise FcsError(f"cannot write {path}: {error.strerror}") from error
+        if isinstance(error, OSError):
+            raise FcsError(f"cannot write {path}: {error.strerror}") from error
+        raise

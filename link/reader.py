@@ -70,7 +70,8 @@ class PacketReader:
             raise
         if self._incoming is None and not self._is_identified(packet, current):
             raise PacketError("unidentified")
-        if self._max_age < math.inf and self._age(packet) > self._max_age:
+        # In this order, so that a limit that is no number refuses all.
+        if not self._age(packet) <= self._max_age:
             raise PacketError("age")
         if self._guard is not None and not self._guard.admit(packet.stream, packet.sequence):
             raise PacketError("replay")

@@ -21,7 +21,9 @@ from fcs_edge.link.records import SAVE_SECONDS, ReplayGuard
 from fcs_edge.link.sockets import ListeningSocket
 from fcs_edge.live.clock import ClockHold
 from fcs_edge.live.latency import TIMER_MARGIN_SECONDS
+from fcs_edge.live.session import Worker
 from fcs_edge.live.statistics import Statistics
+from fcs_edge.live.stop_flag import StopFlag
 from fcs_edge.model.layers import F32, new
 
 _POLL_SECONDS = 0.004
@@ -122,7 +124,7 @@ class Receiver:
         self.limit = math.inf
         """Chunks of sound after which `play` stops, silence between streams included."""
         self._n_chunks = 0
-        self._stop = threading.Event()
+        self._stop = StopFlag()
 
     @property
     def n_dropped(self) -> int:
@@ -150,8 +152,7 @@ class Receiver:
 
     def listen(self) -> None:
         """Receive packets until stopped; an exception stops `play` too."""
-        saver = threading.Thread(target=self._keep_record, daemon=True)
-        saver.start()
+        saver = Worker(self._keep_record)
         try:
             while not self.stopped:
                 self._receive()
@@ -174,9 +175,12 @@ class Receiver:
         """Write the record against replays every few seconds: a slow disk must not lose packets."""
         if self._guard is None:
             return
-        while not self._stop.wait(SAVE_SECONDS):
+        try:
+            while not self._stop.wait(SAVE_SECONDS):
+                self._guard.save()
             self._guard.save()
-        self._guard.save()
+        finally:
+            self.stop()
 
     def _accept(self, data: bytes) -> None:
         """Put a datagram's packet into the buffer, or count why it is rejected."""

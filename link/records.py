@@ -13,12 +13,13 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from fcs_edge.errors import FcsError
 from fcs_edge.files import replacing
-from fcs_edge.link.keys import read_small
+from fcs_edge.link.keys import SEEN, SENT, read_small
 from fcs_edge.link.packets import MAX_SEQUENCES, MAX_STREAM
 
 SAVE_SECONDS = 5.0
@@ -67,17 +68,17 @@ def new_stream(key_path: Path | None, now: int | None = None) -> tuple[int, str 
     clock = max(0, nanoseconds // 1_000_000 - 1000 * EPOCH_SECONDS)
     if key_path is None:
         return _numbered(clock, None), None
-    record = _beside(key_path, ".sent")
-    with _locked(key_path) as unlocked:
+    record = _beside(key_path, SENT)
+    with _locked(key_path) as lock:
         last, damaged = _last_sent(record)
         moment = max(clock, last + 1)
         stream = _numbered(moment, key_path)
-        problem = _write_numbers(record, [moment])
+        problem = lock.problem if lock.held else _write_numbers(record, [moment])
     if problem is not None:
         return stream, (
             f"{problem}: if the clock is set back, the receiver takes new streams for replays"
         )
-    return stream, unlocked or damaged
+    return stream, lock.problem or damaged
 
 
 def _numbered(moment: int, key_path: Path | None) -> int:
@@ -85,7 +86,7 @@ def _numbered(moment: int, key_path: Path | None) -> int:
         raise FcsError(
             "the clock shows a year after 2054: set it"
             if key_path is None
-            else f"the clock or {_beside(key_path, '.sent')} shows a year after 2054: set the "
+            else f"the clock or {_beside(key_path, SENT)} shows a year after 2054: set the "
             "clock, and create a new key if this remains"
         )
     return moment << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
@@ -129,12 +130,13 @@ class ReplayGuard:
     """
 
     def __init__(self, key_path: Path, warn: Callable[[str], None] = lambda text: None) -> None:
-        self._key_path, self._path = key_path, _beside(key_path, ".seen")
-        self._warn, self._warned = warn, False
+        self._key_path, self._path = key_path, _beside(key_path, SEEN)
+        self._warn, self._warned = warn, set[str]()
         self._lock = threading.Lock()
         numbers = self._read()
         self._stream, self._highest = numbers or (0, -1)
         self._floor = self._highest
+        self._passed = 0
         self._unsaved = False
         # Whether the record can be kept shows only where it is written.
         _, problem = self._raise((self._stream, self._highest), probe=True)
@@ -155,7 +157,7 @@ class ReplayGuard:
         bool
             False for a replay, which must be discarded.
         """
-        if stream > self._stream and not self._begin(stream):
+        if stream > self._stream and (stream < self._passed or not self._begin(stream)):
             return False
         with self._lock:
             if stream < self._stream or sequence <= self._floor:
@@ -180,6 +182,8 @@ class ReplayGuard:
         """Move to a greater stream unless another receiver had a later one; record it."""
         before, _ = self._raise((stream, -1))
         if before[0] > stream:
+            # A flood of such packets must not read the record each time.
+            self._passed = before[0]
             return False
         floor = before[1] if before[0] == stream else -1
         with self._lock:
@@ -195,22 +199,27 @@ class ReplayGuard:
     ) -> tuple[tuple[int, int], str | None]:
         """Raise the record on the disk to at least this; return what it was, and the problem."""
         before, problem = (0, -1), None
-        with _locked(self._key_path) as unlocked:
+        with _locked(self._key_path) as lock:
             try:
                 before = self._read() or before
                 if mine > before or probe:
                     stream, highest = max(mine, before)
-                    problem = _write_numbers(self._path, [stream, highest + 1])
+                    numbers = [stream, highest + 1]
+                    # The program that holds the lock may be about to write less.
+                    problem = lock.problem if lock.held else _write_numbers(self._path, numbers)
             except FcsError as error:
                 problem = str(error)
-        if problem or unlocked:
-            self._report(problem or unlocked or "")
+        if problem:
+            self._report(problem, "replayed packets are rejected in this run only")
+        elif lock.problem:
+            self._report(lock.problem, "a second receiver of this key may take replays")
         return before, problem
 
-    def _report(self, problem: str) -> None:
-        if not self._warned:
-            self._warned = True
-            self._warn(f"{problem}: replayed packets are rejected in this run only")
+    def _report(self, problem: str, consequence: str) -> None:
+        """Warn once of each consequence."""
+        if consequence not in self._warned:
+            self._warned.add(consequence)
+            self._warn(f"{problem}: {consequence}")
 
 
 class _DamagedError(FcsError):
@@ -218,25 +227,43 @@ class _DamagedError(FcsError):
 
 
 def _beside(path: Path, suffix: str) -> Path:
+    """Return a record's path; a link to a key file has no records of its own."""
+    path = Path(os.path.realpath(path))
     return path.with_name(path.name + suffix)
 
 
+@dataclass(frozen=True)
+class _Lock:
+    """What came of locking."""
+
+    problem: str | None = None
+    held: bool = False
+    """Whether another program has the lock, and may write."""
+
+
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[str | None]:
-    """Exclude other programs with the same key; yield the problem, or None.
+def _locked(path: Path) -> Iterator[_Lock]:
+    """Exclude other programs with the same key; yield the problem, if there is one.
 
     A file that is open for reading can be locked, so a read-only folder does no harm.
     """
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context(path.open("rb"))
-            problem = _lock(file, path)
+            lock = _lock(stack.enter_context(_lockable(path)), path)
         except OSError as error:
-            problem = f"cannot lock {path} ({error.strerror})"
-        yield problem
+            lock = _Lock(f"cannot lock {path} ({error.strerror})")
+        yield lock
 
 
-def _lock(file: BinaryIO, path: Path) -> str | None:
+def _lockable(path: Path) -> BinaryIO:
+    """Open a file to lock it: NFS locks one that is open for writing only."""
+    try:
+        return path.open("r+b")
+    except OSError:
+        return path.open("rb")
+
+
+def _lock(file: BinaryIO, path: Path) -> _Lock:
     """Take a lock; one that is not free within two seconds is left."""
     deadline = time.monotonic() + _LOCK_SECONDS
     while True:
@@ -244,10 +271,10 @@ def _lock(file: BinaryIO, path: Path) -> str | None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                return f"cannot lock {path} (another program holds it)"
+                return _Lock(f"cannot lock {path} (another program holds it)", held=True)
             time.sleep(_LOCK_STEP)
         else:
-            return None
+            return _Lock()
 
 
 def _read_numbers(path: Path, limits: list[int]) -> list[int] | None:

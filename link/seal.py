@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from typing import Literal
 
 KEY_BYTES = 32
@@ -14,6 +16,7 @@ _PERSON = b"fcs-edge-link-v2"
 _NONCE_BYTES = 12
 
 Side = Literal["a", "b"]
+_Cipher = Callable[[bytes, bytes, bytes, bytes], bytes]
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class DirectionKey:
         0 for packets from side a to side b, 1 for those from b to a.
     """
 
-    secret: bytes
+    secret: bytes = field(repr=False)
     direction: int
 
     @property
@@ -46,10 +49,13 @@ class DirectionKey:
         fingerprint : bytes
             The model's fingerprint, 8 bytes.
         """
-        message = bytes([self.direction]) + stream + fingerprint
-        return hashlib.blake2b(
-            message, digest_size=KEY_BYTES, key=self.secret, person=_PERSON
-        ).digest()
+        return _stream_key(self.secret, bytes([self.direction]) + stream + fingerprint)
+
+
+@lru_cache(maxsize=4)
+def _stream_key(secret: bytes, message: bytes) -> bytes:
+    digest = hashlib.blake2b(message, digest_size=KEY_BYTES, key=secret, person=_PERSON)
+    return digest.digest()
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class LinkKey:
         ``a`` or ``b``; the other end has the other one.
     """
 
-    secret: bytes
+    secret: bytes = field(repr=False)
     side: Side
 
     @property
@@ -94,17 +100,24 @@ def seal(payload: bytes, header: bytes, sequence: int, key: bytes) -> bytes:
     key : bytes
         The stream's key.
     """
-    from nacl.bindings import crypto_aead_chacha20poly1305_ietf_encrypt as encrypt
-
+    encrypt, _, _ = _sodium()
     return encrypt(payload, header, sequence.to_bytes(_NONCE_BYTES, "big"), key)
 
 
 def unsealed(sealed: bytes, header: bytes, sequence: int, key: bytes) -> bytes | None:
     """Return the payload of `seal`, or None where the tag does not hold."""
-    from nacl.bindings import crypto_aead_chacha20poly1305_ietf_decrypt as decrypt
-    from nacl.exceptions import CryptoError
-
+    _, decrypt, failure = _sodium()
     try:
         return decrypt(sealed, header, sequence.to_bytes(_NONCE_BYTES, "big"), key)
-    except CryptoError:
+    except failure:
         return None
+
+
+@cache
+def _sodium() -> tuple[_Cipher, _Cipher, type[Exception]]:
+    """Return what encrypts and decrypts, and the error of a wrong tag; an open link needs none."""
+    from nacl.bindings import crypto_aead_chacha20poly1305_ietf_decrypt as decrypt
+    from nacl.bindings import crypto_aead_chacha20poly1305_ietf_encrypt as encrypt
+    from nacl.exceptions import CryptoError
+
+    return encrypt, decrypt, CryptoError

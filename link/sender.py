@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 
 from fcs_edge.codec import Codec
 from fcs_edge.link.keys import read_key
-from fcs_edge.link.packets import Packet, PacketFormat, write_packet
+from fcs_edge.link.packets import MAX_SEQUENCES, Packet, PacketFormat, write_packet
 from fcs_edge.link.records import new_stream, stream_time
 from fcs_edge.link.sockets import PacketSocket
 from fcs_edge.model.layers import U16
@@ -25,7 +26,8 @@ class Sender:
     """Sends one stream after another.
 
     A stream's number and a packet's sequence say when its sound was recorded. Where that is no
-    longer so, as a device was lost for a while or the clock was set, a new stream begins.
+    longer so, as a device was lost for a while or the clock was set, a new stream begins. So does
+    one after a fork: both processes may go on.
 
     Parameters
     ----------
@@ -58,7 +60,7 @@ class Sender:
         self._form, self._chunks = PacketFormat.of(codec), chunks
         self._chunk_seconds = codec.latency
         self._identify_every = max(1, int(IDENTIFIED_SECONDS / codec.latency))
-        self._key_path, self._warn, self._warned = key, warn, False
+        self._key_path, self._warn, self._warned = key, warn, set[str]()
         self._key = read_key(key).outgoing if key is not None else None
         self._waiting = np.zeros((chunks, self._form.chunk_tokens), np.uint16)
         self._n_waiting = 0
@@ -77,7 +79,7 @@ class Sender:
         """Send what waits."""
         if not self._n_waiting:
             return
-        if time.time() - self._time(self._sequence + self._n_waiting) > BEHIND_SECONDS:
+        if self._is_over(self._sequence + self._n_waiting):
             self._begin()
         tokens = self._waiting[: self._n_waiting].reshape(-1).copy()
         packet = Packet(self._stream, self._sequence, tokens, self._identifies())
@@ -89,10 +91,17 @@ class Sender:
     def _begin(self) -> None:
         """Begin a stream."""
         self._stream, warning = new_stream(self._key_path)
-        self._sequence = 0
-        if warning and not self._warned:
-            self._warned = True
+        self._sequence, self._process = 0, os.getpid()
+        if warning and warning not in self._warned:
+            self._warned.add(warning)
             self._warn(warning)
+
+    def _is_over(self, end: int) -> bool:
+        """Return whether a packet that ends at a sequence must not be of this stream."""
+        # A copy of this process, by fork, would send other packets under the same nonces.
+        forked = os.getpid() != self._process
+        behind = time.time() - self._time(end) > BEHIND_SECONDS
+        return forked or behind or end > MAX_SEQUENCES
 
     def _time(self, sequence: int) -> float:
         """Return when a chunk's sound was recorded, in seconds since 1970."""

@@ -25,6 +25,9 @@ _SO_RCVBUFFORCE, _SO_MEMINFO = 33, 55
 _MEMINFO = struct.Struct("9I")
 _ADDRESS = re.compile(r"(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{1,5})")
 
+_Address = tuple[int, tuple[object, ...]]
+"""A family of addresses, and an address of it."""
+
 
 class LinkError(FcsError):
     """A link that cannot be opened."""
@@ -47,12 +50,30 @@ def parse(text: str, *, listening: bool = False) -> tuple[str, int]:
     return match["six"] or match["host"], int(match["port"])
 
 
-def _resolved(host: str, port: int) -> tuple[int, tuple[object, ...]]:
+def address_text(host: str, port: int) -> str:
+    """Return an address as `parse` reads it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _resolved(host: str, port: int) -> list[_Address]:
+    """Return a host's addresses, those of IPv4 first: a listener at 0.0.0.0 has no others."""
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
     except OSError as error:
         raise LinkError(f"{host}: host not found ({error.strerror})") from None
-    return int(addresses[0][0]), addresses[0][4]
+    except UnicodeError:
+        raise LinkError(f"{host!r} is no host: a part of the name is empty or too long") from None
+    found = [(int(address[0]), address[4]) for address in addresses]
+    return sorted(found, key=lambda address: address[0] != socket.AF_INET)
+
+
+def _reachable(addresses: list[_Address]) -> _Address:
+    """Return the first address that has a route; the first one where none has."""
+    for family, address in addresses:
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(address)
+            return family, address
+    return addresses[0]
 
 
 class PacketSocket:
@@ -74,10 +95,10 @@ class PacketSocket:
     def __init__(
         self, host: str, port: int, warn: Callable[[str], None] = lambda text: None
     ) -> None:
-        family, address = _resolved(host, port)
+        family, address = _reachable(_resolved(host, port))
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
-        self._name, self._warn = f"{host}:{port}", warn
+        self._name, self._warn = address_text(host, port), warn
         self._address, self._connected = address, False
         self.n_packets = 0
         """Packets that the system accepted."""
@@ -144,7 +165,7 @@ class ListeningSocket:
     """
 
     def __init__(self, host: str, port: int) -> None:
-        family, address = _resolved(host, port)
+        family, address = _resolved(host, port)[0]
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self.buffer_bytes = _enlarged(self._socket)
@@ -157,7 +178,8 @@ class ListeningSocket:
             self._socket.bind(address)
         except OSError as error:
             self._socket.close()
-            raise LinkError(f"cannot listen at {host}:{port}: {error.strerror}") from None
+            name = address_text(host, port)
+            raise LinkError(f"cannot listen at {name}: {error.strerror}") from None
 
     @property
     def port(self) -> int:

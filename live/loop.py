@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +14,7 @@ from fcs_edge.live.latency import CAPTURE_CHUNKS, duration_chunks
 from fcs_edge.live.microphone import Microphone
 from fcs_edge.live.speaker import Speaker
 from fcs_edge.live.statistics import Statistics
+from fcs_edge.live.stop_flag import StopFlag
 from fcs_edge.model.layers import F32, U16, new
 
 _POLL_SECONDS = 0.004
@@ -127,7 +127,7 @@ class Loopback:
         self.statistics = Statistics()
         self.bypass = False
         """Whether the uncoded sound is played, not the decoded one; may change at any time."""
-        self._stop = threading.Event()
+        self._stop = StopFlag()
         self.microphone: Microphone | None = None
         self.speaker: Speaker | None = None
 

@@ -16,6 +16,9 @@ from fcs_edge.audio import wav
 from fcs_edge.bitstream.writer import BitstreamWriter, Header
 from fcs_edge.model.layers import F32, U16
 
+RECORDINGS_REMAIN = "recordings hold what came before"
+"""What an interruption of live sound leaves."""
+
 _QUEUE_CHUNKS = 1000
 """Chunks that may wait for the disk: 80 s of audio."""
 

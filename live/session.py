@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Protocol
+from typing import Protocol
 
 from fcs_edge import signals
 from fcs_edge.codec import Codec
 from fcs_edge.errors import AudioError
+from fcs_edge.files import DiscardingFile
 from fcs_edge.live import devices
 from fcs_edge.live.devices import DeviceLostError
 from fcs_edge.live.latency import Latency, margin
@@ -92,16 +93,6 @@ def prompt_threads() -> Iterator[None]:
         sys.setswitchinterval(before)
 
 
-class _Tolerant(io.FileIO):
-    """A file whose errors are ignored: neither a full disk nor a closed terminal ends the sound."""
-
-    def write(self, data: Any) -> int:
-        try:
-            return super().write(data) or 0
-        except OSError:
-            return memoryview(data).nbytes
-
-
 @contextmanager
 def _own_stderr() -> Iterator[None]:
     """Give Python a copy of standard error, and discard what libraries write to the original."""
@@ -114,7 +105,8 @@ def _own_stderr() -> Iterator[None]:
         return
     python = sys.stderr
     with (
-        _text(_Tolerant(os.dup(2), "w"), python.encoding) as own,
+        # Neither a full disk nor a closed terminal ends the sound.
+        _text(DiscardingFile(os.dup(2), "w"), python.encoding) as own,
         devices.silenced(),
     ):
         sys.stderr = own
@@ -125,20 +117,30 @@ def _own_stderr() -> Iterator[None]:
 
 
 @contextmanager
-def stop_on_signals(stop: Callable[[], None]) -> Iterator[None]:
+def stop_on_signals(stop: Callable[[], None], remains: str = "") -> Iterator[None]:
     """Call `stop` on the first of SIGINT, SIGTERM and SIGHUP; a second one interrupts at once.
 
     A signal that the caller ignores stays ignored: `nohup` ignores SIGHUP, and a shell ignores
     SIGINT of its background jobs.
+
+    Parameters
+    ----------
+    stop : callable
+        Ends the sound; it may take a second.
+    remains : str, optional
+        What the interruption leaves, if anything: the text of the `KeyboardInterrupt`.
     """
-    stopping = False
+    stopping = stopped = False
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal stopping
-        if stopping:
-            raise KeyboardInterrupt
-        stopping = True
-        stop()
+        nonlocal stopping, stopped
+        if stopped:
+            raise KeyboardInterrupt(remains)
+        if not stopping:
+            stopping = True
+            # A second signal may interrupt this, and must not leave it half done.
+            stop()
+            stopped = True
 
     with signals.handled(on_signal):
         yield

@@ -8,7 +8,8 @@ the stream, 12.5 packets a second. One line is printed for each kind of flood:
 
 - junk: random bytes
 - foreign: packets of random streams, open or sealed with random keys
-- forged: packets of the stream itself with a wrong tag; on a sealed link only
+- forged: packets of the stream itself with a wrong tag, each of a chunk that the receiver expects
+  next; on a sealed link only
 - replayed: the stream's own first packets
 
 `--buffer` is the memory to ask for packets that wait. The default is what `receive` asks for. An
@@ -44,6 +45,8 @@ CHUNKS = 1000
 LINKS = ("open", "sealed")
 KINDS = ("junk", "foreign", "forged", "replayed")
 LEAD_CHUNKS = 13
+EXPECTED_CHUNKS = 25
+"""Chunks ahead of the stream whose packets a receiver reads, whatever their number."""
 RECEIVE = (
     "import sys; from fcs_edge.link import sockets; sockets.BUFFER_BYTES = int(sys.argv[1]);"
     "from fcs_edge.cli.main import main; main(sys.argv[2:])"
@@ -82,22 +85,35 @@ def flood(kind: str, stream: Stream) -> list[bytes]:
     return [other.packet(i, number) for i, number in enumerate(later)]
 
 
-def send_flood(port: int, rate: float, seconds: float, packets: list[bytes]) -> None:
-    """Send packets at a rate; print how many were sent."""
+def ahead(begin: float, chunk: float) -> tuple[int, int]:
+    """Return the first and the end of the packets that a stream has ahead, by its start."""
+    first = int((time.monotonic() - begin) / chunk) + 1
+    return first, first + EXPECTED_CHUNKS
+
+
+def send_flood(
+    port: int, rate: float, seconds: float, packets: list[bytes], follow: list[float] | None
+) -> None:
+    """Send packets at a rate, all or those ahead of a stream; print how many were sent."""
     buffers = [bytearray(packet) for packet in packets]
     messages = message_array(buffers)
     many_at_once = ctypes.CDLL(None).sendmmsg
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.connect(("127.0.0.1", port))
         start, sent, at = time.perf_counter(), 0, 0
+        first, end = 0, len(packets)
         while (elapsed := time.perf_counter() - start) < seconds:
-            due = min(int(elapsed * rate) - sent, len(packets) - at)
+            if follow is not None:
+                first, end = ahead(*follow)
+            if not first <= at < end:
+                at = first
+            due = min(int(elapsed * rate) - sent, end - at)
             if due <= 0:
                 time.sleep(0.0005)
                 continue
             place = ctypes.byref(messages, at * ctypes.sizeof(messages[0]))
             done = max(0, many_at_once(sock.fileno(), place, due, 0))
-            sent, at = sent + done, (at + done) % len(packets)
+            sent, at = sent + done, at + done
     print(sent)
 
 
@@ -143,7 +159,7 @@ def measure(codec: Codec, kind: str, sealed: bool, options: argparse.Namespace) 
         receiver = start_receiver(port, folder, keys[0], options.buffer)
         attack = [*pinned(1), __file__, "--flood", str(folder / "flood"), str(port)]
         attack += ["--rate", str(options.rate), "--seconds", str(options.seconds)]
-        return line(*run(stream, receiver, port, attack, options, codec.latency))
+        return line(*run(stream, receiver, port, attack, options, codec.latency, kind))
 
 
 def run(
@@ -153,11 +169,14 @@ def run(
     attack: list[str],
     options: argparse.Namespace,
     chunk: float,
+    kind: str,
 ) -> tuple[int, int, float, float, str]:
     """Send the stream, and the flood during it; return what it cost."""
     n_flooded = round(options.seconds / chunk)
     used, start = 0.0, time.monotonic()
     attacker = None
+    if kind == "forged":
+        attack = [*attack, "--follow", str(start), str(chunk)]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         for i in range(LEAD_CHUNKS + n_flooded + LEAD_CHUNKS):
             time.sleep(max(0.0, start + i * chunk - time.monotonic()))
@@ -193,10 +212,12 @@ def main() -> None:
         "--links", nargs="+", choices=("open", "sealed"), default=("open", "sealed")
     )
     parser.add_argument("--flood", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--follow", nargs=2, type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.flood:
         packets = [bytes.fromhex(text) for text in Path(options.flood[0]).read_text().split()]
-        send_flood(int(options.flood[1]), options.rate, options.seconds, packets)
+        port = int(options.flood[1])
+        send_flood(port, options.rate, options.seconds, packets, options.follow)
         return
     codec = fcs_edge.load()
     for link in options.links:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcs_edge.bitstream.reader import Event, Tokens
+from fcs_edge.tokens.npy import open_npy
 
 COMMAND = [sys.executable, "-m", "fcs_edge.cli"]
 """The command line of a separate process."""
+
+WRITERS = (
+    ("encode", "in.wav", "out.fcs"),
+    ("encode", "in.wav", "out.npy"),
+    ("encode", "in.wav", "out.npz"),
+    ("decode", "in.fcs", "out.wav"),
+    ("decode", "in.fcs", "out.flac"),
+    ("decode", "in.fcs", "out.ogg"),
+    ("decode", "in.fcs", "out.npz"),
+    ("convert", "CHECKPOINT", "out.safetensors"),
+)
+"""A command, an input and an output, for each code that writes a kind of file."""
+
+
+@contextmanager
+def limited_file_size(n_bytes: int) -> Iterator[None]:
+    """Let files grow to a size only, as on a disk that fills up."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 class Recorded(io.RawIOBase):
@@ -41,6 +68,12 @@ def writes_into(folder: Path, pid: int) -> bool:
         if target.parent == folder.resolve() and target.name[0] in "#.":
             return True
     return False
+
+
+def read_npy(path: Path) -> list[NDArray[np.integer]]:
+    """Return the blocks of tokens in an .npy file."""
+    with open_npy(path) as array:
+        return list(array.blocks)
 
 
 def merged(events: list[Event]) -> list[Any]:

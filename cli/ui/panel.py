@@ -19,7 +19,7 @@ from fcs_edge.live.loop import Loopback
 from fcs_edge.live.opened import OpenDevice
 from fcs_edge.live.speaker import Speaker
 from fcs_edge.live.statistics import ChunkTimes
-from fcs_edge.text import printable
+from fcs_edge.text import counted, printable
 
 _METER_DB, _METER_CELLS = 60, 30
 _LINE_SECONDS = 5.0
@@ -57,12 +57,6 @@ def latencies(loop: Loopback, codec: Codec) -> dict[str, float]:
         "playback": speaker.playout.delay + speaker.latency if speaker is not None else 0.0,
     }
     return {**parts, "total": sum(parts.values())}
-
-
-def counted(n: int, noun: str) -> str:
-    """Return a number and a noun, whose plural ends in s where the number is not 1."""
-    first, _, rest = noun.partition(" ")
-    return " ".join(filter(None, (str(n), first if n == 1 else f"{first}s", rest)))
 
 
 def times_text(times: ChunkTimes) -> str:

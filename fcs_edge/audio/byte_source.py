@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import select
 from typing import BinaryIO
 
 _SKIP_BYTES = 1 << 16
+_AHEAD_BYTES = 1 << 16
 
 
 class ByteSource:
@@ -72,3 +74,32 @@ class ByteSource:
         self._ahead = b""
         self._file.seek(self._start + position)
         self.position = position
+
+
+class FileBytes:
+    """The bytes of a file, read where they are needed, without a copy of the whole.
+
+    A mapped file that becomes shorter ends the process; here its bytes are then missing.
+
+    Parameters
+    ----------
+    descriptor : int
+        The open file. Its position stays.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._size = os.fstat(descriptor).st_size
+        self._start, self._data = 0, b""
+
+    def __len__(self) -> int:
+        """Return the size that the file had at first."""
+        return self._size
+
+    def __getitem__(self, place: slice) -> bytes:
+        """Return the bytes of a slice from one position to another; fewer after the end."""
+        start, end, _ = place.indices(self._size)
+        if not self._start <= start <= end <= self._start + len(self._data):
+            n = max(end - start, _AHEAD_BYTES)
+            self._start, self._data = start, os.pread(self._descriptor, n, start)
+        return self._data[start - self._start : end - self._start]

@@ -20,6 +20,12 @@ _NAMES = (
 
 _FIRST = re.compile(b"|".join(re.escape(name.encode()) for name in _NAMES))
 _PRINTABLE = re.compile(rb"[ -~]{4}")
+_ANOTHER = re.compile(
+    rb"R(IFF|IFX|F64)....WAVE|BW64....WAVE|riff\x2e\x91\xcf\x11|FORM....AIF[FC]|caff\0\x01\0\0"
+    rb"|\.snd\0\0|fLaC\0\0\0\x22|OggS\0\x02|data|SSND",
+    re.DOTALL,
+)
+"""How a sound begins."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,23 @@ def _follow(data: bytes, start: int, form: ChunkForm) -> int | None:
     if at < len(data) and not any(data[at:]):
         return len(data)
     return at
+
+
+def holds_another_sound(data: bytes, form: ChunkForm | None) -> bool:
+    """Return whether another sound starts in the bytes after one, at first or after chunks.
+
+    It is a whole file, as ``cat a.wav b.wav`` leaves it, or a second chunk of samples.
+    """
+    at = 0
+    while not _ANOTHER.match(data, at):
+        header = data[at : at + form.header_bytes] if form else b""
+        if form is None or len(header) < form.header_bytes or not _PRINTABLE.match(header):
+            return False
+        _, size = form.parse(header)
+        if size < 0:
+            return False
+        at += form.header_bytes + size + form.padding(size)
+    return True
 
 
 class TailFilter:

@@ -71,18 +71,53 @@ def mp3_ends_within_a_frame(data: Any) -> bool:
     """Return whether an MPEG audio file, any bytes-like object, is cut within its last frame."""
     at = _after_tag(data)
     while len(data) - at >= 4:
-        size = _mpeg_frame_bytes(data[at : at + 4])
+        header = data[at : at + 4]
+        size = _mpeg_frame_bytes(header) if len(header) == 4 else None
         if size is None:
             return False
         at += size
     return at > len(data)
 
 
+def mp3_holds_another_sound(data: Any) -> bool:
+    """Return whether a second frame of an MPEG audio file holds a number of frames."""
+    at = first = _after_tag(data)
+    while len(data) - at >= 4:
+        header = data[at : at + 4]
+        size = _mpeg_frame_bytes(header) if len(header) == 4 else None
+        if size is None:
+            tag = _tag_bytes(data, at)
+            if not tag:
+                return False
+            at += tag
+            continue
+        if at > first and _COUNT.search(data[at : at + 48]):
+            return True
+        at += size
+    return False
+
+
+def flac_holds_another_sound(data: Any) -> bool:
+    """Return whether the first block of a FLAC stream occurs twice."""
+    n, step = 0, 1 << 20
+    for at in range(0, len(data), step):
+        n += data[at : at + step + len(_FLAC) - 1].count(_FLAC)
+    return n > 1
+
+
 def _after_tag(data: Any) -> int:
     """Return where the frames start: after an ID3 tag."""
-    if data[:3] != b"ID3" or len(data) < 10:
+    return _tag_bytes(data, 0) if data[:3] == b"ID3" else 0
+
+
+def _tag_bytes(data: Any, at: int) -> int:
+    """Return the bytes of the tag at a position: ID3 of version 1 or 2; 0 if there is none."""
+    head: bytes = data[at : at + 10]
+    if head[:3] == b"TAG":
+        return 128
+    if head[:3] != b"ID3" or len(head) < 10:
         return 0
-    size: bytes = data[6:10]
+    size = head[6:]
     return 10 + (size[0] << 21 | size[1] << 14 | size[2] << 7 | size[3])
 
 
@@ -121,7 +156,7 @@ def ends_within_a_block(data: Any) -> bool:
     """Return whether a VOC or SVX file is cut within its last block; False for any other file."""
     if data[:19] == b"Creative Voice File":
         at = int.from_bytes(data[20:22], "little")
-        while 0 < at < len(data) and data[at]:
+        while 0 < at < len(data) and any(data[at : at + 1]):
             at += 4 + int.from_bytes(data[at + 1 : at + 4], "little")
         return at > len(data)
     if data[:4] == b"FORM" and data[8:12] in (b"8SVX", b"16SV"):
@@ -134,6 +169,9 @@ def ends_within_a_block(data: Any) -> bool:
             at += size % 2
     return False
 
+
+_FLAC = b"fLaC\0\0\0\x22"
+_COUNT = re.compile(rb"(Xing|Info)\0\0\0[\0-\x0f]")
 
 _BITRATES = {
     1: (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),

@@ -16,6 +16,9 @@ NAME_BYTES = 19
 STREAMING = "WAV, AU, AIFF, W64, RF64, Ogg and Opus"
 """The formats that are read from a pipe."""
 
+RAW_ADVICE = "for bare samples give --raw and --rate"
+"""What to do where a file is no sound of a known format."""
+
 _CONVERTIBLE = (
     (4, b"ftyp", "an MP4 file (M4A, AAC)"),
     (0, b"\x1aE\xdf\xa3", "a WebM or Matroska file"),

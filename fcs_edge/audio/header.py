@@ -76,8 +76,9 @@ class SoundHeader:
         n_bytes : int
             The bytes after the sound and its padding.
         first : bytes
-            The first four of them.
+            The first of them, at least four.
         """
+        first = first[:4]
         is_chunk = self.form is not None and first.isascii() and first.decode().isprintable()
         if is_chunk or not any(first) or self.seconds(n_bytes) < 1:
             return None
@@ -132,35 +133,20 @@ def _riff(source: ByteSource, name: str) -> SoundHeader:
     form = RIFX if name == "RIFX" else RIFF
     container = "RF64" if name in ("RF64", "BW64") else "WAV"
     source.read(12)
-    content, long_size = b"", None
-    while True:
-        chunk, size = _next_chunk(source, form)
-        if chunk == b"data":
-            break
-        if chunk == b"fmt ":
-            content = _content(source, size, form)
-        elif chunk == b"ds64" and container == "RF64":
-            (long_size,) = struct.unpack_from("<q", _content(source, size, form).ljust(16), 8)
-        else:
-            _pass(source, size + form.padding(size))
-    field: tuple[int, str] | None = (source.position - 4, form.size)
-    if size == 0xFFFFFFFF and long_size is not None:
-        return _described(source, content, form, container, long_size, None)
+    names = (b"fmt ", b"ds64") if container == "RF64" else (b"fmt ",)
+    contents, size = _contents(source, form, names)
+    content = contents.get(b"fmt ", b"")
+    if size == 0xFFFFFFFF and b"ds64" in contents:
+        (size,) = struct.unpack_from("<q", contents[b"ds64"].ljust(16), 8)
+        return _described(source, content, form, container, size, None)
+    field = source.position - 4, form.size
     return _described(source, content, form, container, size, field)
 
 
 def _w64(source: ByteSource) -> SoundHeader:
     source.read(40)
-    content = b""
-    while True:
-        name, size = _next_chunk(source, W64)
-        if name == b"data":
-            break
-        if name == b"fmt ":
-            content = _content(source, size, W64)
-        else:
-            _pass(source, size + W64.padding(size))
-    return _described(source, content, W64, "W64", size, None)
+    contents, size = _contents(source, W64, (b"fmt ",))
+    return _described(source, contents.get(b"fmt ", b""), W64, "W64", size, None)
 
 
 def _described(
@@ -258,15 +244,8 @@ def _au(source: ByteSource, order: str) -> SoundHeader:
 
 def _caf(source: ByteSource) -> SoundHeader:
     source.read(8)
-    content = b""
-    while True:
-        name, size = _next_chunk(source, CAF)
-        if name == b"data":
-            break
-        if name == b"desc":
-            content = _content(source, size, CAF)
-        else:
-            _pass(source, size)
+    contents, size = _contents(source, CAF, (b"desc",))
+    content = contents.get(b"desc", b"")
     # A count of edits stands before the samples.
     _pass(source, 4)
     if len(content) < 32:
@@ -284,6 +263,21 @@ def _caf(source: ByteSource) -> SoundHeader:
         form=CAF,
         may_be_open=size == -1,
     )
+
+
+def _contents(
+    source: ByteSource, form: ChunkForm, names: tuple[bytes, ...]
+) -> tuple[dict[bytes, bytes], int]:
+    """Read the chunks before the samples; return the contents of some, and the samples' size."""
+    contents: dict[bytes, bytes] = {}
+    while True:
+        name, size = _next_chunk(source, form)
+        if name == b"data":
+            return contents, size
+        if name in names:
+            contents[name] = _content(source, size, form)
+        else:
+            _pass(source, size + form.padding(size))
 
 
 def _next_chunk(source: ByteSource, form: ChunkForm) -> tuple[bytes, int]:

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 import soundfile
 
+from fcs_edge.audio.foreign import RAW_ADVICE
 from fcs_edge.errors import AudioError
 from fcs_edge.model.layers import F32
 
@@ -89,8 +90,7 @@ def open_library(file: int | io.RawIOBase, label: str, *, quiet: bool = True) ->
             sound = soundfile.SoundFile(file, closefd=False)
     except (soundfile.LibsndfileError, TypeError) as error:
         raise AudioError(
-            f"{label}: not a readable sound file ({libsndfile_reason(error)}); "
-            "for bare samples give --raw and --rate"
+            f"{label}: not a readable sound file ({libsndfile_reason(error)}); {RAW_ADVICE}"
         ) from None
     # soundfile seeks after each block of a file that can seek. An MP3 decoder then starts anew.
     sound.seekable = lambda: False

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from fcs_edge.arguments import as_integer
 from fcs_edge.audio.byte_source import ByteSource
-from fcs_edge.audio.library import libsndfile_reason as libsndfile_reason
 from fcs_edge.audio.sound_files import open_file
 from fcs_edge.audio.sound_input import MAX_RATE as MAX_RATE
 from fcs_edge.audio.sound_input import MIN_RATE as MIN_RATE
@@ -64,10 +64,7 @@ def open_input(
         if raw is not None:
             yield _bare(request, source, raw, rate, channels)
         elif not source.peek(1):
-            raise AudioError(
-                f"{request.label}: not a readable sound file (it is empty); "
-                "for bare samples give --raw and --rate"
-            )
+            raise AudioError(f"{request.label}: not a readable sound file: it is empty")
         elif source.size is None:
             yield open_pipe(request, source, stack)
         else:
@@ -105,13 +102,15 @@ def read_audio(
         The file is missing, is no sound, holds none, or has no such channel.
     ValueError
         The rate or the channel is out of range.
+    TypeError
+        The rate is no integer.
 
     Warns
     -----
     fcs_edge.AudioWarning
         Sound is missing, channels cancel, or samples are far beyond 1, NaN or infinite.
     """
-    if not MIN_RATE <= rate <= MAX_RATE:
+    if not MIN_RATE <= (rate := as_integer(rate, "rate")) <= MAX_RATE:
         raise ValueError(f"a rate of {MIN_RATE} to {MAX_RATE} Hz is expected, not {rate}")
     with open_input(os.fspath(path), None, rate, 1, channel=channel, strict=strict) as sound:
         signal = np.concatenate([new(0), *sound.at_rate(rate)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import struct
 from collections.abc import Iterator
@@ -10,14 +9,16 @@ from contextlib import ExitStack
 from typing import BinaryIO
 
 from fcs_edge.audio import endings, foreign, library
-from fcs_edge.audio.byte_source import ByteSource
+from fcs_edge.audio.byte_source import ByteSource, FileBytes
 from fcs_edge.audio.chunk_list import list_start
 from fcs_edge.audio.endings import OggPages
 from fcs_edge.audio.header import DamagedHeader, SoundHeader, read_header
 from fcs_edge.audio.sound_input import (
+    ANOTHER,
     BLOCK_SAMPLES,
     FILE_SECONDS,
     PIPE_BYTES,
+    REST_BYTES,
     AudioInput,
     Request,
     duration,
@@ -96,8 +97,7 @@ def _check_size(sound: AudioInput, source: ByteSource, header: SoundHeader, n_by
         padding = header.form.padding(n_bytes) if header.form else 0
         rest = source.size - header.start - n_bytes - padding
         source.seek(header.start + n_bytes + padding)
-        if line := header.beyond(rest, source.read(4)):
-            sound.remark(line)
+        sound.check_rest(header, rest, source.read(REST_BYTES))
 
 
 def _library_file(
@@ -144,6 +144,9 @@ def _library_blocks(
     n, reason = 0, None
     try:
         for block in library.read_blocks(decoder, frames):
+            if decoder.format == "FLAC" and n_frames:
+                # After the sound, libsndfile fills the block where another one follows.
+                block = block[: max(n_frames - n, 0)]
             n += len(block)
             yield block
     except library.Damage as error:
@@ -153,21 +156,25 @@ def _library_blocks(
 
 def _ending(decoder: library.Decoder, file: BinaryIO) -> tuple[int | None, str | None]:
     """Return the samples that a file states, and what is wrong with its end."""
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        if decoder.format == "OGG":
-            pages = OggPages()
-            for at in range(0, len(data), PIPE_BYTES):
-                pages.feed(data[at : at + PIPE_BYTES])
-            return None, pages.problem
-        if "MPEG" not in decoder.subtype:
-            cut = endings.ends_within_a_block(data)
-            stated = endings.stated_frames(data) or library.stated_frames(decoder)
-            return stated, "is cut: it ends within a block" if cut else None
-        if decoder.format != "MP3":
-            return None, None
-        cut = endings.mp3_ends_within_a_frame(data)
-        stated = library.stated_frames(decoder) if endings.mp3_states_its_length(data) else None
-        if stated and not cut:
-            # Some encoders count the frame that holds the count.
-            stated -= _MP3_FRAME
-        return stated, "is cut: it ends within a frame" if cut else None
+    data = FileBytes(file.fileno())
+    if decoder.format == "OGG":
+        pages = OggPages()
+        for at in range(0, len(data), PIPE_BYTES):
+            pages.feed(data[at : at + PIPE_BYTES])
+        return None, pages.problem
+    if "MPEG" not in decoder.subtype:
+        cut = endings.ends_within_a_block(data)
+        stated = endings.stated_frames(data) or library.stated_frames(decoder)
+        if decoder.format == "FLAC" and endings.flac_holds_another_sound(data):
+            return stated, ANOTHER
+        return stated, "is cut: it ends within a block" if cut else None
+    if decoder.format != "MP3":
+        return None, None
+    cut = endings.mp3_ends_within_a_frame(data)
+    stated = library.stated_frames(decoder) if endings.mp3_states_its_length(data) else None
+    if stated and not cut:
+        # Some encoders count the frame that holds the count.
+        stated -= _MP3_FRAME
+    if stated and endings.mp3_holds_another_sound(data):
+        return stated, ANOTHER
+    return stated, "is cut: it ends within a frame" if cut else None

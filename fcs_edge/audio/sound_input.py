@@ -10,7 +10,9 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from fcs_edge.audio.chunk_list import holds_another_sound
 from fcs_edge.audio.full_scale import beyond_full_scale, not_finite, peak_of
+from fcs_edge.audio.header import SoundHeader
 from fcs_edge.errors import AudioError
 from fcs_edge.model.layers import F32
 
@@ -26,6 +28,11 @@ FILE_SECONDS = 1.0
 
 BLOCK_SAMPLES = 1 << 20
 """Samples of all channels in a block, at most: a header may state any rate and channels."""
+
+REST_BYTES = 1 << 20
+"""Bytes after a sound that are searched for another one."""
+
+ANOTHER = "holds another sound after the first one; only the first is read"
 
 _CANCELLED = 100.0
 """Energy of the louder channel over that of the mean: 20 dB."""
@@ -95,6 +102,23 @@ class AudioInput:
             raise AudioError(f"{self.label}: {text}")
         self.losses.append(f"{self.label}: {text}")
 
+    def check_rest(self, header: SoundHeader, n_bytes: int, first: bytes) -> None:
+        """Note what stands after the sound that a header states.
+
+        Parameters
+        ----------
+        header : SoundHeader
+            The header.
+        n_bytes : int
+            The bytes after the sound and its padding.
+        first : bytes
+            The first of them.
+        """
+        if holds_another_sound(first, header.form):
+            self.lose(ANOTHER)
+        elif line := header.beyond(n_bytes, first):
+            self.remark(line)
+
     def check_end(
         self, n: int, stated: int | None, reason: str | None, problem: str | None
     ) -> None:
@@ -113,9 +137,10 @@ class AudioInput:
         if stated is not None and n < stated:
             missing = duration((stated - n) / self.rate)
             self.lose(f"ends {missing} before its header says{why}")
-        elif stated is not None and problem is None:
+        elif stated is not None:
             # What stopped the decoder stands after the sound: a tag of another format, or junk.
-            return
+            if problem:
+                self.lose(problem)
         elif reason:
             self.lose(f"is damaged after {n / self.rate:.2f} s{why}")
         elif problem:
@@ -175,7 +200,11 @@ class Request:
 
     def __post_init__(self) -> None:
         """Refuse a channel that no sound has."""
-        if self.channel != "mean" and (not isinstance(self.channel, int) or self.channel < 1):
+        if isinstance(self.channel, str) and self.channel == "mean":
+            return
+        # An integer of NumPy is one too, True is none.
+        is_number = hasattr(self.channel, "__index__") and not isinstance(self.channel, bool)
+        if not is_number or self.channel < 1:
             raise ValueError(f"a channel is a number from 1, or 'mean'; not {self.channel!r}")
 
     @property

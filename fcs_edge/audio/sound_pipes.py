@@ -10,12 +10,11 @@ from fcs_edge.audio.byte_source import ByteSource
 from fcs_edge.audio.chunk_list import TailFilter
 from fcs_edge.audio.header import DamagedHeader, SoundHeader, read_header
 from fcs_edge.audio.ogg_pipe import OggPipe
-from fcs_edge.audio.sound_input import PIPE_BYTES, AudioInput, Request, duration
+from fcs_edge.audio.sound_input import PIPE_BYTES, REST_BYTES, AudioInput, Request, duration
 from fcs_edge.audio.stored_samples import frames as stored_frames
 from fcs_edge.errors import AudioError
 from fcs_edge.model.layers import F32
 
-_DRAIN_BYTES = 1 << 20
 _ENDLESS = 1 << 62
 
 
@@ -35,7 +34,7 @@ def open_pipe(request: Request, source: ByteSource, stack: ExitStack) -> AudioIn
             f"{request.label}: {problem}"
             if problem
             else f"{request.label}: not a readable sound file; {foreign.STREAMING} are read from "
-            "a pipe; for bare samples give --raw and --rate"
+            f"a pipe; {foreign.RAW_ADVICE}"
         )
     if header.kind is None:
         name = f"{header.container} with compressed samples"
@@ -64,26 +63,21 @@ def _pipe_bytes(source: ByteSource, header: SoundHeader, sound: AudioInput) -> I
             sound.lose(text)
         sound.remark(text)
     if not left:
-        first, n_bytes = _drain(source, header)
-        if line := header.beyond(n_bytes, first):
-            sound.remark(line)
+        rest = _drain(source, header)
+        sound.check_rest(header, len(rest), rest)
 
 
-def _drain(source: ByteSource, header: SoundHeader) -> tuple[bytes, int]:
-    """Read what has arrived after the sound: a writer whose last chunks nobody reads may fail.
+def _drain(source: ByteSource, header: SoundHeader) -> bytes:
+    """Return what has arrived after the sound and its padding.
 
-    Returns
-    -------
-    tuple
-        The first four bytes after the padding, and the number of bytes.
+    A writer whose last chunks nobody reads may fail.
     """
     data = b""
-    while len(data) < _DRAIN_BYTES and source.is_ready():
+    while len(data) < REST_BYTES and source.is_ready():
         if not (piece := source.read_some(PIPE_BYTES)):
             break
         data += piece
-    data = data[header.form.padding(header.stated) if header.form else 0 :]
-    return data[:4], len(data)
+    return data[header.form.padding(header.stated) if header.form else 0 :]
 
 
 def _ogg_pipe(request: Request, source: ByteSource, stack: ExitStack) -> AudioInput:

@@ -10,10 +10,14 @@ from typing import Any, BinaryIO, Protocol
 import soundfile
 
 from fcs_edge.audio import wav
-from fcs_edge.audio.reader import RAW_FORMATS, libsndfile_reason
+from fcs_edge.audio.library import libsndfile_reason
+from fcs_edge.audio.reader import RAW_FORMATS
 from fcs_edge.errors import AudioError
 from fcs_edge.files import is_regular, label_of
 from fcs_edge.model.layers import F32
+
+_PIECE = 1 << 15
+"""Samples that libsndfile takes at once: its Vorbis encoder puts the first ones on the stack."""
 
 FILE_FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 
@@ -80,7 +84,8 @@ class LibraryOutput:
     def write(self, samples: F32) -> None:
         """Write samples."""
         try:
-            self._file.write(samples)
+            for start in range(0, samples.size, _PIECE):
+                self._file.write(samples[start : start + _PIECE])
         # soundfile asserts that libsndfile wrote all samples.
         except (soundfile.LibsndfileError, AssertionError) as error:
             raise self._failure(error) from None

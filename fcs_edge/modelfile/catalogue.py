@@ -121,7 +121,7 @@ def by_fingerprint(fingerprint: bytes) -> Named | None:
 def _default() -> ModelFile:
     stated = os.environ.get(VARIABLE)
     if not stated:
-        return model_file.read(_built_in(DEFAULT_MODEL))
+        return referenced(DEFAULT_MODEL)
     try:
         return find(stated)
     except ModelFileError as error:
@@ -152,7 +152,7 @@ def reference(model: ModelFile) -> str:
 
 
 def referenced(text: str) -> ModelFile:
-    """Return the model that `reference` named; errors are those of `find`."""
+    """Return the model of a `reference`, whose built-in name no path hides; see `find`."""
     return model_file.read(_built_in(text)) if text in BUILT_IN else find(text)
 
 

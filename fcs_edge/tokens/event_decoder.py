@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
 import shlex
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fcs_edge.bitstream.reader import Damage, End, Event, HeaderRead, Tokens
+from fcs_edge.bitstream.reader import BitstreamReader, Damage, End, Event, HeaderRead, Tokens
 from fcs_edge.bitstream.writer import Header
 from fcs_edge.codec import BLOCK_CHUNKS, Codec
 from fcs_edge.errors import BitstreamError, FcsError, ModelFileError
+from fcs_edge.files import is_regular
 from fcs_edge.model.layers import F32
 from fcs_edge.modelfile import catalogue
+from fcs_edge.stand_ins import HEAD_BYTES, not_tokens
 from fcs_edge.stream import StreamDecoder
 from fcs_edge.text import printable
 from fcs_edge.tokens.npy import TokenArray
@@ -33,6 +37,21 @@ def labelled(label: str) -> Iterator[None]:
         yield
     except BitstreamError as error:
         raise BitstreamError(f"{label}: {error}") from None
+
+
+def refuse_others(file: BinaryIO) -> None:
+    """Refuse a file that is known to be something else, and say what helps.
+
+    Raises
+    ------
+    BitstreamError
+        The file holds sound, arrays, a web page or a Git LFS pointer. Its text names no file.
+    """
+    # A pipe is not read ahead, because that waits.
+    if not isinstance(file, io.BufferedReader) or not is_regular(file):
+        return
+    if what := not_tokens(file.peek(HEAD_BYTES)[:HEAD_BYTES]):
+        raise BitstreamError(what)
 
 
 def read_header(batches: Iterator[list[Event]]) -> tuple[Header, Iterator[list[Event]]]:
@@ -200,6 +219,46 @@ class EventDecoder:
                 break
             self._gaps.popleft()
         return samples
+
+
+def decode_events(
+    batches: Iterator[list[Event]],
+    decoder: EventDecoder,
+    reader: BitstreamReader,
+    report: Callable[[str], None],
+) -> Iterator[F32]:
+    """Yield the sound of a bitstream, (n,) float32 at a time.
+
+    Parameters
+    ----------
+    batches : iterator of lists of events
+        The events of `reader`.
+    decoder : EventDecoder
+        The decoder, at the start of the stream.
+    reader : BitstreamReader
+        What reads the bitstream.
+    report : callable
+        Takes the text of each damage.
+    """
+    for events in batches:
+        for event in events:
+            if isinstance(event, Damage):
+                report(event.message)
+        yield from decoder.decode(events)
+    if not reader.ended:
+        yield from decoder.close()
+
+
+def check_intact(reader: BitstreamReader, n_intact: int) -> None:
+    """Refuse a damaged bitstream that has been read to its end, and of which no token is intact.
+
+    Raises
+    ------
+    BitstreamError
+        Nothing of it is left.
+    """
+    if reader.damaged and not n_intact:
+        raise BitstreamError("none of its tokens is intact")
 
 
 def decode_array(

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import tempfile
+import tokenize
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -43,6 +44,15 @@ def header_of(codec: Codec, block_seconds: float, *, live: bool = False) -> Head
 
     A live stream stores tokens in more bits where that ends each chunk on a byte: 12 for tokens
     of 11. Then no chunk waits for bits of the next one.
+
+    Parameters
+    ----------
+    codec : Codec
+        The model.
+    block_seconds : float
+        Sound in a block, rounded to full chunks, at least one.
+    live : bool
+        Whether each chunk is to be read as soon as it is written.
     """
     widths = range(codec.bits_per_token, MAX_BITS + 1)
     bits = next(w for w in widths if not live or w * codec.chunk_tokens % 8 == 0)
@@ -167,19 +177,9 @@ def npy_header(dtype: np.dtype[Any], n: int) -> bytes:
 
 @contextmanager
 def open_npy(path: Path) -> Iterator[TokenArray]:
-    """Open an .npy file of tokens; see `read_npy`."""
-    with ExitStack() as stack:
-        with parsing(path, FcsError, _EXPECTED):
-            file = stack.enter_context(path.open("rb"))
-            n_bytes = os.fstat(file.fileno()).st_size if is_regular(file) else None
-        yield read_array(path, file, n_bytes)
+    """Open an .npy file of tokens; it may come from a pipe.
 
-
-def read_npy(path: Path) -> Iterator[NDArray[np.integer]]:
-    """Yield the tokens of an .npy file in blocks, (n,) integers each.
-
-    The array has one long axis: shapes (n,), (1, n) and (n, 1) hold the same tokens. It may come
-    from a pipe.
+    The array has one long axis: shapes (n,), (1, n) and (n, 1) hold the same tokens.
 
     Raises
     ------
@@ -187,8 +187,11 @@ def read_npy(path: Path) -> Iterator[NDArray[np.integer]]:
         The file is no .npy file of integers along one axis, or it ends early. A file on disk is
         checked whole before the first block.
     """
-    with open_npy(path) as array:
-        yield from array.blocks
+    with ExitStack() as stack:
+        with parsing(path, FcsError, _EXPECTED):
+            file = stack.enter_context(path.open("rb"))
+            n_bytes = os.fstat(file.fileno()).st_size if is_regular(file) else None
+        yield read_array(path, file, n_bytes)
 
 
 def read_array(path: Path, file: IO[bytes], n_bytes: int | None) -> TokenArray:
@@ -243,10 +246,19 @@ def _token_header(path: Path, file: IO[bytes]) -> tuple[int, np.dtype[Any]]:
     return n, dtype
 
 
+@contextmanager
+def _readable_error(path: Path) -> Iterator[None]:
+    """Replace an error whose text is a tuple of the tokenizer's."""
+    try:
+        yield
+    except tokenize.TokenError as error:
+        raise FcsError(f"{path}: {_EXPECTED} (its header is damaged)") from error
+
+
 def array_header(path: Path, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Return what the header of an array states, unchecked: its shape and its dtype."""
     # NumPy warns about headers that it mends or that name a dtype in an outdated way.
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _readable_error(path):
         warnings.simplefilter("ignore")
         version = np.lib.format.read_magic(file)
         if version == (1, 0):

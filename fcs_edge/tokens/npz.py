@@ -19,13 +19,18 @@ from fcs_edge.files import is_regular
 from fcs_edge.model.layers import U16
 from fcs_edge.tokens.npy import (
     TOKEN_DTYPES,
+    NpyWriter,
     Spool,
     TokenArray,
+    TokenWriter,
     array_header,
     npy_header,
     read_array,
 )
 from fcs_edge.tokens.settings import Settings, token_settings
+
+ARRAY_SUFFIXES = (".npy", ".npz")
+"""The files that `array_writer` writes."""
 
 _EXPECTED = "not a readable .npz file"
 _FACT_BYTES = 1 << 16
@@ -111,6 +116,23 @@ class NpzWriter:
                 np.lib.format.write_array(buffer, np.array(value), allow_pickle=False)
                 archive.writestr(zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue())
         self._file.flush()
+
+
+def array_writer(file: BinaryIO, suffix: str, origin: Origin, dtype: str) -> TokenWriter:
+    """Return the writer of an array of tokens: of an ``.npy``, or of an ``.npz``.
+
+    Parameters
+    ----------
+    file : binary file
+        The output; it need not seek.
+    suffix : str
+        ".npy" or ".npz".
+    origin : Origin
+        Where the tokens come from; an ``.npy`` does not state it.
+    dtype : str
+        One of `TOKEN_DTYPES`.
+    """
+    return NpyWriter(file, dtype) if suffix == ".npy" else NpzWriter(file, origin, dtype)
 
 
 @contextmanager

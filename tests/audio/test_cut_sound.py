@@ -193,3 +193,12 @@ def test_an_mp3_without_a_count_of_frames(filed: Callable) -> None:
     assert filed(frame * 10).losses == []
     assert filed(frame * 10 + b"TAG" + bytes(125)).losses == []
     assert "is cut" in filed(frame * 10 + frame[:100]).losses[0]
+
+
+@pytest.mark.parametrize("name", ["OGG", "OPUS"])
+def test_a_cut_between_two_pages(name: str, filed: Callable, piped: Callable) -> None:
+    """Only the mark of the end is missing: each page that is there is whole."""
+    data = file_of(name)
+    cut = data[: data.rindex(b"OggS")]
+    for read in (filed, piped):
+        assert [line for line in read(cut).losses if "the mark of its end is missing" in line]

@@ -61,9 +61,12 @@ def test_a_channel_that_is_not_there(filed: Callable) -> None:
             filed(data, channel=channel)
 
 
-@pytest.mark.parametrize(("scale", "warned"), [(1, False), (4, False), (32768, True)])
+@pytest.mark.parametrize(
+    ("scale", "warned"), [(1, False), (3.9, False), (4.1, True), (32768, True)]
+)
 def test_another_scale(scale: float, warned: bool, filed: Callable, tiny: fcs_edge.Codec) -> None:
-    signal = noise() * np.float32(scale)
+    signal = noise()
+    signal *= np.float32(scale) / np.abs(signal).max()
     warnings = filed(container("WAV", "FLOAT", signal)).warnings
     assert len(warnings) == warned
     if not warned:

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 
 from fcs_edge.tokens.npz import NpzWriter, origin_of
 from fcs_edge.whole_files import write_fcs
-from helpers import COMMAND
+from helpers import COMMAND, WRITERS, limited_file_size
 
 READERS = [
     ("fcs_edge.audio.byte_source.ByteSource.peek", ("encode", "in.wav", "out.fcs")),
@@ -34,16 +34,6 @@ READERS = [
     ("zipfile.ZipFile._RealGetContents", ("decode", "in.npz", "out.wav")),
     ("zipfile.ZipExtFile.read", ("info", "in.npz")),
     ("fcs_edge.modelfile.tensors.mmap.mmap", ("info", "in.safetensors")),
-]
-WRITERS = [
-    ("encode", "in.wav", "out.fcs"),
-    ("encode", "in.wav", "out.npy"),
-    ("encode", "in.wav", "out.npz"),
-    ("decode", "in.fcs", "out.wav"),
-    ("decode", "in.fcs", "out.flac"),
-    ("decode", "in.fcs", "out.ogg"),
-    ("decode", "in.fcs", "out.npz"),
-    ("convert", "CHECKPOINT", "out.safetensors"),
 ]
 LIBRARIES = [
     ("soundfile.SoundFile.__init__", soundfile.LibsndfileError(2), ("encode", "in.flac", "o.fcs")),
@@ -188,14 +178,11 @@ def test_writers(
     arguments = complete(command, golden)
     # Kernels are written to a cache, which has limits of its own.
     assert run(*arguments).code == 0
+    half = (folder / command[2]).stat().st_size // 2
     (folder / command[2]).unlink()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    for size in (0, 60):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-        try:
+    for size in (0, 60, half):
+        with limited_file_size(size):
             result = run(*arguments)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert result.failed() == f"fcs-edge: error: {command[2]}: File too large"
         assert sorted(os.listdir(folder)) == before
 

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
+from fcs_edge.cli import receive as receive_module
+from fcs_edge.cli import send as send_module
+from fcs_edge.link import receiver as receiver_module
 from fcs_edge.link import records
 from fcs_edge.link.datagrams import Datagrams
 from fcs_edge.link.keys import new_key
+from fcs_edge.link.receiver import Timer
 from fcs_edge.link.sender import Sender
-from fcs_edge.link.sockets import ListeningSocket, PacketSocket
+from fcs_edge.link.sockets import ListeningSocket, PacketSocket, address_text, parse
+from fcs_edge.live.devices import DeviceLostError
+from fcs_edge.live.gaps import GapMeter
 from fcs_edge.model.layers import F32
 
 Run = Callable[..., Any]
@@ -42,6 +51,32 @@ def short(tmp_path: Path, speech: F32) -> Path:
     path = tmp_path / "short.wav"
     soundfile.write(path, speech[:8000], 16000)
     return path
+
+
+class FakeSpeaker:
+    """A speaker that loses something, and then itself."""
+
+    suspended, seconds_skipped, seconds_silent, n_underruns = False, 0.0, 0.25, 2
+
+    def __init__(self, codec: Any, lost: bool) -> None:
+        self._lost, self.device = lost, None
+        self.playout: Any = Timer(codec.sample_rate_out, codec.latency)
+        self.playout.finish = lambda: None
+        self.gaps = GapMeter(codec.sample_rate_out)
+
+    def add_losses(self, before: FakeSpeaker) -> None:
+        self.n_underruns += before.n_underruns + 1
+        self.seconds_silent += before.seconds_silent
+
+    def check(self) -> None:
+        if self._lost:
+            raise DeviceLostError("speaker: gone")
+
+    def drain(self, seconds: float) -> None:
+        """Play nothing more."""
+
+    def close(self) -> None:
+        """Close nothing."""
 
 
 def receive(run: Run, port: int, *options: object, seconds: float = 0.2) -> Any:
@@ -98,6 +133,52 @@ def test_max_age_needs_a_key(run: Run, port: int) -> None:
     assert "--max-age needs --key" in run("receive", port, "--max-age", 5).failed(2)
 
 
+@pytest.mark.parametrize("option", ["--max-age", "--duration"])
+@pytest.mark.parametrize("seconds", ["nan", "inf", "0", "-1"])
+def test_seconds_are_a_number(run: Run, port: int, key: Path, option: str, seconds: str) -> None:
+    """A limit of nan would let everything through: no comparison with it holds."""
+    assert option in run("receive", port, "--key", key, option, seconds).failed(2)
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70, "\udcff", "none.invalid"])
+def test_a_host_that_cannot_be(run: Run, short: Path, host: str) -> None:
+    assert "host" in run("send", "--from", short, f"{host}:5004").failed()
+
+
+def test_a_host_with_both_kinds_of_addresses(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """IPv4 is first: `receive 5004` listens there, and localhost is often both."""
+    found = [(socket.AF_INET6, 2, 17, "", ("::1", port, 0, 0))]
+    found += [(socket.AF_INET, 2, 17, "", ("127.0.0.1", port))]  # type: ignore[list-item]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    sender, listener = PacketSocket("localhost", port), ListeningSocket("localhost", port)
+    sender.send(b"x")
+    assert listener.receive()[0] == b"x"
+    sender.close()
+    listener.close()
+
+
+def test_a_host_with_an_address_without_a_route(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(socket.AF_INET, 2, 17, "", (host, port)) for host in ("240.0.0.1", "127.0.0.1")]
+    connect = socket.socket.connect
+
+    def routed(self: socket.socket, address: Any) -> None:
+        if address[0] == "240.0.0.1":
+            raise OSError(101, "Network is unreachable")
+        connect(self, address)
+
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(socket.socket, "connect", routed)
+    sender = PacketSocket("example", port)
+    sender.send(b"x")
+    assert not sender.errors
+    sender.close()
+
+
+def test_addresses_are_written_as_they_are_read() -> None:
+    for text in ("[::1]:5004", "127.0.0.1:5004", "pi.local:1"):
+        assert address_text(*parse(text)) == text
+
+
 @pytest.mark.parametrize("seal", [False, True])
 def test_version_1_is_one_warning(run: Run, port: int, key: Path, seal: bool) -> None:
     done = threading.Event()
@@ -117,6 +198,42 @@ def test_version_1_is_one_warning(run: Run, port: int, key: Path, seal: bool) ->
     assert "(version)" in result.err.splitlines()[-1]
 
 
+def test_the_losses_of_all_speakers_are_in_the_line(
+    run: Run, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one is lost; its underruns still count at the end."""
+    opened: list[Any] = []
+    monkeypatch.setattr(receive_module.devices, "find", lambda *_: None)
+    monkeypatch.setattr(receive_module.devices, "refresh", lambda: None)
+
+    def open_speaker(codec: Any, *_: object) -> Any:
+        opened.append(FakeSpeaker(codec, lost=not opened))
+        return opened[-1]
+
+    monkeypatch.setattr(receive_module, "Speaker", FakeSpeaker)
+    monkeypatch.setattr(receive_module, "open_speaker", open_speaker)
+    result = run("receive", port, "--reconnect", "--duration", 0.2)
+    assert result.code == 0
+    last = result.err.splitlines()[-1]
+    assert "; 5 underruns of the speaker (0.50 s silent); 1 time without a device" in last
+
+
+def test_a_second_signal_says_that_recordings_remain(
+    run: Run, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def twice(receiver: receiver_module.Receiver, *_: object) -> None:
+        receiver._sink(np.zeros(480, np.float32))
+        os.kill(os.getpid(), signal.SIGINT)
+        assert receiver._stop.wait(60)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+
+    monkeypatch.setattr(receiver_module.Receiver, "play", twice)
+    error = receive(run, port, "--record-output", tmp_path / "a.wav").failed()
+    assert error == "fcs-edge: error: interrupted; recordings hold what came before"
+    assert soundfile.info(tmp_path / "a.wav").frames == 480
+
+
 def test_a_listener_that_fails_ends_the_command(
     run: Run, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +244,18 @@ def test_a_listener_that_fails_ends_the_command(
     start = time.monotonic()
     assert "Input/output error" in receive(run, port, seconds=3600).failed()
     assert time.monotonic() - start < 600
+
+
+def test_a_thread_that_fails_to_keep_the_record_ends_the_command(
+    run: Run, port: int, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: records.ReplayGuard) -> None:
+        raise OSError(5, "Input/output error", "the record")
+
+    monkeypatch.setattr(receiver_module, "SAVE_SECONDS", 0.01)
+    monkeypatch.setattr(records.ReplayGuard, "save", broken)
+    result = receive(run, port, "--key", key, seconds=3600)
+    assert "the record: Input/output error" in result.failed()
 
 
 def test_send_to_nobody_warns_once_and_goes_on(run: Run, port: int, short: Path) -> None:
@@ -143,6 +272,31 @@ def test_send_for_a_duration(run: Run, port: int, short: Path) -> None:
     result = run("send", "--from", short, "--duration", 0.2, f"127.0.0.1:{port}")
     assert result.code == 0
     assert "0.2 s sent: " in result.err
+
+
+def test_a_file_is_sent_at_its_pace_after_a_stop(
+    short: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in a burst, of which a receiver skips most."""
+    clock = SimpleNamespace(now=0.0)
+
+    def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    def step(samples: F32) -> None:
+        steps.append(clock.now)
+        clock.now += 60 if len(steps) == 3 else 0
+
+    steps: list[float] = []
+    monkeypatch.setattr(
+        send_module, "time", SimpleNamespace(monotonic=lambda: clock.now, sleep=sleep)
+    )
+    lines = SimpleNamespace(show=lambda: None)
+    loop = SimpleNamespace(stopped=False, step=step)
+    send_module._send_file(str(short), loop, tiny, lines)  # type: ignore[arg-type]
+    between = [0.08] * 6
+    between[2] = 60
+    assert np.diff(steps) == pytest.approx(between)
 
 
 def test_send_without_a_route_warns_once(
@@ -218,3 +372,32 @@ class TestStreams:
         assert numbers == sorted(numbers)
         assert len(numbers) == 3
         assert sender.n_chunks == 9
+
+    def test_a_copy_of_the_process_has_a_stream_of_its_own(
+        self,
+        tiny: Any,
+        packet_socket: PacketSocket,
+        key: Path,
+        sent: list[bytes],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """As after a fork. With one nonce for two packets, both would lie open."""
+        sender = Sender(packet_socket, tiny, 1, key)
+        tokens = np.zeros(tiny.chunk_tokens, np.uint16)
+        sender.send(tokens)
+        copy = os.getpid() + 1
+        monkeypatch.setattr(os, "getpid", lambda: copy)
+        sender.send(tokens)
+        sender.send(tokens)
+        assert sent[0][6:16] < sent[1][6:16] == sent[2][6:16]
+        assert [int.from_bytes(packet[2:6], "big") for packet in sent] == [0, 0, 1]
+
+    def test_a_new_stream_after_the_last_sequence(
+        self, tiny: Any, packet_socket: PacketSocket, key: Path, sent: list[bytes]
+    ) -> None:
+        sender = Sender(packet_socket, tiny, 2, key)
+        sender._sequence = (1 << 32) - 3
+        for _ in range(6):
+            sender.send(np.zeros(tiny.chunk_tokens, np.uint16))
+        assert [int.from_bytes(packet[2:6], "big") for packet in sent] == [(1 << 32) - 3, 0, 2]
+        assert sent[0][6:16] < sent[1][6:16] == sent[2][6:16]

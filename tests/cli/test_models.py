@@ -45,6 +45,12 @@ def test_a_built_in_name_wins_over_the_folder(folder: Path) -> None:
     assert fcs_edge.load("edge-65k").name == "edge-65k"
     hidden = [named for named in catalogue.listed() if named.hidden]
     assert [named.path for named in hidden] == [folder / "edge-65k.safetensors"]
+    # No name leads to a hidden model, so none is advised.
+    (folder / "4k.safetensors").rename(folder.parent / "4k.safetensors")
+    (folder / "edge-65k.safetensors").unlink()
+    (folder / "edge-65k.safetensors").symlink_to(folder.parent / "4k.safetensors")
+    fingerprint = fcs_edge.load(folder.parent / "4k.safetensors").fingerprint
+    assert catalogue.by_fingerprint(fingerprint) is None
 
 
 @pytest.mark.parametrize(
@@ -83,7 +89,7 @@ def test_the_environment_names_the_default(
     line = run("warmup").failed()
     assert "FCS_EDGE_MODEL in the environment: nope: no such model file" in line
     assert fcs_edge.load("edge-65k").name == "edge-65k"
-    assert "the default is nope, of FCS_EDGE_MODEL" in run("models").err
+    assert "warning: the default is nope, of FCS_EDGE_MODEL; there is no" in run("models").err
 
 
 def test_a_fingerprint_finds_its_model(folder: Path) -> None:

@@ -16,6 +16,7 @@ from fcs_edge import files
 from fcs_edge.cli import bench_run
 from fcs_edge.cli import output_files as output_files_module
 from fcs_edge.whole_files import write_fcs
+from helpers import WRITERS
 
 OLD = b"appeared meanwhile"
 
@@ -35,18 +36,6 @@ def source(golden: Callable, speech: NDArray[np.float32], tmp_path: Path) -> Pat
     soundfile.write(folder / "in.wav", sound, 16000, "PCM_16")
     write_fcs(folder / "in.fcs", codec.encode(sound), sound.size, codec)
     return folder
-
-
-WRITERS = [
-    ("encode", "in.wav", "out.fcs"),
-    ("encode", "in.wav", "out.npy"),
-    ("encode", "in.wav", "out.npz"),
-    ("decode", "in.fcs", "out.wav"),
-    ("decode", "in.fcs", "out.flac"),
-    ("decode", "in.fcs", "out.ogg"),
-    ("decode", "in.fcs", "out.npz"),
-    ("convert", "CHECKPOINT", "out.safetensors"),
-]
 
 
 def arguments_of(

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from fcs_edge.cli.ui.panel import counted, latencies, times_text
+from fcs_edge.cli.ui.panel import latencies, times_text
 from fcs_edge.live.statistics import ChunkTimes, Statistics
+from fcs_edge.text import counted
 
 
 def test_playback_holds_both_delays() -> None:

@@ -39,4 +39,4 @@ def test_differences_are_of_what_both_state() -> None:
     own = {"weights": "f32", "search": False}
     assert differences(own, own) == differences({}, own) == differences({"more": 1}, own) == ""
     stored = {"weights": "int8\n", "search": True, "more": 1}
-    assert differences(stored, own) == "weights int8? (here f32), search True (here False)"
+    assert differences(stored, own) == "weights int8\\x0a (here f32), search True (here False)"

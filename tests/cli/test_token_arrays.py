@@ -136,7 +136,7 @@ def test_other_settings_are_accepted_with_a_note(
     changed(npz, settings=json.dumps(settings))
     result = run("decode", "-m", model, npz, tmp_path / "out.wav")
     assert result.code == 0
-    assert "encoded with other settings: weights int4?[2J (here f32)\n" in result.err
+    assert "encoded with other settings: weights int4\\x1b[2J (here f32)\n" in result.err
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from fcs_edge.convert.layer_errors import LayerErrors
 from fcs_edge.modelfile import model_file
 from fcs_edge.modelfile.model_file import SCHEMES
 from fcs_edge.modelfile.tensors import map_tensors
+from helpers import limited_file_size
 
 
 def split(path: Path) -> tuple[dict[str, Any], bytes]:
@@ -74,13 +74,8 @@ def test_memory_is_that_of_a_tensor(scheme: str, floats: Path, tmp_path: Path) -
 def test_a_full_disk_names_the_file(golden: Callable, tmp_path: Path) -> None:
     out = tmp_path / "model.safetensors"
     source = golden("tiny").checkpoint
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
-    try:
-        with pytest.raises(OSError, match="File too large") as caught:
-            convert(source, out)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with pytest.raises(OSError, match="File too large") as caught, limited_file_size(50_000):
+        convert(source, out)
     assert caught.value.filename == str(out)
     assert list(tmp_path.iterdir()) == []
 

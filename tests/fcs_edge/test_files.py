@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +15,7 @@ import pytest
 from fcs_edge import files
 from fcs_edge.errors import FcsError
 from fcs_edge.files import creating, naming, remains, replacing
+from helpers import limited_file_size
 
 OLD, NEW = b"old", b"new" * 1000
 
@@ -33,17 +32,6 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
         monkeypatch.setattr(files, "_link", refuse)
     return tmp_path
-
-
-@contextmanager
-def limited(n_bytes: int) -> Iterator[None]:
-    """Let files grow to a size only, as on a disk that fills up."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -169,7 +157,7 @@ def test_a_full_disk(folder: Path, limit: int) -> None:
     for overwrite in (True, False):
         with (
             pytest.raises(OSError, match="File too large") as caught,
-            limited(limit),
+            limited_file_size(limit),
             creating(folder / "a", overwrite=overwrite) as file,
         ):
             file.write(bytes(limit + 1))

@@ -77,7 +77,7 @@ HEADERS: list[tuple[Callable[[Header], Any], str]] = [
     (lambda h: h[BIAS].update(data_offsets=[-1, 1919]), "not an intact"),
     (lambda h: h[BIAS].update(dtype="F99"), "not an intact"),
     (lambda h: h["__metadata__"].update(sha256="x"), "damaged metadata"),
-    (lambda h: h["__metadata__"].update(format_version="\x1b"), r"format \?"),
+    (lambda h: h["__metadata__"].update(format_version="\x1b"), r"format \\x1b"),
     (lambda h: h.update(__metadata__=None), "not a model file"),
 ]
 
@@ -117,7 +117,10 @@ CONFIGS: list[tuple[Callable[[Any], Any], str]] = [
     (lambda c: c["encoder_config"].update(dropout=1e31), "dropout must be a number"),
     (lambda c: c["encoder_config"].update(dim=10**400), "dim must be 1 to 65536"),
     (lambda c: c["encoder_config"].update(dim=[[]] * 9999), "dim must be an integer"),
-    (lambda c: c["decoder_config"].update({"k\x1b" * 999: 1}), r"unknown key decoder_config.k\?k"),
+    (
+        lambda c: c["decoder_config"].update({"k\x1b" * 999: 1}),
+        r"unknown key decoder_config.k\\x1bk",
+    ),
     (lambda c: c["decoder_config"].update(num_layers=65536), "num_layers is at most 256"),
     (lambda c: c["compressor_config"].update(focal_level=65536), "focal_level 64"),
     (lambda c: c.update(decoder_name="x" * 9999), "decoder_name 'xxx.* is not supported"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import fuzz_cases
 import numpy as np
 
-from fcs_edge.tokens.npy import read_npy
+from helpers import read_npy
 
 TOKENS = np.arange(50, dtype=np.uint16)
 WORDS = [
@@ -47,7 +47,7 @@ def test_npy(tmp_path: Path) -> None:
 
     def read(data: bytes) -> str:
         fuzz_cases.put(path, data)
-        tokens = list(read_npy(path))
+        tokens = read_npy(path)
         assert all(block.ndim == 1 and block.dtype.kind in "iu" for block in tokens)
         assert sum(block.nbytes for block in tokens) <= len(data)
         return "read"

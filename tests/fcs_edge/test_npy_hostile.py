@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fcs_edge.errors import FcsError
-from fcs_edge.tokens.npy import read_npy
+from helpers import read_npy
 
 
 def npy(descr: str = "'<u2'", shape: str = "(3,)", order: str = "False", version: int = 1) -> bytes:
@@ -27,7 +27,7 @@ def error_of(path: Path, data: bytes) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(FcsError) as caught:
-            list(read_npy(path))
+            read_npy(path)
     text = str(caught.value)
     assert text.startswith(f"{path}: ")
     assert text.isprintable()
@@ -90,14 +90,14 @@ def test_one_long_axis_is_a_row_of_tokens(data: bytes, tmp_path: Path) -> None:
     path.write_bytes(data)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert np.concatenate(list(read_npy(path))).tolist() == [1, 2, 3]
+        assert np.concatenate(read_npy(path)).tolist() == [1, 2, 3]
 
 
 def test_integers_of_any_size_and_order(tmp_path: Path) -> None:
     tokens = np.random.default_rng(0).integers(0, 100, 10_000)
     for dtype in ("u1", "<i2", ">i2", ">u4", "<i8", "<u8"):
         np.save(tmp_path / "tokens.npy", tokens.astype(dtype))
-        blocks = list(read_npy(tmp_path / "tokens.npy"))
+        blocks = read_npy(tmp_path / "tokens.npy")
         assert max(block.size for block in blocks) < 5000
         assert np.array_equal(np.concatenate(blocks), tokens)
 
@@ -105,12 +105,12 @@ def test_integers_of_any_size_and_order(tmp_path: Path) -> None:
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     for path, message in ((tmp_path / "none.npy", "no such file"), (tmp_path, "Is a directory")):
         with pytest.raises(FcsError, match=message):
-            list(read_npy(path))
+            read_npy(path)
 
 
 def test_what_was_raised_stays_the_cause(tmp_path: Path) -> None:
     path = tmp_path / "bad.npy"
     path.write_bytes(npy(descr="(" * 9000))
     with pytest.raises(FcsError) as caught:
-        list(read_npy(path))
+        read_npy(path)
     assert caught.value.__cause__ is not None

@@ -15,7 +15,7 @@ import safetensors
 from fcs_edge.convert import checkpoint
 from fcs_edge.errors import CheckpointError, FcsError, ModelFileError, parsing, shown
 from fcs_edge.modelfile import model_file, strict_json
-from fcs_edge.tokens.npy import read_npy
+from helpers import read_npy
 
 RAISED = [
     EOFError(),
@@ -100,7 +100,7 @@ def test_an_npy_file(raised: Exception, tmp_path: Path, monkeypatch: pytest.Monk
     path = tmp_path / "tokens.npy"
     np.save(path, np.zeros(3, np.uint16))
     monkeypatch.setattr(np.lib.format, "read_magic", raising(raised))
-    checked(lambda: list(read_npy(path)), path, raised, FcsError)
+    checked(lambda: read_npy(path), path, raised, FcsError)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), CheckpointError("own")])

@@ -111,6 +111,7 @@ def test_wrong_tokens_write_nothing(codec: fcs_edge.Codec, tmp_path: Path) -> No
         ([[1]], None, ValueError),
         ([1.0], None, TypeError),
         ([1], 321, ValueError),
+        ([1] * 8, 1280, ValueError),
         ([1], -1, ValueError),
     ):
         with pytest.raises(error):

@@ -201,3 +201,8 @@ class TestAge:
         new_key(tmp_path / "link.key")
         link = Link(tiny, tmp_path / "link.key", "kept", 60)
         assert verdict(link.receiver(), link.stream(ago)) == "taken"
+
+    def test_a_limit_that_is_no_number_refuses_all(self, tiny: Codec, tmp_path: Path) -> None:
+        new_key(tmp_path / "link.key")
+        link = Link(tiny, tmp_path / "link.key", "kept", float("nan"))
+        assert verdict(link.receiver(), link.stream(0)) == "age"

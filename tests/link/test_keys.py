@@ -60,6 +60,26 @@ class TestKeyFile:
             new_key(tmp_path / "link.key")
         assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.parametrize("call", [1, 2])
+    def test_an_interruption_leaves_nothing(self, tmp_path, monkeypatch, call):
+        calls = []
+
+        def interrupted(_descriptor):
+            calls.append(1)
+            if len(calls) == call:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(keys.os, "fsync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            new_key(tmp_path / "link.key")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_the_secret_is_in_no_representation(self, key):
+        half = read_key(key)
+        for shown in (half, half.outgoing, half.incoming):
+            assert repr(half.secret) not in repr(shown)
+            assert "secret" not in repr(shown)
+
     @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o777])
     def test_warning(self, key, mode):
         key.chmod(mode)

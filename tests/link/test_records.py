@@ -9,7 +9,7 @@ import pytest
 
 from fcs_edge.errors import FcsError
 from fcs_edge.link import records
-from fcs_edge.link.keys import new_key, read_key
+from fcs_edge.link.keys import new_key, peer_path, read_key
 from fcs_edge.link.packets import MAX_STREAM, stream_bytes
 from fcs_edge.link.records import EPOCH_SECONDS, ReplayGuard, new_stream, stream_time
 
@@ -100,6 +100,7 @@ class TestNewStream:
         with key.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             stream, warning = new_stream(key, clock(5))
+            assert not beside(key, ".sent").exists()
         assert stream >> 40 == 5
         assert "another program holds it" in warning
 
@@ -270,3 +271,82 @@ class TestReplayGuard:
         new_key(other)
         ReplayGuard(key).admit(100, 0)
         assert ReplayGuard(other).admit(5, 0)
+
+
+class TestLock:
+    """A lock that another program holds, or that the file system does not offer."""
+
+    @pytest.fixture(autouse=True)
+    def _soon(self, monkeypatch):
+        monkeypatch.setattr(records, "_LOCK_SECONDS", 0.05)
+
+    def test_nothing_is_written_beside_another_program(self, key):
+        """It may be slow, have read an older record, and be about to write that."""
+        warnings = []
+        guard = ReplayGuard(key, warnings.append)
+        with key.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            assert guard.admit(7, 3)
+            guard.save()
+            assert beside(key, ".seen").read_text() == "0 0\n"
+        assert len(warnings) == 1
+        assert "another program holds it" in warnings[0]
+        guard.save()
+        assert beside(key, ".seen").read_text() == "7 4\n"
+
+    def test_file_system_without_locks(self, key, monkeypatch):
+        def no_locks(*_args):
+            raise OSError(37, "No locks available")
+
+        warnings = []
+        monkeypatch.setattr(fcntl, "flock", no_locks)
+        guard = ReplayGuard(key, warnings.append)
+        assert guard.admit(7, 3)
+        guard.save()
+        assert beside(key, ".seen").read_text() == "7 4\n"
+        assert len(warnings) == 1
+        assert "a second receiver of this key may take replays" in warnings[0]
+        monkeypatch.setattr(records, "replacing", denied)
+        assert guard.admit(8, 0)
+        assert "rejected in this run only" in warnings[1]
+
+    def test_file_system_that_locks_writers_only(self, key, monkeypatch):
+        """NFS does."""
+
+        def nfs(file, operation):
+            if not file.writable():
+                raise OSError(9, "Bad file descriptor")
+
+        warnings = []
+        monkeypatch.setattr(fcntl, "flock", nfs)
+        ReplayGuard(key, warnings.append)
+        assert not warnings
+
+
+def test_a_flood_of_streams_that_another_receiver_passed_reads_no_files(key, monkeypatch):
+    one, two = ReplayGuard(key), ReplayGuard(key)
+    assert one.admit(300, 0)
+    assert not two.admit(200, 0)
+    monkeypatch.setattr(records, "_locked", denied)
+    assert not any(two.admit(stream, 0) for stream in range(100, 300))
+
+
+def test_two_names_of_one_key_share_the_records(key, tmp_path):
+    link = tmp_path / "other.key"
+    link.symlink_to(key)
+    assert ReplayGuard(key).admit(7, 0)
+    assert not ReplayGuard(link).admit(6, 0)
+    assert moments(link, 50) == [50]
+    assert moments(key, 40) == [51]
+
+
+def test_a_new_key_has_no_records_of_a_deleted_one(key):
+    """Else the advice of a damaged record would lead back to it."""
+    peer = peer_path(key)
+    for half in (key, peer):
+        beside(half, ".seen").write_bytes(b"damaged")
+        beside(half, ".sent").write_text(f"{LAST_TIME}\n")
+        half.unlink()
+    new_key(key)
+    assert sorted(key.parent.iterdir()) == sorted([key, peer])
+    assert ReplayGuard(key).fresh

@@ -50,6 +50,15 @@ def test_each_gap_is_measured(seconds: float) -> None:
     assert device.meter.longest == pytest.approx(seconds, abs=0.001)
 
 
+def test_a_gap_soon_after_the_start_counts() -> None:
+    """The first second sets the level; another one is ignored."""
+    device = SimulatedDevice()
+    device.run(3.5)
+    device.pause(0.0088)
+    device.run(4)
+    assert device.meter.n == 1
+
+
 def test_a_shorter_one_does_not_count() -> None:
     device = SimulatedDevice(ppm=0, late=0)
     device.run(5)

@@ -133,7 +133,7 @@ def test_channels_that_cancel(
     assert "20 dB less" in finished(first)
     assert "20 dB less" not in finished(second)
     third.send_signal(signal.SIGHUP)
-    assert "800 bit/s" in finished(third)
+    assert "bit/s" in finished(third)
     check_whole(out)
     rms = [np.std(soundfile.read(path)[0][8000:]) for path in (mean, one)]
     assert rms[0] < 0.01
@@ -163,7 +163,8 @@ def test_receive_recovers_from_a_restarted_server(
         sender.kill()
         sender.wait()
     receiver.send_signal(signal.SIGINT)
-    finished(receiver)
+    line = finished(receiver).splitlines()[-1]
+    assert re.search(r"; [1-9]\d* times? without a device", line), line
 
 
 def until_loud(path: Path, seconds: float = 40) -> float:
