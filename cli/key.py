@@ -25,6 +25,8 @@ def key(path: str, quiet: bool) -> None:
       fcs-edge key voice.key
       scp voice.peer.key pi:
     """
+    if path == "-":
+        raise click.UsageError("FILE is a file's name: a key has two halves.")
     peer = keys.new_key(Path(path))
     Messages(quiet).note(
         f"{path}: this end's half of a new key; {peer}: the other end's half; move it there, and "

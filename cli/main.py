@@ -87,6 +87,10 @@ def _run(arguments: list[str]) -> int:
     try:
         return cli.main(arguments, "fcs-edge", standalone_mode=False) or 0
     except click.UsageError as error:
+        if not arguments:
+            # The error's text is the help, of many lines.
+            error.show()
+            return 2
         click.UsageError(printable(error.format_message()), error.ctx).show()
         return 2
     except (click.Abort, KeyboardInterrupt) as error:
