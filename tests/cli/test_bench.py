@@ -195,6 +195,32 @@ def test_verdict(p50: float, p99: float, late: int, sentence: str) -> None:
     assert output.endswith(" It can decode alone.") == (p99 > 80)
 
 
+@pytest.mark.parametrize(
+    ("facts", "line"),
+    [
+        ({"cpu_share": 0.5}, "other programs took 50% of the time"),
+        ({"cpu_share": 1.0, "fraction_of_limit": 2.31}, "more than 100 % of the limit"),
+        ({"cpu_share": 1.0, "fraction_of_limit": 0.9}, ""),
+    ],
+)
+def test_a_disturbed_layer_is_noted(
+    facts: dict[str, Any], line: str, run: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(*_: object, **__: object) -> dict[str, Any]:
+        found = measure_layers(*_, **__)
+        found["layers"][0].update(facts)
+        return found
+
+    from fcs_edge.cli import bench_run
+
+    measure_layers = bench_run.measure_layers
+    monkeypatch.setattr(bench_run, "measure_layers", measured)
+    result = run("bench", "--seconds", 0.1, "--layer", "gelu:4x8")
+    assert result.code == 0
+    assert line in " ".join(result.out.split())
+    assert bool(line) == ("other programs" in result.out)
+
+
 def test_plot_without_matplotlib() -> None:
     code = (
         "import sys; sys.modules['matplotlib'] = None\n"
