@@ -135,6 +135,7 @@ def test_libraries(
     if named == "CHECKPOINT":
         named = str(golden("tiny").checkpoint)
     assert line.startswith(f"fcs-edge: error: {named}"), line
+    # A TokenError's text means nothing to a user.
     cause = "its header is damaged" if isinstance(error, TokenError) else str(error).strip(".")
     assert cause in line
     assert sorted(os.listdir(folder)) == before
