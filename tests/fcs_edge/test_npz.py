@@ -168,6 +168,17 @@ def test_damaged_tokens_are_never_taken(tmp_path: Path) -> None:
         read(path)
 
 
+def test_bytes_after_the_tokens_are_refused(tmp_path: Path) -> None:
+    """As where a header states fewer tokens than there are."""
+    path, longer = save(tmp_path / "a.npz"), tmp_path / "b.npz"
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(longer, "w") as target:
+        for name in source.namelist():
+            more = bytes(2) if name == "tokens.npy" else b""
+            target.writestr(name, source.read(name) + more)
+    with pytest.raises(FcsError, match="more bytes follow the 700 tokens"):
+        read(longer)
+
+
 def test_stated_sizes_take_no_memory(tmp_path: Path) -> None:
     """A header of 2**40 tokens, a fact of 2**27 letters, tokens that inflate, many entries."""
     huge = {"descr": "<u2", "fortran_order": False, "shape": (1 << 40,)}
