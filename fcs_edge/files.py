@@ -7,6 +7,7 @@ import io
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -211,21 +212,18 @@ def _hidden(path: Path) -> Path:
 
 
 def _unnamed(path: Path) -> int | None:
-    """Open a file without a name beside a path; None where such a file cannot be named later."""
+    """Open a file without a name beside a path; None where there are no such files."""
     if not hasattr(os, "O_TMPFILE"):
         return None
-    flags = os.O_TMPFILE | os.O_RDWR
-    trial = _hidden(path)
     try:
-        descriptor = os.open(path.parent, flags, 0o666)
-        try:
-            _link(f"/proc/self/fd/{descriptor}", trial)
-        finally:
-            os.close(descriptor)
-            trial.unlink(missing_ok=True)
-        return os.open(path.parent, flags, 0o666)
+        descriptor = os.open(path.parent, os.O_TMPFILE | os.O_RDWR, 0o666)
     except OSError:
         return None
+    # A name is later linked to its entry in /proc.
+    if os.path.exists(f"/proc/self/fd/{descriptor}"):
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 def _lock(descriptor: int) -> None:
@@ -245,16 +243,36 @@ def _mode_of(path: Path, descriptor: int) -> int:
 def _name(descriptor: int, path: Path, overwrite: bool) -> None:
     """Give an unnamed file its name."""
     source = f"/proc/self/fd/{descriptor}"
-    if not (overwrite and path.exists()):
-        _link_free(source, path)
-        return
-    # Only renaming replaces a file.
-    hidden = _hidden(path)
-    _link(source, hidden)
     try:
-        hidden.replace(path)
+        if not (overwrite and path.exists()):
+            _link_free(source, path)
+            return
+        hidden = _hidden(path)
+        _link(source, hidden)
+    except OSError:
+        # The file system has files without a name, and cannot link them.
+        hidden = _copy(source, path)
+    # Only renaming replaces a file.
+    try:
+        _rename(hidden, path, overwrite)
     finally:
         hidden.unlink(missing_ok=True)
+
+
+def _copy(source: str, path: Path) -> Path:
+    """Copy a file without a name to a hidden one beside a path; return its path."""
+    hidden = _hidden(path)
+    try:
+        with open(source, "rb") as file, hidden.open("xb") as copied:
+            _lock(copied.fileno())
+            shutil.copyfileobj(file, copied)
+            copied.flush()
+            os.fchmod(copied.fileno(), stat.S_IMODE(os.fstat(file.fileno()).st_mode))
+            os.fsync(copied.fileno())
+    except BaseException:
+        hidden.unlink(missing_ok=True)
+        raise
+    return hidden
 
 
 def _rename(hidden: Path, path: Path, overwrite: bool) -> None:

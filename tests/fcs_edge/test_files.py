@@ -20,12 +20,12 @@ from helpers import limited_file_size
 OLD, NEW = b"old", b"new" * 1000
 
 
-@pytest.fixture(params=["unnamed", "hidden", "without links"])
+@pytest.fixture(params=["unnamed", "unnamed without links", "hidden", "without links"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of each kind of file system."""
-    if request.param != "unnamed":
+    if not request.param.startswith("unnamed"):
         monkeypatch.setattr(files, "_unnamed", lambda path: None)
-    if request.param == "without links":
+    if request.param.endswith("without links"):
 
         def refuse(source: str, path: Path) -> None:
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), source)
