@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from fcs_edge.audio.reader import open_input
 from fcs_edge.cli import receive as receive_module
 from fcs_edge.cli import send as send_module
+from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.link import receiver as receiver_module
 from fcs_edge.link import records
 from fcs_edge.link.datagrams import Datagrams
@@ -293,7 +295,8 @@ def test_a_file_is_sent_at_its_pace_after_a_stop(
     )
     lines = SimpleNamespace(show=lambda: None)
     loop = SimpleNamespace(stopped=False, step=step)
-    send_module._send_file(str(short), loop, tiny, lines)  # type: ignore[arg-type]
+    with open_input(str(short), None, 1, 1) as sound:
+        assert send_module._send_file(sound, loop, tiny, lines, Messages())  # type: ignore[arg-type]
     between = [0.08] * 6
     between[2] = 60
     assert np.diff(steps) == pytest.approx(between)
