@@ -175,6 +175,17 @@ def texts(tree: ast.AST, commands: bool) -> Iterator[tuple[int, str]]:
                         yield node.lineno, block
 
 
+def messages() -> list[str]:
+    """Return the messages and help texts of the package, each after its folder, sorted."""
+    found = set()
+    for folder in SOURCES:
+        for path in (ROOT / folder).rglob("*.py") if folder != "train" else ():
+            for _, text in texts(ast.parse(path.read_text()), folder in COMMANDS):
+                if text.strip():
+                    found.add(f"{folder}: {' '.join(text.split())}")
+    return sorted(found)
+
+
 def check_sources() -> Iterator[tuple[str, list[str]]]:
     """Yield folders and the sentences of their help texts and messages, with their places."""
     for folder in SOURCES:
@@ -221,7 +232,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--verbose", action="store_true", help="Show sentences that are too long.")
     parser.add_argument("--docstrings", action="store_true", help="Count docstrings too.")
+    parser.add_argument("--messages", action="store_true", help="Print all messages, no more.")
     options = parser.parse_args()
+    if options.messages:
+        print("\n".join(messages()))
+        return
     verbose = options.verbose
     intact = True
     for path in pages():

@@ -88,21 +88,35 @@ def folder(tmp_path: Path, speech: NDArray[np.float32]) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
-def test_commands(page: Path, folder: Path) -> None:
-    """Every command that needs no network and no sound card, in order, in one folder."""
+def prepared(page: Path, folder: Path) -> tuple[str, dict[str, str]]:
+    """Return a command that makes a shell ready, and the shell's environment.
+
+    For README that is its own line on an environment without any variable but two. For the other
+    pages, a folder of programs stands in PATH.
+    """
+    activate = [without_comment(c) for c in commands(README) if "bin/activate" in c]
+    if page == README and sys.prefix != sys.base_prefix:
+        (folder / activate[0].split()[1].partition("/")[0]).symlink_to(sys.prefix)
+        return activate[0], {"HOME": os.environ.get("HOME", "/"), "PATH": "/usr/bin:/bin"}
     programs = folder / "bin"
     programs.mkdir()
     for name, arguments in {"fcs-edge": "-m fcs_edge.cli ", "python3": "", "python": ""}.items():
         (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments}"$@"\n')
         (programs / name).chmod(0o755)
+    return "", {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+def test_commands(page: Path, folder: Path) -> None:
+    """Every command that needs no network and no sound card, in order, in one folder."""
+    activate, environment = prepared(page, folder)
     lines = [without_comment(c) for c in commands(page) if reason(c) is None]
     lines = [line for line in lines if line]
     assert page != README or len(lines) >= 8
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", "set -eu\n" + "\n".join(lines)],
+        ["bash", "-o", "pipefail", "-c", "\n".join([activate, "set -eu", *lines])],
         cwd=folder,
-        env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"},
+        env=environment,
         capture_output=True,
         text=True,
         timeout=300,
