@@ -94,13 +94,13 @@ def _run(arguments: list[str]) -> int:
         click.UsageError(printable(error.format_message()), error.ctx).show()
         return 2
     except (click.Abort, KeyboardInterrupt) as error:
-        # click turns an early end of a file into Abort too.
-        if not isinstance(error.__cause__, EOFError):
-            cause = error.__cause__ if isinstance(error, click.Abort) else error
+        # click turns an early end of a file into Abort too. Its first versions name no cause.
+        cause = error.__context__ if isinstance(error, click.Abort) else error
+        if not isinstance(cause, EOFError):
             remains = "" if cause is None else str(cause)
             _print_error(f"interrupted; {remains or 'no output was written'}")
             return 1
-        _report(error.__cause__, arguments)
+        _report(cause, arguments)
     except Exception as error:
         _report(error, arguments)
     return 1

@@ -86,7 +86,7 @@ def open_library(file: int | io.RawIOBase, label: str, *, quiet: bool = True) ->
         libsndfile does not read it.
     """
     try:
-        with quiet_libraries() if quiet else nullcontext():
+        with quiet_libraries() if quiet else nullcontext(), _left_open(file):
             sound = soundfile.SoundFile(file, closefd=False)
     except (soundfile.LibsndfileError, TypeError) as error:
         raise AudioError(
@@ -95,6 +95,22 @@ def open_library(file: int | io.RawIOBase, label: str, *, quiet: bool = True) ->
     # soundfile seeks after each block of a file that can seek. An MP3 decoder then starts anew.
     sound.seekable = lambda: False
     return sound
+
+
+@contextmanager
+def _left_open(file: int | io.RawIOBase) -> Iterator[None]:
+    """Open a descriptor again where the block fails: libsndfile 1.2.0 has then closed it."""
+    if not isinstance(file, int):
+        yield
+        return
+    copy = os.dup(file)
+    try:
+        yield
+    except BaseException:
+        os.dup2(copy, file)
+        raise
+    finally:
+        os.close(copy)
 
 
 def stated_frames(sound: Decoder) -> int | None:
