@@ -133,6 +133,7 @@ def decode(
     refuse_unused(
         ("--play", playing, ("speaker", "latency")),
         ("an OUT", not playing, ("raw",)),
+        ("an IN that is a bitstream", not is_array(source), ("join",)),
     )
     out = _check(source, out, playing, raw, dtype, force)
     if out is not None and raw is None and is_array(out):

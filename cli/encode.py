@@ -129,8 +129,9 @@ def encode(
     """
     messages = Messages(quiet)
     source, out = _arguments(source, out, live, raw)
-    out = _check(source, out, dtype, force)
-    if is_array(source) and raw is None:
+    has_tokens = is_array(source) and raw is None
+    out = _check(source, out, has_tokens, dtype, force)
+    if has_tokens:
         block = block_seconds or FILE_BLOCK_SECONDS
         options = TokenOptions(model, False, strict, force, block, dtype)
         is_whole = copy_tokens(source, out, options, messages)
@@ -152,7 +153,7 @@ def encode(
         click.get_current_context().exit(1)
 
 
-def _check(source: str, out: str, dtype: str, force: bool) -> str:
+def _check(source: str, out: str, has_tokens: bool, dtype: str, force: bool) -> str:
     """Refuse files that cannot be used, before any work; return the output's path."""
     out = standard(out)
     named = suffix_of(out) == ".fcs" or is_array(out)
@@ -163,6 +164,10 @@ def _check(source: str, out: str, dtype: str, force: bool) -> str:
         )
     if dtype != "uint16" and not is_array(out):
         raise click.UsageError("--dtype is for an OUT of .npy or .npz.")
+    refuse_unused(
+        ("an IN that is sound", not has_tokens, ("channel",)),
+        ("an OUT that is a bitstream", not is_array(out), ("block_seconds",)),
+    )
     check_files(source, out, force)
     return out
 
