@@ -47,7 +47,7 @@ from fcs_edge.kernels.gemm import peak, products
 from fcs_edge.kernels.isa.instructions import Instructions
 from fcs_edge.kernels.isa.targets import TARGETS, Target
 from fcs_edge.kernels.ops import attention, depthwise
-from fcs_edge.kernels.runtime import aot_library
+from fcs_edge.kernels.runtime import aot_library, crew_code
 
 # Numba has no types.
 numba_compiler: Any = compiler
@@ -74,6 +74,7 @@ SIGNATURES = {
     "ops.focal.modulate": "f2w f2",
     "ops.gelu.gelu": "f2 f2w",
     "ops.history.copy": "f2 f2w",
+    "ops.history.duplicate": "l1 l1w",
     "ops.history.append": "f2 int l1w f3w",
     "ops.history.keep_last": "f3w int int",
     "ops.history.write": "f2 f2w int",
@@ -95,7 +96,7 @@ _NUMBERS = {"int": types.int64, "float": types.float32, "bool": types.boolean}
 _I8, _I32, _I64 = (ir.IntType(bits) for bits in (8, 32, 64))
 _PASSED = {"int": _I64, "float": ir.FloatType(), "bool": _I8}
 _FREE = "NRT_MemInfo_call_dtor"
-_FROM_LIBC = {"memcpy", "memset", "memmove"}
+_FROM_LIBC = {"memcpy", "memset", "memmove"} | crew_code.LIBC
 
 
 def linker(target: Target) -> str:
@@ -119,21 +120,21 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
             yield (
                 f"gemm.products.linear_float{lanes, n, half}",
                 product,
-                f"f1 int {weight}3 f1 f2w int int",
+                f"f1 int {weight}3 f1 f2w int int int int",
             )
         for ring in ("f", "H"):
             kinds = lanes, depthwise.VECTORS, half, ring == "H"
             yield (
                 f"ops.depthwise.depthwise_panels{kinds}",
                 depthwise.depthwise_panels(*kinds),
-                f"f2 {ring}3w l1w {weight}3 f1 f2w",
+                f"f2 {ring}3w l1w {weight}3 f1 f2w int int",
             )
         # For windows and head sizes of any number from the lanes of a register on.
         for keys in range(1, using.float_vectors + 1):
             for values in range(1, using.float_vectors + 1):
                 panels = (lanes, keys, lanes, values, half)
                 attend = attention.attend_panels(*panels)
-                types_ = f"f2 f2 f2 {weight}4w {weight}4w l1w f2w f2w"
+                types_ = f"f2 f2 f2 {weight}4w {weight}4w l1w f2w f2w int int"
                 yield f"ops.attention.attend_panels{panels}", attend, types_
     for vectors, integers in (
         (using.int8_vectors, (8, using.int8_lanes, using.int8_dot.number)),
@@ -143,7 +144,7 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
         weight, scale = ("b1", "f1") if bits == 8 else ("B1", "H2")
         for n in (vectors, 1):
             shape = bits, integer_lanes, n, dot
-            types_ = f"f1 int {weight} {scale} f1 int int f2w int int"
+            types_ = f"f1 int {weight} {scale} f1 int int f2w int int int int"
             yield f"gemm.products.linear_integer{shape}", products.linear_integer(*shape), types_
     for bits in (32, 8, 4):
         arguments = peak.multiplier_arguments(using, bits)
@@ -181,6 +182,7 @@ def compile_target(target: Target, folder: Path) -> Path:
     freed = ir.Function(module, ir.FunctionType(ir.VoidType(), [_I8.as_pointer()]), _FREE)
     ir.IRBuilder(freed.append_basic_block()).ret_void()
     _emit_replay(module)
+    crew_functions = crew_code.emit(module, target.architecture)
     manifest = (
         json.dumps({"sources": aot_library.sources_hash(), "kernels": kernels}).encode() + b"\0"
     )
@@ -192,6 +194,7 @@ def compile_target(target: Target, folder: Path) -> Path:
     exported = {symbol for symbol, _, _ in kernels.values()} | {
         aot_library.MANIFEST,
         aot_library.REPLAY,
+        *crew_functions,
     }
     exported |= {
         aot_library.REPLAY_ENTRY.format(s)

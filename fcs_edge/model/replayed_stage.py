@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fcs_edge.kernels.runtime.replay import Recording, record
+from fcs_edge.kernels.runtime.replay import Recording, SharedRecording, record
 from fcs_edge.model.layers import F32, Array, State
 
 StateT = TypeVar("StateT", bound=State)
@@ -35,7 +35,9 @@ class ReplayedState(Generic[StateT]):
 
     def __init__(self, state: StateT) -> None:
         self.state = state
-        self.recordings: dict[int, tuple[NDArray[Any], NDArray[Any], Recording]] = {}
+        self.recordings: dict[
+            int, tuple[NDArray[Any], NDArray[Any], Recording | SharedRecording]
+        ] = {}
 
     def reset(self) -> None:
         """Start a new stream."""
@@ -57,10 +59,12 @@ class ReplayedStage(Generic[StateT]):
     ----------
     stage : Stage
         The stage that runs.
+    threads : int
+        Threads that replay its calls.
     """
 
-    def __init__(self, stage: Stage[StateT]) -> None:
-        self._stage = stage
+    def __init__(self, stage: Stage[StateT], threads: int = 1) -> None:
+        self._stage, self._threads = stage, threads
 
     def state(self, size: int) -> ReplayedState[StateT]:
         """Return the state of a new stream; see `Stage`."""
@@ -73,7 +77,7 @@ class ReplayedStage(Generic[StateT]):
         if recorded is not None and recorded[0] is _owner(x) and recorded[1] is _owner(out):
             recorded[2]()
             return
-        recording = record(partial(self._stage, x, out, state.state))
+        recording = record(partial(self._stage, x, out, state.state), self._threads)
         if recording is not None:
             state.recordings[rows] = _owner(x), _owner(out), recording
 

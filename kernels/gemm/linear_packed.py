@@ -39,7 +39,7 @@ class PackedLinear:
     def __call__(self, x: F32, step: int, out: F32, column: int = 0, epilogue: int = WRITE) -> None:
         """Apply the weight; see `linear.Linear`."""
         for kernel, packed, bias, start in self._parts:
-            kernel(x, step, packed, bias, out, column + start, epilogue)
+            kernel(x, step, packed, bias, out, column + start, epilogue, 0, len(packed))
 
 
 class PackedInteger:
@@ -52,7 +52,7 @@ class PackedInteger:
             self._group, kernels = packing.padded_depth(self.depth), compiled.int8
         else:
             self._group, kernels = weight.group, compiled.int4
-        self._parts: list[tuple[Callable[..., None], Any, F32, F32, int]] = []
+        self._parts: list[tuple[Callable[..., None], Any, F32, F32, int, int]] = []
         for kernel, width, start, stop in _cut(self.outputs, kernels):
             part = weight.rows(start, stop)
             if isinstance(part, Int8):
@@ -60,14 +60,16 @@ class PackedInteger:
             else:
                 packed, scale = _packed_int4(part, width, using)
             columns = stored.frozen(bias[start:stop].copy())
-            parts = kernel, stored.frozen(packed), stored.frozen(scale), columns, start
+            panels = -(-(stop - start) // width)
+            parts = kernel, stored.frozen(packed), stored.frozen(scale), columns, start, panels
             self._parts.append(parts)
 
     def __call__(self, x: F32, step: int, out: F32, column: int = 0, epilogue: int = WRITE) -> None:
         """Apply the weight; see `linear.Linear`."""
         depth, group = self.depth, self._group
-        for kernel, packed, scale, bias, start in self._parts:
-            kernel(x, step, packed, scale, bias, depth, group, out, column + start, epilogue)
+        for kernel, packed, scale, bias, start, panels in self._parts:
+            to = out, column + start, epilogue
+            kernel(x, step, packed, scale, bias, depth, group, *to, 0, panels)
 
 
 def _packed_int8(weight: Int8, width: int, using: Instructions) -> tuple[Any, F32]:

@@ -70,19 +70,28 @@ def linear_float(lanes: int, vectors: int, half: bool) -> Kernel:
 
     @kernel
     def linear_float(
-        x: F32, step: int, packed: Any, bias: F32, out: F32, column: int, epilogue: int
+        x: F32,
+        step: int,
+        packed: Any,
+        bias: F32,
+        out: F32,
+        column: int,
+        epilogue: int,
+        first: int,
+        last: int,
     ) -> None:
         """``y[m, n] = bias[n] + sum_k x[m * step + k] * weight[n, k]``, to column + n of out.
 
         epilogue is `WRITE`, `GELU` or `ADD`. packed is ``pack_float`` of the weight, float32 or
         float16 in uint16. Every output is summed in the same order, whatever rows stand beside
-        it: the grouping of rows into calls changes no bit.
+        it: the grouping of rows into calls changes no bit. The outputs are those of the panels
+        from `first` to the one before `last`.
         """
-        panels, depth = packed.shape[:2]
+        depth = packed.shape[1]
         rows = out.shape[0]
         tile = carray(stack(np.float32, _TILE), _TILE)
-        start_sums(bias, epilogue, out, column)
-        for p in range(panels):
+        start_sums(bias[first * width : last * width], epilogue, out, column + first * width)
+        for p in range(first, last):
             n0 = p * width
             used = min(width, bias.size - n0)
             for k in range(0, depth, _DEPTH):
@@ -139,13 +148,17 @@ def _integer_kernel(
         out: F32,
         column: int,
         epilogue: int,
+        first: int,
+        last: int,
     ) -> None:
         """``y[m, n] = bias[n] + sum_g r[m, g] s[g, n] sum_{k in g} q[m, k] w[n, k]``.
 
         ``r[m, g] = max_{k in g} |x[m * step + k]| / top``, ``q[m, k] = round(x[m * step + k] /
         r[m, g])``. y goes to column + n of out; packed and scale hold w and s; g has group inputs.
         8 bits: top is 2039, group the padded depth. 4 bits: top is 127, group divides `BLOCK`.
+        The outputs are those of the panels from `first` to the one before `last`.
         """
+        n_first, n_last = first * width, min(last * width, bias.size)
         outputs = (bias.size + width - 1) // width * width
         padded = (depth + DEPTH_MULTIPLE - 1) // DEPTH_MULTIPLE * DEPTH_MULTIPLE
         q, tile = carray(stack(element, held), held), carray(stack(np.float32, _TILE), _TILE)
@@ -153,17 +166,17 @@ def _integer_kernel(
         offset = carray(stack(np.int32, held_groups), held_groups)
         inverse = carray(stack(np.float32, _ROWS), _ROWS)
         rows = IntegerRows(q, pitch, row_scale, offset, groups)
-        for first in range(0, out.shape[0], _ROWS):
-            n_rows = min(_ROWS, out.shape[0] - first)
-            some_out = out[first : first + n_rows]
+        for m in range(0, out.shape[0], _ROWS):
+            n_rows = min(_ROWS, out.shape[0] - m)
+            some_out = out[m : m + n_rows]
             if bits == 8:
-                row_scales(x[first * step :], step, depth, row_scale, inverse, n_rows)
-            start_sums(bias, epilogue, some_out, column)
+                row_scales(x[m * step :], step, depth, row_scale, inverse, n_rows)
+            start_sums(bias[n_first:n_last], epilogue, some_out, column + n_first)
             for start in range(0, padded, BLOCK):
                 size, some = min(BLOCK, padded - start), min(BLOCK, depth - start)
-                x0, s0, scales = first * step + start, start // group * outputs, -(-size // group)
+                x0, s0, scales = m * step + start, start // group * outputs, -(-size // group)
                 quantize_block(bits, split, x[x0:], step, some, size, group, rows, inverse, n_rows)
-                for n0 in range(0, bias.size, width):
+                for n0 in range(n_first, n_last, width):
                     used, w0 = min(width, bias.size - n0), start * outputs + n0 * size
                     scale_at = pointer(scale, s0 + n0 * scales)
                     panel = IntegerPanel(pointer(packed, w0 // per_byte), scale_at, size, group)

@@ -83,10 +83,12 @@ class RingAttention:
         if instructions.CHOICE == PLAIN:
             key_width, value_width = size, head_dim
             self._attend = attention_plain.attend
+            self._heads: tuple[int, ...] = ()
         else:
             over_slots, over_columns = _panel(size, using), _panel(head_dim, using)
             key_width, value_width = (lanes * n for lanes, n in (over_slots, over_columns))
             self._attend = attend_panels(*over_slots, *over_columns, self._half)
+            self._heads = 0, heads
         key_panels, value_panels = -(-size // key_width), -(-head_dim // value_width)
         self._keys = heads, key_panels, head_dim, key_width
         self._values = heads, value_panels, size, value_width
@@ -133,7 +135,7 @@ class RingAttention:
         out : numpy.ndarray
             (rows, heads * head_dim) float32.
         """
-        self._attend(qkv, gate, position_bias, keys, values, cursor, scores, out)
+        self._attend(qkv, gate, position_bias, keys, values, cursor, scores, out, *self._heads)
 
 
 def _panel(columns: int, using: Instructions) -> tuple[int, int]:
@@ -166,21 +168,24 @@ def attend_panels(
         cursor: I64,
         scores: F32,
         out: F32,
+        first_head: int,
+        last_head: int,
     ) -> None:
         """Store a chunk and attend; see `RingAttention`.
 
         Keys are read in the order of their slots, wherever the oldest one is: only the position
         bias depends on that. Scores are held times sqrt(head_dim). Every row is computed in the
-        same order, whatever rows stand beside it.
+        same order, whatever rows stand beside it. The heads are those from `first_head` to the
+        one before `last_head`.
         """
-        rows, heads = gate.shape
+        rows = gate.shape[0]
         head_dim, size = keys.shape[2], values.shape[2]
         root = np.sqrt(np.float32(head_dim))
         scale = np.float32(1) / root
         slot, first, count = advance_window(cursor, rows, size)
         tile = carray(stack(np.float32, tile_size), tile_size)
         inverse = carray(stack(np.float32, _ROWS), _ROWS)
-        for h in range(heads):
+        for h in range(first_head, last_head):
             store(qkv, h, slot, half, keys, values)
             m = 0
             while m < rows:

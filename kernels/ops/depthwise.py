@@ -120,14 +120,14 @@ class PackedDepthwise:
 
     def __call__(self, x: F32, ring: Any, cursor: I64, out: F32) -> None:
         """Apply the convolution; see `Depthwise`."""
-        self._convolve(x, ring, cursor, self._weight, self._bias, out)
+        self._convolve(x, ring, cursor, self._weight, self._bias, out, 0, len(self._weight))
 
 
 @inline
-def _fill(row: F32, half: bool, ring: Scalar) -> None:
-    """``ring[p, i, c] = row[p * width + c]``, as far as row goes."""
-    panels, size, width = ring.shape
-    for p in range(panels):
+def _fill(row: F32, half: bool, ring: Scalar, first: int, last: int) -> None:
+    """``ring[p, i, c] = row[p * width + c]`` for first <= p < last, as far as row goes."""
+    size, width = ring.shape[1:]
+    for p in range(first, last):
         part = row[p * width : (p + 1) * width]
         for i in range(size):
             for c in range(part.size):
@@ -150,22 +150,32 @@ def depthwise_panels(lanes: int, vectors: int, half: bool, half_ring: bool) -> K
     tile_size = _ROWS * width
 
     @kernel
-    def depthwise_panels(x: F32, ring: Any, cursor: I64, weight: Any, bias: F32, out: F32) -> None:
+    def depthwise_panels(
+        x: F32,
+        ring: Any,
+        cursor: I64,
+        weight: Any,
+        bias: F32,
+        out: F32,
+        first: int,
+        last: int,
+    ) -> None:
         """Store x and convolve; see `Depthwise`, and `PackedDepthwise` for the layout.
 
-        Every row is summed in the same order, whatever rows stand beside it.
+        Every row is summed in the same order, whatever rows stand beside it. The channels are
+        those of the panels from `first` to the one before `last`.
         """
-        panels, taps, _ = weight.shape
+        taps = weight.shape[1]
         size = ring.shape[1]
         rows, channels = out.shape
         if cursor[1] == 0:
-            _fill(x[0], half_ring, ring)
+            _fill(x[0], half_ring, ring, first, last)
         cursor[1] = 1
         slot = advance(cursor, rows, size)
         oldest = wrap(slot + size - (taps - 1), size)
         starts = carray(stack(np.int64, _ROWS), _ROWS)
         tile = carray(stack(np.float32, tile_size), tile_size)
-        for p in range(panels):
+        for p in range(first, last):
             c0 = p * width
             used = min(width, channels - c0)
             for t in range(rows):

@@ -52,6 +52,13 @@ def append(x: F32, n_past: int, primed: I64, buffer: F32) -> None:
 
 
 @kernel
+def duplicate(cursor: I64, out: I64) -> None:
+    """``out = cursor``; both have the same size."""
+    for i in range(cursor.size):
+        out[i] = cursor[i]
+
+
+@kernel
 def copy(x: F32, out: F32) -> None:
     """``out[m] = x[m]``, and 0 in the rows that x, (rows, columns), does not have."""
     for m in range(out.shape[0]):

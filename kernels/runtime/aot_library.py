@@ -181,6 +181,8 @@ class Compiled:
 
     Parameters
     ----------
+    name : str
+        Its name, with the arguments of its factory.
     function : callable
         Calls it.
     types : sequence of str
@@ -189,7 +191,10 @@ class Compiled:
         The address that `replay` calls, 0 where it has none.
     """
 
-    def __init__(self, function: Kernel, types: Sequence[str], replay_entry: int) -> None:
+    def __init__(
+        self, name: str, function: Kernel, types: Sequence[str], replay_entry: int
+    ) -> None:
+        self.name = name
         self._function, self.types, self.replay_entry = function, types, replay_entry
 
     def __call__(self, *arguments: Any) -> Any:
@@ -216,7 +221,7 @@ def replay() -> Callable[[int, int], None]:
     opened = library()
     assert opened is not None
     function = opened[0][REPLAY]
-    function.argtypes, function.restype = [ctypes.c_int64, ctypes.c_int64], _check
+    function.argtypes, function.restype = [ctypes.c_int64, ctypes.c_int64], check
     replay_steps: Callable[[int, int], None] = function
     return replay_steps
 
@@ -230,14 +235,15 @@ def find(name: str) -> Kernel | None:
     symbol, types, returned = kernels[name]
     function = getattr(loaded, symbol)
     function.argtypes = [_SCALARS.get(t, ctypes.py_object) for t in types]
-    function.restype = _RETURNED.get(returned, _check)
+    function.restype = _RETURNED.get(returned, check)
     entry = None
     if returned == "none":
         entry = ctypes.cast(loaded[REPLAY_ENTRY.format(symbol)], ctypes.c_void_p).value
-    return Compiled(function, types, entry or 0)
+    return Compiled(name, function, types, entry or 0)
 
 
-def _check(refused: int) -> None:
+def check(refused: int) -> None:
+    """Raise for an argument that a kernel refused, by its number; 0 is none."""
     if refused:
         raise TypeError(
             f"argument {refused}: no contiguous array of the expected type and dimensions, "

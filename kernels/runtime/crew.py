@@ -1,0 +1,171 @@
+"""Threads that walk lists of recorded calls together, each its own list, with barriers between.
+
+The caller's thread is one of them. The others wait in compiled code with the GIL released: after a
+list they look for the next one for about 50 us, then sleep. They take the GIL only to end. A crew
+belongs to one call at a time, and idle ones wait for the next call of any stream, so that a stream
+owns no thread: it can be dropped, copied, pickled and forked like any other object.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import threading
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fcs_edge.kernels._types import I64
+from fcs_edge.kernels.runtime import aot_library, crew_layout
+
+PATIENCE = 300_000
+"""Sleeps of 100 us or more before a wait gives up: half a minute of a thread that does not come."""
+_JOIN_SECONDS = 2.0
+_ALIGNMENT = 128
+
+_idle: dict[int, list[Crew]] = {}
+"""Crews that no call uses, by their number of threads."""
+
+
+class _Functions(NamedTuple):
+    """The compiled functions; see `crew_code`."""
+
+    open: Callable[[int], int]
+    run: Callable[[int, int], int]
+    work: Callable[[int, int], int]
+    stop: Callable[[int], int]
+
+
+@cache
+def _functions() -> _Functions:
+    opened = aot_library.library()
+    assert opened is not None
+
+    def function(name: str, n_arguments: int) -> Any:
+        found = opened[0][name]
+        found.argtypes, found.restype = [ctypes.c_int64] * n_arguments, ctypes.c_int
+        return found
+
+    layout = crew_layout
+    names = ((layout.OPEN, 1), (layout.RUN, 2), (layout.WORK, 2), (layout.STOP, 1))
+    return _Functions(*(function(*name) for name in names))
+
+
+class Crew:
+    """Threads that belong to one call at a time.
+
+    Parameters
+    ----------
+    threads : int
+        How many walk lists, the caller's thread included.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._process = os.getpid()
+        self._errors: list[BaseException] = []
+        n_words = crew_layout.FIRST_PARTY + threads * crew_layout.PARTY_WORDS
+        block = np.zeros(n_words + _ALIGNMENT // 8, np.int64)
+        self.words: I64 = block[-block.ctypes.data % _ALIGNMENT // 8 :][:n_words]
+        self.words[crew_layout.PARTIES] = threads
+        self.words[crew_layout.PATIENCE] = PATIENCE
+        self._address = self.words.ctypes.data
+        self._run = _functions().run
+        _functions().open(self._address)
+        self.workers = [
+            threading.Thread(
+                target=_work,
+                args=(self.words, number, self._errors),
+                name=f"fcs-edge {number}",
+                daemon=True,
+            )
+            for number in range(1, threads)
+        ]
+        for worker in self.workers:
+            worker.start()
+
+    @property
+    def usable(self) -> bool:
+        """Whether all threads wait for a list: none has ended, and none is of another process."""
+        alive = all(worker.is_alive() for worker in self.workers)
+        return alive and self._process == os.getpid()
+
+    def run(self, lists: int) -> None:
+        """Let each thread walk its list; after an exception the crew must be stopped.
+
+        Parameters
+        ----------
+        lists : int
+            The address of each list and its steps: two int64 a thread.
+
+        Raises
+        ------
+        TypeError
+            A kernel refused an argument.
+        RuntimeError
+            A thread does not answer, or has ended.
+        """
+        status = self._run(self._address, lists)
+        if not status:
+            return
+        if self._errors:
+            raise self._errors[0]
+        if status == crew_layout.GAVE_UP:
+            raise RuntimeError("a thread of this stream does not answer: start the stream anew")
+        aot_library.check(status)
+
+    def stop(self) -> None:
+        """End the threads, and wait for that, but not for long."""
+        if self._process != os.getpid():
+            return
+        _functions().stop(self._address)
+        for worker in self.workers:
+            worker.join(_JOIN_SECONDS)
+
+
+def _work(words: I64, number: int, errors: list[BaseException]) -> None:
+    """Walk lists until the crew ends; leave no other thread waiting for this one."""
+    try:
+        _functions().work(words.ctypes.data, number)
+    except BaseException as error:
+        errors.append(error)
+    finally:
+        if not words[crew_layout.ENDED] and not words[crew_layout.STATUS]:
+            words[crew_layout.STATUS] = crew_layout.GAVE_UP
+
+
+def run(lists: int, threads: int) -> None:
+    """Walk lists with an idle crew, or a new one; see `Crew.run`."""
+    idle = _idle.setdefault(threads, [])
+    crew = None
+    while crew is None:
+        try:
+            found = idle.pop()
+        except IndexError:
+            crew = Crew(threads)
+        else:
+            if found.usable:
+                crew = found
+            else:
+                found.stop()
+    try:
+        crew.run(lists)
+    except BaseException:
+        crew.stop()
+        raise
+    idle.append(crew)
+
+
+@atexit.register
+def _stop_idle() -> None:
+    """End the idle threads before the interpreter does."""
+    for crews in _idle.values():
+        while crews:
+            crews.pop().stop()
+
+
+# A forked process has none of the threads.
+os.register_at_fork(after_in_child=_idle.clear)

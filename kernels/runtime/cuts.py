@@ -1,0 +1,269 @@
+"""How a recorded call is cut into one for each thread, and which calls must wait for others.
+
+Each kernel computes an output in the same way, whatever outputs a call has beside it. So a call is
+cut between outputs: panels, heads or rows. A cut changes no bit. Work below `LEAST_WORK` is not
+cut, as a barrier takes about as long.
+"""
+
+from __future__ import annotations
+
+import ast
+from itertools import groupby
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from fcs_edge.kernels._types import I64
+from fcs_edge.kernels.runtime import aot_library
+from fcs_edge.kernels.runtime.aot_library import Compiled
+
+LEAST_WORK = 1 << 15
+"""Multiply-accumulates of a call that is cut: about a microsecond of one thread."""
+_ELEMENT_WORK = 16
+"""Multiply-accumulates that take as long as an element of a call that is cut by rows."""
+
+_PRODUCT, _INTEGER = "gemm.products.", "gemm.products.linear_integer("
+_PRODUCT_LANES = {False: slice(0, 2), True: slice(1, 3)}
+"""Where lanes and vectors stand in the name of a product of floats, and of integers."""
+_APPEND, _DUPLICATE = "ops.history.append", "ops.history.duplicate"
+_ROWS = {
+    "ops.attention.position_gate": (0, 4),
+    "ops.dynamic_tanh.dynamic_tanh": (0, 2),
+    "ops.focal.aggregate": (0, 1, 3, 4),
+    "ops.focal.divide": (0,),
+    "ops.focal.modulate": (0, 1),
+    "ops.gelu.gelu": (0, 1),
+    "ops.history.keep_last": (0,),
+    "ops.layer_norm.layer_norm": (0, 4),
+    "ops.layer_norm.layer_norm_gelu": (0, 4),
+    "ops.residual.add": (0, 1),
+    "ops.residual.add_scaled": (0, 1),
+    "ops.snake.snake": (0, 3),
+}
+"""Kernels that compute each row for itself: their arguments that have these rows."""
+
+
+class Access(NamedTuple):
+    """Memory that a call reads or writes: some columns of rows that follow each other."""
+
+    start: int
+    stop: int
+    """Addresses of the rows."""
+    pitch: int
+    """Bytes from row to row."""
+    columns: tuple[int, int]
+    """The first byte of the columns in a row, and the one after the last."""
+    written: bool
+
+    def conflicts(self, other: Access) -> bool:
+        """Return whether the order of the two accesses matters."""
+        if not (self.written or other.written):
+            return False
+        if self.start >= other.stop or other.start >= self.stop:
+            return False
+        if self.pitch != other.pitch or (self.start - other.start) % self.pitch:
+            return True
+        return self.columns[0] < other.columns[1] and other.columns[0] < self.columns[1]
+
+
+class Call(NamedTuple):
+    """A kernel, its arguments, and the memory that it uses."""
+
+    kernel: Compiled
+    arguments: tuple[Any, ...]
+    accesses: list[Access]
+
+
+Recorded: TypeAlias = tuple[Compiled, tuple[Any, ...]]
+Step: TypeAlias = list[Call | None]
+"""Calls that run at once, one or none for each thread."""
+
+
+def steps(recorded: list[Recorded], threads: int) -> list[Step]:
+    """Return the steps of recorded calls."""
+    out: list[Step] = []
+    for _, same in groupby(recorded, _layer):
+        calls = list(same)
+        if len(calls) > 1 and len(calls) % threads == 0:
+            # The groups of a convolution: to cut one repeats the rounding of its inputs.
+            dealt = [_product_call(*call, 0, call[1][-1]) for call in calls]
+            out += [dealt[i : i + threads] for i in range(0, len(dealt), threads)]
+        else:
+            out += [step for call in calls for step in _cut(*call, threads)]
+    return out
+
+
+def _layer(recorded: Recorded) -> tuple[int, ...]:
+    """Return what the products of a layer's groups have in common, and other calls do not."""
+    kernel, arguments = recorded
+    if not kernel.name.startswith(_PRODUCT):
+        return (id(arguments),)
+    return id(kernel), id(arguments[-5]), arguments[-3]
+
+
+def _cut(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> list[Step]:
+    """Return the steps of a recorded call."""
+    name = kernel.name.partition("(")[0]
+    found = None
+    if name.startswith(_PRODUCT):
+        found = _product(kernel, arguments, threads)
+    elif name == "ops.depthwise.depthwise_panels":
+        found = _depthwise(kernel, arguments, threads)
+    elif name == "ops.attention.attend_panels":
+        found = _attention(kernel, arguments, threads)
+    elif name == _APPEND:
+        found = _append(kernel, arguments, threads)
+    elif name in _ROWS:
+        found = _rows(kernel, arguments, threads, _ROWS[name])
+    return found or [_first(whole(kernel, arguments), threads)]
+
+
+def _numbers(kernel: Compiled) -> list[int]:
+    """Return the arguments of a kernel's factory, as its name has them."""
+    return list(ast.literal_eval(kernel.name[kernel.name.index("(") :]))
+
+
+def whole(kernel: Compiled, arguments: tuple[Any, ...]) -> Call:
+    """Return a call that is not cut."""
+    arrays = zip(arguments, kernel.types, strict=True)
+    used = [_access(a, t.endswith("w")) for a, t in arrays if isinstance(a, np.ndarray)]
+    return Call(kernel, arguments, used)
+
+
+def needs_barrier(step: Step, earlier: list[tuple[int, Access]]) -> bool:
+    """Return whether a call of a step must wait for an earlier access of another thread."""
+    return any(
+        access.conflicts(other)
+        for thread, call in enumerate(step)
+        if call is not None
+        for access in call.accesses
+        for other_thread, other in earlier
+        if other_thread != thread
+    )
+
+
+def _first(call: Call, threads: int) -> Step:
+    """Return a step of the first thread alone."""
+    return [call, *[None] * (threads - 1)]
+
+
+def _access(array: Any, written: bool) -> Access:
+    """Return the memory of a whole array."""
+    start = array.ctypes.data
+    pitch = max(1, array.shape[-1] * array.itemsize)
+    return Access(start, start + array.nbytes, pitch, (0, pitch), written)
+
+
+def _some_columns(array: Any, first: int, last: int) -> Access:
+    """Return the memory of some columns of a matrix that is written."""
+    columns = first * array.itemsize, last * array.itemsize
+    return _access(array, True)._replace(columns=columns)
+
+
+def _shares(n: int, threads: int, work: float) -> list[tuple[int, int]]:
+    """Cut n panels, heads or rows into a range for each thread; none where it does not pay."""
+    if work < LEAST_WORK or n < 2:
+        return []
+    parts = min(n, threads)
+    return [(i * n // parts, (i + 1) * n // parts) for i in range(parts)]
+
+
+def _filled(calls: list[Call], threads: int) -> Step:
+    return [*calls, *[None] * (threads - len(calls))]
+
+
+def _product(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> list[Step] | None:
+    """Cut a matrix product by panels; see `kernels.gemm.products`."""
+    *others, out, _, _, first, last = arguments
+    # Weights, whole panels of them: as many as the rows have inputs and outputs.
+    work = out.shape[0] * others[2].size
+    shares = _shares(last - first, threads, work)
+    calls = [_product_call(kernel, arguments, first + a, first + b) for a, b in shares]
+    return [_filled(calls, threads)] if calls else None
+
+
+def _product_call(kernel: Compiled, arguments: tuple[Any, ...], first: int, last: int) -> Call:
+    """Return the call of some panels."""
+    *others, out, column, _, _, _ = arguments
+    lanes, vectors = _numbers(kernel)[_PRODUCT_LANES[kernel.name.startswith(_INTEGER)]]
+    width = lanes * vectors
+    columns = (min(column + panel * width, out.shape[1]) for panel in (first, last))
+    used = [_access(array, False) for array in others if isinstance(array, np.ndarray)]
+    used.append(_some_columns(out, *columns))
+    return Call(kernel, (*arguments[:-2], first, last), used)
+
+
+def _depthwise(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> list[Step] | None:
+    """Cut a depthwise convolution by panels; each thread but the first has its own cursor."""
+    x, ring, cursor, weight, bias, out, first, last = arguments
+    shares = _shares(last - first, threads, out.size * weight.shape[1])
+    copies = _copies(cursor, len(shares))
+    if copies is None:
+        return None
+    lanes, vectors = _numbers(kernel)[:2]
+    width = lanes * vectors
+    calls = []
+    for (start, stop), own in zip(shares, (cursor, *copies[1]), strict=True):
+        used = [_access(x, False), _access(ring[start:stop], True), _access(own, True)]
+        written = _some_columns(out, start * width, min(stop * width, out.shape[1]))
+        parts = x, ring, own, weight, bias, out, first + start, first + stop
+        calls.append(Call(kernel, parts, [*used, written]))
+    return [_first(call, threads) for call in copies[0]] + [_filled(calls, threads)]
+
+
+def _attention(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> list[Step] | None:
+    """Cut attention by heads; each thread but the first has its own cursor and scores."""
+    qkv, gate, bias, keys, values, cursor, scores, out, first, last = arguments
+    rows, heads = gate.shape
+    head_dim = out.shape[1] // heads
+    work = 2 * rows * heads * head_dim * values.shape[2]
+    shares = _shares(last - first, threads, work)
+    copies = _copies(cursor, len(shares))
+    if copies is None:
+        return None
+    calls = []
+    for (start, stop), own in zip(shares, (cursor, *copies[1]), strict=True):
+        workspace = scores if own is cursor else np.zeros_like(scores)
+        parts = qkv, gate, bias, keys, values, own, workspace, out, first + start, first + stop
+        used = [_access(qkv, False), _access(gate, False)]
+        written = [keys[start:stop], values[start:stop], own, workspace]
+        used += [_access(array, True) for array in written]
+        used.append(_some_columns(out, start * head_dim, stop * head_dim))
+        calls.append(Call(kernel, parts, used))
+    return [_first(call, threads) for call in copies[0]] + [_filled(calls, threads)]
+
+
+def _copies(cursor: I64, threads: int) -> tuple[list[Call], list[I64]] | None:
+    """Return calls that copy a cursor for each thread but the first, and the copies."""
+    duplicate = aot_library.find(_DUPLICATE)
+    if threads < 2 or not isinstance(duplicate, Compiled):
+        return None
+    # A cache line or two for each.
+    copies = [np.zeros((16, cursor.size), np.int64)[0] for _ in range(1, threads)]
+    return [whole(duplicate, (cursor, copy)) for copy in copies], copies
+
+
+def _append(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> list[Step] | None:
+    """Cut the copy of new rows behind a past of one group; the first thread fills the past."""
+    x, n_past, primed, buffer = arguments
+    if len(buffer) > 1:
+        return None
+    calls = []
+    for start, stop in _shares(x.shape[0], threads, x.size * _ELEMENT_WORK):
+        rows, own = x[start:stop], np.ones(1, np.int64) if start else primed
+        written = buffer[0, n_past + start if start else 0 : n_past + stop]
+        used = [_access(rows, False), _access(own, not start), _access(written, True)]
+        calls.append(Call(kernel, (rows, n_past + start, own, buffer), used))
+    return [_filled(calls, threads)] if calls else None
+
+
+def _rows(
+    kernel: Compiled, arguments: tuple[Any, ...], threads: int, by_row: tuple[int, ...]
+) -> list[Step] | None:
+    """Cut a call by rows."""
+    array = arguments[by_row[0]]
+    calls = []
+    for start, stop in _shares(array.shape[0], threads, array.size * _ELEMENT_WORK):
+        parts = [a[start:stop] if i in by_row else a for i, a in enumerate(arguments)]
+        calls.append(whole(kernel, tuple(parts)))
+    return [_filled(calls, threads)] if calls else None
