@@ -11,7 +11,13 @@ from typing import Any
 import click
 
 import fcs_edge
-from fcs_edge.cli.options import Seconds, common_options, force_option, model_option
+from fcs_edge.cli.options import (
+    Seconds,
+    common_options,
+    force_option,
+    model_option,
+    threads_option,
+)
 from fcs_edge.cli.output_files import check_distinct, check_output, output_file, standard
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.errors import FcsError
@@ -40,6 +46,7 @@ from fcs_edge.modelfile.model_file import SCHEMES
     show_default=True,
     help="Chunks a step: live sound has 1, files are processed with 8.",
 )
+@threads_option
 @click.option(
     "--layer",
     "layers",
@@ -58,13 +65,14 @@ def bench(
     weights: tuple[str, ...],
     seconds: float,
     chunks: int,
+    threads: int,
     layers: tuple[str, ...],
     json_out: str | None,
     plot_out: str | None,
     force: bool,
     quiet: bool,
 ) -> None:
-    """Measure the speed of a model on one core of this machine.
+    """Measure the speed of a model on one core of this machine, or on several.
 
     The model encodes and decodes speech chunk by chunk, as live sound. The limit is the time of
     the matrix products alone, at the memory bandwidth and the multiply-accumulate rate that the
@@ -90,13 +98,13 @@ def bench(
 
     messages = Messages(quiet)
     shapes = bench_run.parse_layers(layers)
-    if layers and (model or weights or chunks > 1 or plot_out):
+    if layers and (model or weights or chunks > 1 or threads > 1 or plot_out):
         raise click.UsageError(
             "--layer measures no model; combine it with --seconds and --json only."
         )
     json_out = None if json_out is None else standard(json_out)
     _check_outputs(json_out, plot_out, force)
-    codec = fcs_edge.load(model)
+    codec = fcs_edge.load(model, threads=threads)
     if layers:
         facts = bench_run.measure_layers(shapes, seconds, messages)
     else:

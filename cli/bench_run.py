@@ -66,7 +66,8 @@ def measure_model(
         "window_chunks": bench.window_chunks(codec.model.config),
     }
     each = remaining / len(schemes)
-    facts["runs"] = [_run(codec.model, s, limits, chunks, each, messages) for s in schemes]
+    steps = chunks, codec.threads
+    facts["runs"] = [_run(codec.model, s, limits, steps, each, messages) for s in schemes]
     return facts
 
 
@@ -96,9 +97,14 @@ def _schemes(model: ModelFile, requested: Sequence[str]) -> list[str]:
 
 
 def _run(
-    model: ModelFile, scheme: str, limits: Limits, chunks: int, seconds: float, messages: Messages
+    model: ModelFile,
+    scheme: str,
+    limits: Limits,
+    steps: tuple[int, int],
+    seconds: float,
+    messages: Messages,
 ) -> Facts:
-    """Measure a model with one type of weights, in its own process."""
+    """Measure a model with one type of weights, in its own process; steps: chunks and threads."""
     with tempfile.TemporaryDirectory() as folder:
         path = model.path
         if scheme != model.scheme:
@@ -107,7 +113,7 @@ def _run(
                 convert_files(model, path, weights=scheme)
         try:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                future = pool.submit(_measure, path, limits, chunks, seconds, messages)
+                future = pool.submit(_measure, path, limits, steps, seconds, messages)
                 return future.result()
         except BrokenProcessPool:
             raise FcsError(
@@ -115,12 +121,14 @@ def _run(
             ) from None
 
 
-def _measure(path: Path, limits: Limits, chunks: int, seconds: float, messages: Messages) -> Facts:
+def _measure(
+    path: Path, limits: Limits, steps: tuple[int, int], seconds: float, messages: Messages
+) -> Facts:
     warnings.showwarning = print_warning
     host.library_was_reported()
     model = model_file.read(path)
     with compile_notice(messages, f"Loading {model.name} as {model.scheme} ..."):
-        bench = Bench(model, _clip(), chunks)
+        bench = Bench(model, _clip(), *steps)
     messages.note(f"measuring {model.name} as {model.scheme} for {seconds:.3g} s ...")
     return {**bench.measure(limits, seconds), "settings": token_settings(model)}
 

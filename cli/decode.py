@@ -23,6 +23,7 @@ from fcs_edge.cli.options import (
     model_option,
     output_option,
     refuse_unused,
+    threads_option,
 )
 from fcs_edge.cli.output_files import (
     check_files,
@@ -93,6 +94,7 @@ from fcs_edge.tokens.settings import differences, token_settings
     show_default=True,
     help="Type of the tokens in a .npy or .npz as OUT.",
 )
+@threads_option
 @force_option
 @common_options
 def decode(
@@ -107,6 +109,7 @@ def decode(
     strict: bool,
     any_model: bool,
     dtype: str,
+    threads: int,
     force: bool,
     quiet: bool,
 ) -> None:
@@ -136,13 +139,15 @@ def decode(
         ("an IN that is a bitstream", not is_array(source), ("join",)),
     )
     out = _check(source, out, playing, raw, dtype, force)
-    if out is not None and raw is None and is_array(out):
+    copies = out is not None and raw is None and is_array(out)
+    refuse_unused(("an OUT that is sound", not copies, ("threads",)))
+    if out is not None and copies:
         options = TokenOptions(model, any_model, strict, force, dtype=dtype)
         is_whole = copy_tokens(source, out, options, messages)
     else:
         if playing:
             devices.find("output", speaker)
-        codec = fcs_edge.load(model)
+        codec = fcs_edge.load(model, threads=threads)
         prepare(codec, messages, decoder=True)
         mode = _Mode(playing, out == "-", join, strict, any_model)
         play = partial(open_player, codec, speaker, latency, warn=messages.warn)

@@ -22,6 +22,7 @@ from fcs_edge.cli.options import (
     latency_option,
     model_option,
     refuse_unused,
+    threads_option,
 )
 from fcs_edge.cli.output_files import check_files, is_special, output_file, standard
 from fcs_edge.cli.piped_input import Ending, ending_on_signals
@@ -90,6 +91,7 @@ from fcs_edge.tokens.npz import array_writer, origin_of
     help="Type of the tokens in an .npy or .npz; sums of uint16 wrap beyond 65535.",
 )
 @click.option("--strict", is_flag=True, help="Write nothing if sound is missing from IN.")
+@threads_option
 @force_option
 @common_options
 def encode(
@@ -106,6 +108,7 @@ def encode(
     block_seconds: float | None,
     dtype: str,
     strict: bool,
+    threads: int,
     force: bool,
     quiet: bool,
 ) -> None:
@@ -138,7 +141,7 @@ def encode(
     else:
         if live:
             devices.find("input", microphone)
-        codec, output = fcs_edge.load(model), output_file(out, force)
+        codec, output = fcs_edge.load(model, threads=threads), output_file(out, force)
         create = partial(_writer, out=out, codec=codec, seconds=block_seconds, dtype=dtype)
         if live:
             opener = partial(open_microphone, codec, microphone, latency, channel)
@@ -165,7 +168,7 @@ def _check(source: str, out: str, has_tokens: bool, dtype: str, force: bool) -> 
     if dtype != "uint16" and not is_array(out):
         raise click.UsageError("--dtype is for an OUT of .npy or .npz.")
     refuse_unused(
-        ("an IN that is sound", not has_tokens, ("channel",)),
+        ("an IN that is sound", not has_tokens, ("channel", "threads")),
         ("an OUT that is a bitstream", not is_array(out), ("block_seconds",)),
     )
     check_files(source, out, force)

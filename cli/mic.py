@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 import fcs_edge
+from fcs_edge.cli.live_threads import with_threads
 from fcs_edge.cli.options import (
     channel_option,
     common_options,
@@ -17,6 +18,7 @@ from fcs_edge.cli.options import (
     force_option,
     input_option,
     latency_option,
+    live_threads_option,
     model_option,
     monitor_option,
     output_option,
@@ -60,6 +62,7 @@ from fcs_edge.tokens.npy import LIVE_BLOCK_SECONDS, header_of
 @monitor_option("Play the decoded sound; off opens no speaker.")
 @click.option("--bypass", is_flag=True, help="Start with the uncoded sound; the key b changes it.")
 @reconnect_option
+@live_threads_option
 @force_option
 @common_options
 def mic(
@@ -76,6 +79,7 @@ def mic(
     monitor: str,
     bypass: bool,
     reconnect: bool,
+    threads: int | None,
     force: bool,
     quiet: bool,
 ) -> None:
@@ -102,6 +106,7 @@ def mic(
     codec = fcs_edge.load(model)
     decoding = playing or recordings[2] is not None
     prepare(codec, messages, encoder=True, decoder=decoding)
+    codec = with_threads(codec, threads, messages, encoder=True, decoder=decoding)
     with ExitStack() as stack:
         recorder = _recorder(recordings, codec, messages, force)
         stack.callback(recorder.close)

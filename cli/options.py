@@ -127,6 +127,30 @@ _debug_option = _option(
 _quiet_option = _option("-q", "--quiet", is_flag=True, help="Print warnings and errors only.")
 
 
+def _threads(context: click.Context, option: click.Parameter, value: str) -> int | None:
+    """Return the number of threads, None for ``auto``."""
+    return None if value == "auto" else int(value)
+
+
+threads_option = _option(
+    "--threads",
+    type=click.Choice(["1", "2", "4"]),
+    callback=_threads,
+    default="1",
+    show_default=True,
+    help="Threads that share each chunk's work; the result is the same, to the bit.",
+)
+live_threads_option = _option(
+    "--threads",
+    type=click.Choice(["auto", "1", "2", "4"]),
+    callback=_threads,
+    default="auto",
+    show_default=True,
+    help="Threads that share each chunk's work; auto: as many as a chunk needs to take half of "
+    "its time at most.",
+)
+
+
 def monitor_option(help: str) -> Callable[[_F], _F]:
     """Return a decorator that adds --monitor, on or off."""
     return _option(

@@ -12,6 +12,7 @@ import click
 import numpy as np
 
 import fcs_edge
+from fcs_edge.cli.live_threads import with_threads
 from fcs_edge.cli.options import (
     Seconds,
     common_options,
@@ -19,6 +20,7 @@ from fcs_edge.cli.options import (
     force_option,
     key_option,
     latency_option,
+    live_threads_option,
     model_option,
     monitor_option,
     output_option,
@@ -76,6 +78,7 @@ _NO_SAMPLES, _NO_TOKENS = new(0), np.zeros(0, np.uint16)
 )
 @latency_option
 @reconnect_option
+@live_threads_option
 @force_option
 @common_options
 def receive(
@@ -90,6 +93,7 @@ def receive(
     max_age: float | None,
     latency: Latency,
     reconnect: bool,
+    threads: int | None,
     force: bool,
     quiet: bool,
 ) -> None:
@@ -117,6 +121,7 @@ def receive(
         listening = ListeningSocket(host, port)
         stack.callback(listening.close)
         prepare(codec, messages, decoder=True)
+        codec = with_threads(codec, threads, messages, decoder=True)
         recorder = _recorder(path, codec, messages, force)
         stack.callback(recorder.close)
         buffered = buffer_chunks(buffer_ms, codec.latency)

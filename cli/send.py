@@ -14,6 +14,7 @@ import numpy as np
 
 import fcs_edge
 from fcs_edge.audio.reader import AudioInput, Channel, open_input
+from fcs_edge.cli.live_threads import with_threads
 from fcs_edge.cli.options import (
     channel_option,
     common_options,
@@ -21,6 +22,7 @@ from fcs_edge.cli.options import (
     input_option,
     key_option,
     latency_option,
+    live_threads_option,
     model_option,
     reconnect_option,
 )
@@ -75,6 +77,7 @@ _CATCH_UP_SECONDS = 1.0
 @key_option
 @latency_option
 @reconnect_option
+@live_threads_option
 @common_options
 def send(
     address: str,
@@ -87,6 +90,7 @@ def send(
     key: str | None,
     latency: Latency,
     reconnect: bool,
+    threads: int | None,
     quiet: bool,
 ) -> None:
     """Send the microphone to another machine, where `fcs-edge receive` plays it.
@@ -114,6 +118,7 @@ def send(
         stack.callback(socket.close)
         sender = Sender(socket, codec, chunks, key_path, messages.warn)
         prepare(codec, messages, encoder=True)
+        codec = with_threads(codec, threads, messages, encoder=True)
         loop = Loopback(codec, lambda samples, tokens, _: sender.send(tokens), False, duration)
         stack.enter_context(prompt_threads())
         stack.enter_context(stop_on_signals(loop.stop, "sending ends"))

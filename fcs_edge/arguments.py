@@ -17,6 +17,8 @@ from fcs_edge.kernels._types import F32, U16
 ItemT = TypeVar("ItemT", bound=np.generic)
 Shapes: TypeAlias = dict[tuple[int, ...], tuple[int, ...]]
 
+THREADS = 1, 2, 4
+"""Numbers of threads that a stream can have."""
 FLOAT32, UINT16 = np.dtype(np.float32), np.dtype(np.uint16)
 
 
@@ -101,6 +103,22 @@ def as_count(value: Any, name: str, least: int, most: int | None = None) -> int:
     if count < least or (most is not None and count > most):
         limits = f"at least {least}" if most is None else f"{least} to {most}"
         raise ValueError(f"{name} must be {limits}, not {count}")
+    return count
+
+
+def as_threads(value: Any) -> int:
+    """Return a number of threads, checked to be one of `THREADS`.
+
+    Raises
+    ------
+    TypeError
+        It is no integer.
+    ValueError
+        It is another number.
+    """
+    count = as_integer(value, "threads")
+    if count not in THREADS:
+        raise ValueError(f"threads must be 1, 2 or 4, not {count}")
     return count
 
 

@@ -6,13 +6,13 @@ import math
 import os
 import warnings
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fcs_edge.arguments import as_count, as_matrix, as_signal, as_tokens
+from fcs_edge.arguments import as_count, as_matrix, as_signal, as_threads, as_tokens
 from fcs_edge.audio.full_scale import beyond_full_scale, not_finite, peak_of
 from fcs_edge.errors import AudioWarning, FcsError, ModelFileError
 from fcs_edge.kernels.isa import instructions
@@ -34,7 +34,7 @@ BLOCK_CHUNKS = 8
 """Chunks per step over a whole signal: each step reads every weight once."""
 
 
-def load(model: str | os.PathLike[str] | None = None) -> Codec:
+def load(model: str | os.PathLike[str] | None = None, *, threads: int = 1) -> Codec:
     """Load a model.
 
     Parameters
@@ -42,6 +42,8 @@ def load(model: str | os.PathLike[str] | None = None) -> Codec:
     model : str or path, optional
         A model's name, as ``fcs-edge models`` lists them, or a model file's path. What exists as
         a path is a path. Absent: the model that FCS_EDGE_MODEL names, or the built-in one.
+    threads : int
+        Threads of each stream; see `Codec`.
 
     Returns
     -------
@@ -52,6 +54,8 @@ def load(model: str | os.PathLike[str] | None = None) -> Codec:
     ------
     fcs_edge.ModelFileError
         There is no such model, or its file is damaged.
+    ValueError
+        `threads` is not 1, 2 or 4.
 
     Examples
     --------
@@ -60,7 +64,7 @@ def load(model: str | os.PathLike[str] | None = None) -> Codec:
     >>> tokens.shape, codec.decode(tokens).shape
     ((52,), (24960,))
     """
-    return Codec(catalogue.find(model))
+    return Codec(catalogue.find(model), threads=threads)
 
 
 class Codec:
@@ -75,14 +79,21 @@ class Codec:
     ----------
     model : ModelFile
         A checked model file.
+    threads : int
+        Threads of each stream: 1, 2 or 4. The results do not depend on it, to the bit. Compiled
+        kernels of a wheel share the work of a chunk; where Numba compiles, a stream runs on one.
 
     Raises
     ------
     fcs_edge.FcsError
         The environment asks for kernels that this CPU cannot run, or keeps Numba from compiling.
+    TypeError
+        `threads` is no integer.
+    ValueError
+        It is another number.
     """
 
-    def __init__(self, model: ModelFile) -> None:
+    def __init__(self, model: ModelFile, *, threads: int = 1) -> None:
         if instructions.CHOICE not in instructions.available():
             raise FcsError(
                 f"{instructions.VARIABLE} is {instructions.CHOICE!r} in the environment; "
@@ -91,6 +102,7 @@ class Codec:
         if reason := _jit.obstacle():
             raise FcsError(reason)
         _jit.warn_of_library()
+        self._threads = as_threads(threads)
         self._model = model
         self._config = model.config
         # Now: the program may change its folder later.
@@ -104,9 +116,9 @@ class Codec:
         """Return this codec, which never changes."""
         return self
 
-    def __reduce__(self) -> tuple[Callable[[str, str], Codec], tuple[str, str]]:
+    def __reduce__(self) -> tuple[Callable[[str, str, int], Codec], tuple[str, str, int]]:
         """Return what loads the same model file in another process."""
-        return _load_pickled, (self._reference, self._model.sha256)
+        return _load_pickled, (self._reference, self._model.sha256, self._threads)
 
     def __repr__(self) -> str:
         """Name the model and its rates."""
@@ -119,6 +131,28 @@ class Codec:
     def name(self) -> str:
         """The model's short name."""
         return self._model.name
+
+    @property
+    def threads(self) -> int:
+        """Threads of each stream."""
+        return self._threads
+
+    def with_threads(self, threads: int) -> Codec:
+        """Return a codec whose streams have so many threads: 1, 2 or 4.
+
+        It shares the weights that this codec has prepared.
+
+        Raises
+        ------
+        TypeError
+            `threads` is no integer.
+        ValueError
+            It is another number.
+        """
+        other = object.__new__(Codec)
+        other.__dict__.update(self.__dict__)
+        other._threads = as_threads(threads)
+        return other
 
     @property
     def model(self) -> ModelFile:
@@ -197,7 +231,7 @@ class Codec:
         up = 2 * rest > SAMPLE_RATE_IN or (2 * rest == SAMPLE_RATE_IN and quotient % 2 == 1)
         return quotient + int(up)
 
-    def stream_encoder(self, max_chunks: int = 1) -> StreamEncoder:
+    def stream_encoder(self, max_chunks: int = 1, threads: int | None = None) -> StreamEncoder:
         """Return an encoder for one stream.
 
         Parameters
@@ -206,6 +240,8 @@ class Codec:
             Maximum number of chunks per step. Use 1 for live audio. With more, one step reads
             each weight once for several chunks and takes more memory. The tokens do not depend
             on it. 1 to 256.
+        threads : int, optional
+            Threads that share the work of a step: 1, 2 or 4. Absent: the codec's.
 
         Returns
         -------
@@ -215,16 +251,16 @@ class Codec:
         Raises
         ------
         TypeError
-            `max_chunks` is no integer.
+            `max_chunks` or `threads` is no integer.
         ValueError
-            It is out of range.
+            One of them is out of range.
         """
-        stages = ReplayedStage(self._encoder), ReplayedStage(self._compressor)
-        return StreamEncoder(
-            self._config, *stages, max_chunks, self._search, create=self.stream_encoder
-        )
+        n = self._threads if threads is None else as_threads(threads)
+        stages = ReplayedStage(self._encoder, n), ReplayedStage(self._compressor, n)
+        create = partial(self.stream_encoder, threads=n)
+        return StreamEncoder(self._config, *stages, max_chunks, self._search, create=create)
 
-    def stream_decoder(self, max_chunks: int = 1) -> StreamDecoder:
+    def stream_decoder(self, max_chunks: int = 1, threads: int | None = None) -> StreamDecoder:
         """Return a decoder for one stream.
 
         Parameters
@@ -232,6 +268,8 @@ class Codec:
         max_chunks : int
             Maximum number of chunks per step, as in `stream_encoder`. The samples do not depend
             on it.
+        threads : int, optional
+            Threads that share the work of a step: 1, 2 or 4. Absent: the codec's.
 
         Returns
         -------
@@ -241,17 +279,14 @@ class Codec:
         Raises
         ------
         TypeError
-            `max_chunks` is no integer.
+            `max_chunks` or `threads` is no integer.
         ValueError
-            It is out of range.
+            One of them is out of range.
         """
-        return StreamDecoder(
-            self._config,
-            ReplayedStage(self._decompressor),
-            ReplayedStage(self._decoder),
-            max_chunks,
-            create=self.stream_decoder,
-        )
+        n = self._threads if threads is None else as_threads(threads)
+        stages = ReplayedStage(self._decompressor, n), ReplayedStage(self._decoder, n)
+        create = partial(self.stream_decoder, threads=n)
+        return StreamDecoder(self._config, *stages, max_chunks, create=create)
 
     def encode(self, signal: ArrayLike) -> U16:
         """Encode a whole signal; zeros fill its last chunk.
@@ -494,10 +529,10 @@ class Codec:
         return Decoder(self._config.decoder, self._model.reader())
 
 
-def _load_pickled(model: str, sha256: str) -> Codec:
+def _load_pickled(model: str, sha256: str, threads: int = 1) -> Codec:
     """Load the model of a pickled codec."""
     try:
-        codec = Codec(catalogue.referenced(model))
+        codec = Codec(catalogue.referenced(model), threads=threads)
     except ModelFileError as error:
         raise ModelFileError(f"the model of a pickled codec cannot be loaded: {error}") from None
     if codec.model.sha256 != sha256:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import soxr
 
+from fcs_edge.bench.host import uses_numba
 from fcs_edge.codec import Codec
+from fcs_edge.live.beside import Beside
 from fcs_edge.live.latency import CAPTURE_CHUNKS, duration_chunks
 from fcs_edge.live.microphone import Microphone
 from fcs_edge.live.speaker import Speaker
@@ -96,10 +98,13 @@ class ChunkReader:
 class Loopback:
     """Captures, encodes, decodes and plays until it is stopped.
 
+    With more than one thread, compiled kernels share the work of each chunk. Where Numba compiles,
+    a second thread decodes a chunk while the worker encodes the next one.
+
     Parameters
     ----------
     codec : Codec
-        The model.
+        The model, with its number of threads.
     sink : callable
         Takes each chunk's (samples, tokens, decoded samples or None), to record or send it.
     decode : bool
@@ -120,6 +125,9 @@ class Loopback:
         self._encoder = codec.stream_encoder()
         self._decoder = codec.stream_decoder() if decode else None
         self._tokens = np.zeros(codec.chunk_tokens, np.uint16)
+        self._beside = None
+        if decode and codec.threads > 1 and uses_numba():
+            self._beside = Beside(self._handle, codec.chunk_size, codec.chunk_tokens)
         self._decoded = new(codec.chunk_tokens * codec.samples_out_per_token)
         self._dry: Any = soxr.ResampleStream(codec.sample_rate_in, codec.sample_rate_out, 1)
         self._dry_waiting = new(0)
@@ -156,36 +164,55 @@ class Loopback:
         self.microphone, self.speaker = microphone, speaker
         reader = ChunkReader(microphone, self._codec.chunk_size, self.statistics)
         reader.settle(self._stop.is_set)
-        while (samples := reader.next(self._stop.is_set)) is not None:
-            self.step(samples)
-            self.statistics.cancelling |= microphone.cancelling
-            if speaker is not None:
-                speaker.check()
+        try:
+            while (samples := reader.next(self._stop.is_set)) is not None:
+                self.step(samples)
+                self.statistics.cancelling |= microphone.cancelling
+                if speaker is not None:
+                    speaker.check()
+        finally:
+            self.finish()
         if speaker is not None:
             speaker.playout.finish()
 
     def step(self, samples: F32) -> None:
         """Encode a chunk, (chunk_size,) float32, decode it, pass it to the sink, and play it."""
-        statistics, codec = self.statistics, self._codec
         start = time.perf_counter()
         self._encoder.step(samples, self._tokens)
-        if self._decoder is not None:
-            self._decoder.step(self._tokens, self._decoded)
         took = time.perf_counter() - start
+        self.statistics.n_tokens += self._tokens.size
+        self.statistics.last_token = int(self._tokens[-1])
+        if self._beside is None:
+            self._handle(samples, self._tokens, took)
+        else:
+            self._beside.put(samples, self._tokens, took)
+        if self.statistics.n_tokens >= self._limit * self._tokens.size:
+            self.stop()
+
+    def finish(self) -> None:
+        """Wait until the last chunk is decoded and played."""
+        if self._beside is not None:
+            self._beside.finish()
+
+    def _handle(self, samples: F32, tokens: U16, encoding: float) -> None:
+        """Decode a chunk that took so many seconds to encode, pass it to the sink, and play it."""
+        statistics, codec = self.statistics, self._codec
+        start = time.perf_counter()
+        if self._decoder is not None:
+            self._decoder.step(tokens, self._decoded)
+        decoding = time.perf_counter() - start
+        # Beside each other, the slower one counts.
+        took = encoding + decoding if self._beside is None else max(encoding, decoding)
         statistics.times.add(took)
         statistics.n_late += took > codec.latency
-        statistics.n_tokens += self._tokens.size
-        statistics.last_token = int(self._tokens[-1])
         decoded = None if self._decoder is None else self._decoded
-        self._sink(samples, self._tokens, decoded)
+        self._sink(samples, tokens, decoded)
         if self.speaker is not None and decoded is not None:
             played = self._mixed(samples, decoded)
             statistics.output_meter.update(played, codec.latency)
             if self.microphone is not None:
                 self.speaker.playout.jitter = self.microphone.block
             self.speaker.playout.write(played)
-        if statistics.n_tokens >= self._limit * self._tokens.size:
-            self.stop()
 
     def _mixed(self, samples: F32, decoded: F32) -> F32:
         """Return what is to be played, uncoded or decoded, with a crossfade where that changes."""

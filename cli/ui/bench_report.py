@@ -50,6 +50,8 @@ def verdict(model: Facts, run: Facts) -> str:
         f"real-time factor {both['real_time_factor']:.2g} (compute time / audio time), "
         f"{both['times_real_time']:.1f} x real time"
     )
+    if run.get("threads", 1) > 1:
+        what += f" on {run['threads']} threads"
     if run["chunks_per_step"] > 1:
         return (
             f"This machine encodes and decodes whole files with {what}, {run['chunks_per_step']} "

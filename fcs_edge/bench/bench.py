@@ -205,17 +205,19 @@ class Bench:
         (n,) float32 at 16 kHz: the input, repeated.
     chunks : int
         Chunks per step: one for live audio, several for a whole file.
+    threads : int
+        Threads of the stream.
     """
 
-    def __init__(self, model: ModelFile, clip: F32, chunks: int = 1) -> None:
+    def __init__(self, model: ModelFile, clip: F32, chunks: int = 1, threads: int = 1) -> None:
         config = model.config
-        self._model, self._chunks = model, chunks
+        self._model, self._chunks, self._threads = model, chunks, threads
         self._baseline = host.memory_used()[1]
         start = time.perf_counter()
-        self._first = _Timed(ReplayedStage(Encoder(config.encoder, model.reader())))
-        self._last = _Timed(ReplayedStage(Decoder(config.decoder, model.reader())))
-        compressor = ReplayedStage(Compressor(config.compressor, model.reader()))
-        decompressor = ReplayedStage(Decompressor(config.decompressor, model.reader()))
+        self._first = _Timed(ReplayedStage(Encoder(config.encoder, model.reader()), threads))
+        self._last = _Timed(ReplayedStage(Decoder(config.decoder, model.reader()), threads))
+        compressor = ReplayedStage(Compressor(config.compressor, model.reader()), threads)
+        decompressor = ReplayedStage(Decompressor(config.decompressor, model.reader()), threads)
         search = Search(config, model.reader()) if config.search else None
         self._encoder = StreamEncoder(config, self._first, compressor, chunks, search)
         self._decoder = StreamDecoder(config, decompressor, self._last, chunks)
@@ -266,6 +268,7 @@ class Bench:
             "chunks_per_step": self._chunks,
             "warm_up_chunks": steps * self._chunks,
             "windows_full": steps >= window_steps,
+            "threads": self._threads,
             "cpu_share": min(cpu_share, 1.0),
             "modes": {mode: self._mode(mode, limits) for mode in MODES},
             "stages": {stage: self._summary(stage) for stage in STAGES},

@@ -86,7 +86,7 @@ def steps(recorded: list[Recorded], threads: int) -> list[Step]:
         calls = list(same)
         if len(calls) > 1 and len(calls) % threads == 0:
             # The groups of a convolution: to cut one repeats the rounding of its inputs.
-            dealt = [_product_call(*call, 0, call[1][-1]) for call in calls]
+            dealt: Step = [_product_call(*call, 0, call[1][-1]) for call in calls]
             out += [dealt[i : i + threads] for i in range(0, len(dealt), threads)]
         else:
             out += [step for call in calls for step in _cut(*call, threads)]
