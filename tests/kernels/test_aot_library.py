@@ -159,7 +159,7 @@ for model in sys.argv[2:]:
     Counted.recorded = Counted.replays = 0
     loaded = fcs_edge.load(None if model == "built-in" else model)
     replayed = run(loaded, signal)
-    replayed_stage.record = lambda call: call()
+    replayed_stage.record = lambda call, threads: call()
     straight = run(loaded, signal)
     replayed_stage.record = replay.record
     same = [a.tobytes() == b.tobytes() for a, b in zip(replayed, straight)]
@@ -284,7 +284,10 @@ def pytest_sessionfinish(session):
 
 
 def test_the_edges_of_the_api_hold_with_compiled_kernels(compiled: Path, tmp_path: Path) -> None:
-    """In a process of its own, which a kernel that writes beyond an array may end by a signal."""
+    """In a process of its own, which a kernel that writes beyond an array may end by a signal.
+
+    Streams on several threads are cut here only: Numba's kernels run on one.
+    """
     (tmp_path / "used.py").write_text(USED)
     folders = filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")])
     options = ["-p", "no:cacheprovider", "-p", "used", "-k"]
@@ -293,6 +296,7 @@ def test_the_edges_of_the_api_hold_with_compiled_kernels(compiled: Path, tmp_pat
             *(sys.executable, "-m", "pytest", *options),
             "not (tiny or options or nolookahead or TestModelFile)",
             *("tests/fcs_edge/test_api_edges.py", "tests/fcs_edge/test_pickling.py"),
+            "tests/fcs_edge/test_stream_threads.py",
         ],
         cwd=ROOT,
         env={

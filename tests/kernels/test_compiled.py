@@ -89,6 +89,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "ops.residual.add": (ones(4, 17), ones(4, 17)),
     "ops.residual.add_scaled": (ones(4, 17), ones(4, 17), ones(17)),
     "ops.history.write": (ones(4, 17), ones(9, 17), 7),
+    "ops.history.duplicate": (filled(np.int64, 2), filled(np.int64, 2)),
     "ops.history.copy": (ones(3, 17), ones(4, 17)),
     "ops.history.append": (ones(4, 34), 5, filled(np.int64, 1), ones(2, 9, 17)),
     "ops.history.keep_last": (ones(2, 9, 17), 4, 5),
@@ -186,7 +187,7 @@ BUILT = {
 def test_product_allocates_nothing(name: str, allocations: Callable[..., int]) -> None:
     compiled, arguments = BUILT[name]
     width = int(name.split()[-1])
-    arguments = (*arguments, ones(4, 2 * width + 1), 1, epilogue.GELU)
+    arguments = (*arguments, ones(4, 2 * width + 1), 1, epilogue.GELU, 0, 2)
     assert allocations(compiled, *arguments) == arrays_in(arguments)
 
 
@@ -208,7 +209,8 @@ def test_attention_allocates_nothing(
 def depthwise_arguments(using: instructions.Instructions, dtype: Any) -> tuple[Any, ...]:
     width = using.lanes * depthwise.VECTORS
     weight, ring = filled(dtype, 2, 7, width), filled(dtype, 2, 15, width)
-    return ones(9, width + 1), ring, cursor(0, 1), weight, ones(2 * width), ones(9, width + 1)
+    x, out = ones(9, width + 1), ones(9, width + 1)
+    return x, ring, cursor(0, 1), weight, ones(2 * width), out, 0, 2
 
 
 @pytest.mark.parametrize("using", instructions.supported(), ids=lambda using: using.name)
@@ -265,7 +267,7 @@ def assembly_of(using: instructions.Instructions, kind: str) -> str:
     arguments = BUILT[f"{using.name} {'floats' if kind == 'halves' else kind} {width}"][1]
     if kind == "halves":
         arguments = (*arguments[:2], arguments[2].astype(np.uint16), *arguments[3:])
-    return recompiled(cached, (*arguments, ones(4, 2 * width + 1), 1, epilogue.WRITE))
+    return recompiled(cached, (*arguments, ones(4, 2 * width + 1), 1, epilogue.WRITE, 0, 2))
 
 
 def recompiled(cached: Dispatcher, arguments: tuple[Any, ...]) -> str:
