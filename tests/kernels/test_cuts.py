@@ -1,0 +1,85 @@
+"""Which calls are cut for several threads, and which must wait for others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fcs_edge.kernels.runtime import cuts
+from fcs_edge.kernels.runtime.aot_library import Compiled
+from fcs_edge.kernels.runtime.cuts import Access
+
+
+def kernel(name: str, types: str) -> Compiled:
+    return Compiled(name, lambda *arguments: None, types.split(), 1)
+
+
+MATRIX = Access(1000, 1400, 100, (0, 100), True)
+
+
+@pytest.mark.parametrize(
+    ("other", "conflict"),
+    [
+        (MATRIX, True),
+        (Access(1400, 1800, 100, (0, 100), True), False),
+        (Access(900, 1001, 101, (0, 101), False), True),
+        (Access(1000, 1400, 100, (60, 100), True), True),
+        (Access(1000, 1400, 50, (0, 50), True), True),
+    ],
+)
+def test_overlapping_memory_conflicts(other: Access, conflict: bool) -> None:
+    assert MATRIX.conflicts(other) == other.conflicts(MATRIX) == conflict
+
+
+def test_reads_and_other_columns_do_not_conflict() -> None:
+    left, right = (MATRIX._replace(columns=columns) for columns in ((0, 40), (40, 100)))
+    assert not left.conflicts(right)
+    # A part of the rows has the same columns at other addresses.
+    assert not left.conflicts(right._replace(start=1100, stop=1200))
+    assert left.conflicts(MATRIX._replace(start=1100, stop=1200, written=False))
+    # Rows that are shifted against each other have no columns in common to compare.
+    assert left.conflicts(right._replace(start=1050, stop=1150))
+    assert not MATRIX._replace(written=False).conflicts(MATRIX._replace(written=False))
+
+
+def product(panels: int, out: Any, column: int = 0) -> cuts.Recorded:
+    """A product of panels of 16 outputs."""
+    packed = np.zeros((panels, 64, 16), np.float32)
+    bias = np.zeros(panels * 16, np.float32)
+    linear = kernel("gemm.products.linear_float(16, 1, False)", "f1 int f3 f1 f2w int int int int")
+    return linear, (np.zeros(256, np.float32), 64, packed, bias, out, column, 0, 0, panels)
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+@pytest.mark.parametrize("panels", [2, 3, 7, 64])
+def test_a_product_is_cut_into_all_its_panels(
+    panels: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuts, "LEAST_WORK", 0)
+    out = np.zeros((4, panels * 16 + 1), np.float32)
+    (step,) = cuts.steps([product(panels, out, 1)], threads)
+    ranges = [call.arguments[-2:] for call in step if call is not None]
+    assert len(ranges) == min(panels, threads)
+    assert [n for start, stop in ranges for n in range(start, stop)] == list(range(panels))
+    assert not cuts.needs_barrier(step, [])
+    earlier = [(i, access) for i, call in enumerate(step) if call for access in call.accesses]
+    assert cuts.needs_barrier(step[::-1], earlier)
+
+
+def test_small_calls_are_not_cut() -> None:
+    out = np.zeros((4, 32), np.float32)
+    (step,) = cuts.steps([product(2, out)], 2)
+    assert step[0] is not None
+    assert step[1] is None
+
+
+def test_groups_are_dealt_out_whole() -> None:
+    out = np.zeros((4, 64), np.float32)
+    linear, first = product(1, out)
+    groups = [(linear, (*first[:5], column, *first[6:])) for column in (0, 16, 32, 48)]
+    steps = cuts.steps(groups, 2)
+    assert [[call.arguments[5] for call in step if call] for step in steps] == [[0, 16], [32, 48]]
+    earlier = [(i, access) for i, call in enumerate(steps[0]) if call for access in call.accesses]
+    assert not cuts.needs_barrier(steps[1], earlier)
