@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.codec import Codec
 from fcs_edge.live.threads import choose
 
 
-def with_threads(
+def prepared(
     codec: Codec,
     requested: int | None,
     messages: Messages,
@@ -15,10 +16,11 @@ def with_threads(
     encoder: bool = False,
     decoder: bool = False,
 ) -> Codec:
-    """Return the codec with the requested threads; None measures how many it needs.
+    """Prepare encoder, decoder or both; return the codec with the threads that they will have.
 
-    The weights of what runs, encoder or decoder, must be prepared.
+    Where none are requested, a measurement says how many they need.
     """
+    prepare(codec, messages, encoder=encoder, decoder=decoder)
     if requested is not None:
         return codec.with_threads(requested)
     choice = choose(codec, encoder=encoder, decoder=decoder)

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 import fcs_edge
-from fcs_edge.cli.live_threads import with_threads
+from fcs_edge.cli.live_threads import prepared
 from fcs_edge.cli.options import (
     channel_option,
     common_options,
@@ -25,7 +25,6 @@ from fcs_edge.cli.options import (
     reconnect_option,
 )
 from fcs_edge.cli.output_files import check_distinct, check_output
-from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.device_table import print_devices
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.panel import Panel, cancelled, shortfall, troubles
@@ -105,8 +104,7 @@ def mic(
     names = _device_names(microphone, speaker, playing)
     codec = fcs_edge.load(model)
     decoding = playing or recordings[2] is not None
-    prepare(codec, messages, encoder=True, decoder=decoding)
-    codec = with_threads(codec, threads, messages, encoder=True, decoder=decoding)
+    codec = prepared(codec, threads, messages, encoder=True, decoder=decoding)
     with ExitStack() as stack:
         recorder = _recorder(recordings, codec, messages, force)
         stack.callback(recorder.close)

@@ -12,7 +12,7 @@ import click
 import numpy as np
 
 import fcs_edge
-from fcs_edge.cli.live_threads import with_threads
+from fcs_edge.cli.live_threads import prepared
 from fcs_edge.cli.options import (
     Seconds,
     common_options,
@@ -27,7 +27,6 @@ from fcs_edge.cli.options import (
     reconnect_option,
 )
 from fcs_edge.cli.output_files import check_output
-from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.link_notice import chunk_text, report_security
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.panel import Lines, speaker_losses
@@ -120,8 +119,7 @@ def receive(
     with ExitStack() as stack:
         listening = ListeningSocket(host, port)
         stack.callback(listening.close)
-        prepare(codec, messages, decoder=True)
-        codec = with_threads(codec, threads, messages, decoder=True)
+        codec = prepared(codec, threads, messages, decoder=True)
         recorder = _recorder(path, codec, messages, force)
         stack.callback(recorder.close)
         buffered = buffer_chunks(buffer_ms, codec.latency)

@@ -14,7 +14,7 @@ import numpy as np
 
 import fcs_edge
 from fcs_edge.audio.reader import AudioInput, Channel, open_input
-from fcs_edge.cli.live_threads import with_threads
+from fcs_edge.cli.live_threads import prepared
 from fcs_edge.cli.options import (
     channel_option,
     common_options,
@@ -26,7 +26,6 @@ from fcs_edge.cli.options import (
     model_option,
     reconnect_option,
 )
-from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.link_notice import chunk_text, report_security
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.panel import Lines, cancelled, shortfall, troubles
@@ -117,8 +116,7 @@ def send(
         socket = PacketSocket(host, port, messages.warn)
         stack.callback(socket.close)
         sender = Sender(socket, codec, chunks, key_path, messages.warn)
-        prepare(codec, messages, encoder=True)
-        codec = with_threads(codec, threads, messages, encoder=True)
+        codec = prepared(codec, threads, messages, encoder=True)
         loop = Loopback(codec, lambda samples, tokens, _: sender.send(tokens), False, duration)
         stack.enter_context(prompt_threads())
         stack.enter_context(stop_on_signals(loop.stop, "sending ends"))

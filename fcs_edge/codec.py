@@ -6,7 +6,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -257,8 +257,9 @@ class Codec:
         """
         n = self._threads if threads is None else as_threads(threads)
         stages = ReplayedStage(self._encoder, n), ReplayedStage(self._compressor, n)
-        create = partial(self.stream_encoder, threads=n)
-        return StreamEncoder(self._config, *stages, max_chunks, self._search, create=create)
+        return StreamEncoder(
+            self._config, *stages, max_chunks, self._search, n, create=self.stream_encoder
+        )
 
     def stream_decoder(self, max_chunks: int = 1, threads: int | None = None) -> StreamDecoder:
         """Return a decoder for one stream.
@@ -285,8 +286,7 @@ class Codec:
         """
         n = self._threads if threads is None else as_threads(threads)
         stages = ReplayedStage(self._decompressor, n), ReplayedStage(self._decoder, n)
-        create = partial(self.stream_decoder, threads=n)
-        return StreamDecoder(self._config, *stages, max_chunks, create=create)
+        return StreamDecoder(self._config, *stages, max_chunks, n, create=self.stream_decoder)
 
     def encode(self, signal: ArrayLike) -> U16:
         """Encode a whole signal; zeros fill its last chunk.

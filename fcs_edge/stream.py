@@ -64,8 +64,10 @@ class _Stream:
 
     _state: _EncodeState | _DecodeState
 
-    def __init__(self, create: Callable[[int], Any] | None, max_chunks: int) -> None:
-        self._create = create
+    def __init__(
+        self, create: Callable[[int, int], Any] | None, max_chunks: int, threads: int = 1
+    ) -> None:
+        self._create, self._threads = create, threads
         self._max_chunks = as_count(max_chunks, "max_chunks", 1, MAX_CHUNKS)
         self._all_chunks = range(1, self._max_chunks + 1)
 
@@ -83,11 +85,11 @@ class _Stream:
         """Return an independent stream that continues from this point."""
         return self.__copy__()
 
-    def __reduce__(self) -> tuple[Callable[[int], Any], tuple[int], _Saved]:
+    def __reduce__(self) -> tuple[Callable[[int, int], Any], tuple[int, int], _Saved]:
         """Return what creates another stream, and what resumes this one there."""
         if self._create is None:
             raise TypeError("a stream that no codec created cannot be copied or pickled")
-        return self._create, (self._max_chunks,), self._state.saved()
+        return self._create, (self._max_chunks, self._threads), self._state.saved()
 
     def __setstate__(self, saved: _Saved) -> None:
         """Continue from the point where another stream was."""
@@ -169,9 +171,10 @@ class StreamEncoder(_Stream):
         compressor: CompressorStage,
         max_chunks: int = 1,
         search: Search | None = None,
-        create: Callable[[int], StreamEncoder] | None = None,
+        threads: int = 1,
+        create: Callable[[int, int], StreamEncoder] | None = None,
     ) -> None:
-        super().__init__(create, max_chunks)
+        super().__init__(create, max_chunks, threads)
         self._config, self._encoder, self._compressor = config, encoder, compressor
         self._search = search
         self._state = _EncodeState(config, encoder, compressor, self._max_chunks, search)
@@ -353,9 +356,10 @@ class StreamDecoder(_Stream):
         decompressor: DecompressorStage,
         decoder: DecoderStage,
         max_chunks: int = 1,
-        create: Callable[[int], StreamDecoder] | None = None,
+        threads: int = 1,
+        create: Callable[[int, int], StreamDecoder] | None = None,
     ) -> None:
-        super().__init__(create, max_chunks)
+        super().__init__(create, max_chunks, threads)
         self._config, self._decompressor, self._decoder = config, decompressor, decoder
         self._state = _DecodeState(config, decompressor, decoder, self._max_chunks)
         self._hop, self._chunk_tokens = config.decoder.hop_length, config.chunk_tokens

@@ -138,19 +138,9 @@ def _integer_kernel(
 
     @kernel
     def linear_integer(
-        x: F32,
-        step: int,
-        packed: Any,
-        scale: Any,
-        bias: F32,
-        depth: int,
-        group: int,
-        out: F32,
-        column: int,
-        epilogue: int,
-        first: int,
-        last: int,
-    ) -> None:
+        x: F32, step: int, packed: Any, scale: Any, bias: F32, depth: int, group: int,
+        out: F32, column: int, epilogue: int, first: int, last: int,
+    ) -> None:  # fmt: skip
         """``y[m, n] = bias[n] + sum_g r[m, g] s[g, n] sum_{k in g} q[m, k] w[n, k]``.
 
         ``r[m, g] = max_{k in g} |x[m * step + k]| / top``, ``q[m, k] = round(x[m * step + k] /

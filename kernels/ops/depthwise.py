@@ -152,15 +152,8 @@ def depthwise_panels(lanes: int, vectors: int, half: bool, half_ring: bool) -> K
 
     @kernel
     def depthwise_panels(
-        x: F32,
-        ring: Any,
-        cursor: I64,
-        weight: Any,
-        bias: F32,
-        out: F32,
-        first: int,
-        last: int,
-    ) -> None:
+        x: F32, ring: Any, cursor: I64, weight: Any, bias: F32, out: F32, first: int, last: int
+    ) -> None:  # fmt: skip
         """Store x and convolve; see `Depthwise`, and `PackedDepthwise` for the layout.
 
         Every row is summed in the same order, whatever rows stand beside it. The channels are

@@ -55,11 +55,12 @@ def test_live_sound_reports_its_threads(
     n: int, tiny: Codec, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     choice = Choice(n, 0.0321, 0.0567)
+    monkeypatch.setattr(live_threads, "prepare", lambda *parts, **named: None)
     monkeypatch.setattr(live_threads, "choose", lambda codec, **parts: choice)
-    assert live_threads.with_threads(tiny, None, Messages(), encoder=True).threads == n
+    assert live_threads.prepared(tiny, None, Messages(), encoder=True).threads == n
     output = capsys.readouterr().err
     audio = f"{1e3 * tiny.latency:g}"
     line = f"{n} threads: a chunk takes 32.1 of {audio} ms, with one thread 56.7 ms\n"
     assert output == (line if n > 1 else "")
-    assert live_threads.with_threads(tiny, 4, Messages()).threads == 4
+    assert live_threads.prepared(tiny, 4, Messages()).threads == 4
     assert capsys.readouterr().err == ""

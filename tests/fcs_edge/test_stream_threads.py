@@ -107,7 +107,7 @@ def test_copies_continue_with_as_many_threads(
     decoder.push(tokens)
     others = how(encoder), how(decoder)
     for stream in others:
-        assert stream._create.keywords == {"threads": 2}
+        assert stream._threads == 2
     assert how(shared).threads == 2
     later = encoder.push(clip[9000:])
     np.testing.assert_array_equal(others[0].push(clip[9000:]), later)
