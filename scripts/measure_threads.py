@@ -97,7 +97,7 @@ def main() -> None:
     least, most = min(r[3] for r in rounds), max(r[3] for r in rounds)
     print(
         f"{codec.name}: a chunk takes {alone:.2f} ms on one thread, {both:.2f} ms on two, "
-        f"{together:.2f} ms in each of two processes / 2; share {share:.2f} "
+        f"and two processes end one every {together:.2f} ms; share {share:.2f} "
         f"({least:.2f} to {most:.2f})"
     )
 
