@@ -337,6 +337,12 @@ def _array(
 
 def _object(target: Target, text: str, exported: set[str]) -> bytes:
     """Optimise IR for a CPU, and return the object file."""
+    compiled: bytes = optimized(target, text, exported, "emit_object")
+    return compiled
+
+
+def optimized(target: Target, text: str, exported: set[str], emit: str) -> Any:
+    """Optimise IR for a CPU, and return what a method of LLVM's machine emits."""
     machine = llvm.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu, features=target.features, opt=3, reloc="pic", codemodel="small"
     )
@@ -362,8 +368,7 @@ def _object(target: Target, text: str, exported: set[str]) -> bytes:
         sys.exit(f"compile_kernels: kernels call unknown functions: {', '.join(unknown)}")
     if re.search(r"inttoptr \(i64 \d{5,}", str(module)):
         sys.exit("compile_kernels: a kernel holds an address of this process")
-    compiled: bytes = machine.emit_object(module)
-    return compiled
+    return getattr(machine, emit)(module)
 
 
 def _link(target: Target, compiled: bytes, folder: Path) -> Path:

@@ -6,6 +6,8 @@ A loop that spills registers, or that lost its instruction, gives the same resul
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,8 @@ import pytest
 import assembly_loops
 import panel_assembly
 import panel_counts
+from fcs_edge import kernels
+from fcs_edge.kernels.gemm.panels import float_panel
 from fcs_edge.kernels.isa.targets import TARGETS, Target
 from panel_counts import Counts
 
@@ -96,6 +100,19 @@ def test_loops_use_the_instructions_they_are_built_for(target: Target) -> None:
         lines = "\n".join([*hot.turn[0], *hot.body, *hot.turn[1]])
         for pattern in required(target.using.name, panel.kind, panel.rows):
             assert re.search(pattern, lines), f"{panel.name}: no {pattern}"
+
+
+def test_every_microkernel_is_emitted() -> None:
+    used = {
+        panel.microkernel for target in TARGETS for panel in panel_assembly.panels(target.using)
+    }
+    for info in pkgutil.walk_packages(kernels.__path__, "fcs_edge.kernels."):
+        if info.name.endswith("_microkernel"):
+            module = importlib.import_module(info.name)
+            own = [v for v in vars(module).values() if isinstance(v, type(float_panel))]
+            unused = [v for v in own if v not in used and v._defn.__module__ == info.name]
+            assert own
+            assert not unused, f"{unused}: add them to `panels` in scripts/panel_assembly.py"
 
 
 def test_every_panel_of_a_set_is_emitted() -> None:
