@@ -49,6 +49,7 @@ MULTIPLY = {
     "sdot": r"sdot",
     "smlal": r"smlal2?|smull2?",
     "mla": r"[su]mlal2?|[su]mull2?|mla|mul",
+    "smull": r"smull2?|smlal2?",
 }
 """Instructions that multiply, by what the panel is built for."""
 
@@ -79,7 +80,7 @@ class Panel:
     inputs: int = 1
     """Inputs of a round."""
     group: int = 0
-    """Inputs after which a loop around scales the sums; 0: no loop is around."""
+    """Inputs after which the sums are scaled, in a loop around; 0: once, after all inputs."""
     parts: int = 1
     """Products of the instructions for one multiply-accumulate."""
 
@@ -112,8 +113,9 @@ class Hot:
 
     @property
     def turns(self) -> int:
-        """Turns of the inner loop in one of the loop around."""
-        return self.panel.group * self.panel.macs // (self.panel.inputs * self.macs)
+        """Turns of the inner loop in one of the loop around; 0 where there is none."""
+        groups = self.panel.group * self.panel.macs // (self.panel.inputs * self.macs)
+        return max(1, groups) if self.around else 0
 
     @property
     def around(self) -> int:
@@ -271,11 +273,14 @@ def hot_loops(target: Target) -> tuple[Hot, ...]:
 
 
 def hot_loop(panel: Panel, lines: list[str]) -> Hot:
-    """Find the inner loop of a panel: of the innermost loops, that with the most products."""
+    """Find the inner loop of a panel: of the innermost loops, that with the most products.
+
+    Of several, it is the longest: one that also scales the sums of a group.
+    """
     blocks = assembly_loops.blocks(lines)
     found = assembly_loops.loops(blocks)
     bodies = {loop: assembly_loops.body(blocks, loop) for loop in assembly_loops.innermost(found)}
-    hot = max(bodies, key=lambda loop: products(bodies[loop], panel.multiply))
+    hot = max(bodies, key=lambda a: (products(bodies[a], panel.multiply), len(bodies[a])))
     body = bodies[hot]
     every = products(body, panel.multiply)
     if not every or every % (panel.macs * panel.parts):
