@@ -15,6 +15,9 @@ _BRANCH = re.compile(r"j\w+|b|b\.\w+|cbn?z|tbn?z")
 _ALWAYS = {"jmp", "b"}
 _RETURN = {"ret", "retq"}
 _STACK = re.compile(r"\(%rsp|\[sp\b")
+_X86_MOVE = re.compile(r"v?mov[au]p[sd]|v?movdq[au]\w*")
+_WIDTHS = {"x": 4, "y": 8, "z": 16}
+"""float32 numbers of a register."""
 _ADDRESS = {"lea", "leaq", "leal"}
 """Instructions that compute an address and read nothing."""
 
@@ -168,3 +171,18 @@ def turn(parts: list[Block], outer: Loop, inner: Loop) -> tuple[list[str], list[
 def stack_accesses(lines: list[str]) -> int:
     """Return how many instructions read or write the stack."""
     return sum(bool(_STACK.search(line)) and mnemonic(line) not in _ADDRESS for line in lines)
+
+
+def moved(lines: list[str]) -> tuple[int, int]:
+    """Return the float32 numbers that vector instructions read from memory and write to it."""
+    counts = [0, 0]
+    for line in lines:
+        name, _, operands = line.partition("\t")
+        if "[" in operands and (registers := re.findall(r"\bq\d+", operands)):
+            counts[name.startswith("st")] += 4 * len(registers)
+        elif "(%" in operands and (width := re.search(r"%([xyz])mm", operands)):
+            written = _X86_MOVE.fullmatch(name) and re.search(r"\)(?: \{%k\d\})?$", operands)
+            # A scalar instruction names a register too.
+            scalar = re.search(r"ss$|sd$|broadcast", name)
+            counts[bool(written)] += 0 if scalar else _WIDTHS[width[1]]
+    return counts[0], counts[1]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import compile_kernels  # isort: skip # First: it sets what Numba reads.
 
 import json
-import re
 import warnings
 from collections.abc import Iterator
 from importlib import import_module
@@ -38,10 +37,6 @@ TYPES = compile_kernels.SIGNATURES | {"ops.softmax.exponentials": "f1w float -> 
 SUMS = {"layer_norm": ("mean", "squares")}
 """Loops of a kernel that only read, in their order."""
 
-_X86_STORE = re.compile(r"v?mov[au]p[sd]|v?movdq[au]\w*")
-_WIDTHS = {"x": 4, "y": 8, "z": 16}
-"""float32 numbers of a register."""
-
 Loop = dict[str, Any]
 """A loop's name, its instructions (body) and the elements of one turn."""
 
@@ -66,35 +61,24 @@ def lowered() -> str:
     return str(code.get_llvm_str())
 
 
-def moved(body: list[str]) -> tuple[int, int]:
-    """Return the float32 numbers that the vector instructions of a loop read and write."""
-    counts = [0, 0]
-    for line in body:
-        name, _, operands = line.partition("\t")
-        if "[" in operands and (registers := re.findall(r"\bq\d+", operands)):
-            counts[name.startswith("st")] += 4 * len(registers)
-        elif "(%" in operands and (width := re.search(r"%([xyz])mm", operands)):
-            written = _X86_STORE.fullmatch(name) and operands.rstrip("} k%{123456z").endswith(")")
-            # A scalar instruction names a register too.
-            scalar = re.search(r"ss$|sd$|broadcast", name)
-            counts[bool(written)] += 0 if scalar else _WIDTHS[width[1]]
-    return counts[0], counts[1]
-
-
 def loops_of(name: str, lines: list[str]) -> Iterator[Loop]:
     """Yield the vector loops of a kernel: of those that only read, and of those that write."""
     blocks = assembly_loops.blocks(lines)
     found = assembly_loops.innermost(assembly_loops.loops(blocks))
     bodies = [assembly_loops.body(blocks, loop) for loop in sorted(found, key=lambda a: a.header)]
     sums = SUMS.get(name, ())
-    readers = [body for body in bodies if not moved(body)[1] and moved(body)[0]]
-    largest = sorted(readers, key=lambda body: -moved(body)[0])[: len(sums)]
+    readers = [
+        body
+        for body in bodies
+        if not assembly_loops.moved(body)[1] and assembly_loops.moved(body)[0]
+    ]
+    largest = sorted(readers, key=lambda body: -assembly_loops.moved(body)[0])[: len(sums)]
     in_order = [body for body in readers if body in largest]
     for part, body in zip(sums, in_order, strict=False):
-        yield {"name": f"{name}, {part}", "body": body, "elements": moved(body)[0]}
-    writer = max(bodies, key=lambda body: moved(body)[1])
+        yield {"name": f"{name}, {part}", "body": body, "elements": assembly_loops.moved(body)[0]}
+    writer = max(bodies, key=lambda body: assembly_loops.moved(body)[1])
     title = f"{name}, output" if sums else name
-    yield {"name": title, "body": writer, "elements": moved(writer)[1]}
+    yield {"name": title, "body": writer, "elements": assembly_loops.moved(writer)[1]}
 
 
 def main() -> None:

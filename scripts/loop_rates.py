@@ -96,6 +96,8 @@ def _output(command: list[str], text: str = "") -> str:
 
 def cycles(path: str, core: Core, loops: list[list[str]]) -> list[float]:
     """Return the cycles of one turn of each loop."""
+    if not loops:
+        return []
     comment = "//" if core.arm else "#"
     lines = ["L:"]
     for number, body in enumerate(loops):

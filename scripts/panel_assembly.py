@@ -275,12 +275,17 @@ def hot_loops(target: Target) -> tuple[Hot, ...]:
 def hot_loop(panel: Panel, lines: list[str]) -> Hot:
     """Find the inner loop of a panel: of the innermost loops, that with the most products.
 
-    Of several, it is the longest: one that also scales the sums of a group.
+    A loop that also scales the sums of a group is preferred: it runs where a group is one turn.
     """
+
+    def work(loop: assembly_loops.Loop) -> tuple[bool, int]:
+        scales = panel.group > 0 and products(bodies[loop], FMA) > 0
+        return scales, products(bodies[loop], panel.multiply)
+
     blocks = assembly_loops.blocks(lines)
     found = assembly_loops.loops(blocks)
     bodies = {loop: assembly_loops.body(blocks, loop) for loop in assembly_loops.innermost(found)}
-    hot = max(bodies, key=lambda a: (products(bodies[a], panel.multiply), len(bodies[a])))
+    hot = max(bodies, key=work)
     body = bodies[hot]
     every = products(body, panel.multiply)
     if not every or every % (panel.macs * panel.parts):

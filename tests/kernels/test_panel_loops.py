@@ -233,3 +233,24 @@ def test_loops_that_the_compiler_rotated() -> None:
 )
 def test_accesses_to_the_stack(line: str, accesses: int) -> None:
     assert assembly_loops.stack_accesses([line]) == accesses
+
+
+@pytest.mark.parametrize(
+    ("line", "numbers"),
+    [
+        ("ldp\tq0, q1, [x0, #32]", (8, 0)),
+        ("ldr\tq0, [x0], #16", (4, 0)),
+        ("ldr\ts0, [x0]", (0, 0)),
+        ("stp\tq0, q1, [x0]", (0, 8)),
+        ("fmla\tv0.4s, v1.4s, v2.s[0]", (0, 0)),
+        ("vaddps\t(%rdi,%rax,4), %ymm0, %ymm0", (8, 0)),
+        ("vmovups\t%zmm6, -64(%rdi,%r14,4)", (0, 16)),
+        ("vmovups\t%zmm6, (%rdi,%r14,4) {%k1}", (0, 16)),
+        ("vmovups\t(%rdi), %xmm6", (4, 0)),
+        ("vmovaps\t%zmm5, %zmm6 {%k1}", (0, 0)),
+        ("vbroadcastss\t(%rdi), %ymm0", (0, 0)),
+        ("vmovss\t%xmm5, (%r9,%rax,4)", (0, 0)),
+    ],
+)
+def test_numbers_that_an_instruction_moves(line: str, numbers: tuple[int, int]) -> None:
+    assert assembly_loops.moved([line]) == numbers
