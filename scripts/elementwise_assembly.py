@@ -23,6 +23,7 @@ from numba.core.errors import NumbaWarning
 from numba.core.registry import cpu_target
 
 import assembly_loops
+from assembly_loops import moved
 from fcs_edge.kernels.isa.targets import TARGETS
 
 KERNELS = {
@@ -67,18 +68,14 @@ def loops_of(name: str, lines: list[str]) -> Iterator[Loop]:
     found = assembly_loops.innermost(assembly_loops.loops(blocks))
     bodies = [assembly_loops.body(blocks, loop) for loop in sorted(found, key=lambda a: a.header)]
     sums = SUMS.get(name, ())
-    readers = [
-        body
-        for body in bodies
-        if not assembly_loops.moved(body)[1] and assembly_loops.moved(body)[0]
-    ]
-    largest = sorted(readers, key=lambda body: -assembly_loops.moved(body)[0])[: len(sums)]
+    readers = [body for body in bodies if not moved(body)[1] and moved(body)[0]]
+    largest = sorted(readers, key=lambda body: -moved(body)[0])[: len(sums)]
     in_order = [body for body in readers if body in largest]
     for part, body in zip(sums, in_order, strict=False):
-        yield {"name": f"{name}, {part}", "body": body, "elements": assembly_loops.moved(body)[0]}
-    writer = max(bodies, key=lambda body: assembly_loops.moved(body)[1])
+        yield {"name": f"{name}, {part}", "body": body, "elements": moved(body)[0]}
+    writer = max(bodies, key=lambda body: moved(body)[1])
     title = f"{name}, output" if sums else name
-    yield {"name": title, "body": writer, "elements": assembly_loops.moved(writer)[1]}
+    yield {"name": title, "body": writer, "elements": moved(writer)[1]}
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from fcs_edge.kernels.gemm.int4_microkernel import int4_panel
 from fcs_edge.kernels.gemm.int8_microkernel import ROUND as INT8_ROUND
 from fcs_edge.kernels.gemm.int8_microkernel import int8_panel
 from fcs_edge.kernels.gemm.multiply_microkernel import multiply_panel
+from fcs_edge.kernels.gemm.packing import BLOCK, DEPTH_MULTIPLE
 from fcs_edge.kernels.gemm.panels import INDEX, IntegerPanel, IntegerRows, Rows, float_panel
 from fcs_edge.kernels.gemm.peak_shape import ROWS
 from fcs_edge.kernels.gemm.quantized_weights import GROUP
@@ -37,6 +38,8 @@ F32, U16, I8, U8, I16, I32, I64 = (
     pointer_to(getattr(types, name))
     for name in ("float32", "uint16", "int8", "uint8", "int16", "int32", "int64")
 )
+
+_I64 = ir.IntType(64)
 
 FMA = "fma"
 """What multiplies floats, among the names of `Dot`."""
@@ -81,6 +84,8 @@ class Panel:
     """Inputs of a round."""
     group: int = 0
     """Inputs after which the sums are scaled, in a loop around; 0: once, after all inputs."""
+    constants: tuple[tuple[int, str, int], ...] = ()
+    """Numbers that the kernel around knows when it is compiled: argument, member, value."""
     parts: int = 1
     """Products of the instructions for one multiply-accumulate."""
 
@@ -148,6 +153,11 @@ def _named(kind: Any, *members: Any) -> Any:
     return named(members, kind)
 
 
+def _held(pitch: int, groups: int) -> tuple[tuple[int, str, int], ...]:
+    """Return the constants of the quantised rows that `products` holds."""
+    return (0, "pitch", pitch), (0, "groups", groups)
+
+
 def _float_panels(using: Instructions) -> Iterator[Panel]:
     """List the panels of float weights; attention takes each width of them."""
     lanes, taken = using.lanes, depthwise.VECTORS
@@ -157,7 +167,10 @@ def _float_panels(using: Instructions) -> Iterator[Panel]:
         for n in range(using.float_vectors, 0, -1):
             for rows in (4, 1):
                 literals = rows, lanes, n
-                yield Panel(kind, rows, lanes * n, float_panel, literals, arguments, FMA)
+                yield Panel(
+                    *(kind, rows, lanes * n, float_panel, literals, arguments, FMA),
+                    constants=((1, "pitch", lanes * n),),
+                )
         convolved = weight, I64, weight, INDEX, INDEX, F32, INDEX
         for rows in (4, 1):
             yield Panel(
@@ -177,6 +190,7 @@ def _int8(using: Instructions, rows: int, vectors: int) -> Panel:
     literals = rows, lanes, vectors, dot.number
     return Panel(
         *("int8", rows, lanes * vectors, int8_panel, literals, arguments, dot.name, INT8_ROUND),
+        constants=_held(BLOCK * (2 if dot.split else 1), 1),
         parts=2 if dot.split else 1,
     )
 
@@ -192,6 +206,7 @@ def _int4(using: Instructions, rows: int, vectors: int) -> Panel:
     return Panel(
         *("int4", rows, lanes * vectors, int4_panel, literals, arguments, dot.name, INT4_ROUND),
         group=GROUP,
+        constants=_held(BLOCK, BLOCK // DEPTH_MULTIPLE),
     )
 
 
@@ -218,21 +233,36 @@ def _emit(module: ir.Module, panel: Panel) -> None:
     """Add a function around a microkernel; members of named tuples are arguments of their own."""
     kinds = [*map(types.literal, panel.literals), *panel.arguments]
     signature, generate = panel.microkernel._defn(None, *kinds)
-    members = [getattr(kind, "types", (kind,)) for kind in panel.arguments]
-    passed = [_llvm_type(kind) for kinds in members for kind in kinds]
+    known = {(i, member): value for i, member, value in panel.constants}
+    members = [_members(kind) for kind in panel.arguments]
+    passed = [
+        _llvm_type(kind)
+        for i, own in enumerate(members)
+        for name, kind in own.items()
+        if (i, name) not in known
+    ]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), passed), _symbol(panel))
     b = ir.IRBuilder(function.append_basic_block())
     arguments, values = iter(function.args), []
-    for kind, parts in zip(panel.arguments, members, strict=True):
-        taken = [next(arguments) for _ in parts]
-        value = taken[0]
-        if isinstance(kind, types.NamedTuple):
-            value = ir.Constant(ir.LiteralStructType([t.type for t in taken]), ir.Undefined)
-            for i, member in enumerate(taken):
-                value = b.insert_value(value, member, i)
-        values.append(value)
+    for i, own in enumerate(members):
+        taken = [_I64(known[i, n]) if (i, n) in known else next(arguments) for n in own]
+        values.append(taken[0] if "" in own else _tuple(b, taken))
     generate(_Context(), b, signature, [*[None] * len(panel.literals), *values])
     b.ret_void()
+
+
+def _members(kind: Any) -> dict[str, Any]:
+    """Return the types of a named tuple's members by name; that of another argument by no name."""
+    if isinstance(kind, types.NamedTuple):
+        return dict(zip(kind.fields, kind.types, strict=True))
+    return {"": kind}
+
+
+def _tuple(b: ir.IRBuilder, members: list[ir.Value]) -> ir.Value:
+    value = ir.Constant(ir.LiteralStructType([m.type for m in members]), ir.Undefined)
+    for i, member in enumerate(members):
+        value = b.insert_value(value, member, i)
+    return value
 
 
 def _symbol(panel: Panel) -> str:
