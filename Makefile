@@ -53,9 +53,10 @@ bench: $(VENV)/.test  ## time every kernel and the whole chunk
 
 # The lists of tests/data/panel_loops, and the page and rates that llvm-mca computes. The oldest
 # compiler is there after `make test-oldest`.
+# `make loops GROW=--grow` lists more accesses to the stack too.
 loops: $(VENV)/.dev  ## after a change of a microkernel that is meant
-	$(BIN)/python scripts/loop_rates.py --record
-	if [ -x $(OLDEST)/bin/python ]; then $(OLDEST)/bin/python scripts/loop_rates.py --record; \
+	$(BIN)/python scripts/loop_rates.py --record $(GROW)
+	if [ -x $(OLDEST)/bin/python ]; then $(OLDEST)/bin/python scripts/loop_rates.py --record $(GROW); \
 	    else echo 'loops: no $(OLDEST): its list is as it was'; fi
 	$(BIN)/python scripts/loop_rates.py --write
 

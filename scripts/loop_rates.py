@@ -4,6 +4,8 @@
     python scripts/loop_rates.py --write     # write both files
     python scripts/loop_rates.py --record    # write the lists of the tests; needs no llvm-mca
 
+Accesses to the stack are listed only where they become fewer, unless --grow is given.
+
 Nothing is measured: llvm-mca computes the cycles from LLVM's model of a core, as if all memory were
 in the nearest cache. It takes LLVM 17 or later, as llvm-mca-22 or llvm-mca, or what LLVM_MCA names.
 `make loops` does all of it, for the newest and the oldest compiler.
@@ -219,8 +221,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--write", action="store_true", help="write the page and the JSON file")
     parser.add_argument("--record", action="store_true", help="write the lists of the tests")
+    parser.add_argument("--grow", action="store_true", help="with --record: where loops spill more")
     options = parser.parse_args(arguments)
     if options.record:
+        if (lines := panel_counts.grown()) and not options.grow:
+            sys.exit(
+                "\n".join([*lines, "loop_rates: nothing written; --grow lists them all the same"])
+            )
         print(panel_counts.write().relative_to(ROOT))
         return
     path = analyser()

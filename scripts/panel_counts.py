@@ -46,6 +46,9 @@ class Counts:
         return (self.instructions * turns + self.around) / (self.macs * turns)
 
 
+_StackCount = tuple[str, str, int, int]
+"""A panel, where in it, the accesses to the stack, and those listed."""
+
 Listed = dict[str, dict[str, Counts]]
 """By target, then by panel."""
 
@@ -93,24 +96,42 @@ def write(folder: Path = FOLDER, targets: tuple[Target, ...] = TARGETS) -> Path:
     return path
 
 
+def grown(folder: Path = FOLDER, targets: tuple[Target, ...] = TARGETS) -> list[str]:
+    """Return a line for each panel that accesses the stack more than this compiler's list says."""
+    listed = read(folder).get(compiler(), {})
+    return [
+        f"{target}: {line}"
+        for target, found in emitted(targets).items()
+        for line in spills(found, listed.get(target, {}))
+    ]
+
+
 def _line(found: Counts) -> str:
     return json.dumps({key: n for key, n in asdict(found).items() if n})
 
 
+def _stack_counts(found: dict[str, Counts], listed: dict[str, Counts]) -> Iterator[_StackCount]:
+    for name in found.keys() & listed.keys():
+        now, then = found[name], listed[name]
+        yield name, "inside the inner loop", now.stack, then.stack
+        yield name, "in the loops around it", now.stack_around, then.stack_around
+
+
+def spills(found: dict[str, Counts], listed: dict[str, Counts]) -> Iterator[str]:
+    """Yield a line for each panel that accesses the stack more than is listed."""
+    for name, where, now, then in _stack_counts(found, listed):
+        if now > then:
+            yield f"{name}: {now} stack accesses {where}, {then} listed: registers spill"
+
+
 def stack_problems(found: dict[str, Counts], listed: dict[str, Counts]) -> Iterator[str]:
     """Yield a line for each panel whose accesses to the stack are not those listed."""
-    for name, now in found.items():
-        if name not in listed:
-            yield f"{name}: not listed"
-            continue
-        for where, n, most in (
-            ("inside the inner loop", now.stack, listed[name].stack),
-            ("in the loops around it", now.stack_around, listed[name].stack_around),
-        ):
-            if n > most:
-                yield f"{name}: {n} stack accesses {where}, {most} listed: registers spill"
-            elif n < most:
-                yield f"{name}: {n} stack accesses {where}, {most} listed: shrink the list"
+    yield from spills(found, listed)
+    for name, where, now, then in _stack_counts(found, listed):
+        if now < then:
+            yield f"{name}: {now} stack accesses {where}, {then} listed: shrink the list"
+    for name in found.keys() - listed.keys():
+        yield f"{name}: not listed"
     for name in listed.keys() - found.keys():
         yield f"{name}: listed, but not emitted"
 

@@ -171,6 +171,18 @@ def test_lists_are_written_and_read(tmp_path: Path) -> None:
     assert found == panel_counts.emitted(TARGETS[:1])
 
 
+def test_a_list_does_not_grow_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = panel_counts.counts
+    panel_counts.write(tmp_path, TARGETS[:1])
+    for more, lines in ((-1, 0), (0, 0), (1, len(emitted(TARGETS[0])))):
+        monkeypatch.setattr(
+            panel_counts, "counts", lambda hot, n=more: replace(counts(hot), stack=hot.stack + n)
+        )
+        assert len(panel_counts.grown(tmp_path, TARGETS[:1])) == lines
+    # A compiler without a list may spill whatever it does.
+    assert not panel_counts.grown(tmp_path / "none", TARGETS[:1])
+
+
 NESTED = """\
 \t.globl\tpanel
 panel:
