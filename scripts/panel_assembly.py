@@ -53,6 +53,7 @@ MULTIPLY = {
     "smlal": r"smlal2?|smull2?",
     "mla": r"[su]mlal2?|[su]mull2?|mla|mul",
     "smull": r"smull2?|smlal2?",
+    "sadalp": r"smull2?|smlal2?",
 }
 """Instructions that multiply, by what the panel is built for."""
 

@@ -20,6 +20,7 @@ import panel_assembly
 import panel_counts
 from fcs_edge import kernels
 from fcs_edge.kernels.gemm.panels import float_panel
+from fcs_edge.kernels.isa import instructions
 from fcs_edge.kernels.isa.targets import TARGETS, Target
 from panel_counts import Counts
 
@@ -100,6 +101,10 @@ def test_loops_use_the_instructions_they_are_built_for(target: Target) -> None:
         lines = "\n".join([*hot.turn[0], *hot.body, *hot.turn[1]])
         for pattern in required(target.using.name, panel.kind, panel.rows):
             assert re.search(pattern, lines), f"{panel.name}: no {pattern}"
+
+
+def test_products_of_every_dot_are_counted() -> None:
+    assert {dot.name for dot in instructions.DOTS} <= panel_assembly.MULTIPLY.keys()
 
 
 def test_every_microkernel_is_emitted() -> None:
