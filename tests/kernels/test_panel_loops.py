@@ -34,7 +34,7 @@ FLOATS = {
     "neon": (r"\bfmla\s+v\d+\.4s",),
 }
 WIDEN = {"vnni": r"\bvcvtph2ps\b.*%zmm", "avx2": r"\bvcvtph2ps\b.*%ymm"}
-PREFETCH = r"\b(prefetcht1|prfm)\b"
+PREFETCH = r"\b(prefetcht[012]|prfm)\b"
 INTEGERS = {
     "vnni int8": (r"\bvpdpbusd\b.*%zmm",),
     "vnni int4": (r"\bvpdpbusd\b.*%zmm", r"\bvpandd?q?\b.*%zmm"),
