@@ -127,7 +127,7 @@ import atexit, json, re, sys
 @atexit.register
 def report():
     status = open("/proc/self/status").read()
-    peak = int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) / 1000
+    peak = int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) * 1024 / 1e6
     others = {"numba", "llvmlite", "nacl", "soundfile", "matplotlib", "torch"}
     print(json.dumps({"loaded": sorted(others & set(sys.modules)), "peak": peak}))
 
