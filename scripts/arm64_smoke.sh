@@ -207,23 +207,8 @@ here() {
 fingerprints() { # CPU
     local start=$SECONDS
     prepare "$1"
-    emulate "$1" "$work/tree/scripts/fingerprints.py" --check >"$work/cpu/$1/found.json" || {
-        cat "$work/cpu/$1/found.json"
-        return 1
-    }
+    emulate "$1" "$work/tree/scripts/fingerprints.py" --check --aot
     echo "$1: tokens and samples have the expected fingerprints; $((SECONDS - start)) s"
-}
-
-# Without emulation: each set of instructions of this processor.
-on_arm() {
-    local set sets
-    sets=$(here -c 'from fcs_edge.kernels.isa.instructions import supported
-print(*(s.name for s in supported()))')
-    for set in $sets; do
-        export FCS_EDGE_KERNELS=$set FCS_EDGE_COMPILED=$libraries
-        [[ $(here -c "$look") == *False ]] || die "no library for $set on this processor"
-        here "$work/tree/scripts/fingerprints.py" --check
-    done
 }
 
 check() { # CPU
@@ -264,7 +249,7 @@ install_project
 install_here aarch64-linux-gnu-ld binutils-aarch64-linux-gnu
 compile_libraries "$libraries"
 if [[ $what == fingerprints && $(uname -m) == aarch64 ]]; then
-    on_arm
+    FCS_EDGE_COMPILED=$libraries here "$work/tree/scripts/fingerprints.py" --check --aot --each
     exit
 fi
 

@@ -1,12 +1,13 @@
 """Print fingerprints of tokens and samples, which must be equal on every CPU.
 
-    python scripts/fingerprints.py [--check | --write]
+    python scripts/fingerprints.py [--check | --write] [--aot] [--each]
 
-A second of speech goes through the built-in model and through a small one with each kind of weights,
+A second of speech goes through the built-in model and a small one with each kind of weights,
 whole and as a stream in odd pieces. `--check` compares with tests/data/fingerprints.json, and exits
 with 1 where one differs. `--write` replaces that file, after a change of the arithmetic.
 
-FCS_EDGE_KERNELS chooses the instruction set. It needs fcs-edge, installed or as a checkout.
+FCS_EDGE_KERNELS chooses the instruction set, and `--each` uses all that this CPU has libraries for.
+`--aot` refuses kernels that Numba compiles. fcs-edge must be installed, or be a checkout.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,16 +24,18 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from make_checkpoint import make
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 import fcs_edge
 from fcs_edge.convert import convert
-from fcs_edge.kernels.isa import instructions
+from fcs_edge.kernels.isa import instructions, targets
 from fcs_edge.kernels.runtime import _jit
 from fcs_edge.modelfile import config_json
 from fcs_edge.modelfile.tensor_layout import tensor_shapes
+
+sys.path.append(str(Path(__file__).parent))
+from make_checkpoint import make
 
 DATA = Path(__file__).resolve().parent.parent / "tests" / "data"
 FILE = DATA / "fingerprints.json"
@@ -57,8 +62,8 @@ def small_config() -> dict[str, Any]:
     return config
 
 
-def models(folder: Path) -> dict[str, fcs_edge.Codec]:
-    """Write the small models into a folder; return all models by name."""
+def models(folder: Path) -> dict[str, Path | None]:
+    """Write the small models into a folder; return all models by name, None for the built-in."""
     source = folder / "checkpoint"
     source.mkdir()
     config = small_config()
@@ -66,12 +71,11 @@ def models(folder: Path) -> dict[str, fcs_edge.Codec]:
     shapes = tensor_shapes(config_json.from_dict(config))
     params = {name: list(shape) for name, shape in shapes.items()}
     save_file(make({"seed": 4, "params": params}), source / "model.safetensors")
-    codecs = {"edge-65k": fcs_edge.load("edge-65k")}
+    paths: dict[str, Path | None] = {"edge-65k": None}
     for weights in WEIGHTS:
-        path = folder / f"{weights}.safetensors"
+        paths[weights] = path = folder / f"{weights}.safetensors"
         convert(source, path, weights, weights)
-        codecs[weights] = fcs_edge.load(path)
-    return codecs
+    return paths
 
 
 def speech() -> NDArray[np.float32]:
@@ -100,9 +104,9 @@ def streamed(codec: fcs_edge.Codec, signal: NDArray[np.float32]) -> tuple[Any, A
     return np.concatenate(tokens), np.concatenate(samples)
 
 
-def of(codec: fcs_edge.Codec) -> dict[str, str]:
+def of(model: Path | None) -> dict[str, str]:
     """Return the fingerprints of a model, of its tokens and of the samples that they decode to."""
-    signal = speech()
+    codec, signal = fcs_edge.load(model or "edge-65k"), speech()
     tokens = codec.encode(signal)
     samples = codec.decode(tokens)
     found = {"model": codec.fingerprint.hex(), "tokens": fingerprint(tokens)}
@@ -121,22 +125,41 @@ def expected() -> Fingerprints:
     return read
 
 
+def each(arguments: list[str]) -> int:
+    """Run this for each set that a library is built for; return how many runs failed."""
+    names = {target.using.name for target in targets.TARGETS}
+    failed = 0
+    for using in instructions.supported():
+        if using.name in names:
+            environment = {**os.environ, instructions.VARIABLE: using.name}
+            command = [sys.executable, __file__, *arguments]
+            failed += subprocess.run(command, env=environment, check=False).returncode != 0
+    return failed
+
+
 def main() -> None:
     """Print them, and check or write them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--check", action="store_true", help="compare with tests/data")
     action.add_argument("--write", action="store_true", help="replace those of tests/data")
+    parser.add_argument("--aot", action="store_true", help="fail where Numba compiles")
+    parser.add_argument("--each", action="store_true", help="run for each set with a library")
     options = parser.parse_args()
+    if options.each:
+        sys.exit(min(each([a for a in sys.argv[1:] if a != "--each"]), 1))
     with tempfile.TemporaryDirectory() as folder:
-        found = {name: of(codec) for name, codec in models(Path(folder)).items()}
+        found = {name: of(model) for name, model in models(Path(folder)).items()}
     text = json.dumps(found, indent=2)
-    print(text)
     if options.write:
         FILE.write_text(text + "\n")
     different = [n for n in found if options.check and found[n] != expected().get(n)]
+    if different or not options.check:
+        print(text)
     by = "Numba" if _jit.uses_numba() else "a library"
-    print(f"fingerprints: {instructions.CHOICE}, compiled by {by}", file=sys.stderr)
+    print(f"fingerprints: {', '.join(found)}, {instructions.CHOICE}, compiled by {by}")
+    if options.aot and _jit.uses_numba():
+        sys.exit("fingerprints: no library has these kernels")
     if different:
         sys.exit(f"fingerprints: {', '.join(different)} differ from {FILE.name}")
 
