@@ -19,8 +19,8 @@ _SHAPES = {16: (6, 3), 8: (2, 5), 4: (2, 10)}
 Their sums fill the registers of AVX-512, AVX2 and NEON, and 40 outputs are one panel.
 """
 
-_ALIGNED = 64
-"""Hidden values are padded to a multiple: four registers of the widest set."""
+_INNER, _OUTPUTS = 64, 16
+"""Hidden values and outputs are padded to a multiple: four registers of the widest set, and one."""
 
 
 class Predictor(NamedTuple):
@@ -99,14 +99,15 @@ class CodeSearch:
         self._history, self._bits, inner = predictor.first.shape
         self._settings = settings
         width = lanes * vectors
-        padded, outputs = -(-inner // _ALIGNED) * _ALIGNED, predictor.second.shape[1]
+        padded, outputs = -(-inner // _INNER) * _INNER, predictor.second.shape[1]
         panels = -(-outputs // width)
         first = np.zeros((self._history * self._bits, padded), np.float32)
         first[:, :inner] = predictor.first.reshape(-1, inner)
         second = np.zeros((inner, panels * width), np.float32)
         second[:, :outputs] = predictor.second
         packed = np.ascontiguousarray(second.reshape(inner, panels, width).transpose(1, 0, 2))
-        biases = np.zeros(padded, np.float32), np.zeros(panels * width, np.float32)
+        biases = [np.zeros(padded, np.float32)]
+        biases.append(np.zeros(-(-panels * width // _OUTPUTS) * _OUTPUTS, np.float32))
         biases[0][:inner], biases[1][:outputs] = predictor.first_bias, predictor.second_bias
         self._network = Predictor(first, biases[0], packed, biases[1])
         self._search = search(self._rows, lanes, vectors)

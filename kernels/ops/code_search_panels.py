@@ -11,7 +11,7 @@ import numpy as np
 
 from fcs_edge.kernels._types import F32, I64, Scalar
 from fcs_edge.kernels.gemm.panels import Rows, float_panel, pointer
-from fcs_edge.kernels.ops.code_search_microkernel import sum_of_squares
+from fcs_edge.kernels.ops.sums import dot
 from fcs_edge.kernels.runtime._jit import inline
 
 _VECTORS = 4
@@ -55,7 +55,7 @@ def predict(
             to = Rows(pointer(predicted, i * outputs + p * width), outputs)
             float_panel(rows, lanes, vectors, candidates, panel, inner, to)
     for i in range(count):
-        work.errors[i] = sum_of_squares(predicted, i * outputs, outputs)
+        work.errors[i] = dot(predicted[i], predicted[i])
 
 
 @inline

@@ -8,6 +8,7 @@ import numpy as np
 
 from fcs_edge.kernels._types import F32, I64, Scalar
 from fcs_edge.kernels.ops import vecmath
+from fcs_edge.kernels.ops.vecmath import multiply_add
 from fcs_edge.kernels.runtime._jit import factory, inline, kernel
 
 LANES = 8
@@ -74,7 +75,8 @@ def log_bands() -> Kernel:
         for m in range(rows):
             row = out[m]
             for b in range(bands):
-                row[b] = np.float32(0.5) * vecmath.log(row[b] + floor * floor) - mean
+                logarithm = vecmath.log(multiply_add(floor, floor, row[b]))
+                row[b] = multiply_add(np.float32(0.5), logarithm, -mean)
         for n in range(past):
             buffer[n] = buffer[samples.size + n]
 

@@ -40,8 +40,8 @@ def butterfly(
             simd.splat(b, b.load(b.gep(factors, [part])), n_lanes)
             for part in (at, b.add(at, I64(1)))
         )
-        turned = b.fsub(b.fmul(y, c), b.fmul(y_i, s))
-        turned_i = b.fadd(b.fmul(y, s), b.fmul(y_i, c))
+        turned = simd.multiply_add(b, y, c, b.fneg(b.fmul(y_i, s)))
+        turned_i = simd.multiply_add(b, y, s, b.fmul(y_i, c))
         results = b.fadd(x, turned), b.fadd(x_i, turned_i), b.fsub(x, turned), b.fsub(x_i, turned_i)
         for place, result in zip(places, results, strict=True):
             simd.store(b, result, base, place)
@@ -71,9 +71,9 @@ def band_power(
             k = b.add(start, i)
             at = b.mul(k, I64(2 * n_lanes))
             real, imaginary = (simd.load(b, base, b.add(at, I64(n)), kind) for n in (0, n_lanes))
-            squares = b.fadd(b.fmul(real, real), b.fmul(imaginary, imaginary))
+            squares = simd.multiply_add(b, real, real, b.fmul(imaginary, imaginary))
             weight = simd.splat(b, b.load(b.gep(filters, [b.add(first, k)])), n_lanes)
-            return [b.fadd(totals[0], b.fmul(weight, squares))]
+            return [simd.multiply_add(b, weight, squares, totals[0])]
 
         count = b.sub(stop, start)
         (total,) = simd.repeat(b, count, [ir.Constant(kind, None)], step)
