@@ -50,7 +50,7 @@ from fcs_edge.files import creating
 from fcs_edge.kernels.gemm import peak, products
 from fcs_edge.kernels.isa.instructions import SETS, Instructions
 from fcs_edge.kernels.isa.targets import TARGETS, Target
-from fcs_edge.kernels.ops import attention, depthwise
+from fcs_edge.kernels.ops import attention, code_search, depthwise, spectrum
 from fcs_edge.kernels.runtime import aot_library
 
 # Numba has no types.
@@ -68,9 +68,8 @@ SIGNATURES = {
     "ops.binary.codes": "H1 f2w",
     "ops.binary.normalize": "f2 f2w",
     "ops.binary.quantize": "f2 H1w",
-    "ops.code_search._search": (
-        "f2 f2 f3 f1 f2 f1 float int int int f2w f4w f2w l2w f2w f1w f1w f2w"
-    ),
+    "ops.code_search.join": "f2 f2 f2w",
+    "ops.code_search.rectify": "f2w",
     "ops.dynamic_tanh.dynamic_tanh": "f2 float f2w",
     "ops.focal.aggregate": "f2 f2 int f2w f2w",
     "ops.focal.divide": "f2w float",
@@ -85,9 +84,8 @@ SIGNATURES = {
     "ops.residual.add": "f2w f2",
     "ops.residual.add_scaled": "f2w f2 f1",
     "ops.samples.clip": "f1 f1w",
-    "ops.samples.sanitize": "f1 float f1w -> int",
+    "ops.samples.sanitize": "f1 float f1w l1w",
     "ops.snake.snake": "f2 f1 f1 f2w",
-    "ops.spectrum.log_bands": "f1 int f1 l1 f2 f2 float float f2w f2w",
 }
 """Argument types of each kernel: contiguous arrays, by the letter of their type and their
 dimensions, and numbers. A kernel writes into those with a ``w``; to assign to others is an error of
@@ -146,6 +144,17 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
         for keys in range(1, using.float_vectors + 1):
             for values in range(1, using.float_vectors + 1):
                 yield _attention((lanes, keys, lanes, values, half))
+    search = code_search.shape(using)
+    yield (
+        f"ops.code_search.search{search}",
+        code_search.search(*search),
+        "f2 f2 f2 f1 f3 f1 float int int int f2w f4w f2w l2w l1w f1w f1w f1w f2w f2w f2w",
+    )
+    yield (
+        "ops.spectrum.log_bands()",
+        spectrum.log_bands(),
+        "f1 int f1 l1 f2 f2 l2 float float f1w f3w f2w",
+    )
     for vectors, integers in (
         (using.int8_vectors, (8, using.int8_lanes, using.int8_dot.number)),
         (using.int4_vectors, (4, using.int4_lanes, using.int4_dot.number)),

@@ -216,7 +216,7 @@ class Bench:
         self._last = _Timed(ReplayedStage(Decoder(config.decoder, model.reader())))
         compressor = ReplayedStage(Compressor(config.compressor, model.reader()))
         decompressor = ReplayedStage(Decompressor(config.decompressor, model.reader()))
-        search = Search(config, model.reader()) if config.search else None
+        search = ReplayedStage(Search(config, model.reader())) if config.search else None
         self._encoder = StreamEncoder(config, self._first, compressor, chunks, search)
         self._decoder = StreamDecoder(config, decompressor, self._last, chunks)
         self._load_seconds = time.perf_counter() - start
