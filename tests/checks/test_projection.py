@@ -248,15 +248,15 @@ def test_docs_and_data_are_those_of_the_rates() -> None:
 
 
 def test_claims_follow_from_the_factors() -> None:
-    def said(rate: float) -> str:
+    def message(rate: float) -> str:
         loops = ("int8 4x8", "int4 4x8", "float16 4x8", "float32 4x8")
         rates = Rates(entries(*(("cortex-a76", 4, loop, rate) for loop in loops)))
         small, large = KNOWN["edge-65k"], KNOWN["focalcodec_50hz_4k_causal"]
         return " ".join(project_boards.sentences(PI_5, small, large, rates))
 
-    assert "is too slow for real time" in said(1)
-    assert "runs in real time on one core in every case." in said(1000)
-    between = said(12)
+    assert "is too slow for real time" in message(1)
+    assert "runs in real time on one core in every case." in message(1000)
+    between = message(12)
     assert "on one core in the good and middle case, on two cores in" in between
     assert "2.4 GHz, cooled: `edge-65k` takes" in between
 
