@@ -8,16 +8,20 @@ are fixed by four of the eight rows, and the other four are predicted.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+import fcs_edge
 from chunk_work import GELU, SCHEMES, Scheme, Work, works
 from fcs_edge.bench import bench, bench_layers
+from fcs_edge.bench.bench import Facts
 from fcs_edge.bench.bench_layers import Layer
 from fcs_edge.cli import bench_run
 from fcs_edge.cli.ui.messages import Messages
-from fcs_edge.codec import Codec
+from fcs_edge.modelfile.config import CodecConfig
 from projection import Speed, stages_ms
 
 FIXING = (("f32", "encode"), ("f16", "decode"), ("int8", "encode"), ("int4", "decode"))
@@ -79,33 +83,47 @@ def fit(
     return best
 
 
-def check(codecs: list[Codec], seconds: float, rounds: int = 3) -> Iterator[str]:
-    """Measure models of the same size on this machine, and yield the prediction beside it.
-
-    Other programs only slow a core down: of several rounds the best median counts.
+def measure(models: Sequence[str], seconds: float, rounds: int = 3) -> list[Facts]:
+    """Return what `fcs-edge bench` measures of models of the same size.
 
     Parameters
     ----------
-    codecs : list of Codec
-        One model with float32 weights, or one of each scheme.
+    models : sequence of str
+        One model with float32 weights, or one of each scheme; or results of ``fcs-edge bench
+        --weights all --json``, whose names end in .json.
     seconds : float
         Of each scheme and round.
     rounds : int
         How often each scheme is measured.
     """
-    layers = list(works(codecs[0].model.config))
-    measured: dict[Row, float] = {}
-    limits: list[dict[str, float]] = []
+    results = [json.loads(Path(name).read_text()) for name in models if name.endswith(".json")]
+    codecs = [fcs_edge.load(name) for name in models if not name.endswith(".json")]
+    kinds, times = (("all",), 4) if len(codecs) == 1 else ((), 1)
     for codec in codecs * rounds:
-        kinds = ("all",) if len(codecs) == 1 else ()
-        took = seconds * (4 if kinds else 1)
-        found = bench_run.measure_model(codec, kinds, took, 1, Messages(True))
-        limits.append(found["limits"])
-        for run in found["runs"]:
-            for mode in ("encode", "decode"):
-                row, ms = (run["weights"], mode), float(run["modes"][mode]["chunk_ms_p50"])
-                measured[row] = min(ms, measured.get(row, ms))
-    yield from table(layers, _peaks(limits), measured)
+        quiet = Messages(True)
+        results.append(bench_run.measure_model(codec, kinds, seconds * times, 1, quiet))
+    return results
+
+
+def check(config: CodecConfig, results: Sequence[Facts]) -> Iterator[str]:
+    """Yield the prediction beside what was measured.
+
+    Other programs only slow a core down: of several results the best medians and rates count.
+
+    Parameters
+    ----------
+    config : CodecConfig
+        Of the models.
+    results : sequence of dict
+        Results of `fcs-edge bench`.
+    """
+    measured: dict[Row, float] = {}
+    for run in (run for found in results for run in found["runs"]):
+        for mode in ("encode", "decode"):
+            row, ms = (run["weights"], mode), float(run["modes"][mode]["chunk_ms_p50"])
+            measured[row] = min(ms, measured.get(row, ms))
+    peaks = _peaks([found["limits"] for found in results])
+    yield from table(list(works(config)), peaks, measured)
 
 
 def _peaks(limits: Sequence[dict[str, float]]) -> Peaks:

@@ -6,7 +6,8 @@
     python scripts/project_boards.py --verbose        # with the time of each group of layers
     python scripts/project_boards.py --rates FILE     # other loops than scripts/loop_rates.json
     python scripts/project_boards.py --write          # the figures in docs/, README.md and `bench`
-    python scripts/project_boards.py --check MODEL... # predict this machine, and measure it
+    python scripts/project_boards.py --check MODEL... # predict this machine, and measure it, for
+        a model of the published size with f32 weights, or results of `bench --weights all --json`
 
 Prints Markdown. Nothing is measured on a board. The formula is in `projection.py`: `rate` is a
 loop's multiply-accumulates per cycle with its epilogue, by llvm-mca. The efficiency e and the
@@ -26,7 +27,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fcs_edge
 from board_bounds import (
     BOARDS,
     CASES,
@@ -344,10 +344,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4, help="of --check, for each round")
     arguments = parser.parse_args()
     if arguments.check:
-        from check_projection import check
+        from check_projection import check, measure
 
-        codecs = [fcs_edge.load(name) for name in arguments.models]
-        print("\n".join(check(codecs, arguments.seconds)))
+        results = measure(arguments.models, arguments.seconds)
+        print("\n".join(check(models()[LARGE], results)))
         return
     rates = Rates.read(arguments.rates)
     if arguments.write:
