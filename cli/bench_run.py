@@ -71,7 +71,9 @@ def measure_model(
     if where is not None and chunks == 1:
         facts["projected_for"] = "{} at {:g} GHz".format(*where)
         for run in facts["runs"]:
-            run["projected"] = boards.projected(where, codec.model.weights, run["weights"])
+            bits = run["settings"]["activation_bits"]
+            size, scheme = codec.model.weights, run["weights"]
+            run["projected"] = boards.projected(where, size, scheme, bits)
     return facts
 
 

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import fcs_edge
 from chunk_work import GELU, SCHEMES, Scheme, Work, works
 from fcs_edge.bench import bench, bench_layers
 from fcs_edge.bench.bench import Facts
 from fcs_edge.bench.bench_layers import Layer
-from fcs_edge.cli import bench_run
-from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.modelfile.config import CodecConfig
 from projection import Speed, stages_ms
 
@@ -96,12 +95,14 @@ def measure(models: Sequence[str], seconds: float, rounds: int = 3) -> list[Fact
     rounds : int
         How often each scheme is measured.
     """
-    results = [json.loads(Path(name).read_text()) for name in models if name.endswith(".json")]
-    codecs = [fcs_edge.load(name) for name in models if not name.endswith(".json")]
-    kinds, times = (("all",), 4) if len(codecs) == 1 else ((), 1)
-    for codec in codecs * rounds:
-        quiet = Messages(True)
-        results.append(bench_run.measure_model(codec, kinds, seconds * times, 1, quiet))
+    files = [name for name in models if name.endswith(".json")]
+    others = [name for name in models if name not in files]
+    results: list[Facts] = [json.loads(Path(name).read_text()) for name in files]
+    options, times = (["--weights", "all"], 4) if len(others) == 1 else ([], 1)
+    for name in others * rounds:
+        command = [sys.executable, "-m", "fcs_edge.cli", "bench", "--model", name, *options]
+        command += ["--seconds", str(seconds * times), "--json", "-", "--quiet"]
+        results.append(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
     return results
 
 

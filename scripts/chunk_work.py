@@ -76,9 +76,9 @@ class Work:
     """float32 numbers read in every scheme."""
 
     @property
-    def shared(self) -> bool:
-        """Whether several cores share its outputs, heads or channels; one core does the rest."""
-        return bool(self.weights) or self.group in ("attention", "depthwise")
+    def cut(self) -> bool:
+        """Whether several cores share it: outputs, heads, channels or rows. One core searches."""
+        return self.group != "code search"
 
     def stored(self, scheme: Scheme) -> str:
         """Return the type of the weights in a model of this scheme."""

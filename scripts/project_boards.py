@@ -12,9 +12,10 @@
 Prints Markdown. Nothing is measured on a board. The formula is in `projection.py`: `rate` is a
 loop's multiply-accumulates per cycle with its epilogue, by llvm-mca. The efficiency e and the
 overlap o are those of a case: good, middle or bad. Bad takes the rates of a narrower dispatch.
-Of two cores, one encodes and one decodes: the slower one counts, and at least all bytes at the rate
-that the cores share. Of four, two encode and two decode: they share outputs of products, heads and
-channels, which costs `JOIN_US` a layer, and one does all else. "Cut" is two cores that do so.
+"two" and "four" are cores that share each layer, as `--threads` does with compiled kernels. Each
+layer then costs `JOIN_US` more, and the code search stays on one core.
+"beside" is one core that encodes beside one that decodes: the slower one counts, and at least all
+bytes at the rate that the cores share.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from fcs_edge.bench.bench import MODES
 from fcs_edge.modelfile import catalogue, config_json
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, CodecConfig
 from fcs_edge.modelfile.tensor_layout import tensor_shapes
-from projection import CUT, Rates, factors, speed, work_ms
+from projection import BESIDE, Rates, factors, speed, work_ms
 
 ROOT = Path(__file__).resolve().parent.parent
 RATES = ROOT / "scripts" / "loop_rates.json"
@@ -157,7 +158,7 @@ def report(name: str, config: CodecConfig, rates: Rates, verbose: bool) -> Itera
     layers, chunk_ms = list(works(config)), chunk_milliseconds(config)
     yield f"\n### {name}: {weights(config) / 1e6:.1f} M weights, chunks of {chunk_ms:g} ms\n"
     yield "Real-time factors, middle (good to bad); below 1 is real time:\n"
-    columns = (*MODES, "two cores", "two, cut", "four", "memory", "fits in")
+    columns = (*MODES, BESIDE, "two", "four", "memory", "fits in")
     yield f"| board, weights | {' | '.join(columns)} |"
     yield "|---" * 9 + "|"
     for board in BOARDS:
@@ -165,7 +166,7 @@ def report(name: str, config: CodecConfig, rates: Rates, verbose: bool) -> Itera
             found = factors(layers, chunk_ms, scheme, board, rates)
             sizes = _fitting(layers, scheme, board)
             cells = [cell(found[1][mode]) for mode in MODES]
-            cells += [cell(found[2]["both"]), cell(found[2][CUT]), cell(found[4]["both"])]
+            cells += [cell(found[2][BESIDE]), cell(found[2]["both"]), cell(found[4]["both"])]
             cells.append(f"{megabytes(layers, scheme):.0f} MB")
             cells.append(f"{sizes[0]:g} GB" if sizes else "none on sale")
             title = f"{board.name}, {board.ghz:g} GHz, {scheme.label}"
@@ -188,8 +189,8 @@ def table(rates: Rates) -> Iterator[str]:
     """Yield the table of docs/performance.md, and sentences for each board."""
     known = models()
     small = next(iter(known))
-    yield "| board, model, weights | encode | decode | both | both, two cores |"
-    yield "|---|---|---|---|---|"
+    yield "| board, model, weights | encode | decode | both | both, beside | both, two cores |"
+    yield "|---|---|---|---|---|---|"
     for name, ghz in SHOWN:
         board = board_at(name, ghz)
         for model, title in ((LARGE, "published"), (small, f"`{small}`")):
@@ -202,7 +203,7 @@ def table(rates: Rates) -> Iterator[str]:
                     continue
                 found = factors(layers, chunk_ms, scheme, board, rates)
                 cells = [cell(found[1][mode]) for mode in MODES]
-                cells.append(cell(found[2]["both"]))
+                cells += [cell(found[2][BESIDE]), cell(found[2]["both"])]
                 yield f"| {_short(name)}, {title}, {_quoted(scheme)} | {' | '.join(cells)} |"
     yield ""
     for name, ghz in SHOWN:
@@ -230,7 +231,7 @@ def sentences(board: Board, small: CodecConfig, large: CodecConfig, rates: Rates
         for scheme in rates.schemes(board.core, layers)
         if scheme.label in CLAIMED and _fitting(layers, scheme, board)
     }
-    parts = []
+    slow = True
     for cores, words in ((1, "one core"), (2, "two cores"), (4, "four cores")):
         by_case: dict[str, list[str]] = {}
         for scheme, values in found.items():
@@ -241,14 +242,15 @@ def sentences(board: Board, small: CodecConfig, large: CodecConfig, rates: Rates
             if case
         ]
         if runs:
-            parts.append(f"on {words} {' and '.join(runs)}")
+            yield f"  Published size, {words}, in real time: {'; '.join(runs)}."
+            slow = False
         if list(by_case) == [_EVERY]:
             break
-    yield f"  The published size {_RUNS + ', '.join(parts) if parts else _SLOW}."
+    if slow:
+        yield "  The published size is too slow for real time."
 
 
-_EVERY = "in every case"
-_RUNS, _SLOW = "runs in real time ", "is too slow for real time"
+_EVERY = "every case"
 
 
 def _interval(values: Three) -> str:
@@ -272,7 +274,7 @@ def _fitting(layers: list[Work], scheme: Scheme, board: Board) -> list[float]:
 def _case(values: Three) -> str:
     """Return in which cases a factor is below 1; nothing for none."""
     below = sum(value < 1 for value in values)
-    return ("", "in the good case", "in the good and middle case", _EVERY)[below]
+    return ("", "good case", "good and middle case", _EVERY)[below]
 
 
 def facts(rates: Rates) -> dict[str, Any]:
@@ -293,7 +295,7 @@ def facts(rates: Rates) -> dict[str, Any]:
                         "model_weights": weights(config),
                         "model": name,
                         "weights": scheme.label.split(",")[0],
-                        "activations": scheme.bits,
+                        "activations": scheme.bits if scheme.kind == "int8" else None,
                         **one,
                     }
                 )

@@ -18,10 +18,11 @@ from board_bounds import CASES, JOIN_US, OVERLAP, Board, Core, Three
 from chunk_work import SCHEMES, Scheme, Work
 from fcs_edge.bench.bench import MODES
 
-CUT = "both, cut"
-"""Two cores share each layer of the encoder, then of the decoder."""
+CORES_USED = (1, 2, 4)
+BESIDE = "beside"
+"""One core encodes and another one decodes, as `fcs-edge send` and `receive` do on one board."""
 Factors = dict[int, dict[str, Three]]
-"""Real-time factors by cores and mode."""
+"""Real-time factors by cores and mode; `BESIDE` is a mode of two cores."""
 
 
 class Rates:
@@ -109,12 +110,11 @@ def layer_ms(arithmetic: float, reading: float, overlap: float) -> float:
 def work_ms(work: Work, scheme: Scheme, at: Speed, cores: int = 1) -> tuple[float, float, float]:
     """Return the milliseconds of a layer: arithmetic, reading, and both as they overlap.
 
-    Several cores share the outputs of a matrix product, the heads of attention and the channels of
-    a depthwise convolution; one of them does all else.
+    Several cores share the layers that are cut, each of which waits for all.
     """
     rate = at.rate(work.loop(scheme), work.rows) if work.weights else at.side
     read, joined = at.read, 0.0
-    if cores > 1 and work.shared:
+    if cores > 1 and work.cut:
         rate, read, joined = rate * cores, max(read, at.shared), JOIN_US / 1e3
     c = work.macs / (rate * at.efficiency) / 1e6
     m = work.bytes(scheme) / read / 1e6
@@ -134,14 +134,12 @@ def factors(
 ) -> Factors:
     """Return the real-time factors of a model on a board.
 
-    "both" on two cores: one encodes and one decodes. The slower one counts, and at least all bytes
-    at the rate that the cores share. On four, two encode and two decode. Two cores share the
-    layers of `CUT`, and of "encode" and "decode".
+    Two and four cores share each layer, one layer after the other. Beside each other, the slower
+    of encoder and decoder counts, and at least all bytes at the rate that the cores share.
     """
-    cases = [
+    good, middle, bad = (
         _one_case(layers, scheme, speed(board, case, rates), chunk_ms) for case in range(len(CASES))
-    ]
-    good, middle, bad = cases
+    )
     return {
         cores: {mode: (good[cores][mode], middle[cores][mode], bad[cores][mode]) for mode in modes}
         for cores, modes in middle.items()
@@ -151,14 +149,10 @@ def factors(
 def _one_case(
     layers: list[Work], scheme: Scheme, at: Speed, chunk_ms: float
 ) -> dict[int, dict[str, float]]:
+    found = {
+        cores: {mode: stages_ms(layers, scheme, at, mode, cores) / chunk_ms for mode in MODES}
+        for cores in CORES_USED
+    }
     least = sum(work.bytes(scheme) for work in layers) / at.shared / 1e6
-    one, two = (
-        {mode: stages_ms(layers, scheme, at, mode, cores) / chunk_ms for mode in MODES}
-        for cores in (1, 2)
-    )
-
-    def beside(times: dict[str, float]) -> float:
-        return max(times["encode"], times["decode"], least / chunk_ms)
-
-    both = {"both": beside(one), CUT: two["both"]}
-    return {1: one, 2: {**two, **both}, 4: {"both": beside(two)}}
+    found[2][BESIDE] = max(found[1]["encode"], found[1]["decode"], least / chunk_ms)
+    return found

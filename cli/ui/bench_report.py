@@ -50,7 +50,8 @@ def board_rows(facts: Facts) -> list[str]:
     lines = [f"Real-time factors on one core, {facts['projected_for']}:", ""]
     lines += ["| model, weights | | encode | decode | both |", "|---|---|---|---|---|"]
     for run in facts["runs"]:
-        name = f"{facts['model']['name']}, {run['weights']}"
+        bits = f", {run['settings']['activation_bits']}-bit activations"
+        name = f"{facts['model']['name']}, {run['weights']}{bits * (run['weights'] == 'int8')}"
         measured = [f"{mode['real_time_factor']:.2f}" for mode in run["modes"].values()]
         lines.append(f"| {name} | measured | {' | '.join(measured)} |")
         if run["projected"] is None:

@@ -34,7 +34,7 @@ def board(title: str | None, ghz: float | None) -> tuple[str, float] | None:
 
 
 def projected(
-    where: tuple[str, float], model_weights: int, scheme: str, activations: int = 12
+    where: tuple[str, float], model_weights: int, scheme: str, activations: int
 ) -> dict[str, list[float]] | None:
     """Return the factors of a model on a board, by mode: good, middle and bad.
 
@@ -49,11 +49,11 @@ def projected(
     scheme : str
         How they are stored.
     activations : int
-        Bits of the activations beside int8 weights.
+        Bits of the activations; they matter beside int8 weights only.
     """
     for row in _data()["rows"]:
-        key = row["model_weights"], row["weights"], row["activations"]
-        if (row["board"], row["ghz"]) == where and key == (model_weights, scheme, activations):
+        found = (row["board"], row["ghz"]), row["model_weights"], row["weights"]
+        if found == (where, model_weights, scheme) and row["activations"] in (None, activations):
             return {mode: row[mode] for mode in ("encode", "decode", "both")}
     return None
 

@@ -42,13 +42,14 @@ def test_boards_by_device_tree(
 def test_models_that_are_projected() -> None:
     codec = fcs_edge.load("edge-65k")
     where = "Raspberry Pi Zero 2 W", 1.0
-    projected = boards.projected(where, codec.model.weights, "int8")
+    projected = boards.projected(where, codec.model.weights, "int8", 12)
     assert projected is not None
     assert set(projected) == set(MODES)
     for good, middle, bad in projected.values():
         assert 0 < good < middle < bad
-    assert boards.projected(where, codec.model.weights + 1, "int8") is None
-    assert boards.projected(where, codec.model.weights, "int8", activations=9) is None
+    assert boards.projected(where, codec.model.weights + 1, "int8", 12) is None
+    assert boards.projected(where, codec.model.weights, "int8", 9) is None
+    assert boards.projected(where, codec.model.weights, "int4", 9) is not None
 
 
 def test_bench_prints_the_boards_row(
@@ -69,7 +70,7 @@ def test_bench_prints_the_boards_row(
     assert facts["projected_for"] == "Raspberry Pi 4 at 1.8 GHz"
     (measured,) = facts["runs"]
     weights = fcs_edge.load("edge-65k").model.weights
-    expected = boards.projected(("Raspberry Pi 4", 1.8), weights, "int8")
+    expected = boards.projected(("Raspberry Pi 4", 1.8), weights, "int8", 12)
     assert measured["projected"] == expected
     lines = result.out.splitlines()
     start = lines.index("Real-time factors on one core, Raspberry Pi 4 at 1.8 GHz:")
@@ -77,9 +78,10 @@ def test_bench_prints_the_boards_row(
     assert header == "| model, weights | | encode | decode | both |"
     assert rule == "|---|---|---|---|---|"
     factors = [f"{measured['modes'][mode]['real_time_factor']:.2f}" for mode in MODES]
-    assert row == f"| edge-65k, int8 | measured | {' | '.join(factors)} |"
+    assert row == f"| edge-65k, int8, 12-bit activations | measured | {' | '.join(factors)} |"
     cells = [" / ".join(f"{value:.2f}" for value in (expected or {})[mode]) for mode in MODES]
-    assert beside == f"| edge-65k, int8 | projected, good / middle / bad | {' | '.join(cells)} |"
+    name = "edge-65k, int8, 12-bit activations"
+    assert beside == f"| {name} | projected, good / middle / bad | {' | '.join(cells)} |"
     # On another machine there is no such table.
     del facts["projected_for"]
     capsys.readouterr()
@@ -90,6 +92,7 @@ def test_bench_prints_the_boards_row(
 def test_a_model_that_is_not_projected() -> None:
     run = {
         "weights": "f32",
+        "settings": {"activation_bits": 32},
         "projected": None,
         "modes": {m: {"real_time_factor": 0.5} for m in MODES},
     }
