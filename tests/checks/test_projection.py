@@ -16,12 +16,13 @@ import check_projection
 import project_boards
 from board_bounds import BOARDS, CASES, CORES, OVERLAP, Board, Bound, Core
 from check_projection import FIXING, Peaks
-from chunk_work import SCHEMES, Work, works
+from chunk_work import SCHEMES, Scheme, Work, works
 from fcs_edge.bench.bench import products
 from project_boards import RATES, models, outputs, with_block
 from projection import BESIDE, Rates, Speed, factors, layer_ms, speed, stages_ms, work_ms
 
-F32, F16, INT8, INT8_8, INT4, INT4_8 = SCHEMES
+F32, F16, INT8, INT8_8 = SCHEMES[:4]
+INT4, INT4_8 = (Scheme("", "int4", bits) for bits in (12, 8))
 KNOWN = models()
 LARGE = list(works(KNOWN["focalcodec_50hz_4k_causal"]))
 SMALL = list(works(KNOWN["edge-65k"]))
