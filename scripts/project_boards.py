@@ -6,8 +6,8 @@
     python scripts/project_boards.py --verbose        # with the time of each group of layers
     python scripts/project_boards.py --rates FILE     # other loops than scripts/loop_rates.json
     python scripts/project_boards.py --write          # the figures in docs/, README.md and `bench`
-    python scripts/project_boards.py --check MODEL... # predict this machine, and measure it, for
-        a model of the published size with f32 weights, or results of `bench --weights all --json`
+    python scripts/project_boards.py --check MODEL... # predict this machine, and measure it: with a
+        model of f32 weights, one model of each type, or results of `bench --weights all --json`
 
 Prints Markdown. Nothing is measured on a board. The formula is in `projection.py`: `rate` is a
 loop's multiply-accumulates per cycle with its epilogue, by llvm-mca. The efficiency e and the
@@ -346,10 +346,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4, help="of --check, for each round")
     arguments = parser.parse_args()
     if arguments.check:
+        if not arguments.models:
+            parser.error("--check needs a model with f32 weights, or results of bench")
         from check_projection import check, measure
 
-        results = measure(arguments.models, arguments.seconds)
-        print("\n".join(check(models()[LARGE], results)))
+        named = [name for name in arguments.models if not name.endswith(".json")]
+        config = catalogue.find(named[0]).config if named else models()[LARGE]
+        print("\n".join(check(config, measure(arguments.models, arguments.seconds))))
         return
     rates = Rates.read(arguments.rates)
     if arguments.write:
