@@ -42,12 +42,12 @@ class Core:
     efficiency: Bound
     """Share of the loop's rate that a layer reaches."""
     side: Bound
-    """float32 multiply-accumulates per cycle of all that is no matrix product."""
+    """float32 multiply-accumulates per cycle of all that is no loop with a known rate."""
 
     def most(self, loop: str) -> float:
         """Return the multiply-accumulates per cycle that the multiplying instructions allow."""
         at = self.per_cycle
-        if loop in ("float32", "float16"):
+        if "float" in loop:
             return 4 * at["fmla.s"]
         if loop == "int8":
             # Activations of 12 bits are two parts of 8, or 16-bit lanes.
@@ -67,7 +67,8 @@ _EFFICIENT = (
 _IN_ORDER = "judgement, as for Cortex-A76; fewer loads and multiplies overlap, so less is lost"
 _SIDE = (
     "judgement, by: GELU takes 32 to 76 cycles for 4 elements on Cortex-A76 (llvm-mca -mcpu="
-    "neoverse-n1), 1.6 to 3.8 multiply-accumulates a cycle; attention and taps take more"
+    "neoverse-n1), 1.6 to 3.8 multiply-accumulates a cycle. Convolutions by channel have their own "
+    "rate where loop_rates.json has it"
 )
 
 A76 = Core(

@@ -51,7 +51,12 @@ class Peaks(NamedTuple):
         # Weights of 8 bits by activations of 8 take the instruction of those of 4 bits.
         rates |= {"int8": self.int8, "int8 x 8 bits": self.int4, "int4": self.int4}
         return Speed(
-            lambda loop, rows: rates[loop], self.side, efficiency, overlap, self.read, self.read
+            lambda loop, rows: rates.get(loop, self.side),
+            self.side,
+            efficiency,
+            overlap,
+            self.read,
+            self.read,
         )
 
 

@@ -70,7 +70,7 @@ class Work:
     macs: int
     rows: int = 0
     weights: int = 0
-    """Of a matrix product, read as they are stored; without any, the arithmetic is float32."""
+    """Of a matrix product, read as they are stored."""
     name: str = ""
     """Of the weights, as published."""
     taps: int = 0
@@ -92,7 +92,9 @@ class Work:
         return "int8" if scheme.kind == "int4" and EIGHT.search(self.name) else scheme.kind
 
     def loop(self, scheme: Scheme) -> str:
-        """Return the loop that multiplies the weights, as `loop_rates.json` names it."""
+        """Return the loop that multiplies weights or taps, as `loop_rates.json` names it."""
+        if self.taps:
+            return "depthwise float32" if scheme.kind == "float32" else "depthwise float16"
         stored = self.stored(scheme)
         return "int8 x 8 bits" if stored == "int8" and scheme.bits == 8 else stored
 
@@ -121,7 +123,7 @@ def works(config: CodecConfig) -> Iterator[Work]:
             rows = rows_of(config, name)
             # As many past rows as taps; those of the decoder are float32. A sum or scale follows.
             past, floats = (0, size) if stage == "decoder" else (size, 0)
-            yield Work(stage, "depthwise", rows * size, taps=size, past=past, floats=floats)
+            yield Work(stage, "depthwise", rows * size, rows, taps=size, past=past, floats=floats)
             yield Work(stage, "elementwise", rows * shape[0])
     if config.search is not None:
         yield from _search(config, config.search)

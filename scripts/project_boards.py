@@ -56,6 +56,16 @@ RATES = ROOT / "scripts" / "loop_rates.json"
 PUBLISHED = {"2k": 11, "4k": 12, "65k": 16}
 """Bits per token of the published causal models, by the size of their codebook."""
 
+LOOPS = (
+    "float32",
+    "float16",
+    "int8",
+    "int8 x 8 bits",
+    "int4",
+    "depthwise float32",
+    "depthwise float16",
+)
+"""As `loop_rates.json` names them."""
 LARGE = "focalcodec_50hz_4k_causal"
 """The published model whose figures docs/performance.md shows: the others' are the same."""
 SHOWN = (("Raspberry Pi 5", 2.4), ("Raspberry Pi 4", 1.8), ("Raspberry Pi Zero 2 W", 1.0))
@@ -109,7 +119,7 @@ def bounds(rates: Rates) -> Iterator[str]:
     yield "Projected, not measured. Three values are those of good / middle / bad.\n"
     yield "| core | loop | MAC a cycle, one row and four | of the multiplier's |\n|---|---|---|---|"
     for core in CORES:
-        for loop in ("float32", "float16", "int8", "int8 x 8 bits", "int4"):
+        for loop in LOOPS:
             if not rates.has(core, loop):
                 continue
             every = [rates.rate(core, loop, rows, d) for rows in (1, 4) for d in core.dispatch]

@@ -81,7 +81,7 @@ class Speed:
     rate: Callable[[str, int], float]
     """GMAC/s of a loop and a number of rows."""
     side: float
-    """GMAC/s of all that is no matrix product."""
+    """GMAC/s of all that is no loop with a known rate."""
     efficiency: float
     overlap: float
     read: float
@@ -95,6 +95,8 @@ def speed(board: Board, case: int, rates: Rates) -> Speed:
     core = board.core
 
     def rate(loop: str, rows: int) -> float:
+        if not rates.has(core, loop):
+            return core.side.values[case] * board.ghz
         return rates.rate(core, loop, rows, core.dispatch[case]) * board.ghz
 
     shares = core.efficiency.values[case], OVERLAP.values[case]
@@ -112,7 +114,7 @@ def work_ms(work: Work, scheme: Scheme, at: Speed, cores: int = 1) -> tuple[floa
 
     Several cores share the layers that are cut, each of which waits for all.
     """
-    rate = at.rate(work.loop(scheme), work.rows) if work.weights else at.side
+    rate = at.rate(work.loop(scheme), work.rows) if work.weights or work.taps else at.side
     read, joined = at.read, 0.0
     if cores > 1 and work.cut:
         rate, read, joined = rate * cores, max(read, at.shared), JOIN_US / 1e3

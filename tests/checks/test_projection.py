@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,11 @@ def test_work_by_hand() -> None:
     side = Work("encoder", "elementwise", 10_000_000)
     assert work_ms(side, INT8, at) == pytest.approx((5, 0, 5))
     assert work_ms(side, INT8, at, 4) == pytest.approx((1.25, 0, 1.25 + joined))
+    # Taps have a rate of their own, where it is known.
+    taps = Work("decoder", "depthwise", 10_000_000, 4, taps=1_000_000, past=500_000)
+    assert work_ms(
+        taps, INT8, replace(at, rate=lambda loop, rows: {"depthwise float16": 2.0}[loop])
+    )[:2] == pytest.approx((10, 0.375))
     search = Work("compressor", "code search", 10_000_000)
     assert work_ms(search, INT8, at, 4) == work_ms(search, INT8, at) == pytest.approx((5, 0, 5))
 
@@ -162,6 +167,7 @@ def test_rates_of_rows_and_panels() -> None:
     # No rate of one row: that of four; no other dispatch: this one.
     assert rates.rate(a72, "int8 x 8 bits", 1, 4) == 8
     assert not rates.has(a76, "int8 x 8 bits")
+    assert speed(PI_5, 1, rates).rate("depthwise float16", 4) == 4 * 2.4
     assert rates.schemes(a76, LARGE) == []
 
 
@@ -181,7 +187,7 @@ def test_no_loop_is_faster_than_its_multiplier() -> None:
     rates = Rates.read(RATES)
     a76, a72, a53 = CORES
     for core in CORES:
-        for loop in ("float32", "float16", "int8", "int8 x 8 bits", "int4"):
+        for loop in project_boards.LOOPS:
             if rates.has(core, loop):
                 assert rates.rate(core, loop, 4, 4) <= core.most(loop)
     assert [a76.most(loop) for loop in ("float32", "int8", "int8 x 8 bits", "int4")] == [
