@@ -52,7 +52,7 @@ def board_rows(facts: Facts) -> list[str]:
     for run in facts["runs"]:
         bits = f", {run['settings']['activation_bits']}-bit activations"
         name = f"{facts['model']['name']}, {run['weights']}{bits * (run['weights'] == 'int8')}"
-        measured = [f"{mode['real_time_factor']:.2f}" for mode in run["modes"].values()]
+        measured = [f"{mode['real_time_factor']:.3f}" for mode in run["modes"].values()]
         lines.append(f"| {name} | measured | {' | '.join(measured)} |")
         if run["projected"] is None:
             lines.append(f"| {name} | not projected | | | |")

@@ -77,7 +77,7 @@ def test_bench_prints_the_boards_row(
     header, rule, row, beside = lines[start + 2 : start + 6]
     assert header == "| model, weights | | encode | decode | both |"
     assert rule == "|---|---|---|---|---|"
-    factors = [f"{measured['modes'][mode]['real_time_factor']:.2f}" for mode in MODES]
+    factors = [f"{measured['modes'][mode]['real_time_factor']:.3f}" for mode in MODES]
     assert row == f"| edge-65k, int8, 12-bit activations | measured | {' | '.join(factors)} |"
     cells = [" / ".join(f"{value:.2f}" for value in (expected or {})[mode]) for mode in MODES]
     name = "edge-65k, int8, 12-bit activations"
@@ -98,6 +98,6 @@ def test_a_model_that_is_not_projected() -> None:
     }
     facts = {"projected_for": "B at 1 GHz", "model": {"name": "mine"}, "runs": [run]}
     assert board_rows(facts)[-2:] == [
-        "| mine, f32 | measured | 0.50 | 0.50 | 0.50 |",
+        "| mine, f32 | measured | 0.500 | 0.500 | 0.500 |",
         "| mine, f32 | not projected | | | |",
     ]
