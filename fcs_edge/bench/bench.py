@@ -71,12 +71,12 @@ def products(config: CodecConfig) -> list[Product]:
             stage = name.split(".")[0]
             # The code search counts as part of the compressor.
             stage = "compressor" if stage == "search" else stage
-            out.append(Product(stage, name, _rows(config, name), depth, outputs))
+            out.append(Product(stage, name, rows_of(config, name), depth, outputs))
     return out
 
 
-def _rows(config: CodecConfig, name: str) -> int:
-    """Return the rows of a chunk that multiply a weight."""
+def rows_of(config: CodecConfig, name: str) -> int:
+    """Return the rows of a chunk that meet a weight, by its published name."""
     stage, part, *rest = name.split(".")
     layer = int(rest[0]) if part == "layers" else 0
     if stage == "encoder":
