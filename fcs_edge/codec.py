@@ -257,8 +257,9 @@ class Codec:
         """
         n = self._threads if threads is None else as_threads(threads)
         stages = ReplayedStage(self._encoder, n), ReplayedStage(self._compressor, n)
+        search = ReplayedStage(self._search, n) if self._search is not None else None
         return StreamEncoder(
-            self._config, *stages, max_chunks, self._search, n, create=self.stream_encoder
+            self._config, *stages, max_chunks, search, n, create=self.stream_encoder
         )
 
     def stream_decoder(self, max_chunks: int = 1, threads: int | None = None) -> StreamDecoder:
