@@ -220,7 +220,7 @@ check() { # CPU
     # Left out: what Numba compiles, and what starts other processes.
     local tests
     mapfile -t tests < <(grep -LE '^ *(import|from) (numba|llvmlite)' tests/kernels/test_*.py |
-        grep -v damaged)
+        grep -vE "damaged|aot_library|isa")
     libraries=$work/libraries-for-tests emulate "$1" -m pytest -p arm64_library \
         -p no:cacheprovider "${tests[@]}" tests/kernels/test_attention.py \
         tests/fcs_edge/test_golden.py -k "not softmax and not to_half"
