@@ -57,7 +57,7 @@ SIGNATURES = {
     "gemm.peak.read": "f1 int -> float",
     "gemm.packing.pack_float": "f2 f3w",
     "gemm.packing.pack_half": "H2 H3w",
-    "gemm.packing.pack_int4": "B2 int int int int B1w",
+    "gemm.packing.pack_int4": "B2 int int int int int B1w",
     "gemm.packing.pack_int8": "b2 int int int b1w",
     "gemm.quantized_weights.best_int4": "f2 f3 int f2w B2w",
     "ops.attention.dot": "f1 f1 -> float",
@@ -136,12 +136,12 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
                 types_ = f"f2 f2 f2 {weight}4w {weight}4w l1w f2w f2w"
                 yield f"ops.attention.attend_panels{panels}", attend, types_
     for vectors, integers in (
-        (using.int8_vectors, (8, using.int8_lanes, using.int8_dot.number)),
-        (using.int4_vectors, (4, using.int4_lanes, using.int4_dot.number)),
+        (using.int8_panels, (8, using.int8_lanes, using.int8_dot.number)),
+        (using.int4_panels, (4, using.int4_lanes, using.int4_dot.number)),
     ):
         bits, integer_lanes, dot = integers
         weight, scale = ("b1", "f1") if bits == 8 else ("B1", "H2")
-        for n in (vectors, 1):
+        for n in vectors:
             shape = bits, integer_lanes, n, dot
             types_ = f"f1 int {weight} {scale} f1 int int f2w int int"
             yield f"gemm.products.linear_integer{shape}", products.linear_integer(*shape), types_

@@ -52,8 +52,8 @@ def kernels(using: Instructions) -> Kernels:
     return Kernels(
         {n * lanes: linear_float(lanes, n, False) for n in (using.float_vectors, 1)},
         {n * lanes: linear_float(lanes, n, True) for n in (using.float_vectors, 1)},
-        {n * lanes8: linear_integer(8, lanes8, n, dot8) for n in (using.int8_vectors, 1)},
-        {n * lanes4: linear_integer(4, lanes4, n, dot4) for n in (using.int4_vectors, 1)},
+        {n * lanes8: linear_integer(8, lanes8, n, dot8) for n in using.int8_panels},
+        {n * lanes4: linear_integer(4, lanes4, n, dot4) for n in using.int4_panels},
     )
 
 
