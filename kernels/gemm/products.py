@@ -28,6 +28,9 @@ _ROWS = 32
 _GROUPS = BLOCK // DEPTH_MULTIPLE
 """Most groups of 4-bit weights in a block."""
 
+_ACTIVATED = 64
+"""Least outputs that are activated at once, but for the last ones: two vectors and more."""
+
 _TILE = 4 * 64
 """Sums of four rows of the widest panel."""
 
@@ -82,6 +85,7 @@ def linear_float(lanes: int, vectors: int, half: bool) -> Kernel:
         rows = out.shape[0]
         tile = carray(stack(np.float32, _TILE), _TILE)
         start_sums(bias, epilogue, out, column)
+        active = 0
         for p in range(panels):
             n0 = p * width
             used = min(width, bias.size - n0)
@@ -98,8 +102,10 @@ def linear_float(lanes: int, vectors: int, half: bool) -> Kernel:
                     if used < width:
                         add_tile(tile, width, used, out[m : m + several, column + n0 :])
                     m += several
-            if epilogue == GELU:
-                apply_gelu(out, column + n0, used)
+            done = n0 + used
+            if epilogue == GELU and (done - active >= _ACTIVATED or done == bias.size):
+                apply_gelu(out, column + active, done - active)
+                active = done
 
     return linear_float
 
@@ -162,6 +168,7 @@ def _integer_kernel(
             for start in range(0, padded, BLOCK):
                 size, some = min(BLOCK, padded - start), min(BLOCK, depth - start)
                 x0, s0, scales = first * step + start, start // group * outputs, -(-size // group)
+                active = 0
                 quantize_block(bits, split, x[x0:], step, some, size, group, rows, inverse, n_rows)
                 for n0 in range(0, bias.size, width):
                     used, w0 = min(width, bias.size - n0), start * outputs + n0 * size
@@ -171,6 +178,9 @@ def _integer_kernel(
                         bits, lanes, vectors, dot, rows, panel, tile, used, some_out, column + n0
                     )
                     if epilogue == GELU and start + BLOCK >= padded:
-                        apply_gelu(some_out, column + n0, used)
+                        done = n0 + used
+                        if done - active >= _ACTIVATED or done == bias.size:
+                            apply_gelu(some_out, column + active, done - active)
+                            active = done
 
     return linear_integer
