@@ -19,6 +19,7 @@ from fcs_edge.kernels.gemm.panels import (
     add_to_rows,
     intrinsic,
     members,
+    prefetch_level,
     row_starts,
     spread,
 )
@@ -59,7 +60,7 @@ def int4_panel(
     total = simd.vector(I32, n_lanes)
     # Sums in int16 are folded so often that their steps hardly wait for each other.
     chains = min(_CHAINS, _SUMS // n_vectors) if n_rows == 1 and not fold_after else 1
-    width = n_lanes * n_vectors
+    width, level = n_lanes * n_vectors, prefetch_level(n_lanes)
     panel_size = ROUND * width // 2
     half = panel.types[1].dtype == types.uint16
     typed = types.void(rows, lanes, vectors, dot, x, panel, out)
@@ -70,11 +71,11 @@ def int4_panel(
         """Prefetch what a later round than j reads."""
         at = b.mul(j, I64(panel_size))
         if n_rows > 1:
-            simd.prefetch(b, weight, b.add(at, I64(PREFETCH_BYTES)), panel_size)
+            simd.prefetch(b, weight, b.add(at, I64(PREFETCH_BYTES)), panel_size, level)
         else:
             # One row leaves little time for prefetches: every other line is enough.
             for line in range(0, panel_size, 2 * simd.LINE):
-                simd.prefetch(b, weight, b.add(at, I64(PREFETCH_BYTES + line)), simd.LINE)
+                simd.prefetch(b, weight, b.add(at, I64(PREFETCH_BYTES + line)), simd.LINE, level)
 
     def unpacked(b: Builder, weight: Value, j: Value, first: int, count: int) -> list[Value]:
         """Return the weights of so many steps of round j, step by step and vector by vector."""

@@ -16,6 +16,7 @@ from fcs_edge.kernels.gemm.panels import (
     PREFETCH_BYTES,
     intrinsic,
     members,
+    prefetch_level,
     row_starts,
     spread,
 )
@@ -62,7 +63,7 @@ def int8_panel(
         first = b.mul(i, I64(ROUND * n_lanes * n_vectors))
         if n_rows > 1:
             later = b.add(first, I64(PREFETCH_BYTES))
-            simd.prefetch(b, weight, later, ROUND * n_lanes * n_vectors)
+            simd.prefetch(b, weight, later, ROUND * n_lanes * n_vectors, prefetch_level(n_lanes))
         weights = []
         for j in range(steps * n_vectors):
             at = b.add(first, I64(j * size))
@@ -111,8 +112,9 @@ def int8_panel(
                 at = b.add(b.mul(out_rows.pitch, I64(m)), I64(v * n_lanes))
                 old = simd.load(b, out_rows.start, at, kind_f)
                 scaled = b.fmul(by_output, by_row)
-                new = simd.multiply_add(b, b.sitofp(summed, kind_f), scaled, old)
-                simd.store(b, new, out_rows.start, at)
+                # Not fused: where a panel is wider than out, `old` is a zero of a tile.
+                product = b.fmul(b.sitofp(summed, kind_f), scaled)
+                simd.store(b, b.fadd(old, product), out_rows.start, at)
         return context.get_dummy_value()
 
     return types.void(rows, lanes, vectors, dot, x, panel, out), generate
