@@ -61,7 +61,7 @@ SIGNATURES = {
     "gemm.peak.read": "f1 int -> float",
     "gemm.packing.pack_float": "f2 f3w",
     "gemm.packing.pack_half": "H2 H3w",
-    "gemm.packing.pack_int4": "B2 int int int int B1w",
+    "gemm.packing.pack_int4": "B2 int int int int int B1w",
     "gemm.packing.pack_int8": "b2 int int int b1w",
     "gemm.quantized_weights.best_int4": "f2 f3 int f2w B2w",
     "ops.attention.position_gate": "f2 f2 f1 f1 f2w",
@@ -157,12 +157,12 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
         "f1 int f1 l1 f2 f2 l2 float float f1w f3w f2w",
     )
     for vectors, integers in (
-        (using.int8_vectors, (8, using.int8_lanes, using.int8_dot.number)),
-        (using.int4_vectors, (4, using.int4_lanes, using.int4_dot.number)),
+        (using.int8_panels, (8, using.int8_lanes, using.int8_dot.number)),
+        (using.int4_panels, (4, using.int4_lanes, using.int4_dot.number)),
     ):
         bits, integer_lanes, dot = integers
         weight, scale = ("b1", "f1") if bits == 8 else ("B1", "H2")
-        for n in (vectors, 1):
+        for n in vectors:
             shape = bits, integer_lanes, n, dot
             types_ = f"f1 int {weight} {scale} f1 int int f2w int int int int"
             yield f"gemm.products.linear_integer{shape}", products.linear_integer(*shape), types_

@@ -33,8 +33,6 @@ def add_tile(tile: F32, width: int, used: int, out: F32) -> None:
 
 @inline
 def apply_gelu(out: F32, column: int, used: int) -> None:
-    """``out[m, n] = gelu(out[m, n])`` for `used` columns, while they are in the nearest cache."""
+    """``out[m, n] = gelu(out[m, n])`` for `used` columns, while they are in a near cache."""
     for m in range(out.shape[0]):
-        row = out[m, column : column + used]
-        for n in range(row.size):
-            row[n] = vecmath.gelu(row[n])
+        vecmath.gelu_row(out[m, column : column + used])

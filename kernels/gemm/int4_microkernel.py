@@ -2,6 +2,7 @@
 
 Weights go in as numbers from 0 to 15, a value plus 8: two of them unpack in two operations.
 ``sum q * (u - 8) = sum q * u - 8 * sum q``, and the last sum is the same for all outputs.
+`int4_across_microkernel` takes other weights.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
+from fcs_edge.kernels.gemm.int4_across_microkernel import across_inputs
+from fcs_edge.kernels.gemm.int4_sums import MAGIC, float_of, group_scales
 from fcs_edge.kernels.gemm.panels import (
     PREFETCH_BYTES,
     add_to_rows,
@@ -22,13 +25,13 @@ from fcs_edge.kernels.gemm.panels import (
 )
 from fcs_edge.kernels.isa import dot_products, simd
 from fcs_edge.kernels.isa.instructions import DOTS
-from fcs_edge.kernels.isa.simd import FLOAT, HALF, I32, I64, Builder, Value
+from fcs_edge.kernels.isa.simd import FLOAT, I32, I64, Builder, Value
 
 ROUND = 32
 """Inputs that one round of the loop takes; a group is a multiple of it."""
 
-_CHAINS = 4
-"""Sums that the steps of one row take in turn: a step need not wait for the one before."""
+_SUMS, _CHAINS = 8, 4
+"""Sums of one row, and at most those of an output: a step need not wait for the one before."""
 
 
 @intrinsic
@@ -42,7 +45,8 @@ def int4_panel(
 
     dot is a number of `DOTS`; x is `IntegerRows`, panel `IntegerPanel`, out `Rows`. q is int8,
     -127 to 127. The weight is uint8 and holds u in loads of lanes * depth bytes, two vectors in
-    each: one in the low four bits, the next (by steps, then vectors) in the high ones.
+    each: one in the low four bits, the next (by steps, then vectors) in the high ones. For a dot
+    product across inputs it holds u - 8, and the offset is not used.
 
     panel.scale is float32, or float16 held in uint16, in rows of width = lanes * vectors.
     offset is int32, x.scale and out are float32.
@@ -55,13 +59,16 @@ def int4_panel(
     factors, narrow = (kind(which, n_lanes) for kind in (dot_products.factors, dot_products.sums))
     total = simd.vector(I32, n_lanes)
     # Sums in int16 are folded so often that their steps hardly wait for each other.
-    chains = _CHAINS if n_rows == 1 and not fold_after else 1
+    chains = min(_CHAINS, _SUMS // n_vectors) if n_rows == 1 and not fold_after else 1
     width, level = n_lanes * n_vectors, prefetch_level(n_lanes)
     panel_size = ROUND * width // 2
     half = panel.types[1].dtype == types.uint16
+    typed = types.void(rows, lanes, vectors, dot, x, panel, out)
+    if which.across:
+        return typed, across_inputs(n_rows, which, half)
 
-    def unpacked(b: Builder, weight: Value, j: Value) -> list[Value]:
-        """Return the weights of round j, step by step and vector by vector."""
+    def fetch(b: Builder, weight: Value, j: Value) -> None:
+        """Prefetch what a later round than j reads."""
         at = b.mul(j, I64(panel_size))
         if n_rows > 1:
             simd.prefetch(b, weight, b.add(at, I64(PREFETCH_BYTES)), panel_size, level)
@@ -69,8 +76,12 @@ def int4_panel(
             # One row leaves little time for prefetches: every other line is enough.
             for line in range(0, panel_size, 2 * simd.LINE):
                 simd.prefetch(b, weight, b.add(at, I64(PREFETCH_BYTES + line)), simd.LINE, level)
+
+    def unpacked(b: Builder, weight: Value, j: Value, first: int, count: int) -> list[Value]:
+        """Return the weights of so many steps of round j, step by step and vector by vector."""
+        at = b.mul(j, I64(panel_size))
         weights = []
-        for i in range(panel_size // load_size):
+        for i in range(first * n_vectors // 2, -(-(first + count) * n_vectors // 2)):
             word = simd.load(b, weight, b.add(at, I64(i * load_size)), factors)
             weights.append(b.and_(word, ir.Constant(factors, [15] * load_size)))
             weights.append(b.lshr(word, ir.Constant(factors, [4] * load_size)))
@@ -83,8 +94,31 @@ def int4_panel(
         size, group = weights_at.size, weights_at.group
         row = row_starts(b, x_rows.q, x_rows.pitch, n_rows)
 
+        def added_by_step(j: Value, sums: list[Value]) -> list[Value]:
+            """Add round j to sums: few weights are unpacked at once."""
+            added = list(sums)
+            # A load of activations, and one of weights, serve so many steps.
+            shared, unpacked_at_once = 16 // depth, 1 if n_vectors > 1 else 2
+            for start in range(0, steps, shared):
+                first = b.add(b.mul(j, I64(ROUND)), I64(start * depth))
+                values = [
+                    spread(b, row[m], first, factors, depth, shared, True) for m in range(n_rows)
+                ]
+                for s in range(start, start + shared, unpacked_at_once):
+                    weights = unpacked(b, weights_at.weight, j, s, unpacked_at_once)
+                    for i, w in enumerate(weights):
+                        step, v = s + i // n_vectors, i % n_vectors
+                        for m in range(n_rows):
+                            c = (m * n_vectors + v) * chains + step % chains
+                            value = values[m][step - start]
+                            added[c] = dot_products.emit(b, which, w, value, added[c])
+            return added
+
         def round_(j: Value, sums: list[Value]) -> list[Value]:
-            weights = unpacked(b, weights_at.weight, j)
+            fetch(b, weights_at.weight, j)
+            if which.by_lane and not fold_after:
+                return added_by_step(j, sums)
+            weights = unpacked(b, weights_at.weight, j, 0, steps)
             first = b.mul(j, I64(ROUND))
             added = list(sums)
             for m in range(n_rows):
@@ -112,7 +146,8 @@ def int4_panel(
             r = [b.add(b.mul(x_rows.groups, I64(m)), g) for m in range(n_rows)]
             starts = []
             for m in range(n_rows):
-                start = simd.splat(b, b.load(b.gep(x_rows.offset, [r[m]])), n_lanes)
+                offset = simd.splat(b, b.load(b.gep(x_rows.offset, [r[m]])), n_lanes)
+                start = b.add(offset, ir.Constant(total, [MAGIC] * n_lanes))
                 starts += ([start] + [ir.Constant(total, None)] * (chains - 1)) * n_vectors
             base = b.sdiv(first, I64(ROUND))
             chained = simd.repeat(
@@ -122,12 +157,7 @@ def int4_panel(
                 lambda i, values: round_(b.add(base, i), values),
             )
             scales_at = b.mul(g, I64(width))
-            stored = simd.vector(HALF if half else FLOAT, n_lanes)
-            by_output = []
-            for v in range(n_vectors):
-                at = b.add(scales_at, I64(v * n_lanes))
-                loaded = simd.load(b, weights_at.scale, at, stored)
-                by_output.append(b.fpext(loaded, kind_f) if half else loaded)
+            by_output = group_scales(b, weights_at.scale, scales_at, half, kind_f, n_vectors)
             added = []
             for m in range(n_rows):
                 by_row = simd.splat(b, b.load(b.gep(x_rows.scale, [r[m]])), n_lanes)
@@ -138,7 +168,8 @@ def int4_panel(
                         summed = b.add(summed, other)
                     old = sums[m * n_vectors + v]
                     scaled = b.fmul(by_output[v], by_row)
-                    added.append(simd.multiply_add(b, b.sitofp(summed, kind_f), scaled, old))
+                    number = float_of(b, summed, kind_f)
+                    added.append(simd.multiply_add(b, number, scaled, old))
             return added
 
         kind_f = simd.vector(FLOAT, n_lanes)
@@ -148,4 +179,4 @@ def int4_panel(
         add_to_rows(b, sums, n_vectors, out_rows)
         return context.get_dummy_value()
 
-    return types.void(rows, lanes, vectors, dot, x, panel, out), generate
+    return typed, generate

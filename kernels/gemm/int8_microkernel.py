@@ -27,6 +27,9 @@ from fcs_edge.kernels.isa.simd import FLOAT, I8, I64, Builder, Value
 ROUND = 16
 """Inputs that one round of the loop takes."""
 
+_REGISTERS = 8
+"""Registers of one row's sums on ARM: a step need not wait for the one before."""
+
 
 @intrinsic
 def int8_panel(
@@ -49,6 +52,9 @@ def int8_panel(
     depth, parts = which.depth, 2 if which.split else 1
     factors, total = (kind(which, n_lanes) for kind in (dot_products.factors, dot_products.sums))
     steps = ROUND // depth
+    chains = 1
+    if n_rows == 1 and which.by_lane:
+        chains = max(1, _REGISTERS // (parts * n_vectors * n_lanes // 4))
     kind_f = simd.vector(FLOAT, n_lanes)
 
     def weights_of(b: Builder, weight: Value, i: Value) -> list[Value]:
@@ -80,13 +86,18 @@ def int8_panel(
                     values = spread(b, row[m], first, factors, depth, steps, which.by_lane)
                     for s, value in enumerate(values):
                         for v in range(n_vectors):
-                            j = (m * parts + part) * n_vectors + v
+                            j = ((m * parts + part) * n_vectors + v) * chains + s % chains
                             w = weights[s * n_vectors + v]
                             added[j] = dot_products.emit(b, which, w, value, added[j])
             return added
 
-        zeros = [ir.Constant(total, None)] * (n_rows * parts * n_vectors)
-        sums = simd.repeat(b, b.sdiv(weights_at.size, I64(ROUND)), zeros, round_)
+        zeros = [ir.Constant(total, None)] * (n_rows * parts * n_vectors * chains)
+        chained = simd.repeat(b, b.sdiv(weights_at.size, I64(ROUND)), zeros, round_)
+        sums = []
+        for start in range(0, len(chained), chains):
+            sums.append(chained[start])
+            for other in chained[start + 1 : start + chains]:
+                sums[-1] = b.add(sums[-1], other)
         for m in range(n_rows):
             by_row = simd.splat(b, b.load(b.gep(x_rows.scale, [I64(m)])), n_lanes)
             for v in range(n_vectors):

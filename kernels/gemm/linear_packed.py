@@ -89,16 +89,21 @@ def _packed_int4(weight: Int4, width: int, using: Instructions) -> tuple[Any, An
     panels, lanes, dot = -(-outputs // width), using.int4_lanes, using.int4_dot
     packed = memory.zeros((panels * width * packing.padded_depth(depth) // 2,), np.uint8)
     values = np.ascontiguousarray(weight.values)
-    packing.pack_int4(values, depth, lanes, width // lanes, dot.depth, packed)
+    # Flipping the highest bit adds 8.
+    flip = 0 if dot.across else 8
+    packing.pack_int4(values, depth, lanes, width // lanes, dot.depth, flip, packed)
     return packed, packing.pack_group_scale(weight.scale, weight.group, panels, width, using.half)
 
 
 def _cut(outputs: int, kernels: dict[int, Any]) -> list[tuple[Any, int, int, int]]:
-    """Cut outputs into full wide panels and narrow ones; the last narrow one may lack outputs.
+    """Cut outputs into full wide panels and narrow ones; the last panel may lack outputs.
 
     Each part is a kernel, its panels' width, the first output and the one after the last.
     """
-    (wide, wide_kernel), (narrow, narrow_kernel) = kernels.items()
-    full = outputs // wide * wide
-    parts = [(wide_kernel, wide, 0, full), (narrow_kernel, narrow, full, outputs)]
-    return [part for part in parts if part[3] > part[2]]
+    parts, start = [], 0
+    for width, kernel in kernels.items():
+        stop = outputs if width == min(kernels) else outputs // width * width
+        if stop > start:
+            parts.append((kernel, width, start, stop))
+        start = stop
+    return parts

@@ -82,12 +82,13 @@ def pack_int8(values: I8, width: int, lane_depth: int, flip: int, packed: I8) ->
 
 @kernel
 def pack_int4(
-    values: U8, depth: int, lanes: int, vectors: int, lane_depth: int, packed: U8
+    values: U8, depth: int, lanes: int, vectors: int, lane_depth: int, flip: int, packed: U8
 ) -> None:
-    """Lay 4-bit weights out as `pack_int8` does, each plus 8, two vectors in each load.
+    """Lay 4-bit weights out as `pack_int8` does, two vectors in each load.
 
     values is (outputs, ceil(depth / 2)), as `quantized_weights.Int4` holds them; packed is
-    (bytes,), zeroed. `int4_microkernel.int4_panel` says where in a load a weight is.
+    (bytes,), zeroed. `int4_microkernel.int4_panel` says where in a load a weight is. The bits in
+    flip are flipped: 8 adds 8.
     """
     outputs, width = values.shape[0], lanes * vectors
     padded = (depth + DEPTH_MULTIPLE - 1) // DEPTH_MULTIPLE * DEPTH_MULTIPLE
@@ -108,7 +109,7 @@ def pack_int4(
                         at = lane_at + (which >> 1) * load_size
                         for j in range(min(lane_depth, stop - k)):
                             value = (row[(k + j) >> 1] >> (4 * ((k + j) & 1))) & 15
-                            packed[at + j] |= np.uint8((value ^ 8) << (4 * (which & 1)))
+                            packed[at + j] |= np.uint8((value ^ flip) << (4 * (which & 1)))
                         which += vectors
 
 

@@ -69,7 +69,7 @@ def multiplier_arguments(using: Instructions, bits: int) -> tuple[int, int, int]
     lanes = {8: using.int8_lanes, 4: using.int4_lanes}.get(bits, using.lanes)
     dot = integer_dot(using, bits)
     # A sum of more lanes than a register has takes two registers: fewer of them fit.
-    return lanes, 3 if lanes == using.lanes else 2, dot.number if dot else FLOAT32
+    return lanes, 3 if lanes <= using.lanes else 2, dot.number if dot else FLOAT32
 
 
 def multiplier_dtypes(dot: Dot | None) -> tuple[Any, Any]:

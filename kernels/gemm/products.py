@@ -28,6 +28,9 @@ _ROWS = 32
 _GROUPS = BLOCK // DEPTH_MULTIPLE
 """Most groups of 4-bit weights in a block."""
 
+_ACTIVATED = 64
+"""Least outputs that are activated at once, but for the last ones: two vectors and more."""
+
 _TILE = 4 * 64
 """Sums of four rows of the widest panel."""
 
@@ -52,8 +55,8 @@ def kernels(using: Instructions) -> Kernels:
     return Kernels(
         {n * lanes: linear_float(lanes, n, False) for n in (using.float_vectors, 1)},
         {n * lanes: linear_float(lanes, n, True) for n in (using.float_vectors, 1)},
-        {n * lanes8: linear_integer(8, lanes8, n, dot8) for n in (using.int8_vectors, 1)},
-        {n * lanes4: linear_integer(4, lanes4, n, dot4) for n in (using.int4_vectors, 1)},
+        {n * lanes8: linear_integer(8, lanes8, n, dot8) for n in using.int8_panels},
+        {n * lanes4: linear_integer(4, lanes4, n, dot4) for n in using.int4_panels},
     )
 
 
@@ -91,6 +94,7 @@ def linear_float(lanes: int, vectors: int, half: bool) -> Kernel:
         rows = out.shape[0]
         tile = carray(stack(np.float32, _TILE), _TILE)
         start_sums(bias[first * width : last * width], epilogue, out, column + first * width)
+        active, end = first * width, min(last * width, bias.size)
         for p in range(first, last):
             n0 = p * width
             used = min(width, bias.size - n0)
@@ -107,8 +111,10 @@ def linear_float(lanes: int, vectors: int, half: bool) -> Kernel:
                     if used < width:
                         add_tile(tile, width, used, out[m : m + several, column + n0 :])
                     m += several
-            if epilogue == GELU:
-                apply_gelu(out, column + n0, used)
+            done = n0 + used
+            if epilogue == GELU and (done - active >= _ACTIVATED or done == end):
+                apply_gelu(out, column + active, done - active)
+                active = done
 
     return linear_float
 
@@ -165,6 +171,7 @@ def _integer_kernel(
             for start in range(0, padded, BLOCK):
                 size, some = min(BLOCK, padded - start), min(BLOCK, depth - start)
                 x0, s0, scales = m * step + start, start // group * outputs, -(-size // group)
+                active = n_first
                 quantize_block(bits, split, x[x0:], step, some, size, group, rows, inverse, n_rows)
                 for n0 in range(n_first, n_last, width):
                     used, w0 = min(width, bias.size - n0), start * outputs + n0 * size
@@ -174,6 +181,9 @@ def _integer_kernel(
                         bits, lanes, vectors, dot, rows, panel, tile, used, some_out, column + n0
                     )
                     if epilogue == GELU and start + BLOCK >= padded:
-                        apply_gelu(some_out, column + n0, used)
+                        done = n0 + used
+                        if done - active >= _ACTIVATED or done == n_last:
+                            apply_gelu(some_out, column + active, done - active)
+                            active = done
 
     return linear_integer

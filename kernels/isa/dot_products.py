@@ -44,6 +44,35 @@ def _mla(b: Builder, weight: Value, activation: Value, sums: Value) -> Value:
     return b.add(sums, b.mul(b.zext(weight, sums.type), b.sext(activation, sums.type)))
 
 
+def _smull(b: Builder, weight: Value, activation: Value, sums: Value) -> Value:
+    return multiply_across(b, weight, activation, sums)
+
+
+def multiply_across(b: Builder, weight: Value, activation: Value, sums: Value | None) -> Value:
+    """Return ``sums[i] + weight[i] * activation[i] + weight[i + 8] * activation[i + 8]``, i < 8.
+
+    The factors are int8 and the sums int16. Without sums the products are returned.
+    """
+    added = sums
+    for half in range(2):
+        lanes = ir.Constant(vector(I32, 8), list(range(8 * half, 8 * half + 8)))
+        parts = [b.shuffle_vector(factor, factor, lanes) for factor in (weight, activation)]
+        product = call(b, "llvm.aarch64.neon.smull.v8i16", vector(I16, 8), *parts)
+        added = product if added is None else b.add(added, product)
+    return added
+
+
+def sum_across(b: Builder, lanes: list[Value]) -> Value:
+    """Return ``sum_i lanes[n][i]`` as int32 lane n < 4, of vectors of eight int16.
+
+    Each sum must fit into int16.
+    """
+    name, kind = "llvm.aarch64.neon.addp.v8i16", lanes[0].type
+    pairs = [call(b, name, kind, lanes[n], lanes[n + 1]) for n in (0, 2)]
+    both = call(b, name, kind, *pairs)
+    return call(b, "llvm.aarch64.neon.saddlp.v4i32.v8i16", vector(I32, 4), both)
+
+
 _EMIT: dict[str, Callable[[Builder, Value, Value, Value], Value]] = {
     "vpdpbusd": _vpdpbusd,
     "pmaddwd": _pmaddwd,
@@ -51,6 +80,7 @@ _EMIT: dict[str, Callable[[Builder, Value, Value, Value], Value]] = {
     "sdot": _sdot,
     "smlal": _smlal,
     "mla": _mla,
+    "smull": _smull,
 }
 
 

@@ -41,6 +41,8 @@ class Dot(NamedTuple):
     """Sums beside each other in one int32 lane."""
     fold_after: int = 0
     """Steps of 4-bit weights after which int16 sums must be added to int32; 0: sums are int32."""
+    across: bool = False
+    """Whether ``sums[i]`` takes the products i and i + sums_per_lane of one output."""
 
     @property
     def split(self) -> bool:
@@ -62,8 +64,17 @@ PMADDUBSW = Dot(
     "pmaddubsw", depth=4, factor_bits=8, unsigned_weights=True, sums_per_lane=2, fold_after=8
 )
 MLA = Dot("mla", depth=1, factor_bits=8, unsigned_weights=True, by_lane=True, fold_after=16)
+# 64 products, each at most 8 * 127, fit into int16 together: those of 4 steps of an output.
+SMULL = Dot(
+    "smull",
+    depth=16,
+    factor_bits=8,
+    sums_per_lane=8,
+    fold_after=4,
+    across=True,
+)
 
-DOTS = (VPDPBUSD, PMADDWD, SDOT, SMLAL, PMADDUBSW, MLA)
+DOTS = (VPDPBUSD, PMADDWD, SDOT, SMLAL, PMADDUBSW, MLA, SMULL)
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,16 @@ class Instructions:
     """What multiplies 4-bit weights."""
     half: bool
     """Whether float16 can be widened in registers."""
+
+    @property
+    def int8_panels(self) -> tuple[int, ...]:
+        """Steps across the panels of int8 weights, widest first."""
+        return tuple(dict.fromkeys((self.int8_vectors, 1)))
+
+    @property
+    def int4_panels(self) -> tuple[int, ...]:
+        """Steps across the panels of 4-bit weights, widest first."""
+        return (self.int4_vectors,) if self.int4_dot.across else (self.int4_vectors, 1)
 
 
 _X86 = ("x86_64", "amd64")
@@ -143,7 +164,8 @@ AVX512 = Instructions(
 AVX2 = Instructions(*("avx2", _X86, _has_avx2, 8, 3, 8, 2, PMADDWD, 8, 2, PMADDUBSW), half=True)
 SSE2 = Instructions(*("sse2", _X86, _always, 4, 2, 4, 2, PMADDWD, 8, 2, MLA), half=False)
 DOTPROD = Instructions(*("dotprod", _ARM, _has_dotprod, 4, 4, 4, 2, SDOT, 4, 4, SDOT), half=True)
-NEON = Instructions(*("neon", _ARM, _always, 4, 4, 8, 2, SMLAL, 8, 2, MLA), half=True)
+# A wide panel of int8 weights leaves too few registers.
+NEON = Instructions(*("neon", _ARM, _always, 4, 4, 8, 1, SMLAL, 1, 4, SMULL), half=True)
 GENERIC = Instructions(*("generic", (), _always, 4, 4, 8, 2, SMLAL, 8, 2, MLA), half=False)
 
 SETS = (VNNI, AVX512, AVX2, SSE2, DOTPROD, NEON, GENERIC)

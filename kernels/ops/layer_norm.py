@@ -29,6 +29,4 @@ def layer_norm_gelu(x: F32, weight: F32, bias: F32, eps: np.float32, out: F32) -
     """`layer_norm`, then ``out = gelu(out)`` while a row is in the nearest cache."""
     for m in range(x.shape[0]):
         layer_norm(x[m : m + 1], weight, bias, eps, out[m : m + 1])
-        row = out[m]
-        for n in range(row.size):
-            row[n] = vecmath.gelu(row[n])
+        vecmath.gelu_row(out[m])

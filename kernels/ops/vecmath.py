@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fcs_edge.kernels._types import Scalar
+from fcs_edge.kernels._types import F32, Scalar
 from fcs_edge.kernels.runtime._jit import inline, intrinsic
 
 _F = np.float32
@@ -56,6 +56,9 @@ _L3, _L5, _L7, _L9 = (_F(1 / i) for i in (3, 5, 7, 9))
 
 _SQRT_HALF, _SQRT_TWO = _F(math.sqrt(0.5)), _F(math.sqrt(2))
 _HALF, _ONE, _TWO = _F(0.5), _F(1), _F(2)
+
+PAIR = 32
+"""Numbers in two vectors of the widest registers."""
 
 
 @intrinsic
@@ -116,6 +119,18 @@ def gelu(x: Scalar) -> Scalar:
     """``x * (1 + erf(x / sqrt 2)) / 2 = max(x, 0) - |x| / 2 * erfc(|x| / sqrt 2)``."""
     a = abs(x)
     return multiply_add(-_HALF * a, erfc(a * _SQRT_HALF), max(x, _F(0)))
+
+
+@inline
+def gelu_row(x: F32) -> None:
+    """``x[n] = gelu(x[n])``, two vectors at a time: each waits mostly for its own results."""
+    half = x.size // PAIR * (PAIR // 2)
+    first, second, rest = x[:half], x[half : 2 * half], x[2 * half :]
+    for n in range(half):
+        first[n] = gelu(first[n])
+        second[n] = gelu(second[n])
+    for n in range(rest.size):
+        rest[n] = gelu(rest[n])
 
 
 @inline

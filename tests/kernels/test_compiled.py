@@ -74,7 +74,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "gemm.packing.pack_float": (ones(5, 17), ones(2, 17, 4)),
     "gemm.packing.pack_half": (tokens(85).reshape(5, 17), tokens(136).reshape(2, 17, 4)),
     "gemm.packing.pack_int8": (filled(np.int8, 5, 17), 4, 2, 0, filled(np.int8, 256)),
-    "gemm.packing.pack_int4": (filled(np.uint8, 5, 9), 17, 4, 1, 2, filled(np.uint8, 128)),
+    "gemm.packing.pack_int4": (filled(np.uint8, 5, 9), 17, 4, 1, 2, 8, filled(np.uint8, 128)),
     "gemm.peak.read": (ones(17), 2),
     "gemm.quantized_weights.best_int4": (
         ones(5, 40),

@@ -22,6 +22,7 @@ INTEGER_PRODUCT = {
     "pmaddubsw": r"\bvpmaddubsw\b",
     "sdot": r"\bsdot\b",
     "smlal": r"\bsmlal2?\b",
+    "smull": r"\bs(mull|mlal)2?\b",
     "mla": r"\b([su]mlal2?|mla|v?pmullw|v?pmaddwd)\b",
 }
 
@@ -53,9 +54,13 @@ def test_multiply_against_formula(name: str, count: int) -> None:
     kernel(factors.astype(dtypes[0]).reshape(-1), count, sums)
     exact = factors[np.arange(count) % 8]
     products = np.einsum("imn,ivn->mvn", exact[:, :4], exact[:, 4:])
-    # Products side by side are summed, all of a lane or two of four.
+    # Products side by side are summed, all of a lane or two of four; or two halves of a register.
+    dot = peak.integer_dot(using, bits)
+    if dot and dot.across:
+        products = products.reshape(-1, 2, dot.sums_per_lane).swapaxes(1, 2)
     summed = products.reshape(sizes[1], -1).sum(1)
-    assert products.size // sizes[1] in (depth(using, bits), depth(using, bits) // 2)
+    per_lane = dot.sums_per_lane if dot else 1
+    assert products.size // sizes[1] == depth(using, bits) // per_lane
     np.testing.assert_array_equal(sums, summed)
 
 
