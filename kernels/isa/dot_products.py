@@ -44,6 +44,19 @@ def _mla(b: Builder, weight: Value, activation: Value, sums: Value) -> Value:
     return b.add(sums, b.mul(b.zext(weight, sums.type), b.sext(activation, sums.type)))
 
 
+def _smull(b: Builder, weight: Value, activation: Value, sums: Value) -> Value:
+    products = None
+    for first in (0, 8):
+        half = ir.Constant(vector(I32, 8), list(range(first, first + 8)))
+        halves = [
+            b.sext(b.shuffle_vector(x, x, half), vector(I16, 8)) for x in (weight, activation)
+        ]
+        product = b.mul(*halves)
+        products = product if products is None else b.add(products, product)
+    name = "llvm.aarch64.neon.saddlp.v4i32.v8i16"
+    return b.add(sums, call(b, name, sums.type, products))
+
+
 _EMIT: dict[str, Callable[[Builder, Value, Value, Value], Value]] = {
     "vpdpbusd": _vpdpbusd,
     "pmaddwd": _pmaddwd,
@@ -51,6 +64,7 @@ _EMIT: dict[str, Callable[[Builder, Value, Value, Value], Value]] = {
     "sdot": _sdot,
     "smlal": _smlal,
     "mla": _mla,
+    "smull": _smull,
 }
 
 
