@@ -25,7 +25,7 @@ from fcs_edge.convert import convert_files
 from fcs_edge.errors import FcsError
 from fcs_edge.model.layers import F32
 from fcs_edge.modelfile import model_file
-from fcs_edge.modelfile.model_file import SCHEMES, ModelFile
+from fcs_edge.modelfile.model_file import SCHEMES, ModelFile, check_activations
 from fcs_edge.tokens.settings import token_settings
 
 _MACHINE_SHARE, _MACHINE_SECONDS = 0.15, 1.0
@@ -52,10 +52,18 @@ def measure_layers(layers: Sequence[Layer], seconds: float, messages: Messages) 
 
 
 def measure_model(
-    codec: Codec, weights: Sequence[str], seconds: float, chunks: int, messages: Messages
+    codec: Codec,
+    weights: Sequence[str],
+    activations: int | None,
+    seconds: float,
+    chunks: int,
+    messages: Messages,
 ) -> Facts:
-    """Measure a model with each of some types of weights."""
+    """Measure a model with each of some types of weights, and activations of so many bits."""
     schemes = _schemes(codec.model, weights)
+    for scheme in schemes:
+        if activations is not None:
+            check_activations(codec.model.path, scheme, activations)
     facts, limits, remaining = _machine(seconds, messages)
     facts["model"] = {
         "name": codec.name,
@@ -66,7 +74,9 @@ def measure_model(
         "window_chunks": bench.window_chunks(codec.model.config),
     }
     each = remaining / len(schemes)
-    facts["runs"] = [_run(codec.model, s, limits, chunks, each, messages) for s in schemes]
+    facts["runs"] = [
+        _run(codec.model, s, activations, limits, chunks, each, messages) for s in schemes
+    ]
     return facts
 
 
@@ -96,7 +106,13 @@ def _schemes(model: ModelFile, requested: Sequence[str]) -> list[str]:
 
 
 def _run(
-    model: ModelFile, scheme: str, limits: Limits, chunks: int, seconds: float, messages: Messages
+    model: ModelFile,
+    scheme: str,
+    activations: int | None,
+    limits: Limits,
+    chunks: int,
+    seconds: float,
+    messages: Messages,
 ) -> Facts:
     """Measure a model with one type of weights, in its own process."""
     with tempfile.TemporaryDirectory() as folder:
@@ -107,7 +123,7 @@ def _run(
                 convert_files(model, path, weights=scheme)
         try:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                future = pool.submit(_measure, path, limits, chunks, seconds, messages)
+                future = pool.submit(_measure, path, activations, limits, chunks, seconds, messages)
                 return future.result()
         except BrokenProcessPool:
             raise FcsError(
@@ -115,10 +131,19 @@ def _run(
             ) from None
 
 
-def _measure(path: Path, limits: Limits, chunks: int, seconds: float, messages: Messages) -> Facts:
+def _measure(
+    path: Path,
+    activations: int | None,
+    limits: Limits,
+    chunks: int,
+    seconds: float,
+    messages: Messages,
+) -> Facts:
     warnings.showwarning = print_warning
     host.library_was_reported()
     model = model_file.read(path)
+    if activations is not None:
+        model = model.with_activations(activations)
     with compile_notice(messages, f"Loading {model.name} as {model.scheme} ..."):
         bench = Bench(model, _clip(), chunks)
     messages.note(f"measuring {model.name} as {model.scheme} for {seconds:.3g} s ...")

@@ -14,6 +14,7 @@ import numpy as np
 import fcs_edge
 from fcs_edge.cli.options import (
     Seconds,
+    activations_option,
     common_options,
     duration_option,
     force_option,
@@ -56,6 +57,7 @@ _NO_SAMPLES, _NO_TOKENS = new(0), np.zeros(0, np.uint16)
 @click.command()
 @click.argument("address", metavar="[HOST:]PORT")
 @model_option
+@activations_option
 @output_option
 @click.option("--record-output", metavar="FILE.wav", help="Record what is played.")
 @monitor_option("Play the received sound; off opens no speaker.")
@@ -81,6 +83,7 @@ _NO_SAMPLES, _NO_TOKENS = new(0), np.zeros(0, np.uint16)
 def receive(
     address: str,
     model: str | None,
+    activations: int | None,
     speaker: str | None,
     record_output: str | None,
     monitor: str,
@@ -110,7 +113,7 @@ def receive(
     playing = monitor == "on"
     if playing:
         devices.find("output", speaker)
-    codec = fcs_edge.load(model)
+    codec = fcs_edge.load(model, activations=activations)
     key_path = Path(key) if key is not None else None
     report_security(key_path, messages)
     with ExitStack() as stack:

@@ -34,7 +34,7 @@ BLOCK_CHUNKS = 8
 """Chunks per step over a whole signal: each step reads every weight once."""
 
 
-def load(model: str | os.PathLike[str] | None = None) -> Codec:
+def load(model: str | os.PathLike[str] | None = None, *, activations: int | None = None) -> Codec:
     """Load a model.
 
     Parameters
@@ -42,6 +42,8 @@ def load(model: str | os.PathLike[str] | None = None) -> Codec:
     model : str or path, optional
         A model's name, as ``fcs-edge models`` lists them, or a model file's path. What exists as
         a path is a path. Absent: the model that FCS_EDGE_MODEL names, or the built-in one.
+    activations : int, optional
+        Bits of the activations, as for `Codec`.
 
     Returns
     -------
@@ -51,7 +53,8 @@ def load(model: str | os.PathLike[str] | None = None) -> Codec:
     Raises
     ------
     fcs_edge.ModelFileError
-        There is no such model, or its file is damaged.
+        There is no such model, its file is damaged, or its weights cannot multiply the
+        activations.
 
     Examples
     --------
@@ -60,7 +63,7 @@ def load(model: str | os.PathLike[str] | None = None) -> Codec:
     >>> tokens.shape, codec.decode(tokens).shape
     ((52,), (24960,))
     """
-    return Codec(catalogue.find(model))
+    return Codec(catalogue.find(model), activations=activations)
 
 
 class Codec:
@@ -75,14 +78,22 @@ class Codec:
     ----------
     model : ModelFile
         A checked model file.
+    activations : int, optional
+        Bits of the activations that the weights multiply. With ``int8`` weights 12, the default,
+        or 8, which is faster and changes more tokens. Other weights have one choice: ``int4`` 8,
+        floats 32.
 
     Raises
     ------
+    fcs_edge.ModelFileError
+        The model's weights cannot multiply such activations.
     fcs_edge.FcsError
         The environment asks for kernels that this CPU cannot run, or keeps Numba from compiling.
     """
 
-    def __init__(self, model: ModelFile) -> None:
+    def __init__(self, model: ModelFile, *, activations: int | None = None) -> None:
+        if activations is not None:
+            model = model.with_activations(as_count(activations, "activations", 1))
         if instructions.CHOICE not in instructions.available():
             raise FcsError(
                 f"{instructions.VARIABLE} is {instructions.CHOICE!r} in the environment; "
@@ -104,9 +115,9 @@ class Codec:
         """Return this codec, which never changes."""
         return self
 
-    def __reduce__(self) -> tuple[Callable[[str, str], Codec], tuple[str, str]]:
+    def __reduce__(self) -> tuple[Callable[[str, str, int], Codec], tuple[str, str, int]]:
         """Return what loads the same model file in another process."""
-        return _load_pickled, (self._reference, self._model.sha256)
+        return _load_pickled, (self._reference, self._model.sha256, self.activation_bits)
 
     def __repr__(self) -> str:
         """Name the model and its rates."""
@@ -129,6 +140,11 @@ class Codec:
     def fingerprint(self) -> bytes:
         """Eight bytes that identify the model in bitstreams."""
         return self._model.fingerprint
+
+    @property
+    def activation_bits(self) -> int:
+        """Bits of the activations that the weights multiply."""
+        return self._model.activation_bits
 
     @property
     def sample_rate_in(self) -> int:
@@ -494,10 +510,10 @@ class Codec:
         return Decoder(self._config.decoder, self._model.reader())
 
 
-def _load_pickled(model: str, sha256: str) -> Codec:
+def _load_pickled(model: str, sha256: str, activations: int) -> Codec:
     """Load the model of a pickled codec."""
     try:
-        codec = Codec(catalogue.referenced(model))
+        codec = Codec(catalogue.referenced(model), activations=activations)
     except ModelFileError as error:
         raise ModelFileError(f"the model of a pickled codec cannot be loaded: {error}") from None
     if codec.model.sha256 != sha256:

@@ -31,7 +31,7 @@ _CHAINS = 2
 """Sums that the steps of one row take in turn: a step need not wait for the one before."""
 
 _MAGIC = 0x4B400000
-"""Bits of `_MAGIC_FLOAT`: for \\|s\\| < 2 ** 22, those of ``_MAGIC_FLOAT + s`` are ``_MAGIC + s``."""
+"""Bits of `_MAGIC_FLOAT`: those of ``_MAGIC_FLOAT + s`` are ``_MAGIC + s``, |s| < 2 ** 22."""
 _MAGIC_FLOAT = 12582912.0
 
 assert GROUP * 254 * 127 < 1 << 22, "a group's sum must be exact in float32"

@@ -58,7 +58,7 @@ def linear_grouped(lanes: int, vectors: int, dot: int) -> Callable[..., None]:
     ) -> None:
         """``y[m, n] = bias[n] + scale[n] sum_g r[m, g] sum_{k in g} q[m, k] w[n, k]``.
 
-        ``r[m, g] = (max_{k in g}(x, 0) - min_{k in g}(x, 0)) / 253`` and ``q[m, k] = round(x / r)``,
+        ``r[m, g] = (max_{k in g}(x, 0) - min_{k in g}(x, 0)) / 253``, ``q[m, k] = round(x / r)``,
         x at m * step + k. y goes to column + n of out; packed, sums and scale hold w; g has
         `GROUP` inputs.
         """

@@ -134,8 +134,8 @@ def linear_grouped(
 ) -> None:
     """``out[m, column + n] = bias[n] + scale[n] sum_g r[m, g] sum_{k in g} q[m, k] values[n, k]``.
 
-    r and q as in `grouped_products.linear_grouped`. Workspace: q (depth,) int16, row_scale (groups,)
-    float32.
+    r and q as in `grouped_products.linear_grouped`. Workspace: q (depth,) int16, row_scale
+    (groups,) float32.
     """
     outputs, depth = values.shape
     for m in range(out.shape[0]):

@@ -74,7 +74,7 @@ def splat_lane(b: Builder, x: Value, lane: int, lanes: int) -> Value:
 
 
 def add_lanes(b: Builder, vectors: list[Value]) -> Value:
-    """Return ``[sum of the lanes of v for v in vectors]``: as many vectors as lanes, a power of two.
+    """Return ``[sum of the lanes of v for v in vectors]``: as many vectors as lanes.
 
     Each pass adds neighbouring lanes of two vectors: an instruction on ARM.
     """
