@@ -61,7 +61,6 @@ SIGNATURES = {
     "gemm.packing.pack_int4": "B2 int int int int B1w",
     "gemm.packing.pack_int8": "b2 int int int b1w",
     "gemm.quantized_weights.best_int4": "f2 f3 int f2w B2w",
-    "ops.attention.dot": "f1 f1 -> float",
     "ops.attention.position_gate": "f2 f2 f1 f1 f2w",
     "ops.binary.codes": "H1 f2w",
     "ops.binary.normalize": "f2 f2w",

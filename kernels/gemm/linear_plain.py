@@ -10,51 +10,23 @@ from fcs_edge.kernels.gemm import quantized_weights as stored
 from fcs_edge.kernels.gemm.epilogue import GELU, WRITE
 from fcs_edge.kernels.gemm.packing import BLOCK, GROUP
 from fcs_edge.kernels.gemm.quantized_weights import Int4, Int8
-from fcs_edge.kernels.ops import gelu
-from fcs_edge.kernels.runtime._jit import kernel, reduction
+from fcs_edge.kernels.ops import gelu, sums
+from fcs_edge.kernels.ops.vecmath import multiply_add
+from fcs_edge.kernels.runtime._jit import kernel
 
 
-@reduction
+@kernel
 def linear_f32(x: F32, step: int, weight: F32, bias: F32, out: F32, column: int) -> None:
     """``out[m, column + n] = bias[n] + sum_k x[m * step + k] * weight[n, k]``.
 
-    Four rows and two outputs at a time: a weight is read once for four rows. Where fewer remain,
-    the last one is computed again. Every row goes through the same arithmetic: the grouping of
-    rows into calls changes no bit of the result.
+    A weight is read once for all rows, from the nearest cache but for the first. Every row goes
+    through the same arithmetic: the grouping of rows into calls changes no bit of the result.
     """
     outputs, depth = weight.shape
-    rows = out.shape[0]
-    for n in range(0, outputs, 2):
-        n1 = min(n + 1, outputs - 1)
-        w0 = weight[n]
-        w1 = weight[n1]
-        for m in range(0, rows, 4):
-            m1 = min(m + 1, rows - 1)
-            m2 = min(m + 2, rows - 1)
-            m3 = min(m + 3, rows - 1)
-            x0 = x[m * step : m * step + depth]
-            x1 = x[m1 * step : m1 * step + depth]
-            x2 = x[m2 * step : m2 * step + depth]
-            x3 = x[m3 * step : m3 * step + depth]
-            y00 = y01 = y10 = y11 = np.float32(0)
-            y20 = y21 = y30 = y31 = np.float32(0)
-            for k in range(depth):
-                y00 += x0[k] * w0[k]
-                y01 += x0[k] * w1[k]
-                y10 += x1[k] * w0[k]
-                y11 += x1[k] * w1[k]
-                y20 += x2[k] * w0[k]
-                y21 += x2[k] * w1[k]
-                y30 += x3[k] * w0[k]
-                y31 += x3[k] * w1[k]
-            out[m, column + n] = y00 + bias[n]
-            out[m, column + n1] = y01 + bias[n1]
-            out[m1, column + n] = y10 + bias[n]
-            out[m1, column + n1] = y11 + bias[n1]
-            out[m2, column + n] = y20 + bias[n]
-            out[m2, column + n1] = y21 + bias[n1]
-            out[m3, column + n] = y30 + bias[n]
-            out[m3, column + n1] = y31 + bias[n1]
+    for n in range(outputs):
+        for m in range(out.shape[0]):
+            row = x[m * step : m * step + depth]
+            out[m, column + n] = sums.dot(row, weight[n]) + bias[n]
 
 
 @kernel
@@ -78,7 +50,7 @@ def linear_int8(
                 products = np.int32(0)
                 for k in range(start, min(start + BLOCK, depth)):
                     products += np.int32(q[k]) * np.int32(values[n, k])
-                total += np.float32(products) * (scale[n] * row_scale)
+                total = multiply_add(np.float32(products), scale[n] * row_scale, total)
             out[m, column + n] = total
 
 
@@ -115,7 +87,7 @@ def linear_int4(
                     for k in range(g * group, min((g + 1) * group, depth)):
                         nibble = np.int32(values[n, k // 2] >> (4 * (k % 2))) & np.int32(15)
                         products += np.int32(q[k]) * (nibble ^ np.int32(8))
-                    part += np.float32(products) * (scale[n, g] * row_scale[g])
+                    part = multiply_add(np.float32(products), scale[n, g] * row_scale[g], part)
                 total += part
             out[m, column + n] = total
 

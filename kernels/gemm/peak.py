@@ -13,19 +13,19 @@ import numpy as np
 from fcs_edge.kernels._types import F32
 from fcs_edge.kernels.gemm.peak_shape import ROWS, TURNS
 from fcs_edge.kernels.isa.instructions import Dot, Instructions
-from fcs_edge.kernels.runtime._jit import factory, kernel, reduction
+from fcs_edge.kernels.ops import sums
+from fcs_edge.kernels.runtime._jit import factory, kernel
 
 FLOAT32 = -1
 """Stands for float32 factors where a number of `DOTS` is expected."""
 
 
-@reduction
+@kernel
 def read(x: F32, passes: int) -> Any:
     """Return ``passes * sum_k x[k]``: every number is read, in order, `passes` times."""
     total = np.float32(0)
     for _ in range(passes):
-        for k in range(x.size):
-            total += x[k]
+        total += sums.total(x)
     return total
 
 

@@ -104,8 +104,9 @@ def pinned(b: Builder, values: list[Value]) -> list[Value]:
 
 
 def multiply_add(b: Builder, x: Value, y: Value, z: Value) -> Value:
-    """``x * y + z`` in float32, rounded once where the CPU can."""
-    return call(b, f"llvm.fmuladd.v{x.type.count}f32", x.type, x, y, z)
+    """``x * y + z`` of float32 numbers or vectors, rounded once where the CPU can."""
+    kind = f"v{x.type.count}f32" if isinstance(x.type, ir.VectorType) else "f32"
+    return call(b, f"llvm.fmuladd.{kind}", x.type, x, y, z)
 
 
 def repeat(

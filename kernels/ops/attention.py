@@ -7,27 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from fcs_edge.kernels._types import F32, I64, Scalar
+from fcs_edge.kernels._types import F32, I64
 from fcs_edge.kernels.isa import instructions
 from fcs_edge.kernels.isa.instructions import PLAIN, Instructions
-from fcs_edge.kernels.ops import attention_plain, softmax, vecmath
+from fcs_edge.kernels.ops import attention_plain, softmax, sums, vecmath
 from fcs_edge.kernels.ops.attention_plain import advance_window, start_scores, store
 from fcs_edge.kernels.runtime import memory
-from fcs_edge.kernels.runtime._jit import factory, kernel, reduction
+from fcs_edge.kernels.runtime._jit import factory, kernel
 
 _ROWS = 4
 """Queries that share the reading of a key or value."""
 
 Kernel = Callable[..., None]
-
-
-@reduction
-def dot(x: F32, y: F32) -> Scalar:
-    """``sum_i x[i] * y[i]``."""
-    total = np.float32(0)
-    for i in range(x.size):
-        total += x[i] * y[i]
-    return total
 
 
 @kernel
@@ -53,9 +44,10 @@ def position_gate(z: F32, weight: F32, bias: F32, const: F32, gate: F32) -> None
     for m in range(rows):
         for h in range(heads):
             head = z[m, h * head_dim : (h + 1) * head_dim]
-            a = vecmath.sigmoid(bias[0] + dot(head, weight[0]))
-            b = vecmath.sigmoid(bias[1] + dot(head, weight[1]))
-            gate[m, h] = a * (b * const[h] - np.float32(1)) + np.float32(2)
+            a = vecmath.sigmoid(bias[0] + sums.dot(head, weight[0]))
+            b = vecmath.sigmoid(bias[1] + sums.dot(head, weight[1]))
+            raised = vecmath.multiply_add(b, const[h], np.float32(-1))
+            gate[m, h] = vecmath.multiply_add(a, raised, np.float32(2))
 
 
 class RingAttention:

@@ -6,6 +6,7 @@ from fcs_edge.kernels._types import F32, I64, Scalar
 from fcs_edge.kernels.ops import softmax
 from fcs_edge.kernels.ops.half import to_half
 from fcs_edge.kernels.ops.history import advance, wrap
+from fcs_edge.kernels.ops.vecmath import multiply_add
 from fcs_edge.kernels.runtime._jit import inline, kernel
 
 
@@ -69,7 +70,7 @@ def _add_scores(query: F32, keys: F32, scores: F32) -> None:
         q = query[d]
         row = keys[d]
         for i in range(scores.size):
-            scores[i] += q * row[i]
+            scores[i] = multiply_add(q, row[i], scores[i])
 
 
 @inline
@@ -79,7 +80,7 @@ def _add_values(scores: F32, values: F32, out: F32) -> None:
         p = scores[i]
         row = values[i]
         for d in range(out.size):
-            out[d] += p * row[d]
+            out[d] = multiply_add(p, row[d], out[d])
 
 
 @kernel

@@ -3,6 +3,7 @@
 import numpy as np
 
 from fcs_edge.kernels._types import F32, U16
+from fcs_edge.kernels.ops.vecmath import multiply_add
 from fcs_edge.kernels.runtime._jit import kernel
 
 
@@ -13,7 +14,7 @@ def normalize(x: F32, out: F32) -> None:
     for m in range(rows):
         squares = np.float32(0)
         for n in range(bits):
-            squares += x[m, n] * x[m, n]
+            squares = multiply_add(x[m, n], x[m, n], squares)
         norm = max(np.sqrt(squares), np.float32(1e-12))
         for n in range(bits):
             out[m, n] = x[m, n] / norm

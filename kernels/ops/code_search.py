@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fcs_edge.kernels._types import F32, I64, Scalar
-from fcs_edge.kernels.runtime._jit import inline, reduction
+from fcs_edge.kernels.runtime._jit import inline, kernel
 
 
 class Predictor(NamedTuple):
@@ -226,7 +226,7 @@ def _extend(latents: F32, flips: int, before: F32, after: F32) -> None:
         after[0, j] = -sign if (flips >> j) & 1 else sign
 
 
-@reduction
+@kernel
 def _search(
     latents: F32,
     target: F32,

@@ -13,6 +13,7 @@ from fcs_edge.kernels.isa import instructions
 from fcs_edge.kernels.isa.instructions import PLAIN, Instructions
 from fcs_edge.kernels.ops.half import to_half
 from fcs_edge.kernels.ops.history import advance, wrap, write
+from fcs_edge.kernels.ops.vecmath import multiply_add
 from fcs_edge.kernels.runtime import memory
 from fcs_edge.kernels.runtime._jit import factory, inline, kernel
 
@@ -223,4 +224,4 @@ def depthwise(x: F32, ring: F32, cursor: I64, weight: F32, bias: F32, out: F32) 
             past = ring[wrap(oldest + j + t, size)]
             y = out[t]
             for c in range(channels):
-                y[c] += w[c] * past[c]
+                y[c] = multiply_add(w[c], past[c], y[c])

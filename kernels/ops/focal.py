@@ -24,7 +24,7 @@ def aggregate(convolved: F32, gates: F32, level: int, context: F32, total: F32) 
                 total[m, n] = context[m, n] * gate
         else:
             for n in range(width):
-                total[m, n] += context[m, n] * gate
+                total[m, n] = vecmath.multiply_add(context[m, n], gate, total[m, n])
 
 
 @kernel

@@ -3,11 +3,12 @@
 import numpy as np
 
 from fcs_edge.kernels._types import F32
-from fcs_edge.kernels.ops import vecmath
-from fcs_edge.kernels.runtime._jit import kernel, reduction
+from fcs_edge.kernels.ops import sums, vecmath
+from fcs_edge.kernels.ops.vecmath import multiply_add
+from fcs_edge.kernels.runtime._jit import kernel
 
 
-@reduction
+@kernel
 def layer_norm(x: F32, weight: F32, bias: F32, eps: np.float32, out: F32) -> None:
     """``out = (x - mean) / sqrt(variance + eps) * weight + bias``, row by row.
 
@@ -17,17 +18,10 @@ def layer_norm(x: F32, weight: F32, bias: F32, eps: np.float32, out: F32) -> Non
     rows, columns = x.shape
     scale = np.float32(1) / np.float32(columns)
     for m in range(rows):
-        total = np.float32(0)
+        mean = sums.total(x[m]) * scale
+        inverse = np.float32(1) / np.sqrt(sums.squares(x[m], mean) * scale + eps)
         for n in range(columns):
-            total += x[m, n]
-        mean = total * scale
-        squares = np.float32(0)
-        for n in range(columns):
-            d = x[m, n] - mean
-            squares += d * d
-        inverse = np.float32(1) / np.sqrt(squares * scale + eps)
-        for n in range(columns):
-            out[m, n] = (x[m, n] - mean) * inverse * weight[n] + bias[n]
+            out[m, n] = multiply_add((x[m, n] - mean) * inverse, weight[n], bias[n])
 
 
 @kernel

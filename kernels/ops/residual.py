@@ -1,6 +1,7 @@
 """Residual connections."""
 
 from fcs_edge.kernels._types import F32
+from fcs_edge.kernels.ops.vecmath import multiply_add
 from fcs_edge.kernels.runtime._jit import kernel
 
 
@@ -19,4 +20,4 @@ def add_scaled(x: F32, y: F32, gamma: F32) -> None:
     rows, columns = x.shape
     for m in range(rows):
         for n in range(columns):
-            x[m, n] += gamma[n] * y[m, n]
+            x[m, n] = multiply_add(gamma[n], y[m, n], x[m, n])

@@ -15,4 +15,4 @@ def snake(x: F32, alpha: F32, inverse: F32, out: F32) -> None:
     for m in range(rows):
         for n in range(columns):
             v = x[m, n]
-            out[m, n] = v + vecmath.sin_squared(alpha[n] * v) * inverse[n]
+            out[m, n] = vecmath.multiply_add(vecmath.sin_squared(alpha[n] * v), inverse[n], v)

@@ -3,17 +3,8 @@
 import numpy as np
 
 from fcs_edge.kernels._types import F32, Scalar
-from fcs_edge.kernels.ops import vecmath
-from fcs_edge.kernels.runtime._jit import inline, kernel, reduction
-
-
-@reduction
-def total(x: F32) -> Scalar:
-    """``sum_i x[i]``, x one row."""
-    result = np.float32(0)
-    for i in range(x.size):
-        result += x[i]
-    return result
+from fcs_edge.kernels.ops import sums, vecmath
+from fcs_edge.kernels.runtime._jit import inline, kernel
 
 
 @inline
@@ -36,4 +27,4 @@ def exponentials(x: F32, scale: Scalar) -> Scalar:
     top = largest(x)
     for i in range(x.size):
         x[i] = vecmath.exp((x[i] - top) * scale)
-    return np.float32(1) / total(x)
+    return np.float32(1) / sums.total(x)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fcs_edge.kernels._types import F32, I64, Scalar
-from fcs_edge.kernels.ops.vecmath import log
+from fcs_edge.kernels.ops.vecmath import log, multiply_add
 from fcs_edge.kernels.runtime._jit import kernel
 
 
@@ -23,8 +23,8 @@ def transform(work: F32, roots: F32) -> None:
             for k in range(half):
                 low, high = start + k, start + k + half
                 c, s = roots[k * step, 0], roots[k * step, 1]
-                real = work[high, 0] * c - work[high, 1] * s
-                imaginary = work[high, 0] * s + work[high, 1] * c
+                real = multiply_add(work[high, 0], c, -work[high, 1] * s)
+                imaginary = multiply_add(work[high, 0], s, work[high, 1] * c)
                 work[high, 0] = work[low, 0] - real
                 work[high, 1] = work[low, 1] - imaginary
                 work[low, 0] += real
@@ -60,6 +60,7 @@ def log_bands(
         for b in range(out.shape[1]):
             power = np.float32(0)
             for k in range(filters.shape[1]):
-                squares = work[k, 0] * work[k, 0] + work[k, 1] * work[k, 1]
-                power += filters[b, k] * squares
-            out[m, b] = np.float32(0.5) * log(power + floor * floor) - mean
+                squares = multiply_add(work[k, 0], work[k, 0], work[k, 1] * work[k, 1])
+                power = multiply_add(filters[b, k], squares, power)
+            logarithm = log(multiply_add(floor, floor, power))
+            out[m, b] = multiply_add(np.float32(0.5), logarithm, -mean)

@@ -5,11 +5,12 @@ at a time.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
 from fcs_edge.kernels._types import Scalar
-from fcs_edge.kernels.runtime._jit import inline
+from fcs_edge.kernels.runtime._jit import inline, intrinsic
 
 _F = np.float32
 
@@ -57,14 +58,31 @@ _SQRT_HALF, _SQRT_TWO = _F(math.sqrt(0.5)), _F(math.sqrt(2))
 _HALF, _ONE, _TWO = _F(0.5), _F(1), _F(2)
 
 
+@intrinsic
+def multiply_add(typing: Any, x: Any, y: Any, z: Any) -> Any:
+    """``x * y + z`` of float32 numbers, rounded once on every CPU that has fused multiply-add."""
+    from numba import types
+
+    from fcs_edge.kernels.isa import simd
+
+    if any(kind != types.float32 for kind in (x, y, z)):
+        return None
+
+    def generate(context: Any, b: simd.Builder, signature: Any, arguments: Any) -> simd.Value:
+        return simd.multiply_add(b, *arguments)
+
+    return types.float32(x, y, z), generate
+
+
 @inline
 def exp(x: Scalar) -> Scalar:
     """``exp(x)``, x clamped to [-87, 88]; relative error below 3e-7."""
     x = min(max(x, _F(-87)), _F(88))
-    n = np.floor(x * _LOG2E + _HALF)
-    r = (x - n * _LN2_HIGH) - n * _LN2_LOW
-    p = ((((_E7 * r + _E6) * r + _E5) * r + _E4) * r + _E3) * r + _E2
-    p = p * (r * r) + r + _ONE
+    n = np.floor(multiply_add(x, _LOG2E, _HALF))
+    r = multiply_add(n, -_LN2_LOW, multiply_add(n, -_LN2_HIGH, x))
+    p = multiply_add(multiply_add(_E7, r, _E6), r, _E5)
+    p = multiply_add(multiply_add(multiply_add(p, r, _E4), r, _E3), r, _E2)
+    p = multiply_add(p, r * r, r) + _ONE
     return p * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
@@ -78,16 +96,18 @@ def log(x: Scalar) -> Scalar:
         m, n = m * _HALF, n + np.int32(1)
     r = (m - _ONE) / (m + _ONE)
     s = r * r
-    p = _TWO * r * (((((_L9 * s + _L7) * s + _L5) * s + _L3) * s) + _ONE)
-    return _F(n) * _LN2_HIGH + (_F(n) * _LN2_LOW + p)
+    p = multiply_add(multiply_add(multiply_add(_L9, s, _L7), s, _L5), s, _L3)
+    p = _TWO * r * multiply_add(p, s, _ONE)
+    return multiply_add(_F(n), _LN2_HIGH, multiply_add(_F(n), _LN2_LOW, p))
 
 
 @inline
 def erfc(z: Scalar) -> Scalar:
     """``erfc(z)`` for z >= 0; absolute error below 4e-7."""
-    t = _ONE / (_ONE + _HALF * z)
-    p = (((_P8 * t + _P7) * t + _P6) * t + _P5) * t + _P4
-    p = (((p * t + _P3) * t + _P2) * t + _P1) * t + _P0
+    t = _ONE / multiply_add(_HALF, z, _ONE)
+    p = multiply_add(multiply_add(_P8, t, _P7), t, _P6)
+    p = multiply_add(multiply_add(multiply_add(p, t, _P5), t, _P4), t, _P3)
+    p = multiply_add(multiply_add(multiply_add(p, t, _P2), t, _P1), t, _P0)
     return t * p * exp(-(z * z))
 
 
@@ -95,14 +115,16 @@ def erfc(z: Scalar) -> Scalar:
 def gelu(x: Scalar) -> Scalar:
     """``x * (1 + erf(x / sqrt 2)) / 2 = max(x, 0) - |x| / 2 * erfc(|x| / sqrt 2)``."""
     a = abs(x)
-    return max(x, _F(0)) - _HALF * a * erfc(a * _SQRT_HALF)
+    return multiply_add(-_HALF * a, erfc(a * _SQRT_HALF), max(x, _F(0)))
 
 
 @inline
 def tanh(x: Scalar) -> Scalar:
     """``tanh(x)``; relative error below 3e-7, near zero too."""
     s = x * x
-    small = x + x * s * ((((_T4 * s + _T3) * s + _T2) * s + _T1) * s + _T0)
+    p = multiply_add(multiply_add(_T4, s, _T3), s, _T2)
+    p = multiply_add(multiply_add(p, s, _T1), s, _T0)
+    small = multiply_add(x * s, p, x)
     large = _ONE - _TWO / (exp(_TWO * abs(x)) + _ONE)
     return small if s < _F(0.390625) else math.copysign(large, x)
 
@@ -110,10 +132,13 @@ def tanh(x: Scalar) -> Scalar:
 @inline
 def sin_squared(x: Scalar) -> Scalar:
     """``sin(x) ** 2``, whose period is pi; absolute error below 4e-7 up to |x| = 1e4."""
-    n = np.floor(x * _INV_PI + _HALF)
-    r = ((x - n * _PI_A) - n * _PI_B) - n * _PI_C
+    n = np.floor(multiply_add(x, _INV_PI, _HALF))
+    r = multiply_add(n, -_PI_B, multiply_add(n, -_PI_A, x))
+    r = multiply_add(n, -_PI_C, r)
     s = r * r
-    p = r + r * s * ((((_S11 * s + _S9) * s + _S7) * s + _S5) * s + _S3)
+    p = multiply_add(multiply_add(_S11, s, _S9), s, _S7)
+    p = multiply_add(multiply_add(p, s, _S5), s, _S3)
+    p = multiply_add(r * s, p, r)
     return p * p
 
 

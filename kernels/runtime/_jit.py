@@ -20,21 +20,25 @@ _numba_compiles = False
 
 
 def kernel(function: _F) -> _F:
-    """Compile a kernel whose every operation keeps its written order (fused multiply-add aside)."""
-    return _compile(function, lambda f: _compiled(f, {"contract", "nsz"}))
+    """Compile a kernel whose every operation is done as written, so that CPUs agree to the bit.
 
-
-def reduction(function: _F) -> _F:
-    """Compile a kernel whose sums may be reordered, so that they run in vector lanes."""
-    return _compile(function, lambda f: _compiled(f, {"contract", "nsz", "reassoc"}))
+    The compiler neither reorders sums nor fuses a product and a sum. A kernel that needs this for
+    speed says so: `ops.sums` sums in lanes, `ops.vecmath.multiply_add` fuses.
+    """
+    return _compile(function, _compiled)
 
 
 def inline(function: _F) -> _F:
     """Compile a helper into each kernel that calls it."""
-    if uses_numba():
-        return cast(_F, _inlined(function))
-    _held.append((function, function, _inlined))
-    return function
+    return cast(_F, _helper(function, _inlined))
+
+
+def intrinsic(function: Callable[..., Any]) -> Any:
+    """Emit LLVM's instructions for a helper: `function` takes Numba's types, and says which.
+
+    It is called only where Numba compiles, and imports then what it needs.
+    """
+    return _helper(function, _emitted)
 
 
 def factory(build: _F) -> _F:
@@ -104,6 +108,13 @@ def _compile(function: _F, compile_: Callable[..., Any]) -> _F:
     return cast(_F, held)
 
 
+def _helper(function: Callable[..., Any], compile_: Callable[..., Any]) -> Any:
+    if uses_numba():
+        return compile_(function)
+    _held.append((function, function, compile_))
+    return function
+
+
 def _deferred(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that hands all kernels to Numba when it is first called."""
 
@@ -124,11 +135,17 @@ def _inlined(function: Callable[..., Any]) -> Any:
     return numba.njit(inline="always", error_model="numpy")(function)
 
 
-def _compiled(function: Callable[..., Any], fastmath: set[str]) -> Any:
+def _emitted(function: Callable[..., Any]) -> Any:
+    from numba import extending
+
+    return extending.intrinsic(function)
+
+
+def _compiled(function: Callable[..., Any]) -> Any:
     import numba
 
     from fcs_edge.kernels.runtime.numba_cache import KernelCache
 
-    compiled: Any = numba.njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
+    compiled: Any = numba.njit(nogil=True, error_model="numpy", fastmath=False)(function)
     compiled._cache = KernelCache(function)
     return compiled

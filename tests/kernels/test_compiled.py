@@ -41,7 +41,6 @@ def cursor(slot: int, held: int) -> np.ndarray:
 HALF = np.float32(0.5)
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "ops.attention.position_gate": (ones(4, 21), ones(2, 7), ones(2), ones(3), ones(4, 3)),
-    "ops.attention.dot": (ones(17), ones(17)),
     "ops.attention_plain.store": (ones(4, 63), 1, 3, False, ones(3, 1, 7, 5), ones(3, 1, 5, 7)),
     "ops.attention_plain.start_scores": (HALF, ones(9), 3, ones(9)),
     "ops.attention_plain.attend": (
@@ -95,7 +94,6 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "ops.history.keep_last": (ones(2, 9, 17), 4, 5),
     "ops.samples.sanitize": (ones(17), HALF, ones(17)),
     "ops.samples.clip": (ones(17), ones(17)),
-    "ops.softmax.total": (ones(17),),
     "ops.softmax.exponentials": (ones(17), HALF),
     "ops.spectrum.transform": (ones(8, 2), ones(4, 2)),
     "ops.spectrum.log_bands": (

@@ -44,7 +44,7 @@ def nothing_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(dtype: Any = np.float32) -> tuple[int, list[str]]:
     """Call the kernel as a new process does; return how often it was compiled, and the warnings."""
     numba_cache._State.damage_reported = numba_cache._State.loss_reported = False
-    compiled = _jit._compiled(double, {"contract"})
+    compiled = _jit._compiled(double)
     out = np.zeros(3, dtype)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -100,7 +100,7 @@ def test_many_damaged_files_are_one_warning(folder: Path) -> None:
     run(np.float64)
     for path in folder.iterdir():
         path.write_bytes(b"")
-    compiled = _jit._compiled(double, {"contract"})
+    compiled = _jit._compiled(double)
     with pytest.warns(KernelWarning) as caught:
         compiled(X, np.zeros(3, np.float32))
     assert len(caught) == 1
@@ -171,7 +171,7 @@ def test_no_folder_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     n, (warning,) = run()
     assert n == 1
     assert f"cannot be kept ({folders[0]}: Not a directory), so that each start" in warning
-    assert _jit._compiled(double, set()).stats.cache_path is None
+    assert _jit._compiled(double).stats.cache_path is None
 
 
 def test_a_complete_folder_is_read_where_it_cannot_be_written(

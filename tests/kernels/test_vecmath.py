@@ -35,7 +35,7 @@ EXTREMES = np.array(
 def lifted(function: Callable[[np.float32], np.float32]) -> Function:
     """Compile a loop around a function; not cached, so that it is always today's function."""
 
-    @numba.njit(error_model="numpy", fastmath={"contract", "nsz"})
+    @numba.njit(error_model="numpy")
     def loop(x: F32, out: F32) -> None:
         for i in range(x.size):
             out[i] = function(x[i])
