@@ -124,8 +124,8 @@ def linear_grouped(
                     products = np.int32(0)
                     for k in range(start, min(start + GROUP, depth)):
                         products += np.int32(q[k]) * np.int32(values[n, k])
-                    part += np.float32(products) * row_scale[start // GROUP]
-                total += part * scale[n]
+                    part = multiply_add(np.float32(products), row_scale[start // GROUP], part)
+                total = multiply_add(part, scale[n], total)
             out[m, column + n] = total
 
 

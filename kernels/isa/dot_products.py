@@ -44,7 +44,7 @@ def _mla(b: Builder, weight: Value, activation: Value, sums: Value) -> Value:
     return b.add(sums, b.mul(b.zext(weight, sums.type), b.sext(activation, sums.type)))
 
 
-def _smull(b: Builder, weight: Value, activation: Value, sums: Value) -> Value:
+def _sadalp(b: Builder, weight: Value, activation: Value, sums: Value) -> Value:
     products = None
     for first in (0, 8):
         half = ir.Constant(vector(I32, 8), list(range(first, first + 8)))
@@ -64,7 +64,7 @@ _EMIT: dict[str, Callable[[Builder, Value, Value, Value], Value]] = {
     "sdot": _sdot,
     "smlal": _smlal,
     "mla": _mla,
-    "smull": _smull,
+    "sadalp": _sadalp,
 }
 
 

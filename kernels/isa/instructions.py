@@ -65,9 +65,9 @@ PMADDUBSW = Dot(
 )
 MLA = Dot("mla", depth=1, factor_bits=8, unsigned_weights=True, by_lane=True, fold_after=16)
 # Two products, each at most 127 * 127, fit into int16.
-SMULL = Dot("smull", depth=16, factor_bits=8, across=True)
+SADALP = Dot("sadalp", depth=16, factor_bits=8, across=True)
 
-DOTS = (VPDPBUSD, PMADDWD, SDOT, SMLAL, PMADDUBSW, MLA, SMULL)
+DOTS = (VPDPBUSD, PMADDWD, SDOT, SMLAL, PMADDUBSW, MLA, SADALP)
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ DOTPROD = Instructions(
     *("dotprod", _ARM, _has_dotprod, 4, 4, 4, 2, SDOT, 4, 4, SDOT), half=True, grouped=(4, 4, SDOT)
 )
 NEON = Instructions(
-    *("neon", _ARM, _always, 4, 4, 8, 2, SMLAL, 8, 2, MLA), half=True, grouped=(4, 1, SMULL)
+    *("neon", _ARM, _always, 4, 4, 8, 2, SMLAL, 8, 2, MLA), half=True, grouped=(4, 1, SADALP)
 )
 GENERIC = Instructions(
     *("generic", (), _always, 4, 4, 8, 2, SMLAL, 8, 2, MLA), half=False, grouped=(8, 2, SMLAL)
