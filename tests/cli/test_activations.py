@@ -18,7 +18,7 @@ def test_tokens_and_their_settings(tmp_path: Path, wav: Path, run: Callable) -> 
     with np.load(out) as arrays:
         assert json.loads(str(arrays["settings"]))["activation_bits"] == 8
         tokens = arrays["tokens"]
-    signal, _ = fcs_edge.read_audio(wav)
+    signal = fcs_edge.read_audio(wav)
     np.testing.assert_array_equal(tokens, fcs_edge.load(activations=8).encode(signal))
     assert json.loads(run("info", "--json", out).out)["settings"]["activation_bits"] == 8
 
