@@ -26,8 +26,8 @@ def test_tokens_and_their_settings(tmp_path: Path, wav: Path, run: Callable) -> 
 def test_decode_says_which_bits_differ(tmp_path: Path, wav: Path, run: Callable) -> None:
     tokens, out = tmp_path / "eight.npz", tmp_path / "out.wav"
     run("encode", wav, tokens, "--activations", 8)
-    said = run("decode", tokens, out).err
-    assert "encoded with other settings: activation_bits 8 (here 12)" in said
+    notes = run("decode", tokens, out).err
+    assert "encoded with other settings: activation_bits 8 (here 12)" in notes
     assert "other settings" not in run("decode", tokens, out, "-f", "--activations", 8).err
 
 
