@@ -98,6 +98,7 @@ wheel: $(VENV)/.dev  ## three wheels: x86-64 and 64-bit ARM with kernels, the th
 	$(VENV)-wheel/bin/python $(PIP) --quiet build/chosen/*.whl
 	cd /tmp && $(CURDIR)/$(VENV)-wheel/bin/python -I $(CURDIR)/scripts/check_installed.py
 	cd /tmp && $(CURDIR)/$(VENV)-wheel/bin/fcs-edge info edge-65k
+	cd /tmp && $(CURDIR)/$(VENV)-wheel/bin/python $(CURDIR)/scripts/fingerprints.py --check --aot --each
 	cd /tmp && $(CURDIR)/$(VENV)-wheel/bin/fcs-edge warmup
 
 check: lint typecheck rules model test

@@ -16,12 +16,13 @@ def position_buckets(distances: NDArray[np.int64], config: EncoderConfig) -> NDA
 
     Small distances have a bucket each; larger ones share buckets on a logarithmic scale. Keys after
     the query take the upper half (T5, arXiv 1910.10683, section 2.1). The computation is float32,
-    as in the reference.
+    as in the reference. The logarithm is rounded from float64: NumPy's float32 depends on the CPU.
     """
     half = config.num_buckets // 2
     exact = half // 2
     distance = np.abs(distances)
-    ratio = np.log(np.maximum(distance, 1).astype(np.float32) / np.float32(exact))
+    scaled = np.maximum(distance, 1).astype(np.float32) / np.float32(exact)
+    ratio = np.log(scaled.astype(np.float64)).astype(np.float32)
     ratio /= np.float32(np.log(config.max_distance / exact))
     shared = (ratio * np.float32(half - exact) + np.float32(exact)).astype(np.int64)
     bucket = np.where(distance < exact, distance, np.minimum(shared, half - 1))

@@ -100,8 +100,9 @@ def int8_panel(
                 at = b.add(b.mul(out_rows.pitch, I64(m)), I64(v * n_lanes))
                 old = simd.load(b, out_rows.start, at, kind_f)
                 scaled = b.fmul(by_output, by_row)
-                new = simd.multiply_add(b, b.sitofp(summed, kind_f), scaled, old)
-                simd.store(b, new, out_rows.start, at)
+                # Not fused: where a panel is wider than out, `old` is a zero of a tile.
+                product = b.fmul(b.sitofp(summed, kind_f), scaled)
+                simd.store(b, b.fadd(old, product), out_rows.start, at)
         return context.get_dummy_value()
 
     return types.void(rows, lanes, vectors, dot, x, panel, out), generate

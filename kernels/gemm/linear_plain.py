@@ -50,7 +50,7 @@ def linear_int8(
                 products = np.int32(0)
                 for k in range(start, min(start + BLOCK, depth)):
                     products += np.int32(q[k]) * np.int32(values[n, k])
-                total = multiply_add(np.float32(products), scale[n] * row_scale, total)
+                total += np.float32(products) * (scale[n] * row_scale)
             out[m, column + n] = total
 
 
