@@ -78,7 +78,7 @@ FORMS: dict[str, tuple[str, int | None]] = {
     "f32": ("f32", None),
     "f16": ("f16", None),
     "int8": ("int8", None),
-    "int8, 8 bits": ("int8", 8),
+    "int8 by 8 bits": ("int8", 8),
     "int4": ("int4", None),
 }
 """What is measured: kind of weights, and bits of activations where they are not the default."""

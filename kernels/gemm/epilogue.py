@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from fcs_edge.kernels._types import F32
 from fcs_edge.kernels.ops import vecmath
 from fcs_edge.kernels.runtime._jit import inline
@@ -26,19 +24,11 @@ def start_sums(bias: F32, epilogue: int, out: F32, column: int) -> None:
 
 
 @inline
-def load_tile(out: F32, width: int, used: int, tile: F32) -> None:
-    """``tile[m * width + n] = out[m, n]``, and 0 for used <= n < width."""
-    for m in range(out.shape[0]):
-        for n in range(width):
-            tile[m * width + n] = out[m, n] if n < used else np.float32(0)
-
-
-@inline
-def store_tile(tile: F32, width: int, used: int, out: F32) -> None:
-    """``out[m, n] = tile[m * width + n]`` for n < used: `out` has no further columns."""
+def add_tile(tile: F32, width: int, used: int, out: F32) -> None:
+    """``out[m, n] += tile[m * width + n]`` for n < used: `out` has no further columns."""
     for m in range(out.shape[0]):
         for n in range(used):
-            out[m, n] = tile[m * width + n]
+            out[m, n] += tile[m * width + n]
 
 
 @inline

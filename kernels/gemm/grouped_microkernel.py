@@ -143,8 +143,9 @@ def grouped_panel(
                 by_output = simd.load(b, weights_at.scale, I64(v * n_lanes), kind_f)
                 at = b.add(b.mul(out_rows.pitch, I64(m)), I64(v * n_lanes))
                 old = simd.load(b, out_rows.start, at, kind_f)
-                new = simd.multiply_add(b, sums[m * n_vectors + v], by_output, old)
-                simd.store(b, new, out_rows.start, at)
+                # Not fused: where a panel is wider than out, `old` is a zero of a tile.
+                product = b.fmul(sums[m * n_vectors + v], by_output)
+                simd.store(b, b.fadd(old, product), out_rows.start, at)
         return context.get_dummy_value()
 
     return types.void(rows, lanes, vectors, dot, x, panel, out), generate

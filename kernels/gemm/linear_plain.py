@@ -125,7 +125,7 @@ def linear_grouped(
                     for k in range(start, min(start + GROUP, depth)):
                         products += np.int32(q[k]) * np.int32(values[n, k])
                     part = multiply_add(np.float32(products), row_scale[start // GROUP], part)
-                total = multiply_add(part, scale[n], total)
+                total += part * scale[n]
             out[m, column + n] = total
 
 

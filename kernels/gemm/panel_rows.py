@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from fcs_edge.kernels._types import F32
-from fcs_edge.kernels.gemm.epilogue import load_tile, store_tile
+from fcs_edge.kernels.gemm.epilogue import add_tile
 from fcs_edge.kernels.gemm.grouped_microkernel import grouped_panel
 from fcs_edge.kernels.gemm.int4_microkernel import int4_panel
 from fcs_edge.kernels.gemm.int8_microkernel import int8_panel
@@ -32,14 +34,11 @@ def float_rows(
 def destination(
     out: F32, row: int, column: int, tile: F32, width: int, used: int, several: int
 ) -> Any:
-    """Return the `Rows` of sums: of out, or of a tile with them where the panel is wider than out.
-
-    A panel adds to a tile as it adds to out: whether an output is one of the last changes no bit.
-    """
+    """Return the `Rows` of sums: of out, or of a cleared tile where the panel is wider than out."""
     columns = out.shape[1]
     start, pitch = pointer(out, row * columns + column), columns
     if used < width:
-        load_tile(out[row : row + several, column:], width, used, tile)
+        tile[: several * width] = np.float32(0)
         start, pitch = pointer(tile, 0), width
     return Rows(start, pitch)
 
@@ -106,7 +105,7 @@ def add_integer_panel(
         rows = IntegerRows(q, x.pitch, pointer(x.scale, r), pointer(x.offset, r), x.groups)
         _add_rows(bits, several, lanes, vectors, dot, rows, panel, to)
         if used < width:
-            store_tile(tile, width, used, out[m : m + several, column:])
+            add_tile(tile, width, used, out[m : m + several, column:])
         m += several
 
 
@@ -134,5 +133,5 @@ def add_grouped_panel(
         else:
             grouped_panel(1, lanes, vectors, dot, rows, panel, to)
         if used < width:
-            store_tile(tile, width, used, out[m : m + several, column:])
+            add_tile(tile, width, used, out[m : m + several, column:])
         m += several

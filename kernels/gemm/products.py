@@ -11,7 +11,7 @@ import numpy as np
 
 from fcs_edge.kernels._types import F32
 from fcs_edge.kernels.gemm import grouped_products
-from fcs_edge.kernels.gemm.epilogue import GELU, apply_gelu, start_sums, store_tile
+from fcs_edge.kernels.gemm.epilogue import GELU, add_tile, apply_gelu, start_sums
 from fcs_edge.kernels.gemm.packing import BLOCK, DEPTH_MULTIPLE
 from fcs_edge.kernels.gemm.quantize_activations import row_scales
 from fcs_edge.kernels.isa.instructions import DOTS, Dot, Instructions
@@ -106,7 +106,7 @@ def linear_float(lanes: int, vectors: int, half: bool) -> Kernel:
                     panel = Rows(pointer(packed, w0), width)
                     float_rows(several, lanes, vectors, inputs, panel, some, to)
                     if used < width:
-                        store_tile(tile, width, used, out[m : m + several, column + n0 :])
+                        add_tile(tile, width, used, out[m : m + several, column + n0 :])
                     m += several
             if epilogue == GELU:
                 apply_gelu(out, column + n0, used)
