@@ -15,8 +15,8 @@ PIP := -m pip install --disable-pip-version-check
 # One more than there are cores: tests of live sound mostly wait. Each takes up to a gigabyte.
 JOBS ?= $(shell n=$$(nproc); echo $$((n > 7 ? 8 : n + 1)))
 
-.PHONY: demo test test-full test-oldest bench arm64 lint typecheck rules model docs compiled wheel \
-    check clean clean-cache
+.PHONY: demo test test-full test-oldest bench loops arm64 arm64-fingerprints lint typecheck rules model \
+    docs compiled wheel check clean clean-cache
 
 demo: $(VENV)/.demo  ## install, and send a clip of speech through the codec
 	$(BIN)/fcs-edge demo --force
@@ -51,9 +51,22 @@ $(OLDEST)/.test: FORCE
 bench: $(VENV)/.test  ## time every kernel and the whole chunk
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
 
+# The lists of tests/data/panel_loops, and the page and rates that llvm-mca computes. The oldest
+# compiler is there after `make test-oldest`.
+# `make loops GROW=--grow` lists more accesses to the stack too.
+loops: $(VENV)/.dev  ## after a change of a microkernel that is meant
+	$(BIN)/python scripts/loop_rates.py --record $(GROW)
+	if [ -x $(OLDEST)/bin/python ]; then $(OLDEST)/bin/python scripts/loop_rates.py --record $(GROW); \
+	    else echo 'loops: no $(OLDEST): its list is as it was'; fi
+	$(BIN)/python scripts/loop_rates.py --write
+
 # Checks on emulated Cortex-A76, A72 and A53: some minutes, root where QEMU is missing.
 arm64: $(VENV)/.test
 	scripts/arm64_smoke.sh
+
+# Tokens and samples on these three, equal to the bit: a minute with the libraries of `make wheel`.
+arm64-fingerprints: $(patsubst %,kernels/compiled/%.so,cortex-a53 cortex-a72 cortex-a76)
+	scripts/arm64_smoke.sh --fingerprints
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -76,7 +76,7 @@ def bench(
 
     The model encodes and decodes speech chunk by chunk, as live sound. The limit is the time of
     the matrix products alone, at the memory bandwidth and the multiply-accumulate rate that the
-    same run measures.
+    same run measures. On a Raspberry Pi, a table has the factors projected for it, too.
 
     \b
     A --layer is one of

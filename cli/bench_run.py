@@ -15,7 +15,7 @@ import click
 import soundfile
 
 import fcs_edge
-from fcs_edge.bench import bench, bench_layers, host
+from fcs_edge.bench import bench, bench_layers, boards, host
 from fcs_edge.bench.bench import Bench, Facts, Limits
 from fcs_edge.bench.bench_layers import Layer
 from fcs_edge.cli.ui.compile_notice import compile_notice
@@ -77,6 +77,13 @@ def measure_model(
     facts["runs"] = [
         _run(codec.model, s, activations, limits, chunks, each, messages) for s in schemes
     ]
+    where = boards.board(facts["machine"]["board"], facts["machine"]["clock_ghz"])
+    if where is not None and chunks == 1:
+        facts["projected_for"] = "{} at {:g} GHz".format(*where)
+        for run in facts["runs"]:
+            bits = run["settings"]["activation_bits"]
+            size, scheme = codec.model.weights, run["weights"]
+            run["projected"] = boards.projected(where, size, scheme, bits)
     return facts
 
 

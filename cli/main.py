@@ -12,18 +12,28 @@ from importlib import import_module
 
 import click
 
-from fcs_edge import __version__, signals
+from fcs_edge import signals
 from fcs_edge.cli import descriptors
 from fcs_edge.cli.memory import shortage
 from fcs_edge.cli.ui.messages import print_warning
 from fcs_edge.errors import FcsError
 from fcs_edge.text import printable
 
-COMMANDS = (
-    *("bench", "convert", "decode", "demo", "encode", "info", "key", "mic", "models", "receive"),
-    *("send", "warmup"),
-)
-"""Each is a module of `fcs_edge.cli` that holds the command of the same name."""
+COMMANDS = {
+    "bench": "Measure the speed of a model on one core of this machine.",
+    "convert": "Convert the checkpoint SOURCE to the model file OUT.",
+    "decode": "Decode the tokens IN to the sound OUT.",
+    "demo": "Send a clip of speech, or the sound file SOUND, through the codec.",
+    "encode": "Encode the sound IN to the bitstream OUT.",
+    "info": "Describe the tokens, model or sound FILE.",
+    "key": "Write a new key, for send --key and receive --key, as two halves.",
+    "mic": "Send the microphone through the codec and play the decoded sound, live.",
+    "models": "List the models that --model finds by name.",
+    "receive": "Play what `fcs-edge send` sends to this machine.",
+    "send": "Send the microphone to another machine, where `fcs-edge receive` plays it.",
+    "warmup": "Compile the kernels now, so that the first use of a model does not wait.",
+}
+"""Modules of `fcs_edge.cli`, each with the command of the same name; first lines of their help."""
 
 
 class _Commands(click.Group):
@@ -38,12 +48,22 @@ class _Commands(click.Group):
         command: click.Command = getattr(import_module(f"fcs_edge.cli.{name}"), name)
         return command
 
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        limit = formatter.width - 6 - max(map(len, COMMANDS))
+        listed = [
+            (name, click.Command(name, help=line).get_short_help_str(limit))
+            for name, line in COMMANDS.items()
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(listed)
+
 
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(__version__, prog_name="fcs-edge")
+@click.version_option(package_name="fcs-edge", prog_name="fcs-edge")
 def cli() -> None:
     """Speech at 0.55 to 0.80 kbps: FocalCodec-Stream on one CPU core.
 

@@ -30,7 +30,6 @@ Signals are one-dimensional float32 in [-1, 1] at Codec.sample_rate_in, 16 kHz. 
 """
 
 import typing as _typing
-from importlib.metadata import version as _version
 
 from fcs_edge.lazy import lazy_names as _lazy_names
 
@@ -51,6 +50,8 @@ if _typing.TYPE_CHECKING:
     from fcs_edge.modelfile.catalogue import DEFAULT_MODEL as DEFAULT_MODEL
     from fcs_edge.stream import StreamDecoder as StreamDecoder
     from fcs_edge.stream import StreamEncoder as StreamEncoder
+
+    __version__: str
     from fcs_edge.whole_files import FileTokens as FileTokens
     from fcs_edge.whole_files import decode_file as decode_file
     from fcs_edge.whole_files import encode_file as encode_file
@@ -69,8 +70,7 @@ __getattr__, __dir__ = _lazy_names(
         ),
         "modelfile.catalogue": ("BUILT_IN", "DEFAULT_MODEL"),
         "stream": ("StreamDecoder", "StreamEncoder"),
+        "version": ("__version__",),
         "whole_files": ("FileTokens", "decode_file", "encode_file", "read_fcs", "write_fcs"),
     },
 )
-
-__version__ = _version("fcs-edge")

@@ -236,9 +236,8 @@ class Codec:
             It is out of range.
         """
         stages = ReplayedStage(self._encoder), ReplayedStage(self._compressor)
-        return StreamEncoder(
-            self._config, *stages, max_chunks, self._search, create=self.stream_encoder
-        )
+        search = ReplayedStage(self._search) if self._search is not None else None
+        return StreamEncoder(self._config, *stages, max_chunks, search, create=self.stream_encoder)
 
     def stream_decoder(self, max_chunks: int = 1) -> StreamDecoder:
         """Return a decoder for one stream.

@@ -22,7 +22,7 @@ from fcs_edge.chunker import Chunker
 from fcs_edge.errors import FcsError
 from fcs_edge.kernels.ops import samples as sample_kernels
 from fcs_edge.model import quantizer
-from fcs_edge.model.code_search import Search
+from fcs_edge.model.code_search import SearchState
 from fcs_edge.model.compressor import CompressorState
 from fcs_edge.model.decoder import DecoderState
 from fcs_edge.model.decompressor import DecompressorState
@@ -35,6 +35,7 @@ EncoderStage: TypeAlias = Stage[ReplayedState[EncoderState]]
 CompressorStage: TypeAlias = Stage[ReplayedState[CompressorState]]
 DecompressorStage: TypeAlias = Stage[ReplayedState[DecompressorState]]
 DecoderStage: TypeAlias = Stage[ReplayedState[DecoderState]]
+SearchStage: TypeAlias = Stage[ReplayedState[SearchState]]
 
 SAMPLE_LIMIT = np.float32(65536)
 """Samples are clipped to this magnitude. Speech is within 1; unscaled int16 is within 2**15."""
@@ -114,18 +115,20 @@ class _EncodeState:
         encoder: EncoderStage,
         compressor: CompressorStage,
         max_chunks: int,
-        search: Search | None,
+        search: SearchStage | None,
     ) -> None:
         frames = max_chunks * config.encoder.chunk_frames
         tokens = max_chunks * config.chunk_tokens
         self.encoder = encoder.state(max_chunks)
         self.compressor = compressor.state(frames)
         self.search = search.state(tokens) if search is not None else None
+        if self.search is not None:
+            self.search.state.hidden = self.compressor.state.hidden
         self.samples = new(max_chunks * config.chunk_size)
         self.features = new(frames, config.encoder.dim)
         self.latents = new(tokens, config.bits_per_token)
         self.chunker = Chunker(config.chunk_size, max_chunks, np.float32)
-        self.n_not_finite = 0
+        self.n_not_finite = np.zeros(1, np.int64)
 
     def reset(self) -> None:
         self.encoder.reset()
@@ -133,7 +136,7 @@ class _EncodeState:
         if self.search is not None:
             self.search.reset()
         self.chunker.reset()
-        self.n_not_finite = 0
+        self.n_not_finite[0] = 0
 
     def history(self) -> list[Array]:
         searches = [self.search] if self.search is not None else []
@@ -141,12 +144,12 @@ class _EncodeState:
 
     def saved(self) -> _Saved:
         history = [array.copy() for array in self.history()]
-        return _Saved(history, self.chunker.rest().copy(), self.n_not_finite)
+        return _Saved(history, self.chunker.rest().copy(), int(self.n_not_finite[0]))
 
     def resume(self, saved: _Saved) -> None:
         _write_history(self.history(), saved.history)
         self.chunker.resume(saved.waiting)
-        self.n_not_finite = saved.number
+        self.n_not_finite[0] = saved.number
 
 
 class StreamEncoder(_Stream):
@@ -168,7 +171,7 @@ class StreamEncoder(_Stream):
         encoder: EncoderStage,
         compressor: CompressorStage,
         max_chunks: int = 1,
-        search: Search | None = None,
+        search: SearchStage | None = None,
         create: Callable[[int], StreamEncoder] | None = None,
     ) -> None:
         super().__init__(create, max_chunks)
@@ -188,7 +191,7 @@ class StreamEncoder(_Stream):
     @property
     def n_not_finite(self) -> int:
         """Samples since the stream's start that were NaN or infinite; each counts as 0."""
-        return self._state.n_not_finite
+        return int(self._state.n_not_finite[0])
 
     def push(self, samples: ArrayLike) -> U16:
         """Encode the chunks that these samples complete.
@@ -281,12 +284,11 @@ class StreamEncoder(_Stream):
         n = n_tokens * self._frames_per_token
         clean = state.samples[: samples.size]
         features, latents = state.features[:n], state.latents[:n_tokens]
-        state.n_not_finite += sample_kernels.sanitize(samples, SAMPLE_LIMIT, clean)
+        sample_kernels.sanitize(samples, SAMPLE_LIMIT, clean, state.n_not_finite)
         self._encoder(clean, features, state.encoder)
         self._compressor(features, latents, state.compressor)
         if self._search is not None and state.search is not None:
-            hidden = state.compressor.state.hidden[:n_tokens]
-            self._search(clean, hidden, latents, state.search)
+            self._search(clean, latents, state.search)
         quantizer.quantize(latents, tokens)
 
     def reset(self) -> None:

@@ -1,18 +1,26 @@
 #!/usr/bin/env bash
 # Check the project on 64-bit ARM with no such machine: under QEMU, as three Raspberry Pis' cores.
 #
-#     scripts/arm64_smoke.sh [--cpus "cortex-a76 cortex-a72 cortex-a53"] [--count] [FOLDER]
+#     scripts/arm64_smoke.sh [--cpus "cortex-a76 cortex-a72 cortex-a53"] [--fingerprints | --count]
+#         [FOLDER]
 #
-# For each processor: the tests of the kernels, assertions on instructions among them; the small
-# golden cases; and a second of speech through the installed command, with the kernels compiled
-# ahead for that processor, compared with the same here.
-# With --count, only instructions per multiply-accumulate instead (arm64_count.py).
+# Kernels are compiled on this machine, for each processor; the emulated one only runs them:
+#
+# - the tests of the kernels, with a library that also holds what only tests call;
+# - the small golden cases, with the same library;
+# - the fingerprints of tokens and samples (fingerprints.py), with the library of the wheel;
+# - a second of speech through the command: the files must equal those made here to the bit;
+# - on the first processor, a few tests that Numba compiles there.
+#
+# With --fingerprints, only these: they need no Numba and no pytest. On an ARM machine they run
+# without emulation. With --count, only instructions per multiply-accumulate (arm64_count.py).
 #
 # Emulation checks results and the choice of instructions. Its times say nothing about a board.
 #
-# FOLDER keeps the ARM system, the wheels and compiled kernels between runs (400 MB); it is
-# ~/.cache/fcs-edge-arm64 by default. PYTHON, .venv/bin/python by default, is a Python here that
-# has the project's dependencies and pip. Needs a Debian, and root where QEMU is to be installed.
+# FOLDER keeps the ARM system, packages and libraries between runs (400 MB; 110 MB for the
+# fingerprints); it is ~/.cache/fcs-edge-arm64 by default. PYTHON, .venv/bin/python by default, is a
+# Python here that has the project's dependencies and pip. Needs a Debian, and root where QEMU is to
+# be installed.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -29,7 +37,7 @@ die() {
 while (($#)); do
     case $1 in
     --cpus) cpus=${2:?--cpus needs a list of processors}; shift ;;
-    --count) what=count ;;
+    --count | --fingerprints) what=${1#--} ;;
     -*) die "unknown option $1; see the head of $0" ;;
     *) work=$1 ;;
     esac
@@ -53,9 +61,8 @@ cpuinfo() {
         'CPU architecture' 8 'CPU variant' 0x0 'CPU part' "0x$part" 'CPU revision' 1
 }
 
-# What must multiply integers on each, and the tests to leave out for being those of another.
+# What must multiply integers on each.
 declare -A dot=([cortex-a76]=sdot [cortex-a72]=smlal [cortex-a53]=smlal)
-declare -A others=([cortex-a76]="and not neon" [cortex-a72]="" [cortex-a53]="")
 
 for cpu in $cpus; do cpuinfo "$cpu" >/dev/null; done
 work=$(realpath -m "$work")
@@ -86,7 +93,7 @@ make_system() {
     )
     "${apt[@]}" update
     "${apt[@]}" install --yes --no-install-recommends --download-only \
-        python3 libstdc++6 libgomp1 libportaudio2
+        python3 libstdc++6
     local deb
     for deb in "$work"/apt/cache/archives/*.deb; do
         dpkg-deb -x "$deb" "$work/unpacked"
@@ -95,49 +102,67 @@ make_system() {
     rm -rf "$work/apt"
 }
 
-# The project as users get it: a wheel of this working tree, with its dependencies for ARM.
+# A copy of this working tree, laid out as it is installed, and its dependencies for ARM.
 install_project() {
-    rm -rf "$work/tree" "$work/wheel" "$work/new"
-    mkdir "$work/tree"
+    rm -rf "$work/tree" "$work/project"
+    mkdir -p "$work/tree" "$work/project/fcs_edge" "$work/project/fcs_edge-0.dist-info"
     tar -C "$root" --exclude=./.git --exclude='./.venv*' --exclude=./build --exclude=./dist \
         --exclude='*.egg-info' --exclude=__pycache__ -c . | tar -C "$work/tree" -x
-    "$python" -m pip wheel --quiet --no-deps --wheel-dir "$work/wheel" "$work/tree"
-    "$python" -m zipfile -e "$work"/wheel/*.whl "$work/new"
-
-    if ! cmp -s "$root/pyproject.toml" "$work/packages/pyproject.toml"; then
-        local version platforms=() tag
-        version=$(readlink "$work/system/usr/bin/python3")
-        for tag in manylinux_2_{28,27,26,17} manylinux2014; do
-            platforms+=(--platform "${tag}_aarch64")
-        done
-        rm -rf "$work/packages"
-        "$python" -m pip install --quiet --disable-pip-version-check --no-compile \
-            --target "$work/packages" --only-binary=:all: --implementation cp \
-            --python-version "${version#python}" "${platforms[@]}" \
-            "$work"/wheel/*.whl pytest hypothesis pytest-benchmark
-        rm -rf "$work"/packages/fcs_edge*
-        cp "$root/pyproject.toml" "$work/packages/"
-    fi
-
-    # Numba does not notice a changed helper in another file: with any change all kernels go.
-    if ! diff -rq --exclude='*.dist-info' --exclude=compiled "$work/new" "$work/project" &>/dev/null
-    then
-        rm -rf "$work/project" "$work"/cpu/*/kernels
-        local compile=("$python" "$root/scripts/compile_kernels.py") cpu
-        for cpu in cortex-{a76,a72,a53}; do
-            PYTHONPATH=$work/new PYTHONSAFEPATH=1 "${compile[@]}" --target "$cpu" \
-                "$work/new/fcs_edge/kernels/compiled"
-        done
-        mv "$work/new" "$work/project"
-    fi
+    ln -s "$work"/tree/fcs_edge/* "$work"/tree/{kernels,convert,live,link,cli} \
+        "$work/project/fcs_edge/"
+    printf '%s\n' 'Metadata-Version: 2.1' 'Name: fcs-edge' 'Version: 0' \
+        >"$work/project/fcs_edge-0.dist-info/METADATA"
 }
+
+install_packages() { # FOLDER PACKAGE...
+    cmp -s "$root/pyproject.toml" "$1/pyproject.toml" && return
+    local version platforms=() tag
+    version=$(readlink "$work/system/usr/bin/python3")
+    for tag in manylinux_2_{28,27,26,17} manylinux2014; do
+        platforms+=(--platform "${tag}_aarch64")
+    done
+    rm -rf "$1"
+    "$python" -m pip install --quiet --disable-pip-version-check --no-compile \
+        --target "$1" --only-binary=:all: --implementation cp \
+        --python-version "${version#python}" "${platforms[@]}" "${@:2}"
+    cp "$root/pyproject.toml" "$1/"
+}
+
+# Libraries that fit the sources stay; the others are compiled, the ones of the wheel here too.
+compile_libraries() { # FOLDER OPTION...
+    local missing
+    mkdir -p "$1"
+    cmp -s "$root/scripts/compile_kernels.py" "$1/compile_kernels.py" || rm -f "$1"/*.so
+    (($# > 1)) || cp -u "$root"/kernels/compiled/cortex-* "$1/" 2>/dev/null || true
+    # shellcheck disable=SC2086 # a list of words
+    missing=$(here -c "$stale" "$1" $cpus)
+    # shellcheck disable=SC2086
+    [[ -z $missing ]] || here "$root/scripts/compile_kernels.py" "${@:2}" $missing "$1"
+    cp "$root/scripts/compile_kernels.py" "$1/"
+}
+stale='
+import sys
+from pathlib import Path
+from fcs_edge.kernels.runtime import aot_library
+
+def fits(path):
+    try:
+        data, record = path.read_bytes(), aot_library.record_of(path).read_bytes()
+    except OSError:
+        return False
+    return not aot_library.difference(data, record, aot_library.sources_hash())
+
+paths = [Path(sys.argv[1], f"{name}.so") for name in sys.argv[2:]]
+print(*(f"--target {path.stem}" for path in paths if not fits(path)))
+'
 
 # Python as one processor. A folder a processor, so that they can run at once.
 emulate() { # CPU ARGUMENT...
     local prefix=$work/cpu/$1
-    PYTHONHOME=$work/system/usr PYTHONPATH=$work/project:$work/packages PYTHONSAFEPATH=1 \
-        PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1 NUMBA_CACHE_DIR=$prefix/kernels \
-        NUMBA_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
+    PYTHONHOME=$work/system/usr PYTHONPATH=$work/project:$packages:$work/tree/scripts \
+        PYTHONSAFEPATH=1 PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1 \
+        NUMBA_CACHE_DIR=$prefix/kernels NUMBA_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
+        FCS_EDGE_COMPILED=$libraries \
         qemu-aarch64 -cpu "$1" -L "$prefix" ${plugin:+-plugin "$plugin"} \
         "$work/system/usr/bin/python3" "${@:2}"
 }
@@ -148,20 +173,17 @@ prepare() { # CPU
     ln -sfn "$work/system/usr" "$prefix/usr"
     ln -sfn "$work/system/lib" "$prefix/lib"
     cpuinfo "$1" >"$prefix/proc/cpuinfo"
+    # fingerprints.py --aot makes sure of a library itself.
+    [[ $what != fingerprints ]] || return 0
     local found
     found=$(emulate "$1" -c "$look")
-    [[ $found == "$1 ${dot[$1]}" ]] || die "kernels are made for $found, not for $1 ${dot[$1]}"
-    found=$(emulate "$1" -c "$aot")
-    [[ $found == "$1 False" ]] || die "kernels of $1 were not taken: $found"
+    [[ $found == "$1 ${dot[$1]} False" ]] ||
+        die "kernels are those of $found, not of a library for $1 ${dot[$1]}"
 }
 look='
-from llvmlite import binding
 from fcs_edge.kernels.isa import instructions
-print(binding.get_host_cpu_name(), instructions.chosen().int8_dot)
-'
-aot='
 from fcs_edge.kernels.runtime import _jit, aot_library
-print(aot_library.target(), _jit.uses_numba())
+print(aot_library.target(), instructions.chosen().int8_dot.name, _jit.uses_numba())
 '
 
 # Here: a second of speech, its tokens, and what they decode to.
@@ -180,50 +202,38 @@ PY
 }
 
 here() {
-    PYTHONPATH=$work/project PYTHONSAFEPATH=1 NUMBA_CACHE_DIR=$work/cpu/here/kernels "$python" "$@"
+    PYTHONPATH=$work/project:$work/tree/scripts PYTHONSAFEPATH=1 PYTHONDONTWRITEBYTECODE=1 \
+        NUMBA_CACHE_DIR=$work/cpu/here/kernels "$python" "$@"
 }
 
-# Floats are summed in another order on every processor: a latent next to zero may change its sign.
-compare() { # CPU
-    here - "$work/clip" "$1" <<'PY'
-import sys
-from pathlib import Path
-
-import numpy as np
-import soundfile
-
-import fcs_edge
-
-LEAST_BITS, MOST_DIFFERENT = 0.99, 1e-3
-folder, cpu = Path(sys.argv[1]), sys.argv[2]
-mine, theirs = (np.load(folder / f"{name}.npy") for name in ("here", cpu))
-bits = mine.size * fcs_edge.load().bits_per_token
-same = 1 - sum(int(a ^ b).bit_count() for a, b in zip(mine, theirs, strict=True)) / bits
-mine, theirs = (soundfile.read(folder / f"{name}.wav")[0] for name in ("here", cpu))
-worst = abs(mine - theirs).max()
-print(f"tokens: {same:.2%} of {bits} bits as here; samples of the same tokens within {worst:.1e}")
-sys.exit(int(same < LEAST_BITS or worst > MOST_DIFFERENT))
-PY
+fingerprints() { # CPU
+    local start=$SECONDS
+    prepare "$1"
+    emulate "$1" "$work/tree/scripts/fingerprints.py" --check --aot
+    echo "$1: tokens and samples have the expected fingerprints; $((SECONDS - start)) s"
 }
 
 check() { # CPU
     local start=$SECONDS tested clip=$work/clip
-    prepare "$1"
+    fingerprints "$1"
     cd "$work/tree"
-    # Compiling under emulation takes the time. Left out: what says nothing of a processor (that
-    # kernels allocate nothing); the plain loops; the kernels element by element, which the golden
-    # cases run; where there are dot products, the kernels without.
-    local tests=(tests/kernels/test_{compiled,linear,panels,attention,depthwise}.py)
-    # Its instructions are the A72's: one test of values for each type of weights.
-    [[ $1 != cortex-a53 ]] || tests=(
-        tests/kernels/test_{compiled.py,linear.py::test_windows_overlap_or_leave_gaps}
-    )
-    emulate "$1" -m pytest -p no:cacheprovider "${tests[@]}" tests/fcs_edge/test_golden.py \
-        -k "not allocates and not plain ${others[$1]}"
+    # Left out: what Numba compiles, and what starts other processes.
+    local tests
+    mapfile -t tests < <(grep -LE '^ *(import|from) (numba|llvmlite)' tests/kernels/test_*.py |
+        grep -v damaged)
+    libraries=$work/libraries-for-tests emulate "$1" -m pytest -p arm64_library \
+        -p no:cacheprovider "${tests[@]}" tests/kernels/test_attention.py \
+        tests/fcs_edge/test_golden.py -k "not softmax and not to_half"
+    if [[ $1 == "${cpus%% *}" ]]; then
+        libraries=off emulate "$1" -m pytest -p no:cacheprovider tests/kernels/test_panels.py \
+            tests/kernels/test_attention.py -k "1-4-1 or 4] or stacks or to_half"
+    fi
     tested=$SECONDS
     emulate "$1" -m fcs_edge.cli encode -q --force "$clip/speech.wav" "$clip/$1.npy"
     emulate "$1" -m fcs_edge.cli decode -q --force "$clip/here.npy" "$clip/$1.wav"
-    compare "$1"
+    cmp "$clip/here.npy" "$clip/$1.npy" || die "$1: other tokens than here"
+    cmp "$clip/here.wav" "$clip/$1.wav" || die "$1: other samples than here"
+    echo "$1: the tokens and samples of a second of speech are those made here"
     echo "$1: tests $((tested - start)) s, speech $((SECONDS - tested)) s"
 }
 
@@ -234,17 +244,36 @@ count() { # CPU
         emulate "$1" "$root/scripts/arm64_count.py" "$work/cpu/$1/counts"
 }
 
-install_here qemu-aarch64 qemu-user
-install_here aarch64-linux-gnu-ld binutils-aarch64-linux-gnu
-make_system
+libraries=$work/libraries
+packages=$work/packages
+mapfile -t dependencies < <(sed -n '/^dependencies = \[/,/^\]/s/^ *"\(.*\)",$/\1/p' "$root/pyproject.toml")
 install_project
-if [[ $what == check ]]; then
+install_here aarch64-linux-gnu-ld binutils-aarch64-linux-gnu
+compile_libraries "$libraries"
+if [[ $what == fingerprints && $(uname -m) == aarch64 ]]; then
+    FCS_EDGE_COMPILED=$libraries here "$work/tree/scripts/fingerprints.py" --check --aot --each
+    exit
+fi
+
+install_here qemu-aarch64 qemu-user
+make_system
+case $what in
+fingerprints)
+    packages=$work/packages-for-fingerprints
+    install_packages "$packages" numpy safetensors soundfile soxr
+    ;;
+check)
+    install_packages "$packages" "${dependencies[@]}" pytest hypothesis pytest-benchmark
+    compile_libraries "$work/libraries-for-tests" --tests
     make_reference
-else
+    ;;
+count)
+    install_packages "$packages" "${dependencies[@]}" pytest hypothesis pytest-benchmark
     install_here cc gcc libc6-dev
     echo '| processor | weights | instructions per MAC | without the call | most frequent |'
     echo '|---|---|---|---|---|'
-fi
+    ;;
+esac
 echo "arm64_smoke: ready after $SECONDS s; $(qemu-aarch64 --version | head -n 1)" >&2
 
 # All at once, each to a log of its own: compiling under emulation is most of the work. Each is a

@@ -32,7 +32,7 @@ PAGE_WORDS = {
     "docs/start.md": 660,
     "docs/howto/": 320,
     "docs/explanation/": 830,
-    "docs/performance.md": 640,
+    "docs/performance.md": 920,
     "docs/model-card.md": 940,
     "train/README.md": 640,
 }

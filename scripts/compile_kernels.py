@@ -1,10 +1,13 @@
 """Compile the kernels ahead of time, into one shared library for each CPU.
 
-    python scripts/compile_kernels.py [--target NAME ...] [FOLDER]
+    python scripts/compile_kernels.py [--target NAME ...] [--tests] [FOLDER]
 
-FOLDER is kernels/compiled by default; a wheel includes it. Numba types and lowers each kernel as it
-does at run time. LLVM then optimises the result for the named CPU, and GNU ld links it (Debian:
-binutils, and binutils-aarch64-linux-gnu for ARM, or the other way round). `SIGNATURES` and
+FOLDER is kernels/compiled by default; a wheel includes it. With --tests, a library also holds the
+plain loops and the kernels of the CPU's other instruction sets, which only tests call.
+
+Numba types and lowers each kernel as it does at run time. LLVM then optimises the result for the
+named CPU, and GNU ld links it (Debian: binutils, and binutils-aarch64-linux-gnu for ARM, or the
+other way round). CPUs with the same instruction set share the first half. `SIGNATURES` and
 `built_kernels` hold the types of each kernel's arguments; `kernels/isa/targets.py` lists the CPUs,
 and `kernels/runtime/aot_library.py` loads the result.
 """
@@ -30,6 +33,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +48,9 @@ from numba.np import arrayobj, numpy_support
 
 from fcs_edge.files import creating
 from fcs_edge.kernels.gemm import grouped_products, peak, products
-from fcs_edge.kernels.isa.instructions import Instructions
+from fcs_edge.kernels.isa.instructions import SETS, Instructions
 from fcs_edge.kernels.isa.targets import TARGETS, Target
-from fcs_edge.kernels.ops import attention, depthwise
+from fcs_edge.kernels.ops import attention, code_search, depthwise, spectrum
 from fcs_edge.kernels.runtime import aot_library
 
 # Numba has no types.
@@ -65,9 +69,8 @@ SIGNATURES = {
     "ops.binary.codes": "H1 f2w",
     "ops.binary.normalize": "f2 f2w",
     "ops.binary.quantize": "f2 H1w",
-    "ops.code_search._search": (
-        "f2 f2 f3 f1 f2 f1 float int int int f2w f4w f2w l2w f2w f1w f1w f2w"
-    ),
+    "ops.code_search.join": "f2 f2 f2w",
+    "ops.code_search.rectify": "f2w",
     "ops.dynamic_tanh.dynamic_tanh": "f2 float f2w",
     "ops.focal.aggregate": "f2 f2 int f2w f2w",
     "ops.focal.divide": "f2w float",
@@ -82,13 +85,23 @@ SIGNATURES = {
     "ops.residual.add": "f2w f2",
     "ops.residual.add_scaled": "f2w f2 f1",
     "ops.samples.clip": "f1 f1w",
-    "ops.samples.sanitize": "f1 float f1w -> int",
+    "ops.samples.sanitize": "f1 float f1w l1w",
     "ops.snake.snake": "f2 f1 f1 f2w",
-    "ops.spectrum.log_bands": "f1 int f1 l1 f2 f2 float float f2w f2w",
 }
 """Argument types of each kernel: contiguous arrays, by the letter of their type and their
 dimensions, and numbers. A kernel writes into those with a ``w``; to assign to others is an error of
 types, but not through a pointer. It returns nothing unless ``->`` follows."""
+
+PLAIN_SIGNATURES = {
+    "gemm.linear_plain.linear_f32": "f1 int f2 f1 f2w int -> status",
+    "gemm.linear_plain.linear_int4": "f1 int B2 f2 f1 int b1w f1w i1w f2w int -> status",
+    "gemm.linear_plain.linear_int8": "f1 int b2 f1 f1 h1w f2w int -> status",
+    "ops.attention_plain.attend": "f2 f2 f2 f4w f4w l1w f2w f2w -> status",
+    "ops.depthwise.depthwise": "f2 f2w l1w f2 f1 f2w -> status",
+    "ops.spectrum.transform": "f2w f2 -> status",
+}
+"""The same of kernels that only tests call. A kernel that returns a ``status`` is never replayed,
+since Python runs between plain loops."""
 
 _ARRAY = re.compile(r"([fHbBhil])([1-4])(w?)")
 _NUMBERS = {"int": types.int64, "float": types.float32, "bool": types.boolean}
@@ -115,10 +128,10 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
     for half in (False, True):
         weight = "H" if half else "f"
         for n in (using.float_vectors, 1):
-            product = products.linear_float(lanes, n, half)
+            multiply = products.linear_float(lanes, n, half)
             yield (
                 f"gemm.products.linear_float{lanes, n, half}",
-                product,
+                multiply,
                 f"f1 int {weight}3 f1 f2w int int",
             )
         for ring in ("f", "H"):
@@ -131,10 +144,18 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
         # For windows and head sizes of any number from the lanes of a register on.
         for keys in range(1, using.float_vectors + 1):
             for values in range(1, using.float_vectors + 1):
-                panels = (lanes, keys, lanes, values, half)
-                attend = attention.attend_panels(*panels)
-                types_ = f"f2 f2 f2 {weight}4w {weight}4w l1w f2w f2w"
-                yield f"ops.attention.attend_panels{panels}", attend, types_
+                yield _attention((lanes, keys, lanes, values, half))
+    search = code_search.shape(using)
+    yield (
+        f"ops.code_search.search{search}",
+        code_search.search(*search),
+        "f2 f2 f2 f1 f3 f1 float int int int f2w f4w f2w l2w l1w f1w f1w f1w f2w f2w f2w",
+    )
+    yield (
+        "ops.spectrum.log_bands()",
+        spectrum.log_bands(),
+        "f1 int f1 l1 f2 f2 l2 float float f1w f3w f2w",
+    )
     for vectors, integers in (
         (using.int8_vectors, (8, using.int8_lanes, using.int8_dot.number)),
         (using.int4_vectors, (4, using.int4_lanes, using.int4_dot.number)),
@@ -161,21 +182,41 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
         )
 
 
-def named_kernels() -> Iterator[tuple[str, Any, str]]:
-    """List the other kernels."""
-    for name, types_ in SIGNATURES.items():
+def _attention(panels: tuple[int, int, int, int, bool]) -> tuple[str, Any, str]:
+    attend, ring = attention.attend_panels(*panels), "H" if panels[-1] else "f"
+    types_ = f"f2 f2 f2 {ring}4w {ring}4w l1w f2w f2w"
+    return f"ops.attention.attend_panels{panels}", attend, types_
+
+
+def tested_kernels(best: Instructions) -> Iterator[tuple[str, Any, str]]:
+    """List what only tests call: plain loops, and the sets below the best one of a CPU."""
+    yield from named_kernels(PLAIN_SIGNATURES)
+    for using in SETS[SETS.index(best) :]:
+        if using.machines == best.machines:
+            yield from built_kernels(using)
+            # Heads of one column.
+            for half, keys in product((False, True), range(1, using.float_vectors + 1)):
+                yield _attention((using.lanes, keys, 1, 1, half))
+
+
+def named_kernels(signatures: dict[str, str]) -> Iterator[tuple[str, Any, str]]:
+    """List kernels by name."""
+    for name, types_ in signatures.items():
         module, _, function = name.rpartition(".")
         yield name, getattr(import_module(f"fcs_edge.kernels.{module}"), function), types_
 
 
-def compile_target(target: Target, folder: Path) -> Path:
-    """Write the library of a CPU; a failure leaves no partial file."""
+def emit(using: Instructions, for_tests: bool = False) -> tuple[str, set[str]]:
+    """Return the IR of a library for a set of instructions, and the symbols that it exports."""
+    listed = [*named_kernels(SIGNATURES), *built_kernels(using)]
+    if for_tests:
+        listed += tested_kernels(using)
     context = cpu_target.target_context
     _keep_out_of_engine(context.codegen())
-    code = context.codegen().create_library(target.name)
-    module = code.create_ir_module(target.name)
+    code = context.codegen().create_library(using.name)
+    module = code.create_ir_module(using.name)
     kernels: dict[str, tuple[str, list[str], str]] = {}
-    for name, function, types_ in (*named_kernels(), *built_kernels(target.using)):
+    for name, function, types_ in listed:
         if name in kernels:
             continue
         arguments, _, returned = types_.partition(" -> ")
@@ -203,7 +244,7 @@ def compile_target(target: Target, folder: Path) -> Path:
         for s, _, returned in kernels.values()
         if returned == "none"
     }
-    return _link(target, _object(target, code.get_llvm_str(), exported), folder)
+    return code.get_llvm_str(), exported
 
 
 def _keep_out_of_engine(codegen: Any) -> None:
@@ -248,7 +289,7 @@ def _wrapped(
     _, value = context.call_conv.call_function(
         b, inner, compiled.fndesc.restype, compiled.fndesc.argtypes, arguments
     )
-    b.ret(ir.Constant(_I32, 0) if returned == "none" else value)
+    b.ret(value if returned in _PASSED else ir.Constant(_I32, 0))
     if returned == "none":
         _emit_replay_entry(module, outer, types_)
     return compiled.library
@@ -342,6 +383,12 @@ def _array(
 
 def _object(target: Target, text: str, exported: set[str]) -> bytes:
     """Optimise IR for a CPU, and return the object file."""
+    compiled: bytes = optimized(target, text, exported, "emit_object")
+    return compiled
+
+
+def optimized(target: Target, text: str, exported: set[str], emit: str) -> Any:
+    """Optimise IR for a CPU, and return what a method of LLVM's machine emits."""
     machine = llvm.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu, features=target.features, opt=3, reloc="pic", codemodel="small"
     )
@@ -367,11 +414,11 @@ def _object(target: Target, text: str, exported: set[str]) -> bytes:
         sys.exit(f"compile_kernels: kernels call unknown functions: {', '.join(unknown)}")
     if re.search(r"inttoptr \(i64 \d{5,}", str(module)):
         sys.exit("compile_kernels: a kernel holds an address of this process")
-    compiled: bytes = machine.emit_object(module)
-    return compiled
+    return getattr(machine, emit)(module)
 
 
 def _link(target: Target, compiled: bytes, folder: Path) -> Path:
+    """Write the library of a CPU; a failure leaves no partial file."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{target.name}.so"
     options = ("-shared", "-s", "--gc-sections", "-z", "noexecstack")
@@ -391,6 +438,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     names = [target.name for target in TARGETS]
     parser.add_argument("--target", action="append", choices=names, help="default: all")
+    parser.add_argument("--tests", action="store_true", help="add what only tests call")
     parser.add_argument("folder", nargs="?", type=Path, default=aot_library.FOLDER)
     options = parser.parse_args()
     atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"])
@@ -399,11 +447,15 @@ def main() -> None:
     warnings.simplefilter("ignore", aot_library.KernelWarning)
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    for target in TARGETS:
-        if options.target is None or target.name in options.target:
+    chosen = [t for t in TARGETS if options.target is None or t.name in options.target]
+    for using in {t.using.name: t.using for t in chosen}.values():
+        start = time.perf_counter()
+        with global_compiler_lock:
+            text, exported = emit(using, options.tests)
+        print(f"{using.name}: emitted in {time.perf_counter() - start:.0f} s", flush=True)
+        for target in (t for t in chosen if t.using is using):
             start = time.perf_counter()
-            with global_compiler_lock:
-                path = compile_target(target, options.folder)
+            path = _link(target, _object(target, text, exported), options.folder)
             seconds = time.perf_counter() - start
             print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, {seconds:.0f} s", flush=True)
 

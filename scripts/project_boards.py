@@ -1,12 +1,21 @@
-"""Project the time of a chunk on three Raspberry Pis, from bounds of their processors and memory.
+"""Project the time of a chunk on four Raspberry Pis, from the loops as compiled and public bounds.
 
-    python scripts/project_boards.py                      # the built-in and the published size
-    python scripts/project_boards.py MODEL ...            # models by name or path
-    python scripts/project_boards.py --config FILE        # a config.json
-    python scripts/project_boards.py --verbose            # with the arithmetic, by groups of layers
+    python scripts/project_boards.py                  # the models that run, all boards
+    python scripts/project_boards.py MODEL ...        # models by name or path
+    python scripts/project_boards.py --config FILE    # a config.json
+    python scripts/project_boards.py --verbose        # with the time of each group of layers
+    python scripts/project_boards.py --rates FILE     # other loops than scripts/loop_rates.json
+    python scripts/project_boards.py --write          # the figures in docs/, README.md and `bench`
+    python scripts/project_boards.py --check MODEL... # predict this machine, and measure it: with a
+        model of f32 weights, one model of each type, or results of `bench --weights all --json`
 
-Prints Markdown. Nothing is measured: each layer takes ``max(multiply-accumulates / (bound x
-efficiency), bytes / bandwidth)``, and each stage what Python takes around it.
+Prints Markdown. Nothing is measured on a board. The formula is in `projection.py`: `rate` is a
+loop's multiply-accumulates per cycle with its epilogue, by llvm-mca. The efficiency e and the
+overlap o are those of a case: good, middle or bad. Bad takes the rates of a narrower dispatch.
+"two" and "four" are cores that share each layer, as `--threads` does with compiled kernels. Each
+layer then costs `JOIN_US` more, and the code search stays on one core.
+"beside" is one core that encodes beside one that decodes: the slower one counts, and at least all
+bytes at the rate that the cores share.
 """
 
 from __future__ import annotations
@@ -16,353 +25,359 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from fcs_edge.convert.schemes import EIGHT, FLOAT
-from fcs_edge.kernels.gemm.quantized_weights import GROUP
+from board_bounds import (
+    BOARDS,
+    CASES,
+    CORES,
+    JOIN_SOURCE,
+    JOIN_US,
+    OVERLAP,
+    PROCESS_MB,
+    PROCESS_SOURCE,
+    SYSTEM_MB,
+    SYSTEM_SOURCE,
+    Board,
+    Three,
+)
+from chunk_work import SCHEMES, Scheme, Work, works
+from fcs_edge.bench import boards as shipped
+from fcs_edge.bench.bench import MODES
 from fcs_edge.modelfile import catalogue, config_json
-from fcs_edge.modelfile.config import SAMPLE_RATE_IN, CodecConfig, EncoderConfig
-from fcs_edge.modelfile.tensor_layout import Shape, tensor_shapes
+from fcs_edge.modelfile.config import SAMPLE_RATE_IN, CodecConfig
+from fcs_edge.modelfile.tensor_layout import tensor_shapes
+from projection import BESIDE, Rates, factors, speed, work_ms
 
-Range = tuple[float, float]
-"""The low and the high value."""
+ROOT = Path(__file__).resolve().parent.parent
+RATES = ROOT / "scripts" / "loop_rates.json"
+"""Rates of the loops, a list of core, loop, rows, dispatch and macs_per_cycle."""
+PUBLISHED = {"2k": 11, "4k": 12, "65k": 16}
+"""Bits per token of the published causal models, by the size of their codebook."""
 
-BYTES = {"float32": 4.0, "float16": 2.0, "int8": 1.0, "int4": 0.5 + 2 / GROUP}
-"""Bytes per stored weight; groups of 4-bit weights share a float16 scale."""
-PARTS = ("encoder", "compressor", "decompressor", "decoder")
-MODES = {"encode": PARTS[:2], "decode": PARTS[2:], "both": PARTS}
-"""What runs on the one core, and the prefixes of its stages' names."""
-
-
-@dataclass(frozen=True)
-class Board:
-    """The bounds of a board. Rates are in 10**9 multiply-accumulates per second, of one core."""
-
-    name: str
-    core: str
-    read: Range
-    """Memory that one core reads, GB/s."""
-    rates: dict[str, Range]
-    """By weight type."""
-    slower: float
-    """Times the x86-64 server's time for a Python call (assumed)."""
-    memory: tuple[float, ...]
-    """Sizes on sale, GB."""
-
-
-BOARDS = (
-    Board(
-        "Raspberry Pi 5",
-        "Cortex-A76, 2.4 GHz",
-        (9.4, 14.9),
-        {
-            "float32": (8 * 2.4, 8 * 2.4),
-            "float16": (11, 12.8),
-            "int8": (26 / 2, 77 / 2),
-            "int4": (26, 77),
-        },
-        3,
-        (2, 4, 8, 16),
-    ),
-    Board(
-        "Raspberry Pi 4",
-        "Cortex-A72, 1.5 or 1.8 GHz",
-        (3.7, 4.3),
-        {
-            "float32": (4 * 1.5, 4 * 1.8),
-            "float16": (5.2, 5.2),
-            "int8": (4 * 1.5, 4 * 1.8),
-            "int4": (11.5, 14.4),
-        },
-        6,
-        (1, 2, 4, 8),
-    ),
-    Board(
-        "Raspberry Pi Zero 2 W",
-        "Cortex-A53, 1.0 GHz",
-        (2.0, 2.3),
-        {
-            "float32": (2, 2),
-            "float16": (2 * 4 / 5, 2 * 4 / 5),
-            "int8": (2, 2),
-            "int4": (2.4, 2.4),
-        },
-        15,
-        (0.5,),
-    ),
+LOOPS = (
+    "float32",
+    "float16",
+    "int8",
+    "int8 x 8 bits",
+    "int4",
+    "depthwise float32",
+    "depthwise float16",
 )
-SOURCES = """\
-Bandwidths are public figures for one core. Bounds in GMAC/s: llvm-mca's for sdot and for float16
-widened to float32, and where it was not run for a loop, what the pipes take:
-
-- float32, fmla of 4 lanes: A76 two a cycle, 8 x 2.4; A72 one, 4 x 1.5 to 1.8; A53 half of one,
-  as its vector datapath is 64 bits wide, 2 x 1.0. float16 there: an fcvtl for each four fmla,
-  2 x 4/5.
-- int8 weights meet activations of 12 bits. A76: in two parts of 8 bits, so two sdot where
-  llvm-mca's bound has one: half of 26 to 77. A72 and A53: smlal of 16-bit lanes, 4 products an
-  instruction; A72 has one pipe that multiplies integers, 128 bits wide, 4 x 1.5 to 1.8; A53 takes
-  two cycles for the 128-bit result, 2 x 1.0.
-- int4 weights meet activations of 8 bits: llvm-mca's bounds for 8 bits by 8, sdot or smlal of 8-bit
-  lanes. In that scheme some weights are int8 or float16 (convert/schemes.py)."""
+"""As `loop_rates.json` names them."""
+LARGE = "focalcodec_50hz_4k_causal"
+"""The published model whose figures docs/performance.md shows: the others' are the same."""
+SHOWN = (("Raspberry Pi 5", 2.4), ("Raspberry Pi 4", 1.8), ("Raspberry Pi Zero 2 W", 1.0))
+"""Boards in the table of docs/performance.md."""
+CLAIMED = ("int8", "int8, 8-bit activations", "int4")
+"""Weights of the published size that docs/performance.md names."""
 
 
-@dataclass(frozen=True)
-class Figure:
-    """The share of the bounds that is reached."""
-
-    name: str
-    high: bool
-    """Whether the high bounds are taken, or the low ones."""
-    efficiency: float
-    """Of the arithmetic bound; public int8 kernels reach 0.2 to 0.42, OpenBLAS 0.8."""
-    bandwidth: float
-    """Of the memory bandwidth."""
-
-
-FIGURES = (
-    Figure("optimistic", True, 0.8, 1),
-    Figure("expected", False, 0.45, 1),
-    Figure("pessimistic", False, 0.2, 0.75),
-)
-EXPECTED = FIGURES[1]
-Verdicts = dict[str, dict[str, list[str]]]
-"""Weight types, by one of `VERDICTS`, by mode."""
-VERDICTS = ("is expected to", "may, if the optimistic figure holds,", "cannot")
-
-STAGE_US = 5.0
-"""Microseconds around a stage on the x86-64 server. With kernels compiled ahead of time, Python
-takes 17 per chunk, encoded and decoded, and the library 7 ns for each of 200 calls (measured)."""
-PROCESS_MB = 60
-"""The interpreter and the libraries, with kernels compiled ahead of time."""
-SYSTEM_MB = 100
-"""Memory for the operating system."""
-
-# float32 multiply-accumulates that an element costs, counted in the kernels' formulas.
-NORM, GELU, TANH, SNAKE, EXP = 5, 30, 25, 25, 20
-
-
-@dataclass(frozen=True)
-class Work:
-    """The work of one layer for a chunk."""
-
-    group: str
-    macs: int
-    weights: int = 0
-    """Read as they are stored; where there are none the arithmetic is float32."""
-    name: str = ""
-    """Of the weights, as published."""
-    floats: int = 0
-    """float32 numbers read besides: windows of the past, and weights that stay float32."""
-    keys: int = 0
-    """Numbers of the attention's window, float16 beside integer weights, else float32."""
-
-    def stored(self, kind: str) -> str:
-        """Return what the weights are stored as, in a model of this kind."""
-        if kind in ("int8", "int4") and FLOAT.search(self.name):
-            return "float16"
-        return "int8" if kind == "int4" and EIGHT.search(self.name) else kind
-
-    def bytes(self, kind: str) -> float:
-        """Return what is read."""
-        key = 2 if kind in ("int8", "int4") else 4
-        return self.weights * BYTES[self.stored(kind)] + self.floats * 4 + self.keys * key
-
-    def milliseconds(self, board: Board, kind: str, figure: Figure) -> tuple[float, float]:
-        """Return the time of the arithmetic and that of the reading."""
-        bound = board.rates[self.stored(kind) if self.weights else "float32"][figure.high]
-        read = board.read[figure.high] * figure.bandwidth
-        return self.macs / (bound * figure.efficiency) / 1e6, self.bytes(kind) / read / 1e6
-
-
-def works(config: CodecConfig) -> Iterator[Work]:
-    """List the work of a chunk, by the tensors of a checkpoint."""
-    for name, shape in tensor_shapes(config).items():
-        stage, leaf = name.split(".", 1)[0], name.rsplit(".", 1)[-1]
-        rows, size = _rows(name, config), math.prod(shape)
-        elementwise = f"{stage}: elementwise"
-        if leaf == "alpha" and size > 1:
-            yield Work(elementwise, rows * size * SNAKE)
-        elif leaf != "weight" or "relative_embedding" in name or "gru_rel_pos" in name:
-            continue
-        elif len(shape) == 1:
-            yield Work(elementwise, rows * size * NORM)
-        elif ".modulation.layers." in name or ".dwconv." in name:
-            # Taps, and as many rows of the past; a sum or scale follows.
-            yield Work(f"{stage}: depthwise", rows * size, floats=2 * size)
-            yield Work(elementwise, rows * shape[0])
-        else:
-            yield from _product(name, shape, rows, config.encoder)
-
-
-def _product(name: str, shape: Shape, rows: int, encoder: EncoderConfig) -> Iterator[Work]:
-    """List a matrix product and what stands beside it."""
-    stage, size = name.split(".", 1)[0], math.prod(shape)
-    elementwise, group = f"{stage}: elementwise", "products"
-    if ".feature_extractor." in name or ".positional_embedding." in name:
-        group = "convolutions"
-    elif ".refiner." in name:
-        group = "refiner"
-    yield Work(f"{stage}: {group}", rows * size, weights=size, name=name)
-    if re.search(r"focal_block\.(modulation|feed_forward)\.in_proj", name):
-        yield Work(elementwise, rows * shape[1] * TANH)
-    if group == "convolutions" or re.search(r"(feed_forward|refiner)\.in_proj|pwconv1", name):
-        yield Work(elementwise, rows * shape[0] * GELU)
-    elif re.search(r"out_proj|pwconv2|context_proj", name):
-        yield Work(elementwise, rows * shape[0])
-    if ".attention.out_proj." in name:
-        keys = rows * encoder.window_size
-        macs = 2 * keys * encoder.dim + keys * encoder.num_heads * EXP
-        window = 2 * encoder.window_size * encoder.dim
-        yield Work(f"{stage}: attention", macs, keys=window)
-
-
-def _rows(name: str, config: CodecConfig) -> int:
-    """Return the rows of a layer in a chunk."""
-    stage, *keys = name.split(".")
-    layer = next((int(key) for key in keys if key.isdecimal()), 0)
-    up = config.decompressor.upscale_factors
-    if keys[0] == "feature_extractor":
-        return config.chunk_size // math.prod(config.encoder.strides[: layer + 1])
-    if stage == "encoder":
-        return config.encoder.chunk_frames
-    if stage == "compressor":
-        factors = config.compressor.downscale_factors
-        here = factors[: layer + 1] if keys[0] == "layers" else factors
-        return config.encoder.chunk_frames // math.prod(here)
-    if keys[0] in ("in_proj", "layers"):
-        return config.chunk_tokens * math.prod(up[:layer] if stage == "decompressor" else up)
-    decoded = config.chunk_tokens * math.prod(up)
-    return decoded // config.decompressor.chunk_frames if keys[0] == "refiner" else decoded
-
-
-def chunk(layers: list[Work], board: Board, kind: str, figure: Figure) -> tuple[float, float]:
-    """Return the milliseconds that a chunk takes in its layers and around its stages."""
-    around = len({work.group.split(":")[0] for work in layers}) * STAGE_US * board.slower / 1e3
-    return sum(max(work.milliseconds(board, kind, figure)) for work in layers), around
-
-
-def megabytes(layers: list[Work], kind: str) -> float:
+def megabytes(layers: list[Work], scheme: Scheme) -> float:
     """Return the memory of a process with these layers: its code, its weights, its past."""
-    return PROCESS_MB + sum(work.bytes(kind) for work in layers) / 1e6
+    return PROCESS_MB + sum(work.bytes(scheme) for work in layers) / 1e6
 
 
-def bounds() -> Iterator[str]:
-    """Yield the assumptions about the boards."""
-    yield "Projected, not measured.\n"
-    yield f"| | {' | '.join(f'{board.name}, {board.core}' for board in BOARDS)} |"
-    yield "|---" * (len(BOARDS) + 1) + "|"
-    rows = {"read, GB/s": [board.read for board in BOARDS]}
-    for kind in ("float32", "float16", "int8", "int4"):
-        rows[f"bound, {kind}, GMAC/s"] = [board.rates[kind] for board in BOARDS]
-    for label, ranges in rows.items():
-        cells = (" to ".join(f"{value:.3g}" for value in sorted(set(values))) for values in ranges)
-        yield f"| {label} | {' | '.join(cells)} |"
-    cells = (f"{STAGE_US:g} x {board.slower:g}" for board in BOARDS)
-    yield f"| around a stage, us | {' | '.join(cells)} |\n\n{SOURCES}\n"
-    for figure in FIGURES:
-        which = "high" if figure.high else "low"
-        yield (
-            f"- {figure.name}: {figure.efficiency:g} of the {which} bound, {figure.bandwidth:g} of "
-            f"the {which} bandwidth"
-        )
+def models() -> dict[str, CodecConfig]:
+    """Return the models that run: the built-in one, and the published ones."""
+    built_in = catalogue.find()
+    found = {built_in.name: built_in.config}
+    for size, bits in PUBLISHED.items():
+        raw: dict[str, Any] = {
+            "encoder_config": {"causal": True},
+            "compressor_config": {"causal": True, "output_dim": bits},
+            "quantizer_config": {"codebook_size": 1 << bits},
+            "decompressor_config": {"causal": True, "input_dim": bits},
+            "decoder_config": {"causal": True},
+        }
+        found[f"focalcodec_50hz_{size}_causal"] = config_json.from_dict(raw)
+    return found
 
 
-def arithmetic(layers: list[Work], kind: str) -> Iterator[str]:
-    """Show the expected figure of each board, layer group by layer group."""
-    yield f"\n{kind}, expected: arithmetic / reading -> ms of a chunk, each layer's larger one\n"
-    yield f"| layers | MMAC | MB | {' | '.join(board.name for board in BOARDS)} |"
-    yield "|---|" + "---:|" * (len(BOARDS) + 2)
-    for group in dict.fromkeys(work.group for work in layers):
-        inside = [work for work in layers if work.group == group]
-        cells = []
-        for board in BOARDS:
-            times = [work.milliseconds(board, kind, EXPECTED) for work in inside]
-            compute, read = map(sum, zip(*times, strict=True))
-            cells.append(f"{compute:.1f} / {read:.1f} -> {sum(map(max, times)):.1f}")
-        yield _row(group, inside, kind, cells)
-    totals = (chunk(layers, board, kind, EXPECTED) for board in BOARDS)
-    cells = [f"{work:.1f} + Python {around:.1f} -> {work + around:.1f}" for work, around in totals]
-    yield _row("all", layers, kind, cells)
+def weights(config: CodecConfig) -> int:
+    """Return how many weights a model has."""
+    return sum(math.prod(shape) for shape in tensor_shapes(config).values())
 
 
-def _row(name: str, layers: list[Work], kind: str, cells: list[str]) -> str:
-    macs = sum(work.macs for work in layers)
-    size = megabytes(layers, kind) - PROCESS_MB
-    return f"| {name} | {macs / 1e6:.1f} | {size:.1f} | {' | '.join(cells)} |"
+def chunk_milliseconds(config: CodecConfig) -> float:
+    """Return the duration of a chunk."""
+    return 1e3 * config.chunk_size / SAMPLE_RATE_IN
 
 
-def report(name: str, config: CodecConfig, verbose: bool) -> Iterator[str]:
-    """Yield the projection of a model on each board."""
-    layers = list(works(config))
-    milliseconds = 1e3 * config.chunk_size / SAMPLE_RATE_IN
-    count = sum(math.prod(shape) for shape in tensor_shapes(config).values())
-    yield f"### {name}: {count / 1e6:.1f} M weights, chunks of {milliseconds:g} ms"
-    if verbose:
-        for kind in BYTES:
-            yield from arithmetic(layers, kind)
-    sentences = []
+# Text.
+
+
+def cell(values: Three) -> str:
+    """Return the middle case, and from good to bad."""
+    good, middle, bad = (f"{value:.2f}" for value in values)
+    return f"{middle} ({good}\N{EN DASH}{bad})"
+
+
+def bounds(rates: Rates) -> Iterator[str]:
+    """Yield what is assumed of cores and boards, with the sources."""
+    yield "Projected, not measured. Three values are those of good / middle / bad.\n"
+    yield "| core | loop | MAC a cycle, one row and four | of the multiplier's |\n|---|---|---|---|"
+    for core in CORES:
+        for loop in LOOPS:
+            if not rates.has(core, loop):
+                continue
+            every = [rates.rate(core, loop, rows, d) for rows in (1, 4) for d in core.dispatch]
+            most = core.most(loop)
+            shown = f"{min(every):g} to {max(every):g}" if min(every) < max(every) else every[0]
+            yield f"| {core.title} | {loop} | {shown} | {max(every) / most:.0%} of {most:g} |"
+    dispatch = _slashes(CORES[0].dispatch)
+    yield f"\nRates: {RATES.name}, by llvm-mca; dispatch {dispatch} on Cortex-A76."
+    for core in CORES:
+        yield f"- {core.title}, instructions a cycle: {core.source}."
+        yield f"- e = {_slashes(core.efficiency.values)}: {core.efficiency.source}."
+        yield f"- float32 side work, MAC a cycle, {_slashes(core.side.values)}: {core.side.source}."
     for board in BOARDS:
-        yield f"\n{board.name}: real-time factor, {' / '.join(f.name for f in FIGURES)}\n"
-        yield f"| weights | {' | '.join(MODES)} | memory, both | fits in |"
-        yield "|---" * (len(MODES) + 3) + "|"
-        verdicts: Verdicts = {verdict: {} for verdict in VERDICTS}
-        fitting = []
-        for kind in BYTES:
-            need = megabytes(layers, kind)
-            sizes = [size for size in board.memory if need + SYSTEM_MB <= 1e3 * size]
-            cells = []
-            for mode, parts in MODES.items():
-                used = [work for work in layers if work.group.startswith(parts)]
-                factors = [sum(chunk(used, board, kind, f)) / milliseconds for f in FIGURES]
-                cells.append(" / ".join(f"{factor:.2f}" for factor in factors))
-                missed = (factors[0] >= 1) + (factors[1] >= 1) if sizes else 2
-                verdicts[VERDICTS[missed]].setdefault(mode, []).append(kind)
-            fitting += [kind] if sizes else []
-            cells += [f"{need:.0f} MB", f"{sizes[0]:g} GB" if sizes else "none on sale"]
-            yield f"| {kind} | {' | '.join(cells)} |"
-        sentences.append(f"- A {board.name} {'; it '.join(_in_words(verdicts, fitting))}.")
-    yield "\nIn real time, each with the weights named:\n"
-    yield from sentences
+        yield f"- {board.name}, {board.core.title}, {board.ghz:g} GHz: {board.clock_source}."
+        yield f"  One core reads {_slashes(board.read.values)} GB/s: {board.read.source}."
+        yield f"  All cores read {_slashes(board.shared.values)} GB/s: {board.shared.source}."
+    yield f"- o = {_slashes(OVERLAP.values)}: {OVERLAP.source}."
+    yield f"- A join takes {JOIN_US} us: {JOIN_SOURCE}."
+    yield f"- Memory: {PROCESS_MB} MB of the process ({PROCESS_SOURCE}),"
+    yield f"  {SYSTEM_MB} MB of the system ({SYSTEM_SOURCE})."
+    yield "- Python around the stages, a clock that falls in heat, and other programs are left out."
 
 
-def _in_words(verdicts: Verdicts, fitting: list[str]) -> Iterator[str]:
-    """Yield the verdicts in words, and which weights fit in memory."""
-    for verdict, modes in verdicts.items():
-        what = [
-            f"{'do both' if mode == 'both' else mode} ({_kinds(kinds)})"
-            for mode, kinds in modes.items()
+def _slashes(values: Three) -> str:
+    return " / ".join(f"{value:g}" for value in values)
+
+
+def groups(config: CodecConfig, board: Board, scheme: Scheme, rates: Rates) -> Iterator[str]:
+    """Yield the middle case of a board, group by group."""
+    layers = list(works(config))
+    yield f"\n{board.name}, {scheme.label}, middle: arithmetic, reading, and both as they overlap\n"
+    yield "| layers | MMAC | MB | arithmetic, ms | reading, ms | both, ms |"
+    yield "|---|---:|---:|---:|---:|---:|"
+    names = dict.fromkeys((work.stage, work.group) for work in layers)
+    for name in [*names, ("all", "")]:
+        inside = [work for work in layers if name in ((work.stage, work.group), ("all", ""))]
+        times = [work_ms(work, scheme, speed(board, 1, rates)) for work in inside]
+        sums = " | ".join(f"{sum(column):.2f}" for column in zip(*times, strict=True))
+        macs = sum(work.macs for work in inside) / 1e6
+        size = sum(work.bytes(scheme) for work in inside) / 1e6
+        yield f"| {' '.join(name)} | {macs:.1f} | {size:.1f} | {sums} |"
+
+
+def report(name: str, config: CodecConfig, rates: Rates, verbose: bool) -> Iterator[str]:
+    """Yield the projection of a model on each board."""
+    layers, chunk_ms = list(works(config)), chunk_milliseconds(config)
+    yield f"\n### {name}: {weights(config) / 1e6:.1f} M weights, chunks of {chunk_ms:g} ms\n"
+    yield "Real-time factors, middle (good to bad); below 1 is real time:\n"
+    columns = (*MODES, BESIDE, "two", "four", "memory", "fits in")
+    yield f"| board, weights | {' | '.join(columns)} |"
+    yield "|---" * 9 + "|"
+    for board in BOARDS:
+        for scheme in rates.schemes(board.core, layers):
+            found = factors(layers, chunk_ms, scheme, board, rates)
+            sizes = _fitting(layers, scheme, board)
+            cells = [cell(found[1][mode]) for mode in MODES]
+            cells += [cell(found[2][BESIDE]), cell(found[2]["both"]), cell(found[4]["both"])]
+            cells.append(f"{megabytes(layers, scheme):.0f} MB")
+            cells.append(f"{sizes[0]:g} GB" if sizes else "none on sale")
+            title = f"{board.name}, {board.ghz:g} GHz, {scheme.label}"
+            yield f"| {title} | {' | '.join(cells)} |"
+    if verbose:
+        for board in BOARDS:
+            for scheme in rates.schemes(board.core, layers):
+                yield from groups(config, board, scheme, rates)
+
+
+# What docs and `fcs-edge bench` say.
+
+
+def board_at(name: str, ghz: float) -> Board:
+    """Return a board at a clock."""
+    return next(board for board in BOARDS if (board.name, board.ghz) == (name, ghz))
+
+
+def table(rates: Rates) -> Iterator[str]:
+    """Yield the table of docs/performance.md, and sentences for each board."""
+    known = models()
+    small = next(iter(known))
+    yield "| board, model, weights | encode | decode | both | both, beside | both, two cores |"
+    yield "|---|---|---|---|---|---|"
+    for name, ghz in SHOWN:
+        board = board_at(name, ghz)
+        for model, title in ((LARGE, "published"), (small, f"`{small}`")):
+            config = known[model]
+            layers, chunk_ms = list(works(config)), chunk_milliseconds(config)
+            for scheme in rates.schemes(board.core, layers):
+                if scheme.label not in (CLAIMED if model == LARGE else ("int8",)):
+                    continue
+                if not _fitting(layers, scheme, board):
+                    continue
+                found = factors(layers, chunk_ms, scheme, board, rates)
+                cells = [cell(found[1][mode]) for mode in MODES]
+                cells += [cell(found[2][BESIDE]), cell(found[2]["both"])]
+                yield f"| {_short(name)}, {title}, {_quoted(scheme)} | {' | '.join(cells)} |"
+    yield ""
+    for name, ghz in SHOWN:
+        yield from sentences(board_at(name, ghz), known[small], known[LARGE], rates)
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("Raspberry ")
+
+
+def _quoted(scheme: Scheme) -> str:
+    kind, *rest = scheme.label.split(", ")
+    return ", ".join([f"`{kind}`", *rest])
+
+
+def sentences(board: Board, small: CodecConfig, large: CodecConfig, rates: Rates) -> Iterator[str]:
+    """Yield what a board runs: the built-in model, and the published size."""
+    yield (
+        f"- {_short(board.name)}, {board.ghz:g} GHz, cooled: `{catalogue.find().name}` takes "
+        f"{_interval(_built_in(small, board, rates))} of one core."
+    )
+    layers, chunk_ms = list(works(large)), chunk_milliseconds(large)
+    found = {
+        scheme: factors(layers, chunk_ms, scheme, board, rates)
+        for scheme in rates.schemes(board.core, layers)
+        if scheme.label in CLAIMED and _fitting(layers, scheme, board)
+    }
+    slow = True
+    for cores, words in ((1, "one core"), (2, "two cores"), (4, "four cores")):
+        by_case: dict[str, list[str]] = {}
+        for scheme, values in found.items():
+            by_case.setdefault(_case(values[cores]["both"]), []).append(_quoted(scheme))
+        runs = [
+            case if len(kinds) == len(found) else f"{case} ({' and '.join(kinds)})"
+            for case, kinds in by_case.items()
+            if case
         ]
-        if what:
-            yield f"{verdict} {', '.join(what)}"
-    yield f"has the memory for both parts ({_kinds(fitting)})"
+        if runs:
+            yield f"  Published size, {words}, in real time: {'; '.join(runs)}."
+            slow = False
+        if list(by_case) == [_EVERY]:
+            break
+    if slow:
+        yield "  The published size is too slow for real time."
 
 
-def _kinds(kinds: list[str]) -> str:
-    return "any" if len(kinds) == len(BYTES) else ", ".join(kinds) or "none"
+_EVERY = "every case"
+
+
+def _interval(values: Three) -> str:
+    """Return a share, from good to bad."""
+    return f"{values[0] * 100:.0f}\N{EN DASH}{values[2]:.0%}"
+
+
+def _built_in(config: CodecConfig, board: Board, rates: Rates) -> Three:
+    """Return the share of one core that the built-in model takes."""
+    scheme = next(scheme for scheme in SCHEMES if scheme.label == "int8")
+    layers = list(works(config))
+    return factors(layers, chunk_milliseconds(config), scheme, board, rates)[1]["both"]
+
+
+def _fitting(layers: list[Work], scheme: Scheme, board: Board) -> list[float]:
+    """Return the sizes of memory on sale that hold a model."""
+    need = megabytes(layers, scheme) + SYSTEM_MB
+    return [size for size in board.memory if need <= 1e3 * size]
+
+
+def _case(values: Three) -> str:
+    """Return in which cases a factor is below 1; nothing for none."""
+    below = sum(value < 1 for value in values)
+    return ("", "good case", "good and middle case", _EVERY)[below]
+
+
+def facts(rates: Rates) -> dict[str, Any]:
+    """Return the figures that `fcs-edge bench` prints, as JSON."""
+    rows = []
+    for name, config in models().items():
+        layers, chunk_ms = list(works(config)), chunk_milliseconds(config)
+        for board in BOARDS:
+            for scheme in rates.schemes(board.core, layers):
+                if scheme.label.endswith("convolutions"):
+                    continue
+                found = factors(layers, chunk_ms, scheme, board, rates)
+                one = {mode: [round(v, 4) for v in found[1][mode]] for mode in MODES}
+                rows.append(
+                    {
+                        "board": board.name,
+                        "ghz": board.ghz,
+                        "model_weights": weights(config),
+                        "model": name,
+                        "weights": scheme.label.split(",")[0],
+                        "activations": scheme.bits if scheme.kind == "int8" else None,
+                        **one,
+                    }
+                )
+    boards = [{"name": b.name, "ghz": b.ghz, "models": list(b.models)} for b in BOARDS]
+    return {"cases": list(CASES), "boards": boards, "rows": rows}
+
+
+def facts_text(rates: Rates) -> str:
+    """Return `facts` as the text of a file, a row a line."""
+    found = facts(rates)
+    lists = {
+        key: ",\n".join(f"  {json.dumps(row)}" for row in found[key]) for key in ("boards", "rows")
+    }
+    parts = [f'"{key}": [\n{text}\n]' for key, text in lists.items()]
+    return f'{{"cases": {json.dumps(found["cases"])},\n' + ",\n".join(parts) + "\n}\n"
+
+
+def outputs(rates: Rates) -> dict[Path, str]:
+    """Return the files that `--write` writes, with their new text."""
+    performance, readme = ROOT / "docs/performance.md", ROOT / "README.md"
+    share = _built_in(catalogue.find().config, board_at("Raspberry Pi Zero 2 W", 1.0), rates)
+    line = r"\S+(?= of a\s+Raspberry Pi Zero 2 W core)"
+    return {
+        shipped.PATH: facts_text(rates),
+        performance: with_block(performance.read_text(), "\n".join(table(rates))),
+        readme: re.sub(line, _interval(share), readme.read_text()),
+    }
+
+
+def with_block(page: str, text: str) -> str:
+    """Return a page whose block between the two marks is `text`."""
+    start, end = "<!-- boards -->\n", "<!-- end -->"
+    before, found, rest = page.partition(start)
+    if not found or end not in rest:
+        raise SystemExit("a page has no <!-- boards --> ... <!-- end -->")
+    return f"{before}{start}{text}\n{end}{rest.partition(end)[2]}"
 
 
 def main() -> None:
-    """Print the projection."""
+    """Print the projection, write it, or check it on this machine."""
     parser = argparse.ArgumentParser(description="Project real-time factors for Raspberry Pis.")
     parser.add_argument("models", nargs="*", help="models by name or path")
     parser.add_argument("--config", type=Path, help="a config.json in place of a model")
-    parser.add_argument("--verbose", action="store_true", help="show the arithmetic")
+    parser.add_argument("--rates", type=Path, default=RATES, help="rates of the loops")
+    parser.add_argument("--verbose", action="store_true", help="show each group of layers")
+    parser.add_argument("--write", action="store_true", help="write docs, README and bench's data")
+    parser.add_argument("--check", action="store_true", help="predict and measure this machine")
+    parser.add_argument("--seconds", type=float, default=4, help="of --check, for each round")
     arguments = parser.parse_args()
+    if arguments.check:
+        if not arguments.models:
+            parser.error("--check needs a model with f32 weights, or results of bench")
+        from check_projection import check, measure
+
+        named = [name for name in arguments.models if not name.endswith(".json")]
+        config = catalogue.find(named[0]).config if named else models()[LARGE]
+        print("\n".join(check(config, measure(arguments.models, arguments.seconds))))
+        return
+    rates = Rates.read(arguments.rates)
+    if arguments.write:
+        for path, text in outputs(rates).items():
+            path.write_text(text)
+            print(f"wrote {path.relative_to(ROOT)}")
+        return
     configs = {model.name: model.config for model in map(catalogue.find, arguments.models)}
     if arguments.config:
         # A golden case has it under "config".
         raw = json.loads(arguments.config.read_text())
         configs[arguments.config.name] = config_json.from_dict(raw.get("config", raw))
-    if not configs:
-        built_in = catalogue.find()
-        causal = {f"{part}_config": {"causal": True} for part in PARTS}
-        configs[built_in.name] = built_in.config
-        configs["the published size"] = config_json.from_dict(causal)
-    print("\n".join(bounds()))
-    for name, config in configs.items():
-        print()
-        print("\n".join(report(name, config, arguments.verbose)))
+    print("\n".join(bounds(rates)))
+    for name, config in (configs or models()).items():
+        print("\n".join(report(name, config, rates, arguments.verbose)))
 
 
 if __name__ == "__main__":

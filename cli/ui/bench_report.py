@@ -40,6 +40,26 @@ def show(facts: Facts) -> None:
     console.print(Text(f"\n{_LEGEND}\n"))
     for run in facts["runs"]:
         console.print(plain(verdict(facts["model"], run), "bold"))
+    if "projected_for" in facts:
+        # A table to paste: no line is folded.
+        console.print(Text("\n" + "\n".join(board_rows(facts))), soft_wrap=True)
+
+
+def board_rows(facts: Facts) -> list[str]:
+    """Return the measured factors beside those projected for this board, as lines of Markdown."""
+    lines = [f"Real-time factors on one core, {facts['projected_for']}:", ""]
+    lines += ["| model, weights | | encode | decode | both |", "|---|---|---|---|---|"]
+    for run in facts["runs"]:
+        bits = f", {run['settings']['activation_bits']}-bit activations"
+        name = f"{facts['model']['name']}, {run['weights']}{bits * (run['weights'] == 'int8')}"
+        measured = [f"{mode['real_time_factor']:.3f}" for mode in run["modes"].values()]
+        lines.append(f"| {name} | measured | {' | '.join(measured)} |")
+        if run["projected"] is None:
+            lines.append(f"| {name} | not projected | | | |")
+            continue
+        expected = [" / ".join(f"{v:.2f}" for v in run["projected"][m]) for m in run["modes"]]
+        lines.append(f"| {name} | projected, good / middle / bad | {' | '.join(expected)} |")
+    return lines
 
 
 def verdict(model: Facts, run: Facts) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
-from rich.text import Text
 
 from fcs_edge.text import printable
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 MOST_OF_A_KIND = 20
 """Messages of one kind that are printed; the others are counted."""
@@ -70,4 +73,6 @@ def print_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 def plain(text: object, style: str = "") -> Text:
     """Return text of any origin for a table, without markup and control characters."""
+    from rich.text import Text
+
     return Text(printable(text), style)

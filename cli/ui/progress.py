@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fcs_edge.cli.ui.messages import Messages, plain
 
@@ -26,8 +24,15 @@ def progress_bar(
     seconds : float or None
         Seconds of audio in all; None where they are unknown.
     """
+    if messages.quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    # Imported for a terminal only: it takes longer than a short command.
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     console = Console(stderr=True)
-    if messages.quiet or not console.is_terminal:
+    if not console.is_terminal:
         yield lambda _: None
         return
     columns = (
@@ -44,8 +49,13 @@ def progress_bar(
 @contextmanager
 def spinner(messages: Messages, label: str) -> Iterator[None]:
     """Show a spinner while the block runs."""
+    if messages.quiet or not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
     console = Console(stderr=True)
-    if messages.quiet or not console.is_terminal:
+    if not console.is_terminal:
         yield
         return
     with console.status(plain(label)):

@@ -72,12 +72,12 @@ def products(config: CodecConfig) -> list[Product]:
             stage = name.split(".")[0]
             # The code search counts as part of the compressor.
             stage = "compressor" if stage == "search" else stage
-            out.append(Product(stage, name, _rows(config, name), depth, outputs))
+            out.append(Product(stage, name, rows_of(config, name), depth, outputs))
     return out
 
 
-def _rows(config: CodecConfig, name: str) -> int:
-    """Return the rows of a chunk that multiply a weight."""
+def rows_of(config: CodecConfig, name: str) -> int:
+    """Return the rows of a chunk that meet a weight, by its published name."""
     stage, part, *rest = name.split(".")
     layer = int(rest[0]) if part == "layers" else 0
     if stage == "encoder":
@@ -222,7 +222,7 @@ class Bench:
         self._last = _Timed(ReplayedStage(Decoder(config.decoder, model.reader())))
         compressor = ReplayedStage(Compressor(config.compressor, model.reader()))
         decompressor = ReplayedStage(Decompressor(config.decompressor, model.reader()))
-        search = Search(config, model.reader()) if config.search else None
+        search = ReplayedStage(Search(config, model.reader())) if config.search else None
         self._encoder = StreamEncoder(config, self._first, compressor, chunks, search)
         self._decoder = StreamDecoder(config, decompressor, self._last, chunks)
         self._load_seconds = time.perf_counter() - start

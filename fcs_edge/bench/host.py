@@ -21,6 +21,9 @@ _FEATURES = re.compile(
 )
 """CPU features that matter to matrix products, as Linux or LLVM names them."""
 _ASSUMED_CACHE = 32 << 20
+DEVICE_TREE_MODEL = Path("/proc/device-tree/model")
+HIGHEST_CLOCK = Path("/sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq")
+"""In kHz."""
 _ASSUMED_MEMORY = 512 << 20
 
 
@@ -29,7 +32,8 @@ def facts() -> dict[str, Any]:
     using = instructions.chosen()
     return {
         "cpu": _cpu_name(),
-        "board": _text("/proc/device-tree/model").rstrip("\0") or None,
+        "board": _text(DEVICE_TREE_MODEL).rstrip("\0") or None,
+        "clock_ghz": _clock(),
         "architecture": platform.machine(),
         "cores": os.cpu_count(),
         "features": _features(),
@@ -103,6 +107,12 @@ def library_was_reported() -> None:
 def _cpu_name() -> str:
     match = re.search(r"^model name\s*:\s*(.+)$", _text("/proc/cpuinfo"), re.M)
     return match[1].strip() if match else platform.processor() or "unknown"
+
+
+def _clock() -> float | None:
+    """Return the highest clock of the first core in GHz, where the system reports it."""
+    text = _text(HIGHEST_CLOCK).strip()
+    return int(text) / 1e6 if text.isdecimal() else None
 
 
 def _features() -> list[str]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcs_edge.kernels._types import I64
-from fcs_edge.kernels.ops import code_search, spectrum
+from fcs_edge.kernels.ops import binary, code_search, spectrum
 from fcs_edge.mel import mel_filters
 from fcs_edge.model.layers import ADD, F32, Array, Linear, Tensors, new
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, SPECTRA_A_TOKEN, CodecConfig, SearchConfig
@@ -66,15 +66,20 @@ def roots(size: int) -> F32:
     return _without_residue(np.stack([turns.real, turns.imag], 1)).astype(np.float32)
 
 
-def workspace(config: SearchConfig, bits: int, chunk: int) -> code_search.Workspace:
-    """Return the workspace of `kernels.ops.code_search.search_codes`."""
-    return code_search.Workspace(
-        new(2, config.beam_width, max(config.history, chunk), bits),
-        new(2, config.beam_width),
-        np.zeros((2, config.beam_width), np.int64),
-        new(2, bits),
-        new(config.inner),
-        new(SPECTRA_A_TOKEN * config.orders),
+def ranges(filters: NDArray[np.float64]) -> I64:
+    """Return where each filter is not 0, (bands, 2) int64: the first bin, and one past the last."""
+    bounds = np.zeros((len(filters), 2), np.int64)
+    for bound, row in zip(bounds, filters, strict=True):
+        used = np.flatnonzero(row)
+        if used.size:
+            bound[:] = used[0], used[-1] + 1
+    return bounds
+
+
+def settings(config: SearchConfig, chunk: int) -> code_search.Settings:
+    """Return how the search goes in chunks of so many tokens."""
+    return code_search.Settings(
+        np.float32(config.prior), config.max_flips, config.shortlist, chunk, config.beam_width
     )
 
 
@@ -86,12 +91,14 @@ class SearchState:
         self.n_past = size - search.hop
         self.samples = new(self.n_past + max_tokens * SPECTRA_A_TOKEN * search.hop)
         self.past = new(config.history, search.bits)
+        self.hidden = new(max_tokens, search.width)
+        """The rows that the latents were projected from: the caller's array, or a copy."""
         self.log_bands = new(max_tokens * SPECTRA_A_TOKEN, config.bands)
         self.target_inputs = new(max_tokens, search.width + SPECTRA_A_TOKEN * config.bands)
         self.target_inner = new(max_tokens, config.inner)
         self.target = new(max_tokens, SPECTRA_A_TOKEN * config.orders)
-        self.spectrum = new(size, 2)
-        self.workspace = workspace(config, search.bits, search.chunk)
+        self.spectrum = new(size, 2, spectrum.LANES)
+        self.workspace = search.codes.workspace()
 
     def reset(self) -> None:
         """Start a new stream: its past samples and codes are zeros."""
@@ -128,6 +135,8 @@ class Search:
         self._roots = roots(size)
         filters = band_filters(search.bands, size // 2 + 1, SAMPLE_RATE_IN / size)
         self._filters = filters.astype(np.float32)
+        self._ranges = ranges(filters)
+        self._log_bands = spectrum.log_bands()
         rows = cepstral_rows(search.bands, search.orders).astype(np.float32)
         self._cepstra = Linear(rows, None)
         self._target_in = Linear.named(tensors, "search.wanted_in")
@@ -135,57 +144,51 @@ class Search:
         first = tensors["search.told_in.weight"]
         first = first.reshape(search.inner, search.history, self.bits)
         # Transposed: a flip changes the sums by one row, and a sum the prediction by one row.
-        self._predictor = code_search.Predictor(
-            np.ascontiguousarray(first.transpose(1, 2, 0)),
+        predictor = code_search.Predictor(
+            first.transpose(1, 2, 0),
             tensors["search.told_in.bias"],
-            np.ascontiguousarray(tensors["search.told_out.weight"].T),
+            tensors["search.told_out.weight"].T,
             tensors["search.told_out.bias"],
         )
-        prior = np.float32(search.prior)
-        self._settings = code_search.Settings(prior, search.max_flips, search.shortlist, self.chunk)
+        self.codes = code_search.CodeSearch(predictor, settings(search, self.chunk))
 
     def state(self, max_tokens: int) -> SearchState:
         """Return the state of a new stream whose calls take up to `max_tokens` tokens."""
         return SearchState(self, max_tokens)
 
-    def __call__(self, samples: F32, hidden: F32, latents: F32, state: SearchState) -> None:
-        """Replace latents by the codes chosen for them.
+    def __call__(self, samples: F32, latents: F32, state: SearchState) -> None:
+        """Replace latents by the codes chosen for them; `state.hidden` has their hidden rows.
 
         Parameters
         ----------
         samples : numpy.ndarray
             (tokens * samples_per_token,) float32, the latents' samples: whole chunks.
-        hidden : numpy.ndarray
-            (tokens, width) float32, the rows that the latents were projected from.
         latents : numpy.ndarray
             (tokens, bits) float32, rows of unit length; overwritten with ``+-1 / sqrt(bits)``.
         state : SearchState
             The stream's state; it advances by these tokens.
         """
-        n, n_past = len(latents), state.n_past
+        n = len(latents)
         log_bands, target = state.log_bands[: n * SPECTRA_A_TOKEN], state.target[:n]
-        state.samples[n_past : n_past + samples.size] = samples
-        spectrum.log_bands(
-            state.samples,
+        inputs, inner = state.target_inputs[:n], state.target_inner[:n]
+        self._log_bands(
+            samples,
             self.hop,
             self.window,
             self._order,
             self._roots,
             self._filters,
+            self._ranges,
             np.float32(FLOOR),
             np.float32(MEAN_LOG_AMPLITUDE),
+            state.samples,
             state.spectrum,
             log_bands,
         )
-        state.samples[:n_past] = state.samples[samples.size : n_past + samples.size]
-        inputs, inner = state.target_inputs[:n], state.target_inner[:n]
-        inputs[:, : self.width] = hidden
-        inputs[:, self.width :] = log_bands.reshape(n, -1)
+        code_search.join(state.hidden[:n], log_bands.reshape(n, -1), inputs)
         self._target_in(inputs, inner)
-        np.maximum(inner, 0, out=inner)
+        code_search.rectify(inner)
         self._target_out(inner, target)
         self._cepstra(log_bands, target.reshape(n * SPECTRA_A_TOKEN, -1), ADD)
-        code_search.search_codes(
-            latents, target, self._predictor, self._settings, state.past, state.workspace, latents
-        )
-        latents *= np.float32(self.bits**-0.5)
+        self.codes(latents, target, state.past, state.workspace, latents)
+        binary.normalize(latents, latents)

@@ -16,6 +16,7 @@ from fcs_edge.kernels.gemm.panels import (
     add_to_rows,
     intrinsic,
     members,
+    prefetch_level,
     row_starts,
     spread,
 )
@@ -55,7 +56,7 @@ def int4_panel(
     total = simd.vector(I32, n_lanes)
     # Sums in int16 are folded so often that their steps hardly wait for each other.
     chains = _CHAINS if n_rows == 1 and not fold_after else 1
-    width = n_lanes * n_vectors
+    width, level = n_lanes * n_vectors, prefetch_level(n_lanes)
     panel_size = ROUND * width // 2
     half = panel.types[1].dtype == types.uint16
 
@@ -63,11 +64,11 @@ def int4_panel(
         """Return the weights of round j, step by step and vector by vector."""
         at = b.mul(j, I64(panel_size))
         if n_rows > 1:
-            simd.prefetch(b, weight, b.add(at, I64(PREFETCH_BYTES)), panel_size)
+            simd.prefetch(b, weight, b.add(at, I64(PREFETCH_BYTES)), panel_size, level)
         else:
             # One row leaves little time for prefetches: every other line is enough.
             for line in range(0, panel_size, 2 * simd.LINE):
-                simd.prefetch(b, weight, b.add(at, I64(PREFETCH_BYTES + line)), simd.LINE)
+                simd.prefetch(b, weight, b.add(at, I64(PREFETCH_BYTES + line)), simd.LINE, level)
         weights = []
         for i in range(panel_size // load_size):
             word = simd.load(b, weight, b.add(at, I64(i * load_size)), factors)

@@ -16,6 +16,7 @@ from fcs_edge.kernels.gemm.panels import (
     PREFETCH_BYTES,
     intrinsic,
     members,
+    prefetch_level,
     row_starts,
     spread,
 )
@@ -56,7 +57,7 @@ def int8_panel(
         first = b.mul(i, I64(ROUND * n_lanes * n_vectors))
         if n_rows > 1:
             later = b.add(first, I64(PREFETCH_BYTES))
-            simd.prefetch(b, weight, later, ROUND * n_lanes * n_vectors)
+            simd.prefetch(b, weight, later, ROUND * n_lanes * n_vectors, prefetch_level(n_lanes))
         weights = []
         for j in range(steps * n_vectors):
             at = b.add(first, I64(j * size))

@@ -48,17 +48,18 @@ def store(b: Builder, value: Value, base: Value, offset: Value) -> None:
     stored.align = 1
 
 
-def prefetch(b: Builder, base: Value, offset: Value, size: int) -> None:
+def prefetch(b: Builder, base: Value, offset: Value, size: int, level: int = 2) -> None:
     """Prefetch the lines of `size` bytes at `base`, `offset` of base's own elements further.
 
-    They go to the second-level cache: the first one waits for too few lines to hide memory.
+    They go to the second-level cache: the first one of most CPUs waits for too few lines to hide
+    memory. `level` is 2 or 1.
     """
     start = b.bitcast(b.gep(base, [offset]), I8.as_pointer())
     # llvmlite writes the pointer's type as its LLVM does, p0 or p0i8.
     kind = ir.FunctionType(ir.VoidType(), [start.type, I32, I32, I32])
     intrinsic = b.module.declare_intrinsic("llvm.prefetch", [start.type], kind)
     for line in range(0, size, LINE):
-        b.call(intrinsic, [b.gep(start, [I64(line)]), I32(0), I32(2), I32(1)])
+        b.call(intrinsic, [b.gep(start, [I64(line)]), I32(0), I32(4 - level), I32(1)])
 
 
 def splat(b: Builder, scalar: Value, lanes: int) -> Value:

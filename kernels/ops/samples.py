@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from fcs_edge.kernels._types import F32
+from fcs_edge.kernels._types import F32, I64
 from fcs_edge.kernels.runtime._jit import kernel
 
 _LEAST = np.float32(1e-30)
 
 
 @kernel
-def sanitize(x: F32, limit: np.float32, out: F32) -> int:
-    """``out = clip(x, -limit, limit)``, 0 for NaN and infinity; return how many there were.
+def sanitize(x: F32, limit: np.float32, out: F32, count: I64) -> None:
+    """``out = clip(x, -limit, limit)``, 0 for NaN and infinity; their number adds to count[0].
 
     Magnitudes below `_LEAST` become 0 too: CPUs are slow with subnormal numbers.
     """
@@ -22,7 +22,7 @@ def sanitize(x: F32, limit: np.float32, out: F32) -> int:
         else:
             out[n] = np.float32(0)
             bad += 1
-    return bad
+    count[0] += bad
 
 
 @kernel

@@ -254,7 +254,7 @@ def cleaned(count: int) -> Case:
     """Samples as they come in, NaN and infinity taken out."""
     x = normal(count)
     x[::97] = np.nan
-    out = np.empty_like(x)
+    out, bad = np.empty_like(x), np.zeros(1, np.int64)
 
     def plain() -> Any:
         return np.clip(np.nan_to_num(x, posinf=0, neginf=0), -SAMPLE_LIMIT, SAMPLE_LIMIT)
@@ -263,7 +263,7 @@ def cleaned(count: int) -> Case:
         (tx,), limit = tensors(torch, x), float(SAMPLE_LIMIT)
         return lambda: tx.nan_to_num(0.0, 0.0, 0.0).clamp(-limit, limit)
 
-    kernel = _into(out, lambda: samples.sanitize(x, SAMPLE_LIMIT, out))
+    kernel = _into(out, lambda: samples.sanitize(x, SAMPLE_LIMIT, out, bad))
     body = "n = IsNaN(x) w = Where(n, zero, x) y = Clip(w, low, high)"
     held = {"zero": np.float32(0), "low": -SAMPLE_LIMIT, "high": SAMPLE_LIMIT}
     return Case(kernel, plain, torch_side, graph(body, {"x": x}, [held]))

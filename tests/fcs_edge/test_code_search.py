@@ -137,8 +137,8 @@ def test_a_tone_is_measured_in_its_band(codec: fcs_edge.Codec, hz: float, amplit
     n_tokens = 4
     tone = amplitude * np.sin(2 * np.pi * hz * np.arange(n_tokens * 320) / 16000)
     state = part.state(n_tokens)
-    hidden, latents = np.zeros((n_tokens, part.width), np.float32), np.ones((n_tokens, part.bits))
-    part(tone.astype(np.float32), hidden, latents.astype(np.float32), state)
+    latents = np.ones((n_tokens, part.bits), np.float32)
+    part(tone.astype(np.float32), latents, state)
     found = np.exp(state.log_bands.astype(np.float64)[4:] + code_search.MEAN_LOG_AMPLITUDE)
     spread = np.array([0.25, 1, 0.25])
     filters = code_search.band_filters(16, 257, 31.25)

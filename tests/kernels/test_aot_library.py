@@ -21,6 +21,7 @@ import check_wheel
 import fcs_edge
 from fcs_edge.convert import convert
 from fcs_edge.kernels.runtime import _jit, aot_library
+from sound_card import virtual_sound_card
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,6 +115,29 @@ def test_golden_tokens(
     np.save(tmp_path / "signal.npy", case.signal)
     report = python(TOKENS, tmp_path / "signal.npy", case.model)
     assert report["results"][str(case.model)][0] == case.expected["toks"].tolist()
+
+
+MIC = """
+import atexit, json, re, sys
+
+@atexit.register
+def report():
+    status = open("/proc/self/status").read()
+    peak = int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) * 1024 / 1e6
+    others = {"numba", "llvmlite", "nacl", "soundfile", "matplotlib", "torch"}
+    print(json.dumps({"loaded": sorted(others & set(sys.modules)), "peak": peak}))
+
+from fcs_edge.cli.main import main
+main(["mic", "--duration", "2"])
+"""
+
+
+def test_mic_takes_less_than_90_mb(python: Callable[..., Any]) -> None:
+    """Sound devices included: PortAudio and ALSA's plug-ins take a quarter."""
+    with virtual_sound_card() as card:
+        report = python(MIC, **card.env)
+    assert report["loaded"] == []
+    assert report["peak"] < 90
 
 
 REPLAYED = """

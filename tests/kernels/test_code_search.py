@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fcs_edge.kernels._types import F32
+from fcs_edge.kernels.isa import instructions
 from fcs_edge.kernels.ops import code_search
 
 F64 = NDArray[np.float64]
@@ -102,27 +103,26 @@ def search(
     settings: tuple[float, int, int, int, int],
     past: F32,
 ) -> F32:
-    prior, max_flips, shortlist, chunk, n_beams = settings
     signs = np.full_like(latents, np.nan)
-    bits, (inner, wide) = latents.shape[1], weights[2].shape
-    work = code_search.Workspace(
-        np.full((2, n_beams, max(chunk, len(past)), bits), np.nan, np.float32),
-        np.full((2, n_beams), np.nan, np.float32),
-        np.full((2, n_beams), -1, np.int64),
-        np.full((2, bits), np.nan, np.float32),
-        np.empty(inner, np.float32),
-        np.empty(wide, np.float32),
-    )
-    code_search.search_codes(
-        latents,
-        target,
-        code_search.Predictor(*weights),
-        code_search.Settings(np.float32(prior), max_flips, shortlist, chunk),
-        past,
-        work,
-        signs,
-    )
+    chosen = prepared(weights, settings)
+    chosen(latents, target, past, poisoned(chosen), signs)
     return signs
+
+
+def prepared(
+    weights: tuple[F32, ...], settings: tuple[float, int, int, int, int]
+) -> code_search.CodeSearch:
+    prior, max_flips, shortlist, chunk, n_beams = settings
+    chosen = code_search.Settings(np.float32(prior), max_flips, shortlist, chunk, n_beams)
+    return code_search.CodeSearch(code_search.Predictor(*weights), chosen)
+
+
+def poisoned(chosen: code_search.CodeSearch) -> code_search.Workspace:
+    """Return workspace that holds nothing of use."""
+    work = chosen.workspace()
+    for array in work:
+        array[:] = np.nan if array.dtype == np.float32 else -1
+    return work
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 2, 7, 5), (11, 8, 33, 9)])
@@ -180,15 +180,8 @@ def test_signs_may_overwrite_latents() -> None:
     latents, target, weights = drawn(4, 12, 16, 8, 16, 6)
     settings = (1.0, 3, 8, 4, 2)
     error = search(latents, target, weights, settings, np.zeros((8, 16), np.float32))
-    work = code_search.Workspace(
-        *(np.empty(s, np.float32) for s in ((2, 2, 8, 16), (2, 2))),
-        np.empty((2, 2), np.int64),
-        *(np.empty(s, np.float32) for s in ((2, 16), 16, 6)),
-    )
-    past = np.zeros((8, 16), np.float32)
-    chosen = code_search.Settings(np.float32(1), *settings[1:4])
-    predictor = code_search.Predictor(*weights)
-    code_search.search_codes(latents, target, predictor, chosen, past, work, latents)
+    chosen = prepared(weights, settings)
+    chosen(latents, target, np.zeros((8, 16), np.float32), chosen.workspace(), latents)
     np.testing.assert_array_equal(latents, error)
 
 
@@ -196,3 +189,28 @@ def test_without_flips_they_are_the_signs() -> None:
     latents, target, weights = drawn(3, 8, 16, 8, 16, 4)
     signs = search(latents, target, weights, (1.0, 0, 16, 4, 1), np.zeros((8, 16), np.float32))
     np.testing.assert_array_equal(signs, np.where(latents > 0, 1, -1))
+
+
+@pytest.mark.parametrize("shape", [(11, 3, 70, 13), (16, 8, 256, 40)])
+def test_every_set_of_instructions_gives_the_same_bits(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latents, target, weights = drawn(5, 12, *shape)
+    results = []
+    for using in instructions.supported():
+        monkeypatch.setattr(instructions, "CHOICE", using.name)
+        chosen = prepared(weights, (2.0, 3, 6, 4, 2))
+        signs, work = np.zeros_like(latents), chosen.workspace()
+        chosen(latents, target, np.zeros(shape[1::-1], np.float32), work, signs)
+        arrays = signs, work.costs, work.first_costs, work.sums
+        results.append(b"".join(array.tobytes() for array in arrays))
+    assert results == results[:1] * len(results)
+
+
+def test_rectify_and_join_against_numpy() -> None:
+    x, y, _ = drawn(6, 5, 3, 1, 2, 7)
+    out = np.full((5, 10), np.nan, np.float32)
+    code_search.join(x, y, out)
+    np.testing.assert_array_equal(out, np.hstack([x, y]))
+    code_search.rectify(out)
+    np.testing.assert_array_equal(out, np.maximum(np.hstack([x, y]), 0))

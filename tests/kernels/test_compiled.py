@@ -19,7 +19,7 @@ from fcs_edge import kernels
 from fcs_edge.kernels._types import F32, U16
 from fcs_edge.kernels.gemm import epilogue, products
 from fcs_edge.kernels.isa import instructions
-from fcs_edge.kernels.ops import attention, depthwise
+from fcs_edge.kernels.ops import attention, code_search, depthwise, spectrum
 
 
 def ones(*shape: int) -> F32:
@@ -50,11 +50,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "ops.binary.normalize": (ones(4, 12), ones(4, 12)),
     "ops.binary.quantize": (ones(4, 12), tokens(4)),
     "ops.binary.codes": (tokens(4), ones(4, 12)),
-    "ops.code_search._search": (
-        *(ones(4, 3), ones(4, 5), ones(2, 3, 7), ones(7), ones(7, 5), ones(5)),
-        *(HALF, 2, 2, 2, ones(2, 3), ones(2, 2, 2, 3), ones(2, 2), filled(np.int64, 2, 2)),
-        *(ones(2, 3), ones(7), ones(5), ones(4, 3)),
-    ),
+    "ops.code_search.join": (ones(4, 3), ones(4, 5), ones(4, 8)),
+    "ops.code_search.rectify": (ones(4, 17),),
     "ops.depthwise.depthwise": (
         *(ones(4, 17), ones(9, 17), cursor(7, 1), ones(5, 17), ones(17), ones(4, 17)),
     ),
@@ -97,14 +94,9 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "ops.history.copy": (ones(3, 17), ones(4, 17)),
     "ops.history.append": (ones(4, 34), 5, filled(np.int64, 1), ones(2, 9, 17)),
     "ops.history.keep_last": (ones(2, 9, 17), 4, 5),
-    "ops.samples.sanitize": (ones(17), HALF, ones(17)),
+    "ops.samples.sanitize": (ones(17), HALF, ones(17), filled(np.int64, 1)),
     "ops.samples.clip": (ones(17), ones(17)),
     "ops.softmax.exponentials": (ones(17), HALF),
-    "ops.spectrum.transform": (ones(8, 2), ones(4, 2)),
-    "ops.spectrum.log_bands": (
-        *(ones(15), 7, ones(8), filled(np.int64, 8), ones(4, 2), ones(3, 5)),
-        *(HALF, HALF, ones(8, 2), ones(2, 3)),
-    ),
     "ops.snake.snake": (ones(4, 17), ones(17), ones(17), ones(4, 17)),
 }
 
@@ -227,6 +219,28 @@ def test_depthwise_allocates_nothing(
     arguments = depthwise_arguments(using, np.float32)
     compiled = depthwise.depthwise_panels(using.lanes, depthwise.VECTORS, False, False)
     assert allocations(compiled, *arguments) == arrays_in(arguments)
+
+
+def test_log_bands_allocate_nothing(allocations: Callable[..., int]) -> None:
+    tables = ones(8), np.arange(8), ones(4, 2), ones(3, 5), filled(np.int64, 3, 2)
+    arrays = ones(20), ones(8, 2, spectrum.LANES), ones(2, 3)
+    arguments = (ones(14), 7, *tables, HALF, HALF, *arrays)
+    assert allocations(spectrum.log_bands(), *arguments) == arrays_in(arguments)
+
+
+@pytest.mark.parametrize("using", instructions.supported(), ids=lambda using: using.name)
+def test_code_search_allocates_nothing(
+    using: instructions.Instructions,
+    monkeypatch: pytest.MonkeyPatch,
+    allocations: Callable[..., int],
+) -> None:
+    monkeypatch.setattr(instructions, "CHOICE", using.name)
+    predictor = code_search.Predictor(ones(2, 3, 7), ones(7), ones(7, 5), ones(5))
+    search = code_search.CodeSearch(predictor, code_search.Settings(HALF, 2, 2, 2, 2))
+    work = search.workspace()
+    arguments = (ones(4, 3), ones(4, 5), ones(2, 3), work, ones(4, 3))
+    # The network is four arrays.
+    assert allocations(search, *arguments) == arrays_in(arguments) + len(work) + 4
 
 
 INSTRUCTIONS = {

@@ -14,7 +14,9 @@ BAD = [np.nan, np.inf, -np.inf]
 
 def sanitize(x: F32, limit: np.float32 = LIMIT) -> tuple[int, F32]:
     out = np.full_like(x, np.nan)
-    return samples.sanitize(x, limit, out), out
+    count = np.full(1, 5, np.int64)
+    samples.sanitize(x, limit, out, count)
+    return int(count[0]) - 5, out
 
 
 @pytest.mark.parametrize("n", [0, 1, 3, 8, 17, 513])

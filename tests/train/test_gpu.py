@@ -83,15 +83,10 @@ def test_codes_are_chosen_as_by_the_kernel(passes: int, tmp_path: Path) -> None:
     target = 8 * random.standard_normal((crops, rows, columns), dtype=np.float32)
     signs = np.empty_like(latents)
     for i in range(crops):
-        work = kernels.Workspace(
-            *(np.empty((2, 1, history, bits), np.float32), np.empty((2, 1), np.float32)),
-            *(np.empty((2, 1), np.int64), np.empty((2, bits), np.float32)),
-            *(np.empty(inner, np.float32), np.empty(columns, np.float32)),
-        )
         past = np.zeros((history, bits), np.float32)
-        settings = kernels.Settings(np.float32(2), passes, bits, 1)
-        predictor = kernels.Predictor(*weights)
-        kernels.search_codes(latents[i], target[i], predictor, settings, past, work, signs[i])
+        settings = kernels.Settings(np.float32(2), passes, bits, 1, 1)
+        search = kernels.CodeSearch(kernels.Predictor(*weights), settings)
+        search(latents[i], target[i], past, search.workspace(), signs[i])
     np.savez(tmp_path / "in.npz", latents, target, *weights)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     # Where there is no GPU, Triton can play one: it reads this as it is imported.

@@ -14,7 +14,7 @@ from fcs_edge.model.code_search import (
     WINDOW,
     band_filters,
     cepstral_rows,
-    workspace,
+    settings,
 )
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, SPECTRA_A_TOKEN, CodecConfig, SearchConfig
 
@@ -149,12 +149,11 @@ class Search(nn.Module):
             return self._select_on_gpu(latents, target, weights) * bits**-0.5
         c = self.config
         predictor = code_search.Predictor(*(_array(x) for x in weights))
-        settings = code_search.Settings(np.float32(c.prior), c.max_flips, c.shortlist, self.chunk)
-        signs = np.empty(latents.shape, np.float32)
-        work = workspace(c, bits, self.chunk)
+        search = code_search.CodeSearch(predictor, settings(c, self.chunk))
+        signs, work = np.empty(latents.shape, np.float32), search.workspace()
         for crop, aim, out in zip(_array(latents), _array(target), signs, strict=True):
             past = np.zeros((c.history, bits), np.float32)
-            code_search.search_codes(crop, aim, predictor, settings, past, work, out)
+            search(crop, aim, past, work, out)
         return torch.from_numpy(signs).to(latents.device) * bits**-0.5
 
     def _weights(self, bits: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
