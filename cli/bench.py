@@ -13,6 +13,7 @@ import click
 import fcs_edge
 from fcs_edge.cli.options import (
     Seconds,
+    activations_option,
     common_options,
     force_option,
     model_option,
@@ -26,6 +27,7 @@ from fcs_edge.modelfile.model_file import SCHEMES
 
 @click.command()
 @model_option
+@activations_option
 @click.option(
     "--weights",
     type=click.Choice([*SCHEMES, "all"]),
@@ -62,6 +64,7 @@ from fcs_edge.modelfile.model_file import SCHEMES
 @common_options
 def bench(
     model: str | None,
+    activations: int | None,
     weights: tuple[str, ...],
     seconds: float,
     chunks: int,
@@ -98,7 +101,7 @@ def bench(
 
     messages = Messages(quiet)
     shapes = bench_run.parse_layers(layers)
-    if layers and (model or weights or chunks > 1 or threads > 1 or plot_out):
+    if layers and (model or weights or activations or chunks > 1 or threads > 1 or plot_out):
         raise click.UsageError(
             "--layer measures no model; combine it with --seconds and --json only."
         )
@@ -108,7 +111,7 @@ def bench(
     if layers:
         facts = bench_run.measure_layers(shapes, seconds, messages)
     else:
-        facts = bench_run.measure_model(codec, weights, seconds, chunks, messages)
+        facts = bench_run.measure_model(codec, weights, activations, seconds, chunks, messages)
     if plot_out is not None:
         with output_file(plot_out, force) as file:
             bench_plot.save_png(file, facts)

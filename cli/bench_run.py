@@ -25,7 +25,7 @@ from fcs_edge.convert import convert_files
 from fcs_edge.errors import FcsError
 from fcs_edge.model.layers import F32
 from fcs_edge.modelfile import model_file
-from fcs_edge.modelfile.model_file import SCHEMES, ModelFile
+from fcs_edge.modelfile.model_file import SCHEMES, ModelFile, check_activations
 from fcs_edge.tokens.settings import token_settings
 
 _MACHINE_SHARE, _MACHINE_SECONDS = 0.15, 1.0
@@ -52,10 +52,18 @@ def measure_layers(layers: Sequence[Layer], seconds: float, messages: Messages) 
 
 
 def measure_model(
-    codec: Codec, weights: Sequence[str], seconds: float, chunks: int, messages: Messages
+    codec: Codec,
+    weights: Sequence[str],
+    activations: int | None,
+    seconds: float,
+    chunks: int,
+    messages: Messages,
 ) -> Facts:
-    """Measure a model with each of some types of weights."""
+    """Measure a model with each of some types of weights, and activations of so many bits."""
     schemes = _schemes(codec.model, weights)
+    for scheme in schemes:
+        if activations is not None:
+            check_activations(codec.model.path, scheme, activations)
     facts, limits, remaining = _machine(seconds, messages)
     facts["model"] = {
         "name": codec.name,
@@ -67,7 +75,9 @@ def measure_model(
     }
     each = remaining / len(schemes)
     steps = chunks, codec.threads
-    facts["runs"] = [_run(codec.model, s, limits, steps, each, messages) for s in schemes]
+    facts["runs"] = [
+        _run(codec.model, s, activations, limits, steps, each, messages) for s in schemes
+    ]
     where = boards.board(facts["machine"]["board"], facts["machine"]["clock_ghz"])
     if where is not None and steps == (1, 1):
         facts["projected_for"] = "{} at {:g} GHz".format(*where)
@@ -106,6 +116,7 @@ def _schemes(model: ModelFile, requested: Sequence[str]) -> list[str]:
 def _run(
     model: ModelFile,
     scheme: str,
+    activations: int | None,
     limits: Limits,
     steps: tuple[int, int],
     seconds: float,
@@ -120,7 +131,7 @@ def _run(
                 convert_files(model, path, weights=scheme)
         try:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                future = pool.submit(_measure, path, limits, steps, seconds, messages)
+                future = pool.submit(_measure, path, activations, limits, steps, seconds, messages)
                 return future.result()
         except BrokenProcessPool:
             raise FcsError(
@@ -129,11 +140,18 @@ def _run(
 
 
 def _measure(
-    path: Path, limits: Limits, steps: tuple[int, int], seconds: float, messages: Messages
+    path: Path,
+    activations: int | None,
+    limits: Limits,
+    steps: tuple[int, int],
+    seconds: float,
+    messages: Messages,
 ) -> Facts:
     warnings.showwarning = print_warning
     host.library_was_reported()
     model = model_file.read(path)
+    if activations is not None:
+        model = model.with_activations(activations)
     with compile_notice(messages, f"Loading {model.name} as {model.scheme} ..."):
         bench = Bench(model, _clip(), *steps)
     messages.note(f"measuring {model.name} as {model.scheme} for {seconds:.3g} s ...")

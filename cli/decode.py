@@ -17,6 +17,7 @@ from fcs_edge.audio.reader import RAW_FORMATS
 from fcs_edge.audio.writer import FILE_FORMATS, AudioOutput, StreamOutput, file_output
 from fcs_edge.bitstream.reader import BitstreamReader, Event, read_batches
 from fcs_edge.cli.options import (
+    activations_option,
     common_options,
     force_option,
     latency_option,
@@ -71,6 +72,7 @@ from fcs_edge.tokens.settings import differences, token_settings
 @click.argument("source", metavar="IN")
 @click.argument("out", metavar="[OUT]", required=False)
 @model_option
+@activations_option
 @click.option("--play", "playing", is_flag=True, help="Play the sound; there is no OUT.")
 @output_option
 @latency_option
@@ -101,6 +103,7 @@ def decode(
     source: str,
     out: str | None,
     model: str | None,
+    activations: int | None,
     playing: bool,
     speaker: str | None,
     latency: Latency,
@@ -140,14 +143,14 @@ def decode(
     )
     out = _check(source, out, playing, raw, dtype, force)
     copies = out is not None and raw is None and is_array(out)
-    refuse_unused(("an OUT that is sound", not copies, ("threads",)))
+    refuse_unused(("an OUT that is sound", not copies, ("threads", "activations")))
     if out is not None and copies:
         options = TokenOptions(model, any_model, strict, force, dtype=dtype)
         is_whole = copy_tokens(source, out, options, messages)
     else:
         if playing:
             devices.find("output", speaker)
-        codec = fcs_edge.load(model, threads=threads)
+        codec = fcs_edge.load(model, activations=activations, threads=threads)
         prepare(codec, messages, decoder=True)
         mode = _Mode(playing, out == "-", join, strict, any_model)
         play = partial(open_player, codec, speaker, latency, warn=messages.warn)

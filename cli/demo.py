@@ -22,7 +22,7 @@ import fcs_edge
 from fcs_edge.audio.reader import open_input
 from fcs_edge.audio.writer import WavOutput
 from fcs_edge.bitstream.writer import BitstreamWriter
-from fcs_edge.cli.options import common_options, force_option, model_option
+from fcs_edge.cli.options import activations_option, common_options, force_option, model_option
 from fcs_edge.cli.output_files import check_distinct, check_output, output_file
 from fcs_edge.cli.ui import spectrogram
 from fcs_edge.cli.ui.compile_notice import prepare
@@ -70,10 +70,17 @@ class _Result(NamedTuple):
 )
 @click.option("--play", "playing", is_flag=True, help="Play the original, then the decoded sound.")
 @model_option
+@activations_option
 @force_option
 @common_options
 def demo(
-    source: str | None, folder: Path, playing: bool, model: str | None, force: bool, quiet: bool
+    source: str | None,
+    folder: Path,
+    playing: bool,
+    model: str | None,
+    activations: int | None,
+    force: bool,
+    quiet: bool,
 ) -> None:
     """Send a clip of speech, or the sound file SOUND, through the codec.
 
@@ -93,7 +100,7 @@ def demo(
     for path in paths:
         check_output(str(path), force)
     check_distinct(map(str, paths), [source])
-    codec = fcs_edge.load(model)
+    codec = fcs_edge.load(model, activations=activations)
     clip, is_whole = _read(
         source or str(resources.files("fcs_edge") / "data/demo.flac"), codec, messages
     )

@@ -15,6 +15,7 @@ from fcs_edge.audio.reader import MAX_RATE, MIN_RATE, RAW_FORMATS, AudioInput, C
 from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.cli.options import (
     Seconds,
+    activations_option,
     channel_option,
     common_options,
     force_option,
@@ -53,6 +54,7 @@ from fcs_edge.tokens.npz import array_writer, origin_of
 @click.argument("source", metavar="IN")
 @click.argument("out", metavar="OUT", required=False)
 @model_option
+@activations_option
 @click.option("--mic", "live", is_flag=True, help="Encode the microphone; there is no IN.")
 @input_option
 @channel_option
@@ -98,6 +100,7 @@ def encode(
     source: str,
     out: str | None,
     model: str | None,
+    activations: int | None,
     live: bool,
     microphone: str | None,
     channel: int | str,
@@ -141,7 +144,8 @@ def encode(
     else:
         if live:
             devices.find("input", microphone)
-        codec, output = fcs_edge.load(model, threads=threads), output_file(out, force)
+        codec = fcs_edge.load(model, activations=activations, threads=threads)
+        output = output_file(out, force)
         create = partial(_writer, out=out, codec=codec, seconds=block_seconds, dtype=dtype)
         if live:
             opener = partial(open_microphone, codec, microphone, latency, channel)
@@ -168,7 +172,7 @@ def _check(source: str, out: str, has_tokens: bool, dtype: str, force: bool) -> 
     if dtype != "uint16" and not is_array(out):
         raise click.UsageError("--dtype is for an OUT of .npy or .npz.")
     refuse_unused(
-        ("an IN that is sound", not has_tokens, ("channel", "threads")),
+        ("an IN that is sound", not has_tokens, ("channel", "threads", "activations")),
         ("an OUT that is a bitstream", not is_array(out), ("block_seconds",)),
     )
     check_files(source, out, force)

@@ -12,6 +12,7 @@ import click
 import fcs_edge
 from fcs_edge.cli.live_threads import prepared
 from fcs_edge.cli.options import (
+    activations_option,
     channel_option,
     common_options,
     duration_option,
@@ -49,6 +50,7 @@ from fcs_edge.tokens.npy import LIVE_BLOCK_SECONDS, header_of
 
 @click.command()
 @model_option
+@activations_option
 @input_option
 @channel_option
 @output_option
@@ -66,6 +68,7 @@ from fcs_edge.tokens.npy import LIVE_BLOCK_SECONDS, header_of
 @common_options
 def mic(
     model: str | None,
+    activations: int | None,
     microphone: str | None,
     channel: int | str,
     speaker: str | None,
@@ -102,7 +105,7 @@ def mic(
     playing = monitor == "on"
     # Before the model, so that a missing device shows at once.
     names = _device_names(microphone, speaker, playing)
-    codec = fcs_edge.load(model)
+    codec = fcs_edge.load(model, activations=activations)
     decoding = playing or recordings[2] is not None
     codec = prepared(codec, threads, messages, encoder=True, decoder=decoding)
     with ExitStack() as stack:

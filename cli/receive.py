@@ -15,6 +15,7 @@ import fcs_edge
 from fcs_edge.cli.live_threads import prepared
 from fcs_edge.cli.options import (
     Seconds,
+    activations_option,
     common_options,
     duration_option,
     force_option,
@@ -57,6 +58,7 @@ _NO_SAMPLES, _NO_TOKENS = new(0), np.zeros(0, np.uint16)
 @click.command()
 @click.argument("address", metavar="[HOST:]PORT")
 @model_option
+@activations_option
 @output_option
 @click.option("--record-output", metavar="FILE.wav", help="Record what is played.")
 @monitor_option("Play the received sound; off opens no speaker.")
@@ -83,6 +85,7 @@ _NO_SAMPLES, _NO_TOKENS = new(0), np.zeros(0, np.uint16)
 def receive(
     address: str,
     model: str | None,
+    activations: int | None,
     speaker: str | None,
     record_output: str | None,
     monitor: str,
@@ -113,7 +116,7 @@ def receive(
     playing = monitor == "on"
     if playing:
         devices.find("output", speaker)
-    codec = fcs_edge.load(model)
+    codec = fcs_edge.load(model, activations=activations)
     key_path = Path(key) if key is not None else None
     report_security(key_path, messages)
     with ExitStack() as stack:

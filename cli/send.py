@@ -16,6 +16,7 @@ import fcs_edge
 from fcs_edge.audio.reader import AudioInput, Channel, open_input
 from fcs_edge.cli.live_threads import prepared
 from fcs_edge.cli.options import (
+    activations_option,
     channel_option,
     common_options,
     duration_option,
@@ -60,6 +61,7 @@ _CATCH_UP_SECONDS = 1.0
 @click.command()
 @click.argument("address", metavar="HOST:PORT")
 @model_option
+@activations_option
 @input_option
 @channel_option
 @click.option(
@@ -81,6 +83,7 @@ _CATCH_UP_SECONDS = 1.0
 def send(
     address: str,
     model: str | None,
+    activations: int | None,
     microphone: str | None,
     channel: int | str,
     source: str | None,
@@ -108,7 +111,7 @@ def send(
     messages = Messages(quiet)
     host, port = parse(address)
     _check(source, microphone)
-    codec = fcs_edge.load(model)
+    codec = fcs_edge.load(model, activations=activations)
     chunks = packet_chunks(codec, packet_ms)
     key_path = Path(key) if key is not None else None
     report_security(key_path, messages)

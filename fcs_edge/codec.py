@@ -34,7 +34,9 @@ BLOCK_CHUNKS = 8
 """Chunks per step over a whole signal: each step reads every weight once."""
 
 
-def load(model: str | os.PathLike[str] | None = None, *, threads: int = 1) -> Codec:
+def load(
+    model: str | os.PathLike[str] | None = None, *, activations: int | None = None, threads: int = 1
+) -> Codec:
     """Load a model.
 
     Parameters
@@ -42,6 +44,8 @@ def load(model: str | os.PathLike[str] | None = None, *, threads: int = 1) -> Co
     model : str or path, optional
         A model's name, as ``fcs-edge models`` lists them, or a model file's path. What exists as
         a path is a path. Absent: the model that FCS_EDGE_MODEL names, or the built-in one.
+    activations : int, optional
+        Bits of the activations, as for `Codec`.
     threads : int
         Threads of each stream; see `Codec`.
 
@@ -53,7 +57,8 @@ def load(model: str | os.PathLike[str] | None = None, *, threads: int = 1) -> Co
     Raises
     ------
     fcs_edge.ModelFileError
-        There is no such model, or its file is damaged.
+        There is no such model, its file is damaged, or its weights cannot multiply the
+        activations.
     ValueError
         `threads` is not 1, 2 or 4.
 
@@ -64,7 +69,7 @@ def load(model: str | os.PathLike[str] | None = None, *, threads: int = 1) -> Co
     >>> tokens.shape, codec.decode(tokens).shape
     ((52,), (24960,))
     """
-    return Codec(catalogue.find(model), threads=threads)
+    return Codec(catalogue.find(model), activations=activations, threads=threads)
 
 
 class Codec:
@@ -79,12 +84,18 @@ class Codec:
     ----------
     model : ModelFile
         A checked model file.
+    activations : int, optional
+        Bits of the activations that the weights multiply. With ``int8`` weights 12, the default,
+        or 8, which is faster and changes more tokens. Other weights have one choice: ``int4`` 8,
+        floats 32.
     threads : int
         Threads of each stream: 1, 2 or 4. The results do not depend on it, to the bit. Compiled
         kernels of a wheel share the work of a chunk; where Numba compiles, a stream runs on one.
 
     Raises
     ------
+    fcs_edge.ModelFileError
+        The model's weights cannot multiply such activations.
     fcs_edge.FcsError
         The environment asks for kernels that this CPU cannot run, or keeps Numba from compiling.
     TypeError
@@ -93,7 +104,11 @@ class Codec:
         It is another number.
     """
 
-    def __init__(self, model: ModelFile, *, threads: int = 1) -> None:
+    def __init__(
+        self, model: ModelFile, *, activations: int | None = None, threads: int = 1
+    ) -> None:
+        if activations is not None:
+            model = model.with_activations(as_count(activations, "activations", 1))
         if instructions.CHOICE not in instructions.available():
             raise FcsError(
                 f"{instructions.VARIABLE} is {instructions.CHOICE!r} in the environment; "
@@ -116,9 +131,12 @@ class Codec:
         """Return this codec, which never changes."""
         return self
 
-    def __reduce__(self) -> tuple[Callable[[str, str, int], Codec], tuple[str, str, int]]:
+    def __reduce__(
+        self,
+    ) -> tuple[Callable[[str, str, int, int], Codec], tuple[str, str, int, int]]:
         """Return what loads the same model file in another process."""
-        return _load_pickled, (self._reference, self._model.sha256, self._threads)
+        facts = self._reference, self._model.sha256, self.activation_bits, self._threads
+        return _load_pickled, facts
 
     def __repr__(self) -> str:
         """Name the model and its rates."""
@@ -163,6 +181,11 @@ class Codec:
     def fingerprint(self) -> bytes:
         """Eight bytes that identify the model in bitstreams."""
         return self._model.fingerprint
+
+    @property
+    def activation_bits(self) -> int:
+        """Bits of the activations that the weights multiply."""
+        return self._model.activation_bits
 
     @property
     def sample_rate_in(self) -> int:
@@ -530,10 +553,10 @@ class Codec:
         return Decoder(self._config.decoder, self._model.reader())
 
 
-def _load_pickled(model: str, sha256: str, threads: int = 1) -> Codec:
+def _load_pickled(model: str, sha256: str, activations: int, threads: int = 1) -> Codec:
     """Load the model of a pickled codec."""
     try:
-        codec = Codec(catalogue.referenced(model), threads=threads)
+        codec = Codec(catalogue.referenced(model), activations=activations, threads=threads)
     except ModelFileError as error:
         raise ModelFileError(f"the model of a pickled codec cannot be loaded: {error}") from None
     if codec.model.sha256 != sha256:

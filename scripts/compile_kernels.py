@@ -47,7 +47,7 @@ from numba.core.registry import cpu_target
 from numba.np import arrayobj, numpy_support
 
 from fcs_edge.files import creating
-from fcs_edge.kernels.gemm import peak, products
+from fcs_edge.kernels.gemm import grouped_products, peak, products
 from fcs_edge.kernels.isa.instructions import SETS, Instructions
 from fcs_edge.kernels.isa.targets import TARGETS, Target
 from fcs_edge.kernels.ops import attention, code_search, depthwise, spectrum
@@ -59,6 +59,7 @@ numba_arrays: Any = arrayobj
 
 SIGNATURES = {
     "gemm.peak.read": "f1 int -> float",
+    "gemm.packing.group_sums": "b2 int h2w",
     "gemm.packing.pack_float": "f2 f3w",
     "gemm.packing.pack_half": "H2 H3w",
     "gemm.packing.pack_int4": "B2 int int int int int B1w",
@@ -166,6 +167,11 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
             shape = bits, integer_lanes, n, dot
             types_ = f"f1 int {weight} {scale} f1 int int f2w int int int int"
             yield f"gemm.products.linear_integer{shape}", products.linear_integer(*shape), types_
+    for grouped_lanes, n, which in products.grouped(using):
+        shape = grouped_lanes, n, which.number
+        types_ = "f1 int b1 h1 f1 f1 int f2w int int int int"
+        name = f"gemm.grouped_products.linear_grouped{shape}"
+        yield name, grouped_products.linear_grouped(*shape), types_
     for bits in (32, 8, 4):
         arguments = peak.multiplier_arguments(using, bits)
         dtypes = peak.multiplier_dtypes(peak.integer_dot(using, bits))

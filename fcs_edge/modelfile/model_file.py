@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -35,6 +36,9 @@ FORMAT_VERSION = 2
 SCHEMES = ("f32", "f16", "int8", "int4")
 """How weights of matrix products are stored."""
 
+ACTIVATION_BITS = {"f32": (32,), "f16": (32,), "int8": (12, 8), "int4": (8,)}
+"""Bits of the activations that each kind of weights may multiply, the default first."""
+
 _DAMAGED = "damaged metadata"
 
 GROUPS = (32, 64, 128, 256, 512, 1024)
@@ -61,6 +65,24 @@ class ModelFile:
     """SHA-256 of the configuration and the stored tensors, hexadecimal, as the file states it."""
     fingerprint: bytes
     """Eight bytes that identify the model in bitstreams."""
+    chosen_bits: int | None = None
+    """Bits of activations, where they are not the default of `scheme`."""
+
+    @property
+    def activation_bits(self) -> int:
+        """Bits of the activations that kernels multiply by the weights."""
+        return self.chosen_bits or ACTIVATION_BITS[self.scheme][0]
+
+    def with_activations(self, bits: int) -> ModelFile:
+        """Return the model with activations of so many bits.
+
+        Raises
+        ------
+        ModelFileError
+            Weights of this kind cannot multiply them.
+        """
+        check_activations(self.path, self.scheme, bits)
+        return dataclasses.replace(self, chosen_bits=bits)
 
     @property
     def weights(self) -> int:
@@ -74,7 +96,8 @@ class ModelFile:
 
     def reader(self) -> TensorReader:
         """Return the tensors in the form that layers read."""
-        return TensorReader(self.path, self.stored, tensor_shapes(self.config), self.group)
+        shapes = tensor_shapes(self.config)
+        return TensorReader(self.path, self.stored, shapes, self.group, self.activation_bits)
 
     def verify(self) -> None:
         """Read the file, compare it with the SHA-256 that it states, and check all values.
@@ -91,6 +114,17 @@ class ModelFile:
             raise ModelFileError(
                 f"{self.path}: damaged: its SHA-256 does not match; convert or copy it again"
             )
+
+
+def check_activations(path: Path, scheme: str, bits: int) -> None:
+    """Raise ModelFileError where weights of a scheme cannot multiply activations of `bits` bits."""
+    allowed = ACTIVATION_BITS[scheme]
+    if bits not in allowed:
+        few = " or ".join(str(n) for n in sorted(allowed))
+        raise ModelFileError(
+            f"{path}: {scheme} weights multiply activations of {few} bits, not {bits}; "
+            "the choice is for int8 weights"
+        )
 
 
 def read(path: Path) -> ModelFile:

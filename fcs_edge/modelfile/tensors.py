@@ -88,9 +88,10 @@ class TensorReader:
         stored: Mapping[str, StoredTensor],
         shapes: Mapping[str, Shape],
         group: int,
+        activation_bits: int,
     ) -> None:
         self._path, self._stored = path, stored
-        self._shapes, self._group = shapes, group
+        self._shapes, self._group, self._activation_bits = shapes, group, activation_bits
         self._last: StoredTensor | None = None
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:
@@ -107,7 +108,7 @@ class TensorReader:
         """Return a weight of matrix products as it is stored, (outputs, depth)."""
         values = self._large(name)
         if values.dtype == np.int8:
-            return Int8(values, self._data(name + SCALE))
+            return Int8(values, self._data(name + SCALE), self._activation_bits)
         if values.dtype == np.uint8:
             shape = matrix_shape(name, self._shapes[name])
             assert shape is not None

@@ -16,9 +16,6 @@ RESAMPLER = "soxr VHQ"
 TOKEN_RULES = 1
 """Version of the rules from samples to tokens: the padding of the last chunk, the order of bits."""
 
-ACTIVATION_BITS = {"f32": 32, "f16": 32, "int8": 12, "int4": 8}
-"""Bits of the activations that kernels multiply by each kind of weights."""
-
 
 def token_settings(model: ModelFile) -> Settings:
     """Return what changes a model's tokens beside its fingerprint.
@@ -28,7 +25,7 @@ def token_settings(model: ModelFile) -> Settings:
     """
     return {
         "weights": model.scheme,
-        "activation_bits": ACTIVATION_BITS[model.scheme],
+        "activation_bits": model.activation_bits,
         "resampler": RESAMPLER,
         "search": model.config.search is not None,
         "token_rules": TOKEN_RULES,

@@ -9,6 +9,9 @@ from fcs_edge.kernels.runtime._jit import inline
 WRITE, GELU, ADD = 0, 1, 2
 """Epilogues of a product y: ``out = y``, ``out = gelu(y)``, ``out += y``."""
 
+ACTIVATED = 64
+"""Least outputs that are activated at once, but for the last ones: two vectors and more."""
+
 
 @inline
 def start_sums(bias: F32, epilogue: int, out: F32, column: int) -> None:

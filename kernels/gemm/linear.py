@@ -11,9 +11,10 @@ from fcs_edge.kernels.gemm import quantized_weights as stored
 from fcs_edge.kernels.gemm.epilogue import ADD as ADD
 from fcs_edge.kernels.gemm.epilogue import GELU as GELU
 from fcs_edge.kernels.gemm.epilogue import WRITE as WRITE
+from fcs_edge.kernels.gemm.linear_packed import PackedGrouped as PackedGrouped
 from fcs_edge.kernels.gemm.linear_packed import PackedInteger as PackedInteger
 from fcs_edge.kernels.gemm.linear_packed import PackedLinear as PackedLinear
-from fcs_edge.kernels.gemm.linear_plain import PlainInt4, PlainInt8
+from fcs_edge.kernels.gemm.linear_plain import PlainGrouped, PlainInt4, PlainInt8
 from fcs_edge.kernels.gemm.linear_plain import PlainLinear as PlainLinear
 from fcs_edge.kernels.gemm.quantized_weights import Int4, Int8, Weight
 from fcs_edge.kernels.isa import instructions
@@ -50,8 +51,8 @@ def prepare(weight: Weight, bias: F32 | None = None) -> Linear:
     Parameters
     ----------
     weight : numpy.ndarray, Int8 or Int4
-        (outputs, depth), float32, float16 or quantised. Weights of 8 bits
-        multiply activations of 12 bits, of 4 bits those of 8 bits, floats those of float32.
+        (outputs, depth), float32, float16 or quantised. Weights of 8 bits multiply activations
+        of 12 bits or of 8, as they state; those of 4 bits 8 bits, floats those of float32.
     bias : numpy.ndarray, optional
         (outputs,) float32; zeros where it is absent.
 
@@ -64,11 +65,14 @@ def prepare(weight: Weight, bias: F32 | None = None) -> Linear:
         bias = np.zeros(weight.shape[0], np.float32)
     if instructions.CHOICE == PLAIN:
         if isinstance(weight, Int8):
-            return PlainInt8(weight, bias)
+            plain = PlainGrouped if weight.activation_bits == 8 else PlainInt8
+            return plain(weight, bias)
         if isinstance(weight, Int4):
             return PlainInt4(weight, bias)
         return PlainLinear(stored.float32(weight), bias)
     using = instructions.chosen()
+    if isinstance(weight, Int8) and weight.activation_bits == 8:
+        return PackedGrouped(weight, bias, using)
     if isinstance(weight, Int8 | Int4):
         return PackedInteger(weight, bias, using)
     return PackedLinear(weight, bias, using)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fcs_edge.kernels._types import F32
+from fcs_edge.kernels._types import F32, I8, I16
 from fcs_edge.kernels.gemm import packing, products
 from fcs_edge.kernels.gemm import quantized_weights as stored
 from fcs_edge.kernels.gemm.epilogue import WRITE
@@ -72,14 +72,43 @@ class PackedInteger:
             kernel(x, step, packed, scale, bias, depth, group, *to, 0, panels)
 
 
+class PackedGrouped:
+    """A weight of 8 bits, for activations of 8 bits."""
+
+    def __init__(self, weight: Int8, bias: F32, using: Instructions) -> None:
+        self.outputs, self.depth = weight.shape
+        dot = using.grouped[-1]
+        self._parts: list[tuple[Callable[..., None], I8, I16, F32, F32, int, int]] = []
+        for kernel, width, start, stop in _cut(self.outputs, products.kernels(using).grouped):
+            part, panels = weight.rows(start, stop), -(-(stop - start) // width)
+            packed, scale = _packed_values(part, width, dot.depth, 0)
+            sums = np.zeros(0, np.int16)
+            # Activations in 16 bits have no base, and their products need no sums.
+            if dot.factor_bits == 8:
+                sums = packing.pack_group_sums(part.values, panels, width)
+            arrays = (stored.frozen(a) for a in (packed, sums, scale, bias[start:stop].copy()))
+            self._parts.append((kernel, *arrays, start, panels))
+
+    def __call__(self, x: F32, step: int, out: F32, column: int = 0, epilogue: int = WRITE) -> None:
+        """Apply the weight; see `linear.Linear`."""
+        for kernel, packed, sums, scale, bias, start, panels in self._parts:
+            to = out, column + start, epilogue
+            kernel(x, step, packed, sums, scale, bias, self.depth, *to, 0, panels)
+
+
 def _packed_int8(weight: Int8, width: int, using: Instructions) -> tuple[Any, F32]:
     """Return values and scales of panels of so many outputs."""
-    outputs, depth = weight.shape
-    panels, dot = -(-outputs // width), using.int8_dot
-    packed = memory.zeros((panels * width * packing.padded_depth(depth),), np.int8)
     # Flipping the highest bit adds 128.
-    flip = -128 if dot.unsigned_weights else 0
-    packing.pack_int8(np.ascontiguousarray(weight.values), width, dot.depth, flip, packed)
+    flip = -128 if using.int8_dot.unsigned_weights else 0
+    return _packed_values(weight, width, using.int8_dot.depth, flip)
+
+
+def _packed_values(weight: Int8, width: int, lane_depth: int, flip: int) -> tuple[Any, F32]:
+    """Return values, as `packing.pack_int8` lays them out, and scales of panels."""
+    outputs, depth = weight.shape
+    panels = -(-outputs // width)
+    packed = memory.zeros((panels * width * packing.padded_depth(depth),), np.int8)
+    packing.pack_int8(np.ascontiguousarray(weight.values), width, lane_depth, flip, packed)
     return packed, packing.pack_row_scale(weight.scale, panels, width)
 
 

@@ -8,7 +8,7 @@ from fcs_edge.kernels._types import F32, I8, I16, I32, U8
 from fcs_edge.kernels.gemm import quantize_activations
 from fcs_edge.kernels.gemm import quantized_weights as stored
 from fcs_edge.kernels.gemm.epilogue import GELU, WRITE
-from fcs_edge.kernels.gemm.packing import BLOCK
+from fcs_edge.kernels.gemm.packing import BLOCK, GROUP
 from fcs_edge.kernels.gemm.quantized_weights import Int4, Int8
 from fcs_edge.kernels.ops import gelu, sums
 from fcs_edge.kernels.ops.vecmath import multiply_add
@@ -92,6 +92,43 @@ def linear_int4(
             out[m, column + n] = total
 
 
+@kernel
+def linear_grouped(
+    x: F32,
+    step: int,
+    values: I8,
+    scale: F32,
+    bias: F32,
+    q: I16,
+    row_scale: F32,
+    out: F32,
+    column: int,
+) -> None:
+    """``out[m, column + n] = bias[n] + scale[n] sum_g r[m, g] sum_{k in g} q[m, k] values[n, k]``.
+
+    r and q as in `grouped_products.linear_grouped`. Workspace: q (depth,) int16, row_scale
+    (groups,) float32.
+    """
+    outputs, depth = values.shape
+    for m in range(out.shape[0]):
+        row = x[m * step : m * step + depth]
+        for g in range(row_scale.size):
+            start, stop = g * GROUP, min((g + 1) * GROUP, depth)
+            r, _ = quantize_activations.quantize_span(row[start:stop], q[start:stop], -1)
+            row_scale[g] = r
+        for n in range(outputs):
+            total = bias[n]
+            for block in range(0, depth, BLOCK):
+                part = np.float32(0)
+                for start in range(block, min(block + BLOCK, depth), GROUP):
+                    products = np.int32(0)
+                    for k in range(start, min(start + GROUP, depth)):
+                        products += np.int32(q[k]) * np.int32(values[n, k])
+                    part = multiply_add(np.float32(products), row_scale[start // GROUP], part)
+                total += part * scale[n]
+            out[m, column + n] = total
+
+
 class _Plain:
     """Base of the layers below: their loops write y, and the epilogue is a second pass."""
 
@@ -138,6 +175,21 @@ class PlainInt8(_Plain):
     def _write(self, x: F32, step: int, out: F32, column: int) -> None:
         q = np.empty(self.depth, np.int16)
         linear_int8(x, step, self._values, self._scale, self._bias, q, out, column)
+
+
+class PlainGrouped(_Plain):
+    """An 8-bit weight where it lies, with activations of 8 bits, in plain loops."""
+
+    def __init__(self, weight: Int8, bias: F32) -> None:
+        self.outputs, self.depth = weight.shape
+        self._values, self._scale = stored.frozen(weight.values), stored.frozen(weight.scale)
+        self._bias = stored.frozen(bias)
+
+    def _write(self, x: F32, step: int, out: F32, column: int) -> None:
+        q = np.empty(self.depth, np.int16)
+        row_scale = np.empty(-(-self.depth // GROUP), np.float32)
+        values, scale, bias = self._values, self._scale, self._bias
+        linear_grouped(x, step, values, scale, bias, q, row_scale, out, column)
 
 
 class PlainInt4(_Plain):

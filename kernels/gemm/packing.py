@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from fcs_edge.kernels._types import F16, F32, I8, U8, U16, Scalar
+from fcs_edge.kernels._types import F16, F32, I8, I16, U8, U16, Scalar
 from fcs_edge.kernels.runtime._jit import inline, kernel
 
 BLOCK = 1024
 """Inputs whose integer products are summed in one go; their activations are on the stack."""
+
+GROUP = 128
+"""Inputs whose activations of 8 bits share a scale, beside 8-bit weights."""
 
 DEPTH_MULTIPLE = 32
 """Integer weights are filled up to a multiple of so many inputs."""
@@ -113,6 +116,39 @@ def pack_int4(
                         which += vectors
 
 
+@kernel
+def group_sums(values: I8, group: int, sums: I16) -> None:
+    """``sums[n, g] = sum of values[n, k], k in group g``; at most 256 inputs fit into int16."""
+    for n in range(values.shape[0]):
+        for g in range(sums.shape[1]):
+            row = values[n, g * group : min((g + 1) * group, values.shape[1])]
+            total = np.int32(0)
+            for k in range(row.size):
+                total += np.int32(row[k])
+            sums[n, g] = np.int16(total)
+
+
+def pack_group_sums(values: I8, panels: int, width: int) -> I16:
+    """Return the sums of each `GROUP` values of (outputs, depth) as ``[block, panel, group, n]``.
+
+    One dimension; zeros beyond the last output.
+    """
+    outputs, depth = values.shape
+    padded = np.zeros((panels * width, -(-depth // GROUP)), np.int16)
+    group_sums(np.ascontiguousarray(values), GROUP, padded[:outputs])
+    packed: I16 = by_block(padded, GROUP, width).reshape(-1)
+    return packed
+
+
+def by_block(numbers: Any, group: int, width: int) -> Any:
+    """Return numbers (panels * width, groups) as ``[block, panel, group, n]``: rows of width."""
+    groups = numbers.shape[1]
+    panel = numbers.reshape(-1, width, groups).transpose(0, 2, 1)
+    block = BLOCK // group
+    blocks = [panel[:, g : g + block].reshape(-1, width) for g in range(0, groups, block)]
+    return np.ascontiguousarray(np.concatenate(blocks))
+
+
 def pack_row_scale(scale: F32, panels: int, width: int) -> F32:
     """Return an output's scale each, (outputs,), as (panels * width,), zeros at the end."""
     packed = np.zeros(panels * width, np.float32)
@@ -142,8 +178,5 @@ def pack_group_scale(scale: F16, group: int, panels: int, width: int, half: bool
     outputs, groups = scale.shape
     padded = np.zeros((panels * width, groups), np.float16 if half else np.float32)
     padded[:outputs] = scale
-    panel = padded.reshape(panels, width, groups).transpose(0, 2, 1)
-    block = BLOCK // group
-    blocks = [panel[:, g : g + block].reshape(-1, width) for g in range(0, groups, block)]
-    packed: Any = np.ascontiguousarray(np.concatenate(blocks))
+    packed = by_block(padded, group, width)
     return packed.view(np.uint16) if half else packed

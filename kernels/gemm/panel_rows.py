@@ -11,6 +11,7 @@ import numpy as np
 
 from fcs_edge.kernels._types import F32
 from fcs_edge.kernels.gemm.epilogue import add_tile
+from fcs_edge.kernels.gemm.grouped_microkernel import grouped_panel
 from fcs_edge.kernels.gemm.int4_microkernel import int4_panel
 from fcs_edge.kernels.gemm.int8_microkernel import int8_panel
 from fcs_edge.kernels.gemm.panels import IntegerRows, Rows, float_panel, pointer
@@ -103,6 +104,34 @@ def add_integer_panel(
         q, r = pointer(x.q, m * x.pitch), m * x.groups
         rows = IntegerRows(q, x.pitch, pointer(x.scale, r), pointer(x.offset, r), x.groups)
         _add_rows(bits, several, lanes, vectors, dot, rows, panel, to)
+        if used < width:
+            add_tile(tile, width, used, out[m : m + several, column:])
+        m += several
+
+
+@inline
+def add_grouped_panel(
+    lanes: int,
+    vectors: int,
+    dot: int,
+    x: Any,
+    panel: Any,
+    tile: F32,
+    used: int,
+    out: F32,
+    column: int,
+) -> None:
+    """Do as `add_integer_panel` with a `GroupedPanel`."""
+    width, m = lanes * vectors, 0
+    while m < out.shape[0]:
+        several = 4 if out.shape[0] - m >= 4 else 1
+        to = destination(out, m, column, tile, width, used, several)
+        q, r = pointer(x.q, m * x.pitch), m * x.groups
+        rows = IntegerRows(q, x.pitch, pointer(x.scale, r), pointer(x.offset, r), x.groups)
+        if several == 4:
+            grouped_panel(4, lanes, vectors, dot, rows, panel, to)
+        else:
+            grouped_panel(1, lanes, vectors, dot, rows, panel, to)
         if used < width:
             add_tile(tile, width, used, out[m : m + several, column:])
         m += several

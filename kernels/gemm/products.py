@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from fcs_edge.kernels._types import F32
-from fcs_edge.kernels.gemm.epilogue import GELU, add_tile, apply_gelu, start_sums
+from fcs_edge.kernels.gemm import grouped_products
+from fcs_edge.kernels.gemm.epilogue import ACTIVATED, GELU, add_tile, apply_gelu, start_sums
 from fcs_edge.kernels.gemm.packing import BLOCK, DEPTH_MULTIPLE
 from fcs_edge.kernels.gemm.quantize_activations import row_scales
-from fcs_edge.kernels.isa.instructions import DOTS, Instructions
+from fcs_edge.kernels.isa.instructions import DOTS, Dot, Instructions
 from fcs_edge.kernels.runtime._jit import factory, kernel
 
 _DEPTH = 1024
@@ -27,9 +28,6 @@ _ROWS = 32
 
 _GROUPS = BLOCK // DEPTH_MULTIPLE
 """Most groups of 4-bit weights in a block."""
-
-_ACTIVATED = 64
-"""Least outputs that are activated at once, but for the last ones: two vectors and more."""
 
 _TILE = 4 * 64
 """Sums of four rows of the widest panel."""
@@ -45,6 +43,8 @@ class Kernels:
     halves: dict[int, Kernel]
     int8: dict[int, Kernel]
     int4: dict[int, Kernel]
+    grouped: dict[int, Kernel]
+    """Of int8 weights with activations of 8 bits."""
 
 
 @cache
@@ -57,7 +57,14 @@ def kernels(using: Instructions) -> Kernels:
         {n * lanes: linear_float(lanes, n, True) for n in (using.float_vectors, 1)},
         {n * lanes8: linear_integer(8, lanes8, n, dot8) for n in using.int8_panels},
         {n * lanes4: linear_integer(4, lanes4, n, dot4) for n in using.int4_panels},
+        {a * n: grouped_products.linear_grouped(a, n, dot.number) for a, n, dot in grouped(using)},
     )
+
+
+def grouped(using: Instructions) -> Iterator[tuple[int, int, Dot]]:
+    """Return lanes, vectors and dot of the panels of `Kernels.grouped`, widest first."""
+    lanes, vectors, dot = using.grouped
+    return ((lanes, n, dot) for n in (vectors, 1))
 
 
 @factory
@@ -112,7 +119,7 @@ def linear_float(lanes: int, vectors: int, half: bool) -> Kernel:
                         add_tile(tile, width, used, out[m : m + several, column + n0 :])
                     m += several
             done = n0 + used
-            if epilogue == GELU and (done - active >= _ACTIVATED or done == end):
+            if epilogue == GELU and (done - active >= ACTIVATED or done == end):
                 apply_gelu(out, column + active, done - active)
                 active = done
 
@@ -182,7 +189,7 @@ def _integer_kernel(
                     )
                     if epilogue == GELU and start + BLOCK >= padded:
                         done = n0 + used
-                        if done - active >= _ACTIVATED or done == n_last:
+                        if done - active >= ACTIVATED or done == n_last:
                             apply_gelu(some_out, column + active, done - active)
                             active = done
 

@@ -6,11 +6,14 @@ Callers pass slices: an index from 0 on cannot be negative, and its loop runs in
 import numpy as np
 
 from fcs_edge.kernels._types import F32, Scalar
-from fcs_edge.kernels.gemm.packing import BLOCK
+from fcs_edge.kernels.gemm.packing import BLOCK, GROUP
 from fcs_edge.kernels.runtime._jit import inline
 
 LIMIT = 2039
 """Largest activation as an integer: 12 bits, and ``16 h + l`` with h and l of 8 bits and 4."""
+
+SPAN = 253
+"""Steps from the least to the largest activation of such a group; rounded, up to 254 of them."""
 
 _LIMIT = np.float32(LIMIT)
 _LEAST = np.float32(1e-30)
@@ -78,6 +81,61 @@ def quantize_groups(x: F32, group: int, q: Scalar, scale: Scalar, offset: Scalar
             some_q[k] = np.int8(value)
             total += value
         offset[g] = np.int32(-8) * total
+
+
+@inline
+def span(bits: Scalar) -> Scalar:
+    """``max(max x, 0), max(-min x, 0)`` of float32 numbers given as their int32 bits."""
+    top = bottom = np.int32(0)
+    for k in range(bits.size):
+        top = max(top, bits[k])
+        # With its sign flipped, a negative number is positive, and a positive one below 0.
+        bottom = max(bottom, bits[k] ^ np.int32(-0x80000000))
+    return np.int32(top).view(np.float32), np.int32(bottom).view(np.float32)
+
+
+@inline
+def quantize_span(x: F32, q: Scalar, base: int) -> Scalar:
+    """``q[k] = round(x[k] / scale) - b``; return the scale and b.
+
+    ``scale = (max(x, 0) - min(x, 0)) / 253``: the rounded numbers span at most 254, and 0 is one
+    of them. b is the least of them plus base; with a base below 0, b is 0.
+    """
+    top, bottom = span(x.view(np.int32))
+    width = top + bottom
+    inverse = np.float32(SPAN) / width if width > _LEAST else np.float32(0)
+    least = np.int32(np.rint(-bottom * inverse)) + np.int32(base) if base >= 0 else np.int32(0)
+    for k in range(x.size):
+        q[k] = np.int32(np.rint(x[k] * inverse)) - least
+    return width / np.float32(SPAN), least
+
+
+@inline
+def quantize_rows_grouped(
+    x: F32,
+    step: int,
+    depth: int,
+    size: int,
+    base: int,
+    q: Scalar,
+    scale: Scalar,
+    offset: Scalar,
+    groups: int,
+    count: int,
+) -> None:
+    """`quantize_span` of each group of `GROUP` numbers of each row of x; depth <= k < size are 0.
+
+    q has `BLOCK` numbers a row; scale and offset, the b of a group, have groups numbers a row.
+    """
+    for m in range(count):
+        row = x[m * step : m * step + depth]
+        q_row = q[m * BLOCK : m * BLOCK + size]
+        q_row[depth:] = 0
+        for g in range((depth + GROUP - 1) // GROUP):
+            start, stop = g * GROUP, min((g + 1) * GROUP, depth)
+            r, b = quantize_span(row[start:stop], q_row[start:stop], base)
+            scale[m * groups + g] = r
+            offset[m * groups + g] = b
 
 
 @inline

@@ -22,6 +22,8 @@ class Int8:
     """(outputs, depth) int8."""
     scale: F32
     """(outputs,) float32."""
+    activation_bits: int = 12
+    """Bits of the activations that it multiplies: 12 or 8."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -31,7 +33,7 @@ class Int8:
 
     def rows(self, start: int, stop: int) -> Int8:
         """Return these outputs alone."""
-        return Int8(self.values[start:stop], self.scale[start:stop])
+        return Int8(self.values[start:stop], self.scale[start:stop], self.activation_bits)
 
     def float32(self) -> F32:
         """Return the weight as float32."""

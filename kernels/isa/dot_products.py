@@ -73,6 +73,19 @@ def sum_across(b: Builder, lanes: list[Value]) -> Value:
     return call(b, "llvm.aarch64.neon.saddlp.v4i32.v8i16", vector(I32, 4), both)
 
 
+def _sadalp(b: Builder, weight: Value, activation: Value, sums: Value) -> Value:
+    products = None
+    for first in (0, 8):
+        half = ir.Constant(vector(I32, 8), list(range(first, first + 8)))
+        halves = [
+            b.sext(b.shuffle_vector(x, x, half), vector(I16, 8)) for x in (weight, activation)
+        ]
+        product = b.mul(*halves)
+        products = product if products is None else b.add(products, product)
+    name = "llvm.aarch64.neon.saddlp.v4i32.v8i16"
+    return b.add(sums, call(b, name, sums.type, products))
+
+
 _EMIT: dict[str, Callable[[Builder, Value, Value, Value], Value]] = {
     "vpdpbusd": _vpdpbusd,
     "pmaddwd": _pmaddwd,
@@ -81,6 +94,7 @@ _EMIT: dict[str, Callable[[Builder, Value, Value, Value], Value]] = {
     "smlal": _smlal,
     "mla": _mla,
     "smull": _smull,
+    "sadalp": _sadalp,
 }
 
 

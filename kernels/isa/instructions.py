@@ -42,7 +42,7 @@ class Dot(NamedTuple):
     fold_after: int = 0
     """Steps of 4-bit weights after which int16 sums must be added to int32; 0: sums are int32."""
     across: bool = False
-    """Whether ``sums[i]`` takes the products i and i + sums_per_lane of one output."""
+    """Whether a register holds inputs of one output: each output has a register of sums."""
 
     @property
     def split(self) -> bool:
@@ -65,16 +65,11 @@ PMADDUBSW = Dot(
 )
 MLA = Dot("mla", depth=1, factor_bits=8, unsigned_weights=True, by_lane=True, fold_after=16)
 # 64 products, each at most 8 * 127, fit into int16 together: those of 4 steps of an output.
-SMULL = Dot(
-    "smull",
-    depth=16,
-    factor_bits=8,
-    sums_per_lane=8,
-    fold_after=4,
-    across=True,
-)
+SMULL = Dot("smull", depth=16, factor_bits=8, sums_per_lane=8, fold_after=4, across=True)
+# Two products, each at most 127 * 127, fit into int16.
+SADALP = Dot("sadalp", depth=16, factor_bits=8, across=True)
 
-DOTS = (VPDPBUSD, PMADDWD, SDOT, SMLAL, PMADDUBSW, MLA, SMULL)
+DOTS = (VPDPBUSD, PMADDWD, SDOT, SMLAL, PMADDUBSW, MLA, SMULL, SADALP)
 
 
 @dataclass(frozen=True)
@@ -108,6 +103,9 @@ class Instructions:
     """What multiplies 4-bit weights."""
     half: bool
     """Whether float16 can be widened in registers."""
+    grouped: tuple[int, int, Dot]
+    """Of int8 weights with activations of 8 bits: int32 sums of a step, steps across a wide panel,
+    what multiplies."""
 
     @property
     def int8_panels(self) -> tuple[int, ...]:
@@ -157,16 +155,34 @@ def _has_dotprod(flags: Flags) -> bool:
     return bool(llvm.get_host_cpu_name() != "generic")
 
 
-VNNI = Instructions(*("vnni", _X86, _has_vnni, 16, 4, 16, 2, VPDPBUSD, 16, 2, VPDPBUSD), half=True)
-AVX512 = Instructions(
-    *("avx512", _X86, _has_avx512, 16, 4, 16, 4, PMADDWD, 16, 2, PMADDUBSW), half=True
+VNNI = Instructions(
+    *("vnni", _X86, _has_vnni, 16, 4, 16, 2, VPDPBUSD, 16, 2, VPDPBUSD),
+    half=True,
+    grouped=(16, 2, VPDPBUSD),
 )
-AVX2 = Instructions(*("avx2", _X86, _has_avx2, 8, 3, 8, 2, PMADDWD, 8, 2, PMADDUBSW), half=True)
-SSE2 = Instructions(*("sse2", _X86, _always, 4, 2, 4, 2, PMADDWD, 8, 2, MLA), half=False)
-DOTPROD = Instructions(*("dotprod", _ARM, _has_dotprod, 4, 4, 4, 2, SDOT, 4, 4, SDOT), half=True)
+AVX512 = Instructions(
+    *("avx512", _X86, _has_avx512, 16, 4, 16, 4, PMADDWD, 16, 2, PMADDUBSW),
+    half=True,
+    grouped=(16, 2, PMADDWD),
+)
+AVX2 = Instructions(
+    *("avx2", _X86, _has_avx2, 8, 3, 8, 2, PMADDWD, 8, 2, PMADDUBSW),
+    half=True,
+    grouped=(8, 2, PMADDWD),
+)
+SSE2 = Instructions(
+    *("sse2", _X86, _always, 4, 2, 4, 2, PMADDWD, 8, 2, MLA), half=False, grouped=(4, 2, PMADDWD)
+)
+DOTPROD = Instructions(
+    *("dotprod", _ARM, _has_dotprod, 4, 4, 4, 2, SDOT, 4, 4, SDOT), half=True, grouped=(4, 4, SDOT)
+)
 # A wide panel of int8 weights leaves too few registers.
-NEON = Instructions(*("neon", _ARM, _always, 4, 4, 8, 1, SMLAL, 1, 4, SMULL), half=True)
-GENERIC = Instructions(*("generic", (), _always, 4, 4, 8, 2, SMLAL, 8, 2, MLA), half=False)
+NEON = Instructions(
+    *("neon", _ARM, _always, 4, 4, 8, 1, SMLAL, 1, 4, SMULL), half=True, grouped=(4, 1, SADALP)
+)
+GENERIC = Instructions(
+    *("generic", (), _always, 4, 4, 8, 2, SMLAL, 8, 2, MLA), half=False, grouped=(8, 2, SMLAL)
+)
 
 SETS = (VNNI, AVX512, AVX2, SSE2, DOTPROD, NEON, GENERIC)
 """All sets; of those that a CPU has, the first is the best."""

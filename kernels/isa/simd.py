@@ -74,6 +74,36 @@ def splat_lane(b: Builder, x: Value, lane: int, lanes: int) -> Value:
     return b.shuffle_vector(x, x, ir.Constant(vector(I32, lanes), [lane] * lanes))
 
 
+def add_lanes(b: Builder, vectors: list[Value]) -> Value:
+    """Return ``[sum of the lanes of v for v in vectors]``: as many vectors as lanes.
+
+    Each pass adds neighbouring lanes of two vectors: an instruction on ARM.
+    """
+    while len(vectors) > 1:
+        lanes = vectors[0].type.count
+        even, odd = (
+            ir.Constant(vector(I32, lanes), list(range(first, 2 * lanes, 2))) for first in (0, 1)
+        )
+        vectors = [
+            b.add(b.shuffle_vector(x, y, even), b.shuffle_vector(x, y, odd))
+            for x, y in zip(vectors[0::2], vectors[1::2], strict=True)
+        ]
+    return vectors[0]
+
+
+def pinned(b: Builder, values: list[Value]) -> list[Value]:
+    """Return vectors as they are; what uses the results comes after all that computes the values.
+
+    LLVM otherwise starts so many products early, for cores that run in order, that it runs out of
+    registers. This is for ARM alone: w is a vector register there.
+    """
+    kind = ir.LiteralStructType([v.type for v in values])
+    constraints = ",".join(["=w"] * len(values) + [str(i) for i in range(len(values))])
+    function = ir.FunctionType(kind, [v.type for v in values])
+    results = b.call(ir.InlineAsm(function, "", constraints, side_effect=True), values)
+    return [b.extract_value(results, i) for i in range(len(values))]
+
+
 def multiply_add(b: Builder, x: Value, y: Value, z: Value) -> Value:
     """``x * y + z`` of float32 numbers or vectors, rounded once where the CPU can."""
     kind = f"v{x.type.count}f32" if isinstance(x.type, ir.VectorType) else "f32"

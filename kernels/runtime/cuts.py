@@ -22,9 +22,10 @@ LEAST_WORK = 1 << 15
 _ELEMENT_WORK = 16
 """Multiply-accumulates that take as long as an element of a call that is cut by rows."""
 
-_PRODUCT, _INTEGER = "gemm.products.", "gemm.products.linear_integer("
+_PRODUCTS = "gemm.products.", "gemm.grouped_products."
+_INTEGER = "gemm.products.linear_integer("
 _PRODUCT_LANES = {False: slice(0, 2), True: slice(1, 3)}
-"""Where lanes and vectors stand in the name of a product of floats, and of integers."""
+"""Where lanes and vectors stand in the name of a product, and of `linear_integer`."""
 _APPEND, _DUPLICATE = "ops.history.append", "ops.history.duplicate"
 _ROWS = {
     "ops.attention.position_gate": (0, 4),
@@ -96,7 +97,7 @@ def steps(recorded: list[Recorded], threads: int) -> list[Step]:
 def _layer(recorded: Recorded) -> tuple[int, ...]:
     """Return what the products of a layer's groups have in common, and other calls do not."""
     kernel, arguments = recorded
-    if not kernel.name.startswith(_PRODUCT):
+    if not kernel.name.startswith(_PRODUCTS):
         return (id(arguments),)
     return id(kernel), id(arguments[-5]), arguments[-3]
 
@@ -105,7 +106,7 @@ def _cut(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> list[Ste
     """Return the steps of a recorded call."""
     name = kernel.name.partition("(")[0]
     found = None
-    if name.startswith(_PRODUCT):
+    if name.startswith(_PRODUCTS):
         found = _product(kernel, arguments, threads)
     elif name == "ops.depthwise.depthwise_panels":
         found = _depthwise(kernel, arguments, threads)

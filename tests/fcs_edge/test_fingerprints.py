@@ -16,6 +16,7 @@ from fcs_edge.model import code_search
 
 EXACT = ("vnni", "avx512", "avx2", "dotprod", "neon")
 """Sets of CPUs that have fused multiply-add and widen float16."""
+NAMES = "edge-65k", *fingerprints.WEIGHTS, *fingerprints.ACTIVATIONS
 SETS = [using.name for using in instructions.supported() if using.name in EXACT]
 
 
@@ -26,17 +27,18 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path | None]:
 
 
 @pytest.mark.parametrize("using", SETS)
-@pytest.mark.parametrize("name", ["edge-65k", *fingerprints.WEIGHTS])
+@pytest.mark.parametrize("name", NAMES)
 def test_tokens_and_samples_are_those_of_every_cpu(
     using: str, name: str, models: dict[str, Path | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(instructions, "CHOICE", using)
-    assert fingerprints.of(models[name]) == fingerprints.expected()[name]
+    found = fingerprints.of(models[name], fingerprints.ACTIVATIONS.get(name))
+    assert found == fingerprints.expected()[name]
 
 
 def test_all_kinds_of_weights_have_fingerprints_of_their_own() -> None:
     expected = fingerprints.expected()
-    assert set(expected) == {"edge-65k", *fingerprints.WEIGHTS}
+    assert set(expected) == set(NAMES)
     for what in ("tokens", "samples"):
         assert len({found[what] for found in expected.values()}) == len(expected)
 

@@ -63,6 +63,10 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "ops.layer_norm.layer_norm": (ones(4, 17), ones(17), ones(17), HALF, ones(4, 17)),
     "ops.layer_norm.layer_norm_gelu": (ones(4, 17), ones(17), ones(17), HALF, ones(4, 17)),
     "gemm.linear_plain.linear_f32": (ones(68), 17, ones(5, 17), ones(5), ones(4, 6), 1),
+    "gemm.linear_plain.linear_grouped": (
+        *(ones(68), 17, filled(np.int8, 5, 17), ones(5), ones(5)),
+        *(filled(np.int16, 17), ones(1), ones(4, 6), 1),
+    ),
     "gemm.linear_plain.linear_int8": (
         *(ones(68), 17, filled(np.int8, 5, 17), ones(5), ones(5)),
         *(filled(np.int16, 17), ones(4, 6), 1),
@@ -71,6 +75,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
         *(ones(68), 17, filled(np.uint8, 5, 9), ones(5, 1), ones(5), 32),
         *(filled(np.int8, 17), ones(1), filled(np.int32, 1), ones(4, 6), 1),
     ),
+    "gemm.packing.group_sums": (filled(np.int8, 5, 17), 8, filled(np.int16, 5, 3)),
     "gemm.packing.pack_float": (ones(5, 17), ones(2, 17, 4)),
     "gemm.packing.pack_half": (tokens(85).reshape(5, 17), tokens(136).reshape(2, 17, 4)),
     "gemm.packing.pack_int8": (filled(np.int8, 5, 17), 4, 2, 0, filled(np.int8, 256)),
@@ -169,6 +174,10 @@ BUILT = {
             *(ones(4 * 24), 24, filled(np.uint8, 32 * width), ones(2, width), ones(2 * width)),
             *(24, 32),
         ),
+        "grouped": lambda width: (
+            *(ones(4 * 24), 24, filled(np.int8, 64 * width), filled(np.int16, 2 * width)),
+            *(ones(2 * width), ones(2 * width), 24),
+        ),
     }.items()
     for width, compiled in getattr(products.kernels(using), kind).items()
 }
@@ -241,6 +250,12 @@ INSTRUCTIONS = {
     "vnni halves": (r"\bvfmadd\d+ps\b.*%zmm", r"\bvcvtph2ps\b.*%zmm"),
     "vnni int8": (r"\bvpdpbusd\b.*%zmm", r"\bprefetcht1\b"),
     "vnni int4": (r"\bvpdpbusd\b.*%zmm", r"\bprefetcht1\b"),
+    "vnni grouped": (r"\bvpdpbusd\b.*%zmm", r"\bprefetcht1\b"),
+    "avx512 grouped": (r"\b(vpmaddwd|vpdpwssd)\b.*%zmm",),
+    "avx2 grouped": (r"\b(vpmaddwd|vpdpwssd)\b.*%ymm",),
+    "sse2 grouped": (r"\bv?pmaddwd\b|\bvpdpwssd\b",),
+    "dotprod grouped": (r"\bsdot(\.4s|\s+v\d+\.4s)",),
+    "neon grouped": (r"\bsmlal2(\.8h|\s+v\d+\.8h)", r"\bsadalp(\.4s|\s+v\d+\.4s)"),
     "avx512 int8": (r"\b(vpmaddwd|vpdpwssd)\b.*%zmm",),
     "avx512 int4": (r"\bvpmaddubsw\b.*%zmm",),
     "avx2 floats": (r"\bvfmadd\d+ps\b.*%ymm",),
