@@ -18,12 +18,15 @@ from numba import types
 
 import assembly_loops
 from fcs_edge.kernels.gemm import peak
+from fcs_edge.kernels.gemm.grouped_microkernel import ROUND as GROUPED_ROUND
+from fcs_edge.kernels.gemm.grouped_microkernel import GroupedPanel, grouped_panel
 from fcs_edge.kernels.gemm.int4_microkernel import ROUND as INT4_ROUND
 from fcs_edge.kernels.gemm.int4_microkernel import int4_panel
 from fcs_edge.kernels.gemm.int8_microkernel import ROUND as INT8_ROUND
 from fcs_edge.kernels.gemm.int8_microkernel import int8_panel
 from fcs_edge.kernels.gemm.multiply_microkernel import multiply_panel
 from fcs_edge.kernels.gemm.packing import BLOCK, DEPTH_MULTIPLE
+from fcs_edge.kernels.gemm.packing import GROUP as ACTIVATION_GROUP
 from fcs_edge.kernels.gemm.panels import INDEX, IntegerPanel, IntegerRows, Rows, float_panel
 from fcs_edge.kernels.gemm.peak_shape import ROWS
 from fcs_edge.kernels.gemm.quantized_weights import GROUP
@@ -139,12 +142,15 @@ class _Context:
 def panels(using: Instructions) -> Iterator[Panel]:
     """List the panels that products, attention and convolutions use with a set of instructions."""
     yield from _float_panels(using)
-    for n in dict.fromkeys((using.int8_vectors, 1)):
+    for n in using.int8_panels:
         for rows in (4, 1):
             yield _int8(using, rows, n)
-    for n in dict.fromkeys((using.int4_vectors, 1)):
+    for n in using.int4_panels:
         for rows in (4, 1):
             yield _int4(using, rows, n)
+    for n in dict.fromkeys((using.grouped[1], 1)):
+        for rows in (4, 1):
+            yield _grouped(using, rows, n)
     for bits in (32, 8, 4):
         yield _peak(using, bits)
 
@@ -208,6 +214,22 @@ def _int4(using: Instructions, rows: int, vectors: int) -> Panel:
         *("int4", rows, lanes * vectors, int4_panel, literals, arguments, dot.name, INT4_ROUND),
         group=GROUP,
         constants=_held(BLOCK, BLOCK // DEPTH_MULTIPLE),
+    )
+
+
+def _grouped(using: Instructions, rows: int, vectors: int) -> Panel:
+    lanes, _, dot = using.grouped
+    arguments = (
+        _named(IntegerRows, I8 if dot.factor_bits == 8 else I16, INDEX, F32, I32, INDEX),
+        _named(GroupedPanel, I8, I16, F32, INDEX),
+        _named(Rows, F32, INDEX),
+    )
+    literals = rows, lanes, vectors, dot.number
+    return Panel(
+        *("int8 x 8 bits", rows, lanes * vectors, grouped_panel, literals, arguments, dot.name),
+        inputs=GROUPED_ROUND,
+        group=ACTIVATION_GROUP,
+        constants=_held(BLOCK, BLOCK // ACTIVATION_GROUP),
     )
 
 

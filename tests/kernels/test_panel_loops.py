@@ -40,6 +40,12 @@ INTEGERS = {
     "vnni int4": (r"\bvpdpbusd\b.*%zmm", r"\bvpandd?q?\b.*%zmm"),
     "avx2 int8": (r"\bvpmaddwd\b.*%ymm", r"\bvpmovsxbw\b.*%ymm"),
     "avx2 int4": (r"\bvpmaddubsw\b.*%ymm", r"\bvpmaddwd\b.*%ymm"),
+    "vnni int8 x 8 bits": (r"\bvpdpbusd\b.*%zmm",),
+    "avx2 int8 x 8 bits": (r"\bvpmaddwd\b.*%ymm", r"\bvpmovsxbw\b.*%ymm"),
+    "dotprod int8 x 8 bits": (r"\bsdot\s+v\d+\.4s",),
+    "neon int8 x 8 bits": (
+        *(r"\bsmull\s+v\d+\.8h", r"\bsmlal2\s+v\d+\.8h", r"\bsadalp\s+v\d+\.4s"),
+    ),
     "dotprod int8": (r"\bsdot\s+v\d+\.4s",),
     "dotprod int4": (r"\bsdot\s+v\d+\.4s", r"\bushr\s+v\d+\.16b"),
     "neon int8": (r"\bsmlal\s+v\d+\.4s", r"\bsmlal2\s+v\d+\.4s"),
@@ -129,6 +135,7 @@ def test_every_wide_panel_of_a_set_is_emitted(target: Target) -> None:
             ("float16", using.lanes * using.float_vectors),
             ("int8", using.int8_lanes * using.int8_vectors),
             ("int4", using.int4_lanes * using.int4_vectors),
+            ("int8 x 8 bits", using.grouped[0] * using.grouped[1]),
         ):
             assert f"{kind} {rows}x{width}" in names
 
