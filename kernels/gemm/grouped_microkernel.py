@@ -17,6 +17,7 @@ from fcs_edge.kernels.gemm.panels import (
     PREFETCH_BYTES,
     intrinsic,
     members,
+    prefetch_level,
     row_starts,
     spread,
 )
@@ -171,7 +172,8 @@ def _along(
     chains = len(sums) // (n_rows * n_vectors)
     at = b.mul(first, I64(width))
     if n_rows > 1:
-        simd.prefetch(b, weight, b.add(at, I64(PREFETCH_BYTES)), ROUND * width)
+        later = b.add(at, I64(PREFETCH_BYTES))
+        simd.prefetch(b, weight, later, ROUND * width, prefetch_level(n_lanes))
     by_step = [spread(b, r, first, factors, dot.depth, steps, dot.by_lane) for r in row]
     added = list(sums)
     for s in range(steps):

@@ -250,7 +250,7 @@ INSTRUCTIONS = {
     "vnni halves": (r"\bvfmadd\d+ps\b.*%zmm", r"\bvcvtph2ps\b.*%zmm"),
     "vnni int8": (r"\bvpdpbusd\b.*%zmm", r"\bprefetcht1\b"),
     "vnni int4": (r"\bvpdpbusd\b.*%zmm", r"\bprefetcht1\b"),
-    "vnni grouped": (r"\bvpdpbusd\b.*%zmm", r"\bprefetcht1\b"),
+    "vnni grouped": (r"\bvpdpbusd\b.*%zmm", r"\bprefetcht[01]\b"),
     "avx512 grouped": (r"\b(vpmaddwd|vpdpwssd)\b.*%zmm",),
     "avx2 grouped": (r"\b(vpmaddwd|vpdpwssd)\b.*%ymm",),
     "sse2 grouped": (r"\bv?pmaddwd\b|\bvpdpwssd\b",),
