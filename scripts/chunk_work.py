@@ -38,7 +38,7 @@ POWER = 3
 """Operations for a bin of a band: its power, and the sum."""
 
 
-INT4_CONVOLUTION_BITS = 12
+INT4_CONVOLUTION_BITS = 8
 """Bits of the activations beside the int8 weights of an int4 model, as the codec takes them."""
 _OTHER_BITS = 20 - INT4_CONVOLUTION_BITS
 
