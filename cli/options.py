@@ -87,8 +87,8 @@ activations_option = _option(
     "--activations",
     type=click.Choice(["8", "12"]),
     callback=_bits,
-    help="Bits of the activations that int8 weights multiply: 8 is faster on some CPUs and changes "
-    "more tokens. [default: 12]",
+    help="Bits of the activations that int8 weights multiply: 8 is faster on some CPUs and less "
+    "exact. [default: 12]",
 )
 force_option = _option("-f", "--force", is_flag=True, help="Overwrite existing output files.")
 latency_option = _option(
