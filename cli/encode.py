@@ -138,8 +138,7 @@ def encode(
     has_tokens = is_array(source) and raw is None
     out = _check(source, out, has_tokens, dtype, force)
     if has_tokens:
-        block = block_seconds or FILE_BLOCK_SECONDS
-        options = TokenOptions(model, False, strict, force, block, dtype)
+        options = TokenOptions(model, False, strict, force, block_seconds or FILE_BLOCK_SECONDS, dtype)
         is_whole = copy_tokens(source, out, options, messages)
     else:
         if live:
@@ -153,8 +152,7 @@ def encode(
         else:
             selected = cast(Channel, channel)
             opened = open_input(source, raw, rate, channels, channel=selected, strict=strict)
-            piped = source == "-"
-            seconds, is_whole = _encode_sound(codec, opened, create, output, piped, messages)
+            seconds, is_whole = _encode_sound(codec, opened, create, output, source == "-", messages)
         messages.note(_result(out, codec, seconds))
     if not is_whole:
         click.get_current_context().exit(1)

@@ -130,9 +130,8 @@ def send(
             opened = open_input(source, None, 1, 1, channel=cast(Channel, channel))
             is_whole = _send_file(stack.enter_context(opened), loop, codec, lines, messages)
         else:
-            wait = _waiter(loop, lines, guard, stack)
             request = DeviceRequest(microphone, None, latency, False, channel, reconnect)
-            session = partial(run_loopback, loop, codec, request, wait)
+            session = partial(run_loopback, loop, codec, request, _waiter(loop, lines, guard, stack))
             run_with_devices(session, loop, reconnect, messages.warn)
         sender.flush()
     messages.note(_line(loop, codec, sender))
