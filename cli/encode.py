@@ -138,24 +138,24 @@ def encode(
     has_tokens = is_array(source) and raw is None
     out = _check(source, out, has_tokens, dtype, force)
     if has_tokens:
-        options = TokenOptions(model, False, strict, force, block_seconds or FILE_BLOCK_SECONDS, dtype)
+        block = block_seconds or FILE_BLOCK_SECONDS
+        options = TokenOptions(model, False, strict, force, block, dtype)
         is_whole = copy_tokens(source, out, options, messages)
     else:
         if live:
             devices.find("input", microphone)
         codec = fcs_edge.load(model, activations=activations, threads=threads)
-        output = output_file(out, force)
+        file = output_file(out, force)
         create = partial(_writer, out=out, codec=codec, seconds=block_seconds, dtype=dtype)
         if live:
             opener = partial(open_microphone, codec, microphone, latency, channel)
-            seconds, is_whole = _encode_microphone(codec, opener, create, output, messages)
+            seconds, is_whole = _encode_microphone(codec, opener, create, file, messages)
         else:
             selected = cast(Channel, channel)
             opened = open_input(source, raw, rate, channels, channel=selected, strict=strict)
-            seconds, is_whole = _encode_sound(codec, opened, create, output, source == "-", messages)
+            seconds, is_whole = _encode_sound(codec, opened, create, file, source == "-", messages)
         messages.note(_result(out, codec, seconds))
-    if not is_whole:
-        click.get_current_context().exit(1)
+    click.get_current_context().exit(0 if is_whole else 1)
 
 
 def _check(source: str, out: str, has_tokens: bool, dtype: str, force: bool) -> str:

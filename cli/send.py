@@ -131,15 +131,15 @@ def send(
             is_whole = _send_file(stack.enter_context(opened), loop, codec, lines, messages)
         else:
             request = DeviceRequest(microphone, None, latency, False, channel, reconnect)
-            session = partial(run_loopback, loop, codec, request, _waiter(loop, lines, guard, stack))
+            wait = _waiter(loop, lines, guard, stack)
+            session = partial(run_loopback, loop, codec, request, wait)
             run_with_devices(session, loop, reconnect, messages.warn)
         sender.flush()
     messages.note(_line(loop, codec, sender))
     for text in (cancelled(loop), shortfall(loop, codec), guard.warning):
         if text:
             messages.warn(text)
-    if guard.warning or not is_whole:
-        click.get_current_context().exit(1)
+    click.get_current_context().exit(1 if guard.warning or not is_whole else 0)
 
 
 def _waiter(
