@@ -20,7 +20,8 @@ TOKEN_RULES = 1
 def token_settings(model: ModelFile) -> Settings:
     """Return what changes a model's tokens beside its fingerprint.
 
-    Two models of one fingerprint and equal settings give equal tokens on one kind of CPU.
+    Two models of one fingerprint and equal settings give equal tokens, on every CPU of the first
+    table in docs/reference/exactness.md.
     A causal model has no window and no overlap.
     """
     return {
