@@ -566,8 +566,10 @@ class Codec:
         return Decoder(self._config.decoder, self._model.reader())
 
 
-def _load_pickled(model: str, sha256: str, activations: int, threads: int) -> Codec:
-    """Load the model of a pickled codec."""
+def _load_pickled(
+    model: str, sha256: str, activations: int | None = None, threads: int = 1
+) -> Codec:
+    """Load the model of a pickled codec; older pickles state no activations and no threads."""
     try:
         codec = Codec(catalogue.referenced(model), activations=activations, threads=threads)
     except ModelFileError as error:
