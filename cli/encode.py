@@ -145,15 +145,15 @@ def encode(
         if live:
             devices.find("input", microphone)
         codec = fcs_edge.load(model, activations=activations, threads=threads)
-        file = output_file(out, force)
         create = partial(_writer, out=out, codec=codec, seconds=block_seconds, dtype=dtype)
+        output = output_file(out, force)
         if live:
             opener = partial(open_microphone, codec, microphone, latency, channel)
-            seconds, is_whole = _encode_microphone(codec, opener, create, file, messages)
+            seconds, is_whole = _encode_microphone(codec, opener, create, output, messages)
         else:
             selected = cast(Channel, channel)
             opened = open_input(source, raw, rate, channels, channel=selected, strict=strict)
-            seconds, is_whole = _encode_sound(codec, opened, create, file, source == "-", messages)
+            seconds, is_whole = _encode_sound(codec, source, opened, create, output, messages)
         messages.note(_result(out, codec, seconds))
     click.get_current_context().exit(0 if is_whole else 1)
 
@@ -179,15 +179,15 @@ def _check(source: str, out: str, has_tokens: bool, dtype: str, force: bool) -> 
 
 def _encode_sound(
     codec: Codec,
+    source: str,
     opened: AbstractContextManager[AudioInput],
     create: Callable[[BinaryIO], TokenWriter],
     output: AbstractContextManager[BinaryIO],
-    live: bool,
     messages: Messages,
 ) -> tuple[float, bool]:
     """Encode a file or pipe; return the seconds of sound, and whether all of it was there."""
     with ExitStack() as stack:
-        ending = stack.enter_context(ending_on_signals()) if live else None
+        ending = stack.enter_context(ending_on_signals()) if source == "-" else None
         prepare(codec, messages, encoder=True)
         sound = stack.enter_context(opened)
         file = stack.enter_context(output)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -116,8 +116,7 @@ def send(
     key_path = Path(key) if key is not None else None
     report_security(key_path, messages)
     with ExitStack() as stack:
-        socket = PacketSocket(host, port, messages.warn)
-        stack.callback(socket.close)
+        socket = stack.enter_context(closing(PacketSocket(host, port, messages.warn)))
         sender = Sender(socket, codec, chunks, key_path, messages.warn)
         codec = prepared(codec, threads, messages, encoder=True)
         loop = Loopback(codec, lambda samples, tokens, _: sender.send(tokens), False, duration)

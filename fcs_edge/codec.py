@@ -571,15 +571,16 @@ def _load_pickled(
 ) -> Codec:
     """Load the model of a pickled codec; older pickles state no activations and no threads."""
     try:
-        codec = Codec(catalogue.referenced(model), activations=activations, threads=threads)
+        found = catalogue.referenced(model)
+        # Before its activations: another model's weights may not multiply them.
+        if found.sha256 == sha256:
+            return Codec(found, activations=activations, threads=threads)
     except ModelFileError as error:
         raise ModelFileError(f"the model of a pickled codec cannot be loaded: {error}") from None
-    if codec.model.sha256 != sha256:
-        raise ModelFileError(
-            f"{model}: not the model of the pickled codec or stream: the file has changed, or this "
-            "installation has another one; pickle it again"
-        )
-    return codec
+    raise ModelFileError(
+        f"{model}: not the model of the pickled codec or stream: the file has changed, or this "
+        "installation has another one; pickle it again"
+    )
 
 
 def _run(stage: Stage[StateT], state: StateT, x: F32, rows: int, out: F32, output_rows: int) -> F32:

@@ -27,7 +27,14 @@ from numpy.typing import NDArray
 import fcs_edge
 from fcs_edge import Codec
 from fcs_edge.convert import convert
-from fcs_edge.kernels.runtime import _jit, cuts, replay, thread_team, thread_team_layout
+from fcs_edge.kernels.runtime import (
+    _jit,
+    aot_library,
+    cuts,
+    replay,
+    thread_team,
+    thread_team_layout,
+)
 
 compiled_only = pytest.mark.skipif("_jit.uses_numba()", reason="Numba's kernels run on one thread")
 
@@ -150,6 +157,17 @@ def test_four_threads_on_one_core(codec: Codec, clip: NDArray[np.float32]) -> No
     finally:
         os.sched_setaffinity(0, before)
     np.testing.assert_array_equal(found, expected[: found.size])
+
+
+@compiled_only
+def test_calls_that_are_cut_by_rows_write_nothing_else() -> None:
+    opened = aot_library.library()
+    assert opened is not None
+    for name, by_row in cuts._ROWS.items():
+        types = opened[1][name][1]
+        written = {i for i, kind in enumerate(types) if kind.endswith("w")}
+        assert written, name
+        assert written <= set(by_row), name
 
 
 def _child(encoder: Any, clip: NDArray[np.float32], pipe: Any) -> None:
