@@ -566,7 +566,7 @@ class Codec:
         return Decoder(self._config.decoder, self._model.reader())
 
 
-def _load_pickled(model: str, sha256: str, activations: int, threads: int = 1) -> Codec:
+def _load_pickled(model: str, sha256: str, activations: int, threads: int) -> Codec:
     """Load the model of a pickled codec."""
     try:
         codec = Codec(catalogue.referenced(model), activations=activations, threads=threads)
