@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import click
 
@@ -103,7 +103,7 @@ def encode(
     activations: int | None,
     live: bool,
     microphone: str | None,
-    channel: int | str,
+    channel: Channel,
     latency: Latency,
     raw: str | None,
     rate: int,
@@ -122,9 +122,8 @@ def encode(
     --mic there is no IN. Of an IN that is cut, what is intact is encoded, and the exit code is 1.
 
     OUT is a .fcs bitstream, an .npz of tokens with their model and length, or an .npy of bare
-    tokens. As -, it is a bitstream on standard output, flushed chunk by chunk.
-
-    An .npz or .npy as IN holds tokens, which OUT receives as they are.
+    tokens. As -, it is a bitstream on standard output, flushed chunk by chunk. An .npz or .npy as
+    IN holds tokens, which OUT receives as they are.
 
     \b
     Examples:
@@ -151,8 +150,7 @@ def encode(
             opener = partial(open_microphone, codec, microphone, latency, channel)
             seconds, is_whole = _encode_microphone(codec, opener, create, output, messages)
         else:
-            selected = cast(Channel, channel)
-            opened = open_input(source, raw, rate, channels, channel=selected, strict=strict)
+            opened = open_input(source, raw, rate, channels, channel=channel, strict=strict)
             seconds, is_whole = _encode_sound(codec, source, opened, create, output, messages)
         messages.note(_result(out, codec, seconds))
     click.get_current_context().exit(0 if is_whole else 1)

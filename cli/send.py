@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import click
 import numpy as np
@@ -85,7 +84,7 @@ def send(
     model: str | None,
     activations: int | None,
     microphone: str | None,
-    channel: int | str,
+    channel: Channel,
     source: str | None,
     packet_ms: int,
     duration: float | None,
@@ -98,15 +97,13 @@ def send(
     """Send the microphone to another machine, where `fcs-edge receive` plays it.
 
     The packets are UDP; the other end conceals lost packets. Without --key, others on the
-    network can listen.
+    network can listen. Of a FILE that is cut, what is intact is sent, and the exit code is 1.
 
     \b
     Examples:
       fcs-edge send pi.local:5004
       fcs-edge send --key voice.peer.key --packet-ms 240 10.0.0.2:5004
       fcs-edge send --from speech.wav [::1]:5004
-
-    Of a FILE that is cut, what is intact is sent, and the exit code is 1.
     """
     messages = Messages(quiet)
     host, port = parse(address)
@@ -126,7 +123,7 @@ def send(
         guard = SilenceGuard(loop, duration is not None and not reconnect)
         is_whole = True
         if source is not None:
-            opened = open_input(source, None, 1, 1, channel=cast(Channel, channel))
+            opened = open_input(source, None, 1, 1, channel=channel)
             is_whole = _send_file(stack.enter_context(opened), loop, codec, lines, messages)
         else:
             request = DeviceRequest(microphone, None, latency, False, channel, reconnect)
