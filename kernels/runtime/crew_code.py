@@ -18,6 +18,7 @@ from fcs_edge.kernels.runtime.crew_layout import (
     ARRIVED,
     ASLEEP,
     AWAKE,
+    CORES,
     ENDED,
     FIRST_PARTY,
     GAVE_UP,
@@ -37,7 +38,7 @@ from fcs_edge.kernels.runtime.crew_layout import (
     WORK,
 )
 
-LIBC = {"sched_yield", "usleep", "sem_init", "sem_wait", "sem_post"}
+LIBC = {"sched_getcpu", "sched_yield", "usleep", "sem_init", "sem_wait", "sem_post"}
 """What the functions call of the C library."""
 
 _TURNS = 2000
@@ -110,6 +111,10 @@ class _Writer:
         else:
             self.call("llvm.aarch64.isb", _I32(15), result=ir.VoidType())
 
+    def crowded(self, crew: ir.Value, number: ir.Value) -> ir.Value:
+        """Emit whether another party runs on this one's core."""
+        return self.is_equal(self.call("fcs_edge_crowded", crew, number), 1)
+
     def each_other(self, crew: ir.Value, do: Callable[[ir.Value, ir.Value], None]) -> None:
         """Emit a loop over all parties but the first: ``do(party, number)``."""
         start, test, body, done = self.b.block, self.block(), self.block(), self.block()
@@ -128,6 +133,7 @@ class _Writer:
 
 def emit(module: ir.Module, architecture: str) -> list[str]:
     """Emit the functions into a library's module; return the names of those that Python calls."""
+    _emit_crowded(module)
     _emit_barrier(module, architecture)
     _emit_walk(module)
     _emit_open(module)
@@ -137,23 +143,53 @@ def emit(module: ir.Module, architecture: str) -> list[str]:
     return [OPEN, RUN, WORK, STOP]
 
 
-def _emit_barrier(module: ir.Module, architecture: str) -> None:
-    """Emit ``barrier(crew, target)``: arrive, and wait until `target` arrivals are counted.
+def _emit_crowded(module: ir.Module) -> None:
+    """Emit ``crowded(crew, number)``: note this party's core; return 1 where another one has it.
 
-    The result is the crew's status: not 0 where a party has failed, or none has come for long.
+    A wait that pauses there keeps what it waits for from the core.
     """
-    w = _Writer(module, "fcs_edge_barrier", 1)
+    w = _Writer(module, "fcs_edge_crowded", 1)
     w.function.linkage = "internal"
-    crew, target = w.function.args
+    crew, number = w.function.args
+    core = w.b.sext(w.b.add(w.call("sched_getcpu"), _I32(1)), _I64)
+    own = w.b.gep(crew, [w.b.add(_I64(CORES), number)])
+    with w.b.if_then(w.b.icmp_signed("!=", w.b.load_atomic(own, "monotonic", 8), core)):
+        w.b.store_atomic(core, own, "monotonic", 8)
+    start, test, body, found, done = w.b.block, *(w.block() for _ in range(4))
+    w.b.branch(test)
+    w.b.position_at_end(test)
+    i = w.b.phi(_I64)
+    i.add_incoming(_I64(0), start)
+    w.b.cbranch(w.b.icmp_signed("<", i, w.b.load(w.at(crew, PARTIES))), body, done)
+    w.b.position_at_end(body)
+    word = w.b.load_atomic(w.b.gep(crew, [w.b.add(_I64(CORES), i)]), "monotonic", 8)
+    other = w.b.icmp_signed("!=", i, number)
+    i.add_incoming(w.b.add(i, _I64(1)), body)
+    w.b.cbranch(w.b.and_(other, w.b.icmp_signed("==", word, core)), found, test)
+    w.b.position_at_end(found)
+    w.b.ret(_I32(1))
+    w.b.position_at_end(done)
+    w.b.ret(_I32(0))
+
+
+def _emit_barrier(module: ir.Module, architecture: str) -> None:
+    """Emit ``barrier(crew, number, target)``: arrive, and wait for `target` arrivals in all.
+
+    Where another party has this one's core, the wait offers it at once. The result is the crew's status: not 0 where a party has failed, or none has come for long.
+    """
+    w = _Writer(module, "fcs_edge_barrier", 2)
+    w.function.linkage = "internal"
+    crew, number, target = w.function.args
     test, waiting, turning, pausing, later, yielding, sleeping, giving_up, done = (
         w.block() for _ in range(9)
     )
     w.b.atomic_rmw("add", w.at(crew, ARRIVED), _I64(1), "acq_rel")
+    first = w.b.select(w.crowded(crew, number), _I64(_TURNS), _I64(0))
     start = w.b.block
     w.b.branch(test)
     w.b.position_at_end(test)
     turn = w.b.phi(_I64)
-    turn.add_incoming(_I64(0), start)
+    turn.add_incoming(first, start)
     w.b.cbranch(w.b.icmp_signed(">=", w.load(crew, ARRIVED), target), done, waiting)
     w.b.position_at_end(waiting)
     w.b.cbranch(w.is_equal(w.load(crew, STATUS), 0), turning, done)
@@ -207,7 +243,7 @@ def _emit_walk(module: ir.Module) -> None:
     w.b.position_at_end(barrier)
     target = w.b.add(w.b.load(w.at(party, TARGET)), parties)
     w.b.store(target, w.at(party, TARGET))
-    waited = w.call("fcs_edge_barrier", crew, target)
+    waited = w.call("fcs_edge_barrier", crew, number, target)
     w.b.branch(joined)
     w.b.position_at_end(calling)
     result = w.b.call(w.b.inttoptr(entry, called), [w.b.inttoptr(arguments, _ARGUMENTS)])
@@ -277,10 +313,11 @@ def _emit_work(module: ir.Module, architecture: str) -> None:
     party = w.party(crew, number)
     w.b.branch(outer)
     w.b.position_at_end(outer)
+    first = w.b.select(w.crowded(crew, number), _I64(_TURNS), _I64(0))
     w.b.branch(test)
     w.b.position_at_end(test)
     turn = w.b.phi(_I64)
-    turn.add_incoming(_I64(0), outer)
+    turn.add_incoming(first, outer)
     w.b.cbranch(w.is_equal(w.load(party, MAIL), POSTED), taking, turning)
     w.b.position_at_end(turning)
     w.b.cbranch(w.b.icmp_signed("<", turn, _I64(_TURNS)), pausing, dozing)
