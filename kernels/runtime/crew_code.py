@@ -175,7 +175,8 @@ def _emit_crowded(module: ir.Module) -> None:
 def _emit_barrier(module: ir.Module, architecture: str) -> None:
     """Emit ``barrier(crew, number, target)``: arrive, and wait for `target` arrivals in all.
 
-    Where another party has this one's core, the wait offers it at once. The result is the crew's status: not 0 where a party has failed, or none has come for long.
+    Where another party has this one's core, the wait offers it at once. The result is the crew's
+    status: not 0 where a party has failed, or none has come for long.
     """
     w = _Writer(module, "fcs_edge_barrier", 2)
     w.function.linkage = "internal"

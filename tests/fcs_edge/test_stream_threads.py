@@ -241,6 +241,22 @@ def test_threads_that_have_ended_are_replaced(codec: Codec, clip: NDArray[np.flo
 
 
 @compiled_only
+def test_threads_on_one_core_know_it(codec: Codec, clip: NDArray[np.float32]) -> None:
+    """They wait without a pause there; the results are the same."""
+    allowed = os.sched_getaffinity(0)
+    core = min(allowed)
+    encoder = codec.stream_encoder(threads=2)
+    os.sched_setaffinity(0, {core})
+    try:
+        tokens = encoder.push(clip)
+    finally:
+        os.sched_setaffinity(0, allowed)
+    (idle,) = crew._idle[2]
+    assert idle.words[crew_layout.CORES : crew_layout.CORES + 2].tolist() == [core + 1] * 2
+    np.testing.assert_array_equal(tokens, codec.encode(clip)[: tokens.size])
+
+
+@compiled_only
 def test_a_refused_argument_ends_all_threads(codec: Codec, clip: NDArray[np.float32]) -> None:
     encoder = codec.stream_encoder(threads=2)
     encoder.push(clip[:6400])
