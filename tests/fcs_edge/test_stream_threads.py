@@ -27,6 +27,9 @@ import fcs_edge
 from fcs_edge import Codec
 from fcs_edge.convert import convert
 from fcs_edge.kernels.runtime import _jit, crew, crew_layout, cuts, replay
+from fcs_edge.link.conceal import Concealer
+from fcs_edge.live.loop import Loopback
+from fcs_edge.model import replayed_stage
 
 compiled_only = pytest.mark.skipif("_jit.uses_numba()", reason="Numba's kernels run on one thread")
 
@@ -254,6 +257,25 @@ def test_threads_on_one_core_know_it(codec: Codec, clip: NDArray[np.float32]) ->
     (idle,) = crew._idle[2]
     assert idle.words[crew_layout.CORES : crew_layout.CORES + 2].tolist() == [core + 1] * 2
     np.testing.assert_array_equal(tokens, codec.encode(clip)[: tokens.size])
+
+
+@compiled_only
+def test_live_sound_records_no_call_once_it_runs(
+    codec: Codec, clip: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first chunk is as fast as the others, and the samples before it leave nothing."""
+    found: list[NDArray[np.uint16]] = []
+    shared = codec.with_threads(2)
+    loop = Loopback(shared, lambda samples, tokens, sound: found.append(tokens.copy()), decode=True)
+    concealer = Concealer(shared)
+    monkeypatch.setattr(replayed_stage, "record", lambda *_: pytest.fail("calls are recorded"))
+    for chunk in clip[:3840].reshape(3, 1280):
+        loop.step(chunk)
+    tokens = np.concatenate(found)
+    sound = [concealer.play(part) for part in found]
+    monkeypatch.undo()
+    np.testing.assert_array_equal(tokens, codec.encode(clip[:3840]))
+    np.testing.assert_array_equal(np.concatenate(sound), codec.decode(tokens))
 
 
 @compiled_only
