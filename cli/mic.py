@@ -116,7 +116,7 @@ def mic(
         stack.enter_context(prompt_threads())
         stack.enter_context(stop_on_signals(loop.stop, RECORDINGS_REMAIN))
         show = stack.enter_context(Panel(loop, codec, quiet, names).showing())
-        guard = SilenceGuard(loop, duration is not None and not reconnect)
+        guard = SilenceGuard(loop, lambda: loop.microphone, duration is not None and not reconnect)
         wait = _waiter(loop, show, guard, stack)
         request = DeviceRequest(microphone, speaker, latency, playing, channel, reconnect)
         session = partial(run_loopback, loop, codec, request, wait)

@@ -39,6 +39,7 @@ from fcs_edge.live import devices
 from fcs_edge.live.latency import BUFFER_MILLISECONDS, Latency, buffer_chunks, duration_chunks
 from fcs_edge.live.recorder import RECORDINGS_REMAIN, Recorder
 from fcs_edge.live.session import (
+    SilenceGuard,
     Worker,
     open_speaker,
     prompt_threads,
@@ -133,12 +134,16 @@ def receive(
         messages.note(f"listening at {address_text(host, listening.port)}; Ctrl-C ends")
         timer = None if playing else Timer(codec.sample_rate_out, codec.latency)
         outputs = _Outputs(timer, partial(open_speaker, codec, speaker, latency, reconnect))
-        wait = _waiter(receiver, outputs, quiet, stack)
+        limited = duration is not None and not reconnect
+        guard = SilenceGuard(receiver, lambda: outputs.speaker, limited)
+        wait = _waiter(receiver, outputs, guard, quiet, stack)
         with _listening(receiver):
             session = partial(_session, receiver, outputs, wait)
             run_with_devices(session, receiver, reconnect, messages.warn)
     messages.note(_line(receiver, outputs))
-    if recorder.failed:
+    if guard.warning:
+        messages.warn(guard.warning)
+    if guard.warning or recorder.failed:
         click.get_current_context().exit(1)
 
 
@@ -240,12 +245,17 @@ def _session(
 
 
 def _waiter(
-    receiver: Receiver, outputs: _Outputs, quiet: bool, stack: ExitStack
+    receiver: Receiver, outputs: _Outputs, guard: SilenceGuard, quiet: bool, stack: ExitStack
 ) -> Callable[[Worker], None]:
     """Return what prints the statistics and reads keys until a worker ends."""
     keys = stack.enter_context(TerminalKeys())
     lines = Lines(lambda: _line(receiver, outputs), quiet)
-    return lambda worker: watch(worker, keys.read, lines.show, receiver.stop)
+
+    def show() -> None:
+        lines.show()
+        guard.check()
+
+    return lambda worker: watch(worker, keys.read, show, receiver.stop)
 
 
 @contextmanager

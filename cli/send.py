@@ -120,7 +120,7 @@ def send(
         stack.enter_context(prompt_threads())
         stack.enter_context(stop_on_signals(loop.stop, "sending ends"))
         lines = Lines(lambda: _line(loop, codec, sender), quiet)
-        guard = SilenceGuard(loop, duration is not None and not reconnect)
+        guard = SilenceGuard(loop, lambda: loop.microphone, duration is not None and not reconnect)
         is_whole = True
         if source is not None:
             opened = open_input(source, None, 1, 1, channel=channel)

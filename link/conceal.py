@@ -39,6 +39,8 @@ class Concealer:
         self._chunk = np.arange(1, self._samples + 1, dtype=np.float32) / self._samples
         ramp = min(round(RAMP_SECONDS * codec.sample_rate_out), self._samples)
         self._ramp = np.arange(ramp, dtype=np.float32) / ramp
+        # The first step records its calls, which takes longer than a chunk on a small board.
+        self._decoder.step(self._tokens, np.empty(self._samples, np.float32))
         self.reset()
 
     def reset(self) -> None:

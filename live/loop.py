@@ -130,6 +130,7 @@ class Loopback:
             sizes = codec.chunk_size, codec.chunk_tokens
             self._decoder_thread = DecoderThread(self._handle, *sizes)
         self._decoded = new(codec.chunk_tokens * codec.samples_out_per_token)
+        self._warm_up()
         self._dry: Any = soxr.ResampleStream(codec.sample_rate_in, codec.sample_rate_out, 1)
         self._dry_waiting = new(0)
         self._dry_share = 0.0
@@ -139,6 +140,14 @@ class Loopback:
         self._stop = StopFlag()
         self.microphone: Microphone | None = None
         self.speaker: Speaker | None = None
+
+    def _warm_up(self) -> None:
+        """Let the streams record their calls, which takes longer than a chunk on a small board."""
+        self._encoder.step(new(self._codec.chunk_size), self._tokens)
+        self._encoder.reset()
+        if self._decoder is not None:
+            self._decoder.step(self._tokens, self._decoded)
+            self._decoder.reset()
 
     def stop(self) -> None:
         """Let `run` return soon; from any thread."""

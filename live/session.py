@@ -23,7 +23,7 @@ from fcs_edge.live.devices import DeviceLostError
 from fcs_edge.live.latency import Latency, margin
 from fcs_edge.live.loop import Loopback
 from fcs_edge.live.microphone import Microphone
-from fcs_edge.live.opened import REOPEN_SECONDS
+from fcs_edge.live.opened import REOPEN_SECONDS, OpenDevice
 from fcs_edge.live.speaker import Speaker
 from fcs_edge.live.statistics import Statistics
 
@@ -32,7 +32,8 @@ _RETRY_SECONDS = 0.5
 _SHOW_SECONDS = 0.15
 _DRAIN_SECONDS = 1.0
 SILENT_SECONDS = 10.0
-"""Time without a block of the microphone after which a recording with a duration ends."""
+"""Time without a block of the device after which sound with a duration ends."""
+_SILENT = {"input": "no sound arrived for", "output": "it played nothing for"}
 _QUIT_KEYS = ("q", "\x03")
 
 
@@ -161,6 +162,9 @@ class Stoppable(Protocol):
     def stopped(self) -> bool:
         """Whether a stop was requested."""
 
+    def stop(self) -> None:
+        """Request it."""
+
 
 def run_with_devices(
     session: Callable[[], None], loop: Stoppable, reconnect: bool, warn: Callable[[str], None]
@@ -275,30 +279,34 @@ def watch(
 
 
 class SilenceGuard:
-    """Ends a loopback of limited duration whose microphone delivers nothing.
+    """Ends sound of limited duration whose device delivers or plays nothing.
 
     Parameters
     ----------
-    loop : Loopback
+    loop : Stoppable
         What runs.
+    device : callable
+        Returns the microphone or speaker, None before it is open.
     enabled : bool
-        Whether it ends the loopback; without it `check` does nothing.
+        Whether it ends the sound; without it `check` does nothing.
     """
 
-    def __init__(self, loop: Loopback, enabled: bool) -> None:
-        self._loop, self._enabled = loop, enabled
+    def __init__(
+        self, loop: Stoppable, device: Callable[[], OpenDevice | None], enabled: bool
+    ) -> None:
+        self._loop, self._device, self._enabled = loop, device, enabled
         self.warning = ""
-        """Why the loopback was ended; empty where it was not."""
+        """Why the sound was ended; empty where it was not."""
 
     def check(self) -> None:
-        """Stop the loopback after 10 s without sound; call it several times a second."""
-        microphone = self._loop.microphone
-        if not self._enabled or microphone is None or self._loop.stopped:
+        """Stop after 10 s without a block of the device; call it several times a second."""
+        device = self._device()
+        if not self._enabled or device is None or self._loop.stopped:
             return
-        if microphone.silence > SILENT_SECONDS:
+        if device.silence > SILENT_SECONDS:
             self.warning = (
-                f"microphone {microphone.device.name}: no sound arrived for {SILENT_SECONDS:g} s, "
-                "so the recording ends before its --duration; --reconnect waits"
+                f"{device.name} {device.device.name}: {_SILENT[device.kind]} "
+                f"{SILENT_SECONDS:g} s, so the sound ends before its --duration; --reconnect waits"
             )
             self._loop.stop()
 

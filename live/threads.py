@@ -49,8 +49,12 @@ def choose(codec: Codec, *, encoder: bool, decoder: bool) -> Choice:
         What runs for each chunk.
     """
     measured: dict[int, float] = {}
+    most = max(1, cores())
+    if uses_numba():
+        # A stream runs on one thread; a second one decodes beside the encoder.
+        most = min(most, 2 if encoder and decoder else 1)
     for n in THREADS:
-        if n > cores() and measured:
+        if n > most:
             break
         measured[n] = _seconds(codec, n, encoder, decoder)
         if measured[n] <= LARGEST_SHARE * codec.latency:

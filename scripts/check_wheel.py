@@ -26,7 +26,7 @@ from make_wheels import COMPILED, LIBRARIES, MANYLINUX, platforms
 ROOT = Path(__file__).resolve().parent.parent
 MACHINES = {62: "x86_64", 183: "aarch64"}
 """Architectures by their number in an ELF header."""
-_WAITING = {"sched_yield", "usleep", "sem_init", "sem_post", "sem_wait"}
+_WAITING = {"sched_getcpu", "sched_yield", "usleep", "sem_init", "sem_post", "sem_wait"}
 FROM_LIBC = {"memcpy", "memset", "memmove"} | _WAITING
 """Symbols that a library may leave to the process that loads it: any libc has them."""
 _DYNAMIC, _DYNSYM, _VERNEED = 6, 11, 0x6FFFFFFE

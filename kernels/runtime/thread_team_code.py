@@ -18,6 +18,7 @@ from fcs_edge.kernels.runtime.thread_team_layout import (
     ARRIVED,
     ASLEEP,
     AWAKE,
+    CORES,
     ENDED,
     FIRST_MEMBER,
     GAVE_UP,
@@ -37,7 +38,7 @@ from fcs_edge.kernels.runtime.thread_team_layout import (
     WORK,
 )
 
-LIBC = {"sched_yield", "usleep", "sem_init", "sem_wait", "sem_post"}
+LIBC = {"sched_getcpu", "sched_yield", "usleep", "sem_init", "sem_wait", "sem_post"}
 """What the functions call of the C library."""
 
 _TURNS = 2000
@@ -110,6 +111,10 @@ class _Writer:
         else:
             self.call("llvm.aarch64.isb", _I32(15), result=ir.VoidType())
 
+    def crowded(self, team: ir.Value, number: ir.Value) -> ir.Value:
+        """Emit whether another member runs on this one's core."""
+        return self.is_equal(self.call("fcs_edge_crowded", team, number), 1)
+
     def each_other(self, team: ir.Value, do: Callable[[ir.Value, ir.Value], None]) -> None:
         """Emit a loop over all members but the first: ``do(member, number)``."""
         start, test, body, done = self.b.block, self.block(), self.block(), self.block()
@@ -128,6 +133,7 @@ class _Writer:
 
 def emit(module: ir.Module, architecture: str) -> list[str]:
     """Emit the functions into a library's module; return the names of those that Python calls."""
+    _emit_crowded(module)
     _emit_barrier(module, architecture)
     _emit_walk(module)
     _emit_open(module)
@@ -137,23 +143,54 @@ def emit(module: ir.Module, architecture: str) -> list[str]:
     return [OPEN, RUN, WORK, STOP]
 
 
-def _emit_barrier(module: ir.Module, architecture: str) -> None:
-    """Emit ``barrier(team, target)``: arrive, and wait until `target` arrivals are counted.
+def _emit_crowded(module: ir.Module) -> None:
+    """Emit ``crowded(team, number)``: note this member's core; return 1 where another one has it.
 
-    The result is the team's status: not 0 where a member has failed, or none has come for long.
+    A wait that pauses there keeps what it waits for from the core.
     """
-    w = _Writer(module, "fcs_edge_barrier", 1)
+    w = _Writer(module, "fcs_edge_crowded", 1)
     w.function.linkage = "internal"
-    team, target = w.function.args
+    team, number = w.function.args
+    core = w.b.sext(w.b.add(w.call("sched_getcpu"), _I32(1)), _I64)
+    own = w.b.gep(team, [w.b.add(_I64(CORES), number)])
+    with w.b.if_then(w.b.icmp_signed("!=", w.b.load_atomic(own, "monotonic", 8), core)):
+        w.b.store_atomic(core, own, "monotonic", 8)
+    start, test, body, found, done = w.b.block, *(w.block() for _ in range(4))
+    w.b.branch(test)
+    w.b.position_at_end(test)
+    i = w.b.phi(_I64)
+    i.add_incoming(_I64(0), start)
+    w.b.cbranch(w.b.icmp_signed("<", i, w.b.load(w.at(team, MEMBERS))), body, done)
+    w.b.position_at_end(body)
+    word = w.b.load_atomic(w.b.gep(team, [w.b.add(_I64(CORES), i)]), "monotonic", 8)
+    other = w.b.icmp_signed("!=", i, number)
+    i.add_incoming(w.b.add(i, _I64(1)), body)
+    w.b.cbranch(w.b.and_(other, w.b.icmp_signed("==", word, core)), found, test)
+    w.b.position_at_end(found)
+    w.b.ret(_I32(1))
+    w.b.position_at_end(done)
+    w.b.ret(_I32(0))
+
+
+def _emit_barrier(module: ir.Module, architecture: str) -> None:
+    """Emit ``barrier(team, number, target)``: arrive, and wait for `target` arrivals in all.
+
+    Where another member has this one's core, the wait offers it at once. The result is the team's
+    status: not 0 where a member has failed, or none has come for long.
+    """
+    w = _Writer(module, "fcs_edge_barrier", 2)
+    w.function.linkage = "internal"
+    team, number, target = w.function.args
     test, waiting, turning, pausing, later, yielding, sleeping, giving_up, done = (
         w.block() for _ in range(9)
     )
     w.b.atomic_rmw("add", w.at(team, ARRIVED), _I64(1), "acq_rel")
+    first = w.b.select(w.crowded(team, number), _I64(_TURNS), _I64(0))
     start = w.b.block
     w.b.branch(test)
     w.b.position_at_end(test)
     turn = w.b.phi(_I64)
-    turn.add_incoming(_I64(0), start)
+    turn.add_incoming(first, start)
     w.b.cbranch(w.b.icmp_signed(">=", w.load(team, ARRIVED), target), done, waiting)
     w.b.position_at_end(waiting)
     w.b.cbranch(w.is_equal(w.load(team, STATUS), 0), turning, done)
@@ -207,7 +244,7 @@ def _emit_walk(module: ir.Module) -> None:
     w.b.position_at_end(barrier)
     target = w.b.add(w.b.load(w.at(member, TARGET)), members)
     w.b.store(target, w.at(member, TARGET))
-    waited = w.call("fcs_edge_barrier", team, target)
+    waited = w.call("fcs_edge_barrier", team, number, target)
     w.b.branch(joined)
     w.b.position_at_end(calling)
     result = w.b.call(w.b.inttoptr(entry, called), [w.b.inttoptr(arguments, _ARGUMENTS)])
@@ -280,10 +317,11 @@ def _emit_work(module: ir.Module, architecture: str) -> None:
     member = w.member(team, number)
     w.b.branch(outer)
     w.b.position_at_end(outer)
+    first = w.b.select(w.crowded(team, number), _I64(_TURNS), _I64(0))
     w.b.branch(test)
     w.b.position_at_end(test)
     turn = w.b.phi(_I64)
-    turn.add_incoming(_I64(0), outer)
+    turn.add_incoming(first, outer)
     w.b.cbranch(w.is_equal(w.load(member, STATE), POSTED), taking, turning)
     w.b.position_at_end(turning)
     w.b.cbranch(w.b.icmp_signed("<", turn, _I64(_TURNS)), pausing, dozing)

@@ -10,6 +10,9 @@ ARRIVED, STATUS, ENDED, MEMBERS, MAX_SLEEPS = 0, _LINE, 2 * _LINE, 3 * _LINE, 3 
 """Arrivals at barriers so far; 0, or what failed; whether the team ends; how many members there
 are; and how often a wait at a barrier sleeps before it gives up."""
 
+CORES = MAX_SLEEPS + 1
+"""A word for each member: the core that it ran on last, counted from 1. They change rarely."""
+
 FIRST_MEMBER, MEMBER_WORDS = 4 * _LINE, _LINE
 STATE, LIST, LENGTH, TARGET, SEMAPHORE = 0, 1, 2, 3, 4
 """Words of a member: its state, the address and the steps of its list, the arrivals that its last

@@ -35,6 +35,9 @@ from fcs_edge.kernels.runtime import (
     thread_team,
     thread_team_layout,
 )
+from fcs_edge.link.conceal import Concealer
+from fcs_edge.live.loop import Loopback
+from fcs_edge.model import replayed_stage
 
 compiled_only = pytest.mark.skipif("_jit.uses_numba()", reason="Numba's kernels run on one thread")
 
@@ -277,6 +280,44 @@ def test_threads_that_have_ended_are_replaced(codec: Codec, clip: NDArray[np.flo
     found = np.concatenate(tokens)
     np.testing.assert_array_equal(found, expected[: found.size])
     assert thread_team._idle[2] != [idle]
+
+
+@compiled_only
+def test_threads_on_one_core_know_it(codec: Codec, clip: NDArray[np.float32]) -> None:
+    """They wait without a pause there; the results are the same."""
+    allowed = os.sched_getaffinity(0)
+    core = min(allowed)
+    encoder = codec.stream_encoder(threads=2)
+    os.sched_setaffinity(0, {core})
+    try:
+        tokens = encoder.push(clip)
+    finally:
+        os.sched_setaffinity(0, allowed)
+    (idle,) = thread_team._idle[2]
+    assert (
+        idle.words[thread_team_layout.CORES : thread_team_layout.CORES + 2].tolist()
+        == [core + 1] * 2
+    )
+    np.testing.assert_array_equal(tokens, codec.encode(clip)[: tokens.size])
+
+
+@compiled_only
+def test_live_sound_records_no_call_once_it_runs(
+    codec: Codec, clip: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first chunk is as fast as the others, and the samples before it leave nothing."""
+    found: list[NDArray[np.uint16]] = []
+    shared = codec.with_threads(2)
+    loop = Loopback(shared, lambda samples, tokens, sound: found.append(tokens.copy()), decode=True)
+    concealer = Concealer(shared)
+    monkeypatch.setattr(replayed_stage, "record", lambda *_: pytest.fail("calls are recorded"))
+    for chunk in clip[:3840].reshape(3, 1280):
+        loop.step(chunk)
+    tokens = np.concatenate(found)
+    sound = [concealer.play(part) for part in found]
+    monkeypatch.undo()
+    np.testing.assert_array_equal(tokens, codec.encode(clip[:3840]))
+    np.testing.assert_array_equal(np.concatenate(sound), codec.decode(tokens))
 
 
 @compiled_only

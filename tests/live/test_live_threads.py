@@ -35,16 +35,37 @@ def test_a_chunk_gets_threads_until_it_takes_half_its_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(threads, "cores", lambda: n_cores)
+    monkeypatch.setattr(threads, "uses_numba", lambda: False)
     times = {n: ms / 1e3 * tiny.latency / 0.08 for n, ms in milliseconds.items()}
     monkeypatch.setattr(threads, "_seconds", lambda codec, n, encoder, decoder: times[n])
     choice = threads.choose(tiny, encoder=True, decoder=True)
     assert choice == (expected, times[expected], times[1])
 
 
-def test_a_chunk_is_measured(tiny: Codec) -> None:
+@pytest.mark.parametrize(
+    ("encoder", "decoder", "expected"), [(True, True, 2), (True, False, 1), (False, True, 1)]
+)
+def test_without_a_library_a_second_thread_only_decodes_beside_the_encoder(
+    encoder: bool, decoder: bool, expected: int, tiny: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "cores", lambda: 4)
+    monkeypatch.setattr(threads, "uses_numba", lambda: True)
+    monkeypatch.setattr(threads, "_seconds", lambda codec, n, encoder, decoder: 10 / n)
+    assert threads.choose(tiny, encoder=encoder, decoder=decoder).threads == expected
+
+
+def test_a_chunk_is_measured(tiny: Codec, speech: NDArray[np.float32]) -> None:
+    """The measurement leaves nothing in later streams."""
+    chunk = speech[16000 : 16000 + tiny.chunk_size]
+    expected = tiny.stream_encoder().push(chunk)
     choice = threads.choose(tiny, encoder=True, decoder=True)
     assert choice.threads in (1, 2, 4)
     assert 0 < choice.seconds < 10
+    found: list[Any] = []
+    loop = Loopback(tiny, lambda samples, tokens, _: found.append(tokens.copy()), decode=True)
+    loop.step(chunk)
+    loop.finish()
+    np.testing.assert_array_equal(found[0], expected)
 
 
 @pytest.mark.parametrize("at_once", [False, True])
