@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -121,11 +121,9 @@ def receive(
     key_path = Path(key) if key is not None else None
     report_security(key_path, messages)
     with ExitStack() as stack:
-        listening = ListeningSocket(host, port)
-        stack.callback(listening.close)
+        listening = stack.enter_context(closing(ListeningSocket(host, port)))
         codec = prepared(codec, threads, messages, decoder=True)
-        recorder = _recorder(path, codec, messages, force)
-        stack.callback(recorder.close)
+        recorder = stack.enter_context(closing(_recorder(path, codec, messages, force)))
         buffered = buffer_chunks(buffer_ms, codec.latency)
         receiver = _receiver(codec, listening, key_path, buffered, recorder, max_age, messages)
         receiver.limit = duration_chunks(duration, codec.latency)
