@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import sys
 import unicodedata
 import warnings
 from collections.abc import Callable
@@ -144,6 +145,7 @@ def test_a_warning_of_python_is_one_line(
 def terminal(monkeypatch: pytest.MonkeyPatch, *modules: Any) -> io.StringIO:
     """Let modules draw for a terminal; return what they draw."""
     out = io.StringIO()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     # What is imported only where it draws comes from rich.
     for module in (rich.console, *(m for m in modules if hasattr(m, "Console"))):
         monkeypatch.setattr(
@@ -208,6 +210,7 @@ def bench_facts() -> Any:
         "warm_up_chunks": 8,
         "load_s": 1.0,
         "settings": {"activation_bits": 32},
+        "threads": 1,
     }
     sizes = ("memory_bytes", "memory_peak_bytes", "memory_before_load_bytes", "file_bytes")
     run |= dict.fromkeys(sizes, 1 << 20)
