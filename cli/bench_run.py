@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import soundfile
@@ -39,6 +40,16 @@ def parse_layers(texts: Sequence[str]) -> list[Layer]:
         return [Layer.parse(text) for text in texts]
     except ValueError as error:
         raise click.UsageError(f"--layer {error}.") from None
+
+
+class _Setup(NamedTuple):
+    """How a model is measured, whatever its weights."""
+
+    activations: int | None
+    chunks: int
+    threads: int
+    limits: Limits
+    seconds: float
 
 
 def measure_layers(layers: Sequence[Layer], seconds: float, messages: Messages) -> Facts:
@@ -73,13 +84,10 @@ def measure_model(
         "chunk_ms": 1e3 * codec.latency,
         "window_chunks": bench.window_chunks(codec.model.config),
     }
-    each = remaining / len(schemes)
-    steps = chunks, codec.threads
-    facts["runs"] = [
-        _run(codec.model, s, activations, limits, steps, each, messages) for s in schemes
-    ]
+    setup = _Setup(activations, chunks, codec.threads, limits, remaining / len(schemes))
+    facts["runs"] = [_run(codec.model, scheme, setup, messages) for scheme in schemes]
     where = boards.board(facts["machine"]["board"], facts["machine"]["clock_ghz"])
-    if where is not None and steps == (1, 1):
+    if where is not None and chunks == codec.threads == 1:
         facts["projected_for"] = "{} at {:g} GHz".format(*where)
         for run in facts["runs"]:
             bits = run["settings"]["activation_bits"]
@@ -113,16 +121,8 @@ def _schemes(model: ModelFile, requested: Sequence[str]) -> list[str]:
     return schemes
 
 
-def _run(
-    model: ModelFile,
-    scheme: str,
-    activations: int | None,
-    limits: Limits,
-    steps: tuple[int, int],
-    seconds: float,
-    messages: Messages,
-) -> Facts:
-    """Measure a model with one type of weights, in its own process; steps: chunks and threads."""
+def _run(model: ModelFile, scheme: str, setup: _Setup, messages: Messages) -> Facts:
+    """Measure a model with one type of weights, in its own process."""
     with tempfile.TemporaryDirectory() as folder:
         path = model.path
         if scheme != model.scheme:
@@ -131,31 +131,24 @@ def _run(
                 convert_files(model, path, weights=scheme)
         try:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                future = pool.submit(_measure, path, activations, limits, steps, seconds, messages)
-                return future.result()
+                return pool.submit(_measure, path, setup, messages).result()
         except BrokenProcessPool:
             raise FcsError(
                 f"{path}: the measuring process was killed; is there enough memory?"
             ) from None
 
 
-def _measure(
-    path: Path,
-    activations: int | None,
-    limits: Limits,
-    steps: tuple[int, int],
-    seconds: float,
-    messages: Messages,
-) -> Facts:
+def _measure(path: Path, setup: _Setup, messages: Messages) -> Facts:
+    """Measure a model as its file stores it, in this process."""
     warnings.showwarning = print_warning
     host.library_was_reported()
     model = model_file.read(path)
-    if activations is not None:
-        model = model.with_activations(activations)
+    if setup.activations is not None:
+        model = model.with_activations(setup.activations)
     with compile_notice(messages, f"Loading {model.name} as {model.scheme} ..."):
-        bench = Bench(model, _clip(), *steps)
-    messages.note(f"measuring {model.name} as {model.scheme} for {seconds:.3g} s ...")
-    return {**bench.measure(limits, seconds), "settings": token_settings(model)}
+        bench = Bench(model, _clip(), setup.chunks, setup.threads)
+    messages.note(f"measuring {model.name} as {model.scheme} for {setup.seconds:.3g} s ...")
+    return {**bench.measure(setup.limits, setup.seconds), "settings": token_settings(model)}
 
 
 def _clip() -> F32:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import click
 
@@ -103,7 +103,7 @@ def encode(
     activations: int | None,
     live: bool,
     microphone: str | None,
-    channel: int | str,
+    channel: Channel,
     latency: Latency,
     raw: str | None,
     rate: int,
@@ -122,9 +122,8 @@ def encode(
     --mic there is no IN. Of an IN that is cut, what is intact is encoded, and the exit code is 1.
 
     OUT is a .fcs bitstream, an .npz of tokens with their model and length, or an .npy of bare
-    tokens. As -, it is a bitstream on standard output, flushed chunk by chunk.
-
-    An .npz or .npy as IN holds tokens, which OUT receives as they are.
+    tokens. As -, it is a bitstream on standard output, flushed chunk by chunk. An .npz or .npy as
+    IN holds tokens, which OUT receives as they are.
 
     \b
     Examples:
@@ -145,19 +144,16 @@ def encode(
         if live:
             devices.find("input", microphone)
         codec = fcs_edge.load(model, activations=activations, threads=threads)
-        output = output_file(out, force)
         create = partial(_writer, out=out, codec=codec, seconds=block_seconds, dtype=dtype)
+        output = output_file(out, force)
         if live:
             opener = partial(open_microphone, codec, microphone, latency, channel)
             seconds, is_whole = _encode_microphone(codec, opener, create, output, messages)
         else:
-            selected = cast(Channel, channel)
-            opened = open_input(source, raw, rate, channels, channel=selected, strict=strict)
-            piped = source == "-"
-            seconds, is_whole = _encode_sound(codec, opened, create, output, piped, messages)
+            opened = open_input(source, raw, rate, channels, channel=channel, strict=strict)
+            seconds, is_whole = _encode_sound(codec, source, opened, create, output, messages)
         messages.note(_result(out, codec, seconds))
-    if not is_whole:
-        click.get_current_context().exit(1)
+    click.get_current_context().exit(0 if is_whole else 1)
 
 
 def _check(source: str, out: str, has_tokens: bool, dtype: str, force: bool) -> str:
@@ -181,15 +177,15 @@ def _check(source: str, out: str, has_tokens: bool, dtype: str, force: bool) -> 
 
 def _encode_sound(
     codec: Codec,
+    source: str,
     opened: AbstractContextManager[AudioInput],
     create: Callable[[BinaryIO], TokenWriter],
     output: AbstractContextManager[BinaryIO],
-    live: bool,
     messages: Messages,
 ) -> tuple[float, bool]:
     """Encode a file or pipe; return the seconds of sound, and whether all of it was there."""
     with ExitStack() as stack:
-        ending = stack.enter_context(ending_on_signals()) if live else None
+        ending = stack.enter_context(ending_on_signals()) if source == "-" else None
         prepare(codec, messages, encoder=True)
         sound = stack.enter_context(opened)
         file = stack.enter_context(output)

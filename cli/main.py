@@ -20,7 +20,7 @@ from fcs_edge.errors import FcsError
 from fcs_edge.text import printable
 
 COMMANDS = {
-    "bench": "Measure the speed of a model on one core of this machine.",
+    "bench": "Measure the speed of a model on one core of this machine, or on several.",
     "convert": "Convert the checkpoint SOURCE to the model file OUT.",
     "decode": "Decode the tokens IN to the sound OUT.",
     "demo": "Send a clip of speech, or the sound file SOUND, through the codec.",

@@ -51,6 +51,11 @@ def _bits(context: click.Context, option: click.Parameter, value: str | None) ->
     return None if value is None else int(value)
 
 
+def _threads(context: click.Context, option: click.Parameter, value: str) -> int | None:
+    """Return the number of threads, None for ``auto``."""
+    return None if value == "auto" else int(value)
+
+
 def _channel(context: click.Context, option: click.Parameter, value: str) -> int | str:
     """Return the number of a channel, from 1, or ``mean``."""
     if value == "mean":
@@ -87,8 +92,8 @@ activations_option = _option(
     "--activations",
     type=click.Choice(["8", "12"]),
     callback=_bits,
-    help="Bits of the activations that int8 weights multiply: 8 is faster on some CPUs and changes "
-    "more tokens. [default: 12]",
+    help="Bits of the activations that int8 weights multiply: 8 is faster on some CPUs and less "
+    "exact. [default: 12]",
 )
 force_option = _option("-f", "--force", is_flag=True, help="Overwrite existing output files.")
 latency_option = _option(
@@ -137,13 +142,6 @@ _debug_option = _option(
     "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."
 )
 _quiet_option = _option("-q", "--quiet", is_flag=True, help="Print warnings and errors only.")
-
-
-def _threads(context: click.Context, option: click.Parameter, value: str) -> int | None:
-    """Return the number of threads, None for ``auto``."""
-    return None if value == "auto" else int(value)
-
-
 threads_option = _option(
     "--threads",
     type=click.Choice(["1", "2", "4"]),

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import click
 import numpy as np
@@ -85,7 +84,7 @@ def send(
     model: str | None,
     activations: int | None,
     microphone: str | None,
-    channel: int | str,
+    channel: Channel,
     source: str | None,
     packet_ms: int,
     duration: float | None,
@@ -98,15 +97,13 @@ def send(
     """Send the microphone to another machine, where `fcs-edge receive` plays it.
 
     The packets are UDP; the other end conceals lost packets. Without --key, others on the
-    network can listen.
+    network can listen. Of a FILE that is cut, what is intact is sent, and the exit code is 1.
 
     \b
     Examples:
       fcs-edge send pi.local:5004
       fcs-edge send --key voice.peer.key --packet-ms 240 10.0.0.2:5004
       fcs-edge send --from speech.wav [::1]:5004
-
-    Of a FILE that is cut, what is intact is sent, and the exit code is 1.
     """
     messages = Messages(quiet)
     host, port = parse(address)
@@ -116,8 +113,7 @@ def send(
     key_path = Path(key) if key is not None else None
     report_security(key_path, messages)
     with ExitStack() as stack:
-        socket = PacketSocket(host, port, messages.warn)
-        stack.callback(socket.close)
+        socket = stack.enter_context(closing(PacketSocket(host, port, messages.warn)))
         sender = Sender(socket, codec, chunks, key_path, messages.warn)
         codec = prepared(codec, threads, messages, encoder=True)
         loop = Loopback(codec, lambda samples, tokens, _: sender.send(tokens), False, duration)
@@ -127,11 +123,11 @@ def send(
         guard = SilenceGuard(loop, lambda: loop.microphone, duration is not None and not reconnect)
         is_whole = True
         if source is not None:
-            opened = open_input(source, None, 1, 1, channel=cast(Channel, channel))
+            opened = open_input(source, None, 1, 1, channel=channel)
             is_whole = _send_file(stack.enter_context(opened), loop, codec, lines, messages)
         else:
-            wait = _waiter(loop, lines, guard, stack)
             request = DeviceRequest(microphone, None, latency, False, channel, reconnect)
+            wait = _waiter(loop, lines, guard, stack)
             session = partial(run_loopback, loop, codec, request, wait)
             run_with_devices(session, loop, reconnect, messages.warn)
         sender.flush()
@@ -139,8 +135,7 @@ def send(
     for text in (cancelled(loop), shortfall(loop, codec), guard.warning):
         if text:
             messages.warn(text)
-    if guard.warning or not is_whole:
-        click.get_current_context().exit(1)
+    click.get_current_context().exit(1 if guard.warning or not is_whole else 0)
 
 
 def _waiter(

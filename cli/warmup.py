@@ -11,21 +11,24 @@ import numpy as np
 
 import fcs_edge
 from fcs_edge.bench import host
-from fcs_edge.cli.options import common_options, model_option
+from fcs_edge.cli.options import activations_option, common_options, model_option
 from fcs_edge.cli.ui.compile_notice import compile_notice
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.codec import Codec
 from fcs_edge.modelfile.catalogue import find
-from fcs_edge.modelfile.model_file import SCHEMES
+from fcs_edge.modelfile.model_file import ACTIVATION_BITS, SCHEMES
 from fcs_edge.modelfile.tensor_layout import tensor_shapes
 from fcs_edge.text import counted
 
 
 @click.command()
 @model_option
-@click.option("--all", "every", is_flag=True, help="Compile for all types of weights.")
+@activations_option
+@click.option(
+    "--all", "every", is_flag=True, help="Compile for all types of weights and activations."
+)
 @common_options
-def warmup(model: str | None, every: bool, quiet: bool) -> None:
+def warmup(model: str | None, activations: int | None, every: bool, quiet: bool) -> None:
     """Compile the kernels now, so that the first use of a model does not wait.
 
     This is necessary once for a CPU and a type of weights: compiled kernels stay on disk. The exit
@@ -40,7 +43,7 @@ def warmup(model: str | None, every: bool, quiet: bool) -> None:
 
     messages = Messages(quiet)
     start = time.perf_counter()
-    codec = fcs_edge.load(model)
+    codec = fcs_edge.load(model, activations=activations)
     with compile_notice(messages, f"Preparing {codec.name} ...") as compilation:
         _run(codec)
         if every:
@@ -50,7 +53,9 @@ def warmup(model: str | None, every: bool, quiet: bool) -> None:
             with tempfile.TemporaryDirectory() as folder:
                 for scheme in SCHEMES:
                     path = Path(folder) / f"{scheme}.safetensors"
-                    _run(Codec(write_model(path, config, zeros, scheme, "zeros", scheme)))
+                    written = write_model(path, config, zeros, scheme, "zeros", scheme)
+                    for bits in ACTIVATION_BITS[scheme]:
+                        _run(Codec(written, activations=bits))
     seconds, n, cache = time.perf_counter() - start, compilation.n_kernels, host.kernel_cache()
     some = counted(n, "kernel")
     if not n:

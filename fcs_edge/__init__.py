@@ -6,7 +6,8 @@
 >>> signal = codec.decode(tokens)
 
 Models
-    load(model=None)  return a Codec by the name of a model or the path of a model file
+    load(model=None)  return a Codec by the name of a model or the path of a model file; with
+                      activations=8 or threads=2, as help(fcs_edge.load) says
     BUILT_IN          the built-in models' names, each with its quality in one line
     DEFAULT_MODEL     the name of the model that load() returns, unless FCS_EDGE_MODEL names one
 
@@ -50,13 +51,13 @@ if _typing.TYPE_CHECKING:
     from fcs_edge.modelfile.catalogue import DEFAULT_MODEL as DEFAULT_MODEL
     from fcs_edge.stream import StreamDecoder as StreamDecoder
     from fcs_edge.stream import StreamEncoder as StreamEncoder
-
-    __version__: str
     from fcs_edge.whole_files import FileTokens as FileTokens
     from fcs_edge.whole_files import decode_file as decode_file
     from fcs_edge.whole_files import encode_file as encode_file
     from fcs_edge.whole_files import read_fcs as read_fcs
     from fcs_edge.whole_files import write_fcs as write_fcs
+
+    __version__: str
 
 # A module is imported at the first use of a name: a command can then report that memory is short.
 __getattr__, __dir__ = _lazy_names(

@@ -45,9 +45,10 @@ def load(
         A model's name, as ``fcs-edge models`` lists them, or a model file's path. What exists as
         a path is a path. Absent: the model that FCS_EDGE_MODEL names, or the built-in one.
     activations : int, optional
-        Bits of the activations, as for `Codec`.
+        Bits of the activations that the weights multiply: 12 or 8 with ``int8`` weights; see
+        `Codec`. Absent: 12 with ``int8``, 8 with ``int4``, 32 with floats.
     threads : int
-        Threads of each stream; see `Codec`.
+        Threads of each stream: 1, 2 or 4; see `Codec`.
 
     Returns
     -------
@@ -59,8 +60,12 @@ def load(
     fcs_edge.ModelFileError
         There is no such model, its file is damaged, or its weights cannot multiply the
         activations.
+    fcs_edge.FcsError
+        The environment asks for kernels that this CPU cannot run, or keeps Numba from compiling.
+    TypeError
+        `activations` or `threads` is no integer.
     ValueError
-        `threads` is not 1, 2 or 4.
+        `activations` is below 1, or `threads` is not 1, 2 or 4.
 
     Examples
     --------
@@ -86,8 +91,8 @@ class Codec:
         A checked model file.
     activations : int, optional
         Bits of the activations that the weights multiply. With ``int8`` weights 12, the default,
-        or 8, which is faster and changes more tokens. Other weights have one choice: ``int4`` 8,
-        floats 32.
+        or 8, which is faster on some CPUs and less exact. Other weights have one choice: ``int4``
+        8, floats 32.
     threads : int
         Threads of each stream: 1, 2 or 4. The results do not depend on it, to the bit. Compiled
         kernels of a wheel share the work of a chunk; where Numba compiles, a stream runs on one.
@@ -99,9 +104,9 @@ class Codec:
     fcs_edge.FcsError
         The environment asks for kernels that this CPU cannot run, or keeps Numba from compiling.
     TypeError
-        `threads` is no integer.
+        `activations` or `threads` is no integer.
     ValueError
-        It is another number.
+        `activations` is below 1, or `threads` is not 1, 2 or 4.
     """
 
     def __init__(
@@ -156,9 +161,17 @@ class Codec:
         return self._threads
 
     def with_threads(self, threads: int) -> Codec:
-        """Return a codec whose streams have so many threads: 1, 2 or 4.
+        """Return a codec of the same model whose streams have another number of threads.
 
-        It shares the weights that this codec has prepared.
+        Parameters
+        ----------
+        threads : int
+            Threads of each stream: 1, 2 or 4.
+
+        Returns
+        -------
+        Codec
+            It shares the weights that this codec has prepared. This codec stays as it is.
 
         Raises
         ------
@@ -553,18 +566,21 @@ class Codec:
         return Decoder(self._config.decoder, self._model.reader())
 
 
-def _load_pickled(model: str, sha256: str, activations: int, threads: int = 1) -> Codec:
-    """Load the model of a pickled codec."""
+def _load_pickled(
+    model: str, sha256: str, activations: int | None = None, threads: int = 1
+) -> Codec:
+    """Load the model of a pickled codec; older pickles state no activations and no threads."""
     try:
-        codec = Codec(catalogue.referenced(model), activations=activations, threads=threads)
+        found = catalogue.referenced(model)
+        # Before its activations: another model's weights may not multiply them.
+        if found.sha256 == sha256:
+            return Codec(found, activations=activations, threads=threads)
     except ModelFileError as error:
         raise ModelFileError(f"the model of a pickled codec cannot be loaded: {error}") from None
-    if codec.model.sha256 != sha256:
-        raise ModelFileError(
-            f"{model}: not the model of the pickled codec or stream: the file has changed, or this "
-            "installation has another one; pickle it again"
-        )
-    return codec
+    raise ModelFileError(
+        f"{model}: not the model of the pickled codec or stream: the file has changed, or this "
+        "installation has another one; pickle it again"
+    )
 
 
 def _run(stage: Stage[StateT], state: StateT, x: F32, rows: int, out: F32, output_rows: int) -> F32:

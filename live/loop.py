@@ -11,7 +11,7 @@ import soxr
 
 from fcs_edge.bench.host import uses_numba
 from fcs_edge.codec import Codec
-from fcs_edge.live.beside import Beside
+from fcs_edge.live.decoder_thread import DecoderThread
 from fcs_edge.live.latency import CAPTURE_CHUNKS, duration_chunks
 from fcs_edge.live.microphone import Microphone
 from fcs_edge.live.speaker import Speaker
@@ -125,9 +125,10 @@ class Loopback:
         self._encoder = codec.stream_encoder()
         self._decoder = codec.stream_decoder() if decode else None
         self._tokens = np.zeros(codec.chunk_tokens, np.uint16)
-        self._beside = None
+        self._decoder_thread = None
         if decode and codec.threads > 1 and uses_numba():
-            self._beside = Beside(self._handle, codec.chunk_size, codec.chunk_tokens)
+            sizes = codec.chunk_size, codec.chunk_tokens
+            self._decoder_thread = DecoderThread(self._handle, *sizes)
         self._decoded = new(codec.chunk_tokens * codec.samples_out_per_token)
         self._warm_up()
         self._dry: Any = soxr.ResampleStream(codec.sample_rate_in, codec.sample_rate_out, 1)
@@ -191,17 +192,17 @@ class Loopback:
         took = time.perf_counter() - start
         self.statistics.n_tokens += self._tokens.size
         self.statistics.last_token = int(self._tokens[-1])
-        if self._beside is None:
+        if self._decoder_thread is None:
             self._handle(samples, self._tokens, took)
         else:
-            self._beside.put(samples, self._tokens, took)
+            self._decoder_thread.put(samples, self._tokens, took)
         if self.statistics.n_tokens >= self._limit * self._tokens.size:
             self.stop()
 
     def finish(self) -> None:
         """Wait until the last chunk is decoded and played."""
-        if self._beside is not None:
-            self._beside.finish()
+        if self._decoder_thread is not None:
+            self._decoder_thread.finish()
 
     def _handle(self, samples: F32, tokens: U16, encoding: float) -> None:
         """Decode a chunk that took so many seconds to encode, pass it to the sink, and play it."""
@@ -210,8 +211,8 @@ class Loopback:
         if self._decoder is not None:
             self._decoder.step(tokens, self._decoded)
         decoding = time.perf_counter() - start
-        # Beside each other, the slower one counts.
-        took = encoding + decoding if self._beside is None else max(encoding, decoding)
+        # Where both run at once, the slower one counts.
+        took = encoding + decoding if self._decoder_thread is None else max(encoding, decoding)
         statistics.times.add(took)
         statistics.n_late += took > codec.latency
         decoded = None if self._decoder is None else self._decoded

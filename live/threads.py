@@ -75,11 +75,12 @@ def _seconds(codec: Codec, threads: int, encoder: bool, decoder: bool) -> float:
     if decoder:
         to_sound = codec.stream_decoder(threads=threads)
         taken.append(_fastest(lambda: to_sound.step(tokens, decoded)))
-    beside = uses_numba() and threads > 1
-    return max(taken) if beside else sum(taken)
+    at_once = uses_numba() and threads > 1
+    return max(taken) if at_once else sum(taken)
 
 
 def _fastest(step: Callable[[], None]) -> float:
+    """Return the shortest time of some calls, the first one aside."""
     step()
     taken = []
     for _ in range(_CHUNKS):

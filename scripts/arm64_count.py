@@ -11,6 +11,7 @@ at each getppid() but the first. The output is Markdown rows of these columns:
 - the most frequent instructions.
 """
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable
@@ -31,6 +32,9 @@ STORAGE: dict[str, Callable[[F32], quantized_weights.Weight]] = {
     "float32": lambda weight: weight,
     "float16": lambda weight: weight.astype(np.float16),
     "int8": quantized_weights.quantize_int8,
+    "int8 x 8 bits": lambda weight: dataclasses.replace(
+        quantized_weights.quantize_int8(weight), activation_bits=8
+    ),
     "int4": quantized_weights.quantize_int4,
 }
 

@@ -221,12 +221,15 @@ check() { # CPU
     local tests
     mapfile -t tests < <(grep -LE '^ *(import|from) (numba|llvmlite)' tests/kernels/test_*.py |
         grep -vE "damaged|aot_library|isa")
+    tests+=(tests/kernels/test_{attention,peak,spectrum}.py)
+    tests+=(tests/fcs_edge/test_{golden,stream_threads}.py)
     libraries=$work/libraries-for-tests emulate "$1" -m pytest -p arm64_library \
-        -p no:cacheprovider "${tests[@]}" tests/kernels/test_attention.py \
-        tests/fcs_edge/test_golden.py -k "not softmax and not to_half"
+        -p no:cacheprovider "${tests[@]}" \
+        -k "not (softmax or to_half or transform or merged or interpreter)"
     if [[ $1 == "${cpus%% *}" ]]; then
-        libraries=off emulate "$1" -m pytest -p no:cacheprovider tests/kernels/test_panels.py \
-            tests/kernels/test_attention.py -k "1-4-1 or 4] or stacks or to_half"
+        libraries=off emulate "$1" -m pytest -p no:cacheprovider \
+            tests/kernels/test_{panels,attention,sums}.py \
+            -k "1-4-1 or 4] or stacks or to_half or one_order or rounds_once or reorders"
     fi
     tested=$SECONDS
     emulate "$1" -m fcs_edge.cli encode -q --force "$clip/speech.wav" "$clip/$1.npy"

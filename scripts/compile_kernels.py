@@ -51,7 +51,7 @@ from fcs_edge.kernels.gemm import grouped_products, peak, products
 from fcs_edge.kernels.isa.instructions import SETS, Instructions
 from fcs_edge.kernels.isa.targets import TARGETS, Target
 from fcs_edge.kernels.ops import attention, code_search, depthwise, spectrum
-from fcs_edge.kernels.runtime import aot_library, crew_code
+from fcs_edge.kernels.runtime import aot_library, thread_team_code
 
 # Numba has no types.
 numba_compiler: Any = compiler
@@ -109,7 +109,7 @@ _NUMBERS = {"int": types.int64, "float": types.float32, "bool": types.boolean}
 _I8, _I32, _I64 = (ir.IntType(bits) for bits in (8, 32, 64))
 _PASSED = {"int": _I64, "float": ir.FloatType(), "bool": _I8}
 _FREE = "NRT_MemInfo_call_dtor"
-_FROM_LIBC = {"memcpy", "memset", "memmove"} | crew_code.LIBC
+_FROM_LIBC = {"memcpy", "memset", "memmove"} | thread_team_code.LIBC
 
 
 def linker(target: Target) -> str:
@@ -229,7 +229,7 @@ def emit(using: Instructions, for_tests: bool = False) -> tuple[str, set[str]]:
     ir.IRBuilder(freed.append_basic_block()).ret_void()
     _emit_replay(module)
     architectures = (t.architecture for t in TARGETS if t.using is using)
-    crew_functions = crew_code.emit(module, next(architectures, platform.machine()))
+    team_functions = thread_team_code.emit(module, next(architectures, platform.machine()))
     manifest = (
         json.dumps({"sources": aot_library.sources_hash(), "kernels": kernels}).encode() + b"\0"
     )
@@ -241,7 +241,7 @@ def emit(using: Instructions, for_tests: bool = False) -> tuple[str, set[str]]:
     exported = {symbol for symbol, _, _ in kernels.values()} | {
         aot_library.MANIFEST,
         aot_library.REPLAY,
-        *crew_functions,
+        *team_functions,
     }
     exported |= {
         aot_library.REPLAY_ENTRY.format(s)

@@ -29,6 +29,7 @@ import assembly_loops
 import panel_counts
 from fcs_edge.files import creating
 from fcs_edge.kernels.isa.targets import TARGETS
+from marked_page import with_part
 from panel_assembly import Hot, hot_loops
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -202,15 +203,6 @@ def versions(path: str) -> str:
     return f"Compiled by {panel_counts.compiler()}; llvm-mca {found[1] if found else 'unknown'}.\n"
 
 
-def page_with(page: str, content: str) -> str:
-    """Return the page with another part between its two marks."""
-    before, _, rest = page.partition(BEGIN)
-    _, mark, after = rest.partition(END)
-    if not mark:
-        sys.exit(f"loop_rates: {PAGE.name} lacks the marks `{BEGIN}` and `{END}`")
-    return f"{before}{BEGIN}\n{content}{END}{after}"
-
-
 def as_json(entries: list[Entry]) -> str:
     """Return the entries as JSON, one a line."""
     return "[\n" + ",\n".join(f" {json.dumps(entry)}" for entry in entries) + "\n]\n"
@@ -237,7 +229,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not options.write:
         print(content)
         return
-    page = page_with(PAGE.read_text(), content)
+    page = with_part(PAGE.read_text(), content, BEGIN, END)
     for file, text in ((PAGE, page), (RATES, as_json(entries))):
         with creating(file) as out:
             out.write(text.encode())

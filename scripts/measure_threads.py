@@ -60,10 +60,10 @@ def _other_process(model: str | None, core: int, pipe: Connection[Any, Any]) -> 
 
 def place_threads(cores: list[int]) -> None:
     """Give each idle thread of a stream a core, the first one excepted."""
-    from fcs_edge.kernels.runtime import crew
+    from fcs_edge.kernels.runtime import thread_team
 
-    for crews in crew._idle.values():
-        for idle in crews:
+    for teams in thread_team._idle.values():
+        for idle in teams:
             for worker, core in zip(idle.workers, cores[1:], strict=True):
                 assert worker.native_id is not None
                 os.sched_setaffinity(worker.native_id, {core})

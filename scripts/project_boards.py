@@ -48,6 +48,7 @@ from fcs_edge.bench.bench import MODES
 from fcs_edge.modelfile import catalogue, config_json
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, CodecConfig
 from fcs_edge.modelfile.tensor_layout import tensor_shapes
+from marked_page import with_part
 from projection import BESIDE, Rates, factors, speed, work_ms
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,6 +67,8 @@ LOOPS = (
     "depthwise float16",
 )
 """As `loop_rates.json` names them."""
+BEGIN, END = "<!-- boards -->", "<!-- end -->"
+"""Marks around what is written into docs/performance.md."""
 LARGE = "focalcodec_50hz_4k_causal"
 """The published model whose figures docs/performance.md shows: the others' are the same."""
 SHOWN = (("Raspberry Pi 5", 2.4), ("Raspberry Pi 4", 1.8), ("Raspberry Pi Zero 2 W", 1.0))
@@ -330,18 +333,9 @@ def outputs(rates: Rates) -> dict[Path, str]:
     line = r"\S+(?= of a\s+Raspberry Pi Zero 2 W core)"
     return {
         shipped.PATH: facts_text(rates),
-        performance: with_block(performance.read_text(), "\n".join(table(rates))),
+        performance: with_part(performance.read_text(), "\n".join(table(rates)), BEGIN, END),
         readme: re.sub(line, _interval(share), readme.read_text()),
     }
-
-
-def with_block(page: str, text: str) -> str:
-    """Return a page whose block between the two marks is `text`."""
-    start, end = "<!-- boards -->\n", "<!-- end -->"
-    before, found, rest = page.partition(start)
-    if not found or end not in rest:
-        raise SystemExit("a page has no <!-- boards --> ... <!-- end -->")
-    return f"{before}{start}{text}\n{end}{rest.partition(end)[2]}"
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from fcs_edge.bench.bench import Facts
 from fcs_edge.cli.ui.messages import plain
+from fcs_edge.modelfile.model_file import ACTIVATION_BITS
 
 _LEGEND = (
     "real-time factor: compute time / audio time; x real time: its inverse; share of the limit: "
@@ -37,7 +38,9 @@ def show(facts: Facts) -> None:
     for run in facts["runs"]:
         console.print(_run(facts["model"], run))
         console.print(Text(_memory(run)))
-    console.print(Text(f"\n{_LEGEND}\n"))
+    threads = max(run.get("threads", 1) for run in facts["runs"])
+    several = f" The limit of {threads} threads is that of {threads} cores." * (threads > 1)
+    console.print(Text(f"\n{_LEGEND}{several}\n"))
     for run in facts["runs"]:
         console.print(plain(verdict(facts["model"], run), "bold"))
     if "projected_for" in facts:
@@ -64,7 +67,7 @@ def board_rows(facts: Facts) -> list[str]:
 
 def verdict(model: Facts, run: Facts) -> str:
     """Return a sentence: whether this machine runs the model live."""
-    what = f"{model['name']} as {run['weights']}"
+    what = f"{model['name']} as {_kind(run)}"
     both, audio = run["modes"]["both"], model["chunk_ms"]
     factor = (
         f"real-time factor {both['real_time_factor']:.2g} (compute time / audio time), "
@@ -95,6 +98,13 @@ def verdict(model: Facts, run: Facts) -> str:
     return f"This machine does not run {what} live: {factor}.{rest}"
 
 
+def _kind(run: Facts) -> str:
+    """Return the type of the weights, and the bits of activations that are not the default."""
+    scheme, bits = run["weights"], run["settings"]["activation_bits"]
+    default = ACTIVATION_BITS[scheme][0]
+    return scheme if bits == default else f"{scheme} with {bits}-bit activations"
+
+
 def _machine(facts: Facts) -> Table:
     machine, limits = facts["machine"], facts["limits"]
     table = Table.grid(padding=(0, 2))
@@ -123,9 +133,10 @@ def _machine(facts: Facts) -> Table:
 
 def _run(model: Facts, run: Facts) -> Table:
     chunks = run["chunks_per_step"]
-    title = f"{model['name']}, {model['weights'] / 1e6:.1f} M weights as {run['weights']}: "
+    title = f"{model['name']}, {model['weights'] / 1e6:.1f} M weights as {_kind(run)}: "
     title += f"chunks of {model['chunk_ms']:g} ms"
     title += f", {chunks} a step" if chunks > 1 else ""
+    title += f", {run['threads']} threads" if run["threads"] > 1 else ""
     table = Table(title=plain(title), title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("ms a chunk")
     rates = ("real-time\nfactor", "x real\ntime", "share\nof the\nlimit")

@@ -328,7 +328,10 @@ class Bench:
         }
 
     def _mode(self, mode: str, limits: Limits) -> Facts:
-        """Return the times of a chunk in a mode, and the least time that its products take."""
+        """Return the times of a chunk in a mode, and the least time that its products take.
+
+        Threads share the products: as many cores have so many times the rates of one.
+        """
         used = [p for p in products(self._model.config) if p.stage in MODES[mode]]
         weights = [(p, *self._stored(p.name)) for p in used]
         total = sum(size for _, size, _ in weights)
@@ -338,15 +341,15 @@ class Bench:
         least = sum(
             limits.milliseconds(size, n * p.macs, rate, bits, activations)
             for p, size, bits in weights
-        )
+        ) / (n * self._threads)
         summary = self._summary(mode)
         return {
             **{key: value for key, value in summary.items() if key != "chunk_ms"},
             "weights_bytes": total,
             "chunk_macs": sum(p.macs for p in used),
             "weights_read_gb_per_s": rate.best,
-            "limit_ms": least / n,
-            "fraction_of_limit": least / n / summary["chunk_ms_p50"],
+            "limit_ms": least,
+            "fraction_of_limit": least / summary["chunk_ms_p50"],
             "chunk_ms": summary["chunk_ms"],
         }
 

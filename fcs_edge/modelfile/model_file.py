@@ -74,12 +74,22 @@ class ModelFile:
         return self.chosen_bits or ACTIVATION_BITS[self.scheme][0]
 
     def with_activations(self, bits: int) -> ModelFile:
-        """Return the model with activations of so many bits.
+        """Return the same model, whose weights multiply activations of another number of bits.
+
+        Parameters
+        ----------
+        bits : int
+            12 or 8 for ``int8`` weights, 8 for ``int4``, 32 for floats.
+
+        Returns
+        -------
+        ModelFile
+            It shares the tensors. The file and the fingerprint are the same.
 
         Raises
         ------
         ModelFileError
-            Weights of this kind cannot multiply them.
+            Weights of this kind cannot multiply such activations.
         """
         check_activations(self.path, self.scheme, bits)
         return dataclasses.replace(self, chosen_bits=bits)

@@ -20,8 +20,8 @@ TOKEN_RULES = 1
 def token_settings(model: ModelFile) -> Settings:
     """Return what changes a model's tokens beside its fingerprint.
 
-    Two models of one fingerprint and equal settings give equal tokens on one kind of CPU.
-    A causal model has no window and no overlap.
+    Two models of one fingerprint and equal settings give equal tokens, on every CPU that
+    docs/reference/exactness.md lists. A causal model has no window and no overlap.
     """
     return {
         "weights": model.scheme,

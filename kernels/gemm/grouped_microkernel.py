@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 
+from fcs_edge.kernels.gemm.integer_sums import MAGIC, float_of
 from fcs_edge.kernels.gemm.packing import GROUP
 from fcs_edge.kernels.gemm.panels import (
     PREFETCH_BYTES,
@@ -30,12 +31,6 @@ ROUND = 16
 
 _CHAINS = 2
 """Sums that the steps of one row take in turn: a step need not wait for the one before."""
-
-_MAGIC = 0x4B400000
-"""Bits of `_MAGIC_FLOAT`: those of ``_MAGIC_FLOAT + s`` are ``_MAGIC + s``, |s| < 2 ** 22."""
-_MAGIC_FLOAT = 12582912.0
-
-assert GROUP * 254 * 127 < 1 << 22, "a group's sum must be exact in float32"
 
 
 class GroupedPanel(NamedTuple):
@@ -67,10 +62,10 @@ def grouped_panel(
     kind_f, total = simd.vector(FLOAT, n_lanes), simd.vector(I32, n_lanes)
     width = n_lanes * n_vectors
     chains = _CHAINS if n_rows == 1 and not which.across else 1
-    magic = ir.Constant(total, [_MAGIC] * n_lanes)
+    magic = ir.Constant(total, [MAGIC] * n_lanes)
 
     def started(b: Builder, x_rows: Any, sums_at: Value, r: list[Value]) -> list[Value]:
-        """Return what the sums of a group start at: base times the sum of weights, and `_MAGIC`."""
+        """Return what the sums of a group start at: base times the sum of weights, and `MAGIC`."""
         if which.factor_bits == 16:
             return [magic] * (n_rows * n_vectors)
         sums = []
@@ -130,9 +125,7 @@ def grouped_panel(
                 by_row = simd.splat(b, b.load(b.gep(x_rows.scale, [r[m]])), n_lanes)
                 for v in range(n_vectors):
                     at = m * n_vectors + v
-                    exact = b.fsub(
-                        b.bitcast(sums[at], kind_f), ir.Constant(kind_f, [_MAGIC_FLOAT] * n_lanes)
-                    )
+                    exact = float_of(b, sums[at], kind_f)
                     added.append(simd.multiply_add(b, exact, by_row, scaled[at]))
             return added
 

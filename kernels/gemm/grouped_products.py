@@ -45,19 +45,9 @@ def linear_grouped(lanes: int, vectors: int, dot: int) -> Callable[..., None]:
 
     @kernel
     def linear_grouped(
-        x: F32,
-        step: int,
-        packed: I8,
-        sums: I16,
-        scale: F32,
-        bias: F32,
-        depth: int,
-        out: F32,
-        column: int,
-        epilogue: int,
-        first: int,
-        last: int,
-    ) -> None:
+        x: F32, step: int, packed: I8, sums: I16, scale: F32, bias: F32, depth: int,
+        out: F32, column: int, epilogue: int, first: int, last: int,
+    ) -> None:  # fmt: skip
         """``y[m, n] = bias[n] + scale[n] sum_g r[m, g] sum_{k in g} q[m, k] w[n, k]``.
 
         ``r[m, g] = (max_{k in g}(x, 0) - min_{k in g}(x, 0)) / 253``, ``q[m, k] = round(x / r)``,

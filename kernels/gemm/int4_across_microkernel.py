@@ -12,7 +12,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from fcs_edge.kernels.gemm.int4_sums import group_scales
+from fcs_edge.kernels.gemm.integer_sums import group_scales
 from fcs_edge.kernels.gemm.panels import PREFETCH_BYTES, add_to_rows, members, row_starts
 from fcs_edge.kernels.isa import dot_products, simd
 from fcs_edge.kernels.isa.instructions import Dot

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 
 from fcs_edge.kernels.gemm.int4_across_microkernel import across_inputs
-from fcs_edge.kernels.gemm.int4_sums import MAGIC, float_of, group_scales
+from fcs_edge.kernels.gemm.integer_sums import MAGIC, float_of, group_scales
 from fcs_edge.kernels.gemm.panels import (
     PREFETCH_BYTES,
     add_to_rows,

@@ -74,6 +74,7 @@ def sum_across(b: Builder, lanes: list[Value]) -> Value:
 
 
 def _sadalp(b: Builder, weight: Value, activation: Value, sums: Value) -> Value:
+    """Add products of inputs i and i + 8 in int16, then neighbours of these in int32."""
     products = None
     for first in (0, 8):
         half = ir.Constant(vector(I32, 8), list(range(first, first + 8)))

@@ -8,6 +8,7 @@ cut, as a barrier takes about as long.
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, NamedTuple, TypeAlias
 
@@ -76,21 +77,21 @@ class Call(NamedTuple):
 
 
 Recorded: TypeAlias = tuple[Compiled, tuple[Any, ...]]
-Step: TypeAlias = list[Call | None]
-"""Calls that run at once, one or none for each thread."""
+Parts: TypeAlias = list[Call | None]
+"""Calls that run at once, one or none for each thread: those that a recorded call is cut into."""
 
 
-def steps(recorded: list[Recorded], threads: int) -> list[Step]:
-    """Return the steps of recorded calls."""
-    out: list[Step] = []
+def cut(recorded: Sequence[Recorded], threads: int) -> list[Parts]:
+    """Return what recorded calls are cut into, in their order."""
+    out: list[Parts] = []
     for _, same in groupby(recorded, _layer):
         calls = list(same)
         if len(calls) > 1 and len(calls) % threads == 0:
             # The groups of a convolution: to cut one repeats the rounding of its inputs.
-            dealt: Step = [_product_call(*call, 0, call[1][-1]) for call in calls]
+            dealt: Parts = [_product_call(*call, 0, call[1][-1]) for call in calls]
             out += [dealt[i : i + threads] for i in range(0, len(dealt), threads)]
         else:
-            out += [step for call in calls for step in _cut(*call, threads)]
+            out += [parts for call in calls for parts in _cut(*call, threads)]
     return out
 
 
@@ -102,8 +103,8 @@ def _layer(recorded: Recorded) -> tuple[int, ...]:
     return id(kernel), id(arguments[-5]), arguments[-3]
 
 
-def _cut(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> list[Step]:
-    """Return the steps of a recorded call."""
+def _cut(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> list[Parts]:
+    """Return what a recorded call is cut into; what must come before it precedes it."""
     name = kernel.name.partition("(")[0]
     found = None
     if name.startswith(_PRODUCTS):
@@ -116,7 +117,7 @@ def _cut(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> list[Ste
         found = _append(kernel, arguments, threads)
     elif name in _ROWS:
         found = _rows(kernel, arguments, threads, _ROWS[name])
-    return found or [_first(whole(kernel, arguments), threads)]
+    return found or [_filled([whole(kernel, arguments)], threads)]
 
 
 def _numbers(kernel: Compiled) -> list[int]:
@@ -131,21 +132,16 @@ def whole(kernel: Compiled, arguments: tuple[Any, ...]) -> Call:
     return Call(kernel, arguments, used)
 
 
-def needs_barrier(step: Step, earlier: list[tuple[int, Access]]) -> bool:
-    """Return whether a call of a step must wait for an earlier access of another thread."""
+def needs_barrier(parts: Parts, earlier: list[tuple[int, Access]]) -> bool:
+    """Return whether a part must wait for an earlier access of another thread."""
     return any(
         access.conflicts(other)
-        for thread, call in enumerate(step)
+        for thread, call in enumerate(parts)
         if call is not None
         for access in call.accesses
         for other_thread, other in earlier
         if other_thread != thread
     )
-
-
-def _first(call: Call, threads: int) -> Step:
-    """Return a step of the first thread alone."""
-    return [call, *[None] * (threads - 1)]
 
 
 def _access(array: Any, written: bool) -> Access:
@@ -165,15 +161,16 @@ def _shares(n: int, threads: int, work: float) -> list[tuple[int, int]]:
     """Cut n panels, heads or rows into a range for each thread; none where it does not pay."""
     if work < LEAST_WORK or n < 2:
         return []
-    parts = min(n, threads)
-    return [(i * n // parts, (i + 1) * n // parts) for i in range(parts)]
+    ranges = min(n, threads)
+    return [(i * n // ranges, (i + 1) * n // ranges) for i in range(ranges)]
 
 
-def _filled(calls: list[Call], threads: int) -> Step:
+def _filled(calls: list[Call], threads: int) -> Parts:
+    """Return calls, and none for the threads that have none."""
     return [*calls, *[None] * (threads - len(calls))]
 
 
-def _product(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> list[Step] | None:
+def _product(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> list[Parts] | None:
     """Cut a matrix product by panels; see `kernels.gemm.products`."""
     *others, out, _, _, first, last = arguments
     # Weights, whole panels of them: as many as the rows have inputs and outputs.
@@ -194,7 +191,7 @@ def _product_call(kernel: Compiled, arguments: tuple[Any, ...], first: int, last
     return Call(kernel, (*arguments[:-2], first, last), used)
 
 
-def _depthwise(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> list[Step] | None:
+def _depthwise(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> list[Parts] | None:
     """Cut a depthwise convolution by panels; each thread but the first has its own cursor."""
     x, ring, cursor, weight, bias, out, first, last = arguments
     shares = _shares(last - first, threads, out.size * weight.shape[1])
@@ -207,12 +204,13 @@ def _depthwise(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> li
     for (start, stop), own in zip(shares, (cursor, *copies[1]), strict=True):
         used = [_access(x, False), _access(ring[start:stop], True), _access(own, True)]
         written = _some_columns(out, start * width, min(stop * width, out.shape[1]))
-        parts = x, ring, own, weight, bias, out, first + start, first + stop
-        calls.append(Call(kernel, parts, [*used, written]))
-    return [_first(call, threads) for call in copies[0]] + [_filled(calls, threads)]
+        arrays = x, ring, own, weight, bias, out
+        own_arguments = *arrays, first + start, first + stop
+        calls.append(Call(kernel, own_arguments, [*used, written]))
+    return [_filled([call], threads) for call in copies[0]] + [_filled(calls, threads)]
 
 
-def _attention(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> list[Step] | None:
+def _attention(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> list[Parts] | None:
     """Cut attention by heads; each thread but the first has its own cursor and scores."""
     qkv, gate, bias, keys, values, cursor, scores, out, first, last = arguments
     rows, heads = gate.shape
@@ -225,13 +223,14 @@ def _attention(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> li
     calls = []
     for (start, stop), own in zip(shares, (cursor, *copies[1]), strict=True):
         workspace = scores if own is cursor else np.zeros_like(scores)
-        parts = qkv, gate, bias, keys, values, own, workspace, out, first + start, first + stop
+        arrays = qkv, gate, bias, keys, values, own, workspace, out
+        own_arguments = *arrays, first + start, first + stop
         used = [_access(qkv, False), _access(gate, False)]
         written = [keys[start:stop], values[start:stop], own, workspace]
         used += [_access(array, True) for array in written]
         used.append(_some_columns(out, start * head_dim, stop * head_dim))
-        calls.append(Call(kernel, parts, used))
-    return [_first(call, threads) for call in copies[0]] + [_filled(calls, threads)]
+        calls.append(Call(kernel, own_arguments, used))
+    return [_filled([call], threads) for call in copies[0]] + [_filled(calls, threads)]
 
 
 def _copies(cursor: I64, threads: int) -> tuple[list[Call], list[I64]] | None:
@@ -244,7 +243,7 @@ def _copies(cursor: I64, threads: int) -> tuple[list[Call], list[I64]] | None:
     return [whole(duplicate, (cursor, copy)) for copy in copies], copies
 
 
-def _append(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> list[Step] | None:
+def _append(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> list[Parts] | None:
     """Cut the copy of new rows behind a past of one group; the first thread fills the past."""
     x, n_past, primed, buffer = arguments
     if len(buffer) > 1:
@@ -260,11 +259,11 @@ def _append(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> list[
 
 def _rows(
     kernel: Compiled, arguments: tuple[Any, ...], threads: int, by_row: tuple[int, ...]
-) -> list[Step] | None:
+) -> list[Parts] | None:
     """Cut a call by rows."""
     array = arguments[by_row[0]]
     calls = []
     for start, stop in _shares(array.shape[0], threads, array.size * _ELEMENT_WORK):
-        parts = [a[start:stop] if i in by_row else a for i, a in enumerate(arguments)]
-        calls.append(whole(kernel, tuple(parts)))
+        own_arguments = (a[start:stop] if i in by_row else a for i, a in enumerate(arguments))
+        calls.append(whole(kernel, tuple(own_arguments)))
     return [_filled(calls, threads)] if calls else None

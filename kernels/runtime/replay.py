@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fcs_edge.kernels._types import I64
-from fcs_edge.kernels.runtime import _jit, aot_library, crew, cuts
+from fcs_edge.kernels.runtime import _jit, aot_library, cuts, thread_team
 
 _Calls = Sequence[cuts.Recorded]
 
@@ -80,7 +80,7 @@ class SharedRecording:
 
     def __call__(self) -> None:
         """Make the calls; return once all threads have made theirs."""
-        crew.run(self._address, self._threads)
+        thread_team.run(self._address, self._threads)
 
 
 def record(run: Callable[[], None], threads: int = 1) -> Recording | SharedRecording | None:
@@ -110,17 +110,17 @@ def _shared(calls: _Calls, threads: int) -> SharedRecording | None:
     """Return calls that several threads replay, None where no call is large enough to be cut."""
     if threads == 1:
         return None
-    steps = cuts.steps(list(calls), threads)
-    if not any(step[1] for step in steps):
+    cut = cuts.cut(calls, threads)
+    if not any(parts[1] for parts in cut):
         return None
     lists: list[list[cuts.Recorded | None]] = [[] for _ in range(threads)]
     earlier: list[tuple[int, cuts.Access]] = []
-    for step in steps:
-        if cuts.needs_barrier(step, earlier):
+    for parts in cut:
+        if cuts.needs_barrier(parts, earlier):
             earlier.clear()
             for each in lists:
                 each.append(None)
-        for thread, call in enumerate(step):
+        for thread, call in enumerate(parts):
             if call is not None:
                 lists[thread].append((call.kernel, call.arguments))
                 earlier += [(thread, access) for access in call.accesses]

@@ -62,10 +62,3 @@ def test_an_old_llvm_mca_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         loop_rates.analyser()
     monkeypatch.setattr(loop_rates, "_output", lambda command: "LLVM version 22.1.8")
     assert loop_rates.analyser().endswith("true")
-
-
-def test_the_page_is_written_between_its_marks() -> None:
-    page = f"a\n{loop_rates.BEGIN}\nold\n{loop_rates.END}\nb\n"
-    assert loop_rates.page_with(page, "new\n") == page.replace("old", "new")
-    with pytest.raises(SystemExit, match="lacks the marks"):
-        loop_rates.page_with("a\n", "new\n")

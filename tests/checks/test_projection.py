@@ -18,7 +18,8 @@ from board_bounds import BOARDS, CASES, CORES, OVERLAP, Board, Bound, Core
 from check_projection import FIXING, Peaks
 from chunk_work import SCHEMES, Scheme, Work, works
 from fcs_edge.bench.bench import products
-from project_boards import RATES, models, outputs, with_block
+from marked_page import with_part
+from project_boards import RATES, models, outputs
 from projection import BESIDE, Rates, Speed, factors, layer_ms, speed, stages_ms, work_ms
 
 F32, F16, INT8, INT8_8 = SCHEMES[:4]
@@ -27,7 +28,7 @@ KNOWN = models()
 LARGE = list(works(KNOWN["focalcodec_50hz_4k_causal"]))
 SMALL = list(works(KNOWN["edge-65k"]))
 
-TODAY = [
+RATES_OF_LOOPS = [
     *(("cortex-a76", 3, loop, rate) for loop, rate in (("int8 4x8", 14.2), ("int4 4x16", 12.0))),
     *(("cortex-a76", 4, loop, rate) for loop, rate in (("int8 4x8", 16.0), ("int4 4x16", 15.1))),
     ("cortex-a76", 3, "float16 4x16", 4.0),
@@ -117,13 +118,13 @@ def test_cores_by_hand() -> None:
 )
 def test_factors_of_known_rates(where: Board, scheme: Any, mode: str, expected: Any) -> None:
     """Within rounding of the rates, which have two or three digits."""
-    found = factors(LARGE, 80, scheme, where, Rates(entries(*TODAY)))[1][mode]
+    found = factors(LARGE, 80, scheme, where, Rates(entries(*RATES_OF_LOOPS)))[1][mode]
     for value, known in zip(found, expected, strict=True):
         assert known is None or value == pytest.approx(known, abs=0.0075)
 
 
 def test_two_cores_of_known_rates() -> None:
-    rates = Rates(entries(*TODAY))
+    rates = Rates(entries(*RATES_OF_LOOPS))
     found = factors(LARGE, 80, INT8, PI_5, rates)
     # 272 MB at 10.3 GB/s; the encoder; the encoder.
     assert found[2][BESIDE] == pytest.approx((0.33, 0.45, 0.83), abs=0.005)
@@ -140,7 +141,7 @@ def test_a_bad_case_takes_the_narrower_dispatch() -> None:
             PI_5,
             Rates(
                 entries(
-                    *TODAY,
+                    *RATES_OF_LOOPS,
                     *(("cortex-a76", d, "int8 1x8", r) for d, r in zip((3, 4), v, strict=True)),
                 )
             ),
@@ -242,7 +243,7 @@ def test_the_code_search_counts() -> None:
 
 
 def test_the_published_models_are_alike() -> None:
-    rates, chunk_ms = Rates(entries(*TODAY)), 80
+    rates, chunk_ms = Rates(entries(*RATES_OF_LOOPS)), 80
     found = [
         factors(list(works(config)), chunk_ms, INT8, PI_5, rates)[1]["both"]
         for name, config in KNOWN.items()
@@ -272,11 +273,14 @@ def test_claims_follow_from_the_factors() -> None:
     assert "2.4 GHz, cooled: `edge-65k` takes" in between
 
 
-def test_a_block_of_a_page() -> None:
-    page = "a\n<!-- boards -->\nold\n<!-- end -->\nb\n"
-    assert with_block(page, "new") == page.replace("old", "new")
-    with pytest.raises(SystemExit):
-        with_block("a\n", "new")
+def test_a_part_of_a_page() -> None:
+    page = "a\n<!-- part -->\nold\n<!-- end -->\nb\n"
+    for text in ("new", "new\n"):
+        changed = with_part(page, text, "<!-- part -->", "<!-- end -->")
+        assert changed == page.replace("old", "new")
+    for damaged in ("a\n", page.replace("<!-- end -->", "")):
+        with pytest.raises(SystemExit, match="lacks the marks <!-- part --> and <!-- end -->"):
+            with_part(damaged, "new", "<!-- part -->", "<!-- end -->")
 
 
 def test_a_check_recovers_its_own_shares() -> None:
@@ -296,7 +300,7 @@ def test_a_check_recovers_its_own_shares() -> None:
 
 
 def test_sums_of_stages() -> None:
-    at = speed(PI_5, 1, Rates(entries(*TODAY)))
+    at = speed(PI_5, 1, Rates(entries(*RATES_OF_LOOPS)))
     parts = sum(stages_ms(LARGE, INT8, at, mode) for mode in ("encode", "decode"))
     assert parts == pytest.approx(stages_ms(LARGE, INT8, at))
     assert math.isfinite(parts)

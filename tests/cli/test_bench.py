@@ -190,6 +190,7 @@ def test_verdict(p50: float, p99: float, late: int, sentence: str) -> None:
 
     modes = {"encode": mode(0.8), "decode": mode(0.2), "both": mode(1)}
     run = {"weights": "f16", "chunks_per_step": 1, "modes": modes}
+    run["settings"] = {"activation_bits": 32}
     output = verdict({"name": "m", "chunk_ms": 80}, run)
     assert output.startswith("This machine " + sentence)
     assert output.endswith(" It can decode alone.") == (p99 > 80)

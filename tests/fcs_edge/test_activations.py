@@ -92,3 +92,9 @@ def test_a_pickle_has_the_choice(paths: dict[str, Path], speech: NDArray[np.floa
     rest = speech[20000:30000]
     np.testing.assert_array_equal(restored.push(rest), encoder.push(rest))
     assert pickle.loads(pickle.dumps(codec)).activation_bits == 8
+
+
+def test_pickles_that_state_no_activations() -> None:
+    create, (name, sha256, *_) = fcs_edge.load(activations=8).__reduce__()
+    codec = create(name, sha256)
+    assert (codec.activation_bits, codec.threads) == (12, 1)

@@ -12,6 +12,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,7 +27,14 @@ from numpy.typing import NDArray
 import fcs_edge
 from fcs_edge import Codec
 from fcs_edge.convert import convert
-from fcs_edge.kernels.runtime import _jit, crew, crew_layout, cuts, replay
+from fcs_edge.kernels.runtime import (
+    _jit,
+    aot_library,
+    cuts,
+    replay,
+    thread_team,
+    thread_team_layout,
+)
 from fcs_edge.link.conceal import Concealer
 from fcs_edge.live.loop import Loopback
 from fcs_edge.model import replayed_stage
@@ -39,7 +47,7 @@ def small_calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Cut all calls, and leave no thread behind."""
     monkeypatch.setattr(cuts, "LEAST_WORK", 0)
     yield
-    crew._stop_idle()
+    thread_team._stop_idle()
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +162,17 @@ def test_four_threads_on_one_core(codec: Codec, clip: NDArray[np.float32]) -> No
     np.testing.assert_array_equal(found, expected[: found.size])
 
 
+@compiled_only
+def test_calls_that_are_cut_by_rows_write_nothing_else() -> None:
+    opened = aot_library.library()
+    assert opened is not None
+    for name, by_row in cuts._ROWS.items():
+        types = opened[1][name][1]
+        written = {i for i, kind in enumerate(types) if kind.endswith("w")}
+        assert written, name
+        assert written <= set(by_row), name
+
+
 def _child(encoder: Any, clip: NDArray[np.float32], pipe: Any) -> None:
     pipe.send(encoder.push(clip))
 
@@ -193,9 +212,9 @@ def test_the_interpreter_ends(codec: Codec) -> None:
 
 def _replaced_work(monkeypatch: pytest.MonkeyPatch, work: Callable[[int, int], int]) -> None:
     """Let new threads run something else."""
-    crew._stop_idle()
-    functions = crew._functions()._replace(work=work)
-    monkeypatch.setattr(crew, "_functions", lambda: functions)
+    thread_team._stop_idle()
+    functions = thread_team._functions()._replace(work=work)
+    monkeypatch.setattr(thread_team, "_functions", lambda: functions)
 
 
 @compiled_only
@@ -222,10 +241,30 @@ def test_a_thread_that_does_not_come_ends_the_wait(
         time.sleep(1)
         return 0
 
-    monkeypatch.setattr(crew, "PATIENCE", 3)
+    monkeypatch.setattr(thread_team, "MAX_SLEEPS", 3)
     _replaced_work(monkeypatch, work)
     with pytest.raises(RuntimeError, match="does not answer"):
         codec.stream_encoder(threads=2).push(clip)
+
+
+@compiled_only
+def test_a_thread_that_cannot_start_leaves_none_behind(
+    codec: Codec, clip: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, started = threading.Thread.start, list[threading.Thread]()
+
+    def limited(thread: threading.Thread) -> None:
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+        started.append(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", limited)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            codec.stream_encoder(threads=4).push(clip)
+    assert len(started) == 2
+    assert not any(thread.is_alive() for thread in started)
 
 
 @compiled_only
@@ -233,14 +272,14 @@ def test_threads_that_have_ended_are_replaced(codec: Codec, clip: NDArray[np.flo
     expected = codec.encode(clip)
     encoder = codec.stream_encoder(threads=2)
     tokens = [encoder.push(clip[:9000])]
-    (idle,) = crew._idle[2]
-    crew._functions().stop(idle.words.ctypes.data)
+    (idle,) = thread_team._idle[2]
+    thread_team._functions().stop(idle.words.ctypes.data)
     for worker in idle.workers:
         worker.join(60)
     tokens.append(encoder.push(clip[9000:]))
     found = np.concatenate(tokens)
     np.testing.assert_array_equal(found, expected[: found.size])
-    assert crew._idle[2] != [idle]
+    assert thread_team._idle[2] != [idle]
 
 
 @compiled_only
@@ -254,8 +293,11 @@ def test_threads_on_one_core_know_it(codec: Codec, clip: NDArray[np.float32]) ->
         tokens = encoder.push(clip)
     finally:
         os.sched_setaffinity(0, allowed)
-    (idle,) = crew._idle[2]
-    assert idle.words[crew_layout.CORES : crew_layout.CORES + 2].tolist() == [core + 1] * 2
+    (idle,) = thread_team._idle[2]
+    assert (
+        idle.words[thread_team_layout.CORES : thread_team_layout.CORES + 2].tolist()
+        == [core + 1] * 2
+    )
     np.testing.assert_array_equal(tokens, codec.encode(clip)[: tokens.size])
 
 
@@ -282,7 +324,7 @@ def test_live_sound_records_no_call_once_it_runs(
 def test_a_refused_argument_ends_all_threads(codec: Codec, clip: NDArray[np.float32]) -> None:
     encoder = codec.stream_encoder(threads=2)
     encoder.push(clip[:6400])
-    (idle,) = crew._idle[2]
+    (idle,) = thread_team._idle[2]
     # What a recording holds is no longer what its kernels accept.
     encoder._state.encoder.state.normed.flags.writeable = False
     recorded = next(iter(encoder._state.encoder.recordings.values()))[2]
@@ -299,7 +341,7 @@ def test_a_refused_argument_ends_all_threads(codec: Codec, clip: NDArray[np.floa
     with pytest.raises(TypeError, match="argument"):
         encoder.push(clip[:1280])
     assert not any(worker.is_alive() for worker in idle.workers)
-    assert idle.words[crew_layout.STATUS] != 0
+    assert idle.words[thread_team_layout.STATUS] != 0
 
 
 @compiled_only

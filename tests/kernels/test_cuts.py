@@ -59,27 +59,27 @@ def test_a_product_is_cut_into_all_its_panels(
 ) -> None:
     monkeypatch.setattr(cuts, "LEAST_WORK", 0)
     out = np.zeros((4, panels * 16 + 1), np.float32)
-    (step,) = cuts.steps([product(panels, out, 1)], threads)
-    ranges = [call.arguments[-2:] for call in step if call is not None]
+    (parts,) = cuts.cut([product(panels, out, 1)], threads)
+    ranges = [call.arguments[-2:] for call in parts if call is not None]
     assert len(ranges) == min(panels, threads)
     assert [n for start, stop in ranges for n in range(start, stop)] == list(range(panels))
-    assert not cuts.needs_barrier(step, [])
-    earlier = [(i, access) for i, call in enumerate(step) if call for access in call.accesses]
-    assert cuts.needs_barrier(step[::-1], earlier)
+    assert not cuts.needs_barrier(parts, [])
+    earlier = [(i, access) for i, call in enumerate(parts) if call for access in call.accesses]
+    assert cuts.needs_barrier(parts[::-1], earlier)
 
 
 def test_small_calls_are_not_cut() -> None:
     out = np.zeros((4, 32), np.float32)
-    (step,) = cuts.steps([product(2, out)], 2)
-    assert step[0] is not None
-    assert step[1] is None
+    (parts,) = cuts.cut([product(2, out)], 2)
+    assert parts[0] is not None
+    assert parts[1] is None
 
 
 def test_groups_are_dealt_out_whole() -> None:
     out = np.zeros((4, 64), np.float32)
     linear, first = product(1, out)
     groups = [(linear, (*first[:5], column, *first[6:])) for column in (0, 16, 32, 48)]
-    steps = cuts.steps(groups, 2)
-    assert [[call.arguments[5] for call in step if call] for step in steps] == [[0, 16], [32, 48]]
-    earlier = [(i, access) for i, call in enumerate(steps[0]) if call for access in call.accesses]
-    assert not cuts.needs_barrier(steps[1], earlier)
+    first_two, last_two = dealt = cuts.cut(groups, 2)
+    assert [[call.arguments[5] for call in parts if call] for parts in dealt] == [[0, 16], [32, 48]]
+    earlier = [(i, access) for i, call in enumerate(first_two) if call for access in call.accesses]
+    assert not cuts.needs_barrier(last_two, earlier)

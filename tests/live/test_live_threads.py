@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fcs_edge import Codec
 from fcs_edge.live import loop as live_loop
 from fcs_edge.live import threads
-from fcs_edge.live.beside import Beside
+from fcs_edge.live.decoder_thread import DecoderThread
 from fcs_edge.live.loop import Loopback
 
 
@@ -68,21 +68,21 @@ def test_a_chunk_is_measured(tiny: Codec, speech: NDArray[np.float32]) -> None:
     np.testing.assert_array_equal(found[0], expected)
 
 
-@pytest.mark.parametrize("beside", [False, True])
-def test_the_decoder_beside_the_encoder_changes_nothing(
-    beside: bool,
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_decoder_thread_changes_nothing(
+    at_once: bool,
     tiny: Codec,
     speech: NDArray[np.float32],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(live_loop, "uses_numba", lambda: beside)
+    monkeypatch.setattr(live_loop, "uses_numba", lambda: at_once)
     found: list[tuple[Any, ...]] = []
 
     def sink(samples: Any, tokens: Any, decoded: Any) -> None:
         found.append((samples.copy(), tokens.copy(), decoded.copy()))
 
     loop = Loopback(tiny.with_threads(2), sink, decode=True)
-    assert (loop._beside is not None) == beside
+    assert (loop._decoder_thread is not None) == at_once
     n, size = 5, tiny.chunk_size
     chunks = speech[16000 : 16000 + n * size].reshape(n, size)
     for samples in chunks:
@@ -95,7 +95,7 @@ def test_the_decoder_beside_the_encoder_changes_nothing(
     assert loop.statistics.times.n == n
 
 
-def test_an_error_beside_reaches_the_caller() -> None:
+def test_an_error_of_the_decoder_thread_reaches_the_caller() -> None:
     handled = []
 
     def handle(samples: Any, tokens: Any, seconds: float) -> None:
@@ -103,12 +103,12 @@ def test_an_error_beside_reaches_the_caller() -> None:
         if handled == [1, 2]:
             raise OSError("the disk is full")
 
-    beside = Beside(handle, 4, 1)
+    thread = DecoderThread(handle, 4, 1)
     for number in (1, 2):
-        beside.put(np.zeros(4, np.float32), np.array([number], np.uint16), 0.0)
+        thread.put(np.zeros(4, np.float32), np.array([number], np.uint16), 0.0)
     with pytest.raises(OSError, match="the disk is full"):
-        beside.put(np.zeros(4, np.float32), np.array([3], np.uint16), 0.0)
-    beside.put(np.zeros(4, np.float32), np.array([4], np.uint16), 0.0)
-    beside.finish()
-    beside.finish()
+        thread.put(np.zeros(4, np.float32), np.array([3], np.uint16), 0.0)
+    thread.put(np.zeros(4, np.float32), np.array([4], np.uint16), 0.0)
+    thread.finish()
+    thread.finish()
     assert handled == [1, 2, 4]

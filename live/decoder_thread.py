@@ -10,7 +10,7 @@ import numpy as np
 from fcs_edge.model.layers import F32, U16, new
 
 
-class Beside:
+class DecoderThread:
     """Calls a function on a thread of its own, for one chunk at a time.
 
     Parameters

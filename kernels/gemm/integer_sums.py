@@ -1,13 +1,13 @@
-"""Sums of a group of inputs of 4-bit weights, as floats: what the microkernels share.
+"""Sums of a group of inputs as floats: what the microkernels of integer weights share.
 
-The offset of a sum is stored plus `MAGIC`, so that the bits of the sum are those of a float.
+A sum starts from its offset plus `MAGIC`, so that the bits of the sum are those of a float.
 """
 
 from __future__ import annotations
 
 from llvmlite import ir
 
-from fcs_edge.kernels.gemm.packing import BLOCK
+from fcs_edge.kernels.gemm.packing import BLOCK, GROUP
 from fcs_edge.kernels.isa import simd
 from fcs_edge.kernels.isa.simd import HALF, I64, Builder, Value
 
@@ -18,8 +18,9 @@ This holds for -2**22 <= i < 2**22. The difference of both floats is i, and exac
 """
 
 LARGEST = 8 * 127 * BLOCK
-"""Largest sum: a weight of -8, an activation of 127, and a group of `BLOCK` inputs."""
+"""Largest sum of 4-bit weights: -8, activations of 127, and a group of `BLOCK` inputs."""
 assert LARGEST < 1 << 22
+assert 127 * 254 * GROUP < 1 << 22, "a sum of 8-bit weights and activations must be exact too"
 # On the way, weights plus 8 are summed. No such sum leaves int32 either.
 assert MAGIC + LARGEST + 15 * 127 * BLOCK < 1 << 31
 

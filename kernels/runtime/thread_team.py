@@ -1,7 +1,7 @@
-"""Threads that walk lists of recorded calls together, each its own list, with barriers between.
+"""A pool of thread teams, whose threads walk lists of recorded calls with barriers between them.
 
 The caller's thread is one of them. The others wait in compiled code with the GIL released: after a
-list they look for the next one for about 50 us, then sleep. They take the GIL only to end. A crew
+list they look for the next one for about 50 us, then sleep. They take the GIL only to end. A team
 belongs to one call at a time, and idle ones wait for the next call of any stream, so that a stream
 owns no thread: it can be dropped, copied, pickled and forked like any other object.
 """
@@ -19,19 +19,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fcs_edge.kernels._types import I64
-from fcs_edge.kernels.runtime import aot_library, crew_layout
+from fcs_edge.kernels.runtime import aot_library, thread_team_layout
 
-PATIENCE = 300_000
+MAX_SLEEPS = 300_000
 """Sleeps of 100 us or more before a wait gives up: half a minute of a thread that does not come."""
 _JOIN_SECONDS = 2.0
 _ALIGNMENT = 128
 
-_idle: dict[int, list[Crew]] = {}
-"""Crews that no call uses, by their number of threads."""
+_idle: dict[int, list[ThreadTeam]] = {}
+"""Teams that no call uses, by their number of threads."""
 
 
 class _Functions(NamedTuple):
-    """The compiled functions; see `crew_code`."""
+    """The compiled functions; see `thread_team_code`."""
 
     open: Callable[[int], int]
     run: Callable[[int, int], int]
@@ -41,20 +41,22 @@ class _Functions(NamedTuple):
 
 @cache
 def _functions() -> _Functions:
+    """Return the functions of the library in use."""
     opened = aot_library.library()
     assert opened is not None
 
     def function(name: str, n_arguments: int) -> Any:
+        """Return a function of so many int64, without the GIL while it runs."""
         found = opened[0][name]
         found.argtypes, found.restype = [ctypes.c_int64] * n_arguments, ctypes.c_int
         return found
 
-    layout = crew_layout
+    layout = thread_team_layout
     names = ((layout.OPEN, 1), (layout.RUN, 2), (layout.WORK, 2), (layout.STOP, 1))
     return _Functions(*(function(*name) for name in names))
 
 
-class Crew:
+class ThreadTeam:
     """Threads that belong to one call at a time.
 
     Parameters
@@ -67,25 +69,21 @@ class Crew:
         self.threads = threads
         self._process = os.getpid()
         self._errors: list[BaseException] = []
-        n_words = crew_layout.FIRST_PARTY + threads * crew_layout.PARTY_WORDS
+        n_words = thread_team_layout.FIRST_MEMBER + threads * thread_team_layout.MEMBER_WORDS
         block = np.zeros(n_words + _ALIGNMENT // 8, np.int64)
         self.words: I64 = block[-block.ctypes.data % _ALIGNMENT // 8 :][:n_words]
-        self.words[crew_layout.PARTIES] = threads
-        self.words[crew_layout.PATIENCE] = PATIENCE
+        self.words[thread_team_layout.MEMBERS] = threads
+        self.words[thread_team_layout.MAX_SLEEPS] = MAX_SLEEPS
         self._address = self.words.ctypes.data
         self._run = _functions().run
         _functions().open(self._address)
-        self.workers = [
-            threading.Thread(
-                target=_work,
-                args=(self.words, number, self._errors),
-                name=f"fcs-edge {number}",
-                daemon=True,
-            )
-            for number in range(1, threads)
-        ]
-        for worker in self.workers:
-            worker.start()
+        self.workers: list[threading.Thread] = []
+        try:
+            for number in range(1, threads):
+                self.workers.append(_started(self.words, number, self._errors))
+        except BaseException:
+            self.stop()
+            raise
 
     @property
     def usable(self) -> bool:
@@ -94,7 +92,7 @@ class Crew:
         return alive and self._process == os.getpid()
 
     def run(self, lists: int) -> None:
-        """Let each thread walk its list; after an exception the crew must be stopped.
+        """Let each thread walk its list; after an exception the team must be stopped.
 
         Parameters
         ----------
@@ -113,7 +111,7 @@ class Crew:
             return
         if self._errors:
             raise self._errors[0]
-        if status == crew_layout.GAVE_UP:
+        if status == thread_team_layout.GAVE_UP:
             raise RuntimeError("a thread of this stream does not answer: start the stream anew")
         aot_library.check(status)
 
@@ -126,45 +124,53 @@ class Crew:
             worker.join(_JOIN_SECONDS)
 
 
+def _started(words: I64, number: int, errors: list[BaseException]) -> threading.Thread:
+    """Return a thread that waits for lists."""
+    arguments, name = (words, number, errors), f"fcs-edge {number}"
+    worker = threading.Thread(target=_work, args=arguments, name=name, daemon=True)
+    worker.start()
+    return worker
+
+
 def _work(words: I64, number: int, errors: list[BaseException]) -> None:
-    """Walk lists until the crew ends; leave no other thread waiting for this one."""
+    """Walk lists until the team ends; leave no other thread waiting for this one."""
     try:
         _functions().work(words.ctypes.data, number)
     except BaseException as error:
         errors.append(error)
     finally:
-        if not words[crew_layout.ENDED] and not words[crew_layout.STATUS]:
-            words[crew_layout.STATUS] = crew_layout.GAVE_UP
+        if not words[thread_team_layout.ENDED] and not words[thread_team_layout.STATUS]:
+            words[thread_team_layout.STATUS] = thread_team_layout.GAVE_UP
 
 
 def run(lists: int, threads: int) -> None:
-    """Walk lists with an idle crew, or a new one; see `Crew.run`."""
+    """Walk lists with an idle team, or a new one; see `ThreadTeam.run`."""
     idle = _idle.setdefault(threads, [])
-    crew = None
-    while crew is None:
+    team = None
+    while team is None:
         try:
             found = idle.pop()
         except IndexError:
-            crew = Crew(threads)
+            team = ThreadTeam(threads)
         else:
             if found.usable:
-                crew = found
+                team = found
             else:
                 found.stop()
     try:
-        crew.run(lists)
+        team.run(lists)
     except BaseException:
-        crew.stop()
+        team.stop()
         raise
-    idle.append(crew)
+    idle.append(team)
 
 
 @atexit.register
 def _stop_idle() -> None:
     """End the idle threads before the interpreter does."""
-    for crews in _idle.values():
-        while crews:
-            crews.pop().stop()
+    for teams in _idle.values():
+        while teams:
+            teams.pop().stop()
 
 
 # A forked process has none of the threads.
