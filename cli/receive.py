@@ -139,6 +139,11 @@ def receive(
             session = partial(_session, receiver, outputs, wait)
             run_with_devices(session, receiver, reconnect, messages.warn)
     messages.note(_line(receiver, outputs))
+    _end(guard, recorder, messages)
+
+
+def _end(guard: SilenceGuard, recorder: Recorder, messages: Messages) -> None:
+    """Exit with 1 where sound is missing; say why."""
     if guard.warning:
         messages.warn(guard.warning)
     if guard.warning or recorder.failed:

@@ -51,7 +51,7 @@ def python(compiled: Path) -> Callable[..., Any]:
     def run(program: str, *arguments: object, **environment: str) -> Any:
         done = subprocess.run(
             [sys.executable, "-c", program, *map(str, arguments)],
-            env={**os.environ, aot_library.VARIABLE: str(compiled), **environment},
+            env={**os.environ, **environment, aot_library.VARIABLE: str(compiled)},
             capture_output=True,
             check=False,
         )
