@@ -168,10 +168,10 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
             types_ = f"f1 int {weight} {scale} f1 int int f2w int int int int"
             yield f"gemm.products.linear_integer{shape}", products.linear_integer(*shape), types_
     for grouped_lanes, n, which in products.grouped(using):
-        shape = grouped_lanes, n, which.number
+        grouped = grouped_lanes, n, which.number
         types_ = "f1 int b1 h1 f1 f1 int f2w int int int int"
-        name = f"gemm.grouped_products.linear_grouped{shape}"
-        yield name, grouped_products.linear_grouped(*shape), types_
+        name = f"gemm.grouped_products.linear_grouped{grouped}"
+        yield name, grouped_products.linear_grouped(*grouped), types_
     for bits in (32, 8, 4):
         arguments = peak.multiplier_arguments(using, bits)
         dtypes = peak.multiplier_dtypes(peak.integer_dot(using, bits))
