@@ -217,15 +217,15 @@ check() { # CPU
     local start=$SECONDS tested clip=$work/clip
     fingerprints "$1"
     cd "$work/tree"
-    # Left out: what Numba compiles, and what starts other processes.
-    local tests
+    # Left out: what Numba compiles, what starts other processes, and minutes of threads.
+    local tests left_out="softmax or to_half or transform or merged or interpreter"
     mapfile -t tests < <(grep -LE '^ *(import|from) (numba|llvmlite)' tests/kernels/test_*.py |
         grep -vE "damaged|aot_library|isa")
     tests+=(tests/kernels/test_{attention,peak,spectrum}.py)
     tests+=(tests/fcs_edge/test_{golden,stream_threads}.py)
     libraries=$work/libraries-for-tests emulate "$1" -m pytest -p arm64_library \
         -p no:cacheprovider "${tests[@]}" \
-        -k "not (softmax or to_half or transform or merged or interpreter)"
+        -k "not ($left_out or number_of or streams_on)"
     if [[ $1 == "${cpus%% *}" ]]; then
         libraries=off emulate "$1" -m pytest -p no:cacheprovider \
             tests/kernels/test_{panels,attention,sums}.py \
