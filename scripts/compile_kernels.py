@@ -95,11 +95,11 @@ types, but not through a pointer. It returns nothing unless ``->`` follows."""
 
 PLAIN_SIGNATURES = {
     "gemm.linear_plain.linear_f32": "f1 int f2 f1 f2w int -> status",
+    "gemm.linear_plain.linear_grouped": "f1 int b2 f1 f1 h1w f1w f2w int -> status",
     "gemm.linear_plain.linear_int4": "f1 int B2 f2 f1 int b1w f1w i1w f2w int -> status",
     "gemm.linear_plain.linear_int8": "f1 int b2 f1 f1 h1w f2w int -> status",
     "ops.attention_plain.attend": "f2 f2 f2 f4w f4w l1w f2w f2w -> status",
     "ops.depthwise.depthwise": "f2 f2w l1w f2 f1 f2w -> status",
-    "ops.spectrum.transform": "f2w f2 -> status",
 }
 """The same of kernels that only tests call. A kernel that returns a ``status`` is never replayed,
 since Python runs between plain loops."""

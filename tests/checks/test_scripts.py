@@ -161,3 +161,24 @@ def test_oldest_versions_are_those_of_the_project() -> None:
     for package, version in floors.items():
         assert re.search(rf'"{package}>={re.escape(version)}"', project)
     assert {"numpy", "numba", "click", "pytest"} <= set(floors)
+
+
+def test_listed_kernels_have_the_arguments_that_libraries_are_built_with() -> None:
+    """A wheel builds some of them; only the checks on emulated cores build the others."""
+    tree = ast.parse((ROOT / "scripts" / "compile_kernels.py").read_text())
+    listed: dict[str, str] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).endswith("SIGNATURES"):
+            listed |= ast.literal_eval(node.value)
+    assert listed
+    for name, types_ in listed.items():
+        module, _, function = name.rpartition(".")
+        path = ROOT / "kernels" / f"{module.replace('.', '/')}.py"
+        found = [
+            node
+            for node in ast.parse(path.read_text()).body
+            if isinstance(node, ast.FunctionDef) and node.name == function
+        ]
+        assert found, f"{path} has no {function}"
+        arguments = types_.partition(" -> ")[0].split()
+        assert len(found[0].args.args) == len(arguments), name
