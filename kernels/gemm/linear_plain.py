@@ -177,13 +177,8 @@ class PlainInt8(_Plain):
         linear_int8(x, step, self._values, self._scale, self._bias, q, out, column)
 
 
-class PlainGrouped(_Plain):
+class PlainGrouped(PlainInt8):
     """An 8-bit weight where it lies, with activations of 8 bits, in plain loops."""
-
-    def __init__(self, weight: Int8, bias: F32) -> None:
-        self.outputs, self.depth = weight.shape
-        self._values, self._scale = stored.frozen(weight.values), stored.frozen(weight.scale)
-        self._bias = stored.frozen(bias)
 
     def _write(self, x: F32, step: int, out: F32, column: int) -> None:
         q = np.empty(self.depth, np.int16)
