@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcs_edge.bitstream.bitpack import pack_tokens, packed_size, unpack_tokens
-from fcs_edge.bitstream.coding import TokenCoder
 from fcs_edge.bitstream.crc import with_crc
 from fcs_edge.bitstream.pauses import Pauses, pause_list, read_pauses
 from fcs_edge.bitstream.records import (
@@ -25,6 +24,7 @@ from fcs_edge.bitstream.records import (
     compact_record,
     written_head,
 )
+from fcs_edge.entropy import TokenCoder
 
 U16 = NDArray[np.uint16]
 
@@ -66,7 +66,7 @@ def block_record(
         forms.append((RAW | PAUSES, data + pack_tokens(tokens[~pauses.mask], bits)))
     if coder is not None:
         coding = PRIOR if coder.check else NEUTRAL
-        forms.append((coding, coder.encode(tokens) or b"\0"))
+        forms.append((coding, coder.encode(tokens)))
         if listed is not None and not pauses.mask.all():
             forms.append((coding | PAUSES, data + coder.encode(tokens, pauses.mask)))
     records = (_record(kind, form, payload, position, tokens.size) for form, payload in forms)

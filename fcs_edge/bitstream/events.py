@@ -45,9 +45,12 @@ class Tokens:
     ----------
     tokens : (n,) ndarray of uint16
         One or more tokens.
+    chunk_tokens : int
+        Tokens of a chunk if they are of a streamed block, which may end in filler; else 0.
     """
 
     tokens: NDArray[np.uint16]
+    chunk_tokens: int = 0
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from fcs_edge.bitstream.bitpack import packed_size
 from fcs_edge.bitstream.blocks import block_tokens, streamed_tokens
-from fcs_edge.bitstream.coding import TokenCoder, neutral_coder
 from fcs_edge.bitstream.crc import CRC_BYTES, crc_holds
 from fcs_edge.bitstream.events import Damage, End, Event, HeaderRead, Metadata, Tokens
 from fcs_edge.bitstream.header import (
@@ -33,6 +32,7 @@ from fcs_edge.bitstream.records import (
 )
 from fcs_edge.bitstream.salvage import Salvage
 from fcs_edge.bitstream.search import Found, RecordSearch
+from fcs_edge.entropy import TokenCoder, neutral_coder
 from fcs_edge.errors import BitstreamError
 from fcs_edge.text import counted
 
@@ -56,6 +56,7 @@ _NEAR_MAGIC_BITS = 4
 _RESTART_TOKENS = 100
 
 Coders = Callable[[Header], TokenCoder | None]
+Records = Callable[[int, bytes], None]
 Steps = Generator[Event | None, None, bool]
 """Yields events, or None for more bytes; returns a truth."""
 
@@ -92,6 +93,8 @@ class BitstreamReader:
     coders : callable, optional
         Returns the coder of a header's prior, or None if it is unknown. Tokens coded with an
         unknown prior are lost.
+    records : callable, optional
+        Called with the offset and the bytes of each record that is accepted, in their order.
 
     Attributes
     ----------
@@ -105,6 +108,8 @@ class BitstreamReader:
         Tokens handed out so far, silence included.
     joined : bool
         Whether the header is assumed, because a part has none or a damaged one.
+    unknown_priors : set of int
+        Checks of the priors that blocks used and `coders` did not have.
     """
 
     def __init__(
@@ -115,11 +120,14 @@ class BitstreamReader:
         salvage: bool = False,
         join: Header | None = None,
         coders: Coders | None = None,
+        records: Records | None = None,
     ) -> None:
         self.joined = False
         self.ended = False
         self.damaged = 0
         self.n_tokens = 0
+        self.unknown_priors: set[int] = set()
+        self._records = records
         self._join = join
         self._eager = eager
         self._strict = strict
@@ -307,6 +315,13 @@ class BitstreamReader:
         yield HeaderRead(header)
         yield self._damage(0, f"byte {start}: one bit of the header was wrong; it is corrected")
 
+    def _pass(self, size: int) -> None:
+        """Move behind an accepted record."""
+        search = self._search
+        if self._records is not None:
+            self._records(search.offset, bytes(search.buf[search.pos : search.pos + size]))
+        search.pos += size
+
     def _begin(self, header: Header, expected: int | None) -> None:
         """Begin a part; its first token's position is ``expected``, if it is known."""
         self._search.header, self._search.expected = header, expected
@@ -321,7 +336,7 @@ class BitstreamReader:
         assert found.header is not None
         skipped = self._search.offset - start
         whole = near or not found.repeated
-        self._search.pos += found.size
+        self._pass(found.size)
         self._begin(found.header, 0 if whole else None)
         yield HeaderRead(found.header)
         if skipped or found.repeated:
@@ -371,7 +386,7 @@ class BitstreamReader:
     def _take_general(self, found: Found) -> Generator[Event, None, None]:
         search = self._search
         body = bytes(search.buf[search.pos + GENERAL_HEAD : search.pos + found.size - CRC_BYTES])
-        search.pos += found.size
+        self._pass(found.size)
         if found.general == METADATA_TAG and (tags := tags_in(body)):
             yield Metadata(tags)
 
@@ -381,7 +396,7 @@ class BitstreamReader:
         if found.repeated and found.header == search.header:
             if search.offset > start:
                 self._mark = start
-            search.pos += found.size
+            self._pass(found.size)
             return
         yield self._damage(0, f"byte {search.offset}: the part before has no end record")
         yield from self._take_header(found, search.offset)
@@ -411,7 +426,7 @@ class BitstreamReader:
         complete = yield from search.need(block.size)
         if complete and crc_holds(search.buf, search.pos, block.size):
             search.expected += block.n_tokens
-            search.pos += block.size
+            self._pass(block.size)
             self._last_tag = block.tag
             return None
         self._n_failed += done
@@ -445,7 +460,7 @@ class BitstreamReader:
                 data = bytes(search.buf[payload + done * size : payload + ready * size])
                 count = (ready - done) * block.chunk
                 self.n_tokens += count
-                yield Tokens(streamed_tokens(data, count, block.chunk, header.bits))
+                yield Tokens(streamed_tokens(data, count, block.chunk, header.bits), block.chunk)
                 done = ready
             elif search.closed:
                 break
@@ -475,7 +490,8 @@ class BitstreamReader:
             f"byte {start}: {what}; its {counted(block.n_tokens, 'token')} are played as they are",
         )
         self.n_tokens += block.n_tokens
-        yield Tokens(block_tokens(block, data, search.header.bits, None, None))
+        tokens = block_tokens(block, data, search.header.bits, None, None)
+        yield Tokens(tokens, block.chunk)
         return True
 
     def _take_block(
@@ -487,7 +503,7 @@ class BitstreamReader:
         at, skipped = search.offset, search.offset - start
         payload = search.pos + block.head
         data = bytes(search.buf[payload : payload + block.length])
-        search.pos += found.size
+        self._pass(found.size)
         if search.expected is None:
             search.expected = self._first = block.place
         elif found.ahead < 0 and skipped and block.place <= _RESTART_TOKENS + 2 * skipped:
@@ -519,13 +535,14 @@ class BitstreamReader:
         assert header is not None
         coder = self._coder(block.coding, header)
         if block.coding == PRIOR and coder is None:
+            self.unknown_priors.add(header.prior)
             return self._damage(
                 block.n_tokens,
                 f"coded with the prior {header.prior:08x}, which is unknown here; silence replaces "
                 "its tokens",
             )
         self.n_tokens += block.n_tokens
-        return Tokens(block_tokens(block, data, header.bits, coder, found.pauses))
+        return Tokens(block_tokens(block, data, header.bits, coder, found.pauses), block.chunk)
 
     def _coder(self, coding: int, header: Header) -> TokenCoder | None:
         if coding not in (NEUTRAL, PRIOR):
@@ -553,7 +570,7 @@ class BitstreamReader:
             if missing > 0:
                 missing = -(-found.n_samples // spt) - search.expected
         yield from self._skip(start, skipped, max(0, missing), attempt)
-        search.pos += found.size
+        self._pass(found.size)
         self.ended = True
         n_samples = found.n_samples - self._first * spt
         yield End(max(0, n_samples) if search.expected is not None else 0)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from fcs_edge.arguments import as_integer
 from fcs_edge.bitstream.bitpack import check_tokens, pack_tokens
 from fcs_edge.bitstream.blocks import U16, block_record, fitting
-from fcs_edge.bitstream.coding import TokenCoder, neutral_coder
 from fcs_edge.bitstream.crc import CRC_BYTES, continued_crc
 from fcs_edge.bitstream.header import Header
 from fcs_edge.bitstream.metadata import metadata_records
@@ -25,6 +24,7 @@ from fcs_edge.bitstream.records import (
     end_record,
     written_head,
 )
+from fcs_edge.entropy import TokenCoder, neutral_coder
 
 __all__ = ["MAX_BLOCK_TOKENS", "BitstreamWriter", "Header"]
 
@@ -66,7 +66,7 @@ class BitstreamWriter:
         Write chunks as soon as they are complete. If the stream ends inside a block, zero tokens
         fill the rest of that block.
     chunk_tokens : int, optional
-        Tokens of a chunk, 1 to 255, with ``eager``.
+        Tokens of a chunk, 1 to 255, with ``eager`` or ``block_bytes``.
     block_bytes : int, optional
         Instead of ``block_tokens``: as many tokens as fit a block of so many bytes, 10 to 263.
     tags : mapping of str to str, optional
@@ -226,6 +226,8 @@ class BitstreamWriter:
         compact = self._block_bytes is None
         if self._block_bytes is not None:
             count = fitting(tokens, self.header.bits, self._coder, marked, self._block_bytes)
+            if self._chunk_tokens < count < self._filled:
+                count -= count % self._chunk_tokens
         elif count < self._block_tokens:
             count = min(count, _REST_TOKENS)
         data = self._repeated_header() + block_record(
