@@ -129,24 +129,18 @@ def send(
     report_security(key_path, messages)
     with ExitStack() as stack:
         socket = stack.enter_context(closing(PacketSocket(host, port, messages.warn)))
-        coder = newest_coder(codec) if coded else None
-        sender = Sender(
-            *(socket, codec, framing.chunks, key_path, messages.warn),
-            coder=coder,
-            redundant=redundancy,
-        )
-        messages.note(rate_text(framing, socket.ip_bytes))
+        sender = _sender(socket, codec, framing, key_path, messages)
         codec = prepared(codec, threads, messages, encoder=True)
         loop = Loopback(codec, lambda samples, tokens, _: sender.send(tokens), False, duration)
         stack.enter_context(prompt_threads())
         stack.enter_context(stop_on_signals(loop.stop, "sending ends"))
         lines = Lines(lambda: _line(loop, codec, sender), quiet)
         guard = SilenceGuard(loop, lambda: loop.microphone, duration is not None and not reconnect)
-        is_whole = True
         if source is not None:
             opened = open_input(source, None, 1, 1, channel=channel)
             is_whole = _send_file(stack.enter_context(opened), loop, codec, lines, messages)
         else:
+            is_whole = True
             request = DeviceRequest(microphone, None, latency, False, channel, reconnect)
             wait = _waiter(loop, lines, guard, stack)
             session = partial(run_loopback, loop, codec, request, wait)
@@ -178,6 +172,19 @@ def _check(source: str | None, microphone: str | None) -> None:
         devices.find("input", microphone)
     elif microphone is not None:
         raise click.UsageError("--from takes the place of the microphone: leave out --input.")
+
+
+def _sender(
+    socket: PacketSocket, codec: Codec, framing: Framing, key: Path | None, messages: Messages
+) -> Sender:
+    """Return what sends the packets; note what they take on the wire."""
+    coder = newest_coder(codec) if framing.coded else None
+    messages.note(rate_text(framing, socket.ip_bytes))
+    return Sender(
+        *(socket, codec, framing.chunks, key, messages.warn),
+        coder=coder,
+        redundant=framing.redundant,
+    )
 
 
 def _framing(codec: Codec, packet_ms: int, sealed: bool, coded: bool, redundant: bool) -> Framing:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fcs_edge.bitstream.bitpack import MAX_BITS, packed_size
 from fcs_edge.errors import FcsError
-from fcs_edge.link.payload import U16, CodedTokens, PacketCoder, body_bytes, body_tokens
+from fcs_edge.link.payload import U16, CodedTokens, body_bytes, body_tokens
 from fcs_edge.link.reasons import VERSION, PacketError
 from fcs_edge.link.seal import (
     CHECK_BYTES,
@@ -23,6 +23,7 @@ from fcs_edge.link.seal import (
 
 if TYPE_CHECKING:
     from fcs_edge.codec import Codec
+    from fcs_edge.entropy import TokenCoder
 
 MARK = 0xF0
 """The first byte of a packet is this and the version."""
@@ -53,7 +54,7 @@ HEADER_BYTES = _HEADER.size
 SEQUENCE_OFFSET, STREAM_OFFSET = 2, 6
 """Where the header's last two fields begin."""
 
-Coders = Mapping[int, PacketCoder]
+Coders = Mapping[int, "TokenCoder"]
 """What decodes tokens, by the check of its prior; what is tried first is first."""
 NO_CODERS: Coders = MappingProxyType({})
 
@@ -270,7 +271,7 @@ def read_packet(
     key : DirectionKey, optional
         The key of the packets that this end receives. With a key, open packets are rejected;
         without one, sealed packets.
-    coders : mapping of int to PacketCoder, optional
+    coders : mapping of int to TokenCoder, optional
         What decodes coded packets, by the check of its prior.
     check : int, optional
         The check of the stream's prior, where an earlier packet told it. Without it each of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,21 +11,10 @@ from numpy.typing import NDArray
 from fcs_edge.bitstream.bitpack import pack_tokens, packed_size, unpack_tokens
 from fcs_edge.link.reasons import PacketError
 
+if TYPE_CHECKING:
+    from fcs_edge.entropy import TokenCoder
+
 U16 = NDArray[np.uint16]
-
-
-class PacketCoder(Protocol):
-    """What codes the tokens of a packet: a `fcs_edge.entropy.TokenCoder`."""
-
-    @property
-    def check(self) -> int:
-        """The prior's check; 0 for the neutral coder."""
-
-    def encode(self, tokens: U16) -> bytes:
-        """Return (n,) tokens as bytes."""
-
-    def decode(self, data: bytes, count: int) -> U16:
-        """Return the first ``count`` tokens of any bytes, zeros past their end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +23,7 @@ class CodedTokens:
 
     Attributes
     ----------
-    coder : PacketCoder
+    coder : TokenCoder
         What coded them, without a token before them.
     data : bytes
         The coded bytes, fewer than those of the tokens as they are.
@@ -42,7 +31,7 @@ class CodedTokens:
         How many tokens there are.
     """
 
-    coder: PacketCoder
+    coder: TokenCoder
     data: bytes
     size: int
 
@@ -51,7 +40,7 @@ class CodedTokens:
         return self.coder.decode(self.data, self.size)
 
 
-def coded_if_shorter(tokens: U16, bits: int, coder: PacketCoder | None) -> U16 | CodedTokens:
+def coded_if_shorter(tokens: U16, bits: int, coder: TokenCoder | None) -> U16 | CodedTokens:
     """Return tokens entropy-coded, or as they are where that takes no more bytes.
 
     Parameters
@@ -60,7 +49,7 @@ def coded_if_shorter(tokens: U16, bits: int, coder: PacketCoder | None) -> U16 |
         The tokens.
     bits : int
         Bits per token.
-    coder : PacketCoder, optional
+    coder : TokenCoder, optional
         What codes them; without one they stay as they are.
     """
     if coder is None:
@@ -89,7 +78,7 @@ def body_bytes(tokens: U16 | CodedTokens, bits: int) -> bytes:
     return tokens.data
 
 
-def body_tokens(body: bytes, count: int, bits: int, coder: PacketCoder | None) -> U16 | CodedTokens:
+def body_tokens(body: bytes, count: int, bits: int, coder: TokenCoder | None) -> U16 | CodedTokens:
     """Return the tokens of a packet's body.
 
     Parameters
@@ -98,7 +87,7 @@ def body_tokens(body: bytes, count: int, bits: int, coder: PacketCoder | None) -
         The body.
     count, bits : int
         How many tokens the packet has, and bits per token.
-    coder : PacketCoder, optional
+    coder : TokenCoder, optional
         What coded them; None for tokens as they are.
 
     Raises

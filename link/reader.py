@@ -39,7 +39,7 @@ class PacketReader:
         The record of what was received before; on a sealed link.
     max_age : float, optional
         Seconds that a packet's time may differ from this machine's clock.
-    coders : mapping of int to PacketCoder, optional
+    coders : mapping of int to TokenCoder, optional
         What decodes coded packets, by the check of its prior.
     """
 

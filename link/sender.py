@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from fcs_edge.codec import Codec
+from fcs_edge.entropy import TokenCoder
 from fcs_edge.link.keys import read_key
 from fcs_edge.link.packets import MAX_SEQUENCES, Packet, PacketFormat, write_packet
-from fcs_edge.link.payload import CodedTokens, PacketCoder, coded_if_shorter
+from fcs_edge.link.payload import CodedTokens, coded_if_shorter
 from fcs_edge.link.rates import identify_every
 from fcs_edge.link.records import new_stream, stream_time
 from fcs_edge.link.sockets import PacketSocket
@@ -41,7 +42,7 @@ class Sender:
         The key file that seals the packets; None for open packets.
     warn : callable
         Takes one line, if the streams' numbers cannot be recorded.
-    coder : PacketCoder, optional
+    coder : TokenCoder, optional
         What codes each packet that it makes shorter; None for tokens as they are.
     redundant : bool, optional
         Whether each packet carries the one before as well, so that a single loss costs nothing.
@@ -60,7 +61,7 @@ class Sender:
         key: Path | None,
         warn: Callable[[str], None] = lambda text: None,
         *,
-        coder: PacketCoder | None = None,
+        coder: TokenCoder | None = None,
         redundant: bool = False,
     ) -> None:
         self.socket = socket
