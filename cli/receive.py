@@ -28,6 +28,7 @@ from fcs_edge.cli.options import (
     reconnect_option,
 )
 from fcs_edge.cli.output_files import check_output
+from fcs_edge.cli.ui.compile_notice import compile_notice
 from fcs_edge.cli.ui.link_notice import chunk_text, report_security
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.panel import Lines, speaker_losses
@@ -214,7 +215,9 @@ def _receiver(
 ) -> Receiver:
     """Return a receiver that reports its problems at once."""
     age = math.inf if max_age is None else max_age
-    receiver = Receiver(codec, listening, key, buffered, _sink(recorder), age, messages.warn)
+    sink = _sink(recorder)
+    with compile_notice(messages, None):
+        receiver = Receiver(codec, listening, key, buffered, sink, age, messages.warn)
     if receiver.starts_record and max_age is None:
         messages.note(
             f"{key}.seen is new: a stream recorded earlier would be accepted once; --max-age "
