@@ -286,10 +286,11 @@ def _line(receiver: Receiver, outputs: _Outputs) -> str:
     counts, s = receiver.buffer.counts, receiver.statistics
     due = counts.played + counts.lost
     share = 100 * counts.lost / due if due else 0.0
+    repaired = f", {counts.repaired} repaired" if counts.repaired else ""
     text = (
         f"{counted(counts.received, 'packet')}, {receiver.n_bytes} bytes; "
         f"{counted(counts.played, 'chunk')} played, "
-        f"{counts.lost} lost ({share:.1f} %), {counts.late} late, {counts.duplicate} twice, "
+        f"{counts.lost} lost ({share:.1f} %){repaired}, {counts.late} late, {counts.duplicate} twice, "
         f"{counts.skipped} skipped, {counted(counts.reordered, 'packet')} out of order; jitter "
         f"{receiver.buffer.jitter:.1f} ms, {receiver.buffer.level} waiting, "
         f"clock {1e6 * (receiver.speed - 1):+.0f} ppm; {chunk_text(s.times)}"
