@@ -284,11 +284,16 @@ class BitstreamReader:
             yield self._damage(0, f"byte {start}: the header is damaged")
             return True
         found = yield from search.find(start, limit)
-        if found is not None and found.header is not None:
+        while found is not None and found.header is None and found.block is None:
+            search.pos += found.size  # an end record of no part
+            found = yield from search.find(start, limit)
+        if found is None:
+            return False
+        if found.header is not None:
             yield from self._take_header(found, start, near)
             return True
-        if found is None or found.block is None or assumed is None:
-            return False
+        assert assumed is not None
+        assert found.block is not None
         yield from self._begin_assumed(assumed, 0 if near else None)
         if near:
             self._mark, self._reported = start, search.offset
