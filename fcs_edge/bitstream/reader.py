@@ -142,6 +142,7 @@ class BitstreamReader:
         self._n_silence = 0
         self._n_failed = 0
         self._first = 0
+        self._assumed = False
         self._last_tag: int | None = None
         self._mark: int | None = None
         """Where the search began that a copy of the header or a repeated block interrupts."""
@@ -285,11 +286,16 @@ class BitstreamReader:
             yield self._damage(0, f"byte {start}: the header is damaged")
             return True
         found = yield from search.find(start, limit)
-        if found is not None and found.header is not None:
+        while found is not None and found.header is None and found.block is None:
+            search.pos += found.size  # an end record of no part
+            found = yield from search.find(start, limit)
+        if found is None:
+            return False
+        if found.header is not None:
             yield from self._take_header(found, start, near)
             return True
-        if found is None or found.block is None or assumed is None:
-            return False
+        assert assumed is not None
+        assert found.block is not None
         yield from self._begin_assumed(assumed, 0 if near else None)
         if near:
             self._mark, self._reported = start, search.offset
@@ -305,7 +311,7 @@ class BitstreamReader:
 
     def _begin_assumed(self, header: Header, expected: int | None) -> Generator[Event, None, None]:
         self._begin(header, expected)
-        self.joined = True
+        self.joined = self._assumed = True
         yield HeaderRead(header)
 
     def _take_mended(self, fixed: bytes) -> Generator[Event, None, None]:
@@ -326,7 +332,7 @@ class BitstreamReader:
     def _begin(self, header: Header, expected: int | None) -> None:
         """Begin a part; its first token's position is ``expected``, if it is known."""
         self._search.header, self._search.expected = header, expected
-        self.ended = False
+        self.ended = self._assumed = False
         self._first = 0
         self._last_tag = self._mark = None
 
@@ -397,6 +403,7 @@ class BitstreamReader:
         if found.repeated and self._is_copy(found.header):
             if found.header != search.header:
                 search.header = found.header
+                self._assumed = False
             if search.offset > start:
                 self._mark = start
             self._pass(found.size)
@@ -410,7 +417,7 @@ class BitstreamReader:
         What was assumed of prior and settings need not be right.
         """
         known = self._search.header
-        if header is None or known is None or not self.joined:
+        if header is None or known is None or not self._assumed:
             return header == known
         return replace(header, prior=known.prior, settings=known.settings) == known
 
