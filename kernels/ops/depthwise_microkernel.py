@@ -60,7 +60,7 @@ def depthwise_panel(
         def fetch(b: Builder, base: Value, bits: int, at: Value) -> None:
             size = bits // 8 * width
             # Narrow panels would prefetch every line twice. Both streams share the distance.
-            if size >= simd.LINE:
+            if n_rows > 1 and size >= simd.LINE:
                 later = b.add(at, I64(PREFETCH_BYTES // 2 * 8 // bits))
                 simd.prefetch(b, base, later, size, prefetch_level(n_lanes))
 
