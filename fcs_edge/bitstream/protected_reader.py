@@ -38,7 +38,8 @@ _PIPE_BYTES = 4096
 """Bytes of a pipe that are read before it counts as not protected."""
 _WRONG_MAGIC_BITS = 4
 _PLAIN_MAGIC = b"FCS\x1a"
-_PLAIN_HEADER_BYTES = 31
+_PLAIN_VERSION = 2
+_PLAIN_HEADER_BYTES = 19
 _MOST_MESSAGES = 20
 
 
@@ -166,11 +167,8 @@ class ProtectedReader:
         self._fill(len(MAGIC))
         start = bytes(self._buffer[: len(MAGIC)])
         near = len(start) == len(MAGIC) and _wrong_bits(start) <= _WRONG_MAGIC_BITS
-        if start == _PLAIN_MAGIC:
-            self._fill(_PLAIN_HEADER_BYTES)
-            near = not _has_plain_header(self._buffer)
-            if not near:
-                return False
+        if start == _PLAIN_MAGIC and self._has_plain_header():
+            return False
         size, limit = _FIRST_BYTES, _WINDOW_BYTES if self._search else _PIPE_BYTES
         while near or self._search:
             more = self._fill(min(size, limit))
@@ -182,6 +180,16 @@ class ProtectedReader:
                 break
             size *= 4
         return False
+
+    def _has_plain_header(self) -> bool:
+        """Return whether the header of a file that is not protected is intact."""
+        if not self._fill(_PLAIN_HEADER_BYTES) or self._buffer[4] != _PLAIN_VERSION:
+            return False
+        has_prior, has_rates = self._buffer[5] >> 4 & 1, self._buffer[6] == 0
+        size = _PLAIN_HEADER_BYTES + 4 * has_prior + 8 * has_rates
+        self._fill(size)
+        head = bytes(self._buffer[:size])
+        return group_crc(head[:-2]) == head[-2:]
 
     def _next_group(self) -> None:
         """Correct the next group, or drop bytes that belong to none."""
@@ -298,12 +306,3 @@ def _wrong_bits(start: bytes | bytearray) -> int:
     """Return by how many bits four bytes differ from the magic of a protected file."""
     value = int.from_bytes(start, "little") ^ int.from_bytes(MAGIC, "little")
     return bin(value).count("1")
-
-
-def _has_plain_header(start: bytes | bytearray) -> bool:
-    """Return whether the header of a file that is not protected is intact."""
-    head = bytes(start)
-    if head[4:5] != b"\x02":
-        return True
-    size = 19 + 4 * (head[5:6] > b"\x0f" and head[5] >> 4 & 1) + 8 * (head[6:7] == b"\0")
-    return len(head) >= size and group_crc(head[: size - 2]) == head[size - 2 : size]
