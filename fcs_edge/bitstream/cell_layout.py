@@ -24,7 +24,8 @@ MAX_GROUP_DATA = 12288
 """Most bytes of the file in a group: two minutes of 16-bit tokens."""
 MAX_GROUP_BYTES = MAX_CELLS * MAX_CELL_BYTES
 
-_LEAST_TOLERANCE = 2
+_LEAST_LEFT = 2
+"""Parity bytes that remain at least after the loss of one cell: enough for one wrong byte."""
 _MULTIPLIER = 0x9E37
 _INVERSE = pow(_MULTIPLIER, -1, 1 << 16)
 
@@ -109,10 +110,8 @@ class Layout:
         """The marks of the group's cells, (cells,) uint16."""
         return CELL_WORDS[: self.cells] ^ np.uint16(self.mask)
 
-    @property
-    def tolerance(self) -> int:
-        """Parity bytes of a codeword that remain where a tenth of the cells is lost."""
-        lost = max(1, (self.cells + 5) // 10)
+    def parity_left(self, lost: int) -> int:
+        """Return the parity bytes of a codeword that remain where so many cells are lost."""
         return self.parity + lost * self.payload // -self.codewords
 
 
@@ -126,8 +125,8 @@ def choose_layout(n_data: int, budget: int, cell_bytes: int | None, group: int) 
     """Return the layout of a group that a writer takes.
 
     It has as much parity as fits the budget. Of the sizes of cells, the one is taken that leaves
-    the most parity after the loss of a tenth of the cells. At least two bytes of it remain, for one
-    wrong byte: a short group takes more than its budget for that.
+    the most parity after the loss of a tenth of the cells. A codeword can always correct a lost
+    cell and one wrong byte: a short group takes more than its budget for that.
 
     Parameters
     ----------
@@ -148,7 +147,7 @@ def choose_layout(n_data: int, budget: int, cell_bytes: int | None, group: int) 
         found = [_with_parity(size, cells, n_data, group % 4) for size, cells in pairs]
         valid = [layout for layout in found if _serves(layout, n_data)]
         if valid:
-            return max(valid, key=lambda layout: (layout.tolerance, -layout.cells))
+            return max(valid, key=lambda layout: (_left_of_tenth(layout), -layout.cells))
         budget += MIN_CELL_BYTES
 
 
@@ -165,14 +164,18 @@ def most_data(cell_bytes: int | None, share: float) -> int:
     if cell_bytes is None:
         return MAX_GROUP_DATA
     bare = Layout(cell_bytes, MAX_CELLS, 0)
-    least = Layout(cell_bytes, MAX_CELLS, _LEAST_TOLERANCE - bare.tolerance)
+    least = Layout(cell_bytes, MAX_CELLS, _LEAST_LEFT - bare.parity_left(1))
     budget = int(MAX_CELLS * cell_bytes / (1 + share))
     return min(MAX_GROUP_DATA, least.capacity, budget)
 
 
 def _serves(layout: Layout, n_data: int) -> bool:
     holds = layout.is_valid and layout.capacity >= n_data
-    return holds and layout.tolerance >= _LEAST_TOLERANCE
+    return holds and layout.parity_left(1) >= _LEAST_LEFT
+
+
+def _left_of_tenth(layout: Layout) -> int:
+    return layout.parity_left(max(1, (layout.cells + 5) // 10))
 
 
 def group_crc(data: bytes) -> bytes:

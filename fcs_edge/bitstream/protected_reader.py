@@ -103,7 +103,8 @@ class ProtectedReader:
     """The bytes of a ``.fcs`` file, corrected where it is protected, as they are where it is not.
 
     It stores the largest group at most, 36 KB. What cannot be corrected passes on as it is, with
-    zeros for cells that are missing. The records in it have checks of their own.
+    zeros for cells that are missing, or without these where less than half are intact. The records
+    in it have checks of their own.
 
     Parameters
     ----------
@@ -197,8 +198,11 @@ class ProtectedReader:
         found = self._found_group()
         if found is None:
             size = len(self._buffer) if self._ended else len(self._buffer) // 2
-            self._fail(f"{counted(size, 'byte')} of a protected file belong to no group")
-            self._drop(size, 0)
+            # A group's last cells may stand before the place of the next one.
+            strange = size - self._expected
+            if strange > 0:
+                self._fail(f"{counted(strange, 'byte')} of a protected file belong to no group")
+            self._drop(size, -strange)
             return
         layout = found.layout
         missing = (layout.group - self._group) % 4
@@ -282,6 +286,11 @@ def _corrected(buffer: bytes, found: FoundGroup, patience: Patience) -> _Correct
         if start >= 0:
             own = np.frombuffer(buffer[start + MARK_BYTES : start + layout.cell_bytes], np.uint8)
             cell[: own.size] = own
+    lost = int((found.states == MISSING).sum())
+    size = f"{lost} of {layout.cells} cells are missing, and "
+    if 2 * int((found.states == INTACT).sum()) < layout.cells:
+        rest = cells[found.states != MISSING].tobytes()
+        return _Corrected(rest[: len(buffer)], 0, f"{size}the others pass on without them")
     received = cells.reshape(-1)
     group = received.copy()
     failed = correct(group, found.states, layout, patience)
@@ -291,8 +300,6 @@ def _corrected(buffer: bytes, found: FoundGroup, patience: Patience) -> _Correct
     body = data[GROUP_HEAD_BYTES : GROUP_HEAD_BYTES + count]
     if group_crc(data[:2] + body) == data[2:GROUP_HEAD_BYTES]:
         return _Corrected(body, n_corrected, "")
-    lost = int((found.states == MISSING).sum())
-    size = f"{lost} of {layout.cells} cells are missing, and "
     if not failed:
         return _Corrected(body, n_corrected, f"{size}the CRC does not match")
     if min(failed) < 2:
