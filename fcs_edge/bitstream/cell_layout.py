@@ -108,7 +108,8 @@ class Layout:
     @property
     def marks(self) -> U16:
         """The marks of the group's cells, (cells,) uint16."""
-        return CELL_WORDS[: self.cells] ^ np.uint16(self.mask)
+        marks: U16 = CELL_WORDS[: self.cells] ^ np.uint16(self.mask)
+        return marks
 
     def parity_left(self, lost: int) -> int:
         """Return the parity bytes of a codeword that remain where so many cells are lost."""

@@ -69,10 +69,11 @@ class FoundGroup:
     end: int
 
 
-def words_of(data: bytes) -> U16:
+def words_of(data: bytes | bytearray) -> U16:
     """Return the little-endian word of 16 bits at each byte."""
     octets = np.frombuffer(data, np.uint8).astype(np.uint16)
-    return octets[:-1] | octets[1:] << np.uint16(8)
+    words: U16 = octets[:-1] | octets[1:] << np.uint16(8)
+    return words
 
 
 def find_layout(words: U16, sizes: Iterable[int]) -> Layout | None:
@@ -141,8 +142,8 @@ def _likely_shifts(words: U16, layout: Layout, expected: int) -> I32:
     places = np.flatnonzero((cells >= 0) & (cells < layout.cells))
     shifts = places - cells[places].astype(np.int64) * layout.cell_bytes
     values, votes = np.unique(shifts, return_counts=True)
-    agreed = values[votes >= 2]
-    strong = np.append(agreed, expected)
+    repeated = values[votes >= 2]
+    strong = np.append(repeated, expected)
     whole = ((values[:, None] - strong) % layout.cell_bytes == 0).any(axis=1)
     near = abs(values - expected) <= MAX_CELLS * layout.cell_bytes
     ranked = np.where((votes >= 2) | (whole & near), votes, 0)

@@ -220,8 +220,8 @@ class ProtectedReader:
 
     def _found_group(self) -> FoundGroup | None:
         """Return the next group, with the bytes that may belong to it in the buffer."""
-        usual = _FIRST_BYTES if self._layout is None else self._layout.size
-        for size in (self._expected + usual, _WINDOW_BYTES):
+        typical = _FIRST_BYTES if self._layout is None else self._layout.size
+        for size in (self._expected + typical, _WINDOW_BYTES):
             self._fill(size)
             layout = self._voted()
             if layout is not None:

@@ -95,7 +95,7 @@ class Patience:
     """How many codewords may fail: what hostile bytes may cost grows with their number."""
 
     def __init__(self) -> None:
-        self._left = _FIRST_FAILURES
+        self._left = float(_FIRST_FAILURES)
 
     def grow(self, n_bytes: int) -> None:
         """Add what so many bytes are worth."""

@@ -120,10 +120,10 @@ def test_no_cell_is_indispensable():
     whole = protect(data, 0.25)
     cell = restore(whole)[1].cell_bytes
     for start in [0, *range(4, len(whole), cell)]:
-        for kept in (b"", bytes(cell), message(cell, start)):
-            bad = whole[:start] + kept + whole[start + cell :]
-            if len(kept) == cell or start + cell < len(whole):
-                assert restore(bad)[0] == data, (start, kept[:4])
+        for rest in (b"", bytes(cell), message(cell, start)):
+            bad = whole[:start] + rest + whole[start + cell :]
+            if len(rest) == cell or start + cell < len(whole):
+                assert restore(bad)[0] == data, (start, rest[:4])
 
 
 def test_the_start_may_be_missing():
