@@ -17,10 +17,12 @@ from fcs_edge.cli.options import (
     block_option,
     channel_option,
     common_options,
+    fec_option,
     force_option,
     input_option,
     latency_option,
     model_option,
+    packet_option,
     raw_tokens_option,
     refuse_unused,
     tag_option,
@@ -76,6 +78,8 @@ from fcs_edge.tokens.npz import array_writer, origin_of
     help="Channels of --raw input, interleaved.",
 )
 @block_option
+@packet_option
+@fec_option
 @raw_tokens_option
 @tag_option
 @click.option(
@@ -102,6 +106,8 @@ def encode(
     rate: int,
     channels: int,
     block_seconds: float | None,
+    packet_bytes: int | None,
+    protection: float | None,
     raw_tokens: bool,
     tags: dict[str, str],
     dtype: str,
@@ -121,12 +127,14 @@ def encode(
     IN holds tokens, which OUT receives as they are.
 
     A .fcs file is entropy-coded without loss, in blocks that decode alone. A pipe receives raw
-    tokens, because code waits for its block; --block gives a pipe coded blocks too.
+    tokens, because code waits for its block; --block gives a pipe coded blocks too. With --fec, a
+    pipe receives groups of up to two minutes.
 
     \b
     Examples:
       fcs-edge encode speech.wav speech.fcs
       fcs-edge encode --mic speech.fcs
+      fcs-edge encode --fec 25% speech.wav speech.fcs
       fcs-edge encode --tag title="A note" --tag time=2026-07-01T12:00:00Z speech.wav speech.fcs
       fcs-edge encode --mic - | ssh host fcs-edge decode - --play
       fcs-edge encode --raw s16le --rate 48000 - - < samples | ssh host fcs-edge decode - out.wav
@@ -135,15 +143,24 @@ def encode(
     source, out = _arguments(source, out, live, raw)
     has_tokens = is_array(source) and raw is None
     out = _check(source, out, has_tokens, dtype, force)
+    if block_seconds is not None and packet_bytes is not None:
+        raise click.UsageError("--block and --block-bytes both set the size of blocks: give one.")
+    waits = (block_seconds, packet_bytes, protection) != (None, None, None)
+    fcs = FcsOptions(
+        block_seconds=block_seconds or BLOCK_SECONDS,
+        raw=raw_tokens,
+        eager=not (has_tokens or waits),
+        tags=tags,
+        packet_bytes=packet_bytes,
+        protection=protection,
+    )
     if has_tokens:
-        fcs = FcsOptions(block_seconds or BLOCK_SECONDS, raw_tokens, tags=tags)
         options = TokenOptions(model, False, strict, force, dtype, fcs)
         is_whole = copy_tokens(source, out, options, messages)
     else:
         if live:
             devices.find("input", microphone)
         codec = fcs_edge.load(model, activations=activations, threads=threads)
-        fcs = FcsOptions(block_seconds or BLOCK_SECONDS, raw_tokens, block_seconds is None, tags)
         create = partial(_writer, out=out, codec=codec, fcs=fcs, dtype=dtype)
         output = output_file(out, force)
         if live:
@@ -172,7 +189,7 @@ def _check(source: str, out: str, has_tokens: bool, dtype: str, force: bool) -> 
         (
             "an OUT that is a bitstream",
             not is_array(out),
-            ("block_seconds", "raw_tokens", "tags"),
+            ("block_seconds", "packet_bytes", "protection", "raw_tokens", "tags"),
         ),
     )
     check_files(source, out, force)

@@ -12,6 +12,7 @@ from fcs_edge.cli.options import common_options, force_option
 from fcs_edge.cli.output_files import check_distinct, check_output, output_file, standard
 from fcs_edge.cli.ui.messages import Capped, Messages
 from fcs_edge.errors import BitstreamError, FcsError
+from fcs_edge.text import counted
 
 _MOST_BYTES = 1 << 16
 _MESSAGE_NUMBERS = 1 << 16
@@ -61,9 +62,10 @@ def join(packets: tuple[str, ...], out: str, message: int | None, force: bool, q
     check_distinct([out], paths)
     problems = Capped(messages.warn)
     with output_file(out, force) as file:
-        n_packets = join_packets((_packet(path) for path in paths), file, problems.add, message)
+        joined = join_packets((_packet(path) for path in paths), file, problems.add, message)
     problems.close()
-    messages.note(f"{out}: joined from {n_packets} packets")
+    restored = f"; {joined.n_restored} missing, which decode restores" * bool(joined.n_restored)
+    messages.note(f"{out}: joined from {counted(joined.n_packets, 'packet')}{restored}")
     click.get_current_context().exit(1 if problems.n else 0)
 
 

@@ -11,6 +11,9 @@ from typing import Any, TypeVar, cast
 import click
 from click.core import ParameterSource
 
+from fcs_edge.bitstream.protection import MAX_SHARE, MIN_SHARE
+from fcs_edge.bitstream.radio_packets import MAX_PACKET_BYTES, MIN_PACKET_BYTES
+from fcs_edge.bitstream.reed_solomon import library
 from fcs_edge.files import naming
 from fcs_edge.live.latency import MARGINS, MAX_LATENCY_SECONDS, Latency
 from fcs_edge.tokens.fcs_options import BLOCK_SECONDS, MOST_BLOCK_SECONDS, check_tags
@@ -66,6 +69,21 @@ def _channel(context: click.Context, option: click.Parameter, value: str) -> int
     return int(value)
 
 
+def _share(context: click.Context, option: click.Parameter, value: str | None) -> float | None:
+    """Return a share of 1 from a percentage."""
+    if value is None:
+        return None
+    try:
+        share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+    except ValueError:
+        share = math.nan
+    if not MIN_SHARE <= share <= MAX_SHARE:
+        limits = f"{MIN_SHARE:.0%} to {MAX_SHARE:.0%}"
+        raise click.BadParameter(f"{value!r} is not a share from {limits}.")
+    library()
+    return share
+
+
 class Seconds(click.FloatRange):
     """A finite number of seconds: greater than zero, or from `least` to `most`."""
 
@@ -105,6 +123,21 @@ block_option = _option(
     type=Seconds(0.02, MOST_BLOCK_SECONDS),
     help="Seconds of sound in a block of the bitstream: what one damaged bit costs. "
     f"[default: {BLOCK_SECONDS:g}; a pipe receives each chunk at once]",
+)
+packet_option = _option(
+    "--block-bytes",
+    "packet_bytes",
+    type=click.IntRange(MIN_PACKET_BYTES, MAX_PACKET_BYTES),
+    help="Make blocks that fit a radio's packet of so many bytes; see fcs-edge split. Each holds "
+    "as many tokens as fit.",
+)
+fec_option = _option(
+    "--fec",
+    "protection",
+    metavar="SHARE",
+    callback=_share,
+    help="Add so many bytes, such as 25%, from which decode restores bytes that are wrong or "
+    "missing. Needs the package reedsolo.",
 )
 raw_tokens_option = _option(
     "--raw-tokens",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from fcs_edge.bitstream.cell_search import (
 )
 from fcs_edge.bitstream.reed_solomon import Patience, correct
 from fcs_edge.errors import BitstreamError
+from fcs_edge.files import is_regular
 from fcs_edge.text import counted
 
 _ALL_SIZES = range(MIN_CELL_BYTES, MAX_CELL_BYTES + 1)
@@ -89,6 +91,11 @@ class Repairs:
         """Bytes added for each byte of the file."""
         return (self.n_bytes + len(MAGIC)) / max(1, self.n_data) - 1
 
+    def __str__(self) -> str:
+        """Return what was corrected, in words."""
+        lost = f", {self.lost_cells} of {counted(self.cells, 'cell')} missing"
+        return f"{counted(self.corrected, 'byte')} corrected{lost if self.lost_cells else ''}"
+
 
 class _Corrected(NamedTuple):
     """The data of a group."""
@@ -120,10 +127,14 @@ class ProtectedReader:
     ----------
     repairs : Repairs or None
         What was found so far; None while nothing says that the file is protected.
+    n_read : int
+        Bytes handed out so far.
     """
 
     def __init__(self, source: Readable, *, seekable: bool, strict: bool = False) -> None:
         self.repairs: Repairs | None = None
+        self.n_read = 0
+        self._unreported: list[str] = []
         self._read = getattr(source, "read1", source.read)
         self._search = seekable
         self._strict = strict
@@ -148,12 +159,19 @@ class ProtectedReader:
             self._plain = not self._is_protected()
         while not (self._ready or self._plain) and self._fill(1):
             self._next_group()
-        if self._plain and not self._ready:
-            if not self._buffer:
-                return bytes(self._read(size))
+        if self._plain and self._buffer:
             self._ready, self._buffer = bytes(self._buffer), bytearray()
-        data, self._ready = self._ready[:size], self._ready[size:]
+        if self._plain and not self._ready:
+            data = bytes(self._read(size))
+        else:
+            data, self._ready = self._ready[:size], self._ready[size:]
+        self.n_read += len(data)
         return data
+
+    def problems(self) -> list[str]:
+        """Return what could not be corrected since the last call, one line each."""
+        new, self._unreported = self._unreported, []
+        return new
 
     def _fill(self, size: int) -> bool:
         """Read until the buffer has `size` bytes; return whether it has."""
@@ -274,8 +292,23 @@ class ProtectedReader:
         if self._strict:
             raise BitstreamError(problem)
         self.repairs.n_failures += 1
+        self._unreported.append(problem)
         if self.repairs.n_failures <= _MOST_MESSAGES:
             self.repairs.failures.append(problem)
+
+
+def protected(file: Readable, *, strict: bool = False) -> ProtectedReader:
+    """Return the bytes of a ``.fcs`` file, corrected where it is protected.
+
+    Parameters
+    ----------
+    file : object with read
+        A file or pipe, in blocking mode. It is never closed.
+    strict : bool, optional
+        Raise an error at the first bytes that cannot be corrected.
+    """
+    on_disk = isinstance(file, io.IOBase) and is_regular(cast(BinaryIO, file))
+    return ProtectedReader(file, seekable=on_disk, strict=strict)
 
 
 def _corrected(buffer: bytes, found: FoundGroup, patience: Patience) -> _Corrected:
@@ -302,8 +335,8 @@ def _corrected(buffer: bytes, found: FoundGroup, patience: Patience) -> _Correct
         return _Corrected(body, n_corrected, "")
     if not failed:
         return _Corrected(body, n_corrected, f"{size}the CRC does not match")
-    if min(failed) < 2:
-        # The count may be wrong.
+    if min(failed) < 2 and layout.capacity - count >= layout.codewords:
+        # The count is wrong, or the group is a short one.
         body = data[GROUP_HEAD_BYTES:]
     size += f"{len(failed)} of {counted(layout.codewords, 'codeword')} have too many errors"
     return _Corrected(body, n_corrected, size)

@@ -17,9 +17,8 @@ from fcs_edge.bitstream.cell_layout import (
     group_crc,
     most_data,
 )
-from fcs_edge.bitstream.protected_reader import ProtectedReader, Readable, Repairs
+from fcs_edge.bitstream.protected_reader import ProtectedReader, Readable, Repairs, protected
 from fcs_edge.bitstream.reed_solomon import add_parity, library
-from fcs_edge.files import is_regular
 
 __all__ = ["ProtectedReader", "ProtectedWriter", "Readable", "Repairs", "protected"]
 
@@ -107,16 +106,3 @@ def _group_bytes(data: bytes, layout: Layout) -> bytes:
     cells[:, MARK_BYTES:] = group
     cells[:, :MARK_BYTES] = layout.marks.astype("<u2").view(np.uint8).reshape(-1, 2)
     return cells.tobytes()
-
-
-def protected(file: BinaryIO, *, strict: bool = False) -> ProtectedReader:
-    """Return the bytes of a ``.fcs`` file, corrected where it is protected.
-
-    Parameters
-    ----------
-    file : binary file
-        A file or pipe, in blocking mode. It is never closed.
-    strict : bool, optional
-        Raise an error at the first bytes that cannot be corrected.
-    """
-    return ProtectedReader(file, seekable=is_regular(file), strict=strict)

@@ -33,6 +33,14 @@ class Packet(NamedTuple):
     data: bytes
 
 
+class Joined(NamedTuple):
+    """What a bitstream was joined from."""
+
+    n_packets: int
+    n_restored: int = 0
+    """Missing packets that the protection makes up for."""
+
+
 class Reports(Protocol):
     """Takes one line about what is missing or unusable."""
 
@@ -42,8 +50,8 @@ class Reports(Protocol):
 
 def join_packets(
     packets: Iterable[Packet], file: BinaryIO, report: Reports, number: int | None = None
-) -> int:
-    """Write the bitstream of which packets are there; return how many it was made from.
+) -> Joined:
+    """Write the bitstream of which packets are there; return what it was made from.
 
     What is missing is reported. A bitstream without its header or with missing blocks decodes as
     far as it goes; in a protected one, zeros replace missing packets.
@@ -96,7 +104,7 @@ def _chosen(messages: dict[tuple[int, int], list[Packet]], number: int | None) -
     return fitting[0]
 
 
-def _join_records(packets: list[Packet], number: int, file: BinaryIO, report: Reports) -> int:
+def _join_records(packets: list[Packet], number: int, file: BinaryIO, report: Reports) -> Joined:
     """Write the records of packets in the order of their positions."""
     bits = _bits(packets)
     places: dict[int, tuple[Packet, list[Record]]] = {}
@@ -113,7 +121,7 @@ def _join_records(packets: list[Packet], number: int, file: BinaryIO, report: Re
     file.flush()
     if crc != number and not _lacks(ordered):
         report(f"the message number is {number:04x}, but that of the joined packets {crc:04x}")
-    return len(ordered)
+    return Joined(len(ordered))
 
 
 def _written(ordered: list[list[Record]], file: BinaryIO, report: Reports) -> Iterator[bytes]:
@@ -189,7 +197,7 @@ def _records(data: bytes, bits: int) -> list[Record]:
     return records
 
 
-def _join_cells(packets: list[Packet], file: BinaryIO, report: Reports) -> int:
+def _join_cells(packets: list[Packet], file: BinaryIO, report: Reports) -> Joined:
     """Write the cells of packets in their order, with zeros for missing ones."""
     size = max(len(packet.data) for packet in packets) - CELLS_HEAD_BYTES
     places: dict[int, Packet] = {}
@@ -211,4 +219,5 @@ def _join_cells(packets: list[Packet], file: BinaryIO, report: Reports) -> int:
         pass
     if reader.repairs is None or reader.repairs.n_failures:
         report(f"{counted(missing, 'packet')} or more missing: the protection cannot restore them")
-    return len(places)
+        missing = 0
+    return Joined(len(places), missing)
