@@ -365,8 +365,8 @@ class BitstreamReader:
                     continue
                 attempt = played
             found = yield from search.record_here(start)
-            salvaging = found is None and self._salvage is not None and self._mark is None
-            if salvaging and (yield from self._salvage_block()):
+            salvaging = found is None and self._mark is None and not attempt.n_tokens
+            if salvaging and self._salvage and (yield from self._salvage_block()):
                 continue
             if found is None:
                 found = yield from search.find(start)
