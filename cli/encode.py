@@ -13,19 +13,16 @@ import click
 import fcs_edge
 from fcs_edge.audio.reader import MAX_RATE, MIN_RATE, RAW_FORMATS, AudioInput, Channel, open_input
 from fcs_edge.cli.options import (
+    BITSTREAM_OPTIONS,
     activations_option,
-    block_option,
+    bitstream_options,
     channel_option,
     common_options,
-    fec_option,
     force_option,
     input_option,
     latency_option,
     model_option,
-    packet_option,
-    raw_tokens_option,
     refuse_unused,
-    tag_option,
     threads_option,
 )
 from fcs_edge.cli.output_files import check_files, is_special, output_file, standard
@@ -44,7 +41,7 @@ from fcs_edge.live.loop import Loopback
 from fcs_edge.live.microphone import Microphone
 from fcs_edge.live.session import open_microphone, prompt_threads, stop_on_signals
 from fcs_edge.tokens.fcs import fcs_writer
-from fcs_edge.tokens.fcs_options import BLOCK_SECONDS, FcsOptions
+from fcs_edge.tokens.fcs_options import FcsOptions
 from fcs_edge.tokens.npy import TOKEN_DTYPES, TokenWriter
 from fcs_edge.tokens.npz import array_writer, origin_of
 
@@ -77,11 +74,7 @@ from fcs_edge.tokens.npz import array_writer, origin_of
     show_default=True,
     help="Channels of --raw input, interleaved.",
 )
-@block_option
-@packet_option
-@fec_option
-@raw_tokens_option
-@tag_option
+@bitstream_options
 @click.option(
     "--dtype",
     type=click.Choice(list(TOKEN_DTYPES)),
@@ -105,11 +98,7 @@ def encode(
     raw: str | None,
     rate: int,
     channels: int,
-    block_seconds: float | None,
-    packet_bytes: int | None,
-    protection: float | None,
-    raw_tokens: bool,
-    tags: dict[str, str],
+    fcs: FcsOptions,
     dtype: str,
     strict: bool,
     threads: int,
@@ -123,18 +112,16 @@ def encode(
     --mic there is no IN. Of an IN that is cut, what is intact is encoded, and the exit code is 1.
 
     OUT is a .fcs bitstream, an .npz of tokens with their model and length, or an .npy of bare
-    tokens. As -, it is a bitstream on standard output, flushed chunk by chunk. An .npz or .npy as
-    IN holds tokens, which OUT receives as they are.
+    tokens. An .npz or .npy as IN holds tokens, which OUT receives as they are.
 
-    A .fcs file is entropy-coded without loss, in blocks that decode alone. A pipe receives raw
-    tokens, because code waits for its block; --block gives a pipe coded blocks too. With --fec, a
-    pipe receives groups of up to two minutes.
+    A bitstream is entropy-coded without loss, in blocks that decode alone. As -, it goes to
+    standard output chunk by chunk in raw tokens, or by coded blocks with --block, --block-bytes or
+    --fec.
 
     \b
     Examples:
       fcs-edge encode speech.wav speech.fcs
-      fcs-edge encode --mic speech.fcs
-      fcs-edge encode --fec 25% speech.wav speech.fcs
+      fcs-edge encode --mic --fec 25% speech.fcs
       fcs-edge encode --tag title="A note" --tag time=2026-07-01T12:00:00Z speech.wav speech.fcs
       fcs-edge encode --mic - | ssh host fcs-edge decode - --play
       fcs-edge encode --raw s16le --rate 48000 - - < samples | ssh host fcs-edge decode - out.wav
@@ -143,19 +130,8 @@ def encode(
     source, out = _arguments(source, out, live, raw)
     has_tokens = is_array(source) and raw is None
     out = _check(source, out, has_tokens, dtype, force)
-    if block_seconds is not None and packet_bytes is not None:
-        raise click.UsageError("--block and --block-bytes both set the size of blocks: give one.")
-    waits = (block_seconds, packet_bytes, protection) != (None, None, None)
-    fcs = FcsOptions(
-        block_seconds=block_seconds or BLOCK_SECONDS,
-        raw=raw_tokens,
-        eager=not (has_tokens or waits),
-        tags=tags,
-        packet_bytes=packet_bytes,
-        protection=protection,
-    )
     if has_tokens:
-        options = TokenOptions(model, False, strict, force, dtype, fcs)
+        options = TokenOptions(model, False, strict, force, dtype, fcs._replace(eager=False))
         is_whole = copy_tokens(source, out, options, messages)
     else:
         if live:
@@ -189,7 +165,7 @@ def _check(source: str, out: str, has_tokens: bool, dtype: str, force: bool) -> 
         (
             "an OUT that is a bitstream",
             not is_array(out),
-            ("block_seconds", "packet_bytes", "protection", "raw_tokens", "tags"),
+            BITSTREAM_OPTIONS,
         ),
     )
     check_files(source, out, force)
