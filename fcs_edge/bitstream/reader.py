@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from typing import BinaryIO, NamedTuple
 
 from fcs_edge.bitstream.bitpack import packed_size
@@ -145,6 +146,7 @@ class BitstreamReader:
         self._n_silence = 0
         self._n_failed = 0
         self._first = 0
+        self._assumed = False
         self._last_tag: int | None = None
         self._mark: int | None = None
         """Where the search began that a copy of the header or a repeated block interrupts."""
@@ -288,11 +290,16 @@ class BitstreamReader:
             yield self._damage(0, f"byte {start}: the header is damaged")
             return True
         found = yield from search.find(start, limit)
-        if found is not None and found.header is not None:
+        while found is not None and found.header is None and found.block is None:
+            search.pos += found.size  # an end record of no part
+            found = yield from search.find(start, limit)
+        if found is None:
+            return False
+        if found.header is not None:
             yield from self._take_header(found, start, near)
             return True
-        if found is None or found.block is None or assumed is None:
-            return False
+        assert assumed is not None
+        assert found.block is not None
         yield from self._begin_assumed(assumed, 0 if near else None)
         if near:
             self._mark, self._reported = start, search.offset
@@ -308,7 +315,7 @@ class BitstreamReader:
 
     def _begin_assumed(self, header: Header, expected: int | None) -> Generator[Event, None, None]:
         self._begin(header, expected)
-        self.joined = True
+        self.joined = self._assumed = True
         yield HeaderRead(header)
 
     def _take_mended(self, fixed: bytes) -> Generator[Event, None, None]:
@@ -329,7 +336,7 @@ class BitstreamReader:
     def _begin(self, header: Header, expected: int | None) -> None:
         """Begin a part; its first token's position is ``expected``, if it is known."""
         self._search.header, self._search.expected = header, expected
-        self.ended = False
+        self.ended = self._assumed = False
         self._first = 0
         self._last_tag = self._mark = None
 
@@ -397,13 +404,26 @@ class BitstreamReader:
     def _take_inner_header(self, found: Found, start: int) -> Generator[Event, None, None]:
         """Pass a copy of the header, or begin a part whose forerunner has no end record."""
         search = self._search
-        if found.repeated and found.header == search.header:
+        if found.repeated and self._is_copy(found.header):
+            if found.header != search.header:
+                search.header = found.header
+                self._assumed = False
             if search.offset > start:
                 self._mark = start
             self._pass(found.size)
             return
         yield self._damage(0, f"byte {search.offset}: the part before has no end record")
         yield from self._take_header(found, search.offset)
+
+    def _is_copy(self, header: Header | None) -> bool:
+        """Return whether a repeated header is that of this part, as far as it is known.
+
+        What was assumed of prior and settings need not be right.
+        """
+        known = self._search.header
+        if header is None or known is None or not self._assumed:
+            return header == known
+        return replace(header, prior=known.prior, settings=known.settings) == known
 
     def _play_block(self) -> Generator[Event | None, None, _Attempt | None]:
         """Hand out a streamed block's tokens as they arrive.

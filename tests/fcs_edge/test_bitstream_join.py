@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,8 +61,8 @@ class TestWithoutAHeader:
             assert events[-1] == End((317 - first) * SPT)
 
     def test_a_copy_of_the_header_says_more(self, eager):
-        """A wrong guess holds until the copy; without a guess, reading starts there."""
-        right = header_of(11, settings=9)
+        """A wrong model holds until the copy; without a guess, reading starts there."""
+        right = replace(header_of(11, settings=9), fingerprint=b"another!")
         copy = naive_header(right, repeated=True)
         data = DATA[OFFSETS[2] + 3 : OFFSETS[5]] + copy + DATA[OFFSETS[5] :]
         _, events = checked(data, join=HEADER, eager=eager)
@@ -224,3 +225,20 @@ class TestSalvage:
         ):
             _, events = checked(data, salvage=True)
             assert not damage_in(events)
+
+
+@EAGER
+def test_a_repeated_header_completes_the_assumed_one(eager):
+    """Settings that were assumed wrongly begin no new part; another model does."""
+    header = header_of(settings=1065)
+    tokens = random_tokens(700, 11)
+    data = encode(tokens, header, eager=True)
+    start = len(header.to_bytes())
+    reader, events = checked(data[start:], eager=eager, join=header_of())
+    assert [event.header for event in events if isinstance(event, HeaderRead)] == [header_of()]
+    assert len(damage_in(events)) == 1
+    assert np.array_equal(tokens_in(events)[:700], tokens)
+    assert reader.header == header
+    other = replace(header_of(), fingerprint=b"another!")
+    _, events = checked(data[start:], eager=eager, join=other)
+    assert [event.header for event in events if isinstance(event, HeaderRead)] == [other, header]
