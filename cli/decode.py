@@ -343,6 +343,8 @@ def _decoded(
     yield from sound
     warn.close()
     check_intact(reader, decoder.n_intact, decoder.n_problems)
+    if reader.repairs is not None and reader.repairs.corrected:
+        messages.note(f"{label}: {reader.repairs}")
     if reader.damaged:
         messages.warn(f"{label}: damaged; {decoder.seconds_lost:.2f} s of it are silence")
 
