@@ -137,13 +137,7 @@ def decode(
       ssh pi fcs-edge encode --mic - | fcs-edge decode - --play
     """
     messages = Messages(quiet)
-    refuse_unused(
-        ("--play", playing, ("speaker", "latency")),
-        ("an OUT", not playing, ("raw",)),
-        ("an IN that is a bitstream", not is_array(source), ("salvage",)),
-    )
-    if strict and salvage:
-        raise click.UsageError("--strict stops at damage, which --salvage plays: give one of them.")
+    _check_options(source, playing, strict, salvage)
     out = _check(source, out, playing, raw, dtype, force)
     copies = out is not None and raw is None and is_array(out)
     refuse_unused(("an OUT that is sound", not copies, ("threads", "activations")))
@@ -299,6 +293,17 @@ def _open_bitstream(
     if is_regular(file):
         seconds = os.fstat(file.fileno()).st_size * 8 / codec.bitrate
     return _Input(blocks, seconds, live, bitstream)
+
+
+def _check_options(source: str, playing: bool, strict: bool, salvage: bool) -> None:
+    """Refuse options that exclude each other, or that would change nothing."""
+    refuse_unused(
+        ("--play", playing, ("speaker", "latency")),
+        ("an OUT", not playing, ("raw",)),
+        ("an IN that is a bitstream", not is_array(source), ("salvage",)),
+    )
+    if strict and salvage:
+        raise click.UsageError("--strict stops at damage, which --salvage plays: give one of them.")
 
 
 def _check(
