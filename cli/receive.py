@@ -290,7 +290,8 @@ def _line(receiver: Receiver, outputs: _Outputs) -> str:
     text = (
         f"{counted(counts.received, 'packet')}, {receiver.n_bytes} bytes; "
         f"{counted(counts.played, 'chunk')} played, "
-        f"{counts.lost} lost ({share:.1f} %){repaired}, {counts.late} late, {counts.duplicate} twice, "
+        f"{counts.lost} lost ({share:.1f} %){repaired}, "
+        f"{counts.late} late, {counts.duplicate} twice, "
         f"{counts.skipped} skipped, {counted(counts.reordered, 'packet')} out of order; jitter "
         f"{receiver.buffer.jitter:.1f} ms, {receiver.buffer.level} waiting, "
         f"clock {1e6 * (receiver.speed - 1):+.0f} ppm; {chunk_text(s.times)}"
