@@ -6,8 +6,7 @@
 >>> signal = codec.decode(tokens)
 
 Models
-    load(model=None)  return a Codec by the name of a model or the path of a model file; with
-                      activations=8 or threads=2, as help(fcs_edge.load) says
+    load(model=None)  return a Codec by a model's name or path; help(fcs_edge.load) says more
     BUILT_IN          the built-in models' names, each with its quality in one line
     DEFAULT_MODEL     the name of the model that load() returns, unless FCS_EDGE_MODEL names one
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple
 
 from fcs_edge.bitstream.bitpack import packed_size
 from fcs_edge.bitstream.blocks import block_tokens, streamed_tokens
@@ -22,6 +22,7 @@ from fcs_edge.bitstream.header import (
     refuse_version,
 )
 from fcs_edge.bitstream.metadata import tags_in
+from fcs_edge.bitstream.protected_reader import ProtectedReader, Readable, Repairs, protected
 from fcs_edge.bitstream.records import (
     GENERAL_HEAD,
     HEAD_SIZES,
@@ -111,6 +112,8 @@ class BitstreamReader:
         Whether the header is assumed, because a part has none or a damaged one.
     unknown_priors : set of int
         Checks of the priors that blocks used and `coders` did not have.
+    repairs : Repairs or None
+        What `read_batches` found in a protected file; None if it is not protected.
     """
 
     def __init__(
@@ -128,6 +131,7 @@ class BitstreamReader:
         self.damaged = 0
         self.n_tokens = 0
         self.unknown_priors: set[int] = set()
+        self.repairs: Repairs | None = None
         self._records = records
         self._join = join
         self._eager = eager
@@ -631,6 +635,16 @@ class BitstreamReader:
         assert header is not None
         return max(0, SILENCE_TOKENS + end * 8 // header.bits - self._n_silence)
 
+    def lose(self, message: str) -> Damage:
+        """Count and return damage that costs no token for certain, found by who feeds the bytes.
+
+        Raises
+        ------
+        BitstreamError
+            With ``strict``.
+        """
+        return self._damage(0, message)
+
     def _damage(self, n_tokens: int, message: str) -> Damage:
         if self._strict:
             raise BitstreamError(message)
@@ -659,22 +673,20 @@ def read_events(
         yield from events
 
 
-class Readable(Protocol):
-    """A source of bytes."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes, and none at the end."""
-
-
 def read_batches(
     file: Readable, reader: BitstreamReader, chunk_bytes: int = 65536
 ) -> Iterator[list[Event]]:
     """Feed a file to a reader, and yield the events of each read.
 
-    `file` is in blocking mode and may be a pipe. A file with ``read1``, or without a buffer,
-    returns what has arrived without waiting for more. This function never closes the file.
+    A protected file is corrected, and what cannot be corrected is damage. `file` is in blocking
+    mode and may be a pipe. A file with ``read1``, or without a buffer, returns what has arrived
+    without waiting for more. This function never closes the file.
     """
-    read = getattr(file, "read1", file.read)
-    while data := read(chunk_bytes):
-        yield reader.feed(data)
-    yield reader.close()
+    source = file if isinstance(file, ProtectedReader) else protected(file)
+    while data := source.read(chunk_bytes):
+        reader.repairs = source.repairs
+        events = reader.feed(data)
+        if reader.header is not None:
+            events += map(reader.lose, source.problems())
+        yield events
+    yield [*reader.close(), *map(reader.lose, source.problems())]

@@ -31,6 +31,10 @@ class FcsOptions(NamedTuple):
     """Whether each chunk goes out as soon as it exists. Its tokens are then raw."""
     tags: Mapping[str, str] | None = None
     """Metadata by key."""
+    packet_bytes: int | None = None
+    """Bytes of a radio's packet. Each block fits one; of a protected file each cell does."""
+    protection: float | None = None
+    """Bytes of parity for each byte, where the bitstream is protected."""
 
 
 def check_tags(tags: Mapping[str, str]) -> None:

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -250,3 +251,25 @@ def test_a_prior_does_not_change_with_its_arrays() -> None:
     assert prior.context.any()
     with pytest.raises(ValueError, match="read-only"):
         prior.context[:] = 0
+
+
+def test_examples_of_the_page() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/entropy-coding.md").read_text()
+    arrays, at = {}, 0
+    for name, (dtype, shape) in specs(4, 3).items():
+        size = int(np.prod(shape))
+        arrays[name] = ((37 * np.arange(at, at + size) % 101) - 50).astype(dtype).reshape(shape)
+        at += size
+    prior, tokens = Prior(**arrays), np.array([3, 3, 7, 15, 0, 9], np.uint16)
+    known = (tokens == 7) | (tokens == 15)
+    coders = neutral_coder(4), prior.coder()
+    stated = [f"{prior.check:08x}", coders[1].encode(tokens, known).hex(" ")]
+    stated += [coder.encode(tokens).hex(" ") for coder in coders]
+    assert [text for text in stated if f"`{text}`" not in page] == []
+    for coder in coders:
+        decoded = coder.decode(bytes.fromhex("de ad be ef"), 6)
+        assert f"to {', '.join(map(str, decoded))}\n" in page
+    code = page.partition("```python\n")[2].partition("```")[0]
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["table"] == probabilities().tolist()
