@@ -19,8 +19,7 @@ Whole files, as the commands encode and decode them
     encode_file(source, out)  a sound file to .fcs, .npz or .npy; returns FileTokens
     decode_file(source, out)  .fcs, .npz or .npy to a sound file, or without `out` to an array
     read_audio(path)          a sound file to the samples that encode_file encodes
-    read_fcs(path)            the tokens of a .fcs file, and what it states of them
-    write_fcs(path, tokens)   tokens to a .fcs file
+    read_fcs, write_fcs       a .fcs file to its tokens and what it states of them, and back
 
 Errors
     FcsError          base class; the text of each error is one line that says what to do
