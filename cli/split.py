@@ -38,7 +38,6 @@ def split(file: str, folder: str, packet_bytes: int | None, quiet: bool) -> None
 
     \b
     Example:
-      fcs-edge encode --block-bytes 51 speech.wav speech.fcs
       fcs-edge split speech.fcs packets
       fcs-edge join packets received.fcs
     """
