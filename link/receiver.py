@@ -16,7 +16,7 @@ from fcs_edge.link.conceal import Concealer
 from fcs_edge.link.flood import FloodGate
 from fcs_edge.link.jitter import LOST, WAIT, JitterBuffer
 from fcs_edge.link.keys import read_key
-from fcs_edge.link.packets import PacketFormat, Silence
+from fcs_edge.link.packets import PacketFormat
 from fcs_edge.link.reader import PacketReader
 from fcs_edge.link.reasons import STRANGE, TEXTS, PacketError, Reason
 from fcs_edge.link.records import SAVE_SECONDS, ReplayGuard
@@ -195,8 +195,6 @@ class Receiver:
             return
         self._n_accepted += 1
         self.n_bytes += len(data)
-        if isinstance(packet, Silence):
-            return
         with self._lock:
             self.buffer.put(packet, now)
             self._received_at = now
