@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from fcs_edge.bitstream.events import Damage, End, HeaderRead, Metadata, Tokens
 from fcs_edge.bitstream.header import Header, is_magic, is_repeated
+from fcs_edge.bitstream.pauses import read_pauses
 from fcs_edge.bitstream.reader import BitstreamReader, read_batches
 from fcs_edge.bitstream.records import (
     BLOCK_TAGS,
@@ -44,6 +45,8 @@ class Record(NamedTuple):
     payload: int = 0
     """Bytes that hold tokens."""
     intact: bool = True
+    paused: int = 0
+    """Tokens of pauses."""
 
 
 class _NoCoder(TokenCoder):
@@ -61,7 +64,7 @@ class _Part:
 
     def __init__(self, header: Header) -> None:
         self.header = header
-        self.tokens = self.lost = self.payload = self.n_bytes = 0
+        self.tokens = self.lost = self.paused = self.payload = self.n_bytes = 0
         self.n_samples: int | None = None
         self.blocks: Counter[str] = Counter()
         self.metadata: dict[str, str] = {}
@@ -76,6 +79,7 @@ class _Part:
         """Count a record."""
         self.n_bytes += record.size
         self.payload += record.payload
+        self.paused += record.paused
         if record.coding is not None:
             self.blocks[record.coding] += 1
 
@@ -105,6 +109,7 @@ class _Part:
             "samples": self.n_samples,
             "tokens": self.tokens,
             "tokens_lost": self.lost,
+            "pauses": self.paused / self.tokens if self.tokens else None,
             "blocks": dict(sorted(self.blocks.items())),
             "bytes": self.n_bytes,
             "stored_bits": 8 * self.payload / self.tokens if self.tokens else None,
@@ -161,7 +166,13 @@ class _Records:
             coding = _CODINGS[block.coding] + (
                 ", pauses" if not block.chunk and tag & PAUSES else ""
             )
-            return Record(offset, "block", size, block.place, block.n_tokens, coding, block.length)
+            place, count, length = block.place, block.n_tokens, block.length
+            record = Record(offset, "block", size, place, count, coding, length)
+            if block.chunk or not tag & PAUSES:
+                return record
+            payload = data[block.head : block.head + length]
+            pauses = read_pauses(payload, count, header.bits)
+            return record._replace(paused=0 if pauses is None else int(pauses.mask.sum()))
         names = {END_TAG: "end", METADATA_TAG: "metadata"}
         return Record(offset, names.get(tag, f"type {tag:02x}"), size)
 
@@ -229,11 +240,21 @@ class _Parts:
             whole.tokens += part.tokens
             whole.lost += part.lost
             whole.payload += part.payload
+            whole.paused += part.paused
             whole.n_bytes += part.n_bytes
             whole.blocks += part.blocks
         seconds = sum(part.seconds for part in self._parts)
         whole.n_samples = round(seconds * first.header.input_rate)
-        sums = ("seconds", "samples", "tokens", "tokens_lost", "blocks", "bytes", "stored_bits")
+        sums = (
+            "seconds",
+            "samples",
+            "tokens",
+            "tokens_lost",
+            "pauses",
+            "blocks",
+            "bytes",
+            "stored_bits",
+        )
         total = whole.facts()
         facts |= {key: total[key] for key in (*sums, "overhead", "rates")}
         return facts | {"further_parts": [part.facts() for part in others[:MOST_OF_A_KIND]]}

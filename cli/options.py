@@ -112,6 +112,12 @@ raw_tokens_option = _option(
     help="Store tokens without entropy coding: larger, and decode --salvage loses one token by one "
     "damaged bit.",
 )
+dtx_option = _option(
+    "--dtx",
+    is_flag=True,
+    help="Replace the tokens of pauses by one that sounds alike (discontinuous transmission): a "
+    "pause takes little, but is not what was recorded.",
+)
 salvage_option = _option(
     "--salvage",
     is_flag=True,

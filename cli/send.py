@@ -18,6 +18,7 @@ from fcs_edge.cli.options import (
     activations_option,
     channel_option,
     common_options,
+    dtx_option,
     duration_option,
     input_option,
     key_option,
@@ -33,6 +34,7 @@ from fcs_edge.cli.ui.terminal_keys import TerminalKeys
 from fcs_edge.codec import Codec
 from fcs_edge.link.coding import newest_coder
 from fcs_edge.link.packets import PacketFormat
+from fcs_edge.link.pausing_sender import PausingSender
 from fcs_edge.link.rates import Framing, longest_packet
 from fcs_edge.link.sender import Sender
 from fcs_edge.link.sockets import PacketSocket, parse
@@ -49,7 +51,7 @@ from fcs_edge.live.session import (
     stop_on_signals,
     watch,
 )
-from fcs_edge.model.layers import F32, new
+from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.text import counted
 
 _SHOW_SECONDS = 0.2
@@ -86,6 +88,7 @@ _CATCH_UP_SECONDS = 1.0
     help="Let each packet carry the one before as well: a single lost packet costs no sound. The "
     "receiver waits for one packet more.",
 )
+@dtx_option
 @duration_option
 @key_option
 @latency_option
@@ -102,6 +105,7 @@ def send(
     packet_ms: int,
     coded: bool,
     redundancy: bool,
+    dtx: bool,
     duration: float | None,
     key: str | None,
     latency: Latency,
@@ -131,7 +135,8 @@ def send(
         socket = stack.enter_context(closing(PacketSocket(host, port, messages.warn)))
         sender = _sender(socket, codec, framing, key_path, messages)
         codec = prepared(codec, threads, messages, encoder=True)
-        loop = Loopback(codec, lambda samples, tokens, _: sender.send(tokens), False, duration)
+        pausing = PausingSender(sender, codec) if dtx else None
+        loop = Loopback(codec, _sink(sender, pausing), False, duration)
         stack.enter_context(prompt_threads())
         stack.enter_context(stop_on_signals(loop.stop, "sending ends"))
         lines = Lines(lambda: _line(loop, codec, sender), quiet)
@@ -145,12 +150,19 @@ def send(
             wait = _waiter(loop, lines, guard, stack)
             session = partial(run_loopback, loop, codec, request, wait)
             run_with_devices(session, loop, reconnect, messages.warn)
-        sender.finish()
+        (pausing or sender).finish()
     messages.note(_line(loop, codec, sender))
     for text in (cancelled(loop), shortfall(loop, codec), guard.warning):
         if text:
             messages.warn(text)
     click.get_current_context().exit(1 if guard.warning or not is_whole else 0)
+
+
+def _sink(sender: Sender, pausing: PausingSender | None) -> Callable[[F32, U16, F32 | None], None]:
+    """Return what takes each chunk."""
+    if pausing is None:
+        return lambda samples, tokens, _: sender.send(tokens)
+    return lambda samples, tokens, _: pausing.send(samples, tokens)
 
 
 def _waiter(

@@ -31,6 +31,8 @@ class FcsOptions(NamedTuple):
     """Whether each chunk goes out as soon as it exists. Its tokens are then raw."""
     tags: Mapping[str, str] | None = None
     """Metadata by key."""
+    dtx: bool = False
+    """Whether the header says that comfort tokens replace pauses."""
 
 
 def check_tags(tags: Mapping[str, str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,8 +33,6 @@ _SAME_DB = 2.0
 """Distance of levels at which the last comfort token serves again."""
 _PATIENCE_SECONDS = 0.32
 """Time after a choice without success before the next one."""
-_LIVE_STEPS = 1
-"""Chunks that a live filter decodes for its choice while a chunk lasts."""
 
 
 class Replaced(NamedTuple):
@@ -50,6 +48,14 @@ class Replaced(NamedTuple):
 
     tokens: U16
     pauses: NDArray[np.bool_]
+
+
+def joined(parts: Sequence[Replaced]) -> Replaced:
+    """Return parts, one after the other, as one."""
+    return Replaced(
+        np.concatenate([part.tokens for part in parts]),
+        np.concatenate([part.pauses for part in parts]),
+    )
 
 
 class _Chunk(NamedTuple):
@@ -77,13 +83,16 @@ class PauseFilter:
         The model.
     live : bool
         Whether chunks outside pauses are returned at once.
+    steps : int, optional
+        Most chunks that the choice of a comfort token decodes while a chunk lasts, so that no chunk
+        takes long. Pauses then begin later. Absent: there is no limit.
     """
 
-    def __init__(self, codec: Codec, *, live: bool = False) -> None:
+    def __init__(self, codec: Codec, *, live: bool = False, steps: int | None = None) -> None:
         def chunks(seconds: float) -> int:
             return math.ceil(seconds / codec.latency - 1e-9)
 
-        self._codec, self._live = codec, live
+        self._codec, self._live, self._steps = codec, live, steps
         self._after, self._patience = chunks(AFTER_SECONDS), chunks(_PATIENCE_SECONDS)
         self._before = 0 if live else chunks(BEFORE_SECONDS)
         self._held = 1 if live else self._before + chunks(SEARCH_SECONDS)
@@ -120,10 +129,7 @@ class PauseFilter:
         while self._queue:
             self._return(self._pausing)
         rest = self._taken()
-        return Replaced(
-            np.concatenate([first.tokens, rest.tokens]),
-            np.concatenate([first.pauses, rest.pauses]),
-        )
+        return joined([first, rest])
 
     def _taken(self) -> Replaced:
         out, self._out = self._out, []
@@ -188,7 +194,7 @@ class PauseFilter:
         return step <= STEP_DB
 
     def _choose(self, chunks: list[_Chunk]) -> None:
-        """Go on with the choice of a comfort token: to its end, but where the filter is live."""
+        """Go on with the choice of a comfort token, at most by the steps of a chunk."""
         if self._choice is None:
             tokens = np.concatenate([chunk.tokens for chunk in chunks])
             self._choice = self._chooser.choose(tokens, [chunk.decoded for chunk in chunks])
@@ -196,7 +202,7 @@ class PauseFilter:
             if comfort is not None:
                 self._comfort, self._choice = comfort, None
                 return
-            if self._live and n == _LIVE_STEPS:
+            if n == self._steps:
                 return
 
     def _end(self, before: int) -> None:
