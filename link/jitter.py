@@ -164,17 +164,21 @@ class JitterBuffer:
             self._resync(packet, self._position if same else 0, now)
         self._received_at = now
         self.counts.chunks += chunks
-        highest, end = self._highest, packet.sequence + chunks
+        highest, end, resumes = self._highest, packet.sequence + chunks, False
         if end > self._lowest():
             # The first packet of a stream carries no other one, but the next will.
             batch = chunks + (0 if packet.before is None else before or chunks)
-            self._end_pause(packet.sequence - before, end)
+            resumes = self._end_pause(packet.sequence - before, end)
             self._open(packet.sequence - before, end, batch, now)
         duplicates = self.counts.duplicate
         self._store(packet, before, chunks)
         if self.counts.duplicate - duplicates < chunks:
             self.counts.reordered += packet.sequence < highest
-            self._estimate(now - packet.sequence * self._chunk_seconds)
+            if resumes:
+                # The chunk before the first word is sent late.
+                self._transit = None
+            else:
+                self._estimate(now - packet.sequence * self._chunk_seconds)
 
     def _put_silence(self, packet: Silence, now: float) -> None:
         """Insert a packet of a pause: its chunk, and what the chunks around it are."""
@@ -195,7 +199,8 @@ class JitterBuffer:
             return
         first = max(packet.sequence - packet.before, self._after_tokens)
         if packet.before > 1 and self._position >= first and not self._waiting:
-            self._follow_clock(max(first, packet.sequence + 1 - self.goal))
+            # A sender knows that a chunk is of the pause, and no word's start, a chunk later.
+            self._follow_clock(max(first, packet.sequence + 2 - self.goal))
         self._pause = first, MAX_SEQUENCES
         self._pause_tokens[:] = packet.token
         self._paused_at = now
@@ -208,11 +213,16 @@ class JitterBuffer:
             self.counts.paused += difference
             self._position = self._floor = position
 
-    def _end_pause(self, first: int, end: int) -> None:
-        """Let a pause end with tokens of the chunks from ``first`` to ``end``, if they follow."""
+    def _end_pause(self, first: int, end: int) -> bool:
+        """Let a pause end with tokens of the chunks from ``first`` to ``end``, if they follow.
+
+        Return whether it ended now.
+        """
         self._after_tokens = max(self._after_tokens, end)
-        if first > self._pause[0]:
-            self._pause = self._pause[0], min(self._pause[1], first)
+        if not self._pause[0] < first < self._pause[1]:
+            return False
+        self._pause = self._pause[0], first
+        return True
 
     def _pauses(self, now: float) -> bool:
         """Return whether the stream is in a pause, whose packets still come."""

@@ -16,7 +16,7 @@ from fcs_edge.link.conceal import Concealer
 from fcs_edge.link.flood import FloodGate
 from fcs_edge.link.jitter import LOST, WAIT, JitterBuffer
 from fcs_edge.link.keys import read_key
-from fcs_edge.link.packets import PacketFormat
+from fcs_edge.link.packets import PacketFormat, Silence
 from fcs_edge.link.reader import PacketReader
 from fcs_edge.link.reasons import STRANGE, TEXTS, PacketError, Reason
 from fcs_edge.link.records import SAVE_SECONDS, ReplayGuard
@@ -197,7 +197,9 @@ class Receiver:
         self.n_bytes += len(data)
         with self._lock:
             self.buffer.put(packet, now)
-            self._received_at = now
+            # Only the first packet of a pause is sent at once.
+            if not isinstance(packet, Silence) or packet.before == 0:
+                self._received_at = now
 
     def _refuse(self, reason: Reason) -> None:
         """Count a packet; say once what the user can do, unless a stranger may have sent it."""
