@@ -22,7 +22,7 @@ from fcs_edge.codec import load
 from fcs_edge.entropy import TokenCoder
 from fcs_edge.errors import FcsError
 from fcs_edge.modelfile import catalogue
-from fcs_edge.modelfile.catalogue import find
+from fcs_edge.modelfile.catalogue import Named, find
 from fcs_edge.tokens.event_decoder import labelled, missing_start, refuse_others
 from fcs_edge.tokens.fcs import header_of
 from fcs_edge.tokens.settings import settings_of
@@ -64,7 +64,8 @@ class _Part:
 
     def __init__(self, header: Header) -> None:
         self.header = header
-        self.tokens = self.lost = self.paused = self.payload = self.n_bytes = 0
+        self.tokens = self.lost = self.paused = 0
+        self.payload = self.n_bytes = self.skipped = 0
         self.n_samples: int | None = None
         self.blocks: Counter[str] = Counter()
         self.metadata: dict[str, str] = {}
@@ -80,15 +81,15 @@ class _Part:
         self.n_bytes += record.size
         self.payload += record.payload
         self.paused += record.paused
+        self.skipped += 0 if record.intact else record.size
         if record.coding is not None:
             self.blocks[record.coding] += 1
 
-    def facts(self) -> Facts:
-        """Return what a person wants to know of the part."""
+    def facts(self, named: Named | None) -> Facts:
+        """Return what a person wants to know of the part; `named` is its model, where known."""
         header, seconds = self.header, self.seconds
-        named = catalogue.by_fingerprint(header.fingerprint)
         token_rate = header.input_rate / header.samples_per_token
-        framing = self.n_bytes - self.payload
+        framing = self.n_bytes - self.payload - self.skipped
         prior = None
         if header.prior:
             priors = () if named is None else find(named.path).priors
@@ -112,6 +113,7 @@ class _Part:
             "pauses": self.paused / self.tokens if self.tokens else None,
             "blocks": dict(sorted(self.blocks.items())),
             "bytes": self.n_bytes,
+            "bytes_skipped": self.skipped,
             "stored_bits": 8 * self.payload / self.tokens if self.tokens else None,
             "overhead": framing / self.payload if self.payload else None,
             "rates": {
@@ -196,6 +198,7 @@ class _Parts:
     def __init__(self) -> None:
         self.n = 0
         self._parts: list[_Part] = []
+        self._named: dict[bytes, Named | None] = {}
         self._of_records = -1
 
     def part(self, number: int) -> _Part:
@@ -232,7 +235,7 @@ class _Parts:
     def facts(self) -> Facts:
         """Return the facts of all parts; sums are of all of them."""
         first, *others = self._parts
-        facts = {"kind": "bitstream", "parts": self.n, **first.facts()}
+        facts = {"kind": "bitstream", "parts": self.n, **self._facts(first)}
         if not others:
             return facts
         whole = _Part(first.header)
@@ -242,22 +245,22 @@ class _Parts:
             whole.payload += part.payload
             whole.paused += part.paused
             whole.n_bytes += part.n_bytes
+            whole.skipped += part.skipped
             whole.blocks += part.blocks
         seconds = sum(part.seconds for part in self._parts)
         whole.n_samples = round(seconds * first.header.input_rate)
-        sums = (
-            "seconds",
-            "samples",
-            "tokens",
-            "tokens_lost",
-            "pauses",
-            "blocks",
-            "bytes",
-            "stored_bits",
-        )
-        total = whole.facts()
-        facts |= {key: total[key] for key in (*sums, "overhead", "rates")}
-        return facts | {"further_parts": [part.facts() for part in others[:MOST_OF_A_KIND]]}
+        sums = ("seconds", "samples", "tokens", "tokens_lost", "pauses", "blocks", "bytes")
+        total = self._facts(whole)
+        facts |= {
+            key: total[key] for key in (*sums, "bytes_skipped", "stored_bits", "overhead", "rates")
+        }
+        return facts | {"further_parts": [self._facts(part) for part in others[:MOST_OF_A_KIND]]}
+
+    def _facts(self, part: _Part) -> Facts:
+        fingerprint = part.header.fingerprint
+        if fingerprint not in self._named:
+            self._named[fingerprint] = catalogue.by_fingerprint(fingerprint)
+        return part.facts(self._named[fingerprint])
 
 
 def bitstream(file: BinaryIO, label: str) -> tuple[Facts, list[str]]:

@@ -168,6 +168,7 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
         lambda v: ", ".join(f"{key} {value}" for key, value in v.items()) or "not stated",
     ),
     "bytes": ("size", lambda v: f"{v:,} bytes"),
+    "bytes_skipped": ("bytes skipped", "{:,}".format),
     "sample_rate_in": ("input", lambda v: f"{v} Hz"),
     "sample_rate_out": ("output", lambda v: f"{v} Hz"),
     "bits_per_token": ("bits per token", str),

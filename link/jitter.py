@@ -333,6 +333,7 @@ class JitterBuffer:
         self._waiting = True
         self._waiting_since = -math.inf
         self._overdue = self._target - 1
+        self._newest_batch = 1
         self._starving = 0
         self._transit = None
         self._jitter = 0.0
@@ -368,7 +369,8 @@ class JitterBuffer:
             self._position = min(self._position, max(first, self._lowest()))
         highest = max(self._highest, end - 1)
         if highest > self._highest:
-            self._batch = batch
+            # One short packet, as at a stream's end, is no reason to skip what waits.
+            self._batch, self._newest_batch = max(batch, self._newest_batch), batch
         if highest + 1 - self._position > self._most + self._batch - 1:
             self._settle()
             position = highest + 1 - self.goal

@@ -29,6 +29,8 @@ from fcs_edge.live.stop_flag import StopFlag
 from fcs_edge.model.layers import F32, new
 
 _POLL_SECONDS = 0.004
+_LONGEST_GAP = 5.0
+"""Seconds between two packets beyond which the level of the earlier one means nothing."""
 
 
 class Output(Protocol):
@@ -118,7 +120,7 @@ class Receiver:
         self._silence = new(codec.chunk_tokens * codec.samples_out_per_token)
         self._hold = ClockHold(0.0)
         self._speed = 1.0
-        self._received_at = math.nan
+        self._received_at, self._level_at = math.nan, -math.inf
         self.refused: Counter[str] = Counter()
         """Packets that were rejected, by reason; ``flood`` counts those that were not read."""
         self.statistics = Statistics()
@@ -253,4 +255,5 @@ class Receiver:
         since = time.monotonic() - received_at
         waiting = level * chunk + output.waiting + since - (output.target - chunk)
         self._hold.target = goal * chunk
-        self._speed = self._hold.update(waiting, chunk)
+        elapsed, self._level_at = received_at - self._level_at, received_at
+        self._speed = self._hold.update(waiting, elapsed if elapsed < _LONGEST_GAP else chunk)

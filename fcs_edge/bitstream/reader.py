@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from typing import BinaryIO, NamedTuple, Protocol
 
 from fcs_edge.bitstream.bitpack import packed_size
@@ -361,8 +362,8 @@ class BitstreamReader:
                     continue
                 attempt = played
             found = yield from search.record_here(start)
-            salvaging = found is None and self._salvage is not None and self._mark is None
-            if salvaging and (yield from self._salvage_block()):
+            salvaging = found is None and self._mark is None and not attempt.n_tokens
+            if salvaging and self._salvage and (yield from self._salvage_block()):
                 continue
             if found is None:
                 found = yield from search.find(start)
@@ -393,13 +394,25 @@ class BitstreamReader:
     def _take_inner_header(self, found: Found, start: int) -> Generator[Event, None, None]:
         """Pass a copy of the header, or begin a part whose forerunner has no end record."""
         search = self._search
-        if found.repeated and found.header == search.header:
+        if found.repeated and self._is_copy(found.header):
+            if found.header != search.header:
+                search.header = found.header
             if search.offset > start:
                 self._mark = start
             self._pass(found.size)
             return
         yield self._damage(0, f"byte {search.offset}: the part before has no end record")
         yield from self._take_header(found, search.offset)
+
+    def _is_copy(self, header: Header | None) -> bool:
+        """Return whether a repeated header is that of this part, as far as it is known.
+
+        What was assumed of prior and settings need not be right.
+        """
+        known = self._search.header
+        if header is None or known is None or not self.joined:
+            return header == known
+        return replace(header, prior=known.prior, settings=known.settings) == known
 
     def _play_block(self) -> Generator[Event | None, None, _Attempt | None]:
         """Hand out a streamed block's tokens as they arrive.

@@ -48,5 +48,5 @@ class _NeutralCoder(TokenCoder):
         data: U8,
     ) -> None:
         kernels.code_neutrally(
-            tokens, known, decoding, limit, self.bits, self._table, *self._work, state, data
+            tokens, known, decoding, limit, self._table, *self._work, state, data
         )

@@ -151,15 +151,31 @@ def specs(bits: int, hidden: int) -> dict[str, tuple[np.dtype[Any], tuple[int, .
     }
 
 
+def _starts(context: NDArray[Any], bias: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the bias less the rows of all bits of the last 0, 1, ... 8 tokens."""
+    history = context[: -kernels.POSITIONS]
+    bits = history.shape[0] // (kernels.HISTORY + MEMORY)
+    rows_of_tokens = history[: kernels.HISTORY * bits].reshape(kernels.HISTORY, bits, -1)
+    starts = np.empty((kernels.HISTORY + 1, bias.size), dtype)
+    starts[0] = bias
+    starts[1:] = bias - rows_of_tokens.sum(1, dtype=np.int32).cumsum(0)
+    starts.flags.writeable = False
+    return starts
+
+
 class _PriorCoder(TokenCoder):
     def __init__(self, prior: Prior) -> None:
         super().__init__(prior.bits, prior.check)
+        starts = _starts(prior.context, prior.bias, np.dtype(np.int16))
+        start_skips = _starts(prior.context_skip, prior.bias_skip, np.dtype(np.int32))
         self._arguments: tuple[NDArray[Any], ...] = (
-            *(array for _, array in prior.arrays()),
-            probabilities(),
+            *(prior.context, starts, prior.step, prior.output),
+            *(prior.context_skip, start_skips, prior.step_skip, probabilities()),
+            np.zeros((2 * MEMORY, prior.bits), np.int32),
+            np.zeros(kernels.HISTORY * prior.bits + 1, np.int64),
+            np.zeros(prior.hidden, np.int16),
             np.zeros(prior.hidden, np.int16),
             np.zeros(prior.bits, np.int32),
-            np.zeros((MEMORY, prior.bits), np.int32),
         )
 
     def _run(

@@ -42,7 +42,7 @@ def tokens_of(codec: Codec, sequence: int) -> Any:
 def sent_by(codec: Codec, chunks: int, n: int, key: Path | None = None, **options: Any) -> Any:
     """Return the packets of a stream of n chunks, and their socket."""
     socket: Any = Sent()
-    sender = Sender(socket, codec, chunks, key, redundant=True, **options)
+    sender = Sender(socket, codec, chunks, key, **{"redundant": True, **options})
     for sequence in range(n):
         sender.send(tokens_of(codec, sequence))
     sender.finish()
@@ -216,3 +216,13 @@ def test_counters_of_a_link_without_redundancy_stay(tiny: Codec) -> None:
         buffer.put(Packet(1, sequence, tokens_of(tiny, sequence)), 0.0)
     counts = {name: value for name, value in asdict(buffer.counts).items() if value}
     assert counts == {"received": 5, "chunks": 5, "duplicate": 1, "reordered": 1}
+
+
+@LENGTHS
+@pytest.mark.parametrize("redundant", [False, True])
+def test_a_short_last_packet_skips_nothing(chunks: int, redundant: bool, tiny: Codec) -> None:
+    n = 4 * chunks + 1
+    packets = sent_by(tiny, chunks, n, redundant=redundant)
+    receiver = Receiver(tiny)
+    receiver.run(packets, chunks, set())
+    assert receiver.chunks == list(range(n))
