@@ -305,5 +305,5 @@ def _writer(
         raise click.UsageError("--dtx is for blocks, but a pipe receives chunks: add --block 2.")
     writer = fcs_writer(file, codec, fcs._replace(eager=eager))
     if fcs.dtx:
-        return PausingWriter(writer, codec, steps=1 if live else None)
+        return PausingWriter(writer, codec, live=live)
     return SoundWriter(writer)

@@ -7,7 +7,7 @@ import numpy as np
 from fcs_edge.codec import Codec
 from fcs_edge.link.sender import Sender
 from fcs_edge.model.layers import F32, U16
-from fcs_edge.tokens.pauses import PauseFilter, Replaced
+from fcs_edge.tokens.pauses import LIVE_SHARE, PauseFilter, Replaced
 
 
 class PausingSender:
@@ -23,7 +23,7 @@ class PausingSender:
 
     def __init__(self, sender: Sender, codec: Codec) -> None:
         self._sender, self._chunk_tokens = sender, codec.chunk_tokens
-        self._filter = PauseFilter(codec, live=True, steps=1)
+        self._filter = PauseFilter(codec, live=True, seconds=LIVE_SHARE * codec.latency)
 
     def send(self, samples: F32, tokens: U16) -> None:
         """Add a chunk: (chunk_size,) float32, and its (chunk_tokens,) uint16."""

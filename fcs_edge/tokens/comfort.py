@@ -18,6 +18,8 @@ _REPEAT_SECONDS = 0.96
 _CANDIDATES, _UNSURE_BITS = 18, 4
 _GOOD_DB = 1.5
 """Cost at which no further candidate is tried."""
+_FAR_DB = 6.0
+"""Distance half-way to where nothing changes at which a candidate is given up."""
 _EDGES = np.array([2, 8, 20, 40, 80, 160])
 """Bands by bins of 50 Hz: 100 to 400 Hz, 1, 2, 4 and 8 kHz."""
 _LEAST_POWER = 10**-8.5
@@ -132,9 +134,11 @@ class ComfortChooser:
         for token in candidates(tokens, self._bits):
             chunk = np.full(self._chunk_tokens, token, np.uint16)
             self._decoder.reset()
-            for _ in range(self._repeats):
+            for n in range(self._repeats):
                 sound = self._decoder.decode(chunk)
                 yield None
+                if n == self._repeats // 2 and abs(sound.level - target.level) > _FAR_DB:
+                    break
             if (value := _cost(sound, target)) < least:
                 best, least = Comfort(chunk, sound, self._decoder.state), value
             if value < _GOOD_DB:

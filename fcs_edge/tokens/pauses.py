@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -33,6 +34,10 @@ _SAME_DB = 2.0
 """Distance of levels at which the last comfort token serves again."""
 _PATIENCE_SECONDS = 0.32
 """Time after a choice without success before the next one."""
+
+
+LIVE_SHARE = 0.2
+"""Share of a chunk's time that a live program spends on the choice of a comfort token."""
 
 
 class Replaced(NamedTuple):
@@ -83,16 +88,16 @@ class PauseFilter:
         The model.
     live : bool
         Whether chunks outside pauses are returned at once.
-    steps : int, optional
-        Most chunks that the choice of a comfort token decodes while a chunk lasts, so that no chunk
-        takes long. Pauses then begin later. Absent: there is no limit.
+    seconds : float, optional
+        About the longest time that the choice of a comfort token takes of each chunk's. Pauses
+        begin later on a slow machine. Absent: there is no limit.
     """
 
-    def __init__(self, codec: Codec, *, live: bool = False, steps: int | None = None) -> None:
+    def __init__(self, codec: Codec, *, live: bool = False, seconds: float = math.inf) -> None:
         def chunks(seconds: float) -> int:
             return math.ceil(seconds / codec.latency - 1e-9)
 
-        self._codec, self._live, self._steps = codec, live, steps
+        self._codec, self._live, self._seconds = codec, live, seconds
         self._after, self._patience = chunks(AFTER_SECONDS), chunks(_PATIENCE_SECONDS)
         self._before = 0 if live else chunks(BEFORE_SECONDS)
         self._held = 1 if live else self._before + chunks(SEARCH_SECONDS)
@@ -184,7 +189,10 @@ class PauseFilter:
             return False
         if self._comfort is None or abs(level - self._comfort.decoded.level) > _SAME_DB:
             self._choose(chunks)
-        if self._choice is not None or self._comfort is None or self._last is None:
+            if self._choice is not None:
+                return False
+        self._choice = None
+        if self._comfort is None or self._last is None:
             return False
         if abs(level - self._comfort.decoded.level) > STEP_DB:
             self._wait = self._patience
@@ -194,15 +202,16 @@ class PauseFilter:
         return step <= STEP_DB
 
     def _choose(self, chunks: list[_Chunk]) -> None:
-        """Go on with the choice of a comfort token, at most by the steps of a chunk."""
+        """Go on with the choice of a comfort token, for as long as a chunk allows."""
         if self._choice is None:
             tokens = np.concatenate([chunk.tokens for chunk in chunks])
             self._choice = self._chooser.choose(tokens, [chunk.decoded for chunk in chunks])
-        for n, comfort in enumerate(self._choice, 1):
+        start = time.perf_counter()
+        for comfort in self._choice:
             if comfort is not None:
                 self._comfort, self._choice = comfort, None
                 return
-            if n == self._steps:
+            if time.perf_counter() - start >= self._seconds:
                 return
 
     def _end(self, before: int) -> None:

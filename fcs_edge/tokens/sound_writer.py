@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.codec import Codec
 from fcs_edge.model.layers import F32, U16
 from fcs_edge.tokens.npy import TokenWriter
-from fcs_edge.tokens.pauses import PauseFilter
+from fcs_edge.tokens.pauses import LIVE_SHARE, PauseFilter
 
 
 class SoundWriter:
@@ -41,12 +43,13 @@ class PausingWriter(SoundWriter):
         The output.
     codec : Codec
         The model.
-    steps : int, optional
-        As of `PauseFilter`.
+    live : bool
+        Whether no chunk may take long.
     """
 
-    def __init__(self, writer: BitstreamWriter, codec: Codec, steps: int | None = None) -> None:
-        self._writer, self._filter = writer, PauseFilter(codec, steps=steps)
+    def __init__(self, writer: BitstreamWriter, codec: Codec, *, live: bool = False) -> None:
+        seconds = LIVE_SHARE * codec.latency if live else math.inf
+        self._writer, self._filter = writer, PauseFilter(codec, seconds=seconds)
 
     def write(self, samples: F32, tokens: U16) -> None:
         """Append the tokens of chunks that end in these samples, (n,) float32."""
