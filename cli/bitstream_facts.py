@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, NamedTuple
 from fcs_edge.bitstream.events import Damage, End, HeaderRead, Metadata, Tokens
 from fcs_edge.bitstream.header import Header, is_magic, is_repeated
 from fcs_edge.bitstream.pauses import read_pauses
+from fcs_edge.bitstream.protected_reader import Repairs, protected
 from fcs_edge.bitstream.reader import BitstreamReader, read_batches
 from fcs_edge.bitstream.records import (
     BLOCK_TAGS,
@@ -179,19 +180,6 @@ class _Records:
         return Record(offset, names.get(tag, f"type {tag:02x}"), size)
 
 
-class _Counted:
-    """A file that counts the bytes read."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._read = getattr(file, "read1", file.read)
-        self.n_bytes = 0
-
-    def read(self, size: int, /) -> bytes:
-        data: bytes = self._read(size)
-        self.n_bytes += len(data)
-        return data
-
-
 class _Parts:
     """The parts of a bitstream: the first ones by themselves, the others as one."""
 
@@ -266,12 +254,12 @@ class _Parts:
 def bitstream(file: BinaryIO, label: str) -> tuple[Facts, list[str]]:
     """Read a bitstream to its end; return its facts and its problems."""
     found, parts = _Records(), _Parts()
-    reader, counted = found.reader, _Counted(file)
+    reader, source = found.reader, protected(file)
     problems: list[str] = []
     damage = Capped(problems.append)
     with labelled(label):
         refuse_others(file)
-        for events in read_batches(counted, reader):
+        for events in read_batches(source, reader):
             for event in events:
                 parts.take(event)
                 if isinstance(event, HeaderRead) and reader.joined and parts.n == 1:
@@ -280,11 +268,20 @@ def bitstream(file: BinaryIO, label: str) -> tuple[Facts, list[str]]:
                     damage.add(event.message)
             for record in found.taken():
                 parts.add(record)
-    found.close(counted.n_bytes)
+    found.close(source.n_read)
     for record in found.taken():
         parts.add(record)
     damage.close()
-    return parts.facts() | {"intact": not problems}, problems
+    facts = parts.facts() | {"protection": _protection(source.repairs)}
+    return facts | {"intact": not problems}, problems
+
+
+def _protection(repairs: Repairs | None) -> Facts | None:
+    """Return the facts of a protected file."""
+    if repairs is None:
+        return None
+    names = ("share", "groups", "cells", "cell_bytes", "lost_cells", "corrected")
+    return {name: getattr(repairs, name) for name in names}
 
 
 class RecordList:
@@ -302,12 +299,12 @@ class RecordList:
 
     def __iter__(self) -> Iterator[Record]:
         """Yield each record as it is read."""
-        found, counted = self._found, _Counted(self._file)
+        found, source = self._found, protected(self._file)
         with labelled(self._label):
             refuse_others(self._file)
-            for _ in read_batches(counted, found.reader):
+            for _ in read_batches(source, found.reader):
                 yield from found.taken()
-        found.close(counted.n_bytes)
+        found.close(source.n_read)
         yield from found.taken()
 
     @property

@@ -137,13 +137,7 @@ def decode(
       ssh pi fcs-edge encode --mic - | fcs-edge decode - --play
     """
     messages = Messages(quiet)
-    refuse_unused(
-        ("--play", playing, ("speaker", "latency")),
-        ("an OUT", not playing, ("raw",)),
-        ("an IN that is a bitstream", not is_array(source), ("salvage",)),
-    )
-    if strict and salvage:
-        raise click.UsageError("--strict stops at damage, which --salvage plays: give one of them.")
+    _check_options(source, playing, strict, salvage)
     out = _check(source, out, playing, raw, dtype, force)
     copies = out is not None and raw is None and is_array(out)
     refuse_unused(("an OUT that is sound", not copies, ("threads", "activations")))
@@ -301,6 +295,17 @@ def _open_bitstream(
     return _Input(blocks, seconds, live, bitstream)
 
 
+def _check_options(source: str, playing: bool, strict: bool, salvage: bool) -> None:
+    """Refuse options that exclude each other, or that would change nothing."""
+    refuse_unused(
+        ("--play", playing, ("speaker", "latency")),
+        ("an OUT", not playing, ("raw",)),
+        ("an IN that is a bitstream", not is_array(source), ("salvage",)),
+    )
+    if strict and salvage:
+        raise click.UsageError("--strict stops at damage, which --salvage plays: give one of them.")
+
+
 def _check(
     source: str, out: str | None, playing: bool, raw: str | None, dtype: str, force: bool
 ) -> str | None:
@@ -343,6 +348,8 @@ def _decoded(
     yield from sound
     warn.close()
     check_intact(reader, decoder.n_intact, decoder.n_problems)
+    if reader.repairs is not None and reader.repairs.corrected:
+        messages.note(f"{label}: {reader.repairs}")
     if reader.damaged:
         messages.warn(f"{label}: damaged; {decoder.seconds_lost:.2f} s of it are silence")
 

@@ -13,18 +13,16 @@ import click
 import fcs_edge
 from fcs_edge.audio.reader import MAX_RATE, MIN_RATE, RAW_FORMATS, AudioInput, Channel, open_input
 from fcs_edge.cli.options import (
+    BITSTREAM_OPTIONS,
     activations_option,
-    block_option,
+    bitstream_options,
     channel_option,
     common_options,
-    dtx_option,
     force_option,
     input_option,
     latency_option,
     model_option,
-    raw_tokens_option,
     refuse_unused,
-    tag_option,
     threads_option,
 )
 from fcs_edge.cli.output_files import check_files, is_special, output_file, standard
@@ -43,7 +41,7 @@ from fcs_edge.live.loop import Loopback
 from fcs_edge.live.microphone import Microphone
 from fcs_edge.live.session import open_microphone, prompt_threads, stop_on_signals
 from fcs_edge.tokens.fcs import fcs_writer
-from fcs_edge.tokens.fcs_options import BLOCK_SECONDS, FcsOptions
+from fcs_edge.tokens.fcs_options import FcsOptions
 from fcs_edge.tokens.npy import TOKEN_DTYPES
 from fcs_edge.tokens.npz import array_writer, origin_of
 from fcs_edge.tokens.sound_writer import PausingWriter, SoundWriter
@@ -77,10 +75,7 @@ from fcs_edge.tokens.sound_writer import PausingWriter, SoundWriter
     show_default=True,
     help="Channels of --raw input, interleaved.",
 )
-@block_option
-@raw_tokens_option
-@tag_option
-@dtx_option
+@bitstream_options
 @click.option(
     "--dtype",
     type=click.Choice(list(TOKEN_DTYPES)),
@@ -104,10 +99,7 @@ def encode(
     raw: str | None,
     rate: int,
     channels: int,
-    block_seconds: float | None,
-    raw_tokens: bool,
-    tags: dict[str, str],
-    dtx: bool,
+    fcs: FcsOptions,
     dtype: str,
     strict: bool,
     threads: int,
@@ -121,17 +113,15 @@ def encode(
     --mic there is no IN. Of an IN that is cut, what is intact is encoded, and the exit code is 1.
 
     OUT is a .fcs bitstream, an .npz of tokens with their model and length, or an .npy of bare
-    tokens. As -, it is a bitstream on standard output, flushed chunk by chunk. An .npz or .npy as
-    IN holds tokens, which OUT receives as they are.
+    tokens. An .npz or .npy as IN holds tokens, which OUT receives as they are.
 
-    A .fcs file is entropy-coded without loss, in blocks that decode alone. A pipe receives raw
-    tokens, because code waits for its block; --block gives a pipe coded blocks too. With --dtx a
-    pause takes few bytes, and its noise is not the one that was recorded.
+    A bitstream is entropy-coded without loss, in blocks that decode alone. As -, it goes to
+    standard output in raw chunks, or in coded blocks with --block, --block-bytes or --fec.
 
     \b
     Examples:
       fcs-edge encode speech.wav speech.fcs
-      fcs-edge encode --mic speech.fcs
+      fcs-edge encode --mic --fec 25% speech.fcs
       fcs-edge encode --tag title="A note" --tag time=2026-07-01T12:00:00Z speech.wav speech.fcs
       fcs-edge encode --mic - | ssh host fcs-edge decode - --play
       fcs-edge encode --raw s16le --rate 48000 - - < samples | ssh host fcs-edge decode - out.wav
@@ -141,16 +131,12 @@ def encode(
     has_tokens = is_array(source) and raw is None
     out = _check(source, out, has_tokens, dtype, force)
     if has_tokens:
-        fcs = FcsOptions(block_seconds or BLOCK_SECONDS, raw_tokens, tags=tags)
-        options = TokenOptions(model, False, strict, force, dtype, fcs)
+        options = TokenOptions(model, False, strict, force, dtype, fcs._replace(eager=False))
         is_whole = copy_tokens(source, out, options, messages)
     else:
         if live:
             devices.find("input", microphone)
         codec = fcs_edge.load(model, activations=activations, threads=threads)
-        fcs = FcsOptions(
-            block_seconds or BLOCK_SECONDS, raw_tokens, block_seconds is None, tags, dtx
-        )
         create = partial(_writer, out=out, codec=codec, fcs=fcs, dtype=dtype, live=live)
         output = output_file(out, force)
         if live:
@@ -179,7 +165,7 @@ def _check(source: str, out: str, has_tokens: bool, dtype: str, force: bool) -> 
         (
             "an OUT that is a bitstream",
             not is_array(out),
-            ("block_seconds", "raw_tokens", "tags", "dtx"),
+            BITSTREAM_OPTIONS,
         ),
     )
     check_files(source, out, force)

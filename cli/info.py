@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from fcs_edge.bitstream.cell_layout import MAGIC as PROTECTED_MAGIC
 from fcs_edge.bitstream.header import MAGIC
 from fcs_edge.cli import bitstream_facts, file_facts
 from fcs_edge.cli.bitstream_facts import Record
@@ -25,7 +26,7 @@ from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.progress import spinner
 from fcs_edge.errors import FcsError, ModelFileError
 from fcs_edge.stand_ins import HEAD_BYTES, stand_in
-from fcs_edge.text import printable
+from fcs_edge.text import counted, printable
 
 _NPY, _ZIP = b"\x93NUMPY", b"PK\3\4"
 _FILES = (".fcs", ".npy", ".npz", ".wav", ".flac", ".ogg", ".mp3")
@@ -122,7 +123,7 @@ def _found(file: str) -> Found:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
             return bitstream_facts.bitstream(opened, file)
         head = opened.read(HEAD_BYTES)
-        if head.startswith(MAGIC) or suffix == ".fcs":
+        if head.startswith((MAGIC, PROTECTED_MAGIC)) or suffix == ".fcs":
             opened.seek(0)
             return bitstream_facts.bitstream(opened, file)
     if what := stand_in(head, "tokens, weights or sound"):
@@ -151,6 +152,14 @@ def _prior(prior: dict[str, Any] | None) -> str:
         return "none"
     return (
         f"{prior['check']}, {'known' if prior['known'] else 'not in a model that has a name'} here"
+    )
+
+
+def _protection(facts: dict[str, Any]) -> str:
+    where = f"{counted(facts['groups'], 'group')}, {counted(facts['cells'], 'cell')}"
+    return (
+        f"{facts['share']:.1%} more bytes in {where} of {facts['cell_bytes']} bytes; "
+        f"{counted(facts['corrected'], 'byte')} corrected, {facts['lost_cells']} cells missing"
     )
 
 
@@ -193,6 +202,7 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "prior": ("", _prior),
     "priors": ("", lambda v: ", ".join(v) or "none"),
     "metadata": ("", lambda v: "; ".join(f"{key}: {value}" for key, value in v.items()) or "none"),
+    "protection": ("protected", _protection),
     "intact": ("checks", lambda v: "all pass" if v else "FAILED"),
 }
 _LABEL = max(len(label or key) for key, (label, _) in _UNITS.items())
@@ -210,7 +220,7 @@ def _print(file: str, facts: Facts) -> None:
 
 def _print_facts(facts: Facts) -> None:
     for key, value in facts.items():
-        if (key == "note" and value is None) or key in ("remarks", "further_parts"):
+        if (key in ("note", "protection") and value is None) or key in ("remarks", "further_parts"):
             continue
         label, show = _UNITS[key]
         click.echo(f"  {label or key:<{_LABEL}}  {printable(show(value))}")

@@ -27,6 +27,7 @@ from fcs_edge.cli.options import (
     model_option,
     reconnect_option,
 )
+from fcs_edge.cli.ui.compile_notice import compile_notice
 from fcs_edge.cli.ui.link_notice import chunk_text, rate_text, report_security
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.panel import Lines, cancelled, shortfall, troubles
@@ -51,7 +52,7 @@ from fcs_edge.live.session import (
     stop_on_signals,
     watch,
 )
-from fcs_edge.model.layers import F32, U16, new
+from fcs_edge.model.layers import F32, new
 from fcs_edge.text import counted
 
 _SHOW_SECONDS = 0.2
@@ -129,14 +130,13 @@ def send(
     _check(source, microphone)
     codec = fcs_edge.load(model, activations=activations)
     framing = _framing(codec, packet_ms, key is not None, coded, redundancy)
-    key_path = Path(key) if key is not None else None
+    key_path = None if key is None else Path(key)
     report_security(key_path, messages)
     with ExitStack() as stack:
         socket = stack.enter_context(closing(PacketSocket(host, port, messages.warn)))
         sender = _sender(socket, codec, framing, key_path, messages)
         codec = prepared(codec, threads, messages, encoder=True)
-        pausing = PausingSender(sender, codec) if dtx else None
-        loop = Loopback(codec, _sink(sender, pausing), False, duration)
+        loop, finish = _loop(sender, codec, dtx, duration)
         stack.enter_context(prompt_threads())
         stack.enter_context(stop_on_signals(loop.stop, "sending ends"))
         lines = Lines(lambda: _line(loop, codec, sender), quiet)
@@ -150,7 +150,7 @@ def send(
             wait = _waiter(loop, lines, guard, stack)
             session = partial(run_loopback, loop, codec, request, wait)
             run_with_devices(session, loop, reconnect, messages.warn)
-        (pausing or sender).finish()
+        finish()
     messages.note(_line(loop, codec, sender))
     for text in (cancelled(loop), shortfall(loop, codec), guard.warning):
         if text:
@@ -158,11 +158,16 @@ def send(
     click.get_current_context().exit(1 if guard.warning or not is_whole else 0)
 
 
-def _sink(sender: Sender, pausing: PausingSender | None) -> Callable[[F32, U16, F32 | None], None]:
-    """Return what takes each chunk."""
-    if pausing is None:
-        return lambda samples, tokens, _: sender.send(tokens)
-    return lambda samples, tokens, _: pausing.send(samples, tokens)
+def _loop(
+    sender: Sender, codec: Codec, dtx: bool, duration: float | None
+) -> tuple[Loopback, Callable[[], None]]:
+    """Return what encodes and sends each chunk, and what sends the rest."""
+    if not dtx:
+        loop = Loopback(codec, lambda _, tokens, __: sender.send(tokens), False, duration)
+        return loop, sender.finish
+    pausing = PausingSender(sender, codec)
+    take = pausing.send
+    return Loopback(codec, lambda s, tokens, _: take(s, tokens), False, duration), pausing.finish
 
 
 def _waiter(
@@ -190,7 +195,8 @@ def _sender(
     socket: PacketSocket, codec: Codec, framing: Framing, key: Path | None, messages: Messages
 ) -> Sender:
     """Return what sends the packets; note what they take on the wire."""
-    coder = newest_coder(codec) if framing.coded else None
+    with compile_notice(messages, None):
+        coder = newest_coder(codec) if framing.coded else None
     messages.note(rate_text(framing, socket.ip_bytes))
     return Sender(
         *(socket, codec, framing.chunks, key, messages.warn),

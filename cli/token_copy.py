@@ -192,6 +192,8 @@ def _from_bitstream(
         warn.close()
         opened.n_samples = tokens.n_samples
         check_intact(reader, tokens.n_tokens - tokens.n_lost)
+        if reader.repairs is not None and reader.repairs.corrected:
+            messages.note(f"{label}: {reader.repairs}")
         opened.losses += tokens.losses(reader.damaged > 0)
         if opened.losses and options.strict:
             raise BitstreamError(opened.losses[0])

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
+from fcs_edge.bitstream.protection import ProtectedWriter
+from fcs_edge.bitstream.radio_packets import CELLS_HEAD_BYTES, HEAD_BYTES
 from fcs_edge.bitstream.writer import MAX_BLOCK_TOKENS, BitstreamWriter, Header
 from fcs_edge.codec import Codec, load
 from fcs_edge.entropy import TokenCoder
@@ -64,16 +69,38 @@ def fcs_writer(
     header = header_of(codec, coded=coded, settings=settings)
     prior = codec.prior if coded else None
     tokens = round(options.block_seconds * codec.token_rate)
-    return BitstreamWriter(
-        file,
-        header,
-        block_tokens=min(max(tokens, 1), MAX_BLOCK_TOKENS),
-        coder=None if prior is None else prior.coder(),
-        raw=options.raw,
-        eager=options.eager,
-        chunk_tokens=codec.chunk_tokens,
-        tags=options.tags,
-    )
+    how: dict[str, Any] = {
+        "block_tokens": min(max(tokens, 1), MAX_BLOCK_TOKENS),
+        "coder": None if prior is None else prior.coder(),
+        "raw": options.raw,
+        "eager": options.eager,
+        "chunk_tokens": codec.chunk_tokens,
+        "tags": options.tags,
+    }
+    size = options.packet_bytes
+    if options.protection is None:
+        block = None if size is None else size - HEAD_BYTES
+        return BitstreamWriter(file, header, block_bytes=block, **how)
+    cell = None if size is None else size - CELLS_HEAD_BYTES
+    protection = ProtectedWriter(file, options.protection, cell_bytes=cell)
+    return _ProtectedBitstream(protection, header, **how)
+
+
+class _ProtectedBitstream(BitstreamWriter):
+    """The writer of a protected bitstream, whose last group it writes when it is closed."""
+
+    def __init__(self, file: ProtectedWriter, header: Header, **how: Any) -> None:
+        super().__init__(cast(BinaryIO, file), header, **how)
+        self._protection = file
+
+    def close(
+        self,
+        n_samples: int,
+        tokens: NDArray[np.integer[Any]] | None = None,
+        pauses: NDArray[np.bool_] | None = None,
+    ) -> None:
+        super().close(n_samples, tokens, pauses)
+        self._protection.close()
 
 
 def coders_of(codec: Codec | None) -> Callable[[Header], TokenCoder | None]:

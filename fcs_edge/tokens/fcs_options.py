@@ -33,6 +33,10 @@ class FcsOptions(NamedTuple):
     """Metadata by key."""
     dtx: bool = False
     """Whether the header says that comfort tokens replace pauses."""
+    packet_bytes: int | None = None
+    """Bytes of a radio's packet. Each block fits one; of a protected file each cell does."""
+    protection: float | None = None
+    """Bytes of parity for each byte, where the bitstream is protected."""
 
 
 def check_tags(tags: Mapping[str, str]) -> None:
