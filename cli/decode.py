@@ -15,7 +15,7 @@ import click
 import fcs_edge
 from fcs_edge.audio.reader import RAW_FORMATS
 from fcs_edge.audio.writer import FILE_FORMATS, AudioOutput, StreamOutput, file_output
-from fcs_edge.bitstream.reader import BitstreamReader, read_batches, unknown_prior
+from fcs_edge.bitstream.reader import BitstreamReader, read_batches
 from fcs_edge.cli.options import (
     activations_option,
     common_options,
@@ -283,11 +283,7 @@ def _open_bitstream(
     report = _refuse if mode.strict else warn.add
     decoder = EventDecoder(codec, report, live=live, any_model=mode.any_model)
     bitstream = _Bitstream(reader, decoder)
-    known = None
-    if lacking := prior_problem(header, codec):
-        report(lacking)
-        known = unknown_prior(header.prior)
-    damage = DamageReport(warn.add, known)
+    damage = DamageReport(warn.add, prior_problem(header, codec))
     blocks = _decoded(decode_events(batches, decoder, damage), bitstream, warn, messages, label)
     seconds = None
     if is_regular(file):
