@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from fcs_edge.bitstream.events import Damage, End, HeaderRead, Metadata, Tokens
 from fcs_edge.bitstream.header import Header, is_magic, is_repeated
+from fcs_edge.bitstream.pauses import read_pauses
 from fcs_edge.bitstream.protected_reader import Repairs, protected
 from fcs_edge.bitstream.reader import BitstreamReader, read_batches
 from fcs_edge.bitstream.records import (
@@ -45,6 +46,8 @@ class Record(NamedTuple):
     payload: int = 0
     """Bytes that hold tokens."""
     intact: bool = True
+    paused: int = 0
+    """Tokens of pauses."""
 
 
 class _NoCoder(TokenCoder):
@@ -62,7 +65,8 @@ class _Part:
 
     def __init__(self, header: Header) -> None:
         self.header = header
-        self.tokens = self.lost = self.payload = self.n_bytes = self.skipped = 0
+        self.tokens = self.lost = self.paused = 0
+        self.payload = self.n_bytes = self.skipped = 0
         self.n_samples: int | None = None
         self.blocks: Counter[str] = Counter()
         self.metadata: dict[str, str] = {}
@@ -77,6 +81,7 @@ class _Part:
         """Count a record."""
         self.n_bytes += record.size
         self.payload += record.payload
+        self.paused += record.paused
         self.skipped += 0 if record.intact else record.size
         if record.coding is not None:
             self.blocks[record.coding] += 1
@@ -106,6 +111,7 @@ class _Part:
             "samples": self.n_samples,
             "tokens": self.tokens,
             "tokens_lost": self.lost,
+            "pauses": self.paused / self.tokens if self.tokens else None,
             "blocks": dict(sorted(self.blocks.items())),
             "bytes": self.n_bytes,
             "bytes_skipped": self.skipped,
@@ -163,7 +169,13 @@ class _Records:
             coding = _CODINGS[block.coding] + (
                 ", pauses" if not block.chunk and tag & PAUSES else ""
             )
-            return Record(offset, "block", size, block.place, block.n_tokens, coding, block.length)
+            place, count, length = block.place, block.n_tokens, block.length
+            record = Record(offset, "block", size, place, count, coding, length)
+            if block.chunk or not tag & PAUSES:
+                return record
+            payload = data[block.head : block.head + length]
+            pauses = read_pauses(payload, count, header.bits)
+            return record._replace(paused=0 if pauses is None else int(pauses.mask.sum()))
         names = {END_TAG: "end", METADATA_TAG: "metadata"}
         return Record(offset, names.get(tag, f"type {tag:02x}"), size)
 
@@ -219,14 +231,17 @@ class _Parts:
             whole.tokens += part.tokens
             whole.lost += part.lost
             whole.payload += part.payload
+            whole.paused += part.paused
             whole.n_bytes += part.n_bytes
             whole.skipped += part.skipped
             whole.blocks += part.blocks
         seconds = sum(part.seconds for part in self._parts)
         whole.n_samples = round(seconds * first.header.input_rate)
-        sums = ("seconds", "samples", "tokens", "tokens_lost", "blocks", "bytes", "bytes_skipped")
+        sums = ("seconds", "samples", "tokens", "tokens_lost", "pauses", "blocks", "bytes")
         total = self._facts(whole)
-        facts |= {key: total[key] for key in (*sums, "stored_bits", "overhead", "rates")}
+        facts |= {
+            key: total[key] for key in (*sums, "bytes_skipped", "stored_bits", "overhead", "rates")
+        }
         return facts | {"further_parts": [self._facts(part) for part in others[:MOST_OF_A_KIND]]}
 
     def _facts(self, part: _Part) -> Facts:

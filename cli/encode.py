@@ -42,8 +42,9 @@ from fcs_edge.live.microphone import Microphone
 from fcs_edge.live.session import open_microphone, prompt_threads, stop_on_signals
 from fcs_edge.tokens.fcs import fcs_writer
 from fcs_edge.tokens.fcs_options import FcsOptions
-from fcs_edge.tokens.npy import TOKEN_DTYPES, TokenWriter
+from fcs_edge.tokens.npy import TOKEN_DTYPES
 from fcs_edge.tokens.npz import array_writer, origin_of
+from fcs_edge.tokens.sound_writer import PausingWriter, SoundWriter
 
 
 @click.command()
@@ -136,7 +137,7 @@ def encode(
         if live:
             devices.find("input", microphone)
         codec = fcs_edge.load(model, activations=activations, threads=threads)
-        create = partial(_writer, out=out, codec=codec, fcs=fcs, dtype=dtype)
+        create = partial(_writer, out=out, codec=codec, fcs=fcs, dtype=dtype, live=live)
         output = output_file(out, force)
         if live:
             opener = partial(open_microphone, codec, microphone, latency, channel)
@@ -160,7 +161,7 @@ def _check(source: str, out: str, has_tokens: bool, dtype: str, force: bool) -> 
     if dtype != "uint16" and not is_array(out):
         raise click.UsageError("--dtype is for an OUT of .npy or .npz.")
     refuse_unused(
-        ("an IN that is sound", not has_tokens, ("channel", "threads", "activations")),
+        ("an IN that is sound", not has_tokens, ("channel", "threads", "activations", "dtx")),
         (
             "an OUT that is a bitstream",
             not is_array(out),
@@ -175,7 +176,7 @@ def _encode_sound(
     codec: Codec,
     source: str,
     opened: AbstractContextManager[AudioInput],
-    create: Callable[[BinaryIO], TokenWriter],
+    create: Callable[[BinaryIO], SoundWriter],
     output: AbstractContextManager[BinaryIO],
     messages: Messages,
 ) -> tuple[float, bool]:
@@ -203,7 +204,7 @@ def _result(out: str, codec: Codec, seconds: float) -> str:
 
 def _encode_input(
     codec: Codec,
-    create: Callable[[], TokenWriter],
+    create: Callable[[], SoundWriter],
     sound: AudioInput,
     ending: Ending | None,
     messages: Messages,
@@ -220,7 +221,7 @@ def _encode_input(
             if writer is None and block.size:
                 writer = create()
             if writer is not None:
-                writer.write(encoder.push(block))
+                writer.write(block, encoder.push(block))
             n_samples += block.size
             show(n_samples / codec.sample_rate_in)
             if ending is not None and ending.of_file:
@@ -250,7 +251,7 @@ def _arguments(source: str, out: str | None, live: bool, raw: str | None) -> tup
 def _encode_microphone(
     codec: Codec,
     opener: Callable[[], Microphone],
-    create: Callable[[BinaryIO], TokenWriter],
+    create: Callable[[BinaryIO], SoundWriter],
     output: AbstractContextManager[BinaryIO],
     messages: Messages,
 ) -> tuple[float, bool]:
@@ -258,7 +259,9 @@ def _encode_microphone(
     prepare(codec, messages, encoder=True)
     with output as file:
         writer = create(file)
-        loop = Loopback(codec, lambda samples, tokens, decoded: writer.write(tokens), decode=False)
+        loop = Loopback(
+            codec, lambda samples, tokens, _: writer.write(samples, tokens), decode=False
+        )
         with prompt_threads(), stop_on_signals(loop.stop), ExitStack() as stack:
             source = opener()
             stack.callback(source.close)
@@ -278,8 +281,15 @@ def _encode_microphone(
     return seconds, lost is None
 
 
-def _writer(file: BinaryIO, out: str, codec: Codec, fcs: FcsOptions, dtype: str) -> TokenWriter:
+def _writer(
+    file: BinaryIO, out: str, codec: Codec, fcs: FcsOptions, dtype: str, live: bool
+) -> SoundWriter:
     if is_array(out):
-        return array_writer(file, suffix_of(out), origin_of(codec), dtype)
-    live = not is_regular(file)
-    return fcs_writer(file, codec, fcs._replace(eager=fcs.eager and live))
+        return SoundWriter(array_writer(file, suffix_of(out), origin_of(codec), dtype))
+    eager = fcs.eager and not is_regular(file)
+    if fcs.dtx and eager:
+        raise click.UsageError("--dtx is for blocks, but a pipe receives chunks: add --block 2.")
+    writer = fcs_writer(file, codec, fcs._replace(eager=eager))
+    if fcs.dtx:
+        return PausingWriter(writer, codec, live=live)
+    return SoundWriter(writer)

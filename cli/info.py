@@ -195,6 +195,7 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "sample_rate": ("sample rate", lambda v: f"{v} Hz"),
     "channels": ("", str),
     "tokens_lost": ("tokens lost", "{:,}".format),
+    "pauses": ("", lambda v: "none" if not v else f"{v:.0%} of the tokens"),
     "blocks": ("", lambda v: ", ".join(f"{n:,} {coding}" for coding, n in v.items()) or "none"),
     "stored_bits": ("bits a token", lambda v: "" if v is None else f"{v:.2f} as stored"),
     "overhead": ("", lambda v: "" if v is None else f"{v:.2%} of the payload"),

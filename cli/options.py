@@ -150,6 +150,12 @@ _raw_tokens_option = _option(
     help="Store tokens without entropy coding: larger, and decode --salvage loses one token by one "
     "damaged bit.",
 )
+dtx_option = _option(
+    "--dtx",
+    is_flag=True,
+    help="Replace the tokens of pauses by one that sounds alike (discontinuous transmission): a "
+    "pause takes little, but is not what was recorded.",
+)
 salvage_option = _option(
     "--salvage",
     is_flag=True,
@@ -276,7 +282,7 @@ def refuse_unused(*rules: tuple[str, bool, tuple[str, ...]]) -> None:
                 raise click.UsageError(f"{option.opts[-1]} is for {purpose} only.")
 
 
-BITSTREAM_OPTIONS = ("block_seconds", "packet_bytes", "protection", "raw_tokens", "tags")
+BITSTREAM_OPTIONS = ("block_seconds", "packet_bytes", "protection", "raw_tokens", "tags", "dtx")
 """Parameters of `bitstream_options`."""
 
 
@@ -290,6 +296,7 @@ def bitstream_options(command: _F) -> _F:
         protection: float | None,
         raw_tokens: bool,
         tags: dict[str, str],
+        dtx: bool,
         **values: Any,
     ) -> Any:
         sizes = (block_seconds, packet_bytes)
@@ -300,12 +307,14 @@ def bitstream_options(command: _F) -> _F:
             raw=raw_tokens,
             eager=(*sizes, protection) == (None, None, None),
             tags=tags,
+            dtx=dtx,
             packet_bytes=packet_bytes,
             protection=protection,
         )
         return command(fcs=fcs, **values)
 
-    options = (_block_option, _packet_option, _fec_option, _raw_tokens_option, _tag_option)
+    blocks = (_block_option, _packet_option, _fec_option, _raw_tokens_option)
+    options = (*blocks, _tag_option, dtx_option)
     for add in reversed(options):
         run = add(run)
     return cast(_F, run)

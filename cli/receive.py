@@ -297,6 +297,8 @@ def _line(receiver: Receiver, outputs: _Outputs) -> str:
         f"clock {1e6 * (receiver.speed - 1):+.0f} ppm; {chunk_text(s.times)}"
     )
     parts = [text, outputs.troubles()]
+    if counts.paused:
+        parts.append(f"{counted(counts.paused, 'chunk')} of pauses")
     if s.n_lost_devices:
         parts.append(f"{counted(s.n_lost_devices, 'time')} without a device")
     # A copy, as the other thread may add a reason meanwhile.

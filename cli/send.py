@@ -18,6 +18,7 @@ from fcs_edge.cli.options import (
     activations_option,
     channel_option,
     common_options,
+    dtx_option,
     duration_option,
     input_option,
     key_option,
@@ -34,6 +35,7 @@ from fcs_edge.cli.ui.terminal_keys import TerminalKeys
 from fcs_edge.codec import Codec
 from fcs_edge.link.coding import newest_coder
 from fcs_edge.link.packets import PacketFormat
+from fcs_edge.link.pausing_sender import PausingSender
 from fcs_edge.link.rates import Framing, longest_packet
 from fcs_edge.link.sender import Sender
 from fcs_edge.link.sockets import PacketSocket, parse
@@ -87,6 +89,7 @@ _CATCH_UP_SECONDS = 1.0
     help="Let each packet carry the one before as well: a single lost packet costs no sound. The "
     "receiver waits for one packet more.",
 )
+@dtx_option
 @duration_option
 @key_option
 @latency_option
@@ -103,6 +106,7 @@ def send(
     packet_ms: int,
     coded: bool,
     redundancy: bool,
+    dtx: bool,
     duration: float | None,
     key: str | None,
     latency: Latency,
@@ -126,13 +130,13 @@ def send(
     _check(source, microphone)
     codec = fcs_edge.load(model, activations=activations)
     framing = _framing(codec, packet_ms, key is not None, coded, redundancy)
-    key_path = Path(key) if key is not None else None
+    key_path = None if key is None else Path(key)
     report_security(key_path, messages)
     with ExitStack() as stack:
         socket = stack.enter_context(closing(PacketSocket(host, port, messages.warn)))
         sender = _sender(socket, codec, framing, key_path, messages)
         codec = prepared(codec, threads, messages, encoder=True)
-        loop = Loopback(codec, lambda samples, tokens, _: sender.send(tokens), False, duration)
+        loop, finish = _loop(sender, codec, dtx, duration)
         stack.enter_context(prompt_threads())
         stack.enter_context(stop_on_signals(loop.stop, "sending ends"))
         lines = Lines(lambda: _line(loop, codec, sender), quiet)
@@ -146,12 +150,24 @@ def send(
             wait = _waiter(loop, lines, guard, stack)
             session = partial(run_loopback, loop, codec, request, wait)
             run_with_devices(session, loop, reconnect, messages.warn)
-        sender.finish()
+        finish()
     messages.note(_line(loop, codec, sender))
     for text in (cancelled(loop), shortfall(loop, codec), guard.warning):
         if text:
             messages.warn(text)
     click.get_current_context().exit(1 if guard.warning or not is_whole else 0)
+
+
+def _loop(
+    sender: Sender, codec: Codec, dtx: bool, duration: float | None
+) -> tuple[Loopback, Callable[[], None]]:
+    """Return what encodes and sends each chunk, and what sends the rest."""
+    if not dtx:
+        loop = Loopback(codec, lambda _, tokens, __: sender.send(tokens), False, duration)
+        return loop, sender.finish
+    pausing = PausingSender(sender, codec)
+    take = pausing.send
+    return Loopback(codec, lambda s, tokens, _: take(s, tokens), False, duration), pausing.finish
 
 
 def _waiter(

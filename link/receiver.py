@@ -197,11 +197,11 @@ class Receiver:
             return
         self._n_accepted += 1
         self.n_bytes += len(data)
-        if isinstance(packet, Silence):
-            return
         with self._lock:
             self.buffer.put(packet, now)
-            self._received_at = now
+            # Only the first packet of a pause is sent at once.
+            if not isinstance(packet, Silence) or packet.before == 0:
+                self._received_at = now
 
     def _refuse(self, reason: Reason) -> None:
         """Count a packet; say once what the user can do, unless a stranger may have sent it."""

@@ -65,6 +65,8 @@ def fcs_writer(
     """
     options = options or FcsOptions()
     coded = not (options.raw or options.eager)
+    if options.dtx:
+        settings = token_settings(codec.model) | {"dtx": True}
     header = header_of(codec, coded=coded, settings=settings)
     prior = codec.prior if coded else None
     tokens = round(options.block_seconds * codec.token_rate)

@@ -31,6 +31,8 @@ class FcsOptions(NamedTuple):
     """Whether each chunk goes out as soon as it exists. Its tokens are then raw."""
     tags: Mapping[str, str] | None = None
     """Metadata by key."""
+    dtx: bool = False
+    """Whether the header says that comfort tokens replace pauses."""
     packet_bytes: int | None = None
     """Bytes of a radio's packet. Each block fits one; of a protected file each cell does."""
     protection: float | None = None

@@ -119,7 +119,7 @@ def test_records(tiny: fcs_edge.Codec, info: Callable) -> None:
     _, facts, _ = info(data, "--records", "--json")
     assert facts[2] == {
         "offset": 33, "kind": "block", "size": 143, "position": 0, "tokens": 100, "coding": "raw",
-        "payload": 138, "intact": True,
+        "payload": 138, "intact": True, "paused": 0,
     }  # fmt: skip
 
 
