@@ -272,6 +272,11 @@ def _protection(repairs: Repairs | None) -> Facts | None:
 class RecordList:
     """The records of a bitstream, as they are read; iterate over it once.
 
+    Attributes
+    ----------
+    problems : list of str
+        What is lost, cut or out of order, a line each, once all was read.
+
     Raises
     ------
     BitstreamError
@@ -281,18 +286,19 @@ class RecordList:
     def __init__(self, file: BinaryIO, label: str) -> None:
         self._file, self._label = file, label
         self._found = _Records()
+        self.problems: list[str] = []
 
     def __iter__(self) -> Iterator[Record]:
         """Yield each record as it is read."""
         found, source = self._found, protected(self._file)
+        damage = Capped(self.problems.append)
         with labelled(self._label):
             refuse_others(self._file)
-            for _ in read_batches(source, found.reader):
+            for events in read_batches(source, found.reader):
+                for event in events:
+                    if isinstance(event, Damage):
+                        damage.add(event.message)
                 yield from found.taken()
         found.close(source.n_read)
         yield from found.taken()
-
-    @property
-    def is_damaged(self) -> bool:
-        """Whether anything is lost, cut or out of order, once all was read."""
-        return self._found.reader.damaged > 0
+        damage.close()

@@ -59,7 +59,7 @@ def info(file: str, as_json: bool, by_record: bool, quiet: bool) -> None:
     """
     messages = Messages(quiet)
     if by_record:
-        click.get_current_context().exit(_list_records(file, as_json))
+        click.get_current_context().exit(_list_records(file, as_json, messages))
     with spinner(messages, f"Checking {file} ..."):
         facts, problems = _found(file)
     if as_json:
@@ -76,7 +76,7 @@ def info(file: str, as_json: bool, by_record: bool, quiet: bool) -> None:
         click.get_current_context().exit(1)
 
 
-def _list_records(file: str, as_json: bool) -> int:
+def _list_records(file: str, as_json: bool, messages: Messages) -> int:
     """Print the records of a bitstream; return the exit code."""
     check_input(file)
     opened = sys.stdin.buffer if file == "-" else open_file(file)
@@ -90,7 +90,9 @@ def _list_records(file: str, as_json: bool) -> int:
                 if number == 0:
                     click.echo(_ROW.format(*_COLUMNS))
                 click.echo(_row(record))
-    return 1 if found.is_damaged else 0
+    for problem in found.problems:
+        messages.warn(f"{label}: {problem}")
+    return 1 if found.problems else 0
 
 
 _COLUMNS = ("offset", "type", "size", "position", "tokens", "check", "coding")

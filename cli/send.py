@@ -26,6 +26,7 @@ from fcs_edge.cli.options import (
     model_option,
     reconnect_option,
 )
+from fcs_edge.cli.ui.compile_notice import compile_notice
 from fcs_edge.cli.ui.link_notice import chunk_text, rate_text, report_security
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.panel import Lines, cancelled, shortfall, troubles
@@ -178,7 +179,8 @@ def _sender(
     socket: PacketSocket, codec: Codec, framing: Framing, key: Path | None, messages: Messages
 ) -> Sender:
     """Return what sends the packets; note what they take on the wire."""
-    coder = newest_coder(codec) if framing.coded else None
+    with compile_notice(messages, None):
+        coder = newest_coder(codec) if framing.coded else None
     messages.note(rate_text(framing, socket.ip_bytes))
     return Sender(
         *(socket, codec, framing.chunks, key, messages.warn),

@@ -15,7 +15,7 @@ def newest_coder(codec: Codec) -> TokenCoder:
     return _ready(neutral_coder(codec.bits_per_token) if prior is None else prior.coder(), codec)
 
 
-def coders_of(codec: Codec) -> Coders:
+def packet_coders(codec: Codec) -> Coders:
     """Return the coders of a model's priors by their checks, the newest first, the neutral last."""
     coders = [prior.coder() for prior in codec.priors.values()][::-1]
     coders.append(neutral_coder(codec.bits_per_token))

@@ -138,7 +138,7 @@ class JitterBuffer:
 
         Unlike the other methods, it may run beside `take`: the answer may then be a chunk old.
         """
-        near = (sequences >= self._lowest()) & (sequences <= self._highest + 1 + self._max_jump)
+        near = (sequences >= self._lowest()) & (sequences <= self._highest + 1 + self._reach())
         lacking: NDArray[np.bool_] = self._sequences[sequences % self._capacity] != sequences
         return near & lacking
 
@@ -202,8 +202,12 @@ class JitterBuffer:
     def _in_place(self, packet: Packet) -> bool:
         forward = packet.sequence - (self._highest + 1)
         backward = self._position - packet.sequence
-        close = forward <= self._max_jump and backward <= self._max_jump
+        close = forward <= self._reach() and backward <= self._max_jump
         return packet.stream == self._stream and close
+
+    def _reach(self) -> int:
+        """Return how many chunks ahead of the highest received a packet may be: 3 lost, or 2 s."""
+        return self._max_jump + 3 * (self._batch - 1)
 
     def _moves(self, packet: Packet, chunks: int, now: float) -> bool:
         """Return whether to resync to a packet out of place; count the packet where not."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fcs_edge.codec import Codec
-from fcs_edge.link.coding import coders_of
+from fcs_edge.link.coding import packet_coders
 from fcs_edge.link.conceal import Concealer
 from fcs_edge.link.flood import FloodGate
 from fcs_edge.link.jitter import LOST, WAIT, JitterBuffer
@@ -109,7 +109,7 @@ class Receiver:
         halves = read_key(key) if key is not None else None
         self._guard = ReplayGuard(key, warn) if key is not None else None
         form, seconds = PacketFormat.of(codec), codec.latency
-        coders = coders_of(codec)
+        coders = packet_coders(codec)
         self._reader = PacketReader(form, seconds, halves, self._guard, max_age, coders)
         self._gate = FloodGate()
         self.buffer = JitterBuffer(

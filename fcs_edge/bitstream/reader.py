@@ -17,6 +17,7 @@ from fcs_edge.bitstream.header import (
     VERSION,
     Header,
     is_magic,
+    is_near_magic,
     mended,
     refuse_version,
 )
@@ -54,7 +55,6 @@ START_BYTES = 1 << 16
 """A file whose start is missing has a record in so many bytes, or is no ``.fcs`` file."""
 SILENCE_TOKENS = 180_000
 """Silence of a file beyond what its bytes could hold."""
-_NEAR_MAGIC_BITS = 4
 _RESTART_TOKENS = 100
 
 Coders = Callable[[Header], TokenCoder | None]
@@ -147,7 +147,7 @@ class BitstreamReader:
         self._n_failed = 0
         self._first = 0
         self._assumed = False
-        self._last_tag: int | None = None
+        self._last: Block | None = None
         self._mark: int | None = None
         """Where the search began that a copy of the header or a repeated block interrupts."""
         self._reported = 0
@@ -338,7 +338,7 @@ class BitstreamReader:
         self._search.header, self._search.expected = header, expected
         self.ended = self._assumed = False
         self._first = 0
-        self._last_tag = self._mark = None
+        self._last = self._mark = None
 
     def _take_header(
         self, found: Found, start: int, near: bool = False
@@ -451,7 +451,7 @@ class BitstreamReader:
         if complete and crc_holds(search.buf, search.pos, block.size):
             search.expected += block.n_tokens
             self._pass(block.size)
-            self._last_tag = block.tag
+            self._last = block
             return None
         self._n_failed += done
         if not complete:
@@ -496,7 +496,12 @@ class BitstreamReader:
         """Hand out the tokens of a raw block whose CRC fails, if there is one at this place."""
         assert self._salvage is not None
         search = self._search
-        block = yield from self._salvage.block_here(self._last_tag)
+        header = b"" if search.header is None else search.header.to_bytes()
+        if (yield from self._salvage.header_here(len(header), self._last)):
+            yield self._damage(0, f"byte {search.offset}: a copy of the header is damaged")
+            search.pos += len(header)
+            return True
+        block = yield from self._salvage.block_here(self._last)
         if block is None or search.expected is None or search.header is None:
             return False
         there = yield from search.need(block.size)
@@ -506,7 +511,7 @@ class BitstreamReader:
         if not block.n_tokens:
             return False
         search.pos = min(search.pos + block.size, len(search.buf))
-        self._last_tag = block.tag
+        self._last = block
         search.expected += block.n_tokens
         what = "the CRC of a block does not match" if there else "a block is cut"
         yield self._damage(
@@ -543,7 +548,7 @@ class BitstreamReader:
         ahead = (block.place - search.expected) % block.modulus
         yield from self._skip(start, skipped, ahead, attempt)
         search.expected += ahead + block.n_tokens
-        self._last_tag = block.tag
+        self._last = block
         yield self._tokens(found, block, data, at)
 
     def _restart(self, start: int) -> Generator[Event, None, None]:
@@ -651,13 +656,6 @@ class BitstreamReader:
 def unknown_prior(check: int) -> str:
     """Return the message about each block that is coded with an unknown prior."""
     return f"coded with the prior {check:08x}, which is unknown here; silence replaces its tokens"
-
-
-def is_near_magic(data: bytes) -> bool:
-    """Return whether ``data`` starts with the magic but for at most four bits."""
-    pairs = zip(data, MAGIC, strict=False)
-    wrong = sum((a ^ b).bit_count() for a, b in pairs)
-    return len(data) >= len(MAGIC) and wrong <= _NEAR_MAGIC_BITS
 
 
 def read_events(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fcs_edge.bitstream.protection import ProtectedWriter
 from fcs_edge.bitstream.radio_packets import CELLS_HEAD_BYTES, HEAD_BYTES
+from fcs_edge.bitstream.reader import unknown_prior
 from fcs_edge.bitstream.writer import MAX_BLOCK_TOKENS, BitstreamWriter, Header
 from fcs_edge.codec import Codec, load
 from fcs_edge.entropy import TokenCoder
@@ -145,16 +146,15 @@ class NamedCoders:
         return coders_of(self._codec)(header) if header.fingerprint == self._fingerprint else None
 
 
-def prior_problem(header: Header, codec: Codec | None) -> str | None:
-    """Return what is lost where a model lacks the prior that a header names; None if it has it."""
+def prior_problem(header: Header, codec: Codec | None) -> dict[str, str]:
+    """Return the line for blocks whose prior a model lacks, by the reader's message about one."""
     if not header.prior or (codec is not None and header.prior in codec.priors):
-        return None
+        return {}
     lost = "their tokens are lost"
     if codec is not None:
-        have = f"which {codec.name} does not have"
-        return f"blocks are coded with the prior {header.prior:08x}, {have}; {lost}"
-    model = header.fingerprint.hex()
-    return (
-        f"blocks are coded with the prior {header.prior:08x} of the model {model}, which has no "
-        f"name here; {lost}: give that model with --model"
-    )
+        owner = f", which {codec.name} does not have; {lost}"
+    else:
+        model = header.fingerprint.hex()
+        owner = f" of the model {model}, which has no name here; {lost}: give it with --model"
+    line = f"blocks are coded with the prior {header.prior:08x}{owner}"
+    return {unknown_prior(header.prior): line}

@@ -126,8 +126,10 @@ def test_records(tiny: fcs_edge.Codec, info: Callable) -> None:
 def test_records_of_a_damaged_bitstream(tiny: fcs_edge.Codec, info: Callable) -> None:
     data = bytearray(stream(tiny))
     data[200] ^= 1
-    code, lines, _ = info(bytes(data[:-8]) + b"??", "--records")
+    code, lines, err = info(bytes(data[:-8]) + b"??", "--records")
     assert code == 1
+    assert "byte 162: 143 bytes damaged" in err
+    assert "the stream is cut, no whole record from byte 379 on" in err
     found = [line.split() for line in lines]
     assert found[3] == ["162", "damaged", "143", "-", "-", "FAILED", "-"]
     assert found[4][:3] == ["305", "block", "74"]

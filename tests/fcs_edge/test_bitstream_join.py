@@ -182,7 +182,8 @@ class TestSalvage:
             ({"raw": True}, 1e-3, 0.02),
             ({"raw": True}, 1e-2, 0.15),
             ({"eager": True}, 1e-4, 0.01),
-            ({"eager": True}, 1e-3, 0.1),
+            ({"eager": True}, 1e-3, 0.02),
+            ({"eager": True}, 1e-2, 0.3),
         ],
     )
     def test_random_bits(self, form, rate, share):
@@ -198,6 +199,17 @@ class TestSalvage:
             found = timeline(events)[:500]
             wrong += 500 - np.count_nonzero(found == tokens[: found.size])
         assert wrong <= 10 * 500 * share
+
+    def test_copies_of_the_header(self):
+        """A damaged one is passed over."""
+        tokens = random_tokens(1200, 11)
+        data = encode(tokens, HEADER, eager=True)
+        copy = naive_header(HEADER, repeated=True)
+        hits = {data.index(copy) + n: 4 for n in (0, 7, 9)}
+        block = data.index(copy) + len(copy)
+        _, events = checked(damaged(hits | {block + 9: 8, block - 30: 1}, data), salvage=True)
+        assert np.count_nonzero(timeline(events)[:1200] != tokens) == 2
+        assert "a copy of the header is damaged" in damage_in(events)[1].message
 
     def test_a_cut_block(self):
         """All whole tokens that are there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,20 @@ class TestSender:
         socket: Any = Sent()
         Sender(socket, tiny, 1, None, redundant=True).finish()
         assert socket.packets == []
+
+    def test_memory_does_not_grow(self, tiny: Codec) -> None:
+        socket: Any = Sent()
+        sender = Sender(socket, tiny, 3, None, coder=TailCoder(9), redundant=True)
+        tracemalloc.start()
+        try:
+            for sequence in range(600):
+                sender.send(tokens_of(tiny, sequence))
+                socket.packets.clear()
+                if sequence == 60:
+                    before = tracemalloc.get_traced_memory()[0]
+            assert tracemalloc.get_traced_memory()[0] < before + 2000
+        finally:
+            tracemalloc.stop()
 
     def test_coded_packets_name_model_and_prior_each_second(self, tiny: Codec) -> None:
         """The prior only a coded packet can name."""
