@@ -59,7 +59,7 @@ def read(data: bytes) -> str:
 
 def test_damaged_files():
     found = fuzz_cases.run("protected-damaged", 120, damaged_case, read, memory=2_000_000)
-    assert min(found["whole"], found["failed"], found["refused"]) > 5
+    assert min(found["whole"], found["failed"], found["refused"]) > 2
 
 
 def test_marks_on_any_bytes():
