@@ -33,7 +33,9 @@ _NOISE = 8
 """Times as many votes for one layout that make another one noise."""
 _MOST_SHIFTS = 48
 
-_ONES = np.array([bin(i).count("1") for i in range(1 << 16)], np.uint8)
+_ONES = np.unpackbits(np.arange(1 << 16, dtype=np.uint16).view(np.uint8)).reshape(-1, 16)
+_ONES = _ONES.sum(axis=1, dtype=np.uint8)
+"""Ones in each word."""
 
 
 def _places(words: U16) -> NDArray[np.int16]:
@@ -102,7 +104,7 @@ def find_layout(words: U16, sizes: Iterable[int]) -> Layout | None:
             layout = layout_of(size, int(values[index]))
             own = places[inverse == index]
             if layout.is_valid and int(cells[own].max()) + 1 < layout.cells:
-                found.append((own.size, int(np.median(own)), layout))
+                found.append((own.size, int(np.sort(own)[_LEAST_VOTES - 1]), layout))
                 most = max(most, own.size)
     firm = [item for item in found if item[0] * _NOISE >= most]
     return min(firm, key=lambda item: item[1])[2] if firm else None

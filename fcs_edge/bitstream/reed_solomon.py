@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,17 @@ def library() -> Any:
     return reedsolo
 
 
+def _coder(parity: int) -> Any:
+    """Return the library's coder of so many bytes of parity."""
+    library()
+    return _new_coder(parity)
+
+
+@lru_cache(maxsize=4)
+def _new_coder(parity: int) -> Any:
+    return library().RSCodec(parity)
+
+
 def add_parity(data: U8, layout: Layout) -> U8:
     """Return the bytes of a group: its data, and the parity of each codeword.
 
@@ -63,7 +75,7 @@ def add_parity(data: U8, layout: Layout) -> U8:
     layout : Layout
         The group's layout.
     """
-    coder = library().RSCodec(layout.parity)
+    coder = _coder(layout.parity)
     step = layout.codewords
     group = np.zeros(layout.n_bytes, np.uint8)
     group[: data.size] = data
@@ -101,10 +113,14 @@ class Patience:
         """Add what so many bytes are worth."""
         self._left += n_bytes / _BYTES_OF_A_FAILURE
 
-    def ends(self) -> bool:
-        """Count a failure; return whether no more are due."""
+    def fail(self) -> None:
+        """Count a failure."""
         self._left -= 1
-        return self._left < 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more may fail."""
+        return self._left < 1
 
 
 def correct(group: U8, states: U8, layout: Layout, patience: Patience) -> list[int]:
@@ -125,9 +141,9 @@ def correct(group: U8, states: U8, layout: Layout, patience: Patience) -> list[i
         How many attempts may fail.
     """
     open_ones = wrong_codewords(group, layout)
-    if not open_ones:
-        return []
-    coder = library().RSCodec(layout.parity)
+    if not open_ones or patience.is_over:
+        return open_ones
+    coder = _coder(layout.parity)
     cell_of = np.arange(layout.n_bytes) // layout.payload
     checked, changed = np.zeros((2, layout.cells), np.int64)
     for erased in _erasures(states, checked, changed):
@@ -137,7 +153,8 @@ def correct(group: U8, states: U8, layout: Layout, patience: Patience) -> list[i
             fixed = _decode(coder, own, np.flatnonzero(erased[cells]), layout.parity)
             if fixed is None:
                 failures += 1
-                if patience.ends() or failures == _MOST_FAILURES:
+                patience.fail()
+                if patience.is_over or failures == _MOST_FAILURES:
                     break
                 continue
             failures = 0
@@ -145,7 +162,7 @@ def correct(group: U8, states: U8, layout: Layout, patience: Patience) -> list[i
             np.add.at(changed, cells[fixed != own], 1)
             own[:] = fixed
             open_ones.remove(q)
-        if not open_ones:
+        if not open_ones or patience.is_over:
             break
     return open_ones
 

@@ -248,3 +248,15 @@ def test_the_bytes_of_a_protected_file_stay():
     assert whole[:16].hex() == "4643531b88a05802e3c2000102030405"
     assert whole[-4:].hex() == "d7b21caf"
     assert zlib.crc32(whole) == 0xB9A10E89
+
+
+def test_groups_of_small_cells_stay_in_order():
+    data = message(12000)
+    whole = protect(data, 0.25, 30)
+    cells = [whole[i : i + 30] for i in range(4, len(whole), 30)]
+    for i in range(9, len(cells), 19):
+        cells[i] = b""
+    restored, repairs = restore(whole[:4] + b"".join(cells))
+    assert restored == data
+    assert repairs.groups > 4
+    assert (repairs.n_failures, repairs.lost_cells) == (0, sum(not cell for cell in cells))
