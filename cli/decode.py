@@ -63,7 +63,7 @@ from fcs_edge.tokens.event_decoder import (
     read_header,
     refuse_others,
 )
-from fcs_edge.tokens.npy import LIVE_BLOCK_SECONDS, TOKEN_DTYPES, header_of, open_npy
+from fcs_edge.tokens.npy import TOKEN_DTYPES, header_of, open_npy
 from fcs_edge.tokens.npz import open_npz
 from fcs_edge.tokens.settings import differences, token_settings
 
@@ -254,9 +254,9 @@ def _open_bitstream(
     if mode.playing and live:
         pipe = ProbedPipe(file)
         live = pipe.live
-    assumed = header_of(codec, LIVE_BLOCK_SECONDS, live=True)
     joining = mode.join or pipe is not None
-    reader = BitstreamReader(eager=live, strict=mode.strict, join=assumed if joining else None)
+    assumed = header_of(codec) if joining else None
+    reader = BitstreamReader(eager=live, strict=mode.strict, join=assumed)
     stack.enter_context(labelled(label))
     if not joining:
         refuse_others(file)

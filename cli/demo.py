@@ -33,7 +33,7 @@ from fcs_edge.live.player import open_player
 from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.modelfile.catalogue import BUILT_IN
 from fcs_edge.text import printable
-from fcs_edge.tokens.npy import FILE_BLOCK_SECONDS, header_of
+from fcs_edge.tokens.npy import header_of
 
 _NAME = "fcs-edge-demo"
 _PAUSE_SECONDS = 0.5
@@ -160,7 +160,7 @@ def _write(codec: Codec, result: _Result, paths: _Paths, plotting: bool, force: 
             stack.enter_context(output_file(str(path), force)) for path in paths[:3]
         )
         _write_wav(original, result.clip, codec.sample_rate_in)
-        writer = BitstreamWriter(bitstream, header_of(codec, FILE_BLOCK_SECONDS))
+        writer = BitstreamWriter(bitstream, header_of(codec))
         writer.write(result.tokens)
         writer.close(result.clip.size)
         _write_wav(decoded, result.decoded, codec.sample_rate_out)

@@ -42,9 +42,9 @@ from fcs_edge.live.microphone import Microphone
 from fcs_edge.live.session import open_microphone, prompt_threads, stop_on_signals
 from fcs_edge.tokens.npy import (
     FILE_BLOCK_SECONDS,
-    LIVE_BLOCK_SECONDS,
     TOKEN_DTYPES,
     TokenWriter,
+    block_tokens_of,
     header_of,
 )
 from fcs_edge.tokens.npz import array_writer, origin_of
@@ -81,9 +81,9 @@ from fcs_edge.tokens.npz import array_writer, origin_of
 @click.option(
     "--block",
     "block_seconds",
-    type=Seconds(0.02, 80),
+    type=Seconds(0.02, 4),
     help="Seconds of sound in a block of the bitstream; a damaged byte costs one block. "
-    "[default: 12, and 1 into a pipe]",
+    "[default: 2]",
 )
 @click.option(
     "--dtype",
@@ -288,6 +288,11 @@ def _writer(
     if is_array(out):
         return array_writer(file, suffix_of(out), origin_of(codec), dtype)
     live = not is_regular(file)
-    if seconds is None:
-        seconds = LIVE_BLOCK_SECONDS if live else FILE_BLOCK_SECONDS
-    return BitstreamWriter(file, header_of(codec, seconds, live=live), eager=live)
+    block = block_tokens_of(codec, seconds or FILE_BLOCK_SECONDS)
+    return BitstreamWriter(
+        file,
+        header_of(codec),
+        block_tokens=block,
+        eager=live,
+        chunk_tokens=codec.chunk_tokens,
+    )

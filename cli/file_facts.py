@@ -85,7 +85,6 @@ def _bitstream_facts(
         "samples": n_samples,
         "tokens": tokens,
         "tokens_lost": lost,
-        "block_tokens": header.block_tokens,
         "bytes": size,
         "overhead": (size - payload) / payload if payload else None,
         "intact": not problems,

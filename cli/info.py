@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from fcs_edge.bitstream.writer import MAGIC
+from fcs_edge.bitstream.header import MAGIC
 from fcs_edge.cli import file_facts
 from fcs_edge.cli.file_facts import Facts, Found
 from fcs_edge.cli.options import common_options
@@ -128,7 +128,6 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "sample_rate": ("sample rate", lambda v: f"{v} Hz"),
     "channels": ("", str),
     "tokens_lost": ("tokens lost", "{:,}".format),
-    "block_tokens": ("tokens a block", str),
     "overhead": ("", lambda v: "" if v is None else f"{v:.2%} of the payload"),
     "intact": ("checks", lambda v: "all pass" if v else "FAILED"),
 }

@@ -45,7 +45,7 @@ from fcs_edge.live.session import (
     stop_on_signals,
     watch,
 )
-from fcs_edge.tokens.npy import LIVE_BLOCK_SECONDS, header_of
+from fcs_edge.tokens.npy import header_of
 
 
 @click.command()
@@ -143,7 +143,7 @@ def _recorder(
     force: bool,
 ) -> Recorder:
     """Open the recordings: of the tokens, the encoder's input and the decoder's output."""
-    header = header_of(codec, LIVE_BLOCK_SECONDS)
+    header = header_of(codec)
     rates = codec.sample_rate_in, codec.sample_rate_out
     return Recorder(*paths, header, *rates, messages.warn, force)
 

@@ -26,12 +26,14 @@ from fcs_edge.cli.options import (
     model_option,
     reconnect_option,
 )
-from fcs_edge.cli.ui.link_notice import chunk_text, report_security
+from fcs_edge.cli.ui.link_notice import chunk_text, rate_text, report_security
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.panel import Lines, cancelled, shortfall, troubles
 from fcs_edge.cli.ui.terminal_keys import TerminalKeys
 from fcs_edge.codec import Codec
-from fcs_edge.link.packets import MAX_CHUNKS
+from fcs_edge.link.coding import newest_coder
+from fcs_edge.link.packets import PacketFormat
+from fcs_edge.link.rates import Framing, longest_packet
 from fcs_edge.link.sender import Sender
 from fcs_edge.link.sockets import PacketSocket, parse
 from fcs_edge.live import devices
@@ -50,8 +52,6 @@ from fcs_edge.live.session import (
 from fcs_edge.model.layers import F32, new
 from fcs_edge.text import counted
 
-_HEADER_BYTES = 28
-"""Bytes of the IPv4 and UDP headers of a packet."""
 _SHOW_SECONDS = 0.2
 _CATCH_UP_SECONDS = 1.0
 """How late a sound file may be sent, with chunks that follow at once."""
@@ -71,7 +71,20 @@ _CATCH_UP_SECONDS = 1.0
     type=click.IntRange(min=1),
     default=80,
     show_default=True,
-    help="Sound in a packet, in full chunks: longer packets cost fewer bytes and more delay.",
+    help="Sound in a packet, in full chunks, up to 1 s: longer packets cost fewer bytes and more "
+    "delay.",
+)
+@click.option(
+    "--coded",
+    is_flag=True,
+    help="Code the tokens in fewer bytes. The sizes of sealed packets then tell something of "
+    "what is spoken.",
+)
+@click.option(
+    "--redundancy",
+    is_flag=True,
+    help="Let each packet carry the one before as well: a single lost packet costs no sound. The "
+    "receiver waits for one packet more.",
 )
 @duration_option
 @key_option
@@ -87,6 +100,8 @@ def send(
     channel: Channel,
     source: str | None,
     packet_ms: int,
+    coded: bool,
+    redundancy: bool,
     duration: float | None,
     key: str | None,
     latency: Latency,
@@ -109,28 +124,28 @@ def send(
     host, port = parse(address)
     _check(source, microphone)
     codec = fcs_edge.load(model, activations=activations)
-    chunks = packet_chunks(codec, packet_ms)
+    framing = _framing(codec, packet_ms, key is not None, coded, redundancy)
     key_path = Path(key) if key is not None else None
     report_security(key_path, messages)
     with ExitStack() as stack:
         socket = stack.enter_context(closing(PacketSocket(host, port, messages.warn)))
-        sender = Sender(socket, codec, chunks, key_path, messages.warn)
+        sender = _sender(socket, codec, framing, key_path, messages)
         codec = prepared(codec, threads, messages, encoder=True)
         loop = Loopback(codec, lambda samples, tokens, _: sender.send(tokens), False, duration)
         stack.enter_context(prompt_threads())
         stack.enter_context(stop_on_signals(loop.stop, "sending ends"))
         lines = Lines(lambda: _line(loop, codec, sender), quiet)
         guard = SilenceGuard(loop, lambda: loop.microphone, duration is not None and not reconnect)
-        is_whole = True
         if source is not None:
             opened = open_input(source, None, 1, 1, channel=channel)
             is_whole = _send_file(stack.enter_context(opened), loop, codec, lines, messages)
         else:
+            is_whole = True
             request = DeviceRequest(microphone, None, latency, False, channel, reconnect)
             wait = _waiter(loop, lines, guard, stack)
             session = partial(run_loopback, loop, codec, request, wait)
             run_with_devices(session, loop, reconnect, messages.warn)
-        sender.flush()
+        sender.finish()
     messages.note(_line(loop, codec, sender))
     for text in (cancelled(loop), shortfall(loop, codec), guard.warning):
         if text:
@@ -159,15 +174,29 @@ def _check(source: str | None, microphone: str | None) -> None:
         raise click.UsageError("--from takes the place of the microphone: leave out --input.")
 
 
-def packet_chunks(codec: Codec, packet_ms: int) -> int:
-    """Return the chunks of a packet of `packet_ms` milliseconds."""
-    chunk_ms = round(1e3 * codec.latency)
-    if packet_ms % chunk_ms or packet_ms > MAX_CHUNKS * chunk_ms:
+def _sender(
+    socket: PacketSocket, codec: Codec, framing: Framing, key: Path | None, messages: Messages
+) -> Sender:
+    """Return what sends the packets; note what they take on the wire."""
+    coder = newest_coder(codec) if framing.coded else None
+    messages.note(rate_text(framing, socket.ip_bytes))
+    return Sender(
+        *(socket, codec, framing.chunks, key, messages.warn),
+        coder=coder,
+        redundant=framing.redundant,
+    )
+
+
+def _framing(codec: Codec, packet_ms: int, sealed: bool, coded: bool, redundant: bool) -> Framing:
+    """Return how packets of `packet_ms` milliseconds are made."""
+    form, chunk_ms = PacketFormat.of(codec), round(1e3 * codec.latency)
+    most = longest_packet(form, codec.latency, redundant)
+    if packet_ms % chunk_ms or packet_ms > most * chunk_ms:
         raise click.UsageError(
             f"--packet-ms {packet_ms}: a chunk of {codec.name} is {chunk_ms} ms; give a multiple "
-            f"of it, up to {MAX_CHUNKS * chunk_ms}."
+            f"of it, up to {most * chunk_ms}."
         )
-    return packet_ms // chunk_ms
+    return Framing(form, codec.latency, packet_ms // chunk_ms, sealed, coded, redundant)
 
 
 def _send_file(
@@ -215,7 +244,7 @@ def _line(loop: Loopback, codec: Codec, sender: Sender) -> str:
     """Return the statistics so far, in one line."""
     socket, s = sender.socket, loop.statistics
     seconds = s.n_tokens / codec.token_rate
-    on_wire = (socket.n_bytes + _HEADER_BYTES * socket.n_packets) / max(seconds, codec.latency)
+    on_wire = (socket.n_bytes + socket.ip_bytes * socket.n_packets) / max(seconds, codec.latency)
     text = (
         f"{seconds:.1f} s sent: {counted(socket.n_packets, 'packet')}, {socket.n_bytes} bytes, "
         f"{on_wire:.0f} bytes/s with IP headers, {chunk_text(s.times)}"

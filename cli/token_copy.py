@@ -33,6 +33,7 @@ from fcs_edge.tokens.npy import (
     FILE_BLOCK_SECONDS,
     TokenArray,
     TokenWriter,
+    block_tokens_of,
     header_of,
     open_npy,
 )
@@ -98,7 +99,8 @@ def _writer(file: BinaryIO, out: str, opened: _Source, options: TokenOptions) ->
     if is_array(out):
         return array_writer(file, suffix_of(out), opened.origin, options.dtype)
     assert opened.codec is not None
-    return BitstreamWriter(file, header_of(opened.codec, options.block_seconds))
+    block = block_tokens_of(opened.codec, options.block_seconds)
+    return BitstreamWriter(file, header_of(opened.codec), block_tokens=block)
 
 
 @contextmanager

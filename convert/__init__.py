@@ -92,7 +92,8 @@ def convert_files(
     """
     config, tensors, origin = _open(source)
     return write_model(
-        out, config, tensors, name or source.name, origin, weights, errors, overwrite
+        *(out, config, tensors, name or source.name, origin, weights, errors, overwrite),
+        source=source if isinstance(source, ModelFile) else None,
     )
 
 
@@ -136,6 +137,7 @@ def write_model(
     weights: str | None = None,
     errors: LayerErrors | None = None,
     overwrite: bool = True,
+    source: ModelFile | None = None,
 ) -> ModelFile:
     """Write a model file of float tensors in their published shapes; see `convert_files`.
 
@@ -151,6 +153,8 @@ def write_model(
         The model's name, and what it is converted from.
     weights, errors, overwrite
         As for `convert_files`.
+    source : ModelFile, optional
+        The model file of the same model: its priors and the models that it accepts go along.
     """
     scheme = weights or default(config)
     if isinstance(tensors, SourceTensors):
@@ -161,6 +165,11 @@ def write_model(
     facts = {"name": name, "source": origin, "fingerprint": identity.hex()}
     if scheme in ("int8", "int4"):
         facts |= {"weights": scheme, "group": str(GROUP)}
+    facts |= model_file.accepted_facts(source.accepts if source else ())
     specs, stored = layout(config, dtypes, scheme), store(config, tensors, scheme, errors)
-    model_file.write_tensors(out, config, specs, stored, facts, overwrite=overwrite)
+    model_file.write_tensors(
+        *(out, config, specs, stored, facts),
+        priors=source.priors if source else (),
+        overwrite=overwrite,
+    )
     return model_file.read(out)

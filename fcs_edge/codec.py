@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from fcs_edge.arguments import as_count, as_matrix, as_signal, as_threads, as_tokens
 from fcs_edge.audio.full_scale import beyond_full_scale, not_finite, peak_of
+from fcs_edge.entropy.prior import Prior
 from fcs_edge.errors import AudioWarning, FcsError, ModelFileError
 from fcs_edge.kernels.isa import instructions
 from fcs_edge.kernels.runtime import _jit
@@ -194,6 +195,16 @@ class Codec:
     def fingerprint(self) -> bytes:
         """Eight bytes that identify the model in bitstreams."""
         return self._model.fingerprint
+
+    @property
+    def prior(self) -> Prior | None:
+        """The newest prior of the tokens' entropy coder, None where the model has none."""
+        return self._model.priors[-1] if self._model.priors else None
+
+    @property
+    def priors(self) -> Mapping[int, Prior]:
+        """All priors by the checks that bitstreams name them by, the newest last."""
+        return {prior.check: prior for prior in self._model.priors}
 
     @property
     def activation_bits(self) -> int:

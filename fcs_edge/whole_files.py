@@ -35,7 +35,6 @@ from fcs_edge.tokens.event_decoder import (
 )
 from fcs_edge.tokens.event_tokens import EventTokens
 from fcs_edge.tokens.npy import (
-    FILE_BLOCK_SECONDS,
     TOKEN_DTYPES,
     TokenWriter,
     header_of,
@@ -306,7 +305,7 @@ def write_fcs(
     if problem := length_problem(checked.size, n_samples, codec):
         raise ValueError(problem.removesuffix("; they are left out"))
     with _output(Path(path), force) as file:
-        writer = BitstreamWriter(file, header_of(codec, FILE_BLOCK_SECONDS))
+        writer = BitstreamWriter(file, header_of(codec))
         writer.close(n_samples, checked)
 
 
@@ -333,7 +332,7 @@ def _writer(
     file = stack.enter_context(_output(Path(out), force))
     if suffix in ARRAY_SUFFIXES:
         return array_writer(file, suffix, origin_of(codec), dtype)
-    return BitstreamWriter(file, header_of(codec, FILE_BLOCK_SECONDS))
+    return BitstreamWriter(file, header_of(codec))
 
 
 def _sound(

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Counts:
     """The counters of a jitter buffer.
 
-    Each chunk is late, duplicate, played or skipped, or it waits. Without a resync, the sum of
+    Each chunk that came, in its own packet or repaired, is late, duplicate, played or skipped, or
+    it waits. Without a resync, the sum of
     played, lost and skipped is the position in the stream.
 
     Attributes
@@ -18,7 +19,9 @@ class Counts:
         Packets: all; those that arrived after a higher sequence; those of other streams; those
         of the stream that are seconds away from its position. The last two are discarded.
     chunks : int
-        Chunks in packets of the stream, without strays.
+        Chunks in packets of the stream, without strays and without those of the packet before.
+    repaired : int
+        Chunks that were absent, and stored from the packet behind their own.
     played, lost, skipped : int
         Chunks of the stream: played; absent when they were due; discarded, because too many
         waited or the sender restarted.
@@ -36,6 +39,7 @@ class Counts:
     foreign: int = 0
     strays: int = 0
     chunks: int = 0
+    repaired: int = 0
     played: int = 0
     lost: int = 0
     skipped: int = 0

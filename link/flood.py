@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from fcs_edge.link.datagrams import Datagrams
 from fcs_edge.link.jitter import JitterBuffer
-from fcs_edge.link.packets import MARK, SEQUENCE_OFFSET, STREAM_OFFSET, VERSION, stream_bytes
+from fcs_edge.link.packets import MARK, SEQUENCE_OFFSET, STREAM_OFFSET, stream_bytes
+from fcs_edge.link.reasons import VERSION
 
 FOREIGN_PER_SECOND = 5000
 """Datagrams of other streams, and of no stream, that are read in a second."""

@@ -53,7 +53,8 @@ class JitterBuffer:
         Duration of a chunk.
     target : int, optional
         Chunks that wait when playback starts, 1 or more. Playback starts with fewer once the
-        others are overdue. With n chunks a packet, n - 1 are added to this and to ``most``.
+        others are overdue. With n chunks a packet, n - 1 are added to this and to ``most``. Where
+        a packet carries the one before as well, 2 n - 1 are.
     most : int, optional
         Chunks that may wait, more than ``target``; ``target + 4`` where it is None. With more,
         the oldest are skipped until ``target`` remain.
@@ -73,6 +74,7 @@ class JitterBuffer:
 
     _waiting: bool
     _waiting_since: float
+    _overdue: int
     _starving: int
     _transit: float | None
 
@@ -98,7 +100,7 @@ class JitterBuffer:
         self._authenticated = authenticated
         # A sender is not further away than this, unless it was silent for as long.
         self._max_jump = most + math.ceil(ALIVE_SECONDS / chunk_seconds)
-        self._capacity = most + 2 * MAX_CHUNKS
+        self._capacity = most + 4 * MAX_CHUNKS
         self._tokens = np.zeros((self._capacity, chunk_tokens), np.uint16)
         self._sequences = np.full(self._capacity, -1, np.int64)
         self._followers = np.zeros((_FOLLOWERS, 3), np.uint64)
@@ -143,7 +145,8 @@ class JitterBuffer:
     def put(self, packet: Packet, now: float) -> None:
         """Insert a packet that arrived at ``now``."""
         self.counts.received += 1
-        chunks = packet.tokens.size // self._chunk_tokens
+        before = packet.before or 0
+        chunks = packet.tokens.size // self._chunk_tokens - before
         if not self._in_place(packet):
             if not self._moves(packet, chunks, now):
                 return
@@ -151,13 +154,13 @@ class JitterBuffer:
             self._resync(packet, self._position if same else 0, now)
         self._received_at = now
         self.counts.chunks += chunks
-        highest = self._highest
-        if packet.sequence + chunks > self._lowest():
-            self._open(packet.sequence, packet.sequence + chunks, now)
+        highest, end = self._highest, packet.sequence + chunks
+        if end > self._lowest():
+            # The first packet of a stream carries no other one, but the next will.
+            batch = chunks + (0 if packet.before is None else before or chunks)
+            self._open(packet.sequence - before, end, batch, now)
         duplicates = self.counts.duplicate
-        for i in range(chunks):
-            tokens = packet.tokens[i * self._chunk_tokens : (i + 1) * self._chunk_tokens]
-            self._store(packet.sequence + i, tokens)
+        self._store(packet, before, chunks)
         if self.counts.duplicate - duplicates < chunks:
             self.counts.reordered += packet.sequence < highest
             self._estimate(now - packet.sequence * self._chunk_seconds)
@@ -172,7 +175,7 @@ class JitterBuffer:
             silence.
         """
         if self._waiting:
-            wait = (self._target - 1) * self._chunk_seconds
+            wait = self._overdue * self._chunk_seconds
             if not self.level or (self.level < self.goal and now - self._waiting_since < wait):
                 return WAIT
             self._settle()
@@ -232,7 +235,7 @@ class JitterBuffer:
             self.counts.skipped += self._count(self._position, self._highest + 1)
             # The chunks that the sender can have sent since; it may also have jumped.
             since = math.ceil((now - self._received_at) / self._chunk_seconds) - 1
-            missing = min(packet.sequence - (self._highest + 1), since)
+            missing = min(packet.sequence - (packet.before or 0) - (self._highest + 1), since)
             if packet.stream == self._stream and missing > 0:
                 # The chunks that were concealed meanwhile stand for some of them.
                 self.counts.starved -= min(self._starving, missing)
@@ -250,6 +253,7 @@ class JitterBuffer:
         self._fresh = True
         self._waiting = True
         self._waiting_since = -math.inf
+        self._overdue = self._target - 1
         self._starving = 0
         self._transit = None
         self._jitter = 0.0
@@ -260,8 +264,11 @@ class JitterBuffer:
             return self._position
         return max(self._floor, self._highest + 1 - self._most) if self.level else self._floor
 
-    def _open(self, first: int, end: int, now: float) -> None:
-        """Extend the buffer to the chunks from ``first`` to ``end``; some may be late."""
+    def _open(self, first: int, end: int, batch: int, now: float) -> None:
+        """Extend the buffer to the chunks from ``first`` to ``end``; some may be late.
+
+        ``batch`` is the number of chunks that each packet carries.
+        """
         if not self.level:
             # The chunks that were concealed while nothing waited stand for the lost ones.
             gap = 0 if self._fresh else max(0, min(self._starving, first - self._position))
@@ -273,13 +280,14 @@ class JitterBuffer:
             self._highest = self._position - 1
         if self._waiting and not self.level:
             self._waiting_since = now
+            self._overdue = self._target - 1 + batch - (end - first)
             self._position = max(first, self._floor)
             self._highest = self._position - 1
         elif self._waiting:
             self._position = min(self._position, max(first, self._lowest()))
         highest = max(self._highest, end - 1)
         if highest > self._highest:
-            self._batch = end - first
+            self._batch = batch
         if highest + 1 - self._position > self._most + self._batch - 1:
             self._settle()
             position = highest + 1 - self.goal
@@ -296,15 +304,22 @@ class JitterBuffer:
         self._floor = self._position
         self._fresh = False
 
-    def _store(self, sequence: int, tokens: NDArray[np.uint16]) -> None:
-        slot = ring_slot(sequence, self._capacity)
-        if self._sequences[slot] == sequence:
-            self.counts.duplicate += 1
-        elif sequence < self._position:
-            self.counts.late += 1
-        else:
-            self._sequences[slot] = sequence
-            self._tokens[slot] = tokens
+    def _store(self, packet: Packet, before: int, chunks: int) -> None:
+        """Store a packet's chunks, and what is absent of the packet before."""
+        first = packet.sequence - before
+        rows: NDArray[np.uint16] | None = None
+        for number in range(first, packet.sequence + chunks):
+            slot, own = ring_slot(number, self._capacity), number >= packet.sequence
+            if self._sequences[slot] == number:
+                self.counts.duplicate += own
+            elif number < self._position:
+                self.counts.late += own
+            else:
+                # Decoding takes its time: only what is played is worth it.
+                rows = packet.decoded().reshape(-1, self._chunk_tokens) if rows is None else rows
+                self._sequences[slot] = number
+                self._tokens[slot] = rows[number - first]
+                self.counts.repaired += not own
 
     def _count(self, first: int, end: int) -> int:
         """Return how many of the chunks from ``first`` to ``end`` wait."""

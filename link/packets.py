@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fcs_edge.bitstream.bitpack import MAX_BITS, pack_tokens, packed_size, unpack_tokens
+from fcs_edge.bitstream.bitpack import MAX_BITS, packed_size
 from fcs_edge.errors import FcsError
-from fcs_edge.link.seal import STREAM_BYTES, TAG_BYTES, DirectionKey, seal, unsealed
+from fcs_edge.link.payload import U16, CodedTokens, body_bytes, body_tokens
+from fcs_edge.link.reasons import VERSION, PacketError
+from fcs_edge.link.seal import (
+    CHECK_BYTES,
+    STREAM_BYTES,
+    TAG_BYTES,
+    DirectionKey,
+    seal,
+    unsealed,
+)
 
 if TYPE_CHECKING:
     from fcs_edge.codec import Codec
+    from fcs_edge.entropy import TokenCoder
 
-VERSION = 2
 MARK = 0xF0
 """The first byte of a packet is this and the version."""
 MAX_CHUNKS = 12
-"""Chunks of the longest packet."""
+"""Chunks of the longest packet, and of the one before that it carries as well."""
 MAX_SEQUENCES = 1 << 32
 """Chunks of the longest stream: ten years of 80 ms."""
 MAX_STREAM = (1 << 80) - 1
 MAX_PACKET = 1200
 """Bytes of the largest packet: it passes typical networks without fragmentation."""
+MAX_PAUSE = 0xFFFF
+"""The largest number of silent chunks that a packet counts; it stands for more, too."""
 FINGERPRINT_BYTES = 8
 
 SEALED = 0x80
@@ -33,7 +43,10 @@ SEALED = 0x80
 IDENTIFIED = 0x40
 """Flag: the model's fingerprint follows the header; in open packets only."""
 CONTENT = 0x30
-"""Bits of the content: 0 for tokens as they are; other values are reserved."""
+"""Bits of the content."""
+RAW, CODED, SILENCE, REDUNDANT = range(4)
+"""Contents: tokens as they are or coded, a pause, tokens with those of the packet before."""
+_CONTENT_SHIFT = 4
 _CHUNKS = 0x0F
 
 _HEADER = struct.Struct(">BBI10s")
@@ -41,58 +54,9 @@ HEADER_BYTES = _HEADER.size
 SEQUENCE_OFFSET, STREAM_OFFSET = 2, 6
 """Where the header's last two fields begin."""
 
-Reason = Literal[
-    "size",
-    "format",
-    "version",
-    "open",
-    "sealed",
-    "direction",
-    "authentication",
-    "content",
-    "fingerprint",
-    "range",
-    "unidentified",
-    "age",
-    "replay",
-]
-REASONS: tuple[Reason, ...] = get_args(Reason)
-"""Why a receiver rejects a packet, in the order of the checks."""
-STRANGE: tuple[Reason, ...] = ("size", "format", "range", "unidentified")
-"""Reasons that accidents and strangers cause, so that nobody needs to act."""
-
-TEXTS: dict[Reason, str] = {
-    "size": "a packet has the wrong size: another program may send to this port",
-    "format": "a packet is not from fcs-edge: another program may send to this port",
-    "version": f"a packet is not of version {VERSION}: use the same fcs-edge at both ends",
-    "open": "a packet is not sealed: start the sender with the key, or this end without one",
-    "sealed": "a packet is sealed: start this end with --key and its half of the sender's key",
-    "direction": "a packet comes from this end's half of the key: give the other end the other "
-    "half, or someone returns this end's own packets",
-    "authentication": "a packet has another key or another model, or was modified in transit",
-    "content": "a packet holds what this version cannot read: install a newer fcs-edge here",
-    "fingerprint": "a packet belongs to another model: start both ends with the same model",
-    "range": "a packet is damaged: a field is out of range",
-    "unidentified": "a packet belongs to a stream whose model is not known yet",
-    "age": "a packet's time is further from this machine's clock than --max-age: it is old, or "
-    "the clock of one end is wrong",
-    "replay": "a packet was received before, or is of an earlier stream: somebody repeats it, or "
-    "the sender's clock is behind",
-}
-
-
-class PacketError(FcsError):
-    """A rejected packet.
-
-    Attributes
-    ----------
-    reason : str
-        One of `REASONS`.
-    """
-
-    def __init__(self, reason: Reason) -> None:
-        super().__init__(TEXTS[reason])
-        self.reason: Reason = reason
+Coders = Mapping[int, "TokenCoder"]
+"""What decodes tokens, by the check of its prior; what is tried first is first."""
+NO_CODERS: Coders = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -132,11 +96,23 @@ class PacketFormat:
         """Return the format of a codec's packets."""
         return cls(codec.fingerprint, codec.bits_per_token, codec.chunk_tokens)
 
-    def packet_size(self, chunks: int, *, sealed: bool, identified: bool = False) -> int:
-        """Return the size of a packet of ``chunks`` chunks in bytes, without UDP and IP headers."""
-        payload = packed_size(chunks * self.chunk_tokens, self.bits)
-        fingerprint = FINGERPRINT_BYTES if identified else 0
-        return HEADER_BYTES + fingerprint + payload + (TAG_BYTES if sealed else 0)
+    def packet_size(
+        self, chunks: int, *, sealed: bool, identified: bool = False, before: int | None = None
+    ) -> int:
+        """Return the size of a packet of tokens as they are, without UDP and IP headers, in bytes.
+
+        Parameters
+        ----------
+        chunks : int
+            Chunks of the packet.
+        sealed, identified : bool
+            Whether it is sealed, and whether it carries the fingerprint.
+        before : int, optional
+            Chunks of the packet before; None without redundancy.
+        """
+        count = (chunks + (before or 0)) * self.chunk_tokens
+        head = HEADER_BYTES + (before is not None) + (FINGERPRINT_BYTES if identified else 0)
+        return head + packed_size(count, self.bits) + (TAG_BYTES if sealed else 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,16 +125,47 @@ class Packet:
         Number of the stream, 0..2**80 - 1: its time and its random part.
     sequence : int
         Index of the packet's first chunk in the stream, 0..2**32 - 1.
-    tokens : (chunks * chunk_tokens,) ndarray of uint16
-        Tokens of 1..12 chunks.
+    tokens : ((before + chunks) * chunk_tokens,) ndarray of uint16, or CodedTokens
+        Tokens of 1..12 chunks, behind those of the packet before.
     identified : bool
-        Whether the packet carries the model's fingerprint; open packets only. A receiver plays
-        a stream from its first such packet on.
+        Whether the packet carries the model's fingerprint, and the prior's check where it is
+        coded; open packets only. A receiver plays a stream from its first such packet on.
+    before : int, optional
+        Chunks ahead of ``sequence`` that the packet carries as well, 0..12; None in a stream
+        without redundancy.
     """
 
     stream: int
     sequence: int
-    tokens: NDArray[np.uint16]
+    tokens: U16 | CodedTokens
+    identified: bool = False
+    before: int | None = None
+
+    def decoded(self) -> U16:
+        """Return the tokens, those of the packet before first."""
+        return self.tokens.decoded() if isinstance(self.tokens, CodedTokens) else self.tokens
+
+
+@dataclass(frozen=True)
+class Silence:
+    """A pause: the chunks from ``sequence - before`` on, until a packet of tokens comes.
+
+    Attributes
+    ----------
+    stream, sequence : int
+        As of `Packet`; the sequence is that of a chunk of the pause.
+    token : int
+        The token that all of the pause consists of.
+    before : int
+        Chunks of the pause ahead of this one, 0..65535; the greatest stands for more, too.
+    identified : bool
+        As of `Packet`.
+    """
+
+    stream: int
+    sequence: int
+    token: int
+    before: int = 0
     identified: bool = False
 
 
@@ -167,7 +174,9 @@ def stream_bytes(stream: int) -> bytes:
     return stream.to_bytes(STREAM_BYTES, "big")
 
 
-def write_packet(form: PacketFormat, packet: Packet, key: DirectionKey | None = None) -> bytes:
+def write_packet(
+    form: PacketFormat, packet: Packet | Silence, key: DirectionKey | None = None
+) -> bytes:
     """Return a packet as the bytes to send.
 
     Never seal two different packets of one stream and sequence with one key. Their nonce would
@@ -177,7 +186,7 @@ def write_packet(form: PacketFormat, packet: Packet, key: DirectionKey | None = 
     ----------
     form : PacketFormat
         The format.
-    packet : Packet
+    packet : Packet or Silence
         The packet.
     key : DirectionKey, optional
         What seals the packet; without a key it is open.
@@ -190,38 +199,68 @@ def write_packet(form: PacketFormat, packet: Packet, key: DirectionKey | None = 
     Raises
     ------
     ValueError
-        The tokens are not 1..12 chunks, a token does not fit, a number is out of range, or a
-        sealed packet is to carry the fingerprint.
+        The tokens are not 1..12 chunks, a token does not fit, a number is out of range, the
+        packet is too long, or a sealed packet is to carry the fingerprint.
     FcsError
         The stream is at its end, after 2**32 chunks.
     """
-    chunks, rest = divmod(len(packet.tokens), form.chunk_tokens)
-    if rest or not 1 <= chunks <= MAX_CHUNKS:
-        raise ValueError(
-            f"a packet takes 1..{MAX_CHUNKS} chunks of {form.chunk_tokens} tokens, "
-            f"not {len(packet.tokens)} tokens"
-        )
-    if not 0 <= packet.stream <= MAX_STREAM or packet.sequence < 0:
+    if not 0 <= packet.stream <= MAX_STREAM or packet.sequence < (packet.before or 0):
         raise ValueError(f"stream {packet.stream}, sequence {packet.sequence} is out of range")
-    if packet.sequence + chunks > MAX_SEQUENCES:
-        raise FcsError(f"the stream has {MAX_SEQUENCES} chunks and ends here: start a new one")
     if key is not None and packet.identified:
         raise ValueError("a sealed packet carries no fingerprint")
-    payload = pack_tokens(packet.tokens, form.bits)
-    flags = chunks | (IDENTIFIED if packet.identified else 0) | (SEALED if key else 0)
+    chunks, content, payload, check = _written(form, packet)
+    if packet.sequence + chunks > MAX_SEQUENCES:
+        raise FcsError(f"the stream has {MAX_SEQUENCES} chunks and ends here: start a new one")
+    flags = chunks | content << _CONTENT_SHIFT
+    flags |= (IDENTIFIED if packet.identified else 0) | (SEALED if key else 0)
     stream = stream_bytes(packet.stream)
     header = _HEADER.pack(MARK | VERSION, flags, packet.sequence, stream)
+    if content == REDUNDANT:
+        kind = RAW if check is None else CODED
+        header += bytes([kind << _CONTENT_SHIFT | (packet.before or 0)])
     if key is None:
-        return header + (form.fingerprint if packet.identified else b"") + payload
-    stream_key = key.of_stream(stream, form.fingerprint)
-    return header + seal(payload, header, packet.sequence, stream_key)
+        name = form.fingerprint + _check_bytes(check) if packet.identified else b""
+        data = header + name + payload
+    else:
+        stream_key = key.of_stream(stream, form.fingerprint, check)
+        data = header + seal(payload, header, packet.sequence, stream_key)
+    if len(data) > MAX_PACKET:
+        raise ValueError(f"a packet of {len(data)} bytes is too long: {MAX_PACKET} at most")
+    return data
 
 
-def read_packet(form: PacketFormat, data: bytes, key: DirectionKey | None = None) -> Packet:
+def _written(form: PacketFormat, packet: Packet | Silence) -> tuple[int, int, bytes, int | None]:
+    """Return a packet's chunks, content, payload and the check of its prior, None if not coded."""
+    if isinstance(packet, Silence):
+        if not (0 <= packet.token < 1 << form.bits and 0 <= packet.before <= MAX_PAUSE):
+            raise ValueError(f"token {packet.token}, before {packet.before} is out of range")
+        token = packet.token.to_bytes(_token_bytes(form), "big")
+        return 1, SILENCE, token + packet.before.to_bytes(2, "big"), None
+    chunks, rest = divmod(packet.tokens.size, form.chunk_tokens)
+    chunks -= packet.before or 0
+    if rest or not 1 <= chunks <= MAX_CHUNKS or not 0 <= (packet.before or 0) <= MAX_CHUNKS:
+        raise ValueError(
+            f"a packet takes 1..{MAX_CHUNKS} chunks of {form.chunk_tokens} tokens, "
+            f"not {packet.tokens.size} tokens"
+        )
+    coder = packet.tokens.coder if isinstance(packet.tokens, CodedTokens) else None
+    content = RAW if coder is None else CODED
+    content = content if packet.before is None else REDUNDANT
+    check = None if coder is None else coder.check
+    return chunks, content, body_bytes(packet.tokens, form.bits), check
+
+
+def read_packet(
+    form: PacketFormat,
+    data: bytes,
+    key: DirectionKey | None = None,
+    coders: Coders = NO_CODERS,
+    check: int | None = None,
+) -> Packet | Silence:
     """Return the packet in a received datagram.
 
-    With a key, only size, version and the flag of sealed packets are read before the tag is
-    verified. Each later reason then comes from the sender, not from a stranger.
+    With a key, only size, version, content and the flag of sealed packets are read before the
+    tag is verified. Each later reason then comes from the sender, not from a stranger.
 
     Parameters
     ----------
@@ -232,10 +271,15 @@ def read_packet(form: PacketFormat, data: bytes, key: DirectionKey | None = None
     key : DirectionKey, optional
         The key of the packets that this end receives. With a key, open packets are rejected;
         without one, sealed packets.
+    coders : mapping of int to TokenCoder, optional
+        What decodes coded packets, by the check of its prior.
+    check : int, optional
+        The check of the stream's prior, where an earlier packet told it. Without it each of
+        ``coders`` is tried on a sealed packet; an open one must name it.
 
     Returns
     -------
-    Packet
+    Packet or Silence
         The packet.
 
     Raises
@@ -245,47 +289,144 @@ def read_packet(form: PacketFormat, data: bytes, key: DirectionKey | None = None
     """
     if not HEADER_BYTES < len(data) <= MAX_PACKET:
         raise PacketError("size")
-    first, flags, sequence, stream = _HEADER.unpack_from(data)
-    if first != MARK | VERSION:
-        raise PacketError("version" if first & MARK == MARK else "format")
-    if bool(flags & SEALED) != (key is not None):
+    if data[0] != MARK | VERSION:
+        raise PacketError("version" if data[0] & MARK == MARK else "format")
+    if bool(data[1] & SEALED) != (key is not None):
         raise PacketError("sealed" if key is None else "open")
-    payload = data[HEADER_BYTES:]
+    head = _Head.of(data)
     if key is not None:
-        payload = _opened(form, data, sequence, stream, key)
-    if flags & CONTENT:
+        payload, check = _opened(form, data, head, key, coders if check is None else [check])
+    if head.kind > CODED and head.content != SILENCE:
         raise PacketError("content")
-    if key is None and flags & IDENTIFIED:
-        if payload[:FINGERPRINT_BYTES] != form.fingerprint:
-            raise PacketError("fingerprint")
-        payload = payload[FINGERPRINT_BYTES:]
-    return _packet(form, payload, flags, sequence, stream)
+    if key is None:
+        payload, check = _named(form, data, head, coders, check)
+    if head.content == SILENCE:
+        return _silence(form, payload, head)
+    return _packet(form, payload, head, coders, check)
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What stands ahead of the payload.
+
+    Attributes
+    ----------
+    flags, sequence, stream
+        As in the header.
+    content, kind : int
+        The content; how the tokens are stored, `RAW` or `CODED`.
+    before : int or None
+        As of `Packet`.
+    size : int
+        Bytes of the header.
+    """
+
+    flags: int
+    sequence: int
+    stream: bytes
+    content: int
+    kind: int
+    before: int | None
+    size: int
+
+    @classmethod
+    def of(cls, data: bytes) -> _Head:
+        """Read the first bytes of a packet, 17 or more."""
+        _, flags, sequence, stream = _HEADER.unpack_from(data)
+        content = (flags & CONTENT) >> _CONTENT_SHIFT
+        if content != REDUNDANT:
+            return cls(flags, sequence, stream, content, content, None, HEADER_BYTES)
+        byte = data[HEADER_BYTES]
+        kind, before = byte >> _CONTENT_SHIFT, byte & _CHUNKS
+        return cls(flags, sequence, stream, content, kind, before, HEADER_BYTES + 1)
+
+    @property
+    def number(self) -> int:
+        """Number of the stream."""
+        return int.from_bytes(self.stream, "big")
+
+    @property
+    def identified(self) -> bool:
+        """Whether the fingerprint follows."""
+        return bool(self.flags & IDENTIFIED)
+
+    def check_range(self, n_before: int) -> int:
+        """Return the number of chunks; refuse one out of range, with chunks ahead of them."""
+        chunks = self.flags & _CHUNKS
+        if not 1 <= chunks <= MAX_CHUNKS or self.sequence + chunks > MAX_SEQUENCES:
+            raise PacketError("range")
+        if n_before > self.sequence or (self.flags & SEALED and self.identified):
+            raise PacketError("range")
+        return chunks
 
 
 def _opened(
-    form: PacketFormat, data: bytes, sequence: int, stream: bytes, key: DirectionKey
-) -> bytes:
-    """Return the payload of a sealed packet."""
-    if len(data) <= HEADER_BYTES + TAG_BYTES:
+    form: PacketFormat, data: bytes, head: _Head, key: DirectionKey, checks: Iterable[int]
+) -> tuple[bytes, int | None]:
+    """Return the payload of a sealed packet, and the check of the prior that coded it."""
+    if len(data) <= head.size + TAG_BYTES:
         raise PacketError("size")
-    stream_key = key.of_stream(stream, form.fingerprint)
-    payload = unsealed(data[HEADER_BYTES:], data[:HEADER_BYTES], sequence, stream_key)
-    if payload is None:
-        raise PacketError("authentication")
-    return payload
+    sealed, header = data[head.size :], data[: head.size]
+    for check in checks if head.kind == CODED else [None]:
+        stream_key = key.of_stream(head.stream, form.fingerprint, check)
+        payload = unsealed(sealed, header, head.sequence, stream_key)
+        if payload is not None:
+            return payload, check
+    raise PacketError("authentication")
 
 
-def _packet(form: PacketFormat, payload: bytes, flags: int, sequence: int, stream: bytes) -> Packet:
+def _named(
+    form: PacketFormat, data: bytes, head: _Head, coders: Coders, check: int | None
+) -> tuple[bytes, int | None]:
+    """Return the payload of an open packet, and the check of its stream's prior."""
+    payload = data[head.size :]
+    if not head.identified:
+        return payload, check
+    if payload[:FINGERPRINT_BYTES] != form.fingerprint:
+        raise PacketError("fingerprint")
+    payload = payload[FINGERPRINT_BYTES:]
+    if head.kind != CODED:
+        return payload, check
+    named, payload = payload[:CHECK_BYTES], payload[CHECK_BYTES:]
+    if (check := int.from_bytes(named, "big")) not in coders or len(named) < CHECK_BYTES:
+        raise PacketError("prior")
+    return payload, check
+
+
+def _packet(
+    form: PacketFormat, payload: bytes, head: _Head, coders: Coders, check: int | None
+) -> Packet:
     """Check the fields against each other and unpack the tokens."""
-    chunks, identified = flags & _CHUNKS, bool(flags & IDENTIFIED)
-    if not 1 <= chunks <= MAX_CHUNKS or sequence + chunks > MAX_SEQUENCES:
+    before = head.before or 0
+    chunks = head.check_range(before)
+    if before > MAX_CHUNKS:
         raise PacketError("range")
-    if flags & SEALED and identified:
-        raise PacketError("range")
-    count = chunks * form.chunk_tokens
-    if len(payload) != packed_size(count, form.bits):
+    count = (before + chunks) * form.chunk_tokens
+    coder = None
+    if head.kind == CODED:
+        if check is None:
+            raise PacketError("unidentified")
+        coder = coders[check]
+    tokens = body_tokens(payload, count, form.bits, coder)
+    return Packet(head.number, head.sequence, tokens, head.identified, head.before)
+
+
+def _silence(form: PacketFormat, payload: bytes, head: _Head) -> Silence:
+    """Check and unpack a pause."""
+    n = _token_bytes(form)
+    if len(payload) != n + 2:
         raise PacketError("size")
-    if payload[-1] & ((1 << (-count * form.bits % 8)) - 1):
+    token, before = int.from_bytes(payload[:n], "big"), int.from_bytes(payload[n:], "big")
+    if head.check_range(before) != 1 or token >> form.bits:
         raise PacketError("range")
-    tokens = unpack_tokens(payload, form.bits, count)
-    return Packet(int.from_bytes(stream, "big"), sequence, tokens, identified)
+    return Silence(head.number, head.sequence, token, before, head.identified)
+
+
+def _token_bytes(form: PacketFormat) -> int:
+    """Return the bytes of a pause's token."""
+    return packed_size(1, form.bits)
+
+
+def _check_bytes(check: int | None) -> bytes:
+    """Return a prior's check as it stands in a packet; nothing where the packet is not coded."""
+    return b"" if check is None else check.to_bytes(CHECK_BYTES, "big")

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Protocol
 
 from fcs_edge.codec import Codec
+from fcs_edge.link.coding import coders_of
 from fcs_edge.link.conceal import Concealer
 from fcs_edge.link.flood import FloodGate
 from fcs_edge.link.jitter import LOST, WAIT, JitterBuffer
 from fcs_edge.link.keys import read_key
-from fcs_edge.link.packets import STRANGE, TEXTS, PacketError, PacketFormat, Reason
+from fcs_edge.link.packets import PacketFormat, Silence
 from fcs_edge.link.reader import PacketReader
+from fcs_edge.link.reasons import STRANGE, TEXTS, PacketError, Reason
 from fcs_edge.link.records import SAVE_SECONDS, ReplayGuard
 from fcs_edge.link.sockets import ListeningSocket
 from fcs_edge.live.clock import ClockHold
@@ -105,7 +107,8 @@ class Receiver:
         halves = read_key(key) if key is not None else None
         self._guard = ReplayGuard(key, warn) if key is not None else None
         form, seconds = PacketFormat.of(codec), codec.latency
-        self._reader = PacketReader(form, seconds, halves, self._guard, max_age)
+        coders = coders_of(codec)
+        self._reader = PacketReader(form, seconds, halves, self._guard, max_age, coders)
         self._gate = FloodGate()
         self.buffer = JitterBuffer(
             codec.chunk_tokens, codec.latency, target=buffered, authenticated=key is not None
@@ -192,6 +195,8 @@ class Receiver:
             return
         self._n_accepted += 1
         self.n_bytes += len(data)
+        if isinstance(packet, Silence):
+            return
         with self._lock:
             self.buffer.put(packet, now)
             self._received_at = now

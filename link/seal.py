@@ -11,6 +11,8 @@ from typing import Literal
 KEY_BYTES = 32
 TAG_BYTES = 16
 STREAM_BYTES = 10
+CHECK_BYTES = 4
+"""Of the check of a prior."""
 
 _PERSON = b"fcs-edge-link-v2"
 _NONCE_BYTES = 12
@@ -39,7 +41,7 @@ class DirectionKey:
         """The key of the other direction."""
         return DirectionKey(self.secret, 1 - self.direction)
 
-    def of_stream(self, stream: bytes, fingerprint: bytes) -> bytes:
+    def of_stream(self, stream: bytes, fingerprint: bytes, check: int | None = None) -> bytes:
         """Return the 32-byte key of a stream (keyed BLAKE2b, RFC 7693).
 
         Parameters
@@ -48,11 +50,14 @@ class DirectionKey:
             The stream as in the header, 10 bytes.
         fingerprint : bytes
             The model's fingerprint, 8 bytes.
+        check : int, optional
+            The check of the prior, for coded packets; other packets have none.
         """
-        return _stream_key(self.secret, bytes([self.direction]) + stream + fingerprint)
+        name = fingerprint + (b"" if check is None else check.to_bytes(CHECK_BYTES, "big"))
+        return _stream_key(self.secret, bytes([self.direction]) + stream + name)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def _stream_key(secret: bytes, message: bytes) -> bytes:
     digest = hashlib.blake2b(message, digest_size=KEY_BYTES, key=secret, person=_PERSON)
     return digest.digest()

@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from fcs_edge.codec import Codec
+from fcs_edge.entropy import TokenCoder
 from fcs_edge.link.keys import read_key
 from fcs_edge.link.packets import MAX_SEQUENCES, Packet, PacketFormat, write_packet
+from fcs_edge.link.payload import CodedTokens, coded_if_shorter
+from fcs_edge.link.rates import identify_every
 from fcs_edge.link.records import new_stream, stream_time
 from fcs_edge.link.sockets import PacketSocket
 from fcs_edge.model.layers import U16
 
-IDENTIFIED_SECONDS = 1.0
-"""Longest time between two packets that carry the model's fingerprint, on an open link."""
 BEHIND_SECONDS = 5.0
 """How far a stream's sound may be behind the clock before a new stream begins."""
 
@@ -41,6 +42,10 @@ class Sender:
         The key file that seals the packets; None for open packets.
     warn : callable
         Takes one line, if the streams' numbers cannot be recorded.
+    coder : TokenCoder, optional
+        What codes each packet that it makes shorter; None for tokens as they are.
+    redundant : bool, optional
+        Whether each packet carries the one before as well, so that a single loss costs nothing.
 
     Raises
     ------
@@ -55,15 +60,21 @@ class Sender:
         chunks: int,
         key: Path | None,
         warn: Callable[[str], None] = lambda text: None,
+        *,
+        coder: TokenCoder | None = None,
+        redundant: bool = False,
     ) -> None:
         self.socket = socket
         self._form, self._chunks = PacketFormat.of(codec), chunks
         self._chunk_seconds = codec.latency
-        self._identify_every = max(1, int(IDENTIFIED_SECONDS / codec.latency))
+        self._identify_every = identify_every(codec.latency)
         self._key_path, self._warn, self._warned = key, warn, set[str]()
         self._key = read_key(key).outgoing if key is not None else None
         self._waiting = np.zeros((chunks, self._form.chunk_tokens), np.uint16)
         self._n_waiting = 0
+        self._coder, self._redundant = coder, redundant
+        self._before = self._waiting[:0].reshape(-1)
+        self._last = b""
         self.n_chunks = 0
         """Chunks sent, of all streams."""
         self._begin()
@@ -81,17 +92,31 @@ class Sender:
             return
         if self._is_over(self._sequence + self._n_waiting):
             self._begin()
-        tokens = self._waiting[: self._n_waiting].reshape(-1).copy()
-        packet = Packet(self._stream, self._sequence, tokens, self._identifies())
+        own = self._waiting[: self._n_waiting].reshape(-1).copy()
+        tokens = np.concatenate([self._before, own]) if self._redundant else own
+        body = coded_if_shorter(tokens, self._form.bits, self._coder)
+        before = self._before.size // self._form.chunk_tokens if self._redundant else None
+        identified = self._identifies(isinstance(body, CodedTokens))
+        packet = Packet(self._stream, self._sequence, body, identified, before)
+        self._before = own
         self._sequence += self._n_waiting
         self.n_chunks += self._n_waiting
         self._n_waiting = 0
-        self.socket.send(write_packet(self._form, packet, self._key))
+        self._last = write_packet(self._form, packet, self._key)
+        self.socket.send(self._last)
+
+    def finish(self) -> None:
+        """Send what waits; with redundancy, send the last packet twice, as no other carries it."""
+        self.flush()
+        if self._redundant and self._last:
+            self.socket.send(self._last)
 
     def _begin(self) -> None:
         """Begin a stream."""
         self._stream, warning = new_stream(self._key_path)
         self._sequence, self._process = 0, os.getpid()
+        self._named = [-1, -1]
+        self._before, self._last = self._before[:0], b""
         if warning and warning not in self._warned:
             self._warned.add(warning)
             self._warn(warning)
@@ -107,6 +132,15 @@ class Sender:
         """Return when a chunk's sound was recorded, in seconds since 1970."""
         return stream_time(self._stream) + sequence * self._chunk_seconds
 
-    def _identifies(self) -> bool:
-        """Return whether the packet that waits has a chunk whose turn it is."""
-        return self._key is None and -self._sequence % self._identify_every < self._n_waiting
+    def _identifies(self, coded: bool) -> bool:
+        """Return whether the packet that waits must name the model, or the prior that coded it.
+
+        Each is due with the chunks whose sequence is a multiple of what a second holds.
+        """
+        every = self._identify_every
+        turn = (self._sequence + self._n_waiting - 1) // every
+        due = self._key is None and turn > self._named[coded]
+        if due:
+            # A coded packet names both.
+            self._named = [turn, turn if coded else self._named[True]]
+        return due

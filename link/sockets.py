@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from fcs_edge.errors import FcsError
 from fcs_edge.link.datagrams import ROOM, Datagrams
+from fcs_edge.link.rates import IPV4_BYTES, IPV6_BYTES
 
 LOOPBACK = "127.0.0.1"
 BUFFER_BYTES = 1 << 22
@@ -96,6 +97,8 @@ class PacketSocket:
         self, host: str, port: int, warn: Callable[[str], None] = lambda text: None
     ) -> None:
         family, address = _reachable(_resolved(host, port))
+        self.ip_bytes = IPV4_BYTES if family == socket.AF_INET else IPV6_BYTES
+        """Bytes of the IP and UDP headers of a packet."""
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._name, self._warn = address_text(host, port), warn

@@ -1,20 +1,27 @@
-"""The CRC-32 that ends the header and every record of a bitstream."""
+"""The CRC-16 that ends each record of a bitstream."""
 
 from __future__ import annotations
 
-import struct
-import zlib
+import binascii
 
-CRC = struct.Struct("<I")
+CRC_BYTES = 2
+_START = 0xFFFF
 
 
 def with_crc(data: bytes) -> bytes:
     """Return ``data`` followed by its CRC."""
-    return data + CRC.pack(zlib.crc32(data))
+    return data + binascii.crc_hqx(data, _START).to_bytes(CRC_BYTES, "little")
 
 
-def crc_holds(data: bytes | bytearray) -> bool:
-    """Return whether the last four bytes of ``data`` are the CRC of the others."""
-    body = len(data) - CRC.size
-    stored: int = CRC.unpack_from(data, body)[0]
-    return stored == zlib.crc32(memoryview(data)[:body])
+def continued_crc(data: bytes, crc: int = _START) -> int:
+    """Return the CRC of bytes that follow others; ``crc`` is that of the others."""
+    return binascii.crc_hqx(data, crc)
+
+
+def crc_holds(data: bytes | bytearray, at: int = 0, size: int | None = None) -> bool:
+    """Return whether the last two of ``size`` bytes at ``at`` are the CRC of the others."""
+    end = len(data) if size is None else at + size
+    body = end - CRC_BYTES
+    with memoryview(data) as view:
+        crc = binascii.crc_hqx(view[at:body], _START)
+    return crc == data[body] | data[body + 1] << 8

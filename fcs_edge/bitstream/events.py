@@ -7,21 +7,34 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fcs_edge.bitstream.writer import Header
-from fcs_edge.text import counted
+from fcs_edge.bitstream.header import Header
 
 
 @dataclass(frozen=True)
 class HeaderRead:
-    """The header was read: always the first event.
+    """A part begins: always the first event; more may follow after `End` where files are chained.
 
     Attributes
     ----------
     header : Header
-        The header.
+        The part's header, or the one that is assumed where the part has none.
     """
 
     header: Header
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Metadata of the part.
+
+    Attributes
+    ----------
+    tags : dict of str to str
+        Texts by key. A later event's text replaces an earlier one of the same key. The texts are
+        foreign: print them through `fcs_edge.text.printable`.
+    """
+
+    tags: dict[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +45,12 @@ class Tokens:
     ----------
     tokens : (n,) ndarray of uint16
         One or more tokens.
+    chunk_tokens : int
+        Tokens of a chunk if they are of a streamed block, which may end in filler; else 0.
     """
 
     tokens: NDArray[np.uint16]
+    chunk_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,7 +60,7 @@ class Damage:
     Attributes
     ----------
     n_tokens : int
-        Silence, in tokens, that stands for what was lost; may be 0.
+        Silence, in tokens, in place of what was lost; may be 0.
     message : str
         One line for a person: at which byte, and what.
     """
@@ -55,24 +71,17 @@ class Damage:
 
 @dataclass(frozen=True)
 class End:
-    """The end record was read.
+    """The end record of the part was read.
 
     Attributes
     ----------
     n_samples : int
-        Number of input samples, as the file states it. A damaged or hostile file may have more or
-        fewer tokens, so a reader must not allocate memory by this number.
+        Number of input samples, as the file states it, from where reading of the part began. A
+        damaged or hostile file may have more or fewer tokens, so a reader must not allocate
+        memory by this number.
     """
 
     n_samples: int
 
 
-Event = HeaderRead | Tokens | Damage | End
-
-
-def out_of_sequence(expected: int, sequence: int) -> str:
-    """Return a message about a block's unexpected sequence number."""
-    missing = (sequence - expected) % 256
-    if missing < 128:
-        return f"{counted(missing, 'block')} missing before block {sequence}"
-    return f"block {sequence} where block {expected} was expected: repeated or out of order"
+Event = HeaderRead | Metadata | Tokens | Damage | End

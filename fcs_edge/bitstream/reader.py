@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import BinaryIO, NamedTuple, Protocol
 
-from fcs_edge.bitstream.bitpack import unpack_tokens
-from fcs_edge.bitstream.crc import crc_holds
-from fcs_edge.bitstream.events import (
-    Damage,
-    End,
-    Event,
-    HeaderRead,
-    Tokens,
-    out_of_sequence,
-)
-from fcs_edge.bitstream.writer import (
-    BLOCK_HEAD,
-    BLOCK_SYNC,
-    END_BYTES,
-    END_SYNC,
-    HEADER_BYTES,
+from fcs_edge.bitstream.bitpack import packed_size
+from fcs_edge.bitstream.blocks import block_tokens, streamed_tokens
+from fcs_edge.bitstream.crc import CRC_BYTES, crc_holds
+from fcs_edge.bitstream.events import Damage, End, Event, HeaderRead, Metadata, Tokens
+from fcs_edge.bitstream.header import (
+    HEADER_SIZES,
+    MAGIC,
+    MAX_HEADER_BYTES,
+    VERSION,
     Header,
-    block_size,
     is_magic,
-    record_size,
-    tokens_in,
+    mended,
+    refuse_version,
 )
+from fcs_edge.bitstream.metadata import tags_in
+from fcs_edge.bitstream.records import (
+    GENERAL_HEAD,
+    HEAD_SIZES,
+    METADATA_TAG,
+    NEUTRAL,
+    PRIOR,
+    STREAMED_TAG,
+    Block,
+    block_at,
+)
+from fcs_edge.bitstream.salvage import Salvage
+from fcs_edge.bitstream.search import Found, RecordSearch
+from fcs_edge.entropy import TokenCoder, neutral_coder
 from fcs_edge.errors import BitstreamError
 from fcs_edge.text import counted
 
@@ -37,75 +42,116 @@ __all__ = [
     "End",
     "Event",
     "HeaderRead",
+    "Metadata",
     "Tokens",
     "read_batches",
     "read_events",
 ]
 
-_SYNC = re.compile(b"[%c%c]" % (BLOCK_SYNC, END_SYNC))
+START_BYTES = 1 << 16
+"""A file whose start is missing has a record in so many bytes, or is no ``.fcs`` file."""
+SILENCE_TOKENS = 180_000
+"""Silence of a file beyond what its bytes could hold."""
+_NEAR_MAGIC_BITS = 4
+_RESTART_TOKENS = 100
+
+Coders = Callable[[Header], TokenCoder | None]
+Records = Callable[[int, bytes], None]
+Steps = Generator[Event | None, None, bool]
+"""Yields events, or None for more bytes; returns a truth."""
 
 
 class _Attempt(NamedTuple):
     """The progress of a block whose tokens were handed out before its CRC arrived."""
 
-    verified: bool = False
     n_tokens: int = 0
-    reported_to: int = 0
+    end: int = 0
     """Offset of the block's end if its damage was reported, else 0."""
 
 
 class BitstreamReader:
     """Turns the bytes of a ``.fcs`` file into events, in constant memory.
 
-    It stores one full block at most, 8200 bytes. The events do not depend on how the bytes are cut
+    It stores one record at most, 4101 bytes. The events do not depend on how the bytes are cut
     into `feed` calls, except for the number of tokens per event if ``eager``.
 
-    Silence never outgrows the input: at any point, tokens and silence together are no more than
-    the bytes read could hold. If ``eager``, the bytes of a damaged block may count twice.
+    Silence does not outgrow the input but by an hour at 50 tokens a second. Where more is missing,
+    `Damage` states the number.
 
     Parameters
     ----------
     eager : bool, optional
-        Hand out tokens as their bits arrive, before the CRC of their block. Otherwise, hand out
-        only the tokens of blocks whose CRC matches.
+        Hand out tokens of streamed blocks as their chunks arrive, before the CRC of their block.
+        Otherwise, hand out only the tokens of blocks whose CRC matches.
     strict : bool, optional
         Raise an error at the first damage. Other events of that call are lost.
+    salvage : bool, optional
+        Hand out the tokens of raw blocks whose CRC fails, as they are.
     join : Header, optional
-        The header to assume if the input does not start with one. The input is then the middle of
-        a stream, and reading starts at its next block.
+        The header to assume if the input does not start with one. Without it, reading starts at
+        the next header.
+    coders : callable, optional
+        Returns the coder of a header's prior, or None if it is unknown. Tokens coded with an
+        unknown prior are lost.
+    records : callable, optional
+        Called with the offset and the bytes of each record that is accepted, in their order.
 
     Attributes
     ----------
     header : Header or None
-        The header, after it was read.
+        The header of the part that is being read, after it was read.
     ended : bool
-        Whether the end record was read.
+        Whether the end record of the last part was read.
     damaged : int
         Number of `Damage` events so far.
     n_tokens : int
         Tokens handed out so far, silence included.
     joined : bool
-        Whether the input starts in the middle of a stream.
+        Whether the header is assumed, because a part has none or a damaged one.
+    unknown_priors : set of int
+        Checks of the priors that blocks used and `coders` did not have.
     """
 
     def __init__(
-        self, *, eager: bool = False, strict: bool = False, join: Header | None = None
+        self,
+        *,
+        eager: bool = False,
+        strict: bool = False,
+        salvage: bool = False,
+        join: Header | None = None,
+        coders: Coders | None = None,
+        records: Records | None = None,
     ) -> None:
-        self.header: Header | None = None
         self.joined = False
-        self._join = join
         self.ended = False
         self.damaged = 0
         self.n_tokens = 0
+        self.unknown_priors: set[int] = set()
+        self._records = records
+        self._join = join
         self._eager = eager
         self._strict = strict
+        self._coders = coders
+        self._neutral: TokenCoder | None = None
+        self._prior: TokenCoder | None = None
+        self._prior_of: Header | None = None
+        self._search = RecordSearch()
+        self._salvage = Salvage(self._search) if salvage else None
         self._closed = False
-        self._buf = bytearray()
-        self._pos = 0
-        self._base = 0
-        self._sequence = 0
+        self._n_silence = 0
         self._n_failed = 0
+        self._first = 0
+        self._last_tag: int | None = None
+        self._mark: int | None = None
+        """Where the search began that a copy of the header or a repeated block interrupts."""
+        self._reported = 0
+        """Where the bytes end of which damage is reported."""
         self._steps = self._read()
+
+    @property
+    def header(self) -> Header | None:
+        """The header of the part that is being read, after it was read."""
+        return self._search.header
 
     def feed(self, data: bytes) -> list[Event]:
         """Read the next bytes.
@@ -117,7 +163,7 @@ class BitstreamReader:
 
         Returns
         -------
-        list of HeaderRead, Tokens, Damage or End
+        list of HeaderRead, Metadata, Tokens, Damage or End
             The events that these bytes complete, in order.
 
         Raises
@@ -130,7 +176,7 @@ class BitstreamReader:
         """
         if self._closed:
             raise ValueError("the reader is closed")
-        self._buf += data
+        self._search.buf += data
         return self._advance()
 
     def close(self) -> list[Event]:
@@ -138,7 +184,7 @@ class BitstreamReader:
 
         Returns
         -------
-        list of HeaderRead, Tokens, Damage or End
+        list of HeaderRead, Metadata, Tokens, Damage or End
             The remaining events.
 
         Raises
@@ -146,7 +192,7 @@ class BitstreamReader:
         BitstreamError
             As for `feed`, and if the input was shorter than a header.
         """
-        self._closed = True
+        self._closed = self._search.closed = True
         return self._advance()
 
     def _advance(self) -> list[Event]:
@@ -157,177 +203,412 @@ class BitstreamReader:
             events.append(event)
         else:
             raise BitstreamError("the .fcs reader cannot go on after an error")
-        del self._buf[: self._pos]
-        self._base += self._pos
-        self._pos = 0
+        self._search.release()
         return events
 
-    # The generators below are one coroutine. They yield events, or None to request more bytes;
-    # more bytes may come until _closed is set.
+    # The generators below are one coroutine with those of the search. They yield events, or None
+    # to request more bytes; more bytes may come until the input is closed.
 
     def _read(self) -> Generator[Event | None, None, None]:
-        header = yield from self._read_header()
-        if self.joined and (yield from self._find_record(header)):
-            self._sequence = self._buf[self._pos + 1]
-        yield HeaderRead(header)
-        yield from self._read_records(header)
-        if self.ended and (yield from self._need(1)):
-            yield self._damage(0, f"byte {self._offset}: bytes after the end record are ignored")
+        yield from self._first_part()
+        while (yield from self._part()) and (yield from self._next_part()):
+            pass
         while True:
-            self._pos = len(self._buf)
+            self._search.pos = len(self._search.buf)
             yield None
 
-    def _read_header(self) -> Generator[None, None, Header]:
-        while len(self._buf) < HEADER_BYTES and not self._closed and is_magic(self._buf):
-            yield None
-        if self._join is not None and self._buf and not is_magic(self._buf):
-            self.joined, self.header = True, self._join
-            return self.header
-        self.header = Header.from_bytes(bytes(self._buf[:HEADER_BYTES]))
-        self._pos = HEADER_BYTES
-        return self.header
+    # The start of a part.
 
-    def _read_records(self, header: Header) -> Generator[Event | None, None, None]:
-        while not self.ended:
-            start = self._offset
-            attempt = _Attempt()
-            if self._eager:
-                attempt = yield from self._play_block(header)
-            if attempt.verified:
+    def _first_part(self) -> Generator[Event | None, None, None]:
+        search = self._search
+        found = yield from search.record_here(0)
+        if found is not None and found.header is not None:
+            yield from self._take_header(found, 0)
+            return
+        yield from search.need(MAX_HEADER_BYTES)
+        start = bytes(search.buf[:MAX_HEADER_BYTES])
+        fixed = mended(start) if is_near_magic(start) else None
+        if fixed is not None:
+            yield from self._take_mended(fixed)
+            return
+        limit = START_BYTES
+        if is_magic(start) and len(start) > len(MAGIC) and start[len(MAGIC)] != VERSION:
+            if self._join is None or start[len(MAGIC)] == 1:
+                refuse_version(start)
+            limit = MAX_HEADER_BYTES + 1
+        near = is_near_magic(start)
+        search.header, search.expected = self._join, 0 if near else None
+        if (found is not None and found.newer) or not (
+            yield from self._assumed_part(near, 0, limit)
+        ):
+            Header.from_bytes(start)  # says what is wrong
+            raise BitstreamError("the .fcs file holds nothing that can be read")
+
+    def _next_part(self) -> Steps:
+        """Begin the part that follows an end record; return False if none does."""
+        search = self._search
+        if not (yield from search.need(1)):
+            return False
+        start = search.offset
+        found = yield from search.record_here(start)
+        if found is not None and found.header is not None:
+            yield from self._take_header(found, start)
+            return True
+        if found is not None and found.newer:
+            yield self._damage(0, f"byte {start}: the rest needs a newer fcs-edge")
+            return False
+        yield from search.need(MAX_HEADER_BYTES)
+        head = bytes(search.buf[search.pos : search.pos + MAX_HEADER_BYTES])
+        near = is_near_magic(head)
+        fixed = mended(head) if near else None
+        if fixed is not None:
+            yield from self._take_mended(fixed)
+            return True
+        search.expected = 0 if near else None
+        if (yield from self._assumed_part(near, start, None)):
+            return True
+        size = search.offset - start
+        yield self._damage(0, f"byte {start}: {counted(size, 'byte')} after the end record ignored")
+        return False
+
+    def _assumed_part(self, near: bool, start: int, limit: int | None) -> Steps:
+        """Begin a part without a valid header at its start; return False if there is none.
+
+        ``near`` says that a damaged header stands there, so that what follows it is the start.
+        """
+        search = self._search
+        assumed = search.header
+        salvaging = self._salvage if near else None
+        if salvaging and assumed and (yield from salvaging.first(HEADER_SIZES)):
+            yield from self._begin_assumed(assumed, 0)
+            yield self._damage(0, f"byte {start}: the header is damaged")
+            return True
+        found = yield from search.find(start, limit)
+        if found is not None and found.header is not None:
+            yield from self._take_header(found, start, near)
+            return True
+        if found is None or found.block is None or assumed is None:
+            return False
+        yield from self._begin_assumed(assumed, 0 if near else None)
+        if near:
+            self._mark, self._reported = start, search.offset
+            yield self._damage(0, f"byte {start}: the header is damaged")
+        else:
+            seconds = assumed.seconds(found.block.place)
+            yield self._damage(
+                0,
+                f"byte {start}: the header is missing; reading starts at byte {search.offset}, "
+                f"{seconds:.2f} s after the start",
+            )
+        return True
+
+    def _begin_assumed(self, header: Header, expected: int | None) -> Generator[Event, None, None]:
+        self._begin(header, expected)
+        self.joined = True
+        yield HeaderRead(header)
+
+    def _take_mended(self, fixed: bytes) -> Generator[Event, None, None]:
+        start = self._search.offset
+        self._search.pos += len(fixed)
+        header = Header.from_record(fixed)
+        self._begin(header, 0)
+        yield HeaderRead(header)
+        yield self._damage(0, f"byte {start}: one bit of the header was wrong; it is corrected")
+
+    def _pass(self, size: int) -> None:
+        """Move behind an accepted record."""
+        search = self._search
+        if self._records is not None:
+            self._records(search.offset, bytes(search.buf[search.pos : search.pos + size]))
+        search.pos += size
+
+    def _begin(self, header: Header, expected: int | None) -> None:
+        """Begin a part; its first token's position is ``expected``, if it is known."""
+        self._search.header, self._search.expected = header, expected
+        self.ended = False
+        self._first = 0
+        self._last_tag = self._mark = None
+
+    def _take_header(
+        self, found: Found, start: int, near: bool = False
+    ) -> Generator[Event, None, None]:
+        """Begin a part with a valid header; report what was skipped before it."""
+        assert found.header is not None
+        skipped = self._search.offset - start
+        whole = near or not found.repeated
+        self._pass(found.size)
+        self._begin(found.header, 0 if whole else None)
+        yield HeaderRead(found.header)
+        if skipped or found.repeated:
+            what = "the header is missing; its copy" if found.repeated else "a header"
+            yield self._damage(
+                0, f"byte {start}: {counted(skipped, 'byte')} skipped; {what} follows"
+            )
+        if near and found.repeated:
+            self._mark = start
+
+    # The records of a part.
+
+    def _part(self) -> Steps:
+        """Read records to the part's end; return False if nothing can follow."""
+        search = self._search
+        while True:
+            start = search.offset if self._mark is None else self._mark
+            attempt = _Attempt(end=self._reported)
+            if self._eager and self._mark is None:
+                played = yield from self._play_block()
+                if played is None:
+                    continue
+                attempt = played
+            found = yield from search.record_here(start)
+            salvaging = found is None and self._salvage is not None and self._mark is None
+            if salvaging and (yield from self._salvage_block()):
                 continue
-            size = yield from self._find_record(header)
-            if not size:
-                yield self._cut(header, start, attempt)
-                return
-            if self._buf[self._pos] == END_SYNC:
-                yield from self._take_end(header, start, attempt)
+            if found is None:
+                found = yield from search.find(start)
+            if found is None:
+                yield self._cut(start)
+                return False
+            self._mark = None
+            if found.newer or (found.general or 1) % 2 == 0:
+                yield self._damage(0, f"byte {search.offset}: the rest needs a newer fcs-edge")
+                return False
+            if found.header is not None:
+                yield from self._take_inner_header(found, start)
+            elif found.general is not None:
+                yield from self._take_general(found)
+            elif found.n_samples is not None:
+                yield from self._take_end(found, start, attempt)
+                return True
             else:
-                yield from self._take_block(header, start, attempt)
-            self._pos += size
+                yield from self._take_block(found, start, attempt)
 
-    def _play_block(self, header: Header) -> Generator[Event | None, None, _Attempt]:
-        """Hand out a block's tokens as they arrive; leave it in the buffer if its CRC fails."""
-        if not (yield from self._need(BLOCK_HEAD.size)):
+    def _take_general(self, found: Found) -> Generator[Event, None, None]:
+        search = self._search
+        body = bytes(search.buf[search.pos + GENERAL_HEAD : search.pos + found.size - CRC_BYTES])
+        self._pass(found.size)
+        if found.general == METADATA_TAG and (tags := tags_in(body)):
+            yield Metadata(tags)
+
+    def _take_inner_header(self, found: Found, start: int) -> Generator[Event, None, None]:
+        """Pass a copy of the header, or begin a part whose forerunner has no end record."""
+        search = self._search
+        if found.repeated and found.header == search.header:
+            if search.offset > start:
+                self._mark = start
+            self._pass(found.size)
+            return
+        yield self._damage(0, f"byte {search.offset}: the part before has no end record")
+        yield from self._take_header(found, search.offset)
+
+    def _play_block(self) -> Generator[Event | None, None, _Attempt | None]:
+        """Hand out a streamed block's tokens as they arrive.
+
+        Returns None once the block is done. Else it stays in the buffer, as its CRC fails or it is
+        none.
+        """
+        search, header = self._search, self._search.header
+        assert header is not None
+        if not (yield from search.need(1)) or search.buf[search.pos] != STREAMED_TAG:
             return _Attempt()
-        sync, sequence, count = BLOCK_HEAD.unpack_from(self._buf, self._pos)
-        size = record_size(header, sync, sequence, count)
-        if sync != BLOCK_SYNC or not size or sequence != self._sequence:
+        if not (yield from search.need(HEAD_SIZES[STREAMED_TAG])):
             return _Attempt()
-        end = self._offset + size
+        block = block_at(search.buf, search.pos, header.bits)
+        if block is None or search.expected is None:
+            return _Attempt()
+        if block.place != search.expected % block.modulus:
+            return _Attempt()
+        end = search.offset + block.size
         # Without this limit, overlapping blocks in damaged ones would replay bytes forever.
-        if self._n_failed + count > end * 8 // header.bits:
+        if self._n_failed + block.n_tokens > end * 8 // header.bits:
             return _Attempt()
-        done = 0
-        while done < count:
-            arrived = len(self._buf) - self._pos - BLOCK_HEAD.size
-            ready = min(count, arrived * 8 // header.bits)
+        done = yield from self._play_chunks(block, header)
+        complete = yield from search.need(block.size)
+        if complete and crc_holds(search.buf, search.pos, block.size):
+            search.expected += block.n_tokens
+            self._pass(block.size)
+            self._last_tag = block.tag
+            return None
+        self._n_failed += done
+        if not complete:
+            return _Attempt(done)
+        start = search.offset
+        yield self._damage(
+            0,
+            f"byte {start}: the CRC of a block does not match, "
+            f"but its {counted(done, 'token')} were already played",
+        )
+        if self._salvage is None:
+            return _Attempt(done, end)
+        search.expected += block.n_tokens
+        search.pos += block.size
+        return None
+
+    def _play_chunks(self, block: Block, header: Header) -> Generator[Event | None, None, int]:
+        """Hand out the chunks of a block as they arrive; return their number of tokens."""
+        search = self._search
+        size, done, n_chunks = (
+            packed_size(block.chunk, header.bits),
+            0,
+            block.n_tokens // block.chunk,
+        )
+        while done < n_chunks:
+            arrived = (len(search.buf) - search.pos - block.head) // size
+            ready = min(n_chunks, arrived)
             if ready > done:
-                yield self._tokens(header, done, ready)
+                payload = search.pos + block.head
+                data = bytes(search.buf[payload + done * size : payload + ready * size])
+                count = (ready - done) * block.chunk
+                self.n_tokens += count
+                yield Tokens(streamed_tokens(data, count, block.chunk, header.bits), block.chunk)
                 done = ready
-            elif self._closed:
+            elif search.closed:
                 break
             else:
                 yield None
-        complete = yield from self._need(size)
-        if complete and crc_holds(self._buf[self._pos : self._pos + size]):
-            self._sequence = (sequence + 1) % 256
-            self._pos += size
-            return _Attempt(verified=True)
-        self._n_failed += done
-        if not complete:
-            return _Attempt(n_tokens=done)
+        return done * block.chunk
+
+    def _salvage_block(self) -> Steps:
+        """Hand out the tokens of a raw block whose CRC fails, if there is one at this place."""
+        assert self._salvage is not None
+        search = self._search
+        block = yield from self._salvage.block_here(self._last_tag)
+        if block is None or search.expected is None or search.header is None:
+            return False
+        there = yield from search.need(block.size)
+        start, payload = search.offset, search.pos + block.head
+        data = bytes(search.buf[payload : payload + block.length])
+        block = self._salvage.shortened(block, data)
+        if not block.n_tokens:
+            return False
+        search.pos = min(search.pos + block.size, len(search.buf))
+        self._last_tag = block.tag
+        search.expected += block.n_tokens
+        what = "the CRC of a block does not match" if there else "a block is cut"
         yield self._damage(
             0,
-            f"byte {self._offset}: the CRC of a block does not match, "
-            f"but its {counted(done, 'token')} were already played",
+            f"byte {start}: {what}; its {counted(block.n_tokens, 'token')} are played as they are",
         )
-        return _Attempt(n_tokens=done, reported_to=end)
-
-    def _find_record(self, header: Header) -> Generator[None, None, int]:
-        """Move to the next record that verifies; return its size, or 0 if there is none."""
-        while True:
-            match = _SYNC.search(self._buf, self._pos)
-            self._pos = match.start() if match else len(self._buf)
-            if match is None and (yield from self._need(1)):
-                continue
-            if not (yield from self._need(BLOCK_HEAD.size)):
-                return 0
-            sync, second, count = BLOCK_HEAD.unpack_from(self._buf, self._pos)
-            size = record_size(header, sync, second, count)
-            if (
-                size
-                and (yield from self._need(size))
-                and crc_holds(self._buf[self._pos : self._pos + size])
-            ):
-                return size
-            self._pos += 1
+        self.n_tokens += block.n_tokens
+        tokens = block_tokens(block, data, search.header.bits, None, None)
+        yield Tokens(tokens, block.chunk)
+        return True
 
     def _take_block(
-        self, header: Header, start: int, attempt: _Attempt
+        self, found: Found, start: int, attempt: _Attempt
     ) -> Generator[Event, None, None]:
-        _, sequence, count = BLOCK_HEAD.unpack_from(self._buf, self._pos)
-        gap = (sequence - self._sequence) % 256
-        skipped = self._offset - start
-        if skipped:
-            full = block_size(header.block_tokens, header.bits)
-            lost = min(gap, -(-skipped // full)) * header.block_tokens - attempt.n_tokens
-            yield from self._skip(header, start, lost, attempt)
-        elif gap:
-            yield self._damage(0, f"byte {start}: {out_of_sequence(self._sequence, sequence)}")
-        yield self._tokens(header, 0, count)
-        self._sequence = (sequence + 1) % 256
-
-    def _take_end(
-        self, header: Header, start: int, attempt: _Attempt
-    ) -> Generator[Event, None, None]:
-        n_samples = int.from_bytes(self._buf[self._pos + 2 : self._pos + 8], "little")
-        needed = -(-n_samples // header.samples_per_token) - self.n_tokens
-        skipped = self._offset - start
-        if skipped:
-            lost = tokens_in(header, skipped) - attempt.n_tokens
-            yield from self._skip(header, start, min(lost, needed), attempt)
-        elif needed > 0 and not self.damaged and not self.joined:
+        search, block = self._search, found.block
+        assert block is not None
+        assert search.header is not None
+        at, skipped = search.offset, search.offset - start
+        payload = search.pos + block.head
+        data = bytes(search.buf[payload : payload + block.length])
+        self._pass(found.size)
+        if search.expected is None:
+            search.expected = self._first = block.place
+        elif found.ahead < 0 and skipped and block.place <= _RESTART_TOKENS + 2 * skipped:
+            yield from self._restart(start)
+        elif found.ahead < 0:
+            self._mark = start if skipped else None
             yield self._damage(
                 0,
-                f"byte {start}: blocks are missing, {counted(needed, 'token')} by the sample count",
+                f"byte {at}: a block of {search.header.seconds(block.place):.2f} s is repeated or "
+                "out of order; it is left out",
             )
+            return
+        ahead = (block.place - search.expected) % block.modulus
+        yield from self._skip(start, skipped, ahead, attempt)
+        search.expected += ahead + block.n_tokens
+        self._last_tag = block.tag
+        yield self._tokens(found, block, data, at)
+
+    def _restart(self, start: int) -> Generator[Event, None, None]:
+        """Begin a part whose forerunner's end and whose own header are damaged."""
+        search = self._search
+        assert search.header is not None
+        yield self._damage(0, f"byte {start}: the part before has no end record")
+        yield from self._begin_assumed(search.header, 0)
+
+    def _tokens(self, found: Found, block: Block, data: bytes, at: int) -> Event:
+        """Return a block's tokens, or their loss where the prior is unknown."""
+        header = self._search.header
+        assert header is not None
+        coder = self._coder(block.coding, header)
+        if block.coding == PRIOR and coder is None:
+            self.unknown_priors.add(header.prior)
+            return self._damage(
+                block.n_tokens,
+                f"coded with the prior {header.prior:08x}, which is unknown here; silence replaces "
+                "its tokens",
+            )
+        self.n_tokens += block.n_tokens
+        return Tokens(block_tokens(block, data, header.bits, coder, found.pauses), block.chunk)
+
+    def _coder(self, coding: int, header: Header) -> TokenCoder | None:
+        if coding not in (NEUTRAL, PRIOR):
+            return None
+        if coding == NEUTRAL:
+            if self._neutral is None or self._neutral.bits != header.bits:
+                self._neutral = neutral_coder(header.bits)
+            return self._neutral
+        if self._prior_of is not header:
+            named = self._coders if header.prior else None
+            self._prior = None if named is None else named(header)
+            self._prior_of = header
+        return self._prior
+
+    def _take_end(
+        self, found: Found, start: int, attempt: _Attempt
+    ) -> Generator[Event, None, None]:
+        search = self._search
+        assert search.header is not None
+        assert found.n_samples is not None
+        skipped, spt = search.offset - start, search.header.samples_per_token
+        missing = 0
+        if search.expected is not None and found.n_samples > search.header.slack:
+            missing = -(-(found.n_samples - search.header.slack) // spt) - search.expected
+            if missing > 0:
+                missing = -(-found.n_samples // spt) - search.expected
+        yield from self._skip(start, skipped, max(0, missing), attempt)
+        self._pass(found.size)
         self.ended = True
-        yield End(n_samples)
+        n_samples = found.n_samples - self._first * spt
+        yield End(max(0, n_samples) if search.expected is not None else 0)
 
     def _skip(
-        self, header: Header, start: int, lost: int, attempt: _Attempt
+        self, start: int, skipped: int, ahead: int, attempt: _Attempt
     ) -> Generator[Event, None, None]:
-        """Report the bytes from ``start`` to here, unless that is done and nothing is lost."""
-        silence = self._affordable(header, lost, self._offset)
-        if silence:
-            what = f"damaged, replaced by {counted(silence, 'token')} of silence"
-        elif self._offset <= attempt.reported_to:
+        """Report skipped bytes and missing tokens, unless that is done and nothing is missing."""
+        missing = max(0, ahead - attempt.n_tokens)
+        silence = min(missing, self._affordable(start + skipped))
+        if not missing and (not skipped or start + skipped == attempt.end):
             return
-        elif attempt.n_tokens:
-            what = f"damaged, but {counted(attempt.n_tokens, 'token')} in them were already played"
+        self._n_silence += silence
+        if not missing:
+            text = f"byte {start}: {counted(skipped, 'byte')} skipped"
+        elif skipped:
+            text = f"byte {start}: {counted(skipped, 'byte')} damaged"
         else:
-            what = "skipped, part of no record"
-        size = counted(self._offset - start, "byte")
-        yield self._damage(silence, f"byte {start}: {size} {what}")
-
-    def _cut(self, header: Header, start: int, attempt: _Attempt) -> Damage:
-        """Report that the input ended with no valid record from ``start`` on."""
-        end = self._base + len(self._buf)
-        if end == start:
-            return self._damage(
-                0, f"byte {end}: ended without an end record: cut, or the writer was stopped"
-            )
-        # A rest no longer than an end record is most likely one.
-        lost = tokens_in(header, end - start) if end - start > END_BYTES else 0
-        silence = self._affordable(header, lost - attempt.n_tokens, end)
-        message = f"byte {end}: the stream is cut, no whole record from byte {start} on"
+            text = f"byte {start}: {counted(missing, 'token')} missing"
         if silence:
-            message += f", replaced by {counted(silence, 'token')} of silence"
-        return self._damage(silence, message)
+            text += f", replaced by {counted(silence, 'token')} of silence"
+        if missing > silence:
+            text += f"; {counted(missing - silence, 'token')} more are missing"
+        yield self._damage(silence, text)
 
-    def _affordable(self, header: Header, lost: int, end: int) -> int:
-        """Return as much of ``lost`` as the input up to ``end`` could have held."""
-        return max(0, min(lost, end * 8 // header.bits - self.n_tokens))
+    def _cut(self, start: int) -> Damage:
+        end = self._search.offset
+        if end == start:
+            return self._damage(0, f"byte {end}: the stream ended without an end record")
+        return self._damage(
+            0, f"byte {end}: the stream is cut, no whole record from byte {start} on"
+        )
+
+    def _affordable(self, end: int) -> int:
+        """Return the silence that is left, once the input was read up to ``end``."""
+        header = self._search.header
+        assert header is not None
+        return max(0, SILENCE_TOKENS + end * 8 // header.bits - self._n_silence)
 
     def _damage(self, n_tokens: int, message: str) -> Damage:
         if self._strict:
@@ -336,27 +617,12 @@ class BitstreamReader:
         self.n_tokens += n_tokens
         return Damage(n_tokens, message)
 
-    def _tokens(self, header: Header, first: int, last: int) -> Tokens:
-        """Return tokens ``first`` up to ``last`` of the block at the current position."""
-        start, skip = divmod(first * header.bits, 8)
-        payload = self._pos + BLOCK_HEAD.size
-        stop = payload + (last * header.bits + 7) // 8
-        data = bytes(self._buf[payload + start : stop])
-        self.n_tokens += last - first
-        return Tokens(unpack_tokens(data, header.bits, last - first, skip_bits=skip))
 
-    def _need(self, size: int) -> Generator[None, None, bool]:
-        """Wait until ``size`` bytes are there; return False if the input ends before."""
-        while len(self._buf) - self._pos < size:
-            if self._closed:
-                return False
-            yield None
-        return True
-
-    @property
-    def _offset(self) -> int:
-        """The current position in the input, in bytes."""
-        return self._base + self._pos
+def is_near_magic(data: bytes) -> bool:
+    """Return whether ``data`` starts with the magic but for at most four bits."""
+    pairs = zip(data, MAGIC, strict=False)
+    wrong = sum((a ^ b).bit_count() for a, b in pairs)
+    return len(data) >= len(MAGIC) and wrong <= _NEAR_MAGIC_BITS
 
 
 def read_events(
@@ -366,7 +632,7 @@ def read_events(
 
     Yields
     ------
-    HeaderRead, Tokens, Damage or End
+    HeaderRead, Metadata, Tokens, Damage or End
         The events. The caller stops at `End` if a pipe stays open.
     """
     reader = BitstreamReader(eager=eager, strict=strict)

@@ -1,163 +1,51 @@
-"""The ``.fcs`` bitstream: header, records and writer; see docs/reference/bitstream.md."""
+"""Writes a ``.fcs`` bitstream; see docs/reference/bitstream.md."""
 
 from __future__ import annotations
 
-import struct
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fcs_edge.arguments import as_integer
-from fcs_edge.bitstream.bitpack import (
-    MAX_BITS,
-    check_tokens,
-    pack_tokens,
-    packed_size,
-    token_bits,
+from fcs_edge.bitstream.bitpack import check_tokens, pack_tokens
+from fcs_edge.bitstream.blocks import U16, block_record, fitting
+from fcs_edge.bitstream.crc import CRC_BYTES, continued_crc
+from fcs_edge.bitstream.header import Header
+from fcs_edge.bitstream.metadata import metadata_records
+from fcs_edge.bitstream.records import (
+    CLASS_TOKENS,
+    MAX_COUNT,
+    MAX_LENGTH,
+    MAX_SAMPLES,
+    STREAMED_TAG,
+    WRITTEN_OVERHEAD,
+    end_record,
+    written_head,
 )
-from fcs_edge.bitstream.crc import CRC, crc_holds, with_crc
-from fcs_edge.errors import BitstreamError
+from fcs_edge.entropy import TokenCoder, neutral_coder
 
-MAGIC = b"FCS\x1a"
-VERSION = 1
-HEADER_BYTES = 28
+__all__ = ["MAX_BLOCK_TOKENS", "BitstreamWriter", "Header"]
 
-BLOCK_SYNC = 0xB1
-BLOCK_HEAD = struct.Struct("<BBH")
-"""Sync, sequence and count: the fields before the payload of a block."""
-BLOCK_OVERHEAD = 8
-"""Bytes of a block besides its payload."""
-MAX_BLOCK_TOKENS = 4096
+MAX_BLOCK_TOKENS = MAX_COUNT
+"""Tokens of the largest block."""
+MIN_BLOCK_BYTES, MAX_BLOCK_BYTES = WRITTEN_OVERHEAD + 2, WRITTEN_OVERHEAD + MAX_LENGTH
+"""Limits of ``block_bytes``: one token of any bits fits, and the length byte suffices."""
 
-END_SYNC = 0xE5
-END_BYTES = 12
-MAX_SAMPLES = (1 << 48) - 1
+_REPEAT_SECONDS, _LIVE_REPEAT_SECONDS = 64, 10
+_SHARE, _LEAST, _MOST = 8, 24, 200
+"""A streamed block is an eighth of the tokens so far, and 24 to 200."""
+_REST_TOKENS = 100
 
-_HEADER = struct.Struct("<4sBBH3s3s8sH")
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a decoder must know before the first token.
-
-    Attributes
-    ----------
-    bits : int
-        Bits per token, 1..16.
-    samples_per_token : int
-        Input samples one token stands for, 1..65535.
-    input_rate, output_rate : int
-        Sample rates in Hz, 1..2**24 - 1.
-    fingerprint : bytes
-        8 bytes that identify the tokens' model.
-    block_tokens : int
-        Tokens in every block but the last, 1..4096.
-
-    Raises
-    ------
-    TypeError
-        If a number is no integer, or the fingerprint not bytes.
-    ValueError
-        If a field is out of range.
-    """
-
-    bits: int
-    samples_per_token: int
-    input_rate: int
-    output_rate: int
-    fingerprint: bytes
-    block_tokens: int
-
-    def __post_init__(self) -> None:
-        """Check the range of every field."""
-        limits = {
-            "bits": MAX_BITS,
-            "samples_per_token": (1 << 16) - 1,
-            "input_rate": (1 << 24) - 1,
-            "output_rate": (1 << 24) - 1,
-            "block_tokens": MAX_BLOCK_TOKENS,
-        }
-        for name, limit in limits.items():
-            value = as_integer(getattr(self, name), name)
-            object.__setattr__(self, name, value)
-            if not 1 <= value <= limit:
-                raise ValueError(f"{name} must be 1..{limit}, not {value}")
-        if not isinstance(self.fingerprint, bytes):
-            raise TypeError(f"fingerprint must be bytes, not {type(self.fingerprint).__name__}")
-        if len(self.fingerprint) != 8:
-            raise ValueError(f"fingerprint must be 8 bytes, not {len(self.fingerprint)}")
-
-    def to_bytes(self) -> bytes:
-        """Return the header as the 28 bytes that open a file."""
-        fields = _HEADER.pack(
-            MAGIC,
-            VERSION,
-            self.bits,
-            self.samples_per_token,
-            self.input_rate.to_bytes(3, "little"),
-            self.output_rate.to_bytes(3, "little"),
-            self.fingerprint,
-            self.block_tokens,
-        )
-        return with_crc(fields)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Header:
-        """Read a header.
-
-        Parameters
-        ----------
-        data : bytes
-            The first 28 bytes of a file; fewer where the file is shorter.
-
-        Returns
-        -------
-        Header
-            The fields.
-
-        Raises
-        ------
-        BitstreamError
-            If this is not the start of a ``.fcs`` file, or of one that cannot be read.
-        """
-        if not data:
-            raise BitstreamError("the input is empty, not an .fcs file")
-        if not is_magic(data):
-            raise BitstreamError("not an .fcs file: it does not start with 'FCS'")
-        if len(data) > len(MAGIC) and data[len(MAGIC)] != VERSION:
-            raise BitstreamError(
-                f".fcs version {data[len(MAGIC)]} is not supported by this release: update fcs-edge"
-            )
-        if len(data) < HEADER_BYTES:
-            raise BitstreamError(
-                f"the .fcs header is cut: {len(data)} bytes where {HEADER_BYTES} are needed"
-            )
-        if not crc_holds(data[:HEADER_BYTES]):
-            raise BitstreamError("the .fcs header is damaged: its CRC does not match")
-        return cls._from_fields(*_HEADER.unpack_from(data)[2:])
-
-    @classmethod
-    def _from_fields(
-        cls, bits: int, samples: int, rate_in: bytes, rate_out: bytes, model: bytes, block: int
-    ) -> Header:
-        input_rate = int.from_bytes(rate_in, "little")
-        output_rate = int.from_bytes(rate_out, "little")
-        try:
-            return cls(bits, samples, input_rate, output_rate, model, block)
-        except ValueError as error:
-            raise BitstreamError(f"the .fcs header is not valid: {error}") from error
+Mask = NDArray[np.bool_]
 
 
 class BitstreamWriter:
     """Writes a ``.fcs`` file token by token, in constant memory.
 
     The constructor writes the header. Each block is one ``file.write`` and a flush. With ``eager``
-    the head of a block goes out with its first token, and its payload byte by byte. The reader of a
-    pipe then need not wait for the end of the block. A file whose writer was never closed
+    each chunk goes out as soon as its tokens are there, raw. A file whose writer was never closed
     has all tokens except those of the last, incomplete block.
 
     Parameters
@@ -167,23 +55,64 @@ class BitstreamWriter:
         flushes the file but never closes it.
     header : Header
         The header.
+    block_tokens : int, optional
+        Tokens of a block, 1 to 255. Blocks of 50, 100 and 200 tokens have the smallest heads. A
+        block of another count whose payload might outgrow 255 bytes is shorter.
+    coder : TokenCoder, optional
+        The coder of the header's prior. Absent: the neutral coder.
+    raw : bool, optional
+        Whether no block is entropy-coded. A damaged byte of such a block can be played around.
     eager : bool, optional
-        Write payload bytes as soon as they are complete. If the stream ends inside a block, zero
-        tokens fill the rest of that block.
+        Write chunks as soon as they are complete. If the stream ends inside a block, zero tokens
+        fill the rest of that block.
+    chunk_tokens : int, optional
+        Tokens of a chunk, 1 to 255, with ``eager`` or ``block_bytes``.
+    block_bytes : int, optional
+        Instead of ``block_tokens``: as many tokens as fit a block of so many bytes, 10 to 263.
+    tags : mapping of str to str, optional
+        Metadata, by key.
+
+    Raises
+    ------
+    ValueError
+        An argument is out of range, or the coder is not the one that the header names.
     """
 
-    def __init__(self, file: BinaryIO, header: Header, *, eager: bool = False) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        header: Header,
+        *,
+        block_tokens: int = 100,
+        coder: TokenCoder | None = None,
+        raw: bool = False,
+        eager: bool = False,
+        chunk_tokens: int = 4,
+        block_bytes: int | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        _check_range("block_tokens", block_tokens, 1, MAX_BLOCK_TOKENS)
+        _check_range("chunk_tokens", chunk_tokens, 1, MAX_COUNT)
+        if block_bytes is not None:
+            _check_range("block_bytes", block_bytes, MIN_BLOCK_BYTES, MAX_BLOCK_BYTES)
         self.header = header
         self._file = file
-        self._eager = eager
+        self._coder = _coder(header, coder, raw or eager)
+        self._eager, self._chunk_tokens = eager, chunk_tokens
+        self._block_bytes = block_bytes
+        self._block_tokens = _block_tokens(block_tokens, header.bits, block_bytes)
         self._closed = False
-        self._sequence = 0
         self._n_tokens = 0
+        self._position = 0
+        self._held = np.zeros(max(MAX_COUNT, self._block_tokens), np.uint16)
+        self._marked = np.zeros(self._held.size, bool)
         self._filled = 0
-        self._block = np.zeros(0 if eager else header.block_tokens, np.uint16)
+        self._stream_left = 0
         self._crc = 0
-        self._pending = np.zeros(0, np.uint8)
-        self._file.write(header.to_bytes())
+        period = _LIVE_REPEAT_SECONDS if eager else _REPEAT_SECONDS
+        self._repeat_tokens = max(1, period * header.input_rate // header.samples_per_token)
+        self._repeat_at = self._repeat_tokens
+        self._file.write(header.to_bytes() + metadata_records(tags or {}))
         self._file.flush()
 
     @property
@@ -191,7 +120,7 @@ class BitstreamWriter:
         """Number of tokens passed to `write` so far."""
         return self._n_tokens
 
-    def write(self, tokens: NDArray[np.integer[Any]]) -> None:
+    def write(self, tokens: NDArray[np.integer[Any]], pauses: Mask | None = None) -> None:
         """Append tokens.
 
         Parameters
@@ -199,6 +128,9 @@ class BitstreamWriter:
         tokens : (n,) ndarray of uint16
             Any number of tokens, 0 included, each in 0..2**bits - 1. Other integer dtypes are
             accepted.
+        pauses : (n,) ndarray of bool, optional
+            Tokens that belong to a pause; they hold the comfort token. They are stored as their
+            number where that is shorter. The tokens read back are the same.
 
         Raises
         ------
@@ -207,22 +139,29 @@ class BitstreamWriter:
         """
         self._check_open()
         array = check_tokens(tokens, self.header.bits)
-        for data in self._added(array):
+        for data in self._added(array, _checked_mask(pauses, array)):
             self._file.write(data)
-        if self._eager and array.size:
             self._file.flush()
 
-    def close(self, n_samples: int, tokens: NDArray[np.integer[Any]] | None = None) -> None:
+    def close(
+        self,
+        n_samples: int,
+        tokens: NDArray[np.integer[Any]] | None = None,
+        pauses: Mask | None = None,
+    ) -> None:
         """Write the last tokens, their block and the end record; the file stays open.
 
         Parameters
         ----------
         n_samples : int
-            Exact number of input samples, at most what the tokens stand for.
+            Exact number of input samples, at most what the tokens represent; of a non-causal
+            model less than two tokens more.
         tokens : (n,) ndarray of uint16, optional
             The last tokens, as for `write`. The tokens of a partial last chunk belong here. With
             ``eager`` they go out in one write with the end record, so that a player knows their
             exact length.
+        pauses : (n,) ndarray of bool, optional
+            As for `write`.
 
         Raises
         ------
@@ -235,91 +174,137 @@ class BitstreamWriter:
         self._check_open()
         n_samples = as_integer(n_samples, "n_samples")
         last = check_tokens(np.zeros(0, np.uint16) if tokens is None else tokens, self.header.bits)
-        covered = min((self._n_tokens + last.size) * self.header.samples_per_token, MAX_SAMPLES)
+        mask = _checked_mask(pauses, last)
+        covered = (self._n_tokens + last.size) * self.header.samples_per_token
+        covered = min(covered + self.header.slack, MAX_SAMPLES)
         if not 0 <= n_samples <= covered:
             raise ValueError(f"n_samples must be 0..{covered}, not {n_samples}")
-        data = b"".join(self._added(last))
-        if self._filled and self._eager:
+        pieces = [*self._added(last, mask), *self._rest()]
+        if self._eager:
             # In one write: a player must see the end record before it plays the filler.
-            data += self._streamed(np.zeros(self.header.block_tokens - self._filled, np.uint16))
-        elif self._filled:
-            self._write_block()
-        self._file.write(data + with_crc(bytes([END_SYNC, 0]) + n_samples.to_bytes(6, "little")))
-        self._file.flush()
+            pieces = [b"".join([*pieces, end_record(n_samples)])]
+        else:
+            pieces.append(end_record(n_samples))
+        for data in pieces:
+            self._file.write(data)
+            self._file.flush()
         self._closed = True
-
-    def _added(self, tokens: NDArray[np.uint16]) -> Iterator[bytes]:
-        """Take tokens; yield the bytes to write now, block by block, if ``eager``."""
-        start = 0
-        while start < tokens.size:
-            stop = start + self.header.block_tokens - self._filled
-            if self._eager:
-                yield self._streamed(tokens[start:stop])
-            else:
-                self._buffer(tokens[start:stop])
-            start = stop
-        self._n_tokens += tokens.size
 
     def _check_open(self) -> None:
         if self._closed:
             raise ValueError("the bitstream is closed")
 
-    def _buffer(self, tokens: NDArray[np.uint16]) -> None:
-        self._block[self._filled : self._filled + tokens.size] = tokens
-        self._filled += tokens.size
-        if self._filled == self.header.block_tokens:
-            self._write_block()
+    def _added(self, tokens: U16, marked: Mask) -> Iterator[bytes]:
+        """Take tokens; yield the bytes to write now, block by block or chunk by chunk."""
+        self._n_tokens += tokens.size
+        limit = self._chunk_tokens if self._eager else self._block_tokens
+        start = 0
+        while start < tokens.size:
+            n = min(tokens.size - start, limit - self._filled)
+            place = slice(self._filled, self._filled + n)
+            self._held[place] = tokens[start : start + n]
+            self._marked[place] = marked[start : start + n]
+            self._filled += n
+            start += n
+            if self._filled == limit:
+                yield self._chunk() if self._eager else self._next_block()
 
-    def _write_block(self) -> None:
-        payload = pack_tokens(self._block[: self._filled], self.header.bits)
-        self._file.write(with_crc(self._block_head(self._filled) + payload))
-        self._file.flush()
-        self._next_block()
+    def _rest(self) -> Iterator[bytes]:
+        """Yield what the end of the stream leaves: shorter blocks, or a streamed block's filler."""
+        if self._eager:
+            self._held[self._filled :] = 0
+            while self._filled or self._stream_left:
+                yield self._chunk()
+            return
+        while self._filled:
+            yield self._next_block()
 
-    def _streamed(self, tokens: NDArray[np.uint16]) -> bytes:
-        """Add tokens to the block at hand; return the bytes that are complete now."""
-        data = b"" if self._filled else self._block_head(self.header.block_tokens)
-        self._filled += tokens.size
-        full = self._filled == self.header.block_tokens
-        ones = np.concatenate((self._pending, token_bits(tokens, self.header.bits)))
-        n_bits = ones.size if full else ones.size // 8 * 8
-        self._pending = ones[n_bits:].copy()
-        data += np.packbits(ones[:n_bits]).tobytes()
-        self._crc = zlib.crc32(data, self._crc)
-        if full:
-            data += CRC.pack(self._crc)
-            self._next_block()
+    def _next_block(self) -> bytes:
+        """Return the next block of the tokens that are held, and a header where one is due."""
+        count = self._filled
+        tokens, marked = self._held[:count], self._marked[:count]
+        compact = self._block_bytes is None
+        if self._block_bytes is not None:
+            count = fitting(tokens, self.header.bits, self._coder, marked, self._block_bytes)
+            if self._chunk_tokens < count < self._filled:
+                count -= count % self._chunk_tokens
+        elif count < self._block_tokens:
+            count = min(count, _REST_TOKENS)
+        data = self._repeated_header() + block_record(
+            tokens[:count],
+            self._position,
+            self.header.bits,
+            self._coder,
+            marked[:count],
+            compact=compact,
+        )
+        rest = self._filled - count
+        self._held[:rest] = self._held[count : self._filled]
+        self._marked[:rest] = self._marked[count : self._filled]
+        self._filled = rest
+        self._position += count
         return data
 
-    def _block_head(self, count: int) -> bytes:
-        return BLOCK_HEAD.pack(BLOCK_SYNC, self._sequence, count)
-
-    def _next_block(self) -> None:
-        self._sequence = (self._sequence + 1) % 256
+    def _chunk(self) -> bytes:
+        """Return the chunk that is held, and the block's head or its CRC where they are due."""
+        data = head = b""
+        if not self._stream_left:
+            head = self._repeated_header()
+            self._stream_left = _streamed_tokens(self._position, self._chunk_tokens)
+            count, chunk = self._stream_left, self._chunk_tokens
+            data = written_head(STREAMED_TAG, self._position, count, chunk)
+            self._crc = continued_crc(b"")
+        data += pack_tokens(self._held[: self._chunk_tokens], self.header.bits)
+        self._crc = continued_crc(data, self._crc)
+        self._held[: self._chunk_tokens] = 0
         self._filled = 0
-        self._crc = 0
+        self._position += self._chunk_tokens
+        self._stream_left -= self._chunk_tokens
+        if not self._stream_left:
+            data += self._crc.to_bytes(CRC_BYTES, "little")
+        return head + data
+
+    def _repeated_header(self) -> bytes:
+        """Return the header again before every so many tokens, for those who join."""
+        if self._position < self._repeat_at:
+            return b""
+        self._repeat_at = self._position + self._repeat_tokens
+        return self.header.to_bytes(repeated=True)
 
 
-def is_magic(data: bytes | bytearray) -> bool:
-    """Return whether ``data`` matches the start of a ``.fcs`` file, as far as it goes."""
-    return data[: len(MAGIC)] == MAGIC[: len(data)]
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= as_integer(value, name) <= high:
+        raise ValueError(f"{name} must be {low}..{high}, not {value}")
 
 
-def block_size(count: int, bits: int) -> int:
-    """Return the bytes of a block of ``count`` tokens of ``bits`` bits, its CRC included."""
-    return BLOCK_OVERHEAD + packed_size(count, bits)
+def _checked_mask(pauses: Mask | None, tokens: U16) -> Mask:
+    if pauses is None:
+        return np.zeros(tokens.size, bool)
+    mask = np.asarray(pauses)
+    if mask.dtype != bool or mask.shape != tokens.shape:
+        raise ValueError("pauses must be one bool for each token")
+    return mask
 
 
-def record_size(header: Header, sync: int, second: int, count: int) -> int:
-    """Return the size of the record with these first fields, or 0 if they are invalid."""
-    if sync == END_SYNC:
-        return END_BYTES if second == 0 else 0
-    if sync != BLOCK_SYNC or not 1 <= count <= header.block_tokens:
-        return 0
-    return block_size(count, header.bits)
+def _coder(header: Header, coder: TokenCoder | None, raw: bool) -> TokenCoder | None:
+    if raw:
+        return None
+    coder = coder or neutral_coder(header.bits)
+    if coder.bits != header.bits or coder.check not in (0, header.prior):
+        raise ValueError("the coder is not the one that the header names")
+    return coder
 
 
-def tokens_in(header: Header, n_bytes: int) -> int:
-    """Return the tokens in ``n_bytes``: full blocks, and a shorter one in the rest."""
-    blocks, rest = divmod(n_bytes, block_size(header.block_tokens, header.bits))
-    return blocks * header.block_tokens + max(0, rest - BLOCK_OVERHEAD) * 8 // header.bits
+def _block_tokens(block_tokens: int, bits: int, block_bytes: int | None) -> int:
+    """Return the tokens that a block is made from; those of written counts fit as raw."""
+    if block_bytes is not None:
+        return MAX_COUNT
+    if block_tokens in CLASS_TOKENS:
+        return block_tokens
+    return min(block_tokens, MAX_LENGTH * 8 // bits)
+
+
+def _streamed_tokens(position: int, chunk: int) -> int:
+    """Return the tokens of the next streamed block: whole chunks, more as the stream grows."""
+    least, most = -(-_LEAST // chunk), max(1, _MOST // chunk)
+    return max(min(position // _SHARE // chunk, most), min(least, most)) * chunk

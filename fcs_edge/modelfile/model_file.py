@@ -6,16 +6,19 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
+from fcs_edge.entropy.prior import Prior
 from fcs_edge.errors import ConfigError, ModelFileError, parsing, shown
 from fcs_edge.files import replacing
 from fcs_edge.modelfile import config_json, strict_json
 from fcs_edge.modelfile.config import CodecConfig
+from fcs_edge.modelfile.prior_tensors import is_prior, prior_facts, prior_tensors, read_priors
 from fcs_edge.modelfile.stream_memory import check_memory
 from fcs_edge.modelfile.tensor_file import TensorFileWriter, TensorSpec
 from fcs_edge.modelfile.tensor_layout import Shape, matrix_shape, tensor_shapes
@@ -30,14 +33,18 @@ from fcs_edge.modelfile.tensors import (
 )
 
 FORMAT = "fcs-edge model"
-FORMAT_VERSION = 2
-"""Files of float weights alone state version 1, which older releases read."""
+FORMAT_VERSION = 3
+"""The newest version: files with priors. Others state 2, or 1 where weights are floats alone, so
+that older releases read them."""
 
 SCHEMES = ("f32", "f16", "int8", "int4")
 """How weights of matrix products are stored."""
 
 ACTIVATION_BITS = {"f32": (32,), "f16": (32,), "int8": (12, 8), "int4": (8,)}
 """Bits of the activations that each kind of weights may multiply, the default first."""
+
+ACCEPTS = "accepts"
+"""Metadata: fingerprints of other models whose tokens this one decodes, between spaces."""
 
 _DAMAGED = "damaged metadata"
 
@@ -67,6 +74,10 @@ class ModelFile:
     """Eight bytes that identify the model in bitstreams."""
     chosen_bits: int | None = None
     """Bits of activations, where they are not the default of `scheme`."""
+    priors: tuple[Prior, ...] = ()
+    """Priors of the tokens' entropy coders, the newest last."""
+    accepts: tuple[bytes, ...] = ()
+    """Fingerprints of other models whose tokens this one decodes."""
 
     @property
     def activation_bits(self) -> int:
@@ -120,7 +131,8 @@ class ModelFile:
         _, metadata, _ = header(self.path)
         for name, tensor in self.stored.items():
             check_values(self.path, name, tensor)
-        if _stored_digest(metadata["config"], self.stored).hex() != self.sha256:
+        stored = {**self.stored, **_unmapped(prior_tensors(self.priors))}
+        if _stored_digest(metadata["config"], stored).hex() != self.sha256:
             raise ModelFileError(
                 f"{self.path}: damaged: its SHA-256 does not match; convert or copy it again"
             )
@@ -167,10 +179,16 @@ def read(path: Path) -> ModelFile:
             f"{path}: model file format {shown(version, 20)} is not known to this release; "
             "update fcs-edge"
         )
-    config, fingerprint, scheme, group = _facts(path, metadata, stored)
-    _check(path, config, stored, group)
+    weights = {name: tensor for name, tensor in stored.items() if not is_prior(name)}
+    config, fingerprint, scheme, group = _facts(path, metadata, weights)
+    _check(path, config, weights, group)
+    priors = read_priors(path, metadata, stored, config.bits_per_token)
     name, source, sha256 = metadata["name"], metadata["source"], metadata["sha256"]
-    return ModelFile(path, name, source, config, stored, scheme, group, sha256, fingerprint)
+    return ModelFile(
+        *(path, name, source, config, weights, scheme, group, sha256, fingerprint),
+        priors=priors,
+        accepts=_accepted(path, metadata),
+    )
 
 
 def _facts(
@@ -196,6 +214,15 @@ def _facts(
     except ConfigError as error:
         raise ModelFileError(f"{path}: {_DAMAGED} ({error})") from None
     return config, fingerprint, scheme, group
+
+
+def _accepted(path: Path, metadata: Mapping[str, str]) -> tuple[bytes, ...]:
+    """Return the fingerprints of other models that a model file lists."""
+    with parsing(path, ModelFileError, _DAMAGED):
+        found = tuple(bytes.fromhex(text) for text in metadata.get(ACCEPTS, "").split())
+        if any(len(fingerprint) != 8 for fingerprint in found):
+            raise ValueError("an accepted fingerprint is not 8 bytes")
+    return found
 
 
 def expected(
@@ -256,6 +283,7 @@ def write(
     scheme: str | None = None,
     group: int = GROUPS[0],
     identity: bytes | None = None,
+    priors: Sequence[Prior] = (),
 ) -> None:
     """Write a model file; it appears at `path` complete or not at all.
 
@@ -277,6 +305,8 @@ def write(
     identity : bytes, optional
         The fingerprint. Absent: that of `tensors`. Quantised weights have the fingerprint of the
         floats that they were quantised from.
+    priors : sequence of Prior
+        Priors of the tokens' entropy coders, the newest last.
     """
     if identity is None:
         identity = fingerprint(config, tensors)
@@ -284,7 +314,46 @@ def write(
     facts = {"name": name, "source": source, "fingerprint": identity.hex()}
     if scheme in ("int8", "int4"):
         facts |= {"weights": scheme, "group": str(group)}
-    write_tensors(path, config, specs, tensors.items(), facts)
+    write_tensors(path, config, specs, tensors.items(), facts, priors=priors)
+
+
+def write_with_priors(
+    path: Path, model: ModelFile, priors: Sequence[Prior], *, overwrite: bool = True
+) -> None:
+    """Write a copy of a model file that holds these priors in place of its own.
+
+    The tensors of the model, its name and its fingerprint are the same.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write; it appears complete or not at all. It may be the model's own.
+    model : ModelFile
+        The model.
+    priors : sequence of Prior
+        All priors, the newest last. Files that name one of the model's need it: retain them.
+    overwrite : bool
+        Whether a file that appears meanwhile is replaced.
+
+    Raises
+    ------
+    FcsError, OSError
+        As for `write_tensors`.
+    """
+    tensors = model.tensors
+    specs = {key: TensorSpec(tensor.dtype, tensor.shape) for key, tensor in tensors.items()}
+    facts = {"name": model.name, "source": model.source, "fingerprint": model.fingerprint.hex()}
+    if model.scheme in ("int8", "int4"):
+        facts |= {"weights": model.scheme, "group": str(model.group)}
+    facts |= accepted_facts(model.accepts)
+    write_tensors(
+        path, model.config, specs, tensors.items(), facts, priors=priors, overwrite=overwrite
+    )
+
+
+def accepted_facts(accepts: Sequence[bytes]) -> dict[str, str]:
+    """Return the metadata of accepted fingerprints; empty where there are none."""
+    return {ACCEPTS: " ".join(text.hex() for text in accepts)} if accepts else {}
 
 
 def write_tensors(
@@ -294,6 +363,7 @@ def write_tensors(
     tensors: Iterable[tuple[str, Array]],
     facts: Mapping[str, str],
     *,
+    priors: Sequence[Prior] = (),
     overwrite: bool = True,
 ) -> None:
     """Write a model file tensor by tensor: no more than one is in memory.
@@ -310,6 +380,8 @@ def write_tensors(
         The same tensors, in any order.
     facts : mapping of str to str
         Metadata: ``name``, ``source`` and ``fingerprint``; of integers ``weights`` and ``group``.
+    priors : sequence of Prior
+        Priors of the tokens' entropy coders, the newest last.
     overwrite : bool
         Whether a file that appears meanwhile is replaced.
 
@@ -320,18 +392,21 @@ def write_tensors(
     OSError
         The file cannot be written; its ``filename`` is `path`.
     """
-    stated = _stated(config)
+    stated, added = _stated(config), prior_tensors(priors)
+    all_specs = dict(specs)
+    all_specs |= {key: TensorSpec(array.dtype, array.shape) for key, array in added.items()}
     metadata = {
         **facts,
+        **prior_facts(priors),
         "format": FORMAT,
-        "format_version": str(FORMAT_VERSION if "weights" in facts else 1),
+        "format_version": str(FORMAT_VERSION if priors else 2 if "weights" in facts else 1),
         "config": stated,
         "sha256": "0" * 64,
     }
     try:
         with replacing(path, overwrite=overwrite) as temporary, temporary.open("r+b") as file:
-            writer = TensorFileWriter(file, specs, metadata)
-            for key, tensor in tensors:
+            writer = TensorFileWriter(file, all_specs, metadata)
+            for key, tensor in chain(tensors, added.items()):
                 writer.write(key, tensor)
             file.flush()
             metadata["sha256"] = _stored_digest(stated, map_tensors(temporary)[1]).hex()
@@ -339,6 +414,11 @@ def write_tensors(
     except OSError as error:
         # A full disk has no file name of its own, and the temporary file's name says little.
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _unmapped(tensors: Mapping[str, Array]) -> dict[str, StoredTensor]:
+    """Return arrays in memory as a file would hold them."""
+    return {name: StoredTensor(str(t.dtype), t.shape, t) for name, t in tensors.items()}
 
 
 def _stored_digest(stated: str, stored: Mapping[str, StoredTensor]) -> bytes:

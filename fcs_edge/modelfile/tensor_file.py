@@ -12,8 +12,8 @@ import numpy as np
 from fcs_edge.modelfile.tensor_layout import Shape
 from fcs_edge.modelfile.tensors import Array
 
-_NAMES = {"<f4": "F32", "<f2": "F16", "|i1": "I8", "|u1": "U8"}
-_ORDER = ("F32", "F16", "I8", "U8")
+_NAMES = {"<f4": "F32", "<f2": "F16", "<i2": "I16", "|i1": "I8", "|u1": "U8"}
+_ORDER = ("F32", "F16", "I16", "I8", "U8")
 """Tensors of larger elements come first, as in the files of the safetensors library."""
 
 
@@ -34,7 +34,7 @@ class TensorFileWriter:
     file : binary file
         An empty file that can seek.
     specs : mapping of str to TensorSpec
-        All tensors, float32, float16, int8 or uint8.
+        All tensors, float32, float16, int16, int8 or uint8.
     metadata : mapping of str to str
         The file's metadata. `finish` may replace values by others of the same length.
     """

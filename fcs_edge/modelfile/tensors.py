@@ -43,6 +43,7 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
     "BF16": np.dtype("<u2"),
+    "I16": np.dtype("<i2"),
     "I8": np.dtype("i1"),
     "U8": np.dtype("u1"),
 }
@@ -53,7 +54,7 @@ class StoredTensor:
     """A tensor as a safetensors file holds it."""
 
     dtype: str
-    """Its safetensors name: F32, F16, BF16, I8, U8, ..."""
+    """Its safetensors name: F32, F16, BF16, I16, I8, U8, ..."""
     shape: tuple[int, ...]
     data: Array | None
     """The mapped elements, read-only (bfloat16 as uint16); None for any other dtype."""

@@ -87,9 +87,9 @@ def check_fingerprint(fingerprint: bytes, codec: Codec, any_model: bool) -> None
     Raises
     ------
     BitstreamError
-        The fingerprints differ.
+        The fingerprints differ, and the codec's model does not list the other one.
     """
-    if fingerprint == codec.fingerprint or any_model:
+    if fingerprint in (codec.fingerprint, *codec.model.accepts) or any_model:
         return
     named = catalogue.by_fingerprint(fingerprint)
     advice = "give that model with --model"

@@ -26,7 +26,7 @@ class EventTokens:
         The bitstream's header.
     chunk_tokens : int, optional
         Tokens of a chunk, where the model is known. A live stream may end in filler tokens; those
-        beyond the last chunk are left out. Absent: zeros that end a full last block are filler.
+        beyond the last chunk are left out. Absent: zeros beyond the sample count are filler.
 
     Attributes
     ----------
@@ -85,9 +85,7 @@ class EventTokens:
         if self._chunk_tokens is not None:
             chunks = math.ceil((needed + self.n_tokens) / self._chunk_tokens)
             end = chunks * self._chunk_tokens - self.n_tokens
-        elif self._pending.size == self._header.block_tokens:
+        else:
             nonzero = np.flatnonzero(self._pending)
             end = max(needed, int(nonzero[-1]) + 1 if nonzero.size else 0)
-        else:
-            end = self._pending.size
         self._pending = self._pending[: max(0, end)]

@@ -17,7 +17,6 @@ from typing import IO, Any, BinaryIO, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fcs_edge.bitstream.bitpack import MAX_BITS
 from fcs_edge.bitstream.writer import MAX_BLOCK_TOKENS, Header
 from fcs_edge.codec import Codec
 from fcs_edge.errors import FcsError, parsing, shown
@@ -25,11 +24,8 @@ from fcs_edge.files import is_regular
 from fcs_edge.model.layers import U16
 from fcs_edge.stand_ins import HEAD_BYTES, stand_in
 
-FILE_BLOCK_SECONDS = 12.0
-"""Sound in a block of a file: a small loss, and an overhead of less than 2 %."""
-
-LIVE_BLOCK_SECONDS = 1.0
-"""Sound in a block of a live stream: a late listener waits for the next one."""
+FILE_BLOCK_SECONDS = 2.0
+"""Sound in a block of a file: a small loss, and an overhead of less than 5 %."""
 
 TOKEN_DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "int64": np.dtype("<i8")}
 """How an array of tokens is written; int64 is what PyTorch computes with."""
@@ -39,33 +35,20 @@ _EXPECTED = "not a readable .npy file"
 _SPOOL_BYTES = 1 << 20
 
 
-def header_of(codec: Codec, block_seconds: float, *, live: bool = False) -> Header:
-    """Return the header of a codec's bitstreams; a block holds full chunks.
-
-    A live stream stores tokens in more bits where that ends each chunk on a byte: 12 for tokens
-    of 11. Then no chunk waits for bits of the next one.
-
-    Parameters
-    ----------
-    codec : Codec
-        The model.
-    block_seconds : float
-        Sound in a block, rounded to full chunks, at least one.
-    live : bool
-        Whether each chunk is to be read as soon as it is written.
-    """
-    widths = range(codec.bits_per_token, MAX_BITS + 1)
-    bits = next(w for w in widths if not live or w * codec.chunk_tokens % 8 == 0)
-    chunks = round(block_seconds * codec.token_rate / codec.chunk_tokens)
-    max_chunks = MAX_BLOCK_TOKENS // codec.chunk_tokens
+def header_of(codec: Codec) -> Header:
+    """Return the header of a codec's bitstreams."""
     return Header(
-        bits=bits,
+        bits=codec.bits_per_token,
         samples_per_token=codec.samples_per_token,
         input_rate=codec.sample_rate_in,
         output_rate=codec.sample_rate_out,
         fingerprint=codec.fingerprint,
-        block_tokens=min(max(chunks, 1), max_chunks) * codec.chunk_tokens,
     )
+
+
+def block_tokens_of(codec: Codec, seconds: float) -> int:
+    """Return the tokens of a block of so many seconds, at least one."""
+    return min(max(round(seconds * codec.token_rate), 1), MAX_BLOCK_TOKENS)
 
 
 class TokenWriter(Protocol):

@@ -145,7 +145,7 @@ def test_an_input_without_sound(run: Callable, tmp_path: Path) -> None:
 
 def test_no_tokens(run: Callable, tmp_path: Path) -> None:
     with (tmp_path / "a.fcs").open("wb") as file:
-        BitstreamWriter(file, header_of(fcs_edge.load(), 12)).close(0)
+        BitstreamWriter(file, header_of(fcs_edge.load())).close(0)
     np.save(tmp_path / "a.npy", np.zeros(0, np.uint16))
     assert run("info", tmp_path / "a.fcs").code == 0
     assert run("decode", tmp_path / "a.fcs", tmp_path / "a.wav").code == 0
@@ -236,7 +236,7 @@ def test_a_token_that_the_model_does_not_have(
     golden: Callable, tmp_path: Path, run: Callable
 ) -> None:
     codec = golden("tiny").codec
-    header = replace(header_of(codec, 1), bits=12)
+    header = replace(header_of(codec), bits=12)
     with (tmp_path / "in.fcs").open("wb") as file:
         writer = BitstreamWriter(file, header)
         writer.write(np.array([1, 2, 2048, 3], np.uint16))

@@ -94,7 +94,7 @@ def test_commands_with_a_model(named: Path, wav: Path, run: Callable[..., Any]) 
     codec = fcs_edge.load()
     other = wav.with_name("other.fcs")
     with other.open("wb") as file:
-        BitstreamWriter(file, header_of(codec, 1)).close(0)
+        BitstreamWriter(file, header_of(codec)).close(0)
     line = run("decode", "--model", named, other, wav.with_name("x.wav")).failed()
     # An error is one line: each run of white space is a space.
     check(line, shown=SHOWN_MODEL.replace(r"\x0d\x0a\x09", ""))
@@ -270,7 +270,7 @@ def test_damage_beyond_count_is_counted(
     """A byte of no record stands behind each of 50 blocks."""
     path = tmp_path / "a.fcs"
     file = io.BytesIO()
-    writer = BitstreamWriter(file, header_of(tiny, tiny.latency))
+    writer = BitstreamWriter(file, header_of(tiny), block_tokens=tiny.chunk_tokens)
     n, sizes = 50, []
     tokens: NDArray[np.uint16] = np.zeros(tiny.chunk_tokens, np.uint16)
     for _ in range(n):

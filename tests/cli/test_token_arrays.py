@@ -193,7 +193,7 @@ def test_a_live_stream_loses_its_filler(
 
     path = tmp_path / "live.fcs"
     with path.open("wb") as file:
-        writer = BitstreamWriter(file, header_of(codec, 1.0, live=True), eager=True)
+        writer = BitstreamWriter(file, header_of(codec), eager=True)
         writer.close(N_SAMPLES, tokens)
     for options in ((), ("-m", codec.model.path)):
         assert run("decode", *options, "--force", path, tmp_path / "a.npy").code == 0

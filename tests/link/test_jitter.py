@@ -70,7 +70,7 @@ def waiting_in(buffer):
 def check(buffer):
     counts = buffer.counts
     assert min(asdict(counts).values()) >= 0
-    stored = counts.chunks - counts.late - counts.duplicate
+    stored = counts.chunks + counts.repaired - counts.late - counts.duplicate
     assert stored == counts.played + counts.skipped + waiting_in(buffer)
     assert 0 <= buffer.level <= buffer._most + buffer._batch - 1
 

@@ -32,7 +32,7 @@ def test_a_wav_file_is_intact_at_any_time(tmp_path: Path) -> None:
 def test_each_chunk_is_recorded(tmp_path: Path, tiny: fcs_edge.Codec) -> None:
     random = np.random.default_rng(1)
     paths = [tmp_path / name for name in ("a.fcs", "in.wav", "out.wav")]
-    recorder = Recorder(*paths, header_of(tiny, 1.0), 16000, 24000, pytest.fail)
+    recorder = Recorder(*paths, header_of(tiny), 16000, 24000, pytest.fail)
     tokens = np.zeros(tiny.chunk_tokens, np.uint16)
     samples, sound = np.zeros(tiny.chunk_size, np.float32), np.zeros(1000, np.float32)
     sent = []
@@ -54,16 +54,14 @@ def test_a_full_disk_is_reported(tiny: fcs_edge.Codec) -> None:
     if not full.exists():
         pytest.skip("no /dev/full here")
     with pytest.raises(OSError, match="/dev/full"):
-        Recorder(full, None, None, header_of(tiny, 1.0), 16000, 24000, pytest.fail)
+        Recorder(full, None, None, header_of(tiny), 16000, 24000, pytest.fail)
 
 
 def test_a_slow_disk_holds_nobody_up(
     tmp_path: Path, tiny: fcs_edge.Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorder_module, "_QUEUE_CHUNKS", 3)
-    recorder = Recorder(
-        None, tmp_path / "in.wav", None, header_of(tiny, 1.0), 16000, 24000, pytest.fail
-    )
+    recorder = Recorder(None, tmp_path / "in.wav", None, header_of(tiny), 16000, 24000, pytest.fail)
     monkeypatch.setattr(recorder, "_queue", Stuck())
     for _ in range(5):
         recorder.put(np.zeros(8, np.float32), np.zeros(4, np.uint16), None)
