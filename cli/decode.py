@@ -15,7 +15,7 @@ import click
 import fcs_edge
 from fcs_edge.audio.reader import RAW_FORMATS
 from fcs_edge.audio.writer import FILE_FORMATS, AudioOutput, StreamOutput, file_output
-from fcs_edge.bitstream.reader import BitstreamReader, Event, read_batches
+from fcs_edge.bitstream.reader import BitstreamReader, read_batches, unknown_prior
 from fcs_edge.cli.options import (
     activations_option,
     common_options,
@@ -24,6 +24,7 @@ from fcs_edge.cli.options import (
     model_option,
     output_option,
     refuse_unused,
+    salvage_option,
     threads_option,
 )
 from fcs_edge.cli.output_files import (
@@ -52,6 +53,7 @@ from fcs_edge.live.latency import Latency
 from fcs_edge.live.player import ProbedPipe, open_player
 from fcs_edge.model.layers import F32
 from fcs_edge.tokens.event_decoder import (
+    DamageReport,
     EventDecoder,
     check_header,
     check_intact,
@@ -60,12 +62,14 @@ from fcs_edge.tokens.event_decoder import (
     decode_events,
     labelled,
     length_problem,
+    missing_start,
     read_header,
     refuse_others,
 )
-from fcs_edge.tokens.npy import TOKEN_DTYPES, header_of, open_npy
+from fcs_edge.tokens.fcs import coders_of, header_of, prior_problem
+from fcs_edge.tokens.npy import TOKEN_DTYPES, open_npy
 from fcs_edge.tokens.npz import open_npz
-from fcs_edge.tokens.settings import differences, token_settings
+from fcs_edge.tokens.settings import differences, settings_of, token_settings
 
 
 @click.command()
@@ -77,17 +81,12 @@ from fcs_edge.tokens.settings import differences, token_settings
 @output_option
 @latency_option
 @click.option(
-    "--join",
-    is_flag=True,
-    help="Accept the middle of a live stream of this model; start at its next block. --play of "
-    "standard input implies it.",
-)
-@click.option(
     "--raw",
     type=click.Choice(list(RAW_FORMATS)),
     help="Write bare samples of this format, without a header.",
 )
 @click.option("--strict", is_flag=True, help="Stop at the first damage and write nothing.")
+@salvage_option
 @click.option("--any-model", is_flag=True, help="Decode even if another model made the tokens.")
 @click.option(
     "--dtype",
@@ -107,9 +106,9 @@ def decode(
     playing: bool,
     speaker: str | None,
     latency: Latency,
-    join: bool,
     raw: str | None,
     strict: bool,
+    salvage: bool,
     any_model: bool,
     dtype: str,
     threads: int,
@@ -126,7 +125,9 @@ def decode(
 
     An .npz or .npy as OUT receives the tokens themselves, without sound.
 
-    Damaged blocks become silence of the same length, with a warning and exit code 1.
+    Damaged blocks become silence of the same length, with a warning and exit code 1. A bitstream
+    whose start is missing is decoded from its first whole block. Bitstreams that stand one after
+    the other in IN play one after the other.
 
     \b
     Examples:
@@ -139,20 +140,22 @@ def decode(
     refuse_unused(
         ("--play", playing, ("speaker", "latency")),
         ("an OUT", not playing, ("raw",)),
-        ("an IN that is a bitstream", not is_array(source), ("join",)),
+        ("an IN that is a bitstream", not is_array(source), ("salvage",)),
     )
+    if strict and salvage:
+        raise click.UsageError("--strict stops at damage, which --salvage plays: give one of them.")
     out = _check(source, out, playing, raw, dtype, force)
     copies = out is not None and raw is None and is_array(out)
     refuse_unused(("an OUT that is sound", not copies, ("threads", "activations")))
     if out is not None and copies:
-        options = TokenOptions(model, any_model, strict, force, dtype=dtype)
+        options = TokenOptions(model, any_model, strict, force, dtype, salvage=salvage)
         is_whole = copy_tokens(source, out, options, messages)
     else:
         if playing:
             devices.find("output", speaker)
         codec = fcs_edge.load(model, activations=activations, threads=threads)
         prepare(codec, messages, decoder=True)
-        mode = _Mode(playing, out == "-", join, strict, any_model)
+        mode = _Mode(playing, out == "-", strict, salvage, any_model)
         play = partial(open_player, codec, speaker, latency, warn=messages.warn)
         write = partial(_output, str(out), raw, force, codec)
         is_whole = _decode_sound(source, codec, mode, play if playing else write, messages)
@@ -193,7 +196,7 @@ def _decode_sound(
             n_samples += samples.size
             show(n_samples / codec.sample_rate_out)
     messages.note(f"{n_samples / codec.sample_rate_out:.2f} s at {codec.sample_rate_out} Hz")
-    return not (opened.lost or (opened.reader is not None and opened.reader.damaged))
+    return not (opened.lost or (opened.bitstream is not None and opened.bitstream.is_damaged))
 
 
 class _Mode(NamedTuple):
@@ -201,9 +204,21 @@ class _Mode(NamedTuple):
 
     playing: bool
     piped: bool
-    join: bool
     strict: bool
+    salvage: bool
     any_model: bool
+
+
+class _Bitstream(NamedTuple):
+    """What reads a bitstream, and what decodes it."""
+
+    reader: BitstreamReader
+    decoder: EventDecoder
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether anything was lost, cut or assumed so far."""
+        return bool(self.reader.damaged or self.reader.joined or self.decoder.n_problems)
 
 
 class _Input(NamedTuple):
@@ -213,7 +228,7 @@ class _Input(NamedTuple):
     seconds: float | None = None
     """The approximate duration, where it is known."""
     live: bool = False
-    reader: BitstreamReader | None = None
+    bitstream: _Bitstream | None = None
     lost: bool = False
     """Whether tokens are missing, where that is known in advance."""
 
@@ -254,21 +269,36 @@ def _open_bitstream(
     if mode.playing and live:
         pipe = ProbedPipe(file)
         live = pipe.live
-    joining = mode.join or pipe is not None
-    assumed = header_of(codec) if joining else None
-    reader = BitstreamReader(eager=live, strict=mode.strict, join=assumed)
+    reader = BitstreamReader(
+        eager=live,
+        strict=mode.strict,
+        salvage=mode.salvage,
+        join=header_of(codec, settings={}),
+        coders=coders_of(codec),
+    )
     stack.enter_context(labelled(label))
-    if not joining:
+    if pipe is None:
         refuse_others(file)
     header, batches = read_header(read_batches(pipe or file, reader))
-    if reader.joined:
-        messages.warn(f"{label}: has no header; decoded as a stream of {codec.name}")
     check_header(header, codec, mode.any_model)
-    blocks = _decoded(batches, EventDecoder(codec, live=live), reader, messages, label)
+    warn = Capped(lambda text: messages.warn(f"{label}: {text}"))
+    if reader.joined:
+        warn.add(missing_start(codec.name))
+    if other := differences(settings_of(header.settings), token_settings(codec.model)):
+        messages.note(f"{label}: encoded with other settings: {other}")
+    report = _refuse if mode.strict else warn.add
+    decoder = EventDecoder(codec, report, live=live, any_model=mode.any_model)
+    bitstream = _Bitstream(reader, decoder)
+    known = None
+    if lacking := prior_problem(header, codec):
+        report(lacking)
+        known = unknown_prior(header.prior)
+    damage = DamageReport(warn.add, known)
+    blocks = _decoded(decode_events(batches, decoder, damage), bitstream, warn, messages, label)
     seconds = None
     if is_regular(file):
         seconds = os.fstat(file.fileno()).st_size * 8 / codec.bitrate
-    return _Input(blocks, seconds, live, reader)
+    return _Input(blocks, seconds, live, bitstream)
 
 
 def _check(
@@ -297,18 +327,22 @@ def _check(
     return out
 
 
+def _refuse(problem: str) -> None:
+    raise BitstreamError(problem)
+
+
 def _decoded(
-    batches: Iterator[list[Event]],
-    decoder: EventDecoder,
-    reader: BitstreamReader,
+    sound: Iterator[F32],
+    bitstream: _Bitstream,
+    warn: Capped,
     messages: Messages,
     label: str,
 ) -> Iterator[F32]:
     """Yield the sound of a bitstream, (n,) float32 at a time, and warn about damage."""
-    damage = Capped(lambda text: messages.warn(f"{label}: {text}"))
-    yield from decode_events(batches, decoder, reader, damage.add)
-    damage.close()
-    check_intact(reader, decoder.n_intact)
+    reader, decoder = bitstream
+    yield from sound
+    warn.close()
+    check_intact(reader, decoder.n_intact, decoder.n_problems)
     if reader.damaged:
         messages.warn(f"{label}: damaged; {decoder.seconds_lost:.2f} s of it are silence")
 

@@ -21,7 +21,6 @@ from rich.text import Text
 import fcs_edge
 from fcs_edge.audio.reader import open_input
 from fcs_edge.audio.writer import WavOutput
-from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.cli.options import activations_option, common_options, force_option, model_option
 from fcs_edge.cli.output_files import check_distinct, check_output, output_file
 from fcs_edge.cli.ui import spectrogram
@@ -33,7 +32,7 @@ from fcs_edge.live.player import open_player
 from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.modelfile.catalogue import BUILT_IN
 from fcs_edge.text import printable
-from fcs_edge.tokens.npy import header_of
+from fcs_edge.tokens.fcs import fcs_writer
 
 _NAME = "fcs-edge-demo"
 _PAUSE_SECONDS = 0.5
@@ -160,7 +159,7 @@ def _write(codec: Codec, result: _Result, paths: _Paths, plotting: bool, force: 
             stack.enter_context(output_file(str(path), force)) for path in paths[:3]
         )
         _write_wav(original, result.clip, codec.sample_rate_in)
-        writer = BitstreamWriter(bitstream, header_of(codec))
+        writer = fcs_writer(bitstream, codec)
         writer.write(result.tokens)
         writer.close(result.clip.size)
         _write_wav(decoded, result.decoded, codec.sample_rate_out)

@@ -12,17 +12,18 @@ import click
 
 import fcs_edge
 from fcs_edge.audio.reader import MAX_RATE, MIN_RATE, RAW_FORMATS, AudioInput, Channel, open_input
-from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.cli.options import (
-    Seconds,
     activations_option,
+    block_option,
     channel_option,
     common_options,
     force_option,
     input_option,
     latency_option,
     model_option,
+    raw_tokens_option,
     refuse_unused,
+    tag_option,
     threads_option,
 )
 from fcs_edge.cli.output_files import check_files, is_special, output_file, standard
@@ -40,13 +41,9 @@ from fcs_edge.live.latency import Latency
 from fcs_edge.live.loop import Loopback
 from fcs_edge.live.microphone import Microphone
 from fcs_edge.live.session import open_microphone, prompt_threads, stop_on_signals
-from fcs_edge.tokens.npy import (
-    FILE_BLOCK_SECONDS,
-    TOKEN_DTYPES,
-    TokenWriter,
-    block_tokens_of,
-    header_of,
-)
+from fcs_edge.tokens.fcs import fcs_writer
+from fcs_edge.tokens.fcs_options import BLOCK_SECONDS, FcsOptions
+from fcs_edge.tokens.npy import TOKEN_DTYPES, TokenWriter
 from fcs_edge.tokens.npz import array_writer, origin_of
 
 
@@ -78,13 +75,9 @@ from fcs_edge.tokens.npz import array_writer, origin_of
     show_default=True,
     help="Channels of --raw input, interleaved.",
 )
-@click.option(
-    "--block",
-    "block_seconds",
-    type=Seconds(0.02, 4),
-    help="Seconds of sound in a block of the bitstream; a damaged byte costs one block. "
-    "[default: 2]",
-)
+@block_option
+@raw_tokens_option
+@tag_option
 @click.option(
     "--dtype",
     type=click.Choice(list(TOKEN_DTYPES)),
@@ -109,6 +102,8 @@ def encode(
     rate: int,
     channels: int,
     block_seconds: float | None,
+    raw_tokens: bool,
+    tags: dict[str, str],
     dtype: str,
     strict: bool,
     threads: int,
@@ -125,10 +120,14 @@ def encode(
     tokens. As -, it is a bitstream on standard output, flushed chunk by chunk. An .npz or .npy as
     IN holds tokens, which OUT receives as they are.
 
+    A .fcs file is entropy-coded without loss, in blocks that decode alone. A pipe receives raw
+    tokens, because code waits for its block; --block gives a pipe coded blocks too.
+
     \b
     Examples:
       fcs-edge encode speech.wav speech.fcs
       fcs-edge encode --mic speech.fcs
+      fcs-edge encode --tag title="A note" --tag time=2026-07-01T12:00:00Z speech.wav speech.fcs
       fcs-edge encode --mic - | ssh host fcs-edge decode - --play
       fcs-edge encode --raw s16le --rate 48000 - - < samples | ssh host fcs-edge decode - out.wav
     """
@@ -137,14 +136,15 @@ def encode(
     has_tokens = is_array(source) and raw is None
     out = _check(source, out, has_tokens, dtype, force)
     if has_tokens:
-        block = block_seconds or FILE_BLOCK_SECONDS
-        options = TokenOptions(model, False, strict, force, block, dtype)
+        fcs = FcsOptions(block_seconds or BLOCK_SECONDS, raw_tokens, tags=tags)
+        options = TokenOptions(model, False, strict, force, dtype, fcs)
         is_whole = copy_tokens(source, out, options, messages)
     else:
         if live:
             devices.find("input", microphone)
         codec = fcs_edge.load(model, activations=activations, threads=threads)
-        create = partial(_writer, out=out, codec=codec, seconds=block_seconds, dtype=dtype)
+        fcs = FcsOptions(block_seconds or BLOCK_SECONDS, raw_tokens, block_seconds is None, tags)
+        create = partial(_writer, out=out, codec=codec, fcs=fcs, dtype=dtype)
         output = output_file(out, force)
         if live:
             opener = partial(open_microphone, codec, microphone, latency, channel)
@@ -169,7 +169,11 @@ def _check(source: str, out: str, has_tokens: bool, dtype: str, force: bool) -> 
         raise click.UsageError("--dtype is for an OUT of .npy or .npz.")
     refuse_unused(
         ("an IN that is sound", not has_tokens, ("channel", "threads", "activations")),
-        ("an OUT that is a bitstream", not is_array(out), ("block_seconds",)),
+        (
+            "an OUT that is a bitstream",
+            not is_array(out),
+            ("block_seconds", "raw_tokens", "tags"),
+        ),
     )
     check_files(source, out, force)
     return out
@@ -282,17 +286,8 @@ def _encode_microphone(
     return seconds, lost is None
 
 
-def _writer(
-    file: BinaryIO, out: str, codec: Codec, seconds: float | None, dtype: str
-) -> TokenWriter:
+def _writer(file: BinaryIO, out: str, codec: Codec, fcs: FcsOptions, dtype: str) -> TokenWriter:
     if is_array(out):
         return array_writer(file, suffix_of(out), origin_of(codec), dtype)
     live = not is_regular(file)
-    block = block_tokens_of(codec, seconds or FILE_BLOCK_SECONDS)
-    return BitstreamWriter(
-        file,
-        header_of(codec),
-        block_tokens=block,
-        eager=live,
-        chunk_tokens=codec.chunk_tokens,
-    )
+    return fcs_writer(file, codec, fcs._replace(eager=fcs.eager and live))

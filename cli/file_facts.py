@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from fcs_edge.audio.foreign import RAW_ADVICE
-from fcs_edge.bitstream.reader import BitstreamReader, Damage, End, Tokens, read_batches
-from fcs_edge.bitstream.writer import Header
-from fcs_edge.cli.ui.messages import Capped
 from fcs_edge.codec import Codec
 from fcs_edge.errors import AudioError, FcsError, ModelFileError
 from fcs_edge.modelfile import catalogue
 from fcs_edge.modelfile.catalogue import BUILT_IN, find
-from fcs_edge.tokens.event_decoder import labelled, length_problem
+from fcs_edge.tokens.event_decoder import length_problem
 from fcs_edge.tokens.npy import TokenArray, open_npy
 from fcs_edge.tokens.npz import open_npz
 from fcs_edge.tokens.settings import token_settings
@@ -22,73 +19,6 @@ from fcs_edge.tokens.settings import token_settings
 Facts = dict[str, Any]
 Found = tuple[Facts, list[str]]
 """Facts by name, in plain units, and problems."""
-
-
-class _Counted:
-    """A file that counts the bytes read."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._read = getattr(file, "read1", file.read)
-        self.n_bytes = 0
-
-    def read(self, size: int, /) -> bytes:
-        data: bytes = self._read(size)
-        self.n_bytes += len(data)
-        return data
-
-
-def bitstream(file: BinaryIO, label: str) -> Found:
-    """Read a bitstream to its end."""
-    reader = BitstreamReader()
-    counted = _Counted(file)
-    problems: list[str] = []
-    damage = Capped(problems.append)
-    tokens = lost = 0
-    n_samples: int | None = None
-    with labelled(label):
-        for events in read_batches(counted, reader):
-            for event in events:
-                if isinstance(event, Tokens):
-                    tokens += event.tokens.size
-                elif isinstance(event, Damage):
-                    lost += event.n_tokens
-                    damage.add(event.message)
-                elif isinstance(event, End):
-                    n_samples = event.n_samples
-    damage.close()
-    header = reader.header
-    assert header is not None  # the reader raises an error without a header
-    return _bitstream_facts(header, tokens, lost, n_samples, counted.n_bytes, problems), problems
-
-
-def _bitstream_facts(
-    header: Header,
-    tokens: int,
-    lost: int,
-    n_samples: int | None,
-    size: int,
-    problems: list[str],
-) -> Facts:
-    samples = (tokens + lost) * header.samples_per_token if n_samples is None else n_samples
-    payload = tokens * header.bits / 8
-    named = catalogue.by_fingerprint(header.fingerprint)
-    return {
-        "kind": "bitstream",
-        "model": None if named is None else named.name,
-        "fingerprint": header.fingerprint.hex(),
-        "sample_rate_in": header.input_rate,
-        "sample_rate_out": header.output_rate,
-        "bits_per_token": header.bits,
-        "token_rate": header.input_rate / header.samples_per_token,
-        "bitrate": header.bits * header.input_rate / header.samples_per_token,
-        "seconds": samples / header.input_rate,
-        "samples": n_samples,
-        "tokens": tokens,
-        "tokens_lost": lost,
-        "bytes": size,
-        "overhead": (size - payload) / payload if payload else None,
-        "intact": not problems,
-    }
 
 
 def npy(path: Path) -> Found:
@@ -194,6 +124,7 @@ def model(name: str) -> Found:
         "weights": file.weights,
         "stored_as": file.scheme,
         "settings": token_settings(file),
+        "priors": [f"{prior.check:08x}" for prior in file.priors],
         "bytes": file.path.stat().st_size,
         "sample_rate_in": codec.sample_rate_in,
         "sample_rate_out": codec.sample_rate_out,

@@ -8,15 +8,19 @@ import shlex
 import stat
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
 from fcs_edge.bitstream.header import MAGIC
-from fcs_edge.cli import file_facts
+from fcs_edge.cli import bitstream_facts, file_facts
+from fcs_edge.cli.bitstream_facts import Record
 from fcs_edge.cli.file_facts import Facts, Found
 from fcs_edge.cli.options import common_options
+from fcs_edge.cli.output_files import check_input
+from fcs_edge.cli.token_copy import open_file
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.progress import spinner
 from fcs_edge.errors import FcsError, ModelFileError
@@ -32,8 +36,9 @@ _CHECKPOINTS = (".pt", ".pth", ".bin", ".ckpt")
 @click.command()
 @click.argument("file", metavar="FILE")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, in plain units.")
+@click.option("--records", "by_record", is_flag=True, help="List the records of a bitstream.")
 @common_options
-def info(file: str, as_json: bool, quiet: bool) -> None:
+def info(file: str, as_json: bool, by_record: bool, quiet: bool) -> None:
     """Describe the tokens, model or sound FILE.
 
     FILE is a .fcs bitstream, or - for one on standard input. It may also be an .npz or .npy of
@@ -42,12 +47,18 @@ def info(file: str, as_json: bool, quiet: bool) -> None:
     The command verifies the SHA-256 of a model, and each CRC of a bitstream or .npz. The exit
     code is 1 if one does not match.
 
+    --records prints a line a record: offset and size in bytes, position and number of tokens,
+    coding, and whether its CRC holds. Bytes of no whole record are a line too.
+
     \b
     Examples:
       fcs-edge info speech.fcs
+      fcs-edge info --records speech.fcs
       fcs-edge info edge-65k
     """
     messages = Messages(quiet)
+    if by_record:
+        click.get_current_context().exit(_list_records(file, as_json))
     with spinner(messages, f"Checking {file} ..."):
         facts, problems = _found(file)
     if as_json:
@@ -64,6 +75,34 @@ def info(file: str, as_json: bool, quiet: bool) -> None:
         click.get_current_context().exit(1)
 
 
+def _list_records(file: str, as_json: bool) -> int:
+    """Print the records of a bitstream; return the exit code."""
+    check_input(file)
+    opened = sys.stdin.buffer if file == "-" else open_file(file)
+    label = "standard input" if file == "-" else file
+    with nullcontext(opened) if file == "-" else opened:
+        found = bitstream_facts.RecordList(opened, label)
+        if as_json:
+            click.echo(json.dumps([record._asdict() for record in found], indent=2))
+        else:
+            for number, record in enumerate(found):
+                if number == 0:
+                    click.echo(_ROW.format(*_COLUMNS))
+                click.echo(_row(record))
+    return 1 if found.is_damaged else 0
+
+
+_COLUMNS = ("offset", "type", "size", "position", "tokens", "check", "coding")
+_ROW = "{:>10}  {:9} {:>6} {:>9} {:>6}  {:6}  {}"
+
+
+def _row(record: Record) -> str:
+    values = (record.position, record.tokens)
+    place = ("-" if value is None else str(value) for value in values)
+    check = "ok" if record.intact else "FAILED"
+    return _ROW.format(record.offset, record.kind, record.size, *place, check, record.coding or "-")
+
+
 def _json(facts: Facts, problems: list[str]) -> Facts:
     """Return the facts for JSON; the key ``sound`` is an alias of ``intact``."""
     return {**facts, "sound": facts["intact"], "problems": problems}
@@ -74,18 +113,18 @@ def _found(file: str) -> Found:
     path = Path(file)
     suffix = path.suffix.lower()
     if file == "-":
-        return file_facts.bitstream(sys.stdin.buffer, "standard input")
+        return bitstream_facts.bitstream(sys.stdin.buffer, "standard input")
     if not os.path.exists(file) and suffix in _FILES:
         raise FcsError(f"{file}: no such file")
     if not os.path.exists(file) or path.is_dir():
         return file_facts.model(file)
     with path.open("rb") as opened:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-            return file_facts.bitstream(opened, file)
+            return bitstream_facts.bitstream(opened, file)
         head = opened.read(HEAD_BYTES)
         if head.startswith(MAGIC) or suffix == ".fcs":
             opened.seek(0)
-            return file_facts.bitstream(opened, file)
+            return bitstream_facts.bitstream(opened, file)
     if what := stand_in(head, "tokens, weights or sound"):
         raise FcsError(f"{file}: {what}")
     if head.startswith(_ZIP) and suffix in _CHECKPOINTS:
@@ -102,6 +141,19 @@ def _found(file: str) -> Found:
     return file_facts.sound(file)
 
 
+def _rates(rates: dict[str, float | None]) -> str:
+    kbps = [f"{name} {rate / 1000:.2f}" for name, rate in rates.items() if rate is not None]
+    return f"{', '.join(kbps)} kbps" if kbps else ""
+
+
+def _prior(prior: dict[str, Any] | None) -> str:
+    if prior is None:
+        return "none"
+    return (
+        f"{prior['check']}, {'known' if prior['known'] else 'not in a model that has a name'} here"
+    )
+
+
 _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "kind": ("", str),
     "model": ("", lambda v: v or "unknown; fcs-edge models lists the known ones"),
@@ -111,7 +163,10 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "sha256": ("SHA-256", str),
     "weights": ("", lambda v: f"{v / 1e6:.2f} M"),
     "stored_as": ("stored as", str),
-    "settings": ("", lambda v: ", ".join(f"{key} {value}" for key, value in v.items())),
+    "settings": (
+        "",
+        lambda v: ", ".join(f"{key} {value}" for key, value in v.items()) or "not stated",
+    ),
     "bytes": ("size", lambda v: f"{v:,} bytes"),
     "sample_rate_in": ("input", lambda v: f"{v} Hz"),
     "sample_rate_out": ("output", lambda v: f"{v} Hz"),
@@ -128,7 +183,14 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "sample_rate": ("sample rate", lambda v: f"{v} Hz"),
     "channels": ("", str),
     "tokens_lost": ("tokens lost", "{:,}".format),
+    "blocks": ("", lambda v: ", ".join(f"{n:,} {coding}" for coding, n in v.items()) or "none"),
+    "stored_bits": ("bits a token", lambda v: "" if v is None else f"{v:.2f} as stored"),
     "overhead": ("", lambda v: "" if v is None else f"{v:.2%} of the payload"),
+    "rates": ("rate", _rates),
+    "parts": ("", str),
+    "prior": ("", _prior),
+    "priors": ("", lambda v: ", ".join(v) or "none"),
+    "metadata": ("", lambda v: "; ".join(f"{key}: {value}" for key, value in v.items()) or "none"),
     "intact": ("checks", lambda v: "all pass" if v else "FAILED"),
 }
 _LABEL = max(len(label or key) for key, (label, _) in _UNITS.items())
@@ -137,8 +199,16 @@ _LABEL = max(len(label or key) for key, (label, _) in _UNITS.items())
 def _print(file: str, facts: Facts) -> None:
     """Print a fact a line, without a break in long values, which a reader may copy."""
     click.echo(printable(file))
+    further = facts.get("further_parts", [])
+    for number, part in enumerate([facts, *further], 1):
+        if number > 1:
+            click.echo(f"part {number} of {facts['parts']}")
+        _print_facts(part)
+
+
+def _print_facts(facts: Facts) -> None:
     for key, value in facts.items():
-        if (key == "note" and value is None) or key == "remarks":
+        if (key == "note" and value is None) or key in ("remarks", "further_parts"):
             continue
         label, show = _UNITS[key]
         click.echo(f"  {label or key:<{_LABEL}}  {printable(show(value))}")

@@ -45,7 +45,6 @@ from fcs_edge.live.session import (
     stop_on_signals,
     watch,
 )
-from fcs_edge.tokens.npy import header_of
 
 
 @click.command()
@@ -143,9 +142,7 @@ def _recorder(
     force: bool,
 ) -> Recorder:
     """Open the recordings: of the tokens, the encoder's input and the decoder's output."""
-    header = header_of(codec)
-    rates = codec.sample_rate_in, codec.sample_rate_out
-    return Recorder(*paths, header, *rates, messages.warn, force)
+    return Recorder(*paths, codec, messages.warn, force)
 
 
 def _waiter(

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from fcs_edge.files import naming
 from fcs_edge.live.latency import MARGINS, MAX_LATENCY_SECONDS, Latency
+from fcs_edge.tokens.fcs_options import BLOCK_SECONDS, MOST_BLOCK_SECONDS, check_tags
 
 _INPUTS = ("source", "file", "path")
 """Parameters of commands that name a file; those with an address have sockets too."""
@@ -81,6 +82,50 @@ class Seconds(click.FloatRange):
         return seconds
 
 
+def _tags(
+    context: click.Context, option: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    """Return metadata by key; of a key that is given twice, the last value holds."""
+    tags = {}
+    for text in values:
+        key, is_there, value = text.partition("=")
+        if not is_there:
+            raise click.BadParameter(f"{text!r} has no =, as in title=Notes.")
+        tags[key] = value
+    try:
+        check_tags(tags)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from None
+    return tags
+
+
+block_option = _option(
+    "--block",
+    "block_seconds",
+    type=Seconds(0.02, MOST_BLOCK_SECONDS),
+    help="Seconds of sound in a block of the bitstream: what one damaged bit costs. "
+    f"[default: {BLOCK_SECONDS:g}; a pipe receives each chunk at once]",
+)
+raw_tokens_option = _option(
+    "--raw-tokens",
+    is_flag=True,
+    help="Store tokens without entropy coding: larger, and decode --salvage loses one token by one "
+    "damaged bit.",
+)
+salvage_option = _option(
+    "--salvage",
+    is_flag=True,
+    help="Play raw tokens whose check fails, rather than silence: of --raw-tokens and of pipes.",
+)
+tag_option = _option(
+    "--tag",
+    "tags",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=_tags,
+    help="Metadata: title, comment, time (ISO 8601) or a key of your own; repeatable. fcs-edge "
+    "info shows it.",
+)
 model_option = _option(
     "-m",
     "--model",

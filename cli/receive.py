@@ -50,7 +50,6 @@ from fcs_edge.live.session import (
 from fcs_edge.live.speaker import Speaker
 from fcs_edge.model.layers import F32, new
 from fcs_edge.text import counted
-from fcs_edge.tokens.npy import header_of
 
 _DRAIN_SECONDS = 1.0
 _NO_SAMPLES, _NO_TOKENS = new(0), np.zeros(0, np.uint16)
@@ -201,9 +200,7 @@ def _recording(path: str | None, force: bool) -> Path | None:
 
 def _recorder(path: Path | None, codec: Codec, messages: Messages, force: bool) -> Recorder:
     """Return a recorder of the output only."""
-    header = header_of(codec)
-    rates = codec.sample_rate_in, codec.sample_rate_out
-    return Recorder(None, None, path, header, *rates, messages.warn, force)
+    return Recorder(None, None, path, codec, messages.warn, force)
 
 
 def _receiver(

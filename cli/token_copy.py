@@ -11,33 +11,36 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 import fcs_edge
-from fcs_edge.bitstream.reader import BitstreamReader, Damage, read_batches
-from fcs_edge.bitstream.writer import BitstreamWriter
+from fcs_edge.bitstream.reader import BitstreamReader, read_batches, unknown_prior
 from fcs_edge.cli.output_files import output_file
 from fcs_edge.cli.ui.messages import Capped, Messages
 from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError, FcsError
 from fcs_edge.model.layers import U16
-from fcs_edge.modelfile import catalogue
 from fcs_edge.tokens.event_decoder import (
+    DamageReport,
     check_fingerprint,
+    check_header,
     check_intact,
     check_origin,
     labelled,
     length_problem,
+    missing_start,
     read_header,
     refuse_others,
 )
 from fcs_edge.tokens.event_tokens import EventTokens
-from fcs_edge.tokens.npy import (
-    FILE_BLOCK_SECONDS,
-    TokenArray,
-    TokenWriter,
-    block_tokens_of,
+from fcs_edge.tokens.fcs import (
+    NamedCoders,
+    codec_of,
+    fcs_writer,
     header_of,
-    open_npy,
+    prior_problem,
 )
+from fcs_edge.tokens.fcs_options import FcsOptions
+from fcs_edge.tokens.npy import TokenArray, TokenWriter, open_npy
 from fcs_edge.tokens.npz import ARRAY_SUFFIXES, Origin, array_writer, open_npz, origin_of
+from fcs_edge.tokens.settings import settings_of
 
 
 class TokenOptions(NamedTuple):
@@ -47,8 +50,10 @@ class TokenOptions(NamedTuple):
     any_model: bool = False
     strict: bool = False
     force: bool = False
-    block_seconds: float = FILE_BLOCK_SECONDS
     dtype: str = "uint16"
+    fcs: FcsOptions = FcsOptions()
+    """Of an output that is a bitstream."""
+    salvage: bool = False
 
 
 class _Source:
@@ -99,8 +104,7 @@ def _writer(file: BinaryIO, out: str, opened: _Source, options: TokenOptions) ->
     if is_array(out):
         return array_writer(file, suffix_of(out), opened.origin, options.dtype)
     assert opened.codec is not None
-    block = block_tokens_of(opened.codec, options.block_seconds)
-    return BitstreamWriter(file, header_of(opened.codec), block_tokens=block)
+    return fcs_writer(file, opened.codec, options.fcs, opened.origin.settings)
 
 
 @contextmanager
@@ -153,33 +157,44 @@ def _from_array(
 def _from_bitstream(
     file: BinaryIO, source: str, options: TokenOptions, messages: Messages
 ) -> _Source:
-    reader = BitstreamReader(strict=options.strict)
     refuse_others(file)
+    named = None if options.model is None else fcs_edge.load(options.model)
+    join = named or fcs_edge.load()
+    reader = BitstreamReader(
+        strict=options.strict,
+        salvage=options.salvage,
+        join=header_of(join, settings={}),
+        coders=NamedCoders(named),
+    )
     header, batches = read_header(read_batches(file, reader))
-    codec = _codec(header.fingerprint, options, needed=False)
+    label = _label(source)
+    if reader.joined:
+        messages.warn(f"{label}: {missing_start(join.name)}")
+    codec = named or codec_of(header.fingerprint)
+    if codec is not None:
+        check_header(header, codec, options.any_model)
+    lacking = prior_problem(header, codec)
+    if lacking:
+        messages.warn(f"{label}: {lacking}")
+    known = unknown_prior(header.prior) if lacking else None
     name = "" if codec is None or codec.fingerprint != header.fingerprint else codec.name
-    origin = Origin(header.fingerprint, name, header.input_rate, {})
+    origin = Origin(header.fingerprint, name, header.input_rate, settings_of(header.settings))
     tokens = EventTokens(header, None if codec is None else codec.chunk_tokens)
     opened = _Source(origin, codec, iter(()))
 
     def blocks() -> Iterator[U16]:
-        damage = Capped(lambda text: messages.warn(f"{_label(source)}: {text}"))
+        warn = Capped(lambda text: messages.warn(f"{label}: {text}"))
+        damage = DamageReport(warn.add, known)
         for events in batches:
-            for event in events:
-                if isinstance(event, Damage):
-                    damage.add(event.message)
+            damage.take(events)
             yield from tokens.take(events)
         yield from tokens.rest()
-        damage.close()
+        warn.close()
         opened.n_samples = tokens.n_samples
         check_intact(reader, tokens.n_tokens - tokens.n_lost)
-        if tokens.n_lost:
-            opened.losses.append(
-                f"{tokens.n_lost} of {tokens.n_tokens} tokens are lost; the token before each gap "
-                "stands for them"
-            )
-        elif reader.damaged:
-            opened.losses.append("damaged; no token is lost for certain")
+        opened.losses += tokens.losses(reader.damaged > 0)
+        if opened.losses and options.strict:
+            raise BitstreamError(opened.losses[0])
 
     opened.blocks = blocks()
     return opened
@@ -188,12 +203,9 @@ def _from_bitstream(
 def _codec(fingerprint: bytes, options: TokenOptions, needed: bool) -> Codec | None:
     """Return the model of a fingerprint: the one that is named, or else one that has a name."""
     if options.model is None:
-        default = fcs_edge.load()
-        if default.fingerprint == fingerprint:
-            return default
-        found = catalogue.by_fingerprint(fingerprint)
+        found = codec_of(fingerprint)
         if found is not None:
-            return fcs_edge.load(found.path)
+            return found
         if not needed:
             return None
     codec = fcs_edge.load(options.model)

@@ -16,12 +16,12 @@ from fcs_edge.arguments import as_tokens
 from fcs_edge.audio.reader import AudioInput, Channel, open_input
 from fcs_edge.audio.writer import FILE_FORMATS, file_output
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, read_batches
-from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.codec import BLOCK_CHUNKS, Codec, load
 from fcs_edge.errors import AudioWarning, BitstreamError, FcsError
 from fcs_edge.files import creating
 from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.tokens.event_decoder import (
+    DamageReport,
     EventDecoder,
     check_header,
     check_intact,
@@ -34,12 +34,8 @@ from fcs_edge.tokens.event_decoder import (
     refuse_others,
 )
 from fcs_edge.tokens.event_tokens import EventTokens
-from fcs_edge.tokens.npy import (
-    TOKEN_DTYPES,
-    TokenWriter,
-    header_of,
-    open_npy,
-)
+from fcs_edge.tokens.fcs import NamedCoders, coders_of, fcs_writer, header_of
+from fcs_edge.tokens.npy import TOKEN_DTYPES, TokenWriter, open_npy
 from fcs_edge.tokens.npz import ARRAY_SUFFIXES, array_writer, open_npz, origin_of
 
 PathLike = str | os.PathLike[str]
@@ -222,15 +218,21 @@ def decode_file(
     return signal
 
 
-def read_fcs(path: PathLike, *, strict: bool = True) -> FileTokens:
-    """Read the tokens of a ``.fcs`` bitstream; this needs no model.
+def read_fcs(path: PathLike, *, strict: bool = True, codec: Codec | None = None) -> FileTokens:
+    """Read the tokens of a ``.fcs`` bitstream.
+
+    Tokens that a model's prior codes need that prior. Raw and neutral blocks need no model.
 
     Parameters
     ----------
     path : str or path
-        The bitstream.
+        The bitstream. Of several parts in it, the first is read.
     strict : bool
         Whether damage is an error. If not, ``n_lost`` and ``damage`` of the result report it.
+    codec : Codec, optional
+        The model whose prior decodes the tokens. Absent: the default model, or one that
+        ``fcs-edge models`` lists, by the file's fingerprint. A file whose start is missing is taken
+        for one of `codec`, or of the default model.
 
     Returns
     -------
@@ -247,13 +249,20 @@ def read_fcs(path: PathLike, *, strict: bool = True) -> FileTokens:
         stack.enter_context(labelled(os.fspath(path)))
         file = stack.enter_context(_open(Path(path)))
         refuse_others(file)
-        header, batches = read_header(read_batches(file, BitstreamReader(strict=strict)))
+        reader = BitstreamReader(
+            strict=strict,
+            join=None if strict else header_of(codec or load(), settings={}),
+            coders=NamedCoders(codec),
+        )
+        header, batches = read_header(read_batches(file, reader))
         collected = EventTokens(header)
         parts = [np.zeros(0, np.uint16)]
         for events in batches:
             damage += [event.message for event in events if isinstance(event, Damage)]
             parts += collected.take(events)
         parts += collected.rest()
+        if (problems := collected.contradictions()) and strict:
+            raise BitstreamError(problems[0])
     return FileTokens(
         tokens=np.concatenate(parts),
         n_samples=collected.n_samples,
@@ -261,7 +270,7 @@ def read_fcs(path: PathLike, *, strict: bool = True) -> FileTokens:
         fingerprint=header.fingerprint,
         bits_per_token=header.bits,
         n_lost=collected.n_lost,
-        damage=tuple(damage),
+        damage=(*damage, *problems),
     )
 
 
@@ -305,8 +314,7 @@ def write_fcs(
     if problem := length_problem(checked.size, n_samples, codec):
         raise ValueError(problem.removesuffix("; they are left out"))
     with _output(Path(path), force) as file:
-        writer = BitstreamWriter(file, header_of(codec))
-        writer.close(n_samples, checked)
+        fcs_writer(file, codec).close(n_samples, checked)
 
 
 class _NoWriter:
@@ -332,7 +340,7 @@ def _writer(
     file = stack.enter_context(_output(Path(out), force))
     if suffix in ARRAY_SUFFIXES:
         return array_writer(file, suffix, origin_of(codec), dtype)
-    return BitstreamWriter(file, header_of(codec))
+    return fcs_writer(file, codec)
 
 
 def _sound(
@@ -363,12 +371,19 @@ def _bitstream_sound(
     file: BinaryIO, codec: Codec, any_model: bool, strict: bool, problems: list[str]
 ) -> Iterator[F32]:
     refuse_others(file)
-    reader = BitstreamReader(strict=strict)
+    join = None if strict else header_of(codec, settings={})
+    reader = BitstreamReader(strict=strict, join=join, coders=coders_of(codec))
     header, batches = read_header(read_batches(file, reader))
     check_header(header, codec, any_model)
-    decoder = EventDecoder(codec, live=False)
-    yield from decode_events(batches, decoder, reader, problems.append)
-    check_intact(reader, decoder.n_intact)
+
+    def report(text: str) -> None:
+        if strict:
+            raise BitstreamError(text)
+        problems.append(text)
+
+    decoder = EventDecoder(codec, report, any_model=any_model)
+    yield from decode_events(batches, decoder, DamageReport(problems.append))
+    check_intact(reader, decoder.n_intact, decoder.n_problems)
 
 
 def _write_sound(out: Path, blocks: Iterator[F32], codec: Codec, force: bool) -> None:

@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from fcs_edge.audio import wav
-from fcs_edge.bitstream.writer import BitstreamWriter, Header
+from fcs_edge.bitstream.writer import BitstreamWriter
+from fcs_edge.codec import Codec
 from fcs_edge.model.layers import F32, U16
+from fcs_edge.tokens.fcs import fcs_writer
+from fcs_edge.tokens.fcs_options import FcsOptions
 
 RECORDINGS_REMAIN = "recordings hold what came before"
 """What an interruption of live sound leaves."""
@@ -97,14 +100,14 @@ class Recorder:
     ----------
     bitstream, sound_in, sound_out : Path or None
         Where tokens, the encoder's input and the decoder's output go; None writes no file.
-    header : Header
-        Of the bitstream.
-    rate_in, rate_out : int
-        Hz.
+    codec : Codec
+        The model of the tokens: its rates, and the coder of the bitstream's blocks.
     warn : callable
         Takes the text of a warning, on the recorder's thread.
     overwrite : bool, optional
         Whether existing files are replaced.
+    options : FcsOptions, optional
+        How the bitstream is written. A kill loses at most its last, incomplete block.
 
     Raises
     ------
@@ -118,14 +121,13 @@ class Recorder:
         bitstream: Path | None,
         sound_in: Path | None,
         sound_out: Path | None,
-        header: Header,
-        rate_in: int,
-        rate_out: int,
+        codec: Codec,
         warn: Callable[[str], None],
         overwrite: bool = False,
+        options: FcsOptions | None = None,
     ) -> None:
         self._tracks: list[_Track] = []
-        self._rate_in, self._warn = rate_in, warn
+        self._rate_in, self._warn = codec.sample_rate_in, warn
         self._overwrite = overwrite
         self._crash: BaseException | None = None
         self._tokens: tuple[_Track, BitstreamWriter] | None = None
@@ -138,13 +140,13 @@ class Recorder:
         try:
             if bitstream is not None:
                 track = self._open(bitstream)
-                self._tokens = track, BitstreamWriter(track.file, header)
+                self._tokens = track, fcs_writer(track.file, codec, options)
             if sound_in is not None:
                 track = self._open(sound_in)
-                self._in = track, WavFile(track.file, rate_in)
+                self._in = track, WavFile(track.file, codec.sample_rate_in)
             if sound_out is not None:
                 track = self._open(sound_out)
-                self._out = track, WavFile(track.file, rate_out)
+                self._out = track, WavFile(track.file, codec.sample_rate_out)
         except OSError as error:
             self._close_files()
             for track in self._tracks:

@@ -14,11 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fcs_edge.bitstream.reader import Event, Tokens
+from fcs_edge.bitstream.reader import BitstreamReader, Event, Tokens, read_batches
+from fcs_edge.codec import Codec
+from fcs_edge.tokens.fcs import NamedCoders
 from fcs_edge.tokens.npy import open_npy
 
 COMMAND = [sys.executable, "-m", "fcs_edge.cli"]
 """The command line of a separate process."""
+
+FIRST_BLOCK = 24
+"""Size of a recording that holds its first block, which is written whole: a header has 23 bytes."""
 
 WRITERS = (
     ("encode", "in.wav", "out.fcs"),
@@ -74,6 +79,20 @@ def read_npy(path: Path) -> list[NDArray[np.integer]]:
     """Return the blocks of tokens in an .npy file."""
     with open_npy(path) as array:
         return list(array.blocks)
+
+
+def stream_events(path: Path, codec: Codec | None = None, **options: Any) -> list[Event]:
+    """Return the events of a bitstream, whose model is `codec`, or one that has a name."""
+    reader = BitstreamReader(coders=NamedCoders(codec), **options)
+    with path.open("rb") as file:
+        return [event for events in read_batches(file, reader) for event in events]
+
+
+def stream_tokens(path: Path, codec: Codec | None = None, **options: Any) -> NDArray[np.uint16]:
+    """Return the tokens of a bitstream that are intact."""
+    events = stream_events(path, codec, **options)
+    parts = [event.tokens for event in events if isinstance(event, Tokens)]
+    return np.concatenate([np.zeros(0, np.uint16), *parts])
 
 
 def merged(events: list[Event]) -> list[Any]:

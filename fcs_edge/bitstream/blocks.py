@@ -157,6 +157,7 @@ def block_tokens(
 
 def streamed_tokens(data: bytes, count: int, chunk: int, bits: int) -> U16:
     """Return tokens whose chunks each begin on a byte."""
-    rows = np.frombuffer(data, np.uint8).reshape(count // chunk, packed_size(chunk, bits))
+    n_chunks, size = count // chunk, packed_size(chunk, bits)
+    rows = np.frombuffer(data[: n_chunks * size], np.uint8).reshape(n_chunks, size)
     ones = np.unpackbits(rows, axis=1)[:, : chunk * bits]
     return unpack_tokens(np.packbits(ones).tobytes(), bits, count)

@@ -361,8 +361,8 @@ class BitstreamReader:
                     continue
                 attempt = played
             found = yield from search.record_here(start)
-            salvaging = found is None and self._salvage is not None and self._mark is None
-            if salvaging and (yield from self._salvage_block()):
+            salvaging = found is None and self._mark is None and not attempt.n_tokens
+            if salvaging and self._salvage and (yield from self._salvage_block()):
                 continue
             if found is None:
                 found = yield from search.find(start)
@@ -536,11 +536,7 @@ class BitstreamReader:
         coder = self._coder(block.coding, header)
         if block.coding == PRIOR and coder is None:
             self.unknown_priors.add(header.prior)
-            return self._damage(
-                block.n_tokens,
-                f"coded with the prior {header.prior:08x}, which is unknown here; silence replaces "
-                "its tokens",
-            )
+            return self._damage(block.n_tokens, unknown_prior(header.prior))
         self.n_tokens += block.n_tokens
         return Tokens(block_tokens(block, data, header.bits, coder, found.pauses), block.chunk)
 
@@ -616,6 +612,11 @@ class BitstreamReader:
         self.damaged += 1
         self.n_tokens += n_tokens
         return Damage(n_tokens, message)
+
+
+def unknown_prior(check: int) -> str:
+    """Return the message about each block that is coded with an unknown prior."""
+    return f"coded with the prior {check:08x}, which is unknown here; silence replaces its tokens"
 
 
 def is_near_magic(data: bytes) -> bool:

@@ -26,10 +26,16 @@ from fcs_edge.bitstream.search import RecordSearch, Wait
 MAX_WRONG_BITS = 6
 """Bits by which the head of a block may differ from the one that is due."""
 
+_SURE_BITS = 2
+"""The same for the head of the block behind, where it is to settle the form of the first."""
 _HEAD = 6
 _COMPACT = [BLOCK_TAGS.start | kind << 2 for kind in range(len(CLASS_TOKENS))]
 _WRITTEN_RAW = BLOCK_TAGS.start | WRITTEN << 2
-_ALL = [tag for tag in BLOCK_TAGS if HEAD_SIZES[tag] and not tag & PAUSES]
+_RAW = [*_COMPACT, _WRITTEN_RAW, STREAMED_TAG]
+_ALL = [
+    *_RAW,
+    *(tag for tag in BLOCK_TAGS if HEAD_SIZES[tag] and tag & (PAUSES | STREAMED) in (1, 2)),
+]
 
 
 class Salvage:
@@ -61,12 +67,28 @@ class Salvage:
         search = self._search
         if not (yield from search.need(_HEAD)):
             return None
-        block = self._due(search.pos, last_tag)
+        block = None
+        if last_tag is None:
+            block = yield from self._first_of_row()
+        if block is None:
+            block = self._due(search.pos, last_tag)
         if block is None:
             return None
         if not (yield from search.need(block.size)) and len(search.buf) - search.pos <= END_BYTES:
             return None
         return block
+
+    def _first_of_row(self) -> Generator[None, None, Block | None]:
+        """Return the raw block whose end the next one of its form follows; None if none does."""
+        search = self._search
+        for tag in _RAW:
+            block = self._resembled(search.pos, [tag], 0)
+            if block is None or not (yield from search.need(block.size + _HEAD)):
+                continue
+            end, n = search.pos + block.size, block.n_tokens
+            if self._resembled(end, [tag], n, _SURE_BITS) is not None:
+                return block
+        return None
 
     def shortened(self, block: Block, payload: bytes) -> Block:
         """Return a block with as many whole tokens as its payload has; it may be cut."""
@@ -80,18 +102,28 @@ class Salvage:
         return block._replace(n_tokens=min(count, block.n_tokens))
 
     def _due(self, at: int, last_tag: int | None) -> Block | None:
-        """Return the raw block that a head resembles most, of those that may be due."""
+        """Return the raw block that may be due and that a head resembles; None if it is none."""
+        block = self._resembled(at, _due_tags(last_tag), 0)
+        return block if block is not None and block.tag in _RAW else None
+
+    def _resembled(
+        self, at: int, tags: list[int], ahead: int, most: int = MAX_WRONG_BITS
+    ) -> Block | None:
+        """Return the block of a head's nearest tag, ``ahead`` tokens from the expected position.
+
+        None where more than ``most`` bits differ. The first of the nearest tags counts.
+        """
         search = self._search
         if search.expected is None or search.header is None:
             return None
         seen = bytes(search.buf[at : at + _HEAD])
-        best, head = MAX_WRONG_BITS + 1, b""
-        for tag in _due_tags(last_tag):
-            due = _head(tag, search.expected)
+        best, head = most + 1, b""
+        for tag in tags:
+            due = _head(tag, search.expected + ahead)
             wrong = sum((a ^ b).bit_count() for a, b in zip(seen, due, strict=False))
             if due and wrong < best:
                 best, head = wrong, due
-        if not head or (head[0] & 3 != RAW and head[0] != STREAMED_TAG):
+        if not head:
             return None
         return block_at(head + seen[len(head) :], 0, search.header.bits)
 

@@ -100,7 +100,9 @@ class BitstreamWriter:
         self._coder = _coder(header, coder, raw or eager)
         self._eager, self._chunk_tokens = eager, chunk_tokens
         self._block_bytes = block_bytes
-        self._block_tokens = _block_tokens(block_tokens, header.bits, block_bytes)
+        self._block_tokens = _block_tokens(block_tokens, header.bits)
+        if block_bytes is not None:
+            self._block_tokens = MAX_COUNT // chunk_tokens * chunk_tokens
         self._closed = False
         self._n_tokens = 0
         self._position = 0
@@ -295,10 +297,8 @@ def _coder(header: Header, coder: TokenCoder | None, raw: bool) -> TokenCoder | 
     return coder
 
 
-def _block_tokens(block_tokens: int, bits: int, block_bytes: int | None) -> int:
+def _block_tokens(block_tokens: int, bits: int) -> int:
     """Return the tokens that a block is made from; those of written counts fit as raw."""
-    if block_bytes is not None:
-        return MAX_COUNT
     if block_tokens in CLASS_TOKENS:
         return block_tokens
     return min(block_tokens, MAX_LENGTH * 8 // bits)

@@ -23,9 +23,12 @@ from fcs_edge.model.layers import F32
 from fcs_edge.modelfile import catalogue
 from fcs_edge.stand_ins import HEAD_BYTES, not_tokens
 from fcs_edge.stream import StreamDecoder
-from fcs_edge.text import printable
+from fcs_edge.text import counted, printable
 from fcs_edge.tokens.npy import TokenArray
 from fcs_edge.tokens.npz import Origin
+
+GAP_TOKENS = 100
+"""Tokens of a gap that the decoder runs through; for the others it rests, in whole chunks."""
 
 _SILENCE_TOKENS = 4096
 
@@ -63,6 +66,11 @@ def read_header(batches: Iterator[list[Event]]) -> tuple[Header, Iterator[list[E
     raise BitstreamError("it has no header")  # the reader raises a clearer error before
 
 
+def missing_start(model: str) -> str:
+    """Return a warning: the start of a bitstream, with its header, is missing."""
+    return f"its start is missing; decoded as tokens of {model}"
+
+
 def check_header(header: Header, codec: Codec, any_model: bool) -> None:
     """Refuse a bitstream of another model, unless `any_model`.
 
@@ -74,7 +82,7 @@ def check_header(header: Header, codec: Codec, any_model: bool) -> None:
     stored = (header.samples_per_token, header.input_rate)
     expected = (codec.samples_per_token, codec.sample_rate_in)
     check_fingerprint(header.fingerprint, codec, any_model)
-    if stored != expected or header.bits < codec.bits_per_token:
+    if stored != expected or header.bits != codec.bits_per_token:
         raise BitstreamError(
             f"its tokens of {header.bits} bits, one every {header.samples_per_token} samples, "
             f"do not fit {codec.name}"
@@ -117,45 +125,94 @@ def check_origin(origin: Origin, codec: Codec, any_model: bool) -> None:
         )
 
 
+class DamageReport:
+    """Reports damage once where the next message is the same.
+
+    Parameters
+    ----------
+    report : callable
+        Takes a line.
+    known : str, optional
+        A message that is not reported, because a clearer one was.
+    """
+
+    def __init__(self, report: Callable[[str], None], known: str | None = None) -> None:
+        self._report = report
+        self._known, self._last = known, ""
+
+    def take(self, events: list[Event]) -> None:
+        """Report the damage among some events."""
+        for event in events:
+            if isinstance(event, Damage) and event.message not in (self._known, self._last):
+                self._last = event.message
+                self._report(event.message)
+
+
 class EventDecoder:
-    """Decodes tokens in order, lost ones as silence, and cuts the end to the exact length.
+    """Decodes the tokens of a bitstream in order, lost ones as silence, each part to its length.
+
+    A bitstream may have several parts, one after the other. A part of another model is left out.
 
     Parameters
     ----------
     codec : Codec
         The model.
+    report : callable
+        Takes a problem that the events do not state, as one line.
     live : bool
         Whether tokens are decoded in the batch that holds them. Without it, one event's tokens
-        wait until the reader knows whether the stream ends in them.
+        wait until the reader knows whether the part ends in them.
+    any_model : bool
+        Whether parts of other models are decoded.
+
+    Attributes
+    ----------
+    n_problems : int
+        Problems reported so far.
+    n_intact, n_lost : int
+        Tokens decoded so far, and tokens that silence replaces.
+    n_parts : int
+        Parts that began so far.
     """
 
-    def __init__(self, codec: Codec, *, live: bool) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        report: Callable[[str], None],
+        *,
+        live: bool = False,
+        any_model: bool = False,
+    ) -> None:
         self._codec = codec
-        self._live = live
+        self._report = report
+        self._live, self._any_model = live, any_model
         self._decoder = codec.stream_decoder(1 if live else BLOCK_CHUNKS)
-        self._pending: NDArray[np.uint16] | None = None
+        self.n_problems = self.n_intact = self.n_lost = self.n_parts = 0
+        self._begin()
+
+    def _begin(self, skipped: bool = False) -> None:
+        """Begin a part."""
+        self._skipped = skipped
+        self._pending: Tokens | None = None
         self._gaps: deque[tuple[int, int]] = deque()
-        self._n_tokens = 0
-        self._n_samples = 0
-        self._last = np.uint16(0)
-        self._n_lost = 0
+        self._n_tokens = self._n_samples = self._n_filler = 0
+        self._last, self._slack = np.uint16(0), 0
 
     @property
     def seconds_lost(self) -> float:
         """Seconds of sound that silence replaces so far."""
-        return self._n_lost / self._codec.token_rate
-
-    @property
-    def n_intact(self) -> int:
-        """Tokens decoded so far that were not lost."""
-        return self._n_tokens - self._n_lost
+        return self.n_lost / self._codec.token_rate
 
     def decode(self, events: list[Event]) -> Iterator[F32]:
         """Yield the sound of a batch of events, (n,) float32 at a time."""
         for event in events:
-            if isinstance(event, Tokens):
+            if isinstance(event, HeaderRead):
+                yield from self._next_part(event.header)
+            elif self._skipped:
+                continue
+            elif isinstance(event, Tokens):
                 yield from self._release()
-                self._pending = event.tokens
+                self._pending = event
             elif isinstance(event, Damage) and event.n_tokens:
                 yield from self._release()
                 yield from self._silence(event.n_tokens)
@@ -165,47 +222,84 @@ class EventDecoder:
             yield from self._release()
 
     def close(self) -> Iterator[F32]:
-        """Yield the rest of a stream that has no end record."""
+        """Yield the rest of a part that has no end record."""
         yield from self._release()
         yield self._muted_gaps(self._decoder.flush())
+
+    def _problem(self, text: str) -> None:
+        self.n_problems += 1
+        self._report(text)
+
+    def _next_part(self, header: Header) -> Iterator[F32]:
+        yield from self.close()
+        self.n_parts += 1
+        self._begin()
+        self._slack = header.slack
+        try:
+            check_header(header, self._codec, self._any_model)
+        except BitstreamError as error:
+            self._skipped = True
+            self._problem(f"part {self.n_parts} is left out: {error}")
 
     def _release(self) -> Iterator[F32]:
         if self._pending is not None:
             pending, self._pending = self._pending, None
-            yield self._decode(pending)
+            nonzero = np.flatnonzero(pending.tokens)
+            zeros = pending.tokens.size - (int(nonzero[-1]) + 1 if nonzero.size else 0)
+            run = self._n_filler + zeros if not nonzero.size else zeros
+            self._n_filler = run if pending.chunk_tokens else 0
+            self.n_intact += pending.tokens.size
+            yield self._decode(pending.tokens)
 
     def _decode(self, tokens: NDArray[np.uint16]) -> F32:
-        # Tokens may be stored in more bits than the model's. A live token has no verified CRC.
-        highest = (1 << self._codec.bits_per_token) - 1
-        if self._live:
-            tokens = tokens & np.uint16(highest)
-        elif tokens.size and tokens.max() > highest:
-            raise BitstreamError(
-                f"it holds the token {tokens.max()}; this model's tokens end at {highest}"
-            )
         if tokens.size:
             self._last = tokens[-1]
         self._n_tokens += tokens.size
         return self._muted_gaps(self._decoder.push(tokens))
 
     def _silence(self, n_tokens: int) -> Iterator[F32]:
-        """Decode the last token through a gap and mute it, so that time stays in step."""
-        hop = self._codec.samples_out_per_token
+        """Decode the last token through the start of a gap, muted, and rest in what is left of it.
+
+        The decoder rests for whole chunks, so chunks begin where they would without the gap.
+        """
+        hop, chunk = self._codec.samples_out_per_token, self._codec.chunk_tokens
         start = self._n_tokens * hop
         self._gaps.append((start, start + n_tokens * hop))
-        self._n_lost += n_tokens
-        for done in range(0, n_tokens, _SILENCE_TOKENS):
-            yield self._decode(np.full(min(_SILENCE_TOKENS, n_tokens - done), self._last))
+        self.n_lost += n_tokens
+        rest = max(0, n_tokens - max(GAP_TOKENS, chunk)) // chunk * chunk
+        yield self._decode(np.full(n_tokens - rest, self._last))
+        for done in range(0, rest, _SILENCE_TOKENS):
+            n = min(_SILENCE_TOKENS, rest - done)
+            self._n_tokens += n
+            yield self._muted_gaps(np.zeros(n * hop, np.float32))
 
     def _finish(self, n_samples: int) -> Iterator[F32]:
-        codec = self._codec
-        needed = math.ceil(n_samples / codec.chunk_size) * codec.chunk_tokens
-        if self._pending is not None:
-            self._pending = self._pending[: max(0, needed - self._n_tokens)]
+        """Yield the rest of a part, to its exact length, and report what contradicts that."""
+        codec, pending = self._codec, self._pending
+        needed = math.ceil(max(0, n_samples - self._slack) / codec.samples_per_token)
+        padded = math.ceil(n_samples / codec.chunk_size) * codec.chunk_tokens
+        # What was decoded before the end record came cannot be left out any more.
+        excess = max(0, self._n_tokens - padded - self._n_filler)
+        if pending is not None:
+            left = max(0, padded - self._n_tokens)
+            over = pending.tokens[left:]
+            if over.any() or not pending.chunk_tokens:
+                excess += over.size
+            self._pending = Tokens(pending.tokens[:left], pending.chunk_tokens)
+        if excess:
+            more = counted(excess, "token")
+            self._problem(f"{more} more than its {n_samples} samples need")
         length = codec.output_length(n_samples)
         for samples in self.close():
-            over = max(0, self._n_samples - length)
-            yield samples[: max(0, samples.size - over)]
+            over_samples = max(0, self._n_samples - length)
+            yield samples[: max(0, samples.size - over_samples)]
+        if self._n_tokens < needed:
+            missing = needed - self._n_tokens
+            self._problem(f"{counted(missing, 'token')} of the last {needed} are missing")
+        short = length - self._n_samples
+        if 0 < short <= codec.output_length(self._slack):
+            yield np.zeros(short, np.float32)
+        self._begin(skipped=True)
 
     def _muted_gaps(self, samples: F32) -> F32:
         """Return the stream's next samples, those in a gap set to zero."""
@@ -224,32 +318,26 @@ class EventDecoder:
 def decode_events(
     batches: Iterator[list[Event]],
     decoder: EventDecoder,
-    reader: BitstreamReader,
-    report: Callable[[str], None],
+    damage: DamageReport,
 ) -> Iterator[F32]:
     """Yield the sound of a bitstream, (n,) float32 at a time.
 
     Parameters
     ----------
     batches : iterator of lists of events
-        The events of `reader`.
+        The events of a reader.
     decoder : EventDecoder
         The decoder, at the start of the stream.
-    reader : BitstreamReader
-        What reads the bitstream.
-    report : callable
-        Takes the text of each damage.
+    damage : DamageReport
+        Takes the events.
     """
     for events in batches:
-        for event in events:
-            if isinstance(event, Damage):
-                report(event.message)
+        damage.take(events)
         yield from decoder.decode(events)
-    if not reader.ended:
-        yield from decoder.close()
+    yield from decoder.close()
 
 
-def check_intact(reader: BitstreamReader, n_intact: int) -> None:
+def check_intact(reader: BitstreamReader, n_intact: int, n_problems: int = 0) -> None:
     """Refuse a damaged bitstream that has been read to its end, and of which no token is intact.
 
     Raises
@@ -257,7 +345,7 @@ def check_intact(reader: BitstreamReader, n_intact: int) -> None:
     BitstreamError
         Nothing of it is left.
     """
-    if reader.damaged and not n_intact:
+    if (reader.damaged or n_problems) and not n_intact:
         raise BitstreamError("none of its tokens is intact")
 
 

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fcs_edge.bitstream.reader import Damage, End, Event, Tokens
+from fcs_edge.bitstream.reader import Damage, End, Event, HeaderRead, Tokens
 from fcs_edge.bitstream.writer import Header
 from fcs_edge.model.layers import U16
+from fcs_edge.text import counted
 
 _GAP_TOKENS = 4096
+_NONE = Tokens(np.zeros(0, np.uint16))
 
 
 class EventTokens:
@@ -25,28 +27,65 @@ class EventTokens:
     header : Header
         The bitstream's header.
     chunk_tokens : int, optional
-        Tokens of a chunk, where the model is known. A live stream may end in filler tokens; those
-        beyond the last chunk are left out. Absent: zeros beyond the sample count are filler.
+        Tokens of a chunk, where the model is known. Tokens beyond the chunk in which the sound ends
+        are left out. Absent: of a block that was streamed, its chunk decides; others stay whole.
 
     Attributes
     ----------
     n_tokens, n_lost : int
         Tokens so far, and those of them that stand for lost ones.
+    n_parts : int
+        Parts of the bitstream so far. Those after the first are left out: an array has one length.
+    n_excess, n_missing : int
+        Tokens that the number of samples does not need, filler of a live stream apart, and tokens
+        that it needs and that are not there.
     """
 
     def __init__(self, header: Header, chunk_tokens: int | None = None) -> None:
         self._header = header
         self._chunk_tokens = chunk_tokens
-        self._pending = np.zeros(0, np.uint16)
+        self._pending = _NONE
         self._last = np.uint16(0)
         self._stated: int | None = None
-        self.n_tokens = 0
-        self.n_lost = 0
+        self.n_tokens = self.n_lost = self.n_excess = self.n_missing = self.n_parts = 0
+
+    def losses(self, damaged: bool) -> list[str]:
+        """Return what of the bitstream is not in the tokens, a line each.
+
+        Parameters
+        ----------
+        damaged : bool
+            Whether the reader reported damage.
+        """
+        lines = []
+        if self.n_lost:
+            lines.append(
+                f"{self.n_lost} of {self.n_tokens} tokens are lost; the token before each gap "
+                "stands for them"
+            )
+        elif damaged:
+            lines.append("damaged; no token is lost for certain")
+        return lines + self.contradictions()
+
+    def contradictions(self) -> list[str]:
+        """Return how the tokens contradict the number of samples, and what is not copied."""
+        lines = []
+        if self.n_missing:
+            lines.append(f"{counted(self.n_missing, 'token')} of the last are missing")
+        if self.n_excess:
+            more = counted(self.n_excess, "token")
+            lines.append(f"{more} more than its {self.n_samples} samples need")
+        if self.n_parts > 1:
+            lines.append(
+                f"it has {self.n_parts} parts, and only the first is copied; decode the others to "
+                "sound"
+            )
+        return lines
 
     @property
     def n_samples(self) -> int:
         """Number of input samples: as the end record states it, at most what the tokens hold."""
-        covered = self.n_tokens * self._header.samples_per_token
+        covered = self.n_tokens * self._header.samples_per_token + self._header.slack
         return covered if self._stated is None else min(self._stated, covered)
 
     def take(self, events: list[Event]) -> Iterator[U16]:
@@ -55,9 +94,13 @@ class EventTokens:
         The tokens of the last event wait until it is known whether the stream ends in them.
         """
         for event in events:
+            if isinstance(event, HeaderRead):
+                self.n_parts += 1
+            if self.n_parts > 1:
+                continue
             if isinstance(event, Tokens):
                 yield from self.rest()
-                self._pending = event.tokens
+                self._pending = event
             elif isinstance(event, Damage) and event.n_tokens:
                 yield from self.rest()
                 self.n_lost += event.n_tokens
@@ -70,8 +113,8 @@ class EventTokens:
 
     def rest(self) -> Iterator[U16]:
         """Yield the tokens that waited."""
-        if self._pending.size:
-            pending, self._pending = self._pending, self._pending[:0]
+        if self._pending.tokens.size:
+            pending, self._pending = self._pending.tokens, _NONE
             yield self._counted(pending)
 
     def _counted(self, tokens: U16) -> U16:
@@ -80,12 +123,17 @@ class EventTokens:
         return tokens
 
     def _cut(self, n_samples: int) -> None:
-        """Leave out the filler of a live stream's last block."""
-        needed = math.ceil(n_samples / self._header.samples_per_token) - self.n_tokens
-        if self._chunk_tokens is not None:
-            chunks = math.ceil((needed + self.n_tokens) / self._chunk_tokens)
-            end = chunks * self._chunk_tokens - self.n_tokens
-        else:
-            nonzero = np.flatnonzero(self._pending)
-            end = max(needed, int(nonzero[-1]) + 1 if nonzero.size else 0)
-        self._pending = self._pending[: max(0, end)]
+        """Leave out what the end record does not count: filler of a live stream's last block."""
+        pending = self._pending
+        chunk = self._chunk_tokens or pending.chunk_tokens
+        needed = math.ceil(n_samples / self._header.samples_per_token)
+        least = math.ceil((n_samples - self._header.slack) / self._header.samples_per_token)
+        self.n_missing = max(0, least - self.n_tokens - pending.tokens.size)
+        if not chunk:
+            return
+        end = max(0, math.ceil(needed / chunk) * chunk - self.n_tokens)
+        over = pending.tokens[end:]
+        if over.any() or not pending.chunk_tokens:
+            self.n_excess = over.size
+        self.n_excess += max(0, self.n_tokens - math.ceil(needed / chunk) * chunk)
+        self._pending = Tokens(pending.tokens[:end], pending.chunk_tokens)

@@ -1,4 +1,4 @@
-"""Tokens in files: the header of a bitstream, and bare ``.npy`` files in blocks."""
+"""Tokens in files: what all writers have, and bare ``.npy`` files in blocks."""
 
 from __future__ import annotations
 
@@ -17,15 +17,10 @@ from typing import IO, Any, BinaryIO, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fcs_edge.bitstream.writer import MAX_BLOCK_TOKENS, Header
-from fcs_edge.codec import Codec
 from fcs_edge.errors import FcsError, parsing, shown
 from fcs_edge.files import is_regular
 from fcs_edge.model.layers import U16
 from fcs_edge.stand_ins import HEAD_BYTES, stand_in
-
-FILE_BLOCK_SECONDS = 2.0
-"""Sound in a block of a file: a small loss, and an overhead of less than 5 %."""
 
 TOKEN_DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "int64": np.dtype("<i8")}
 """How an array of tokens is written; int64 is what PyTorch computes with."""
@@ -33,22 +28,6 @@ TOKEN_DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "int64": np
 _BLOCK = 4096
 _EXPECTED = "not a readable .npy file"
 _SPOOL_BYTES = 1 << 20
-
-
-def header_of(codec: Codec) -> Header:
-    """Return the header of a codec's bitstreams."""
-    return Header(
-        bits=codec.bits_per_token,
-        samples_per_token=codec.samples_per_token,
-        input_rate=codec.sample_rate_in,
-        output_rate=codec.sample_rate_out,
-        fingerprint=codec.fingerprint,
-    )
-
-
-def block_tokens_of(codec: Codec, seconds: float) -> int:
-    """Return the tokens of a block of so many seconds, at least one."""
-    return min(max(round(seconds * codec.token_rate), 1), MAX_BLOCK_TOKENS)
 
 
 class TokenWriter(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from fcs_edge.errors import shown
 from fcs_edge.modelfile.model_file import ModelFile
@@ -39,3 +39,48 @@ def differences(stored: Settings, own: Settings) -> str:
     """
     pairs = [(k, stored[k], own[k]) for k in own if k in stored and stored[k] != own[k]]
     return ", ".join(f"{k} {shown(there, 40)} (here {here})" for k, there, here in pairs)
+
+
+class _Field(NamedTuple):
+    """A field of the settings code: a code of 0 states nothing."""
+
+    key: str
+    shift: int
+    bits: int
+    values: tuple[Any, ...]
+    """Values of the codes 1, 2 and so on."""
+
+
+_FIELDS = (
+    _Field("weights", 0, 3, ("f32", "f16", "int8", "int4")),
+    _Field("activation_bits", 3, 2, (32, 12, 8)),
+    _Field("search", 5, 2, (False, True)),
+    _Field("resampler", 7, 3, (RESAMPLER,)),
+    _Field("token_rules", 10, 4, tuple(range(1, 16))),
+    _Field("dtx", 14, 1, (True,)),
+    _Field("causal", 15, 1, (False,)),
+)
+
+
+def settings_code(settings: Settings) -> int:
+    """Return settings as the 16-bit number in the header of a bitstream.
+
+    A setting without a code, and one that `settings` does not state, is 0 in its field.
+    docs/reference/bitstream.md lists the fields.
+    """
+    code = 0
+    for field in _FIELDS:
+        value = settings.get(field.key)
+        # True equals 1: the type tells the value of another key's field from this one's.
+        codes = [n for n, v in enumerate(field.values, 1) if type(v) is type(value) and v == value]
+        code |= (codes[0] if codes else 0) << field.shift
+    return code
+
+
+def settings_of(code: int) -> Settings:
+    """Return the settings that a code of `settings_code` states.
+
+    Codes that this release does not know state nothing.
+    """
+    numbers = ((field, code >> field.shift & ((1 << field.bits) - 1)) for field in _FIELDS)
+    return {f.key: f.values[n - 1] for f, n in numbers if 1 <= n <= len(f.values)}

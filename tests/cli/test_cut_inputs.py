@@ -109,7 +109,7 @@ def test_send_takes_the_channel_that_is_named(
         ("encode --mic --raw s16le out.fcs", "--raw is for an IN only"),
         ("encode --channel 1 in.npz out.fcs", "--channel is for an IN that is sound only"),
         ("encode --block 1 in.wav out.npy", "--block is for an OUT that is a bitstream only"),
-        ("decode --join in.npz out.wav", "--join is for an IN that is a bitstream only"),
+        ("decode --salvage in.npz out.wav", "--salvage is for an IN that is a bitstream only"),
         ("decode --output USB in.fcs out.wav", "--output is for --play only"),
         ("decode --latency low in.fcs out.wav", "--latency is for --play only"),
         ("decode --play --raw s16le in.fcs", "--raw is for an OUT only"),

@@ -23,17 +23,15 @@ from numpy.typing import NDArray
 
 import fcs_edge
 from fcs_edge.audio.reader import open_input
-from fcs_edge.bitstream.reader import BitstreamReader, End, Tokens, read_events
+from fcs_edge.bitstream.reader import BitstreamReader, End, Tokens
 from fcs_edge.cli.main import cli
-from helpers import COMMAND, Recorded, writes_into
+from helpers import COMMAND, Recorded, stream_tokens, writes_into
 
 N = 33333
 
 
 def tokens_of(path: Path) -> NDArray[np.uint16]:
-    with path.open("rb") as file:
-        parts = [e.tokens for e in read_events(file, strict=True) if isinstance(e, Tokens)]
-    return np.concatenate([np.zeros(0, np.uint16), *parts])
+    return stream_tokens(path, strict=True)
 
 
 def pcm16(samples: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -256,7 +254,7 @@ def heed_interrupts() -> None:
 def test_no_chunk_waits_for_the_next(
     golden: Callable, signal_in: NDArray[np.float32], tmp_path: Path
 ) -> None:
-    """Four tokens of 11 bits end inside a byte; a pipe stores them in 12."""
+    """Four tokens of 11 bits end inside a byte; a pipe fills it."""
     model = golden("tiny").model
     command = [*COMMAND, "encode", "--quiet", "--model", str(model), "--raw", "f32le", "-", "-"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -266,7 +264,8 @@ def test_no_chunk_waits_for_the_next(
     for at in range(0, 7 * 1280, 1280):
         process.stdin.write(signal_in[at : at + 1280].tobytes())
         process.stdin.flush()
-        data += read_exactly(process.stdout, 6 if at else 28 + 4 + 6)
+        head = 19 + 6 if at == 0 else 8 if at == 6 * 1280 else 0
+        data += read_exactly(process.stdout, head + 6)
     process.stdin.close()
     data += process.stdout.read()
     process.stdout.close()
@@ -310,21 +309,21 @@ def test_ctrl_c_leaves_nothing_of_a_file(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == before
 
 
-def test_a_killed_writer_leaves_its_whole_blocks(signal_in: NDArray[np.float32]) -> None:
-    command = [*COMMAND, "encode", "--raw", "f32le", "--block", "0.16", "-", "-"]
+def test_a_killed_writer_leaves_its_whole_blocks(
+    signal_in: NDArray[np.float32], tmp_path: Path
+) -> None:
+    command = [*COMMAND, "encode", "--raw", "f32le", "--block", "0.16", "--raw-tokens", "-", "-"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(signal_in[: 1280 * 7].tobytes())
     process.stdin.flush()
-    data = read_exactly(process.stdout, 28 + 3 * 20)
+    data = read_exactly(process.stdout, 19 + 3 * 24)
     process.kill()
     data += process.stdout.read()
     process.communicate()
-    from io import BytesIO
-
-    events = list(read_events(BytesIO(data)))
-    tokens = np.concatenate([e.tokens for e in events if isinstance(e, Tokens)])
+    (tmp_path / "killed.fcs").write_bytes(data)
+    tokens = stream_tokens(tmp_path / "killed.fcs")
     assert tokens.size == 24
     assert np.array_equal(tokens, fcs_edge.load().encode(signal_in[: 1280 * 6]))
 

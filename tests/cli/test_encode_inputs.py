@@ -12,7 +12,7 @@ import soundfile
 
 import fcs_edge
 from audio_cases import RATE, container, noise
-from fcs_edge.bitstream.reader import Tokens, read_events
+from helpers import stream_tokens
 
 
 @pytest.fixture
@@ -27,8 +27,7 @@ def with_size(size: int) -> bytes:
 
 
 def tokens_of(path: Path) -> np.ndarray:
-    with path.open("rb") as file:
-        return np.concatenate([e.tokens for e in read_events(file) if isinstance(e, Tokens)])
+    return stream_tokens(path)
 
 
 def test_a_cut_file_is_encoded_and_reported(encode: Callable, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from fcs_edge.live import devices
 from fcs_edge.live.devices import Device
 from fcs_edge.live.loop import Loopback
 from fcs_edge.text import printable
-from fcs_edge.tokens.npy import header_of
+from fcs_edge.tokens.fcs import header_of
 
 NAME = "a\x1b[2J\x07\r\n\t\x7f\x9b1m[/x][bold]v[2]\u202egnp\u2066\u200f\ud800$x$é"
 SHOWN = r"a\x1b[2J\x07\x0d\x0a\x09\x7f\x9b1m[/x][bold]v[2]\u202egnp\u2066\u200f\ud800$x$é"

@@ -11,7 +11,7 @@ import pytest
 import fcs_edge
 from fcs_edge.convert import convert
 from fcs_edge.modelfile.model_file import SCHEMES
-from fcs_edge.tokens.settings import differences, token_settings
+from fcs_edge.tokens.settings import differences, settings_code, settings_of, token_settings
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -40,3 +40,44 @@ def test_differences_are_of_what_both_state() -> None:
     assert differences(own, own) == differences({}, own) == differences({"more": 1}, own) == ""
     stored = {"weights": "int8\n", "search": True, "more": 1}
     assert differences(stored, own) == "weights int8\\x0a (here f32), search True (here False)"
+
+
+EXAMPLES = [
+    ({}, 0),
+    ({"weights": "int8", "activation_bits": 12, "search": True}, 0b10_10_011),
+    ({"resampler": "soxr VHQ", "token_rules": 15}, 15 << 10 | 1 << 7),
+    ({"weights": "f32", "activation_bits": 32, "search": False, "token_rules": 1}, 1065),
+    ({"dtx": True}, 1 << 14),
+    ({"causal": False}, 1 << 15),
+]
+
+
+@pytest.mark.parametrize(("settings", "code"), EXAMPLES)
+def test_settings_as_a_code(settings: dict, code: int) -> None:
+    assert settings_code(settings) == code
+    assert settings_of(code) == settings
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"weights": "f64", "activation_bits": 12.0, "search": 1, "token_rules": True},
+        {
+            "weights": ["f32"],
+            "resampler": "linear",
+            "token_rules": 16,
+            "dtx": False,
+            "causal": True,
+        },
+        {"weights": None, "more": "f32"},
+    ],
+)
+def test_a_setting_without_a_code_is_not_stated(settings: dict) -> None:
+    assert settings_code(settings) == 0
+
+
+def test_every_code_states_what_is_known_of_it() -> None:
+    known = {settings_code(settings_of(code)) for code in range(1 << 16)}
+    assert len(known) == 5 * 4 * 3 * 2 * 16 * 2 * 2
+    expected = {"activation_bits": 8, "token_rules": 15, "dtx": True, "causal": False}
+    assert settings_of(0xFFFF) == expected

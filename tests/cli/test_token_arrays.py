@@ -13,7 +13,8 @@ import soundfile
 from numpy.typing import NDArray
 
 import fcs_edge
-from fcs_edge.bitstream.writer import HEADER_BYTES
+from fcs_edge.tokens.fcs import fcs_writer
+from fcs_edge.tokens.fcs_options import FcsOptions
 from fcs_edge.tokens.settings import token_settings
 from fcs_edge.whole_files import encode_file, read_fcs, write_fcs
 
@@ -159,14 +160,15 @@ def test_a_length_that_contradicts_the_tokens(
 
 
 def test_copies_without_sound(
-    npz: Path, model: Path, tokens: NDArray, tmp_path: Path, run: Callable
+    npz: Path, codec: fcs_edge.Codec, tokens: NDArray, tmp_path: Path, run: Callable
 ) -> None:
     """Bitstream to arrays and back: the same bytes; arrays of another type."""
     with np.load(npz, allow_pickle=False) as arrays:
         assert np.array_equal(arrays["tokens"], tokens)
         assert int(arrays["n_samples"]) == N_SAMPLES
         assert str(arrays["model"]) == "tiny"
-        assert str(arrays["settings"]) == "{}"
+        assert json.loads(str(arrays["settings"])) == token_settings(codec.model)
+    model = codec.model.path
     assert run("encode", "-m", model, npz, tmp_path / "back.fcs").code == 0
     assert (tmp_path / "back.fcs").read_bytes() == (tmp_path / "source.fcs").read_bytes()
     # No model: arrays do not need it.
@@ -188,13 +190,9 @@ def test_copies_without_sound(
 def test_a_live_stream_loses_its_filler(
     codec: fcs_edge.Codec, tokens: NDArray, tmp_path: Path, run: Callable
 ) -> None:
-    from fcs_edge.bitstream.writer import BitstreamWriter
-    from fcs_edge.tokens.npy import header_of
-
     path = tmp_path / "live.fcs"
     with path.open("wb") as file:
-        writer = BitstreamWriter(file, header_of(codec), eager=True)
-        writer.close(N_SAMPLES, tokens)
+        fcs_writer(file, codec, FcsOptions(eager=True)).close(N_SAMPLES, tokens)
     for options in ((), ("-m", codec.model.path)):
         assert run("decode", *options, "--force", path, tmp_path / "a.npy").code == 0
         assert np.array_equal(np.load(tmp_path / "a.npy"), tokens)
@@ -207,16 +205,16 @@ def test_lost_tokens_are_reported(
     many = np.tile(tokens, 12)
     write_fcs(path, many, codec=codec)
     data = bytearray(path.read_bytes())
-    data[HEADER_BYTES + 100] ^= 1
+    data[19 + 100] ^= 1
     path.write_bytes(data)
     result = run("decode", path, tmp_path / "a.npz")
     assert result.code == 1
-    message = "600 of 1296 tokens are lost; the token before each gap stands for them"
+    message = "100 of 1296 tokens are lost; the token before each gap stands for them"
     assert f"warning: {path}: {message}" in result.err
     with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
-        assert np.array_equal(arrays["tokens"], [*[0] * 600, *many[600:]])
+        assert np.array_equal(arrays["tokens"], [*[0] * 100, *many[100:]])
     assert run("decode", "--strict", path, tmp_path / "b.npz").failed()
-    path.write_bytes(data[: HEADER_BYTES + 500])
+    path.write_bytes(data[: 19 + 130])
     for out in ("b.npz", "b.wav"):
         line = run("decode", "-m", codec.model.path, path, tmp_path / out)
         assert line.code == 1

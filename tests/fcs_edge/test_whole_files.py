@@ -13,7 +13,6 @@ import soundfile
 from numpy.typing import NDArray
 
 import fcs_edge
-from fcs_edge.bitstream.writer import HEADER_BYTES
 from fcs_edge.cli.main import cli
 from fcs_edge.errors import AudioError, AudioWarning, BitstreamError, FcsError
 
@@ -168,22 +167,22 @@ def test_damage_is_an_error_unless_it_may_be_silence(codec: fcs_edge.Codec, tmp_
     tokens = np.random.default_rng(5).integers(1, 2048, 1296).astype(np.uint16)
     fcs_edge.write_fcs(path, tokens, codec=codec)
     data = bytearray(path.read_bytes())
-    data[HEADER_BYTES + 100] ^= 1
+    data[19 + 100] ^= 1
     path.write_bytes(data)
     for call in (
         lambda: fcs_edge.read_fcs(path),
         lambda: fcs_edge.decode_file(path, tmp_path / "a.wav", codec),
     ):
-        with pytest.raises(BitstreamError, match=f"{path}: byte 28: 833 bytes damaged"):
+        with pytest.raises(BitstreamError, match=f"{path}: byte 19: 143 bytes damaged"):
             call()
     assert not (tmp_path / "a.wav").exists()
     stored = fcs_edge.read_fcs(path, strict=False)
-    assert (stored.n_lost, len(stored.damage)) == (600, 1)
-    assert np.array_equal(stored.tokens[600:], tokens[600:])
-    with pytest.warns(AudioWarning, match="replaced by 600 tokens of silence"):
+    assert (stored.n_lost, len(stored.damage)) == (100, 1)
+    assert np.array_equal(stored.tokens[100:], tokens[100:])
+    with pytest.warns(AudioWarning, match="replaced by 100 tokens of silence"):
         signal = fcs_edge.decode_file(path, codec=codec, strict=False)
-    assert not signal[: 600 * 480].any()
-    assert signal[600 * 480 :].any()
+    assert not signal[: 100 * 480].any()
+    assert signal[100 * 480 :].any()
 
 
 def test_a_cut_sound_is_a_warning(clip: Path, codec: fcs_edge.Codec, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import time
 from collections.abc import Callable
@@ -12,8 +13,9 @@ import pytest
 import soundfile
 
 import fcs_edge
-from fcs_edge.bitstream.reader import Tokens, read_events
+from fcs_edge.cli.bitstream_facts import RecordList
 from fcs_edge.model.layers import F32
+from helpers import stream_tokens
 from sound_card import SoundCard, interrupt
 
 
@@ -51,47 +53,39 @@ def stream(tmp_path: Path, speech: F32, shell: Callable[..., subprocess.Complete
 def tokens_of(stream: bytes, tmp_path: Path) -> np.ndarray:
     path = tmp_path / "whole.fcs"
     path.write_bytes(stream)
-    with path.open("rb") as file:
-        return np.concatenate([e.tokens for e in read_events(file) if isinstance(e, Tokens)])
+    return stream_tokens(path)
 
 
-@pytest.mark.parametrize("cut", [29, 100, 333, 700])
+@pytest.mark.parametrize("cut", [1, 100, 333, 700])
 def test_joining_in_the_middle(
     cut: int,
     stream: bytes,
     tmp_path: Path,
     shell: Callable[..., subprocess.CompletedProcess[bytes]],
 ) -> None:
-    joined = shell("decode", "--join", "--raw", "s16le", "-", "-", data=stream[cut:])
-    assert joined.returncode == 0, joined.stderr
-    assert b"has no header" in joined.stderr
-    block = 48
-    bytes_a_block = 8 + block * 16 // 8
-    skipped = -(-(cut - 28) // bytes_a_block) * block
+    """It starts at the next block, says so, and ends with 1."""
+    joined = shell("decode", "--raw", "s16le", "-", "-", data=stream[cut:])
+    assert joined.returncode == 1, joined.stderr
+    assert b"its start is missing; decoded as tokens of edge-65k" in joined.stderr
+    found = [r for r in RecordList(io.BytesIO(stream), "") if r.kind == "block" and r.offset >= cut]
+    skipped = found[0].position
+    assert skipped is not None
     codec = fcs_edge.load()
-    expected = codec.decode(tokens_of(stream, tmp_path)[skipped:])
     got = np.frombuffer(joined.stdout, "<i2")
+    expected = codec.decode(tokens_of(stream, tmp_path)[skipped:])
     expected = np.rint(expected * np.float32(32767)).astype(np.int16)
-    n = min(got.size, expected.size)
-    assert n > expected.size - block * 480
-    np.testing.assert_array_equal(got[:n], expected[:n])
-
-
-def test_without_join_a_file_must_be_intact(
-    stream: bytes, shell: Callable[..., subprocess.CompletedProcess[bytes]]
-) -> None:
-    refused = shell("decode", "-", "-", data=stream[50:])
-    assert refused.returncode == 1
-    assert b"not an .fcs file" in refused.stderr
+    assert got.size == 175360 * 3 // 2 - skipped * 480
+    np.testing.assert_array_equal(got, expected[: got.size])
 
 
 def test_joining_what_is_no_stream(
     shell: Callable[..., subprocess.CompletedProcess[bytes]],
 ) -> None:
     noise = np.random.default_rng(1).bytes(5000)
-    refused = shell("decode", "--join", "--raw", "s16le", "-", "-", data=noise)
+    refused = shell("decode", "--raw", "s16le", "-", "-", data=noise)
     assert refused.returncode == 1
     assert refused.stdout == b""
+    assert b"not an .fcs file" in refused.stderr
 
 
 def test_a_recording_through_a_pipe_is_played_whole(

@@ -9,10 +9,9 @@ import pytest
 import soundfile
 
 import fcs_edge
-from fcs_edge.bitstream.reader import Tokens, read_events
 from fcs_edge.live import recorder as recorder_module
 from fcs_edge.live.recorder import Recorder, WavFile
-from fcs_edge.tokens.npy import header_of
+from helpers import stream_tokens
 
 
 def test_a_wav_file_is_intact_at_any_time(tmp_path: Path) -> None:
@@ -32,7 +31,7 @@ def test_a_wav_file_is_intact_at_any_time(tmp_path: Path) -> None:
 def test_each_chunk_is_recorded(tmp_path: Path, tiny: fcs_edge.Codec) -> None:
     random = np.random.default_rng(1)
     paths = [tmp_path / name for name in ("a.fcs", "in.wav", "out.wav")]
-    recorder = Recorder(*paths, header_of(tiny), 16000, 24000, pytest.fail)
+    recorder = Recorder(*paths, tiny, pytest.fail)
     tokens = np.zeros(tiny.chunk_tokens, np.uint16)
     samples, sound = np.zeros(tiny.chunk_size, np.float32), np.zeros(1000, np.float32)
     sent = []
@@ -42,9 +41,8 @@ def test_each_chunk_is_recorded(tmp_path: Path, tiny: fcs_edge.Codec) -> None:
         sent.append(tokens.copy())
         recorder.put(samples, tokens, sound)
     recorder.close()
-    with paths[0].open("rb") as file:
-        got = [e.tokens for e in read_events(file, strict=True) if isinstance(e, Tokens)]
-    np.testing.assert_array_equal(np.concatenate(got), np.concatenate(sent))
+    got = stream_tokens(paths[0], tiny, strict=True)
+    np.testing.assert_array_equal(got, np.concatenate(sent))
     assert soundfile.info(paths[1]).frames == 30 * tiny.chunk_size
     assert soundfile.info(paths[2]).frames == 30 * 1000
 
@@ -54,14 +52,14 @@ def test_a_full_disk_is_reported(tiny: fcs_edge.Codec) -> None:
     if not full.exists():
         pytest.skip("no /dev/full here")
     with pytest.raises(OSError, match="/dev/full"):
-        Recorder(full, None, None, header_of(tiny), 16000, 24000, pytest.fail)
+        Recorder(full, None, None, tiny, pytest.fail)
 
 
 def test_a_slow_disk_holds_nobody_up(
     tmp_path: Path, tiny: fcs_edge.Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorder_module, "_QUEUE_CHUNKS", 3)
-    recorder = Recorder(None, tmp_path / "in.wav", None, header_of(tiny), 16000, 24000, pytest.fail)
+    recorder = Recorder(None, tmp_path / "in.wav", None, tiny, pytest.fail)
     monkeypatch.setattr(recorder, "_queue", Stuck())
     for _ in range(5):
         recorder.put(np.zeros(8, np.float32), np.zeros(4, np.uint16), None)

@@ -11,10 +11,12 @@ import pytest
 import soundfile
 
 import fcs_edge
-from fcs_edge.bitstream.reader import Tokens, read_events
 from fcs_edge.live import recorder as recorder_module
 from fcs_edge.live.recorder import Recorder, WavFile
-from fcs_edge.tokens.npy import header_of
+from fcs_edge.tokens.fcs_options import FcsOptions
+from helpers import stream_tokens
+
+SMALL = FcsOptions(block_seconds=0.08)
 
 
 class SmallDisk:
@@ -52,7 +54,7 @@ def test_a_disk_that_fills_up(
     monkeypatch.setattr(recorder_module, "_DirectFile", FullFile)
     paths = [tmp_path / name for name in ("a.fcs", "in.wav", "out.wav")]
     warnings: list[str] = []
-    recorder = Recorder(*paths, header_of(tiny), 16000, 24000, warnings.append)
+    recorder = Recorder(*paths, tiny, warnings.append, options=SMALL)
     tokens = np.zeros(tiny.chunk_tokens, np.uint16)
     samples, sound = np.full(500, 0.5, np.float32), np.full(750, 0.5, np.float32)
     for _ in range(40):
@@ -66,9 +68,7 @@ def test_a_disk_that_fills_up(
         found, _ = soundfile.read(path)
         assert found.size % size == 0
         assert path.stat().st_size == 80 + 2 * found.size
-    with paths[0].open("rb") as file:
-        got = [e.tokens for e in read_events(file) if isinstance(e, Tokens)]
-    assert sum(part.size for part in got) % 100 == 0
+    assert stream_tokens(paths[0], tiny).size % 4 == 0
 
 
 def test_a_name_in_use_is_refused_at_the_moment_of_opening(
@@ -76,20 +76,18 @@ def test_a_name_in_use_is_refused_at_the_moment_of_opening(
 ) -> None:
     path = tmp_path / "in.wav"
     path.write_bytes(b"precious")
-    header = header_of(tiny)
     with pytest.raises(FileExistsError):
-        Recorder(tmp_path / "a.fcs", path, None, header, 16000, 24000, pytest.fail)
+        Recorder(tmp_path / "a.fcs", path, None, tiny, pytest.fail)
     assert not (tmp_path / "a.fcs").exists()
     assert path.read_bytes() == b"precious"
-    Recorder(None, path, None, header, 16000, 24000, pytest.fail, overwrite=True).close()
+    Recorder(None, path, None, tiny, pytest.fail, overwrite=True).close()
     assert soundfile.info(path).frames == 0
 
 
 def test_an_error_of_the_recorders_own_reaches_the_worker(
     tmp_path: Path, tiny: fcs_edge.Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    header = header_of(tiny)
-    recorder = Recorder(None, tmp_path / "in.wav", None, header, 16000, 24000, pytest.fail)
+    recorder = Recorder(None, tmp_path / "in.wav", None, tiny, pytest.fail)
     monkeypatch.setattr(WavFile, "write", lambda *_: 1 / 0)
     recorder.put(np.zeros(8, np.float32), np.zeros(4, np.uint16), None)
     recorder._thread.join(10)
