@@ -50,14 +50,9 @@ class Record(NamedTuple):
     """Tokens of pauses."""
 
 
-class _NoCoder(TokenCoder):
-    """Reads no tokens: facts need their number only, and no model."""
-
-    def __init__(self, header: Header) -> None:
-        super().__init__(header.bits, header.prior)
-
-    def _run(self, *_: object) -> None:
-        pass
+def _no_coder(header: Header) -> TokenCoder:
+    """Return a coder that reads no tokens: facts need their number only, and no model."""
+    return TokenCoder(header.bits, header.prior, lambda *_: None, ())
 
 
 class _Part:
@@ -136,7 +131,7 @@ class _Records:
         except FcsError:
             # Only a bitstream whose start is missing needs a model.
             join = None
-        self.reader = BitstreamReader(join=join, coders=_NoCoder, records=self.take)
+        self.reader = BitstreamReader(join=join, coders=_no_coder, records=self.take)
 
     def take(self, offset: int, data: bytes) -> None:
         """Take a valid record."""
