@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fcs_edge.bitstream import BitstreamReader, BitstreamWriter, Damage, End, Header, Tokens
+from fcs_edge.bitstream.crc import with_crc
 from fcs_edge.bitstream.radio_join import Packet, join_packets
 from fcs_edge.bitstream.radio_packets import CELLS_HEAD_BYTES, split_packets
 from fcs_edge.bitstream.whole_records import whole_records
@@ -136,6 +137,14 @@ def test_damaged_packets_are_ignored():
         joined([b"", b"x" * 90])
     with pytest.raises(BitstreamError, match="no packet is intact"):
         joined([bad])
+
+
+def test_packets_of_a_later_version_are_refused():
+    packets = packets_of(bitstream(200))
+    later = bytearray(header().to_bytes()[:-2])
+    later[4] += 1
+    with pytest.raises(BitstreamError, match="version 3 is newer"):
+        joined([packets[0][:3] + with_crc(bytes(later)), *packets[1:]])
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "two", "protected"])
