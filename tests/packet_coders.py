@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 class TailCoder:
-    """Leaves out the zeros at the end but one: two bytes a token, and zeros past the end of the data."""
+    """Takes two bytes a token, without zeros at the end, and reads zeros past the end."""
 
     def __init__(self, check: int, mask: int = 0xFFFF) -> None:
         self.check, self.n_decoded = check, 0

@@ -179,6 +179,13 @@ def test_cells_of_a_protected_file_are_packets():
         packets_of(whole, 51)
 
 
+def test_an_output_need_not_be_readable(tmp_path):
+    path, whole = tmp_path / "b.fcs", protect(bitstream(300), 0.25, 46)
+    with path.open("wb") as file:
+        join_packets((Packet("p", data) for data in packets_of(whole)), file, print)
+    assert path.read_bytes() == whole
+
+
 def test_any_packets():
     sent = [packets_of(bitstream(300)), packets_of(protect(bitstream(300), 0.5, 60), 99)]
 
