@@ -471,11 +471,8 @@ class BitstreamReader:
     def _play_chunks(self, block: Block, header: Header) -> Generator[Event | None, None, int]:
         """Hand out the chunks of a block as they arrive; return their number of tokens."""
         search = self._search
-        size, done, n_chunks = (
-            packed_size(block.chunk, header.bits),
-            0,
-            block.n_tokens // block.chunk,
-        )
+        size, n_chunks = packed_size(block.chunk, header.bits), block.n_tokens // block.chunk
+        done = 0
         while done < n_chunks:
             arrived = (len(search.buf) - search.pos - block.head) // size
             ready = min(n_chunks, arrived)
@@ -590,11 +587,10 @@ class BitstreamReader:
         assert found.n_samples is not None
         skipped, spt = search.offset - start, search.header.samples_per_token
         missing = 0
-        if search.expected is not None and found.n_samples > search.header.slack:
-            missing = -(-(found.n_samples - search.header.slack) // spt) - search.expected
-            if missing > 0:
-                missing = -(-found.n_samples // spt) - search.expected
-        yield from self._skip(start, skipped, max(0, missing), attempt)
+        if search.expected is not None:
+            beyond = found.n_samples - search.header.slack > search.expected * spt
+            missing = -(-found.n_samples // spt) - search.expected if beyond else 0
+        yield from self._skip(start, skipped, missing, attempt)
         self._pass(found.size)
         self.ended = True
         n_samples = found.n_samples - self._first * spt
