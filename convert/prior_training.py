@@ -19,6 +19,12 @@ _RATE, _LAST_RATE, _DECAY = 2.5e-3, 0.01, 1e-2
 _WARM_STEPS = 200
 _INTEGER_SHARE = 0.4
 """The last part of training, which learns with rounded weights."""
+_BLOCK_SECONDS, _LEAST_BLOCK = 2, 24
+_HIDDEN = (1_000_000, 512), (200_000, 256), (50_000, 128), (0, 64)
+"""Least number of tokens, and the hidden values that they are enough for."""
+_LEARNT = 60e6
+"""Tokens that are learnt from in all, each a number of times from the least to the most."""
+_LEAST_PASSES, _MOST_PASSES = 6.0, 60.0
 _CHECKS = 12
 """How often the held-out share is measured."""
 
@@ -34,6 +40,23 @@ class Plan(NamedTuple):
     block: int = 100
     """Tokens of a block."""
     seed: int = 0
+
+
+def plan_for(
+    n_tokens: int,
+    token_rate: float,
+    hidden: int | None = None,
+    minutes: float = 45.0,
+    passes: float | None = None,
+    seed: int = 0,
+) -> Plan:
+    """Return a plan for so many tokens: what is None follows from their number."""
+    if hidden is None:
+        hidden = next(size for least, size in _HIDDEN if n_tokens >= least)
+    if passes is None:
+        passes = min(_MOST_PASSES, max(_LEAST_PASSES, _LEARNT / max(1, n_tokens)))
+    block = PLACES * round(_BLOCK_SECONDS * token_rate / PLACES)
+    return Plan(hidden, minutes, passes, max(_LEAST_BLOCK, block), seed)
 
 
 class Progress(NamedTuple):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fcs_edge.model.layers import F32
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN
+
+F64 = NDArray[np.float64]
 
 _SPEEDS = (0.8, 1.3)
 _ROOM_SHARE = 0.3
@@ -24,30 +27,28 @@ _LEVELS_DB = (-24.0, -1.0)
 _SOFTEST = 1e-6
 
 
-def varied(sound: F32, rate: int, rng: np.random.Generator) -> F32:
-    """Return a sound as another voice, room or microphone could make it.
+def random_speed(rng: np.random.Generator) -> float:
+    """Return how many times as fast a sound is to be played: pitch and formants move with it."""
+    low, high = np.log(_SPEEDS)
+    return float(np.exp(rng.uniform(low, high)))
+
+
+def varied(sound: F32, rng: np.random.Generator) -> F32:
+    """Return a sound as another room or microphone could make it.
 
     Parameters
     ----------
     sound : ndarray of float32, shape (n,)
-        Mono.
-    rate : int
-        Its samples a second.
+        Mono, 16 kHz.
     rng : numpy.random.Generator
 
     Returns
     -------
-    ndarray of float32, shape (m,)
-        At 16 kHz. Pitch, formants and speed change by one factor.
+    ndarray of float32, shape (n,)
     """
-    import soxr
-
-    low, high = np.log(_SPEEDS)
-    speed = float(np.exp(rng.uniform(low, high)))
-    played = soxr.resample(sound, rate * speed, SAMPLE_RATE_IN, "HQ")
-    if not len(played):
-        return np.zeros(0, np.float32)
-    shaped = _shaped(np.asarray(played, np.float64), rng)
+    if not len(sound):
+        return sound
+    shaped = _shaped(np.asarray(sound, np.float64), rng)
     if rng.random() < _NOISE_SHARE:
         level = 10 ** (-rng.uniform(*_NOISE_DB) / 20) * np.sqrt(np.mean(shaped**2))
         shaped += level * _noise(len(shaped), rng)
@@ -55,7 +56,7 @@ def varied(sound: F32, rate: int, rng: np.random.Generator) -> F32:
     return np.asarray(shaped * (10 ** (rng.uniform(*_LEVELS_DB) / 20) / peak), np.float32)
 
 
-def _shaped(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _shaped(sound: F64, rng: np.random.Generator) -> F64:
     """Filter a sound by a random tilt and, at times, by a narrower band and a room."""
     size = _fast_length(len(sound) + SAMPLE_RATE_IN)
     frequency = np.fft.rfftfreq(size, 1 / SAMPLE_RATE_IN)
@@ -69,7 +70,7 @@ def _shaped(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.fft.irfft(spectrum, size)[: len(sound)]
 
 
-def _room(rng: np.random.Generator) -> np.ndarray:
+def _room(rng: np.random.Generator) -> F64:
     """Return an impulse response: the direct sound, then noise that decays."""
     decay = float(rng.uniform(*_DECAYS))
     time = np.arange(int(decay * SAMPLE_RATE_IN)) / SAMPLE_RATE_IN
@@ -80,7 +81,7 @@ def _room(rng: np.random.Generator) -> np.ndarray:
     return tail
 
 
-def _noise(size: int, rng: np.random.Generator) -> np.ndarray:
+def _noise(size: int, rng: np.random.Generator) -> F64:
     """Return noise of RMS 1 whose power falls as 1 / frequency ** slope above 50 Hz."""
     length = _fast_length(size)
     frequency = np.fft.rfftfreq(length, 1 / SAMPLE_RATE_IN)
