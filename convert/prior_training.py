@@ -12,11 +12,13 @@ from fcs_edge.convert.prior_kernels import PLACES, kernels
 from fcs_edge.convert.prior_network import Network, Parameters, Signs, costs, rows_of
 from fcs_edge.model.layers import U16
 
-_BATCH = 512
-_POOL_TOKENS = 40 * _BATCH
+_LEAST_BATCH, _MOST_BATCH = 32, 512
+_STEPS = 2000
+"""Steps that training has at least, where its batches can be so small."""
+_POOL_TOKENS = 40 * _MOST_BATCH
 """Tokens that are drawn from together: 100 blocks or more."""
 _RATE, _LAST_RATE, _DECAY = 2.5e-3, 0.01, 1e-2
-_WARM_STEPS = 200
+_WARM_SHARE = 0.02
 _INTEGER_SHARE = 0.4
 """The last part of training, which learns with rounded weights."""
 _BLOCK_SECONDS, _LEAST_BLOCK = 2, 24
@@ -100,13 +102,14 @@ def train(
     network = Network(bits, plan.hidden, rng)
     measured = block_inputs(held_out, bits, plan.block)
     total = sum(map(len, recordings)) * plan.passes
+    size = int(np.clip(total / _STEPS, _LEAST_BATCH, _MOST_BATCH))
     began, learnt, recent, checked = time.monotonic(), 0, 0.0, 0
     best, best_bits = network.values(), float("nan")
-    for inputs, signs in _batches(recordings, bits, plan.block, rng):
+    for inputs, signs in _batches(recordings, bits, plan.block, size, rng):
         spent = (time.monotonic() - began) / (60 * plan.minutes)
         share = min(1.0, max(learnt / total, spent))
         rate = _RATE * max(_LAST_RATE, float(np.cos(share * np.pi / 2)) ** 2)
-        rate *= min(1.0, (1 + learnt / _BATCH) / _WARM_STEPS)
+        rate *= min(1.0, 0.1 + share / _WARM_SHARE)
         integers = share > 1 - _INTEGER_SHARE
         cost = network.learn(inputs, signs, rate, _DECAY, as_integers=integers)
         recent = cost if not learnt else recent + 0.01 * (cost - recent)
@@ -160,7 +163,7 @@ def _inputs(parts: Sequence[U16], bits: int) -> tuple[Signs, Signs]:
 
 
 def _batches(
-    recordings: Sequence[U16], bits: int, block: int, rng: np.random.Generator
+    recordings: Sequence[U16], bits: int, block: int, size: int, rng: np.random.Generator
 ) -> Iterator[tuple[Signs, Signs]]:
     """Yield batches without end. In each pass blocks begin elsewhere, and come in another order."""
     while True:
@@ -170,8 +173,8 @@ def _batches(
             parts = [recordings[index][begin:end] for index, begin, end in chosen]
             inputs, signs = _inputs(parts, bits)
             order = rng.permutation(len(inputs))
-            for begin in range(0, max(1, len(order) - _BATCH // 2), _BATCH):
-                drawn = order[begin : begin + _BATCH]
+            for begin in range(0, max(1, len(order) - size // 2), size):
+                drawn = order[begin : begin + size]
                 yield inputs[drawn], signs[drawn]
 
 
