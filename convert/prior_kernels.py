@@ -6,6 +6,7 @@ and are in no compiled library.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ HISTORY = 8
 PLACES = 4
 ONE = 64
 """What 1 is as an input."""
+_NAT = math.log(2)
+"""Of a bit."""
 
 
 class TrainingKernels(NamedTuple):
@@ -40,9 +43,10 @@ def kernels() -> TrainingKernels:
     """
     try:
         import numba
+        from numba.core import config
     except ImportError:
         raise FcsError("training a prior needs Numba: pip install numba") from None
-    if numba.config.DISABLE_JIT:
+    if config.DISABLE_JIT:
         raise FcsError("NUMBA_DISABLE_JIT is set, but training a prior needs Numba: unset it")
     compiled: Any = numba.njit(nogil=True, fastmath=True, error_model="numpy")
     return TrainingKernels(*map(compiled, (_inputs_of, _gradients, _cost_of, _update)))
@@ -99,7 +103,7 @@ def _gradients(
     states = np.empty((bits, width), np.float32)
     slopes = np.empty(bits, np.float32)
     back = np.empty(width, np.float32)
-    cost = 0.0
+    cost: float = 0.0
     for m in range(count):
         states[0] = hidden[m]
         for i in range(bits):
@@ -131,7 +135,7 @@ def _gradients(
                 to_skip[j, i] += slope * signs[m, j]
             logits[m, i] = slope
         hidden[m] = back
-    return cost / np.log(2.0)
+    return cost / _NAT
 
 
 def _cost_of(
@@ -141,7 +145,7 @@ def _cost_of(
     count, width = hidden.shape
     bits = signs.shape[1]
     state = np.empty(width, np.float32)
-    total = 0.0
+    total: float = 0.0
     for m in range(count):
         state[:] = hidden[m]
         cost = 0.0
@@ -157,8 +161,8 @@ def _cost_of(
             cost += max(-z, np.float32(0)) + np.log1p(np.exp(-abs(z)))
             for n in range(width):
                 state[n] += sign * change[n]
-        costs[m] = cost / np.log(2.0)
-        total += costs[m]
+        costs[m] = cost / _NAT
+        total += cost / _NAT
     return total
 
 

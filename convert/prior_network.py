@@ -47,18 +47,18 @@ def rows_of(bits: int) -> int:
     return HISTORY * bits + PLACES + 2 * bits
 
 
-def shapes(bits: int, hidden: int) -> Parameters:
-    """Return the shape of each parameter, in place of its values."""
+def shapes(bits: int, hidden: int) -> list[tuple[int, ...]]:
+    """Return the shape of each parameter."""
     rows = rows_of(bits)
-    listed = (rows, hidden), (hidden,), (bits, hidden), (bits, hidden)
-    return Parameters(*listed, (rows, bits), (bits,), (bits, bits))  # type: ignore[arg-type]
+    into_hidden: list[tuple[int, ...]] = [(rows, hidden), (hidden,), (bits, hidden), (bits, hidden)]
+    return [*into_hidden, (rows, bits), (bits,), (bits, bits)]
 
 
 def views(flat: F32, bits: int, hidden: int) -> Parameters:
     """Return the parameters that a flat array holds one after the other."""
     at, found = 0, []
     for shape in shapes(bits, hidden):
-        size = math.prod(shape)  # type: ignore[arg-type]
+        size = math.prod(shape)
         found.append(flat[at : at + size].reshape(shape))
         at += size
     return Parameters(*found)
@@ -80,17 +80,17 @@ class Network:
     def __init__(self, bits: int, hidden: int, rng: np.random.Generator) -> None:
         rows = rows_of(bits)
         spread = rows**-0.5
-        sizes = [math.prod(shape) for shape in shapes(bits, hidden)]  # type: ignore[arg-type]
+        sizes = [math.prod(shape) for shape in shapes(bits, hidden)]
         self.bits, self.hidden = bits, hidden
         self._flat = np.zeros(sum(sizes), np.float32)
         self.parameters = views(self._flat, bits, hidden)
         self.parameters.context[:] = rng.uniform(-spread, spread, (rows, hidden))
         self.parameters.step[:] = 0.1 * rng.standard_normal((bits, hidden))
         self.parameters.output[:] = 0.05 * rng.standard_normal((bits, hidden))
-        ones = (*[WEIGHT_ONE] * 4, *[SKIP_ONE] * 3)
-        limits = _WEIGHT_LIMIT, _BIAS_LIMIT, *[_WEIGHT_LIMIT] * 2, *[_SKIP_LIMIT] * 3
-        self._ones = np.repeat(np.float32(ones), sizes)
-        self._limits = np.repeat(np.float32(limits), sizes)
+        ones = [WEIGHT_ONE] * 4 + [SKIP_ONE] * 3
+        limits = [_WEIGHT_LIMIT, _BIAS_LIMIT, *[_WEIGHT_LIMIT] * 2, *[_SKIP_LIMIT] * 3]
+        self._ones = np.repeat(np.asarray(ones, np.float32), sizes)
+        self._limits = np.repeat(np.asarray(limits, np.float32), sizes)
         self._slopes, self._mean, self._square = (np.zeros_like(self._flat) for _ in range(3))
         self._gradients = views(self._slopes, bits, hidden)
         self._rounded = np.zeros_like(self._flat)
@@ -105,7 +105,8 @@ class Network:
 
     def values(self) -> F32:
         """Return a copy of all parameters."""
-        return self._flat.copy()
+        copied: F32 = self._flat.copy()
+        return copied
 
     def restore(self, values: F32) -> None:
         """Take all parameters from what `values` returned."""
@@ -137,7 +138,7 @@ class Network:
         slopes = self._gradients
         for zeroed in (slopes.step, slopes.output, slopes.step_skip):
             zeroed[:] = 0
-        cost = kernels().gradients(
+        cost: float = kernels().gradients(
             hidden,
             logits,
             signs,
@@ -181,7 +182,8 @@ def costs(used: Parameters, inputs: Signs, signs: Signs) -> F32:
 
 def _first(given: F32, used: Parameters) -> tuple[F32, F32]:
     """Return the hidden values and the logits before the first bit."""
-    hidden, logits = given @ used.context, given @ used.context_skip
+    hidden: F32 = given @ used.context
+    logits: F32 = given @ used.context_skip
     hidden += used.bias
     logits += used.bias_skip
     return hidden, logits

@@ -95,7 +95,7 @@ def train(
 
     Returns
     -------
-    Parameters
+    fcs_edge.convert.prior_network.Parameters
         Rounded to what integers hold.
     """
     rng = np.random.default_rng(plan.seed)

@@ -93,8 +93,8 @@ def main(
     package = kokoro_js or folder / "kokoro-js-1.2.1.tgz"
     folder.mkdir(parents=True, exist_ok=True)
     builder = Builder(folder)
-    made = makers(minutes, package)
-    rows = [make() for name, make in made.items() if not only or name in only]
+    sources = makers(minutes, package)
+    rows = [make() for name, make in sources.items() if not only or name in only]
     for row in itertools.zip_longest(*rows):
         for job in row:
             if job is not None:
