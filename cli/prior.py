@@ -85,6 +85,8 @@ def train(
     from fcs_edge.convert.prior_kernels import kernels
 
     messages = Messages(quiet)
+    if Path(out).suffix != ".safetensors":
+        raise click.UsageError("OUT must end in .safetensors.")
     check_output(out, force)
     files = speech_tokens.find([Path(path) for path in speech])
     codec = fcs_edge.load(model)
