@@ -48,8 +48,14 @@ def kernels() -> TrainingKernels:
         raise FcsError("training a prior needs Numba: pip install numba") from None
     if config.DISABLE_JIT:
         raise FcsError("NUMBA_DISABLE_JIT is set, but training a prior needs Numba: unset it")
-    compiled: Any = numba.njit(nogil=True, fastmath=True, error_model="numpy")
-    return TrainingKernels(*map(compiled, (_inputs_of, _gradients, _cost_of, _update)))
+    from fcs_edge.kernels.runtime.numba_cache import KernelCache
+
+    compiled = []
+    for function in (_inputs_of, _gradients, _cost_of, _update):
+        loop: Any = numba.njit(nogil=True, fastmath=True, error_model="numpy")(function)
+        loop._cache = KernelCache(function)
+        compiled.append(loop)
+    return TrainingKernels(*compiled)
 
 
 def _inputs_of(tokens: Any, bits: int, inputs: Any, signs: Any) -> None:

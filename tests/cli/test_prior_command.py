@@ -85,7 +85,7 @@ def test_too_little_speech(model: Path, wav: Path, tmp_path: Path, run: Callable
 
 
 @pytest.mark.parametrize(
-    ("speech", "message"),
+    ("given", "message"),
     [
         ("missing.wav", "missing.wav: no such file"),
         ("empty", "empty: no sound file and no file of tokens is in this folder"),
@@ -94,13 +94,13 @@ def test_too_little_speech(model: Path, wav: Path, tmp_path: Path, run: Callable
     ],
 )
 def test_speech_that_cannot_be_read(
-    model: Path, tmp_path: Path, run: Callable, speech: str, message: str
+    model: Path, tmp_path: Path, run: Callable, given: str, message: str
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.wav").write_text("no sound")
     np.save(tmp_path / "large.npy", np.full(100, 65535, np.uint16))
     out = tmp_path / "out.safetensors"
-    assert message in run("prior", "train", "-m", model, tmp_path / speech, out).failed()
+    assert message in run("prior", "train", "-m", model, tmp_path / given, out).failed()
     assert not out.exists()
 
 
@@ -108,7 +108,7 @@ def test_outputs_that_are_refused(model: Path, wav: Path, run: Callable, tmp_pat
     before = model.read_bytes()
     line = run("prior", "train", "-m", model, wav, model).failed()
     assert "exists already; --force overwrites it" in line
-    assert "same file" in run("prior", "train", "-m", model, "--force", wav, model).failed()
+    assert "same file" in run("prior", "train", "-m", model, "--force", wav, model).failed(2)
     assert model.read_bytes() == before
     named = tmp_path / "out.fcs"
     assert "OUT must end in .safetensors" in run("prior", "train", wav, named).failed(2)
