@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,13 +102,7 @@ def train(
     messages.note(
         f"{len(files)} files: {read.n_tokens:,} tokens to learn from; {plan.hidden} hidden values"
     )
-
-    def report(progress: Progress) -> None:
-        messages.note(
-            f"{progress.share:4.0%}: {progress.bits:.2f} bits a token, "
-            f"{progress.held_out:.2f} held out"
-        )
-
+    report = partial(_report, messages)
     found = integers(prior_training.train(read.recordings, read.held_out, bits, plan, report))
     coded = measured(found, read.held_out, plan.block)
     add_prior(codec.model, found, Path(out), overwrite=force)
@@ -116,3 +111,9 @@ def train(
         f"bits of {bits}, {coded * rate:.0f} bit/s"
     )
     messages.note(f"next: fcs-edge encode -m {shlex.quote(out)} speech.wav speech.fcs")
+
+
+def _report(messages: Messages, progress: Progress) -> None:
+    messages.note(
+        f"{progress.share:4.0%}: {progress.bits:.2f} bits a token, {progress.held_out:.2f} held out"
+    )
