@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from fcs_edge.audio.reader import open_input
 from fcs_edge.bitstream.reader import BitstreamReader, Tokens, read_batches
-from fcs_edge.bitstream.writer import Header
 from fcs_edge.codec import BLOCK_CHUNKS, Codec
 from fcs_edge.convert.varied_sound import random_speed, varied
-from fcs_edge.entropy.coder import TokenCoder
 from fcs_edge.errors import FcsError
 from fcs_edge.model.layers import F32, U16
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN
@@ -25,6 +22,7 @@ from fcs_edge.tokens.event_decoder import (
     read_header,
     refuse_others,
 )
+from fcs_edge.tokens.fcs import coders_of
 from fcs_edge.tokens.npy import TokenArray, open_npy
 from fcs_edge.tokens.npz import open_npz
 
@@ -177,18 +175,13 @@ def _stored(codec: Codec, path: Path) -> U16:
             return _of_array(path, codec, tokens.array)
     with path.open("rb") as file, labelled(str(path)):
         refuse_others(file)
-        reader = BitstreamReader(coders=partial(_coder, codec))
+        reader = BitstreamReader(coders=coders_of(codec))
         header, batches = read_header(read_batches(file, reader))
         check_header(header, codec, False)
         found = [
             event.tokens for events in batches for event in events if isinstance(event, Tokens)
         ]
     return np.concatenate(found) if found else np.zeros(0, np.uint16)
-
-
-def _coder(codec: Codec, header: Header) -> TokenCoder | None:
-    prior = codec.priors.get(header.prior)
-    return None if prior is None else prior.coder()
 
 
 def _of_array(path: Path, codec: Codec, array: TokenArray) -> U16:
