@@ -27,6 +27,8 @@ _HIDDEN = (1_000_000, 512), (200_000, 256), (50_000, 128), (0, 64)
 _LEARNT = 60e6
 """Tokens that are learnt from in all, each a number of times from the least to the most."""
 _LEAST_PASSES, _MOST_PASSES = 6.0, 60.0
+_MEASURED = 200_000
+"""Held-out tokens that are measured during training."""
 _CHECKS = 12
 """How often the held-out share is measured."""
 
@@ -100,7 +102,7 @@ def train(
     """
     rng = np.random.default_rng(plan.seed)
     network = Network(bits, plan.hidden, rng)
-    measured = block_inputs(held_out, bits, plan.block)
+    measured = block_inputs(_first_of(held_out, _MEASURED), bits, plan.block)
     total = sum(map(len, recordings)) * plan.passes
     size = int(np.clip(total / _STEPS, _LEAST_BATCH, _MOST_BATCH))
     began, learnt, recent, checked = time.monotonic(), 0, 0.0, 0
@@ -125,6 +127,17 @@ def train(
             break
     network.restore(best)
     return Parameters(*(values.copy() for values in network.rounded()))
+
+
+def _first_of(recordings: Sequence[U16], count: int) -> list[U16]:
+    """Return the first recordings, until they have `count` tokens; the last one is cut."""
+    found: list[U16] = []
+    for tokens in recordings:
+        found.append(tokens[:count])
+        count -= len(found[-1])
+        if not count:
+            break
+    return found
 
 
 def block_inputs(
