@@ -14,6 +14,7 @@ import soxr
 import fcs_edge
 from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.codec import Codec
+from fcs_edge.convert import speech_tokens
 from fcs_edge.convert.prior_network import SKIP_ONE, WEIGHT_ONE, Parameters, costs
 from fcs_edge.convert.prior_training import block_inputs
 from fcs_edge.entropy.prior import Prior
@@ -40,7 +41,8 @@ def main(model: str, sets: tuple[str, ...], queen: int) -> None:
     named = {}
     for text in sets:
         name, _, folder = text.partition("=")
-        named[name] = [_tokens(codec, *_read(path)) for path in sorted(Path(folder).glob("*.*"))]
+        files = filter(speech_tokens.is_sound, speech_tokens.find([Path(folder)]))
+        named[name] = [_tokens(codec, *_read(path)) for path in files]
     if queen:
         named["queen"] = [_tokens(codec, *line) for line in spread_lines(queen)]
     used = _floats(prior)
