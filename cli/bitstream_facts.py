@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 from fcs_edge.bitstream.events import Damage, End, Event, HeaderRead, Metadata, Tokens
-from fcs_edge.bitstream.header import Header, is_magic, is_repeated
+from fcs_edge.bitstream.header import Header, is_copy, is_magic
 from fcs_edge.bitstream.pauses import read_pauses
 from fcs_edge.bitstream.protected_reader import ProtectedReader, Repairs, protected
 from fcs_edge.bitstream.reader import BitstreamReader, read_batches
@@ -155,7 +155,7 @@ class _Records:
     def _record(self, offset: int, data: bytes) -> Record:
         tag, size = data[0], len(data)
         if is_magic(data):
-            return Record(offset, "repeated" if is_repeated(data) else "header", size)
+            return Record(offset, "copy" if is_copy(data) else "header", size)
         if tag in BLOCK_TAGS:
             header = self.reader.header
             assert header is not None

@@ -75,7 +75,7 @@ def _split_records(file: BinaryIO, packet_bytes: int | None) -> Iterator[bytes]:
     packet, copy = b"", b""
     for record in _lasting(file):
         if record.header is not None:
-            copy = record.header.to_bytes(repeated=True)
+            copy = record.header.to_bytes(copy=True)
         if len(packet) + len(record.data) > room:
             yield head + packet
             packet = b""

@@ -11,8 +11,8 @@ from fcs_edge.bitstream.header import (
     MIN_HEADER_BYTES,
     Header,
     header_size,
+    is_copy,
     is_magic,
-    is_repeated,
     refuse_version,
 )
 from fcs_edge.bitstream.protected_reader import Readable
@@ -39,7 +39,7 @@ class Record(NamedTuple):
     block: Block | None = None
     header: Header | None = None
     is_copy: bool = False
-    """Whether it is a header that repeats an earlier one."""
+    """Whether it is a copy of an earlier header."""
 
     @property
     def is_end(self) -> bool:
@@ -83,7 +83,7 @@ def record_at(data: bytes | bytearray, at: int, bits: int) -> Record | None:
     own = bytes(data[at : at + size])
     if is_header:
         refuse_version(own)
-        return Record(own, None, Header.from_record(own), is_repeated(own))
+        return Record(own, None, Header.from_record(own), is_copy(own))
     return Record(own, block)
 
 
