@@ -162,9 +162,10 @@ def _prior(prior: dict[str, Any] | None) -> str:
 
 def _protection(facts: dict[str, Any]) -> str:
     where = f"{counted(facts['groups'], 'group')}, {counted(facts['cells'], 'cell')}"
+    lost = counted(facts["lost_cells"], "cell")
     return (
         f"{facts['share']:.1%} more bytes in {where} of {facts['cell_bytes']} bytes; "
-        f"{counted(facts['corrected'], 'byte')} corrected, {facts['lost_cells']} cells missing"
+        f"{counted(facts['corrected'], 'byte')} corrected, {lost} missing"
     )
 
 
