@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
-from fcs_edge.bitstream.events import Damage, End, HeaderRead, Metadata, Tokens
-from fcs_edge.bitstream.header import Header, is_magic, is_repeated
+from fcs_edge.bitstream.events import Damage, End, Event, HeaderRead, Metadata, Tokens
+from fcs_edge.bitstream.header import Header, is_copy, is_magic
 from fcs_edge.bitstream.pauses import read_pauses
-from fcs_edge.bitstream.protected_reader import Repairs, protected
+from fcs_edge.bitstream.protected_reader import ProtectedReader, Repairs, protected
 from fcs_edge.bitstream.reader import BitstreamReader, read_batches
 from fcs_edge.bitstream.records import (
     BLOCK_TAGS,
@@ -50,14 +50,9 @@ class Record(NamedTuple):
     """Tokens of pauses."""
 
 
-class _NoCoder(TokenCoder):
-    """Reads no tokens: facts need their number only, and no model."""
-
-    def __init__(self, header: Header) -> None:
-        super().__init__(header.bits, header.prior)
-
-    def _run(self, *_: object) -> None:
-        pass
+def _no_coder(header: Header) -> TokenCoder:
+    """Return a coder that reads no tokens: facts need their number only, and no model."""
+    return TokenCoder(header.bits, header.prior, lambda *_: None, ())
 
 
 class _Part:
@@ -130,37 +125,37 @@ class _Records:
 
     def __init__(self) -> None:
         self._end = 0
-        self.waiting: list[Record] = []
+        self._waiting: list[Record] = []
         try:
             join = header_of(load(), settings={})
         except FcsError:
             # Only a bitstream whose start is missing needs a model.
             join = None
-        self.reader = BitstreamReader(join=join, coders=_NoCoder, records=self.take)
+        self.reader = BitstreamReader(join=join, coders=_no_coder, records=self.take)
 
     def take(self, offset: int, data: bytes) -> None:
         """Take a valid record."""
         self._skip(offset)
-        self.waiting.append(self._record(offset, data))
+        self._waiting.append(self._record(offset, data))
         self._end = offset + len(data)
 
     def close(self, n_bytes: int) -> None:
         """End at the input's end."""
         self._skip(n_bytes)
 
-    def taken(self) -> Iterator[Record]:
-        """Yield the records since the last call."""
-        waiting, self.waiting = self.waiting, []
-        yield from waiting
+    def taken(self) -> list[Record]:
+        """Return the records since the last call."""
+        taken, self._waiting = self._waiting, []
+        return taken
 
     def _skip(self, offset: int) -> None:
         if offset > self._end:
-            self.waiting.append(Record(self._end, "damaged", offset - self._end, intact=False))
+            self._waiting.append(Record(self._end, "damaged", offset - self._end, intact=False))
 
     def _record(self, offset: int, data: bytes) -> Record:
         tag, size = data[0], len(data)
         if is_magic(data):
-            return Record(offset, "repeated" if is_repeated(data) else "header", size)
+            return Record(offset, "copy" if is_copy(data) else "header", size)
         if tag in BLOCK_TAGS:
             header = self.reader.header
             assert header is not None
@@ -254,26 +249,33 @@ class _Parts:
 def bitstream(file: BinaryIO, label: str) -> tuple[Facts, list[str]]:
     """Read a bitstream to its end; return its facts and its problems."""
     found, parts = _Records(), _Parts()
-    reader, source = found.reader, protected(file)
+    source = protected(file)
     problems: list[str] = []
     damage = Capped(problems.append)
-    with labelled(label):
-        refuse_others(file)
-        for events in read_batches(source, reader):
-            for event in events:
-                parts.take(event)
-                if isinstance(event, HeaderRead) and reader.joined and parts.n == 1:
-                    damage.add(missing_start(load().name))
-                if isinstance(event, Damage):
-                    damage.add(event.message)
-            for record in found.taken():
-                parts.add(record)
-    found.close(source.n_read)
-    for record in found.taken():
-        parts.add(record)
+    for events, records in _read(found, source, file, label):
+        for event in events:
+            parts.take(event)
+            if isinstance(event, HeaderRead) and found.reader.joined and parts.n == 1:
+                damage.add(missing_start(load().name))
+            if isinstance(event, Damage):
+                damage.add(event.message)
+        for record in records:
+            parts.add(record)
     damage.close()
     facts = parts.facts() | {"protection": _protection(source.repairs)}
     return facts | {"intact": not problems}, problems
+
+
+def _read(
+    found: _Records, source: ProtectedReader, file: BinaryIO, label: str
+) -> Iterator[tuple[list[Event], list[Record]]]:
+    """Yield the events and records of each read of a file, and at its end the rest."""
+    with labelled(label):
+        refuse_others(file)
+        for events in read_batches(source, found.reader):
+            yield events, found.taken()
+    found.close(source.n_read)
+    yield [], found.taken()
 
 
 def _protection(repairs: Repairs | None) -> Facts | None:
@@ -300,20 +302,14 @@ class RecordList:
 
     def __init__(self, file: BinaryIO, label: str) -> None:
         self._file, self._label = file, label
-        self._found = _Records()
         self.problems: list[str] = []
 
     def __iter__(self) -> Iterator[Record]:
         """Yield each record as it is read."""
-        found, source = self._found, protected(self._file)
         damage = Capped(self.problems.append)
-        with labelled(self._label):
-            refuse_others(self._file)
-            for events in read_batches(source, found.reader):
-                for event in events:
-                    if isinstance(event, Damage):
-                        damage.add(event.message)
-                yield from found.taken()
-        found.close(source.n_read)
-        yield from found.taken()
+        for events, records in _read(_Records(), protected(self._file), self._file, self._label):
+            for event in events:
+                if isinstance(event, Damage):
+                    damage.add(event.message)
+            yield from records
         damage.close()

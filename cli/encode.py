@@ -25,7 +25,7 @@ from fcs_edge.cli.options import (
     refuse_unused,
     threads_option,
 )
-from fcs_edge.cli.output_files import check_files, is_special, output_file, standard
+from fcs_edge.cli.output_files import CountedOutput, check_files, is_special, output_file, standard
 from fcs_edge.cli.piped_input import Ending, ending_on_signals
 from fcs_edge.cli.token_copy import TokenOptions, copy_tokens, is_array, suffix_of
 from fcs_edge.cli.ui.compile_notice import prepare
@@ -138,14 +138,14 @@ def encode(
             devices.find("input", microphone)
         codec = fcs_edge.load(model, activations=activations, threads=threads)
         create = partial(_writer, out=out, codec=codec, fcs=fcs, dtype=dtype, live=live)
-        output = output_file(out, force)
+        output = CountedOutput(output_file(out, force))
         if live:
             opener = partial(open_microphone, codec, microphone, latency, channel)
             seconds, is_whole = _encode_microphone(codec, opener, create, output, messages)
         else:
             opened = open_input(source, raw, rate, channels, channel=channel, strict=strict)
             seconds, is_whole = _encode_sound(codec, source, opened, create, output, messages)
-        messages.note(_result(out, codec, seconds))
+        messages.note(_result(out, output.n_bytes, seconds))
     click.get_current_context().exit(0 if is_whole else 1)
 
 
@@ -194,12 +194,14 @@ def _encode_sound(
     return seconds, not sound.losses
 
 
-def _result(out: str, codec: Codec, seconds: float) -> str:
-    """Return the output's name, size and bit rate, or the tokens' bit rate for a pipe."""
-    if out == "-" or is_special(Path(out)) or not seconds:
-        return f"{seconds:.2f} s at {codec.bitrate:g} bit/s"
-    size = Path(out).stat().st_size
-    return f"{out}: {seconds:.2f} s in {size:,} bytes, {8 * size / seconds:.0f} bit/s"
+def _result(out: str, n_bytes: int, seconds: float) -> str:
+    """Return the output's size and bit rate, and its name where it is a file."""
+    name = ""
+    if out != "-" and not is_special(Path(out)):
+        n_bytes = Path(out).stat().st_size
+        name = f"{out}: "
+    rate = f", {8 * n_bytes / seconds:.0f} bit/s" if seconds else ""
+    return f"{name}{seconds:.2f} s in {n_bytes:,} bytes{rate}"
 
 
 def _encode_input(

@@ -32,6 +32,7 @@ _NPY, _ZIP = b"\x93NUMPY", b"PK\3\4"
 _FILES = (".fcs", ".npy", ".npz", ".wav", ".flac", ".ogg", ".mp3")
 """Suffixes that no model's name has."""
 _CHECKPOINTS = (".pt", ".pth", ".bin", ".ckpt")
+_NO_BITSTREAMS = (".npy", ".npz", ".safetensors")
 
 
 @click.command()
@@ -78,6 +79,8 @@ def info(file: str, as_json: bool, by_record: bool, quiet: bool) -> None:
 
 def _list_records(file: str, as_json: bool, messages: Messages) -> int:
     """Print the records of a bitstream; return the exit code."""
+    if Path(file).suffix.lower() in _NO_BITSTREAMS:
+        raise click.UsageError("--records is for a bitstream only.")
     check_input(file)
     opened = sys.stdin.buffer if file == "-" else open_file(file)
     label = "standard input" if file == "-" else file
@@ -159,9 +162,10 @@ def _prior(prior: dict[str, Any] | None) -> str:
 
 def _protection(facts: dict[str, Any]) -> str:
     where = f"{counted(facts['groups'], 'group')}, {counted(facts['cells'], 'cell')}"
+    lost = counted(facts["lost_cells"], "cell")
     return (
         f"{facts['share']:.1%} more bytes in {where} of {facts['cell_bytes']} bytes; "
-        f"{counted(facts['corrected'], 'byte')} corrected, {facts['lost_cells']} cells missing"
+        f"{counted(facts['corrected'], 'byte')} corrected, {lost} missing"
     )
 
 

@@ -6,9 +6,10 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from types import TracebackType
+from typing import Any, BinaryIO, cast
 
 import click
 
@@ -150,6 +151,48 @@ def output_file(path: str, force: bool = False) -> Iterator[BinaryIO]:
     else:
         with creating(Path(path), overwrite=force) as file:
             yield file
+
+
+class CountedOutput:
+    """An output that counts the bytes written to it; it is the file while the block runs.
+
+    Parameters
+    ----------
+    output : context manager of a binary file
+        What `output_file` returns.
+
+    Attributes
+    ----------
+    n_bytes : int
+        Bytes written so far.
+    """
+
+    def __init__(self, output: AbstractContextManager[BinaryIO]) -> None:
+        self._output = output
+        self.n_bytes = 0
+
+    def __enter__(self) -> BinaryIO:
+        """Open the output."""
+        self._file = self._output.__enter__()
+        return cast(BinaryIO, self)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        """Close the output, which then appears complete or not at all."""
+        return self._output.__exit__(kind, error, trace)
+
+    def write(self, data: bytes) -> int:
+        """Write all of `data`; return its size."""
+        self.n_bytes += memoryview(data).nbytes
+        return self._file.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the file's own attribute."""
+        return getattr(self._file, name)
 
 
 @contextmanager

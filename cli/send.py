@@ -33,7 +33,6 @@ from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.panel import Lines, cancelled, shortfall, troubles
 from fcs_edge.cli.ui.terminal_keys import TerminalKeys
 from fcs_edge.codec import Codec
-from fcs_edge.link.coding import newest_coder
 from fcs_edge.link.packets import PacketFormat
 from fcs_edge.link.pausing_sender import PausingSender
 from fcs_edge.link.rates import Framing, longest_packet
@@ -54,6 +53,7 @@ from fcs_edge.live.session import (
 )
 from fcs_edge.model.layers import F32, new
 from fcs_edge.text import counted
+from fcs_edge.tokens.fcs import newest_coder
 
 _SHOW_SECONDS = 0.2
 _CATCH_UP_SECONDS = 1.0

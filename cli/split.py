@@ -16,7 +16,8 @@ from fcs_edge.cli.options import common_options
 from fcs_edge.cli.token_copy import open_file
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.errors import FcsError
-from fcs_edge.files import naming
+from fcs_edge.files import is_regular, naming
+from fcs_edge.text import counted
 from fcs_edge.tokens.event_decoder import labelled
 
 
@@ -45,6 +46,8 @@ def split(file: str, folder: str, packet_bytes: int | None, quiet: bool) -> None
         raise click.UsageError("FILE is a file's name: it is read twice.")
     n_packets = n_bytes = longest = 0
     with open_file(file) as source, labelled(file), _new_folder(Path(folder)) as out:
+        if not is_regular(source):
+            raise FcsError(f"{file}: is a pipe or device, but is read twice: give a file")
         for packet in split_packets(source, packet_bytes):
             n_packets += 1
             n_bytes += len(packet)
@@ -52,8 +55,8 @@ def split(file: str, folder: str, packet_bytes: int | None, quiet: bool) -> None
             number = int.from_bytes(packet[1:3], "little")
             (out / f"{number:04x}-{n_packets:04d}.packet").write_bytes(packet)
     Messages(quiet).note(
-        f"{folder}: message {number:04x}, {n_packets} packets of up to {longest} bytes, "
-        f"{n_bytes:,} bytes in all"
+        f"{folder}: message {number:04x}, {counted(n_packets, 'packet')} of up to {longest} "
+        f"bytes, {n_bytes:,} bytes in all"
     )
 
 

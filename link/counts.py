@@ -10,8 +10,8 @@ class Counts:
     """The counters of a jitter buffer.
 
     Each chunk that came, in its own packet or repaired, is late, duplicate, played or skipped, or
-    it waits. Without a resync, the sum of
-    played, lost, skipped and paused is the position in the stream.
+    it waits. Without a resync, the sum of played, lost, skipped and paused is the position in the
+    stream.
 
     Attributes
     ----------

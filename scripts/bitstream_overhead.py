@@ -27,14 +27,11 @@ class _Sized(TokenCoder):
     def encode(self, tokens: Any, known: Any = None) -> bytes:
         return bytes(-(-round(tokens.size * CODED_BITS * 10) // 80))
 
-    def _run(self, *args: Any) -> Any:
-        raise NotImplementedError
-
 
 def file_size(bits: int, seconds: int, *, coded: bool) -> tuple[int, int]:
     """Return the bytes of the payloads of a minute, and of its file."""
     header = Header(bits, 320, 16000, 24000, bytes(8), prior=1 if coded else 0)
-    coder = _Sized(bits, 1) if coded else None
+    coder = _Sized(bits, 1, lambda *_: None, ()) if coded else None
     file = io.BytesIO()
     count = seconds * RATE
     writer = BitstreamWriter(file, header, block_tokens=count, coder=coder, raw=not coded)

@@ -24,13 +24,13 @@ import soxr
 import fcs_edge
 from fcs_edge.codec import Codec
 from fcs_edge.entropy import TokenCoder
-from fcs_edge.link.coding import newest_coder
 from fcs_edge.link.jitter import JitterBuffer
 from fcs_edge.link.packets import Packet, PacketFormat, write_packet
 from fcs_edge.link.payload import coded_if_shorter
 from fcs_edge.link.rates import Framing
 from fcs_edge.link.reader import PacketReader
 from fcs_edge.link.seal import LinkKey
+from fcs_edge.tokens.fcs import newest_coder
 
 CHUNK, CHUNK_TOKENS = 0.08, 4
 LENGTHS = (80, 160, 240, 320, 480, 960)

@@ -196,14 +196,14 @@ def naive_general(tag, body):
     return with_crc(bytes([tag]) + len(body).to_bytes(2, "little") + body)
 
 
-def naive_header(header, repeated=False):
+def naive_header(header, copy=False):
     rates = (header.samples_per_token, header.input_rate, header.output_rate)
     codes = [
         *((320, 16000, 24000), (640, 16000, 24000), (1280, 16000, 24000)),
         *((320, 16000, 16000), (640, 16000, 16000), (1280, 16000, 16000)),
     ]
     code = codes.index(rates) + 1 if rates in codes else 0
-    flags = header.bits - 1 + (16 if header.prior else 0) + (32 if repeated else 0)
+    flags = header.bits - 1 + (16 if header.prior else 0) + (32 if copy else 0)
     data = b"FCS\x1a\x02" + bytes([flags, code]) + header.settings.to_bytes(2, "little")
     data += header.fingerprint
     if header.prior:
@@ -233,7 +233,7 @@ def naive_file(tokens, header, n_samples=None, *, block_tokens=100, coded=False)
     since = 0
     for at, n in naive_pieces(len(tokens), block_tokens, bits):
         if at - since >= 64 * header.input_rate // header.samples_per_token:
-            records.append(naive_header(header, repeated=True))
+            records.append(naive_header(header, copy=True))
             since = at
         part = tokens[at : at + n]
         block = naive_block(part, bits, at)

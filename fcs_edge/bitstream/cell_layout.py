@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from binascii import crc_hqx
 from dataclasses import dataclass
 
 import numpy as np
@@ -177,8 +176,3 @@ def _serves(layout: Layout, n_data: int) -> bool:
 
 def _left_of_tenth(layout: Layout) -> int:
     return layout.parity_left(max(1, (layout.cells + 5) // 10))
-
-
-def group_crc(data: bytes) -> bytes:
-    """Return the CRC-16 of a group's count and data, as the group stores it."""
-    return crc_hqx(data, 0xFFFF).to_bytes(2, "little")

@@ -24,7 +24,7 @@ _NEAR_MAGIC_BITS = 4
 _FIXED = struct.Struct("<4sBBBH8s")
 _EXPLICIT = struct.Struct("<H3s3s")
 _CHECK = struct.Struct("<I")
-_BITS, _HAS_PRIOR, _REPEATED, _RESERVED = 0x0F, 0x10, 0x20, 0xC0
+_BITS, _HAS_PRIOR, _COPY, _RESERVED = 0x0F, 0x10, 0x20, 0xC0
 _FLAGS_AT, _RATES_AT = 5, 6
 
 _RATES = {
@@ -106,11 +106,11 @@ class Header:
         """Return the duration of ``n_tokens`` tokens."""
         return n_tokens * self.samples_per_token / self.input_rate
 
-    def to_bytes(self, *, repeated: bool = False) -> bytes:
-        """Return the header as a record of 19 to 31 bytes; ``repeated`` begins no new part."""
+    def to_bytes(self, *, copy: bool = False) -> bytes:
+        """Return the header as a record of 19 to 31 bytes; a ``copy`` begins no part."""
         rates = self.samples_per_token, self.input_rate, self.output_rate
         code = _RATES_CODES.get(rates, 0)
-        flags = self.bits - 1 | _HAS_PRIOR * (self.prior != 0) | _REPEATED * repeated
+        flags = self.bits - 1 | _HAS_PRIOR * (self.prior != 0) | _COPY * copy
         data = _FIXED.pack(MAGIC, VERSION, flags, code, self.settings, self.fingerprint)
         if self.prior:
             data += _CHECK.pack(self.prior)
@@ -187,9 +187,9 @@ def is_near_magic(data: bytes | bytearray) -> bool:
     return len(data) >= len(MAGIC) and wrong <= _NEAR_MAGIC_BITS
 
 
-def is_repeated(data: bytes | bytearray, at: int = 0) -> bool:
+def is_copy(data: bytes | bytearray, at: int = 0) -> bool:
     """Return whether the header at ``at`` is a copy of an earlier one."""
-    return bool(data[at + _FLAGS_AT] & _REPEATED)
+    return bool(data[at + _FLAGS_AT] & _COPY)
 
 
 def header_size(data: bytes | bytearray, at: int = 0) -> int:

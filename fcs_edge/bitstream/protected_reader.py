@@ -16,7 +16,6 @@ from fcs_edge.bitstream.cell_layout import (
     MAX_GROUP_BYTES,
     MIN_CELL_BYTES,
     Layout,
-    group_crc,
 )
 from fcs_edge.bitstream.cell_search import (
     INTACT,
@@ -26,6 +25,9 @@ from fcs_edge.bitstream.cell_search import (
     place_cells,
     words_of,
 )
+from fcs_edge.bitstream.crc import crc_bytes, crc_holds
+from fcs_edge.bitstream.header import MAGIC as PLAIN_MAGIC
+from fcs_edge.bitstream.header import MIN_HEADER_BYTES, VERSION, header_size
 from fcs_edge.bitstream.reed_solomon import Patience, correct
 from fcs_edge.errors import BitstreamError
 from fcs_edge.files import is_regular
@@ -39,9 +41,6 @@ _FIRST_BYTES = 1024
 _PIPE_BYTES = 4096
 """Bytes of a pipe that are read before it counts as not protected."""
 _WRONG_MAGIC_BITS = 4
-_PLAIN_MAGIC = b"FCS\x1a"
-_PLAIN_VERSION = 2
-_PLAIN_HEADER_BYTES = 19
 _MOST_MESSAGES = 20
 
 
@@ -186,7 +185,7 @@ class ProtectedReader:
         self._fill(len(MAGIC))
         start = bytes(self._buffer[: len(MAGIC)])
         near = len(start) == len(MAGIC) and _wrong_bits(start) <= _WRONG_MAGIC_BITS
-        if start == _PLAIN_MAGIC and self._has_plain_header():
+        if start == PLAIN_MAGIC and self._has_plain_header():
             return False
         size, limit = _FIRST_BYTES, _WINDOW_BYTES if self._search else _PIPE_BYTES
         while near or self._search:
@@ -202,13 +201,10 @@ class ProtectedReader:
 
     def _has_plain_header(self) -> bool:
         """Return whether the header of a file that is not protected is intact."""
-        if not self._fill(_PLAIN_HEADER_BYTES) or self._buffer[4] != _PLAIN_VERSION:
+        if not self._fill(MIN_HEADER_BYTES) or self._buffer[len(PLAIN_MAGIC)] != VERSION:
             return False
-        has_prior, has_rates = self._buffer[5] >> 4 & 1, self._buffer[6] == 0
-        size = _PLAIN_HEADER_BYTES + 4 * has_prior + 8 * has_rates
-        self._fill(size)
-        head = bytes(self._buffer[:size])
-        return group_crc(head[:-2]) == head[-2:]
+        size = header_size(self._buffer)
+        return self._fill(size) and crc_holds(self._buffer, 0, size)
 
     def _next_group(self) -> None:
         """Correct the next group, or drop bytes that belong to none."""
@@ -331,7 +327,7 @@ def _corrected(buffer: bytes, found: FoundGroup, patience: Patience) -> _Correct
     data = group[: layout.capacity + GROUP_HEAD_BYTES].tobytes()
     count = min(int.from_bytes(data[:2], "little"), layout.capacity)
     body = data[GROUP_HEAD_BYTES : GROUP_HEAD_BYTES + count]
-    if group_crc(data[:2] + body) == data[2:GROUP_HEAD_BYTES]:
+    if crc_bytes(data[:2] + body) == data[2:GROUP_HEAD_BYTES]:
         return _Corrected(body, n_corrected, "")
     if not failed:
         return _Corrected(body, n_corrected, f"{size}the CRC does not match")

@@ -14,9 +14,9 @@ from fcs_edge.bitstream.cell_layout import (
     MIN_CELL_BYTES,
     Layout,
     choose_layout,
-    group_crc,
     most_data,
 )
+from fcs_edge.bitstream.crc import crc_bytes
 from fcs_edge.bitstream.protected_reader import ProtectedReader, Readable, Repairs, protected
 from fcs_edge.bitstream.reed_solomon import add_parity, library
 
@@ -99,7 +99,7 @@ class ProtectedWriter:
 def _group_bytes(data: bytes, layout: Layout) -> bytes:
     """Return the bytes of a group: for each cell, its mark and its share of data and parity."""
     count = len(data).to_bytes(2, "little")
-    head = count + group_crc(count + data)
+    head = count + crc_bytes(count + data)
     filled = (head + data).ljust(layout.capacity + GROUP_HEAD_BYTES, b"\0")
     group = add_parity(np.frombuffer(filled, np.uint8), layout).reshape(layout.cells, -1)
     cells = np.zeros((layout.cells, layout.cell_bytes), np.uint8)

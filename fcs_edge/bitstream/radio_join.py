@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from typing import BinaryIO, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import BinaryIO, NamedTuple
 
 from fcs_edge.bitstream.bitpack import MAX_BITS
 from fcs_edge.bitstream.cell_layout import MAGIC as PROTECTED_MAGIC
@@ -20,6 +21,9 @@ from fcs_edge.bitstream.radio_packets import (
 from fcs_edge.bitstream.whole_records import Record, record_at
 from fcs_edge.errors import BitstreamError
 from fcs_edge.text import counted
+
+Report = Callable[[str], None]
+"""Takes one line about what is missing or unusable."""
 
 _READ_BYTES = 1 << 16
 _FIRST, _SECOND, _LAST = -2, -1, 1 << 62
@@ -41,15 +45,8 @@ class Joined(NamedTuple):
     """Missing packets that the protection makes up for."""
 
 
-class Reports(Protocol):
-    """Takes one line about what is missing or unusable."""
-
-    def __call__(self, problem: str, /) -> None:
-        """Take a line."""
-
-
 def join_packets(
-    packets: Iterable[Packet], file: BinaryIO, report: Reports, number: int | None = None
+    packets: Iterable[Packet], file: BinaryIO, report: Report, number: int | None = None
 ) -> Joined:
     """Write the bitstream of which packets are there; return what it was made from.
 
@@ -61,7 +58,7 @@ def join_packets(
     packets : iterable of Packet
         In any order; repeated ones are used once.
     file : binary file
-        The output, open for writing and reading; it can seek.
+        The output.
     report : callable
         Takes one line for each thing that is missing or unusable.
     number : int, optional
@@ -104,7 +101,7 @@ def _chosen(messages: dict[tuple[int, int], list[Packet]], number: int | None) -
     return fitting[0]
 
 
-def _join_records(packets: list[Packet], number: int, file: BinaryIO, report: Reports) -> Joined:
+def _join_records(packets: list[Packet], number: int, file: BinaryIO, report: Report) -> Joined:
     """Write the records of packets in the order of their positions."""
     bits = _bits(packets)
     places: dict[int, tuple[Packet, list[Record]]] = {}
@@ -124,7 +121,7 @@ def _join_records(packets: list[Packet], number: int, file: BinaryIO, report: Re
     return Joined(len(ordered))
 
 
-def _written(ordered: list[list[Record]], file: BinaryIO, report: Reports) -> Iterator[bytes]:
+def _written(ordered: list[list[Record]], file: BinaryIO, report: Report) -> Iterator[bytes]:
     """Write records, report gaps, and yield what is written."""
     headers = [record.header for records in ordered for record in records if record.header]
     if headers:
@@ -197,7 +194,7 @@ def _records(data: bytes, bits: int) -> list[Record]:
     return records
 
 
-def _join_cells(packets: list[Packet], file: BinaryIO, report: Reports) -> Joined:
+def _join_cells(packets: list[Packet], file: BinaryIO, report: Report) -> Joined:
     """Write the cells of packets in their order, with zeros for missing ones."""
     size = max(len(packet.data) for packet in packets) - CELLS_HEAD_BYTES
     places: dict[int, Packet] = {}
@@ -207,14 +204,15 @@ def _join_cells(packets: list[Packet], file: BinaryIO, report: Reports) -> Joine
             report(f"{packet.label}: differs from a packet of the same place; ignored")
     last = max(places)
     missing = last + 1 - len(places)
-    file.write(PROTECTED_MAGIC)
+    pieces = [PROTECTED_MAGIC]
     # Where most packets are missing, the reader finds the others' places by their marks.
     for index in range(last + 1) if missing <= len(places) else sorted(places):
         data = places[index].data[CELLS_HEAD_BYTES:] if index in places else b""
-        file.write(data if index == last else data.ljust(size, b"\0"))
+        pieces.append(data if index == last else data.ljust(size, b"\0"))
+    whole = b"".join(pieces)
+    file.write(whole)
     file.flush()
-    file.seek(0)
-    reader = ProtectedReader(file, seekable=True)
+    reader = ProtectedReader(io.BytesIO(whole), seekable=True)
     while reader.read(_READ_BYTES):
         pass
     if reader.repairs is None or reader.repairs.n_failures:

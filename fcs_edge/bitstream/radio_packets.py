@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from binascii import crc_hqx
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from fcs_edge.bitstream.cell_layout import MAGIC as PROTECTED_MAGIC
+from fcs_edge.bitstream.crc import continued_crc
+from fcs_edge.bitstream.header import is_magic
 from fcs_edge.bitstream.protected_reader import ProtectedReader
 from fcs_edge.bitstream.whole_records import Record, whole_records
 from fcs_edge.errors import BitstreamError
@@ -19,15 +20,14 @@ CELLS_HEAD_BYTES = 5
 MIN_PACKET_BYTES, MAX_PACKET_BYTES = 40, 255
 MAX_CELL_PACKETS = 1 << 16
 
-_CRC_START = 0xFFFF
 _READ_BYTES = 1 << 16
 
 
 def message_number(pieces: Iterable[bytes]) -> int:
     """Return the number of a message: the CRC-16 of its bytes."""
-    crc = _CRC_START
+    crc = continued_crc(b"")
     for piece in pieces:
-        crc = crc_hqx(piece, crc)
+        crc = continued_crc(piece, crc)
     return crc
 
 
@@ -75,13 +75,13 @@ def _split_records(file: BinaryIO, packet_bytes: int | None) -> Iterator[bytes]:
     packet, copy = b"", b""
     for record in _lasting(file):
         if record.header is not None:
-            copy = record.header.to_bytes(repeated=True)
+            copy = record.header.to_bytes(copy=True)
         if len(packet) + len(record.data) > room:
             yield head + packet
             packet = b""
         packet += record.data
-    is_first = packet.startswith(PROTECTED_MAGIC[:3])
-    yield head + packet + (copy if not is_first and len(packet) + len(copy) <= room else b"")
+    has_room = not is_magic(packet) and len(packet) + len(copy) <= room
+    yield head + packet + (copy if has_room else b"")
 
 
 def _lasting(file: BinaryIO) -> Iterator[Record]:

@@ -346,16 +346,16 @@ class BitstreamReader:
         """Begin a part with a valid header; report what was skipped before it."""
         assert found.header is not None
         skipped = self._search.offset - start
-        whole = near or not found.repeated
+        whole = near or not found.is_copy
         self._pass(found.size)
         self._begin(found.header, 0 if whole else None)
         yield HeaderRead(found.header)
-        if skipped or found.repeated:
-            what = "the header is missing; its copy" if found.repeated else "a header"
+        if skipped or found.is_copy:
+            what = "the header is missing; its copy" if found.is_copy else "a header"
             yield self._damage(
                 0, f"byte {start}: {counted(skipped, 'byte')} skipped; {what} follows"
             )
-        if near and found.repeated:
+        if near and found.is_copy:
             self._mark = start
 
     # The records of a part.
@@ -404,7 +404,7 @@ class BitstreamReader:
     def _take_inner_header(self, found: Found, start: int) -> Generator[Event, None, None]:
         """Pass a copy of the header, or begin a part whose forerunner has no end record."""
         search = self._search
-        if found.repeated and self._is_copy(found.header):
+        if found.is_copy and self._is_own(found.header):
             if found.header != search.header:
                 search.header = found.header
                 self._assumed = False
@@ -415,8 +415,8 @@ class BitstreamReader:
         yield self._damage(0, f"byte {search.offset}: the part before has no end record")
         yield from self._take_header(found, search.offset)
 
-    def _is_copy(self, header: Header | None) -> bool:
-        """Return whether a repeated header is that of this part, as far as it is known.
+    def _is_own(self, header: Header | None) -> bool:
+        """Return whether a copy of a header is that of this part, as far as it is known.
 
         What was assumed of prior and settings need not be right.
         """
@@ -471,11 +471,8 @@ class BitstreamReader:
     def _play_chunks(self, block: Block, header: Header) -> Generator[Event | None, None, int]:
         """Hand out the chunks of a block as they arrive; return their number of tokens."""
         search = self._search
-        size, done, n_chunks = (
-            packed_size(block.chunk, header.bits),
-            0,
-            block.n_tokens // block.chunk,
-        )
+        size, n_chunks = packed_size(block.chunk, header.bits), block.n_tokens // block.chunk
+        done = 0
         while done < n_chunks:
             arrived = (len(search.buf) - search.pos - block.head) // size
             ready = min(n_chunks, arrived)
@@ -590,11 +587,10 @@ class BitstreamReader:
         assert found.n_samples is not None
         skipped, spt = search.offset - start, search.header.samples_per_token
         missing = 0
-        if search.expected is not None and found.n_samples > search.header.slack:
-            missing = -(-(found.n_samples - search.header.slack) // spt) - search.expected
-            if missing > 0:
-                missing = -(-found.n_samples // spt) - search.expected
-        yield from self._skip(start, skipped, max(0, missing), attempt)
+        if search.expected is not None:
+            beyond = found.n_samples - search.header.slack > search.expected * spt
+            missing = -(-found.n_samples // spt) - search.expected if beyond else 0
+        yield from self._skip(start, skipped, missing, attempt)
         self._pass(found.size)
         self.ended = True
         n_samples = found.n_samples - self._first * spt

@@ -37,8 +37,6 @@ WRITTEN_OVERHEAD = 8
 _SHARE, _LEAST, _MOST = 8, 24, 200
 """A streamed block is an eighth of the tokens so far, and 24 to 200."""
 _RAW_HEAD, _COMPACT_HEAD, _WRITTEN_HEAD = 3, 4, 6
-MAX_BLOCK_BYTES = _WRITTEN_HEAD + 2 * MAX_COUNT + CRC_BYTES
-"""A streamed block with chunks of one wide token is the longest."""
 
 
 class Block(NamedTuple):

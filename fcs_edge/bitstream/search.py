@@ -15,7 +15,7 @@ from fcs_edge.bitstream.header import (
     Header,
     NewerError,
     header_size,
-    is_repeated,
+    is_copy,
 )
 from fcs_edge.bitstream.pauses import Pauses
 from fcs_edge.bitstream.records import (
@@ -57,7 +57,7 @@ class Found(NamedTuple):
     ahead: int = 0
     """Tokens from the expected position to the block's; negative behind it."""
     header: Header | None = None
-    repeated: bool = False
+    is_copy: bool = False
     newer: bool = False
     """Whether only a later version can read what follows."""
     n_samples: int | None = None
@@ -142,14 +142,14 @@ class RecordSearch:
         size = header_size(self.buf, self.pos)
         if not (yield from self._whole(size)):
             return None
-        repeated = is_repeated(self.buf, self.pos)
+        copy = is_copy(self.buf, self.pos)
         try:
             header = Header.from_record(bytes(self.buf[self.pos : self.pos + size]))
         except NewerError:
             return Found(size, newer=True)
         except BitstreamError:
             return None
-        return Found(size, header=header, repeated=repeated)
+        return Found(size, header=header, is_copy=copy)
 
     def _block_here(self, header: Header, start: int) -> Generator[None, None, Found | None]:
         if not (yield from self.need(HEAD_SIZES[self.buf[self.pos]])):
@@ -167,13 +167,13 @@ class RecordSearch:
         skipped = self.offset - start
         ahead = self._ahead(block)
         if ahead is None:
-            near, position = False, block.place
+            near = False
         elif ahead < 0:
-            near, position = not skipped, block.place
+            near = not skipped
         else:
             near = ahead <= NEAR_TOKENS + NEAR_TOKENS_A_BYTE * skipped
-            position = block.place
-        if not near and not (yield from self._confirmed(block.size, position + block.n_tokens)):
+        end = block.place + block.n_tokens
+        if not near and not (yield from self._confirmed(block.size, end)):
             return None
         return Found(block.size, block, pauses, ahead or 0)
 

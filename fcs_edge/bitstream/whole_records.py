@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from fcs_edge.bitstream.crc import CRC_BYTES, crc_holds
-from fcs_edge.bitstream.header import MIN_HEADER_BYTES, Header, header_size, is_magic, is_repeated
+from fcs_edge.bitstream.header import (
+    MAX_HEADER_BYTES,
+    MIN_HEADER_BYTES,
+    Header,
+    header_size,
+    is_copy,
+    is_magic,
+    refuse_version,
+)
 from fcs_edge.bitstream.protected_reader import Readable
 from fcs_edge.bitstream.records import (
     END_BYTES,
@@ -31,7 +39,7 @@ class Record(NamedTuple):
     block: Block | None = None
     header: Header | None = None
     is_copy: bool = False
-    """Whether it is a header that repeats an earlier one."""
+    """Whether it is a copy of an earlier header."""
 
     @property
     def is_end(self) -> bool:
@@ -74,7 +82,8 @@ def record_at(data: bytes | bytearray, at: int, bits: int) -> Record | None:
         return None
     own = bytes(data[at : at + size])
     if is_header:
-        return Record(own, None, Header.from_record(own), is_repeated(own))
+        refuse_version(own)
+        return Record(own, None, Header.from_record(own), is_copy(own))
     return Record(own, block)
 
 
@@ -98,7 +107,7 @@ def whole_records(file: Readable) -> Iterator[Record]:
         if at == len(buffer):
             break
         if header is None:
-            Header.from_bytes(bytes(buffer[:64]))
+            Header.from_bytes(bytes(buffer[:MAX_HEADER_BYTES]))
         record = record_at(buffer, at, header.bits if header else 1)
         if record is None:
             raise BitstreamError(f"is damaged at byte {offset}; give a whole file")

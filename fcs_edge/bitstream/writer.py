@@ -270,7 +270,7 @@ class BitstreamWriter:
         if self._position < self._repeat_at:
             return b""
         self._repeat_at = self._position + self._repeat_tokens
-        return self.header.to_bytes(repeated=True)
+        return self.header.to_bytes(copy=True)
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:

@@ -9,9 +9,10 @@ from fcs_edge.model.layers import F32
 
 FRAME = 320
 """Samples of a frame, 20 ms at 16 kHz."""
-_EDGES = np.array([2, 8, 20, 40, 80, 160])
+
+BAND_EDGES = np.array([2, 8, 20, 40, 80, 160])
 """Bands by bins of 50 Hz: 100 to 400 Hz, 1, 2, 4 and 8 kHz."""
-_BANDS = _EDGES.size - 1
+_BANDS = BAND_EDGES.size - 1
 _LEAST = 10 ** (-84 / 10) / _BANDS
 """Power of a band, full scale 1, below which nothing is audible."""
 _FIRST = 10 ** (-68 / 10) / _BANDS
@@ -46,8 +47,8 @@ class ActivityMeter:
     def is_active(self, samples: F32) -> bool:
         """Return whether one of whole frames is active, (n * FRAME,) float32 at 16 kHz."""
         frames = samples.reshape(-1, FRAME).astype(np.float64)
-        spectra = np.abs(np.fft.rfft(frames * self._window, axis=1))[:, : _EDGES[-1]]
-        powers = np.add.reduceat(np.square(spectra), _EDGES[:-1], axis=1) * self._scale
+        spectra = np.abs(np.fft.rfft(frames * self._window, axis=1))[:, : BAND_EDGES[-1]]
+        powers = np.add.reduceat(np.square(spectra), BAND_EDGES[:-1], axis=1) * self._scale
         # Each frame moves the floor, so none is left out.
         return sum(self._exceeds(power) for power in powers) > 0
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fcs_edge.codec import Codec
 from fcs_edge.model.layers import U16
+from fcs_edge.tokens.activity import BAND_EDGES
 
 WINDOW_SECONDS = 0.02
 _REPEAT_SECONDS = 0.96
@@ -20,8 +21,6 @@ _GOOD_DB = 1.5
 """Cost at which no further candidate is tried."""
 _FAR_DB = 6.0
 """Distance half-way to where nothing changes at which a candidate is given up."""
-_EDGES = np.array([2, 8, 20, 40, 80, 160])
-"""Bands by bins of 50 Hz: 100 to 400 Hz, 1, 2, 4 and 8 kHz."""
 _LEAST_POWER = 10**-8.5
 """Power re full scale that counts as silence."""
 
@@ -85,7 +84,7 @@ class ChunkDecoder:
         windows = self._samples[: count * self._window].astype(np.float64).reshape(count, -1)
         levels = _decibels(np.square(windows).mean(axis=1))
         spectra = np.square(np.abs(np.fft.rfft(windows * np.hanning(self._window), axis=1)))
-        bands = np.add.reduceat(spectra[:, : _EDGES[-1]], _EDGES[:-1], axis=1).mean(axis=0)
+        bands = np.add.reduceat(spectra[:, : BAND_EDGES[-1]], BAND_EDGES[:-1], axis=1).mean(axis=0)
         return Decoded(levels, _decibels(bands / self._window**2))
 
     @property

@@ -13,7 +13,7 @@ from fcs_edge.bitstream.radio_packets import CELLS_HEAD_BYTES, HEAD_BYTES
 from fcs_edge.bitstream.reader import unknown_prior
 from fcs_edge.bitstream.writer import MAX_BLOCK_TOKENS, BitstreamWriter, Header
 from fcs_edge.codec import Codec, load
-from fcs_edge.entropy import TokenCoder
+from fcs_edge.entropy import TokenCoder, neutral_coder
 from fcs_edge.modelfile import catalogue
 from fcs_edge.tokens.fcs_options import FcsOptions
 from fcs_edge.tokens.settings import Settings, settings_code, token_settings
@@ -44,6 +44,14 @@ def header_of(codec: Codec, *, coded: bool = True, settings: Settings | None = N
     )
 
 
+def newest_coder(codec: Codec) -> TokenCoder:
+    """Return the coder of a codec's newest prior, the neutral one without; ready for live sound."""
+    prior = codec.prior
+    coder = neutral_coder(codec.bits_per_token) if prior is None else prior.coder()
+    coder.warm_up()
+    return coder
+
+
 def fcs_writer(
     file: BinaryIO,
     codec: Codec,
@@ -68,11 +76,10 @@ def fcs_writer(
     if options.dtx:
         settings = token_settings(codec.model) | {"dtx": True}
     header = header_of(codec, coded=coded, settings=settings)
-    prior = codec.prior if coded else None
     tokens = round(options.block_seconds * codec.token_rate)
     how: dict[str, Any] = {
         "block_tokens": min(max(tokens, 1), MAX_BLOCK_TOKENS),
-        "coder": None if prior is None else prior.coder(),
+        "coder": newest_coder(codec) if coded else None,
         "raw": options.raw,
         "eager": options.eager,
         "chunk_tokens": codec.chunk_tokens,

@@ -34,8 +34,6 @@ _SAME_DB = 2.0
 """Distance of levels at which the last comfort token serves again."""
 _PATIENCE_SECONDS = 0.32
 """Time after a choice without success before the next one."""
-
-
 LIVE_SHARE = 0.2
 """Share of a chunk's time that a live program spends on the choice of a comfort token."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,3 +116,20 @@ def test_the_last_line_names_what_is_written(encode: Callable, tmp_path: Path) -
     last = encode(tmp_path / "in.wav", out).err.splitlines()[-1]
     size = out.stat().st_size
     assert last == f"{out}: 1.00 s in {size} bytes, {8 * size} bit/s"
+
+
+@pytest.mark.parametrize("options", [(), ("--block", "2"), ("--fec", "50%", "--tag", "title=a")])
+def test_the_last_line_counts_what_a_pipe_receives(
+    options: tuple[str, ...], encode: Callable, tmp_path: Path
+) -> None:
+    """Not the tokens' own rate: framing, coding and protection change it."""
+    soundfile.write(tmp_path / "in.wav", noise(), RATE)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
+    reader.start()
+    last = encode(*options, tmp_path / "in.wav", pipe).err.splitlines()[-1]
+    reader.join()
+    size = len(received[0])
+    assert last == f"1.00 s in {size} bytes, {8 * size} bit/s"

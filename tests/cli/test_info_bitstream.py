@@ -141,6 +141,8 @@ def test_records_of_what_is_no_bitstream(info: Callable, run: Callable, wav: Pat
     assert "not an .fcs file" in info(b"x" * 50, "--records")[2]
     assert "this is sound, not tokens" in run("info", "--records", wav).failed()
     assert "no such file" in run("info", "--records", "gone.fcs").failed()
+    for name in ("a.npz", "a.npy", "edge.safetensors"):
+        assert "--records is for a bitstream only" in run("info", "--records", name).failed(2)
 
 
 def test_records_from_a_pipe(tiny: fcs_edge.Codec, shell: Callable) -> None:

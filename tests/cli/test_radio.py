@@ -54,7 +54,7 @@ def test_fec_restores_damage(encode: Callable, tokens_of: Callable, run: Callabl
     assert f"bytes corrected, 1 of {facts['cells']} cells missing" in messages
     shown = run("info", safe)
     assert shown.code == 0
-    assert "bytes corrected, 1 cells missing" in shown.out
+    assert "bytes corrected, 1 cell missing" in shown.out
 
 
 def test_too_much_damage_is_reported(
@@ -151,6 +151,7 @@ def test_packets_of_two_messages(encode: Callable, run: Callable, tmp_path: Path
     assert done.code == 1
     assert "not a packet of fcs-edge split; ignored" in done.err
     assert "no such file" in run("join", "-f", tmp_path / "none", out).failed()
+    assert "/dev/null: is a pipe or device" in run("split", "/dev/null", tmp_path / "n").failed()
 
 
 def test_block_sizes_exclude_each_other(wav: Path, run: Callable) -> None:

@@ -362,7 +362,7 @@ class TestParts:
         assert "the part before has no end record" in damage_in(events)[0].message
 
     def test_a_copy_of_the_header(self, eager):
-        copy = naive_header(HEADER, repeated=True)
+        copy = naive_header(HEADER, copy=True)
         for at in OFFSETS[1:8]:
             events = checked(DATA[:at] + copy + DATA[at:], eager)
             assert not damage_in(events)
@@ -373,7 +373,7 @@ class TestParts:
 
     def test_a_copy_of_another_header(self, eager):
         """The stream was joined with the wrong one, or something is missing between."""
-        copy = naive_header(header_of(11, settings=5), repeated=True)
+        copy = naive_header(header_of(11, settings=5), copy=True)
         events = checked(DATA[: OFFSETS[3]] + copy + DATA[OFFSETS[3] :], eager)
         assert [e.header.settings for e in events if isinstance(e, HeaderRead)] == [0, 5]
         assert np.array_equal(tokens_in(events), TOKENS)

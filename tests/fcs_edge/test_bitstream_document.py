@@ -15,7 +15,7 @@ from fcs_edge.bitstream.blocks import block_record
 from fcs_edge.bitstream.header import NON_CAUSAL
 from fcs_edge.bitstream.metadata import metadata_records
 from fcs_edge.bitstream.reader import SILENCE_TOKENS, START_BYTES
-from fcs_edge.bitstream.records import MAX_BLOCK_BYTES, MAX_BODY, end_record
+from fcs_edge.bitstream.records import MAX_BODY, MAX_COUNT, WRITTEN_OVERHEAD, end_record
 from fcs_edge.bitstream.search import LATE_TOKENS, NEAR_TOKENS, NEAR_TOKENS_A_BYTE
 from fcs_edge.entropy import neutral_coder
 from helpers import merged
@@ -90,7 +90,8 @@ def test_numbers():
     assert f"at most {SILENCE_TOKENS:,} tokens" in TEXT
     assert f"the first {START_BYTES} bytes" in TEXT
     assert f"at most {MAX_BODY + 5} bytes" in TEXT
-    assert f"a CRC of up to {MAX_BLOCK_BYTES} bytes" in TEXT
+    # A streamed block with chunks of one wide token is the longest.
+    assert f"a CRC of up to {WRITTEN_OVERHEAD + 2 * MAX_COUNT} bytes" in TEXT
     assert NON_CAUSAL == 1 << 15
 
 

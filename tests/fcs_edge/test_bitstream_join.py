@@ -63,7 +63,7 @@ class TestWithoutAHeader:
     def test_a_copy_of_the_header_says_more(self, eager):
         """A wrong model holds until the copy; without a guess, reading starts there."""
         right = replace(header_of(11, settings=9), fingerprint=b"another!")
-        copy = naive_header(right, repeated=True)
+        copy = naive_header(right, copy=True)
         data = DATA[OFFSETS[2] + 3 : OFFSETS[5]] + copy + DATA[OFFSETS[5] :]
         _, events = checked(data, join=HEADER, eager=eager)
         assert [e.header for e in events if isinstance(e, HeaderRead)] == [HEADER, right]
@@ -204,7 +204,7 @@ class TestSalvage:
         """A damaged one is passed over."""
         tokens = random_tokens(1200, 11)
         data = encode(tokens, HEADER, eager=True)
-        copy = naive_header(HEADER, repeated=True)
+        copy = naive_header(HEADER, copy=True)
         hits = {data.index(copy) + n: 4 for n in (0, 7, 9)}
         block = data.index(copy) + len(copy)
         _, events = checked(damaged(hits | {block + 9: 8, block - 30: 1}, data), salvage=True)

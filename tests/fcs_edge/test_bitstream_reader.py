@@ -233,7 +233,7 @@ class TestPriors:
 
 class TestRecords:
     def test_each_accepted_record_once(self):
-        copy = naive_header(HEADER, repeated=True)
+        copy = naive_header(HEADER, copy=True)
         inserted = [*RECORDS[:3], copy, RECORDS[1], naive_general(0xC3, b"x"), *RECORDS[3:]]
         found = []
         data = b"".join(inserted) + DATA

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fcs_edge.bitstream import BitstreamReader, BitstreamWriter, Damage, End, Header, Tokens
+from fcs_edge.bitstream.crc import with_crc
 from fcs_edge.bitstream.radio_join import Packet, join_packets
 from fcs_edge.bitstream.radio_packets import CELLS_HEAD_BYTES, split_packets
 from fcs_edge.bitstream.whole_records import whole_records
@@ -138,6 +139,14 @@ def test_damaged_packets_are_ignored():
         joined([bad])
 
 
+def test_packets_of_a_later_version_are_refused():
+    packets = packets_of(bitstream(200))
+    later = bytearray(header().to_bytes()[:-2])
+    later[4] += 1
+    with pytest.raises(BitstreamError, match="version 3 is newer"):
+        joined([packets[0][:3] + with_crc(bytes(later)), *packets[1:]])
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "two", "protected"])
 def test_damaged_files_are_not_split(damage):
     data = bitstream(200)
@@ -168,6 +177,13 @@ def test_cells_of_a_protected_file_are_packets():
     assert max(map(len, small)) == 46 + CELLS_HEAD_BYTES == 51
     with pytest.raises(BitstreamError, match="cells of 217 bytes"):
         packets_of(whole, 51)
+
+
+def test_an_output_need_not_be_readable(tmp_path):
+    path, whole = tmp_path / "b.fcs", protect(bitstream(300), 0.25, 46)
+    with path.open("wb") as file:
+        join_packets((Packet("p", data) for data in packets_of(whole)), file, print)
+    assert path.read_bytes() == whole
 
 
 def test_any_packets():

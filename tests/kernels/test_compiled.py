@@ -43,7 +43,7 @@ def cursor(slot: int, held: int) -> np.ndarray:
 
 def drawn_network() -> tuple[np.ndarray, ...]:
     """Return a drawn prior's arrays of 3 bits as its coder passes them."""
-    return prior_cases.drawn(3, 17, 0).coder()._arguments  # type: ignore[attr-defined]
+    return prior_cases.drawn(3, 17, 0).coder()._arguments
 
 
 HALF = np.float32(0.5)

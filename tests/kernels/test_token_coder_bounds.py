@@ -1,7 +1,6 @@
 """The coders of tokens with checked indices: no token and no byte leads outside of an array."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numba
 import numpy as np
@@ -57,10 +56,10 @@ def test_the_most_unlikely_tokens_fit_the_memory(make: Callable[[int], TokenCode
 
 
 def test_an_index_outside_would_be_found(checked_kernels: None) -> None:
-    arguments: tuple[Any, ...] = neutral_coder(3)._work  # type: ignore[attr-defined]
+    _, *work = neutral_coder(3)._arguments
     small = np.zeros(2, np.uint8)
     with pytest.raises(IndexError):
         neutral.code_neutrally(
             *(np.arange(8, dtype=np.uint16) % 8, np.zeros(8, np.uint8), False, -1),
-            *(np.zeros(9, np.uint16), *arguments, np.zeros(6, np.int64), small),
+            *(np.zeros(9, np.uint16), *work, np.zeros(6, np.int64), small),
         )
