@@ -77,8 +77,8 @@ def flipped(data: bytes, rate: float, rng: np.random.Generator) -> bytes:
             part = array[start : start + _BURST_BYTES]
             part[:] = rng.integers(0, 256, part.size)
     else:
-        array ^= np.packbits(rng.random(8 * array.size) < rate)
-    return array.tobytes()
+        array = array ^ np.packbits(rng.random(8 * array.size) < rate)
+    return bytes(array)
 
 
 def fcs_kind(
