@@ -1,6 +1,6 @@
 """Sizes of `.fcs` files: clips of 3, 10 and 60 s, and silence, beside Codec2 and Opus.
 
-    python scripts/measure_sizes.py SOUND... [--model MODEL] [--json FILE]
+    python scripts/measure_sizes.py SOUND... [--queen LINES] [--model MODEL] [--json FILE]
 
 The sounds are joined and cut into pieces of each length. A file holds everything: header, blocks of
 1, 2 and 4 s, checks and end. Rates are means over the pieces, in kbit/s; the last column is that of
@@ -9,7 +9,8 @@ the longest file. Files of 11 and 12 bits a token are raw, so their sizes need n
 A second table has the bits of a token by the length of blocks, without framing, a third the files
 of ten seconds of silence. Codec2's programs pad frames of 700C to whole bytes.
 
-It needs soundfile, soxr, and Debian's codec2 and opus-tools.
+``--queen`` adds lines of Debian's flight-of-the-amazon-queen. It needs soundfile, soxr and Debian's
+codec2 and opus-tools.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Callable
+from itertools import starmap
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -37,6 +39,7 @@ from fcs_edge.entropy import neutral_coder
 from fcs_edge.tokens.fcs import fcs_writer, header_of
 from fcs_edge.tokens.fcs_options import FcsOptions
 from fcs_edge.tokens.sound_writer import PausingWriter
+from train.corpus import amazon_queen
 
 F32: TypeAlias = NDArray[np.float32]
 U16: TypeAlias = NDArray[np.uint16]
@@ -51,7 +54,12 @@ _CODEC2_RATE = 8000
 def read(path: Path) -> F32:
     """Return a sound file as one channel at 16 kHz."""
     sound, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    return np.asarray(soxr.resample(sound.mean(axis=1), rate, _RATE, quality="VHQ"))
+    return resampled(sound.mean(axis=1), rate)
+
+
+def resampled(sound: F32, rate: int) -> F32:
+    """Return a sound at 16 kHz."""
+    return np.asarray(soxr.resample(sound, rate, _RATE, quality="VHQ"))
 
 
 def pieces(sound: F32, seconds: int) -> list[F32]:
@@ -203,11 +211,15 @@ def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("sounds", nargs="+", type=Path, metavar="SOUND")
+    parser.add_argument("--queen", type=int, default=0, metavar="LINES")
     parser.add_argument("--model")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     codec = fcs_edge.load(args.model)
-    sound = np.concatenate([read(path) for path in args.sounds])
+    sounds = [read(path) for path in args.sounds]
+    if args.queen:
+        sounds += list(starmap(resampled, amazon_queen.spread_lines(args.queen)))
+    sound = np.concatenate(sounds)
     results = {
         "sizes": size_rows(codec, sound),
         "coding": loss_rows(codec, sound),

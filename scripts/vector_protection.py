@@ -57,7 +57,7 @@ def protected(stream: bytes) -> bytes:
     group += bytes(n_words * _PARITY)
     for k in range(n_words):
         last = [i for i in range(n_front, len(group)) if i % n_words == k]
-        for i, byte in zip(last, _parity(group[k:n_front:n_words], _PARITY), strict=True):
+        for i, byte in zip(last, _parity(bytes(group[k:n_front:n_words]), _PARITY), strict=True):
             group[i] = byte
     cells = [u(_mark(j), 2) + group[j * width : (j + 1) * width] for j in range(_CELLS)]
     return b"FCS\x1b" + b"".join(cells)
