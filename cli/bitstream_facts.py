@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
-from fcs_edge.bitstream.events import Damage, End, HeaderRead, Metadata, Tokens
+from fcs_edge.bitstream.events import Damage, End, Event, HeaderRead, Metadata, Tokens
 from fcs_edge.bitstream.header import Header, is_magic, is_repeated
+from fcs_edge.bitstream.pauses import read_pauses
+from fcs_edge.bitstream.protected_reader import ProtectedReader, Repairs, protected
 from fcs_edge.bitstream.reader import BitstreamReader, read_batches
 from fcs_edge.bitstream.records import (
     BLOCK_TAGS,
@@ -21,7 +23,7 @@ from fcs_edge.codec import load
 from fcs_edge.entropy import TokenCoder
 from fcs_edge.errors import FcsError
 from fcs_edge.modelfile import catalogue
-from fcs_edge.modelfile.catalogue import find
+from fcs_edge.modelfile.catalogue import Named, find
 from fcs_edge.tokens.event_decoder import labelled, missing_start, refuse_others
 from fcs_edge.tokens.fcs import header_of
 from fcs_edge.tokens.settings import settings_of
@@ -44,16 +46,13 @@ class Record(NamedTuple):
     payload: int = 0
     """Bytes that hold tokens."""
     intact: bool = True
+    paused: int = 0
+    """Tokens of pauses."""
 
 
-class _NoCoder(TokenCoder):
-    """Reads no tokens: facts need their number only, and no model."""
-
-    def __init__(self, header: Header) -> None:
-        super().__init__(header.bits, header.prior)
-
-    def _run(self, *_: object) -> None:
-        pass
+def _no_coder(header: Header) -> TokenCoder:
+    """Return a coder that reads no tokens: facts need their number only, and no model."""
+    return TokenCoder(header.bits, header.prior, lambda *_: None, ())
 
 
 class _Part:
@@ -61,7 +60,8 @@ class _Part:
 
     def __init__(self, header: Header) -> None:
         self.header = header
-        self.tokens = self.lost = self.payload = self.n_bytes = 0
+        self.tokens = self.lost = self.paused = 0
+        self.payload = self.n_bytes = self.skipped = 0
         self.n_samples: int | None = None
         self.blocks: Counter[str] = Counter()
         self.metadata: dict[str, str] = {}
@@ -76,15 +76,16 @@ class _Part:
         """Count a record."""
         self.n_bytes += record.size
         self.payload += record.payload
+        self.paused += record.paused
+        self.skipped += 0 if record.intact else record.size
         if record.coding is not None:
             self.blocks[record.coding] += 1
 
-    def facts(self) -> Facts:
-        """Return what a person wants to know of the part."""
+    def facts(self, named: Named | None) -> Facts:
+        """Return what a person wants to know of the part; `named` is its model, where known."""
         header, seconds = self.header, self.seconds
-        named = catalogue.by_fingerprint(header.fingerprint)
         token_rate = header.input_rate / header.samples_per_token
-        framing = self.n_bytes - self.payload
+        framing = self.n_bytes - self.payload - self.skipped
         prior = None
         if header.prior:
             priors = () if named is None else find(named.path).priors
@@ -105,8 +106,10 @@ class _Part:
             "samples": self.n_samples,
             "tokens": self.tokens,
             "tokens_lost": self.lost,
+            "pauses": self.paused / self.tokens if self.tokens else None,
             "blocks": dict(sorted(self.blocks.items())),
             "bytes": self.n_bytes,
+            "bytes_skipped": self.skipped,
             "stored_bits": 8 * self.payload / self.tokens if self.tokens else None,
             "overhead": framing / self.payload if self.payload else None,
             "rates": {
@@ -122,32 +125,32 @@ class _Records:
 
     def __init__(self) -> None:
         self._end = 0
-        self.waiting: list[Record] = []
+        self._waiting: list[Record] = []
         try:
             join = header_of(load(), settings={})
         except FcsError:
             # Only a bitstream whose start is missing needs a model.
             join = None
-        self.reader = BitstreamReader(join=join, coders=_NoCoder, records=self.take)
+        self.reader = BitstreamReader(join=join, coders=_no_coder, records=self.take)
 
     def take(self, offset: int, data: bytes) -> None:
         """Take a valid record."""
         self._skip(offset)
-        self.waiting.append(self._record(offset, data))
+        self._waiting.append(self._record(offset, data))
         self._end = offset + len(data)
 
     def close(self, n_bytes: int) -> None:
         """End at the input's end."""
         self._skip(n_bytes)
 
-    def taken(self) -> Iterator[Record]:
-        """Yield the records since the last call."""
-        waiting, self.waiting = self.waiting, []
-        yield from waiting
+    def taken(self) -> list[Record]:
+        """Return the records since the last call."""
+        taken, self._waiting = self._waiting, []
+        return taken
 
     def _skip(self, offset: int) -> None:
         if offset > self._end:
-            self.waiting.append(Record(self._end, "damaged", offset - self._end, intact=False))
+            self._waiting.append(Record(self._end, "damaged", offset - self._end, intact=False))
 
     def _record(self, offset: int, data: bytes) -> Record:
         tag, size = data[0], len(data)
@@ -161,22 +164,15 @@ class _Records:
             coding = _CODINGS[block.coding] + (
                 ", pauses" if not block.chunk and tag & PAUSES else ""
             )
-            return Record(offset, "block", size, block.place, block.n_tokens, coding, block.length)
+            place, count, length = block.place, block.n_tokens, block.length
+            record = Record(offset, "block", size, place, count, coding, length)
+            if block.chunk or not tag & PAUSES:
+                return record
+            payload = data[block.head : block.head + length]
+            pauses = read_pauses(payload, count, header.bits)
+            return record._replace(paused=0 if pauses is None else int(pauses.mask.sum()))
         names = {END_TAG: "end", METADATA_TAG: "metadata"}
         return Record(offset, names.get(tag, f"type {tag:02x}"), size)
-
-
-class _Counted:
-    """A file that counts the bytes read."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._read = getattr(file, "read1", file.read)
-        self.n_bytes = 0
-
-    def read(self, size: int, /) -> bytes:
-        data: bytes = self._read(size)
-        self.n_bytes += len(data)
-        return data
 
 
 class _Parts:
@@ -185,6 +181,7 @@ class _Parts:
     def __init__(self) -> None:
         self.n = 0
         self._parts: list[_Part] = []
+        self._named: dict[bytes, Named | None] = {}
         self._of_records = -1
 
     def part(self, number: int) -> _Part:
@@ -221,7 +218,7 @@ class _Parts:
     def facts(self) -> Facts:
         """Return the facts of all parts; sums are of all of them."""
         first, *others = self._parts
-        facts = {"kind": "bitstream", "parts": self.n, **first.facts()}
+        facts = {"kind": "bitstream", "parts": self.n, **self._facts(first)}
         if not others:
             return facts
         whole = _Part(first.header)
@@ -229,42 +226,73 @@ class _Parts:
             whole.tokens += part.tokens
             whole.lost += part.lost
             whole.payload += part.payload
+            whole.paused += part.paused
             whole.n_bytes += part.n_bytes
+            whole.skipped += part.skipped
             whole.blocks += part.blocks
         seconds = sum(part.seconds for part in self._parts)
         whole.n_samples = round(seconds * first.header.input_rate)
-        sums = ("seconds", "samples", "tokens", "tokens_lost", "blocks", "bytes", "stored_bits")
-        total = whole.facts()
-        facts |= {key: total[key] for key in (*sums, "overhead", "rates")}
-        return facts | {"further_parts": [part.facts() for part in others[:MOST_OF_A_KIND]]}
+        sums = ("seconds", "samples", "tokens", "tokens_lost", "pauses", "blocks", "bytes")
+        total = self._facts(whole)
+        facts |= {
+            key: total[key] for key in (*sums, "bytes_skipped", "stored_bits", "overhead", "rates")
+        }
+        return facts | {"further_parts": [self._facts(part) for part in others[:MOST_OF_A_KIND]]}
+
+    def _facts(self, part: _Part) -> Facts:
+        fingerprint = part.header.fingerprint
+        if fingerprint not in self._named:
+            self._named[fingerprint] = catalogue.by_fingerprint(fingerprint)
+        return part.facts(self._named[fingerprint])
 
 
 def bitstream(file: BinaryIO, label: str) -> tuple[Facts, list[str]]:
     """Read a bitstream to its end; return its facts and its problems."""
     found, parts = _Records(), _Parts()
-    reader, counted = found.reader, _Counted(file)
+    source = protected(file)
     problems: list[str] = []
     damage = Capped(problems.append)
+    for events, records in _read(found, source, file, label):
+        for event in events:
+            parts.take(event)
+            if isinstance(event, HeaderRead) and found.reader.joined and parts.n == 1:
+                damage.add(missing_start(load().name))
+            if isinstance(event, Damage):
+                damage.add(event.message)
+        for record in records:
+            parts.add(record)
+    damage.close()
+    facts = parts.facts() | {"protection": _protection(source.repairs)}
+    return facts | {"intact": not problems}, problems
+
+
+def _read(
+    found: _Records, source: ProtectedReader, file: BinaryIO, label: str
+) -> Iterator[tuple[list[Event], list[Record]]]:
+    """Yield the events and records of each read of a file, and at its end the rest."""
     with labelled(label):
         refuse_others(file)
-        for events in read_batches(counted, reader):
-            for event in events:
-                parts.take(event)
-                if isinstance(event, HeaderRead) and reader.joined and parts.n == 1:
-                    damage.add(missing_start(load().name))
-                if isinstance(event, Damage):
-                    damage.add(event.message)
-            for record in found.taken():
-                parts.add(record)
-    found.close(counted.n_bytes)
-    for record in found.taken():
-        parts.add(record)
-    damage.close()
-    return parts.facts() | {"intact": not problems}, problems
+        for events in read_batches(source, found.reader):
+            yield events, found.taken()
+    found.close(source.n_read)
+    yield [], found.taken()
+
+
+def _protection(repairs: Repairs | None) -> Facts | None:
+    """Return the facts of a protected file."""
+    if repairs is None:
+        return None
+    names = ("share", "groups", "cells", "cell_bytes", "lost_cells", "corrected")
+    return {name: getattr(repairs, name) for name in names}
 
 
 class RecordList:
     """The records of a bitstream, as they are read; iterate over it once.
+
+    Attributes
+    ----------
+    problems : list of str
+        What is lost, cut or out of order, a line each, once all was read.
 
     Raises
     ------
@@ -274,19 +302,14 @@ class RecordList:
 
     def __init__(self, file: BinaryIO, label: str) -> None:
         self._file, self._label = file, label
-        self._found = _Records()
+        self.problems: list[str] = []
 
     def __iter__(self) -> Iterator[Record]:
         """Yield each record as it is read."""
-        found, counted = self._found, _Counted(self._file)
-        with labelled(self._label):
-            refuse_others(self._file)
-            for _ in read_batches(counted, found.reader):
-                yield from found.taken()
-        found.close(counted.n_bytes)
-        yield from found.taken()
-
-    @property
-    def is_damaged(self) -> bool:
-        """Whether anything is lost, cut or out of order, once all was read."""
-        return self._found.reader.damaged > 0
+        damage = Capped(self.problems.append)
+        for events, records in _read(_Records(), protected(self._file), self._file, self._label):
+            for event in events:
+                if isinstance(event, Damage):
+                    damage.add(event.message)
+            yield from records
+        damage.close()

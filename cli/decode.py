@@ -15,7 +15,7 @@ import click
 import fcs_edge
 from fcs_edge.audio.reader import RAW_FORMATS
 from fcs_edge.audio.writer import FILE_FORMATS, AudioOutput, StreamOutput, file_output
-from fcs_edge.bitstream.reader import BitstreamReader, read_batches, unknown_prior
+from fcs_edge.bitstream.reader import BitstreamReader, read_batches
 from fcs_edge.cli.options import (
     activations_option,
     common_options,
@@ -137,13 +137,7 @@ def decode(
       ssh pi fcs-edge encode --mic - | fcs-edge decode - --play
     """
     messages = Messages(quiet)
-    refuse_unused(
-        ("--play", playing, ("speaker", "latency")),
-        ("an OUT", not playing, ("raw",)),
-        ("an IN that is a bitstream", not is_array(source), ("salvage",)),
-    )
-    if strict and salvage:
-        raise click.UsageError("--strict stops at damage, which --salvage plays: give one of them.")
+    _check_options(source, playing, strict, salvage)
     out = _check(source, out, playing, raw, dtype, force)
     copies = out is not None and raw is None and is_array(out)
     refuse_unused(("an OUT that is sound", not copies, ("threads", "activations")))
@@ -289,16 +283,23 @@ def _open_bitstream(
     report = _refuse if mode.strict else warn.add
     decoder = EventDecoder(codec, report, live=live, any_model=mode.any_model)
     bitstream = _Bitstream(reader, decoder)
-    known = None
-    if lacking := prior_problem(header, codec):
-        report(lacking)
-        known = unknown_prior(header.prior)
-    damage = DamageReport(warn.add, known)
+    damage = DamageReport(warn.add, prior_problem(header, codec))
     blocks = _decoded(decode_events(batches, decoder, damage), bitstream, warn, messages, label)
     seconds = None
     if is_regular(file):
         seconds = os.fstat(file.fileno()).st_size * 8 / codec.bitrate
     return _Input(blocks, seconds, live, bitstream)
+
+
+def _check_options(source: str, playing: bool, strict: bool, salvage: bool) -> None:
+    """Refuse options that exclude each other, or that would change nothing."""
+    refuse_unused(
+        ("--play", playing, ("speaker", "latency")),
+        ("an OUT", not playing, ("raw",)),
+        ("an IN that is a bitstream", not is_array(source), ("salvage",)),
+    )
+    if strict and salvage:
+        raise click.UsageError("--strict stops at damage, which --salvage plays: give one of them.")
 
 
 def _check(
@@ -343,6 +344,8 @@ def _decoded(
     yield from sound
     warn.close()
     check_intact(reader, decoder.n_intact, decoder.n_problems)
+    if reader.repairs is not None and reader.repairs.corrected:
+        messages.note(f"{label}: {reader.repairs}")
     if reader.damaged:
         messages.warn(f"{label}: damaged; {decoder.seconds_lost:.2f} s of it are silence")
 

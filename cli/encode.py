@@ -13,17 +13,16 @@ import click
 import fcs_edge
 from fcs_edge.audio.reader import MAX_RATE, MIN_RATE, RAW_FORMATS, AudioInput, Channel, open_input
 from fcs_edge.cli.options import (
+    BITSTREAM_OPTIONS,
     activations_option,
-    block_option,
+    bitstream_options,
     channel_option,
     common_options,
     force_option,
     input_option,
     latency_option,
     model_option,
-    raw_tokens_option,
     refuse_unused,
-    tag_option,
     threads_option,
 )
 from fcs_edge.cli.output_files import check_files, is_special, output_file, standard
@@ -42,9 +41,10 @@ from fcs_edge.live.loop import Loopback
 from fcs_edge.live.microphone import Microphone
 from fcs_edge.live.session import open_microphone, prompt_threads, stop_on_signals
 from fcs_edge.tokens.fcs import fcs_writer
-from fcs_edge.tokens.fcs_options import BLOCK_SECONDS, FcsOptions
-from fcs_edge.tokens.npy import TOKEN_DTYPES, TokenWriter
+from fcs_edge.tokens.fcs_options import FcsOptions
+from fcs_edge.tokens.npy import TOKEN_DTYPES
 from fcs_edge.tokens.npz import array_writer, origin_of
+from fcs_edge.tokens.sound_writer import PausingWriter, SoundWriter
 
 
 @click.command()
@@ -75,9 +75,7 @@ from fcs_edge.tokens.npz import array_writer, origin_of
     show_default=True,
     help="Channels of --raw input, interleaved.",
 )
-@block_option
-@raw_tokens_option
-@tag_option
+@bitstream_options
 @click.option(
     "--dtype",
     type=click.Choice(list(TOKEN_DTYPES)),
@@ -101,9 +99,7 @@ def encode(
     raw: str | None,
     rate: int,
     channels: int,
-    block_seconds: float | None,
-    raw_tokens: bool,
-    tags: dict[str, str],
+    fcs: FcsOptions,
     dtype: str,
     strict: bool,
     threads: int,
@@ -117,16 +113,15 @@ def encode(
     --mic there is no IN. Of an IN that is cut, what is intact is encoded, and the exit code is 1.
 
     OUT is a .fcs bitstream, an .npz of tokens with their model and length, or an .npy of bare
-    tokens. As -, it is a bitstream on standard output, flushed chunk by chunk. An .npz or .npy as
-    IN holds tokens, which OUT receives as they are.
+    tokens. An .npz or .npy as IN holds tokens, which OUT receives as they are.
 
-    A .fcs file is entropy-coded without loss, in blocks that decode alone. A pipe receives raw
-    tokens, because code waits for its block; --block gives a pipe coded blocks too.
+    A bitstream is entropy-coded without loss, in blocks that decode alone. As -, it goes to
+    standard output in raw chunks, or in coded blocks with --block, --block-bytes or --fec.
 
     \b
     Examples:
       fcs-edge encode speech.wav speech.fcs
-      fcs-edge encode --mic speech.fcs
+      fcs-edge encode --mic --fec 25% speech.fcs
       fcs-edge encode --tag title="A note" --tag time=2026-07-01T12:00:00Z speech.wav speech.fcs
       fcs-edge encode --mic - | ssh host fcs-edge decode - --play
       fcs-edge encode --raw s16le --rate 48000 - - < samples | ssh host fcs-edge decode - out.wav
@@ -136,15 +131,13 @@ def encode(
     has_tokens = is_array(source) and raw is None
     out = _check(source, out, has_tokens, dtype, force)
     if has_tokens:
-        fcs = FcsOptions(block_seconds or BLOCK_SECONDS, raw_tokens, tags=tags)
-        options = TokenOptions(model, False, strict, force, dtype, fcs)
+        options = TokenOptions(model, False, strict, force, dtype, fcs._replace(eager=False))
         is_whole = copy_tokens(source, out, options, messages)
     else:
         if live:
             devices.find("input", microphone)
         codec = fcs_edge.load(model, activations=activations, threads=threads)
-        fcs = FcsOptions(block_seconds or BLOCK_SECONDS, raw_tokens, block_seconds is None, tags)
-        create = partial(_writer, out=out, codec=codec, fcs=fcs, dtype=dtype)
+        create = partial(_writer, out=out, codec=codec, fcs=fcs, dtype=dtype, live=live)
         output = output_file(out, force)
         if live:
             opener = partial(open_microphone, codec, microphone, latency, channel)
@@ -168,11 +161,11 @@ def _check(source: str, out: str, has_tokens: bool, dtype: str, force: bool) -> 
     if dtype != "uint16" and not is_array(out):
         raise click.UsageError("--dtype is for an OUT of .npy or .npz.")
     refuse_unused(
-        ("an IN that is sound", not has_tokens, ("channel", "threads", "activations")),
+        ("an IN that is sound", not has_tokens, ("channel", "threads", "activations", "dtx")),
         (
             "an OUT that is a bitstream",
             not is_array(out),
-            ("block_seconds", "raw_tokens", "tags"),
+            BITSTREAM_OPTIONS,
         ),
     )
     check_files(source, out, force)
@@ -183,7 +176,7 @@ def _encode_sound(
     codec: Codec,
     source: str,
     opened: AbstractContextManager[AudioInput],
-    create: Callable[[BinaryIO], TokenWriter],
+    create: Callable[[BinaryIO], SoundWriter],
     output: AbstractContextManager[BinaryIO],
     messages: Messages,
 ) -> tuple[float, bool]:
@@ -211,7 +204,7 @@ def _result(out: str, codec: Codec, seconds: float) -> str:
 
 def _encode_input(
     codec: Codec,
-    create: Callable[[], TokenWriter],
+    create: Callable[[], SoundWriter],
     sound: AudioInput,
     ending: Ending | None,
     messages: Messages,
@@ -228,7 +221,7 @@ def _encode_input(
             if writer is None and block.size:
                 writer = create()
             if writer is not None:
-                writer.write(encoder.push(block))
+                writer.write(block, encoder.push(block))
             n_samples += block.size
             show(n_samples / codec.sample_rate_in)
             if ending is not None and ending.of_file:
@@ -258,7 +251,7 @@ def _arguments(source: str, out: str | None, live: bool, raw: str | None) -> tup
 def _encode_microphone(
     codec: Codec,
     opener: Callable[[], Microphone],
-    create: Callable[[BinaryIO], TokenWriter],
+    create: Callable[[BinaryIO], SoundWriter],
     output: AbstractContextManager[BinaryIO],
     messages: Messages,
 ) -> tuple[float, bool]:
@@ -266,7 +259,9 @@ def _encode_microphone(
     prepare(codec, messages, encoder=True)
     with output as file:
         writer = create(file)
-        loop = Loopback(codec, lambda samples, tokens, decoded: writer.write(tokens), decode=False)
+        loop = Loopback(
+            codec, lambda samples, tokens, _: writer.write(samples, tokens), decode=False
+        )
         with prompt_threads(), stop_on_signals(loop.stop), ExitStack() as stack:
             source = opener()
             stack.callback(source.close)
@@ -286,8 +281,15 @@ def _encode_microphone(
     return seconds, lost is None
 
 
-def _writer(file: BinaryIO, out: str, codec: Codec, fcs: FcsOptions, dtype: str) -> TokenWriter:
+def _writer(
+    file: BinaryIO, out: str, codec: Codec, fcs: FcsOptions, dtype: str, live: bool
+) -> SoundWriter:
     if is_array(out):
-        return array_writer(file, suffix_of(out), origin_of(codec), dtype)
-    live = not is_regular(file)
-    return fcs_writer(file, codec, fcs._replace(eager=fcs.eager and live))
+        return SoundWriter(array_writer(file, suffix_of(out), origin_of(codec), dtype))
+    eager = fcs.eager and not is_regular(file)
+    if fcs.dtx and eager:
+        raise click.UsageError("--dtx is for blocks, but a pipe receives chunks: add --block 2.")
+    writer = fcs_writer(file, codec, fcs._replace(eager=eager))
+    if fcs.dtx:
+        return PausingWriter(writer, codec, live=live)
+    return SoundWriter(writer)

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from fcs_edge.bitstream.cell_layout import MAGIC as PROTECTED_MAGIC
 from fcs_edge.bitstream.header import MAGIC
 from fcs_edge.cli import bitstream_facts, file_facts
 from fcs_edge.cli.bitstream_facts import Record
@@ -25,7 +26,7 @@ from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.progress import spinner
 from fcs_edge.errors import FcsError, ModelFileError
 from fcs_edge.stand_ins import HEAD_BYTES, stand_in
-from fcs_edge.text import printable
+from fcs_edge.text import counted, printable
 
 _NPY, _ZIP = b"\x93NUMPY", b"PK\3\4"
 _FILES = (".fcs", ".npy", ".npz", ".wav", ".flac", ".ogg", ".mp3")
@@ -58,7 +59,7 @@ def info(file: str, as_json: bool, by_record: bool, quiet: bool) -> None:
     """
     messages = Messages(quiet)
     if by_record:
-        click.get_current_context().exit(_list_records(file, as_json))
+        click.get_current_context().exit(_list_records(file, as_json, messages))
     with spinner(messages, f"Checking {file} ..."):
         facts, problems = _found(file)
     if as_json:
@@ -75,7 +76,7 @@ def info(file: str, as_json: bool, by_record: bool, quiet: bool) -> None:
         click.get_current_context().exit(1)
 
 
-def _list_records(file: str, as_json: bool) -> int:
+def _list_records(file: str, as_json: bool, messages: Messages) -> int:
     """Print the records of a bitstream; return the exit code."""
     check_input(file)
     opened = sys.stdin.buffer if file == "-" else open_file(file)
@@ -89,7 +90,9 @@ def _list_records(file: str, as_json: bool) -> int:
                 if number == 0:
                     click.echo(_ROW.format(*_COLUMNS))
                 click.echo(_row(record))
-    return 1 if found.is_damaged else 0
+    for problem in found.problems:
+        messages.warn(f"{label}: {problem}")
+    return 1 if found.problems else 0
 
 
 _COLUMNS = ("offset", "type", "size", "position", "tokens", "check", "coding")
@@ -122,7 +125,7 @@ def _found(file: str) -> Found:
         if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
             return bitstream_facts.bitstream(opened, file)
         head = opened.read(HEAD_BYTES)
-        if head.startswith(MAGIC) or suffix == ".fcs":
+        if head.startswith((MAGIC, PROTECTED_MAGIC)) or suffix == ".fcs":
             opened.seek(0)
             return bitstream_facts.bitstream(opened, file)
     if what := stand_in(head, "tokens, weights or sound"):
@@ -154,6 +157,15 @@ def _prior(prior: dict[str, Any] | None) -> str:
     )
 
 
+def _protection(facts: dict[str, Any]) -> str:
+    where = f"{counted(facts['groups'], 'group')}, {counted(facts['cells'], 'cell')}"
+    lost = counted(facts["lost_cells"], "cell")
+    return (
+        f"{facts['share']:.1%} more bytes in {where} of {facts['cell_bytes']} bytes; "
+        f"{counted(facts['corrected'], 'byte')} corrected, {lost} missing"
+    )
+
+
 _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "kind": ("", str),
     "model": ("", lambda v: v or "unknown; fcs-edge models lists the known ones"),
@@ -168,6 +180,7 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
         lambda v: ", ".join(f"{key} {value}" for key, value in v.items()) or "not stated",
     ),
     "bytes": ("size", lambda v: f"{v:,} bytes"),
+    "bytes_skipped": ("bytes skipped", "{:,}".format),
     "sample_rate_in": ("input", lambda v: f"{v} Hz"),
     "sample_rate_out": ("output", lambda v: f"{v} Hz"),
     "bits_per_token": ("bits per token", str),
@@ -183,6 +196,7 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "sample_rate": ("sample rate", lambda v: f"{v} Hz"),
     "channels": ("", str),
     "tokens_lost": ("tokens lost", "{:,}".format),
+    "pauses": ("", lambda v: "none" if not v else f"{v:.0%} of the tokens"),
     "blocks": ("", lambda v: ", ".join(f"{n:,} {coding}" for coding, n in v.items()) or "none"),
     "stored_bits": ("bits a token", lambda v: "" if v is None else f"{v:.2f} as stored"),
     "overhead": ("", lambda v: "" if v is None else f"{v:.2%} of the payload"),
@@ -191,6 +205,7 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "prior": ("", _prior),
     "priors": ("", lambda v: ", ".join(v) or "none"),
     "metadata": ("", lambda v: "; ".join(f"{key}: {value}" for key, value in v.items()) or "none"),
+    "protection": ("protected", _protection),
     "intact": ("checks", lambda v: "all pass" if v else "FAILED"),
 }
 _LABEL = max(len(label or key) for key, (label, _) in _UNITS.items())
@@ -208,7 +223,7 @@ def _print(file: str, facts: Facts) -> None:
 
 def _print_facts(facts: Facts) -> None:
     for key, value in facts.items():
-        if (key == "note" and value is None) or key in ("remarks", "further_parts"):
+        if (key in ("note", "protection") and value is None) or key in ("remarks", "further_parts"):
             continue
         label, show = _UNITS[key]
         click.echo(f"  {label or key:<{_LABEL}}  {printable(show(value))}")

@@ -26,11 +26,14 @@ COMMANDS = {
     "demo": "Send a clip of speech, or the sound file SOUND, through the codec.",
     "encode": "Encode the sound IN to the bitstream OUT.",
     "info": "Describe the tokens, model or sound FILE.",
+    "join": "Join PACKETS of a radio to the bitstream OUT.",
     "key": "Write a new key, for send --key and receive --key, as two halves.",
     "mic": "Send the microphone through the codec and play the decoded sound, live.",
     "models": "List the models that --model finds by name.",
+    "prior": "Train what codes tokens in fewer bits, for the speech that you encode.",
     "receive": "Play what `fcs-edge send` sends to this machine.",
     "send": "Send the microphone to another machine, where `fcs-edge receive` plays it.",
+    "split": "Split the bitstream FILE into packets of a radio, a file each in OUT_DIR.",
     "warmup": "Compile the kernels now, so that the first use of a model does not wait.",
 }
 """Modules of `fcs_edge.cli`, each with the command of the same name; first lines of their help."""

@@ -11,9 +11,17 @@ from typing import Any, TypeVar, cast
 import click
 from click.core import ParameterSource
 
+from fcs_edge.bitstream.protection import MAX_SHARE, MIN_SHARE
+from fcs_edge.bitstream.radio_packets import MAX_PACKET_BYTES, MIN_PACKET_BYTES
+from fcs_edge.bitstream.reed_solomon import library
 from fcs_edge.files import naming
 from fcs_edge.live.latency import MARGINS, MAX_LATENCY_SECONDS, Latency
-from fcs_edge.tokens.fcs_options import BLOCK_SECONDS, MOST_BLOCK_SECONDS, check_tags
+from fcs_edge.tokens.fcs_options import (
+    BLOCK_SECONDS,
+    MOST_BLOCK_SECONDS,
+    FcsOptions,
+    check_tags,
+)
 
 _INPUTS = ("source", "file", "path")
 """Parameters of commands that name a file; those with an address have sockets too."""
@@ -66,6 +74,21 @@ def _channel(context: click.Context, option: click.Parameter, value: str) -> int
     return int(value)
 
 
+def _share(context: click.Context, option: click.Parameter, value: str | None) -> float | None:
+    """Return a share of 1 from a percentage."""
+    if value is None:
+        return None
+    try:
+        share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+    except ValueError:
+        share = math.nan
+    if not MIN_SHARE <= share <= MAX_SHARE:
+        limits = f"{MIN_SHARE:.0%} to {MAX_SHARE:.0%}"
+        raise click.BadParameter(f"{value!r} is not a share from {limits}.")
+    library()
+    return share
+
+
 class Seconds(click.FloatRange):
     """A finite number of seconds: greater than zero, or from `least` to `most`."""
 
@@ -99,25 +122,46 @@ def _tags(
     return tags
 
 
-block_option = _option(
+_block_option = _option(
     "--block",
     "block_seconds",
     type=Seconds(0.02, MOST_BLOCK_SECONDS),
     help="Seconds of sound in a block of the bitstream: what one damaged bit costs. "
     f"[default: {BLOCK_SECONDS:g}; a pipe receives each chunk at once]",
 )
-raw_tokens_option = _option(
+_packet_option = _option(
+    "--block-bytes",
+    "packet_bytes",
+    type=click.IntRange(MIN_PACKET_BYTES, MAX_PACKET_BYTES),
+    help="Make blocks that fit a radio's packet of so many bytes; see fcs-edge split. Each holds "
+    "as many tokens as fit.",
+)
+_fec_option = _option(
+    "--fec",
+    "protection",
+    metavar="SHARE",
+    callback=_share,
+    help="Add so many bytes, such as 25%, from which decode restores bytes that are wrong or "
+    "missing. Needs the package reedsolo.",
+)
+_raw_tokens_option = _option(
     "--raw-tokens",
     is_flag=True,
     help="Store tokens without entropy coding: larger, and decode --salvage loses one token by one "
     "damaged bit.",
+)
+dtx_option = _option(
+    "--dtx",
+    is_flag=True,
+    help="Replace the tokens of pauses by one that sounds alike (discontinuous transmission): a "
+    "pause takes little, but is not what was recorded.",
 )
 salvage_option = _option(
     "--salvage",
     is_flag=True,
     help="Play raw tokens whose check fails, rather than silence: of --raw-tokens and of pipes.",
 )
-tag_option = _option(
+_tag_option = _option(
     "--tag",
     "tags",
     metavar="KEY=VALUE",
@@ -236,6 +280,44 @@ def refuse_unused(*rules: tuple[str, bool, tuple[str, ...]]) -> None:
             given = context.get_parameter_source(option.name or "")
             if not is_there and option.name in names and given is ParameterSource.COMMANDLINE:
                 raise click.UsageError(f"{option.opts[-1]} is for {purpose} only.")
+
+
+BITSTREAM_OPTIONS = ("block_seconds", "packet_bytes", "protection", "raw_tokens", "tags", "dtx")
+"""Parameters of `bitstream_options`."""
+
+
+def bitstream_options(command: _F) -> _F:
+    """Add the options of how a bitstream is written; the command receives `fcs`."""
+
+    @functools.wraps(command)
+    def run(
+        block_seconds: float | None,
+        packet_bytes: int | None,
+        protection: float | None,
+        raw_tokens: bool,
+        tags: dict[str, str],
+        dtx: bool,
+        **values: Any,
+    ) -> Any:
+        sizes = (block_seconds, packet_bytes)
+        if None not in sizes:
+            raise click.UsageError("--block and --block-bytes both set the size of blocks.")
+        fcs = FcsOptions(
+            block_seconds=block_seconds or BLOCK_SECONDS,
+            raw=raw_tokens,
+            eager=(*sizes, protection) == (None, None, None),
+            tags=tags,
+            dtx=dtx,
+            packet_bytes=packet_bytes,
+            protection=protection,
+        )
+        return command(fcs=fcs, **values)
+
+    blocks = (_block_option, _packet_option, _fec_option, _raw_tokens_option)
+    options = (*blocks, _tag_option, dtx_option)
+    for add in reversed(options):
+        run = add(run)
+    return cast(_F, run)
 
 
 def common_options(command: _F) -> _F:

@@ -28,6 +28,7 @@ from fcs_edge.cli.options import (
     reconnect_option,
 )
 from fcs_edge.cli.output_files import check_output
+from fcs_edge.cli.ui.compile_notice import compile_notice
 from fcs_edge.cli.ui.link_notice import chunk_text, report_security
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.panel import Lines, speaker_losses
@@ -214,7 +215,9 @@ def _receiver(
 ) -> Receiver:
     """Return a receiver that reports its problems at once."""
     age = math.inf if max_age is None else max_age
-    receiver = Receiver(codec, listening, key, buffered, _sink(recorder), age, messages.warn)
+    sink = _sink(recorder)
+    with compile_notice(messages, None):
+        receiver = Receiver(codec, listening, key, buffered, sink, age, messages.warn)
     if receiver.starts_record and max_age is None:
         messages.note(
             f"{key}.seen is new: a stream recorded earlier would be accepted once; --max-age "
@@ -283,15 +286,19 @@ def _line(receiver: Receiver, outputs: _Outputs) -> str:
     counts, s = receiver.buffer.counts, receiver.statistics
     due = counts.played + counts.lost
     share = 100 * counts.lost / due if due else 0.0
+    repaired = f", {counts.repaired} repaired" if counts.repaired else ""
     text = (
         f"{counted(counts.received, 'packet')}, {receiver.n_bytes} bytes; "
         f"{counted(counts.played, 'chunk')} played, "
-        f"{counts.lost} lost ({share:.1f} %), {counts.late} late, {counts.duplicate} twice, "
+        f"{counts.lost} lost ({share:.1f} %){repaired}, "
+        f"{counts.late} late, {counts.duplicate} twice, "
         f"{counts.skipped} skipped, {counted(counts.reordered, 'packet')} out of order; jitter "
         f"{receiver.buffer.jitter:.1f} ms, {receiver.buffer.level} waiting, "
         f"clock {1e6 * (receiver.speed - 1):+.0f} ppm; {chunk_text(s.times)}"
     )
     parts = [text, outputs.troubles()]
+    if counts.paused:
+        parts.append(f"{counted(counts.paused, 'chunk')} of pauses")
     if s.n_lost_devices:
         parts.append(f"{counted(s.n_lost_devices, 'time')} without a device")
     # A copy, as the other thread may add a reason meanwhile.

@@ -18,6 +18,7 @@ from fcs_edge.cli.options import (
     activations_option,
     channel_option,
     common_options,
+    dtx_option,
     duration_option,
     input_option,
     key_option,
@@ -26,13 +27,14 @@ from fcs_edge.cli.options import (
     model_option,
     reconnect_option,
 )
+from fcs_edge.cli.ui.compile_notice import compile_notice
 from fcs_edge.cli.ui.link_notice import chunk_text, rate_text, report_security
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.panel import Lines, cancelled, shortfall, troubles
 from fcs_edge.cli.ui.terminal_keys import TerminalKeys
 from fcs_edge.codec import Codec
-from fcs_edge.link.coding import newest_coder
 from fcs_edge.link.packets import PacketFormat
+from fcs_edge.link.pausing_sender import PausingSender
 from fcs_edge.link.rates import Framing, longest_packet
 from fcs_edge.link.sender import Sender
 from fcs_edge.link.sockets import PacketSocket, parse
@@ -51,6 +53,7 @@ from fcs_edge.live.session import (
 )
 from fcs_edge.model.layers import F32, new
 from fcs_edge.text import counted
+from fcs_edge.tokens.fcs import newest_coder
 
 _SHOW_SECONDS = 0.2
 _CATCH_UP_SECONDS = 1.0
@@ -86,6 +89,7 @@ _CATCH_UP_SECONDS = 1.0
     help="Let each packet carry the one before as well: a single lost packet costs no sound. The "
     "receiver waits for one packet more.",
 )
+@dtx_option
 @duration_option
 @key_option
 @latency_option
@@ -102,6 +106,7 @@ def send(
     packet_ms: int,
     coded: bool,
     redundancy: bool,
+    dtx: bool,
     duration: float | None,
     key: str | None,
     latency: Latency,
@@ -125,13 +130,13 @@ def send(
     _check(source, microphone)
     codec = fcs_edge.load(model, activations=activations)
     framing = _framing(codec, packet_ms, key is not None, coded, redundancy)
-    key_path = Path(key) if key is not None else None
+    key_path = None if key is None else Path(key)
     report_security(key_path, messages)
     with ExitStack() as stack:
         socket = stack.enter_context(closing(PacketSocket(host, port, messages.warn)))
         sender = _sender(socket, codec, framing, key_path, messages)
         codec = prepared(codec, threads, messages, encoder=True)
-        loop = Loopback(codec, lambda samples, tokens, _: sender.send(tokens), False, duration)
+        loop, finish = _loop(sender, codec, dtx, duration)
         stack.enter_context(prompt_threads())
         stack.enter_context(stop_on_signals(loop.stop, "sending ends"))
         lines = Lines(lambda: _line(loop, codec, sender), quiet)
@@ -145,12 +150,24 @@ def send(
             wait = _waiter(loop, lines, guard, stack)
             session = partial(run_loopback, loop, codec, request, wait)
             run_with_devices(session, loop, reconnect, messages.warn)
-        sender.finish()
+        finish()
     messages.note(_line(loop, codec, sender))
     for text in (cancelled(loop), shortfall(loop, codec), guard.warning):
         if text:
             messages.warn(text)
     click.get_current_context().exit(1 if guard.warning or not is_whole else 0)
+
+
+def _loop(
+    sender: Sender, codec: Codec, dtx: bool, duration: float | None
+) -> tuple[Loopback, Callable[[], None]]:
+    """Return what encodes and sends each chunk, and what sends the rest."""
+    if not dtx:
+        loop = Loopback(codec, lambda _, tokens, __: sender.send(tokens), False, duration)
+        return loop, sender.finish
+    pausing = PausingSender(sender, codec)
+    take = pausing.send
+    return Loopback(codec, lambda s, tokens, _: take(s, tokens), False, duration), pausing.finish
 
 
 def _waiter(
@@ -178,7 +195,8 @@ def _sender(
     socket: PacketSocket, codec: Codec, framing: Framing, key: Path | None, messages: Messages
 ) -> Sender:
     """Return what sends the packets; note what they take on the wire."""
-    coder = newest_coder(codec) if framing.coded else None
+    with compile_notice(messages, None):
+        coder = newest_coder(codec) if framing.coded else None
     messages.note(rate_text(framing, socket.ip_bytes))
     return Sender(
         *(socket, codec, framing.chunks, key, messages.warn),

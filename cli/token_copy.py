@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 import fcs_edge
-from fcs_edge.bitstream.reader import BitstreamReader, read_batches, unknown_prior
+from fcs_edge.bitstream.reader import BitstreamReader, read_batches
 from fcs_edge.cli.output_files import output_file
 from fcs_edge.cli.ui.messages import Capped, Messages
 from fcs_edge.codec import Codec
@@ -173,10 +173,6 @@ def _from_bitstream(
     codec = named or codec_of(header.fingerprint)
     if codec is not None:
         check_header(header, codec, options.any_model)
-    lacking = prior_problem(header, codec)
-    if lacking:
-        messages.warn(f"{label}: {lacking}")
-    known = unknown_prior(header.prior) if lacking else None
     name = "" if codec is None or codec.fingerprint != header.fingerprint else codec.name
     origin = Origin(header.fingerprint, name, header.input_rate, settings_of(header.settings))
     tokens = EventTokens(header, None if codec is None else codec.chunk_tokens)
@@ -184,7 +180,7 @@ def _from_bitstream(
 
     def blocks() -> Iterator[U16]:
         warn = Capped(lambda text: messages.warn(f"{label}: {text}"))
-        damage = DamageReport(warn.add, known)
+        damage = DamageReport(warn.add, prior_problem(header, codec))
         for events in batches:
             damage.take(events)
             yield from tokens.take(events)
@@ -192,6 +188,8 @@ def _from_bitstream(
         warn.close()
         opened.n_samples = tokens.n_samples
         check_intact(reader, tokens.n_tokens - tokens.n_lost)
+        if reader.repairs is not None and reader.repairs.corrected:
+            messages.note(f"{label}: {reader.repairs}")
         opened.losses += tokens.losses(reader.damaged > 0)
         if opened.losses and options.strict:
             raise BitstreamError(opened.losses[0])

@@ -15,6 +15,7 @@ from fcs_edge.cli.options import activations_option, common_options, model_optio
 from fcs_edge.cli.ui.compile_notice import compile_notice
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.codec import Codec
+from fcs_edge.link.coding import packet_coders
 from fcs_edge.modelfile.catalogue import find
 from fcs_edge.modelfile.model_file import ACTIVATION_BITS, SCHEMES
 from fcs_edge.modelfile.tensor_layout import tensor_shapes
@@ -70,6 +71,7 @@ def warmup(model: str | None, activations: int | None, every: bool, quiet: bool)
 
 
 def _run(codec: Codec) -> None:
-    """Encode and decode a chunk."""
+    """Encode and decode a chunk, and use what codes its tokens."""
+    packet_coders(codec)
     tokens = codec.stream_encoder().push(np.zeros(codec.chunk_size, np.float32))
     codec.stream_decoder().push(tokens)

@@ -6,8 +6,7 @@
 >>> signal = codec.decode(tokens)
 
 Models
-    load(model=None)  return a Codec by the name of a model or the path of a model file; with
-                      activations=8 or threads=2, as help(fcs_edge.load) says
+    load(model=None)  return a Codec by a model's name or path; help(fcs_edge.load) says more
     BUILT_IN          the built-in models' names, each with its quality in one line
     DEFAULT_MODEL     the name of the model that load() returns, unless FCS_EDGE_MODEL names one
 
@@ -20,8 +19,7 @@ Whole files, as the commands encode and decode them
     encode_file(source, out)  a sound file to .fcs, .npz or .npy; returns FileTokens
     decode_file(source, out)  .fcs, .npz or .npy to a sound file, or without `out` to an array
     read_audio(path)          a sound file to the samples that encode_file encodes
-    read_fcs(path)            the tokens of a .fcs file, and what it states of them
-    write_fcs(path, tokens)   tokens to a .fcs file
+    read_fcs, write_fcs       a .fcs file to its tokens and what it states of them, and back
 
 Errors
     FcsError          base class; the text of each error is one line that says what to do

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO, NamedTuple, overload
 
 import numpy as np
@@ -35,6 +36,7 @@ from fcs_edge.tokens.event_decoder import (
 )
 from fcs_edge.tokens.event_tokens import EventTokens
 from fcs_edge.tokens.fcs import NamedCoders, coders_of, fcs_writer, header_of
+from fcs_edge.tokens.fcs_options import FcsOptions, check_tags
 from fcs_edge.tokens.npy import TOKEN_DTYPES, TokenWriter, open_npy
 from fcs_edge.tokens.npz import ARRAY_SUFFIXES, array_writer, open_npz, origin_of
 
@@ -58,6 +60,8 @@ class FileTokens(NamedTuple):
     """Tokens that were lost; the token before each gap stands for them."""
     damage: tuple[str, ...] = ()
     """What is damaged, a line each."""
+    metadata: Mapping[str, str] = MappingProxyType({})
+    """What a bitstream states beside its tokens, by key: foreign text."""
 
 
 def encode_file(
@@ -271,6 +275,7 @@ def read_fcs(path: PathLike, *, strict: bool = True, codec: Codec | None = None)
         bits_per_token=header.bits,
         n_lost=collected.n_lost,
         damage=(*damage, *problems),
+        metadata=collected.metadata,
     )
 
 
@@ -280,6 +285,7 @@ def write_fcs(
     n_samples: int | None = None,
     codec: Codec | None = None,
     *,
+    tags: Mapping[str, str] | None = None,
     force: bool = False,
 ) -> None:
     """Write tokens to a ``.fcs`` bitstream, as ``fcs-edge encode`` does, to the bit.
@@ -294,6 +300,8 @@ def write_fcs(
         Number of input samples. Absent: all samples that the tokens stand for.
     codec : Codec, optional
         The model of the tokens. Absent: the default model.
+    tags : mapping of str to str, optional
+        Metadata by key: title, comment, time (ISO 8601), or keys of your own.
     force : bool
         Whether an existing file is overwritten.
 
@@ -305,16 +313,17 @@ def write_fcs(
         The tokens are not integers.
     ValueError
         The tokens are not one-dimensional, one is out of range, or their number is not what
-        `n_samples` needs.
+        `n_samples` needs; or a tag is not valid.
     """
     codec = codec or load()
     checked = as_tokens(tokens, codec.bits_per_token)
+    check_tags(tags or {})
     if n_samples is None:
         n_samples = checked.size * codec.samples_per_token
     if problem := length_problem(checked.size, n_samples, codec):
         raise ValueError(problem.removesuffix("; they are left out"))
     with _output(Path(path), force) as file:
-        fcs_writer(file, codec).close(n_samples, checked)
+        fcs_writer(file, codec, FcsOptions(tags=tags)).close(n_samples, checked)
 
 
 class _NoWriter:

@@ -11,7 +11,7 @@ class Counts:
 
     Each chunk that came, in its own packet or repaired, is late, duplicate, played or skipped, or
     it waits. Without a resync, the sum of
-    played, lost and skipped is the position in the stream.
+    played, lost, skipped and paused is the position in the stream.
 
     Attributes
     ----------
@@ -25,6 +25,8 @@ class Counts:
     played, lost, skipped : int
         Chunks of the stream: played; absent when they were due; discarded, because too many
         waited or the sender restarted.
+    paused : int
+        Chunks of pauses, which the sender did not send: the comfort token was played.
     starved : int
         Chunks concealed while nothing waited, without those that were lost. The delay grew by
         their duration.
@@ -43,6 +45,7 @@ class Counts:
     played: int = 0
     lost: int = 0
     skipped: int = 0
+    paused: int = 0
     starved: int = 0
     late: int = 0
     duplicate: int = 0

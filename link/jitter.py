@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcs_edge.link.counts import Counts
-from fcs_edge.link.packets import MAX_CHUNKS, Packet
+from fcs_edge.link.packets import MAX_CHUNKS, MAX_SEQUENCES, Packet, Silence
 from fcs_edge.live.latency import (
     BUFFER_CHUNKS,
     BUFFER_PATIENCE_SECONDS,
@@ -21,6 +21,9 @@ from fcs_edge.live.ring import slot as ring_slot
 
 ALIVE_SECONDS = 2.0
 """Time after its last packet for which a stream counts as alive."""
+
+QUIET_SECONDS = 32.0
+"""Time after the last packet of a pause for which it lasts: two that are sent again may be lost."""
 
 _FOLLOWERS = 1024
 """Entries of the table of expected packets: each of 1000 random strays hits one by 1/1024."""
@@ -72,6 +75,9 @@ class JitterBuffer:
         ``target`` or ``most`` is out of range.
     """
 
+    _position: int
+    _after_tokens: int
+    _pause: tuple[int, int]
     _waiting: bool
     _waiting_since: float
     _overdue: int
@@ -107,6 +113,7 @@ class JitterBuffer:
         self._stream: int | None = None
         self._received_at = -math.inf
         self._batch = 1
+        self._pause_tokens = np.zeros(chunk_tokens, np.uint16)
         self._start_at(0, 0)
 
     @property
@@ -138,12 +145,15 @@ class JitterBuffer:
 
         Unlike the other methods, it may run beside `take`: the answer may then be a chunk old.
         """
-        near = (sequences >= self._lowest()) & (sequences <= self._highest + 1 + self._max_jump)
+        near = (sequences >= self._lowest()) & (sequences <= self._highest + 1 + self._reach())
         lacking: NDArray[np.bool_] = self._sequences[sequences % self._capacity] != sequences
         return near & lacking
 
-    def put(self, packet: Packet, now: float) -> None:
+    def put(self, packet: Packet | Silence, now: float) -> None:
         """Insert a packet that arrived at ``now``."""
+        if isinstance(packet, Silence):
+            self._put_silence(packet, now)
+            return
         self.counts.received += 1
         before = packet.before or 0
         chunks = packet.tokens.size // self._chunk_tokens - before
@@ -154,16 +164,71 @@ class JitterBuffer:
             self._resync(packet, self._position if same else 0, now)
         self._received_at = now
         self.counts.chunks += chunks
-        highest, end = self._highest, packet.sequence + chunks
+        highest, end, resumes = self._highest, packet.sequence + chunks, False
         if end > self._lowest():
             # The first packet of a stream carries no other one, but the next will.
             batch = chunks + (0 if packet.before is None else before or chunks)
+            resumes = self._end_pause(packet.sequence - before, end)
             self._open(packet.sequence - before, end, batch, now)
         duplicates = self.counts.duplicate
         self._store(packet, before, chunks)
         if self.counts.duplicate - duplicates < chunks:
             self.counts.reordered += packet.sequence < highest
-            self._estimate(now - packet.sequence * self._chunk_seconds)
+            if resumes:
+                # The chunk before the first word is sent late.
+                self._transit = None
+            else:
+                self._estimate(now - packet.sequence * self._chunk_seconds)
+
+    def _put_silence(self, packet: Silence, now: float) -> None:
+        """Insert a packet of a pause: its chunk, and what the chunks around it are."""
+        tokens = np.full(self._chunk_tokens, packet.token, np.uint16)
+        chunk = Packet(packet.stream, packet.sequence, tokens, packet.identified)
+        self.counts.received += 1
+        if not self._in_place(chunk):
+            if not self._moves(chunk, 1, now):
+                return
+            same = self._authenticated and packet.stream == self._stream
+            self._resync(chunk, self._position if same else 0, now)
+        self._received_at = now
+        self.counts.chunks += 1
+        if packet.sequence >= self._lowest():
+            self._open(packet.sequence, packet.sequence + 1, self._batch, now)
+            self._store(chunk, 0, 1)
+        if packet.sequence < self._after_tokens:
+            return
+        first = max(packet.sequence - packet.before, self._after_tokens)
+        if packet.before > 1 and self._position >= first and not self._waiting:
+            # A sender knows that a chunk is of the pause, and no word's start, a chunk later.
+            self._follow_clock(max(first, packet.sequence + 2 - self.goal))
+        self._pause = first, MAX_SEQUENCES
+        self._pause_tokens[:] = packet.token
+        self._paused_at = now
+
+    def _follow_clock(self, position: int) -> None:
+        """Move within a pause, where nothing else waits, by what the clocks differ."""
+        difference = position - self._position
+        # A chunk more than the goal does no harm; a chunk less delays the next words.
+        if difference < 0 or difference > 1:
+            self.counts.paused += difference
+            self._position = self._floor = position
+
+    def _end_pause(self, first: int, end: int) -> bool:
+        """Let a pause end with tokens of the chunks from ``first`` to ``end``, if they follow.
+
+        Return whether it ended now.
+        """
+        self._after_tokens = max(self._after_tokens, end)
+        if not self._pause[0] < first < self._pause[1]:
+            return False
+        self._pause = self._pause[0], first
+        return True
+
+    def _pauses(self, now: float) -> bool:
+        """Return whether the stream is in a pause, whose packets still come."""
+        start, end = self._pause
+        within = start <= self._position < end and end == MAX_SEQUENCES
+        return within and now - self._paused_at <= QUIET_SECONDS
 
     def take(self, now: float) -> NDArray[np.uint16] | Missing:
         """Return what to play next; call it once for each chunk of the speaker's time.
@@ -180,6 +245,9 @@ class JitterBuffer:
                 return WAIT
             self._settle()
             self._waiting = False
+        if not self.level and self._pauses(now):
+            self._highest = self._position
+            return self._paused()
         if not self.level:
             self._starving += 1
             if self._starving > self._patience:
@@ -190,6 +258,8 @@ class JitterBuffer:
             return LOST
         slot = ring_slot(self._position, self._capacity)
         present = self._sequences[slot] == self._position
+        if not present and self._pause[0] <= self._position < self._pause[1]:
+            return self._paused()
         self._position += 1
         self._floor = self._position
         if not present:
@@ -199,11 +269,24 @@ class JitterBuffer:
         tokens: NDArray[np.uint16] = self._tokens[slot].copy()
         return tokens
 
+    def _paused(self) -> NDArray[np.uint16]:
+        """Return a chunk of the pause."""
+        self._position += 1
+        self._floor = self._position
+        self._starving = 0
+        self.counts.paused += 1
+        tokens: NDArray[np.uint16] = self._pause_tokens.copy()
+        return tokens
+
     def _in_place(self, packet: Packet) -> bool:
         forward = packet.sequence - (self._highest + 1)
         backward = self._position - packet.sequence
-        close = forward <= self._max_jump and backward <= self._max_jump
+        close = forward <= self._reach() and backward <= self._max_jump
         return packet.stream == self._stream and close
+
+    def _reach(self) -> int:
+        """Return how many chunks ahead of the highest received a packet may be: 3 lost, or 2 s."""
+        return self._max_jump + 3 * (self._batch - 1)
 
     def _moves(self, packet: Packet, chunks: int, now: float) -> bool:
         """Return whether to resync to a packet out of place; count the packet where not."""
@@ -254,9 +337,12 @@ class JitterBuffer:
         self._waiting = True
         self._waiting_since = -math.inf
         self._overdue = self._target - 1
+        self._newest_batch = 1
         self._starving = 0
         self._transit = None
         self._jitter = 0.0
+        self._pause, self._paused_at = (0, 0), -math.inf
+        self._after_tokens = 0
 
     def _lowest(self) -> int:
         """Return the lowest sequence that is not too late."""
@@ -287,22 +373,29 @@ class JitterBuffer:
             self._position = min(self._position, max(first, self._lowest()))
         highest = max(self._highest, end - 1)
         if highest > self._highest:
-            self._batch = batch
+            # One short packet, as at a stream's end, is no reason to skip what waits.
+            self._batch, self._newest_batch = max(batch, self._newest_batch), batch
         if highest + 1 - self._position > self._most + self._batch - 1:
             self._settle()
             position = highest + 1 - self.goal
-            skipped = self._count(self._position, position)
-            self.counts.skipped += skipped
-            self.counts.lost += position - self._position - skipped
+            self.counts.skipped += self._count(self._position, position)
+            self._count_absent(self._position, position)
             self._position = self._floor = position
         self._highest = highest
 
     def _settle(self) -> None:
         """Count the chunks missing before the first one that is played after a wait."""
         if not self._fresh:
-            self.counts.lost += self._position - self._floor
+            self._count_absent(self._floor, self._position)
         self._floor = self._position
         self._fresh = False
+
+    def _count_absent(self, first: int, end: int) -> None:
+        """Count the chunks from ``first`` to ``end`` that do not wait, as lost or of a pause."""
+        low, high = max(first, self._pause[0]), min(end, self._pause[1])
+        paused = high - low - self._count(low, high) if low < high else 0
+        self.counts.paused += paused
+        self.counts.lost += end - first - self._count(first, end) - paused
 
     def _store(self, packet: Packet, before: int, chunks: int) -> None:
         """Store a packet's chunks, and what is absent of the packet before."""

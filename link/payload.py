@@ -54,7 +54,7 @@ def coded_if_shorter(tokens: U16, bits: int, coder: TokenCoder | None) -> U16 | 
     """
     if coder is None:
         return tokens
-    data = coder.encode(tokens) or b"\0"
+    data = coder.encode(tokens)
     return CodedTokens(coder, data, tokens.size) if is_shorter(data, tokens.size, bits) else tokens
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fcs_edge.codec import Codec
-from fcs_edge.link.coding import coders_of
+from fcs_edge.link.coding import packet_coders
 from fcs_edge.link.conceal import Concealer
 from fcs_edge.link.flood import FloodGate
 from fcs_edge.link.jitter import LOST, WAIT, JitterBuffer
@@ -29,6 +29,8 @@ from fcs_edge.live.stop_flag import StopFlag
 from fcs_edge.model.layers import F32, new
 
 _POLL_SECONDS = 0.004
+_LONGEST_GAP = 5.0
+"""Seconds between two packets beyond which the level of the earlier one means nothing."""
 
 
 class Output(Protocol):
@@ -107,7 +109,7 @@ class Receiver:
         halves = read_key(key) if key is not None else None
         self._guard = ReplayGuard(key, warn) if key is not None else None
         form, seconds = PacketFormat.of(codec), codec.latency
-        coders = coders_of(codec)
+        coders = packet_coders(codec)
         self._reader = PacketReader(form, seconds, halves, self._guard, max_age, coders)
         self._gate = FloodGate()
         self.buffer = JitterBuffer(
@@ -118,7 +120,7 @@ class Receiver:
         self._silence = new(codec.chunk_tokens * codec.samples_out_per_token)
         self._hold = ClockHold(0.0)
         self._speed = 1.0
-        self._received_at = math.nan
+        self._received_at, self._level_at = math.nan, -math.inf
         self.refused: Counter[str] = Counter()
         """Packets that were rejected, by reason; ``flood`` counts those that were not read."""
         self.statistics = Statistics()
@@ -195,11 +197,11 @@ class Receiver:
             return
         self._n_accepted += 1
         self.n_bytes += len(data)
-        if isinstance(packet, Silence):
-            return
         with self._lock:
             self.buffer.put(packet, now)
-            self._received_at = now
+            # Only the first packet of a pause is sent at once.
+            if not isinstance(packet, Silence) or packet.before == 0:
+                self._received_at = now
 
     def _refuse(self, reason: Reason) -> None:
         """Count a packet; say once what the user can do, unless a stranger may have sent it."""
@@ -253,4 +255,5 @@ class Receiver:
         since = time.monotonic() - received_at
         waiting = level * chunk + output.waiting + since - (output.target - chunk)
         self._hold.target = goal * chunk
-        self._speed = self._hold.update(waiting, chunk)
+        elapsed, self._level_at = received_at - self._level_at, received_at
+        self._speed = self._hold.update(waiting, elapsed if elapsed < _LONGEST_GAP else chunk)

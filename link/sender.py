@@ -12,7 +12,14 @@ import numpy as np
 from fcs_edge.codec import Codec
 from fcs_edge.entropy import TokenCoder
 from fcs_edge.link.keys import read_key
-from fcs_edge.link.packets import MAX_SEQUENCES, Packet, PacketFormat, write_packet
+from fcs_edge.link.packets import (
+    MAX_PAUSE,
+    MAX_SEQUENCES,
+    Packet,
+    PacketFormat,
+    Silence,
+    write_packet,
+)
 from fcs_edge.link.payload import CodedTokens, coded_if_shorter
 from fcs_edge.link.rates import identify_every
 from fcs_edge.link.records import new_stream, stream_time
@@ -21,6 +28,9 @@ from fcs_edge.model.layers import U16
 
 BEHIND_SECONDS = 5.0
 """How far a stream's sound may be behind the clock before a new stream begins."""
+
+PAUSE_SECONDS = 15.0
+"""Time between two packets of a pause."""
 
 
 class Sender:
@@ -75,12 +85,15 @@ class Sender:
         self._coder, self._redundant = coder, redundant
         self._before = self._waiting[:0].reshape(-1)
         self._last = b""
+        self._pause_every = max(2, round(PAUSE_SECONDS / codec.latency))
+        self._n_paused, self._comfort = 0, -1
         self.n_chunks = 0
         """Chunks sent, of all streams."""
         self._begin()
 
     def send(self, tokens: U16) -> None:
         """Add a chunk, (chunk_tokens,) uint16; send the packet once it is full."""
+        self._n_paused = 0
         self._waiting[self._n_waiting] = tokens
         self._n_waiting += 1
         if self._n_waiting == self._chunks:
@@ -105,6 +118,23 @@ class Sender:
         self._last = write_packet(self._form, packet, self._key)
         self.socket.send(self._last)
 
+    def pause(self, token: int) -> None:
+        """Add a chunk of a pause, whose comfort token this is; few of them make a packet."""
+        self.finish()
+        if self._is_over(self._sequence + 1):
+            self._begin()
+        if token != self._comfort:
+            self._n_paused, self._comfort = 0, token
+        # The second packet says what the first one said, which may be lost.
+        if self._n_paused == 1 or self._n_paused % self._pause_every == 0:
+            before = min(self._n_paused, MAX_PAUSE)
+            packet = Silence(self._stream, self._sequence, token, before, self._key is None)
+            self.socket.send(write_packet(self._form, packet, self._key))
+        self._before, self._last = self._before[:0], b""
+        self._n_paused += 1
+        self._sequence += 1
+        self.n_chunks += 1
+
     def finish(self) -> None:
         """Send what waits; with redundancy, send the last packet twice, as no other carries it."""
         self.flush()
@@ -117,6 +147,7 @@ class Sender:
         self._sequence, self._process = 0, os.getpid()
         self._named = [-1, -1]
         self._before, self._last = self._before[:0], b""
+        self._n_paused = 0
         if warning and warning not in self._warned:
             self._warned.add(warning)
             self._warn(warning)

@@ -84,9 +84,9 @@ SIGNATURES = {
     "ops.layer_norm.layer_norm": "f2 f1 f1 float f2w",
     "ops.layer_norm.layer_norm_gelu": "f2 f1 f1 float f2w",
     "ops.network_coder.code_with_network": (
-        "H1w B1 bool int b2 h1 b2 b2 h2 h1 h2 H1 h1w i1w i2w l1w B1w"
+        "H1w B1 bool int b2 h2 b2 b2 h2 i2 h2 H1 i2w l1w h1w h1w i1w l1w B1w"
     ),
-    "ops.neutral_coder.code_neutrally": "H1w B1 bool int int H1 i2w i1w l1w B1w",
+    "ops.neutral_coder.code_neutrally": "H1w B1 bool int H1 i2w i1w l1w B1w",
     "ops.residual.add": "f2w f2",
     "ops.residual.add_scaled": "f2w f2 f1",
     "ops.samples.clip": "f1 f1w",

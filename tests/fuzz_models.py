@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import random
+import zlib
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import fuzz_cases
 import numpy as np
+import prior_cases
 
-from fcs_edge.modelfile import config_json
+from fcs_edge.entropy.prior import FIELDS
+from fcs_edge.modelfile import config_json, model_file
 from fcs_edge.modelfile.config import (
     CodecConfig,
     CompressorConfig,
@@ -51,7 +55,10 @@ def drawn(config: CodecConfig, seed: int) -> dict[str, np.ndarray]:
 
 @cache
 def parts(scheme: str) -> tuple[dict[str, Any], bytes]:
-    """Return the parsed header and the data of a model file, and of a checkpoint for ``""``."""
+    """Return the parsed header and the data of a model file, and of a checkpoint for ``""``.
+
+    The scheme "prior" is f32 with two priors.
+    """
     import tempfile
 
     from safetensors.numpy import save_file
@@ -61,7 +68,11 @@ def parts(scheme: str) -> tuple[dict[str, Any], bytes]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
         tensors = drawn(SMALL, 0)
-        if scheme:
+        if scheme == "prior":
+            model = write_model(path, SMALL, tensors, "small", "drawn", "f32")
+            priors = [prior_cases.drawn(SMALL.bits_per_token, 6, seed) for seed in (0, 1)]
+            model_file.write_with_priors(path, model, priors)
+        elif scheme:
             write_model(path, SMALL, tensors, "small", "drawn", scheme)
         else:
             save_file(tensors, path)
@@ -76,7 +87,7 @@ def joined(text: bytes, data: bytes) -> bytes:
 
 
 def scheme_of(rng: random.Random) -> str:
-    return rng.choice(["f32", "f16", "int8", "int4"])
+    return rng.choice(["f32", "f16", "int8", "int4", "prior"])
 
 
 def bytes_case(rng: random.Random) -> bytes:
@@ -138,3 +149,32 @@ def values_case(rng: random.Random, scheme: str) -> bytes:
         n = min(rng.choice([1, count]), count - first)
         out[begin + first * len(item) : begin + (first + n) * len(item)] = item * n
     return joined(json.dumps(header).encode(), bytes(out))
+
+
+def prior_case(rng: random.Random) -> bytes:
+    """Change values or metadata of priors; at times the checks are those of what is there."""
+    header, data = copy.deepcopy(parts("prior"))
+    out, metadata = bytearray(data), header["__metadata__"]
+    names = [name for name in header if name.startswith("prior.")]
+    for _ in range(rng.choice([0, 1, 3, 30])):
+        begin, end = header[rng.choice(names)]["data_offsets"]
+        first = rng.randrange(begin, end)
+        n = min(rng.choice([1, 2, end - begin]), end - first)
+        out[first : first + n] = bytes([rng.choice([0, 1, 0x7F, 0x80, 0x81, 0xFF])]) * n
+    if rng.random() < 0.3:
+        one, other = rng.sample(names, 2)
+        header[one]["shape"], header[other]["shape"] = header[other]["shape"], header[one]["shape"]
+    if rng.random() < 0.3:
+        metadata[rng.choice(["priors", "accepts", "format_version"])] = fuzz_cases.value(rng)
+    elif rng.random() < 0.9:
+        metadata["priors"] = " ".join(_check(header, out, n) for n in range(2))
+    return joined(json.dumps(header).encode(), bytes(out))
+
+
+def _check(header: dict[str, Any], data: bytes, n: int) -> str:
+    """Return the check that a file states for the n-th prior of `parts`."""
+    crc = zlib.crc32(bytes([1, SMALL.bits_per_token, 6, 0, 8, 4, 2, 4]))
+    for field in FIELDS:
+        begin, end = header[f"prior.{n}.{field}"]["data_offsets"]
+        crc = zlib.crc32(data[begin:end], crc)
+    return f"{crc:08x}"

@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 
 
 class TailCoder:
-    """Leaves out the zeros at the end: two bytes a token, and zeros past the end of the data."""
+    """Takes two bytes a token, without zeros at the end, and reads zeros past the end."""
 
     def __init__(self, check: int, mask: int = 0xFFFF) -> None:
         self.check, self.n_decoded = check, 0
         self._mask = mask
 
     def encode(self, tokens: NDArray[np.uint16]) -> bytes:
-        return tokens.astype(">u2").tobytes().rstrip(b"\0")
+        return tokens.astype(">u2").tobytes().rstrip(b"\0") or b"\0"
 
     def decode(self, data: bytes, count: int) -> NDArray[np.uint16]:
         self.n_decoded += 1

@@ -8,9 +8,14 @@ CRC_BYTES = 2
 _START = 0xFFFF
 
 
+def crc_bytes(data: bytes) -> bytes:
+    """Return the CRC of ``data`` as it is stored."""
+    return binascii.crc_hqx(data, _START).to_bytes(CRC_BYTES, "little")
+
+
 def with_crc(data: bytes) -> bytes:
     """Return ``data`` followed by its CRC."""
-    return data + binascii.crc_hqx(data, _START).to_bytes(CRC_BYTES, "little")
+    return data + crc_bytes(data)
 
 
 def continued_crc(data: bytes, crc: int = _START) -> int:

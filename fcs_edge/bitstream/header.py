@@ -19,6 +19,8 @@ HEADER_SIZES = (19, 23, 27, 31)
 NON_CAUSAL = 1 << 15
 """The settings' bit of a model whose last token may represent more samples than the others."""
 
+_NEAR_MAGIC_BITS = 4
+
 _FIXED = struct.Struct("<4sBBBH8s")
 _EXPLICIT = struct.Struct("<H3s3s")
 _CHECK = struct.Struct("<I")
@@ -176,6 +178,13 @@ def is_magic(data: bytes | bytearray, at: int = 0) -> bool:
     """Return whether ``data`` matches the start of a header at ``at``, as far as it goes."""
     start = data[at : at + len(MAGIC)]
     return start == MAGIC[: len(start)]
+
+
+def is_near_magic(data: bytes | bytearray) -> bool:
+    """Return whether ``data`` starts with the magic but for at most four bits."""
+    pairs = zip(data, MAGIC, strict=False)
+    wrong = sum((a ^ b).bit_count() for a, b in pairs)
+    return len(data) >= len(MAGIC) and wrong <= _NEAR_MAGIC_BITS
 
 
 def is_repeated(data: bytes | bytearray, at: int = 0) -> bool:

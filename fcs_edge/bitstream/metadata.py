@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from fcs_edge.bitstream.records import MAX_BODY, METADATA_TAG, general_record
 from fcs_edge.errors import shown
 
-KEY = re.compile("[a-z0-9_-]{1,32}")
-"""A key of metadata."""
+_KEY = re.compile("[a-z0-9_-]{1,32}")
 
 
 def metadata_records(tags: Mapping[str, str]) -> bytes:
@@ -18,12 +17,12 @@ def metadata_records(tags: Mapping[str, str]) -> bytes:
     Raises
     ------
     ValueError
-        A key has other characters than a-z, 0-9, - and _, or more than 32; or a value holds NUL, is
-        not text, or is too long.
+        A key has other characters than a-z, 0-9, - and _, or more than 32; or a value holds a zero
+        byte, is not UTF-8, or is too long.
     """
     bodies: list[bytes] = []
     for key, value in tags.items():
-        entry = _entry(key, value)
+        entry = entry_of(key, value)
         if bodies and len(bodies[-1]) + 1 + len(entry) <= MAX_BODY:
             bodies[-1] += b"\0" + entry
         else:
@@ -31,17 +30,24 @@ def metadata_records(tags: Mapping[str, str]) -> bytes:
     return b"".join(general_record(METADATA_TAG, body) for body in bodies)
 
 
-def _entry(key: str, value: str) -> bytes:
-    if not KEY.fullmatch(key):
-        raise ValueError(f"a tag's key has 1 to 32 of a-z, 0-9, - and _, not {shown(key, 60)}")
+def entry_of(key: str, value: str) -> bytes:
+    """Return a tag as the bytes of its entry.
+
+    Raises
+    ------
+    ValueError
+        As for `metadata_records`.
+    """
+    if not _KEY.fullmatch(key):
+        raise ValueError(f"a key has 1 to 32 of a-z, 0-9, _ and -, not {shown(key, 60)!r}")
     if "\0" in value:
-        raise ValueError(f"the value of {key} holds a NUL")
+        raise ValueError(f"the value of {key} holds a zero byte")
     try:
         entry = f"{key}={value}".encode()
     except UnicodeEncodeError:
-        raise ValueError(f"the value of {key} is not valid text") from None
+        raise ValueError(f"the value of {key} is not UTF-8") from None
     if len(entry) > MAX_BODY:
-        raise ValueError(f"the value of {key} is too long: {MAX_BODY} bytes are the most")
+        raise ValueError(f"{key} takes {len(entry):,} bytes; at most {MAX_BODY:,} are allowed")
     return entry
 
 
@@ -50,6 +56,6 @@ def tags_in(body: bytes) -> dict[str, str]:
     tags = {}
     for entry in body.split(b"\0"):
         key, separator, value = entry.decode("utf-8", "replace").partition("=")
-        if separator and KEY.fullmatch(key):
+        if separator and _KEY.fullmatch(key):
             tags[key] = value
     return tags

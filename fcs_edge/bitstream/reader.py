@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from typing import BinaryIO, NamedTuple, Protocol
+from dataclasses import replace
+from typing import BinaryIO, NamedTuple
 
 from fcs_edge.bitstream.bitpack import packed_size
 from fcs_edge.bitstream.blocks import block_tokens, streamed_tokens
@@ -16,10 +17,12 @@ from fcs_edge.bitstream.header import (
     VERSION,
     Header,
     is_magic,
+    is_near_magic,
     mended,
     refuse_version,
 )
 from fcs_edge.bitstream.metadata import tags_in
+from fcs_edge.bitstream.protected_reader import ProtectedReader, Readable, Repairs, protected
 from fcs_edge.bitstream.records import (
     GENERAL_HEAD,
     HEAD_SIZES,
@@ -52,7 +55,6 @@ START_BYTES = 1 << 16
 """A file whose start is missing has a record in so many bytes, or is no ``.fcs`` file."""
 SILENCE_TOKENS = 180_000
 """Silence of a file beyond what its bytes could hold."""
-_NEAR_MAGIC_BITS = 4
 _RESTART_TOKENS = 100
 
 Coders = Callable[[Header], TokenCoder | None]
@@ -110,6 +112,8 @@ class BitstreamReader:
         Whether the header is assumed, because a part has none or a damaged one.
     unknown_priors : set of int
         Checks of the priors that blocks used and `coders` did not have.
+    repairs : Repairs or None
+        What `read_batches` found in a protected file; None if it is not protected.
     """
 
     def __init__(
@@ -127,6 +131,7 @@ class BitstreamReader:
         self.damaged = 0
         self.n_tokens = 0
         self.unknown_priors: set[int] = set()
+        self.repairs: Repairs | None = None
         self._records = records
         self._join = join
         self._eager = eager
@@ -141,7 +146,8 @@ class BitstreamReader:
         self._n_silence = 0
         self._n_failed = 0
         self._first = 0
-        self._last_tag: int | None = None
+        self._assumed = False
+        self._last: Block | None = None
         self._mark: int | None = None
         """Where the search began that a copy of the header or a repeated block interrupts."""
         self._reported = 0
@@ -284,11 +290,16 @@ class BitstreamReader:
             yield self._damage(0, f"byte {start}: the header is damaged")
             return True
         found = yield from search.find(start, limit)
-        if found is not None and found.header is not None:
+        while found is not None and found.header is None and found.block is None:
+            search.pos += found.size  # an end record of no part
+            found = yield from search.find(start, limit)
+        if found is None:
+            return False
+        if found.header is not None:
             yield from self._take_header(found, start, near)
             return True
-        if found is None or found.block is None or assumed is None:
-            return False
+        assert assumed is not None
+        assert found.block is not None
         yield from self._begin_assumed(assumed, 0 if near else None)
         if near:
             self._mark, self._reported = start, search.offset
@@ -304,7 +315,7 @@ class BitstreamReader:
 
     def _begin_assumed(self, header: Header, expected: int | None) -> Generator[Event, None, None]:
         self._begin(header, expected)
-        self.joined = True
+        self.joined = self._assumed = True
         yield HeaderRead(header)
 
     def _take_mended(self, fixed: bytes) -> Generator[Event, None, None]:
@@ -325,9 +336,9 @@ class BitstreamReader:
     def _begin(self, header: Header, expected: int | None) -> None:
         """Begin a part; its first token's position is ``expected``, if it is known."""
         self._search.header, self._search.expected = header, expected
-        self.ended = False
+        self.ended = self._assumed = False
         self._first = 0
-        self._last_tag = self._mark = None
+        self._last = self._mark = None
 
     def _take_header(
         self, found: Found, start: int, near: bool = False
@@ -393,13 +404,26 @@ class BitstreamReader:
     def _take_inner_header(self, found: Found, start: int) -> Generator[Event, None, None]:
         """Pass a copy of the header, or begin a part whose forerunner has no end record."""
         search = self._search
-        if found.repeated and found.header == search.header:
+        if found.repeated and self._is_copy(found.header):
+            if found.header != search.header:
+                search.header = found.header
+                self._assumed = False
             if search.offset > start:
                 self._mark = start
             self._pass(found.size)
             return
         yield self._damage(0, f"byte {search.offset}: the part before has no end record")
         yield from self._take_header(found, search.offset)
+
+    def _is_copy(self, header: Header | None) -> bool:
+        """Return whether a repeated header is that of this part, as far as it is known.
+
+        What was assumed of prior and settings need not be right.
+        """
+        known = self._search.header
+        if header is None or known is None or not self._assumed:
+            return header == known
+        return replace(header, prior=known.prior, settings=known.settings) == known
 
     def _play_block(self) -> Generator[Event | None, None, _Attempt | None]:
         """Hand out a streamed block's tokens as they arrive.
@@ -427,7 +451,7 @@ class BitstreamReader:
         if complete and crc_holds(search.buf, search.pos, block.size):
             search.expected += block.n_tokens
             self._pass(block.size)
-            self._last_tag = block.tag
+            self._last = block
             return None
         self._n_failed += done
         if not complete:
@@ -447,11 +471,8 @@ class BitstreamReader:
     def _play_chunks(self, block: Block, header: Header) -> Generator[Event | None, None, int]:
         """Hand out the chunks of a block as they arrive; return their number of tokens."""
         search = self._search
-        size, done, n_chunks = (
-            packed_size(block.chunk, header.bits),
-            0,
-            block.n_tokens // block.chunk,
-        )
+        size, n_chunks = packed_size(block.chunk, header.bits), block.n_tokens // block.chunk
+        done = 0
         while done < n_chunks:
             arrived = (len(search.buf) - search.pos - block.head) // size
             ready = min(n_chunks, arrived)
@@ -472,7 +493,12 @@ class BitstreamReader:
         """Hand out the tokens of a raw block whose CRC fails, if there is one at this place."""
         assert self._salvage is not None
         search = self._search
-        block = yield from self._salvage.block_here(self._last_tag)
+        header = b"" if search.header is None else search.header.to_bytes()
+        if (yield from self._salvage.header_here(len(header), self._last)):
+            yield self._damage(0, f"byte {search.offset}: a copy of the header is damaged")
+            search.pos += len(header)
+            return True
+        block = yield from self._salvage.block_here(self._last)
         if block is None or search.expected is None or search.header is None:
             return False
         there = yield from search.need(block.size)
@@ -482,7 +508,7 @@ class BitstreamReader:
         if not block.n_tokens:
             return False
         search.pos = min(search.pos + block.size, len(search.buf))
-        self._last_tag = block.tag
+        self._last = block
         search.expected += block.n_tokens
         what = "the CRC of a block does not match" if there else "a block is cut"
         yield self._damage(
@@ -519,7 +545,7 @@ class BitstreamReader:
         ahead = (block.place - search.expected) % block.modulus
         yield from self._skip(start, skipped, ahead, attempt)
         search.expected += ahead + block.n_tokens
-        self._last_tag = block.tag
+        self._last = block
         yield self._tokens(found, block, data, at)
 
     def _restart(self, start: int) -> Generator[Event, None, None]:
@@ -561,11 +587,10 @@ class BitstreamReader:
         assert found.n_samples is not None
         skipped, spt = search.offset - start, search.header.samples_per_token
         missing = 0
-        if search.expected is not None and found.n_samples > search.header.slack:
-            missing = -(-(found.n_samples - search.header.slack) // spt) - search.expected
-            if missing > 0:
-                missing = -(-found.n_samples // spt) - search.expected
-        yield from self._skip(start, skipped, max(0, missing), attempt)
+        if search.expected is not None:
+            beyond = found.n_samples - search.header.slack > search.expected * spt
+            missing = -(-found.n_samples // spt) - search.expected if beyond else 0
+        yield from self._skip(start, skipped, missing, attempt)
         self._pass(found.size)
         self.ended = True
         n_samples = found.n_samples - self._first * spt
@@ -606,6 +631,16 @@ class BitstreamReader:
         assert header is not None
         return max(0, SILENCE_TOKENS + end * 8 // header.bits - self._n_silence)
 
+    def lose(self, message: str) -> Damage:
+        """Count and return damage that costs no token for certain, found by who feeds the bytes.
+
+        Raises
+        ------
+        BitstreamError
+            With ``strict``.
+        """
+        return self._damage(0, message)
+
     def _damage(self, n_tokens: int, message: str) -> Damage:
         if self._strict:
             raise BitstreamError(message)
@@ -617,13 +652,6 @@ class BitstreamReader:
 def unknown_prior(check: int) -> str:
     """Return the message about each block that is coded with an unknown prior."""
     return f"coded with the prior {check:08x}, which is unknown here; silence replaces its tokens"
-
-
-def is_near_magic(data: bytes) -> bool:
-    """Return whether ``data`` starts with the magic but for at most four bits."""
-    pairs = zip(data, MAGIC, strict=False)
-    wrong = sum((a ^ b).bit_count() for a, b in pairs)
-    return len(data) >= len(MAGIC) and wrong <= _NEAR_MAGIC_BITS
 
 
 def read_events(
@@ -641,22 +669,20 @@ def read_events(
         yield from events
 
 
-class Readable(Protocol):
-    """A source of bytes."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes, and none at the end."""
-
-
 def read_batches(
     file: Readable, reader: BitstreamReader, chunk_bytes: int = 65536
 ) -> Iterator[list[Event]]:
     """Feed a file to a reader, and yield the events of each read.
 
-    `file` is in blocking mode and may be a pipe. A file with ``read1``, or without a buffer,
-    returns what has arrived without waiting for more. This function never closes the file.
+    A protected file is corrected, and what cannot be corrected is damage. `file` is in blocking
+    mode and may be a pipe. A file with ``read1``, or without a buffer, returns what has arrived
+    without waiting for more. This function never closes the file.
     """
-    read = getattr(file, "read1", file.read)
-    while data := read(chunk_bytes):
-        yield reader.feed(data)
-    yield reader.close()
+    source = file if isinstance(file, ProtectedReader) else protected(file)
+    while data := source.read(chunk_bytes):
+        reader.repairs = source.repairs
+        events = reader.feed(data)
+        if reader.header is not None:
+            events += map(reader.lose, source.problems())
+        yield events
+    yield [*reader.close(), *map(reader.lose, source.problems())]

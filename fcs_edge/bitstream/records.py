@@ -34,6 +34,8 @@ MAX_COUNT = 255
 MAX_LENGTH = 255
 WRITTEN_OVERHEAD = 8
 
+_SHARE, _LEAST, _MOST = 8, 24, 200
+"""A streamed block is an eighth of the tokens so far, and 24 to 200."""
 _RAW_HEAD, _COMPACT_HEAD, _WRITTEN_HEAD = 3, 4, 6
 MAX_BLOCK_BYTES = _WRITTEN_HEAD + 2 * MAX_COUNT + CRC_BYTES
 """A streamed block with chunks of one wide token is the longest."""
@@ -124,6 +126,12 @@ def place_matches(data: bytes | bytearray, at: int, position: int) -> bool:
         return (data[at + 1] | data[at + 2] << 8 | data[at + 3] << 16) == position % POSITIONS
     place, rest = divmod(position, CLASS_TOKENS[data[at] >> 2 & 3])
     return rest == 0 and data[at + 1] | data[at + 2] << 8 == place % PLACES
+
+
+def streamed_count(position: int, chunk: int) -> int:
+    """Return the tokens of the streamed block that begins at a position: whole chunks."""
+    least, most = -(-_LEAST // chunk), max(1, _MOST // chunk)
+    return max(min(position // _SHARE // chunk, most), min(least, most)) * chunk
 
 
 def compact_record(tag: int, position: int, payload: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 
 from fcs_edge.bitstream.bitpack import packed_size
+from fcs_edge.bitstream.header import MAGIC, is_near_magic
 from fcs_edge.bitstream.records import (
     BLOCK_TAGS,
     CLASS_TOKENS,
@@ -20,6 +21,7 @@ from fcs_edge.bitstream.records import (
     Block,
     block_at,
     is_written,
+    streamed_count,
 )
 from fcs_edge.bitstream.search import RecordSearch, Wait
 
@@ -49,30 +51,43 @@ class Salvage:
 
     def __init__(self, search: RecordSearch) -> None:
         self._search = search
+        self._last: Block | None = None
 
     def first(self, offsets: Iterable[int]) -> Wait:
         """Move to the first of some distances at which the block that is due may stand."""
         search = self._search
+        self._last = None
         for offset in offsets:
-            if (yield from search.need(offset + _HEAD)) and self._due(search.pos + offset, None):
+            there = yield from search.need(offset + _HEAD)
+            if there and self._resembled(search.pos + offset, _ALL, 0):
                 search.pos += offset
                 return True
         return False
 
-    def block_here(self, last_tag: int | None) -> Generator[None, None, Block | None]:
+    def header_here(self, size: int, last: Block | None) -> Wait:
+        """Return whether a damaged copy of the header stands here, before the block that is due."""
+        search = self._search
+        self._last = last
+        if not (yield from search.need(size + _HEAD)):
+            return False
+        near = is_near_magic(search.buf[search.pos : search.pos + len(MAGIC)])
+        return near and self._resembled(search.pos + size, _due_tags(self._last), 0) is not None
+
+    def block_here(self, last: Block | None) -> Generator[None, None, Block | None]:
         """Return the raw block that is due here, all or some of it; None if it is none.
 
-        ``last_tag`` is the tag of the block before.
+        ``last`` is the block before.
         """
         search = self._search
+        self._last = last
         if not (yield from search.need(_HEAD)):
             return None
         block = None
-        if last_tag is None:
+        if last is None:
             block = yield from self._first_of_row()
         if block is None:
-            block = self._due(search.pos, last_tag)
-        if block is None:
+            block = self._resembled(search.pos, _due_tags(last), 0)
+        if block is None or block.tag not in _RAW:
             return None
         if not (yield from search.need(block.size)) and len(search.buf) - search.pos <= END_BYTES:
             return None
@@ -101,11 +116,6 @@ class Salvage:
             count = len(payload) * 8 // bits
         return block._replace(n_tokens=min(count, block.n_tokens))
 
-    def _due(self, at: int, last_tag: int | None) -> Block | None:
-        """Return the raw block that may be due and that a head resembles; None if it is none."""
-        block = self._resembled(at, _due_tags(last_tag), 0)
-        return block if block is not None and block.tag in _RAW else None
-
     def _resembled(
         self, at: int, tags: list[int], ahead: int, most: int = MAX_WRONG_BITS
     ) -> Block | None:
@@ -125,18 +135,40 @@ class Salvage:
                 best, head = wrong, due
         if not head:
             return None
-        return block_at(head + seen[len(head) :], 0, search.header.bits)
+        rest = seen[len(head) :]
+        if head[0] == STREAMED_TAG:
+            rest = self._streamed_rest(rest, search.expected + ahead)
+        return block_at(head + rest, 0, search.header.bits)
+
+    def _streamed_rest(self, seen: bytes, position: int) -> bytes:
+        """Return count and chunk of a streamed block: those that are due, where they are known.
+
+        They are if the block before has the count that `streamed_count` gives. Of a first block
+        the chunk is taken as it is.
+        """
+        last, chunk, most = self._last, seen[1], _SURE_BITS
+        if last is not None:
+            if not last.chunk or last.n_tokens != streamed_count(
+                position - last.n_tokens, last.chunk
+            ):
+                return seen
+            chunk, most = last.chunk, MAX_WRONG_BITS
+        if not chunk:
+            return seen
+        due = bytes([streamed_count(position, chunk), chunk])
+        wrong = sum((a ^ b).bit_count() for a, b in zip(seen, due, strict=True))
+        return due if wrong <= most else seen
 
 
-def _due_tags(last_tag: int | None) -> list[int]:
+def _due_tags(last: Block | None) -> list[int]:
     """Return the tags that may follow a block; those of coded ones only where none is before."""
-    if last_tag is None:
+    if last is None:
         return _ALL
-    if last_tag == STREAMED_TAG:
+    if last.tag == STREAMED_TAG:
         return [STREAMED_TAG]
-    if last_tag & (PAUSES | STREAMED) != RAW:
+    if last.tag & (PAUSES | STREAMED) != RAW:
         return []
-    return [*_COMPACT, _WRITTEN_RAW] if is_written(last_tag) else [last_tag, _WRITTEN_RAW]
+    return [*_COMPACT, _WRITTEN_RAW] if is_written(last.tag) else [last.tag, _WRITTEN_RAW]
 
 
 def _head(tag: int, position: int) -> bytes:

@@ -167,13 +167,13 @@ class RecordSearch:
         skipped = self.offset - start
         ahead = self._ahead(block)
         if ahead is None:
-            near, position = False, block.place
+            near = False
         elif ahead < 0:
-            near, position = not skipped, block.place
+            near = not skipped
         else:
             near = ahead <= NEAR_TOKENS + NEAR_TOKENS_A_BYTE * skipped
-            position = block.place
-        if not near and not (yield from self._confirmed(block.size, position + block.n_tokens)):
+        end = block.place + block.n_tokens
+        if not near and not (yield from self._confirmed(block.size, end)):
             return None
         return Found(block.size, block, pauses, ahead or 0)
 

@@ -22,6 +22,7 @@ from fcs_edge.bitstream.records import (
     STREAMED_TAG,
     WRITTEN_OVERHEAD,
     end_record,
+    streamed_count,
     written_head,
 )
 from fcs_edge.entropy import TokenCoder, neutral_coder
@@ -34,8 +35,6 @@ MIN_BLOCK_BYTES, MAX_BLOCK_BYTES = WRITTEN_OVERHEAD + 2, WRITTEN_OVERHEAD + MAX_
 """Limits of ``block_bytes``: one token of any bits fits, and the length byte suffices."""
 
 _REPEAT_SECONDS, _LIVE_REPEAT_SECONDS = 64, 10
-_SHARE, _LEAST, _MOST = 8, 24, 200
-"""A streamed block is an eighth of the tokens so far, and 24 to 200."""
 _REST_TOKENS = 100
 
 Mask = NDArray[np.bool_]
@@ -252,7 +251,7 @@ class BitstreamWriter:
         data = head = b""
         if not self._stream_left:
             head = self._repeated_header()
-            self._stream_left = _streamed_tokens(self._position, self._chunk_tokens)
+            self._stream_left = streamed_count(self._position, self._chunk_tokens)
             count, chunk = self._stream_left, self._chunk_tokens
             data = written_head(STREAMED_TAG, self._position, count, chunk)
             self._crc = continued_crc(b"")
@@ -302,9 +301,3 @@ def _block_tokens(block_tokens: int, bits: int) -> int:
     if block_tokens in CLASS_TOKENS:
         return block_tokens
     return min(block_tokens, MAX_LENGTH * 8 // bits)
-
-
-def _streamed_tokens(position: int, chunk: int) -> int:
-    """Return the tokens of the next streamed block: whole chunks, more as the stream grows."""
-    least, most = -(-_LEAST // chunk), max(1, _MOST // chunk)
-    return max(min(position // _SHARE // chunk, most), min(least, most)) * chunk

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ MAX_TOKENS = 0xFFFF
 _NO_LIMIT = -1
 
 
-class TokenCoder(ABC):
+class TokenCoder:
     """Codes blocks of tokens without loss; each block decodes alone.
 
     A coder holds work arrays: two threads must not share one.
@@ -34,16 +34,32 @@ class TokenCoder(ABC):
         Bits per token, 1..16.
     check : int
         What a bitstream names the coder by; 0 is the neutral coder.
+    kernel : callable
+        Codes or decodes a block: `kernels.ops.network_coder.code_with_network`, or another one that
+        has the same first four and last two arguments.
+    arguments : tuple of ndarray
+        The kernel's arguments between these: weights, and work arrays of this coder alone.
     """
 
-    def __init__(self, bits: int, check: int) -> None:
+    def __init__(
+        self,
+        bits: int,
+        check: int,
+        kernel: Callable[..., None],
+        arguments: tuple[NDArray[Any], ...],
+    ) -> None:
         if not 1 <= bits <= MAX_BITS:
             raise ValueError(f"bits per token must be 1..{MAX_BITS}, not {bits}")
         self.bits = bits
         self.check = check
+        self._kernel, self._arguments = kernel, arguments
         self._state = np.zeros(STATE, np.int64)
         self._data = np.zeros(0, np.uint8)
         self._known = np.zeros(0, np.uint8)
+
+    def warm_up(self) -> None:
+        """Use the kernel once: the first use may compile, for which live sound has no time."""
+        self.decode(self.encode(np.zeros(1, np.uint16)), 1)
 
     def encode(self, tokens: NDArray[Any], known: NDArray[np.bool_] | None = None) -> bytes:
         """Code a block.
@@ -72,7 +88,7 @@ class TokenCoder(ABC):
         block = np.array(as_tokens(tokens, self.bits))
         mask = self._mask(block.size, known)
         self._prepare(block.size)
-        self._run(block, mask, False, _NO_LIMIT, self._state, self._data)
+        self._run(block, mask, False, _NO_LIMIT, self._data)
         return self._data[: int(self._state[SIZE])].tobytes()
 
     def decode(self, data: bytes, count: int, known: NDArray[np.int32] | None = None) -> U16:
@@ -109,7 +125,7 @@ class TokenCoder(ABC):
         coded = np.frombuffer(data, np.uint8)
         self._state[SIZE] = coded.size
         # The kernel's data is writable, as a coder needs it.
-        self._run(block, mask, True, _NO_LIMIT, self._state, np.array(coded))
+        self._run(block, mask, True, _NO_LIMIT, np.array(coded))
         return block
 
     def fit(self, tokens: NDArray[Any], n_bytes: int) -> int:
@@ -130,7 +146,7 @@ class TokenCoder(ABC):
         block = np.array(as_tokens(tokens, self.bits))
         mask = self._mask(block.size, None)
         self._prepare(block.size)
-        self._run(block, mask, False, max(n_bytes, 0), self._state, self._data)
+        self._run(block, mask, False, max(n_bytes, 0), self._data)
         return int(self._state[TOKENS])
 
     def _mask(self, size: int, known: NDArray[np.bool_] | None) -> U8:
@@ -152,14 +168,6 @@ class TokenCoder(ABC):
         if self._data.size < needed:
             self._data = np.zeros(needed, np.uint8)
 
-    @abstractmethod
-    def _run(
-        self,
-        tokens: U16,
-        known: U8,
-        decoding: bool,
-        limit: int,
-        state: NDArray[np.int64],
-        data: U8,
-    ) -> None:
+    def _run(self, tokens: U16, known: U8, decoding: bool, limit: int, data: U8) -> None:
         """Call the kernel."""
+        self._kernel(tokens, known, decoding, limit, *self._arguments, self._state, data)

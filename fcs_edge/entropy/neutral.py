@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fcs_edge.entropy.coder import U8, U16, TokenCoder
+from fcs_edge.entropy.coder import TokenCoder
 from fcs_edge.entropy.probabilities import probabilities
 from fcs_edge.kernels.ops import neutral_coder as kernels
 
@@ -28,25 +27,6 @@ def neutral_coder(bits: int) -> TokenCoder:
     ValueError
         `bits` is out of range.
     """
-    return _NeutralCoder(bits, 0)
-
-
-class _NeutralCoder(TokenCoder):
-    def __init__(self, bits: int, check: int) -> None:
-        super().__init__(bits, check)
-        width = kernels.HISTORY + bits
-        self._table = probabilities()
-        self._work = np.zeros((bits, width), np.int32), np.zeros(width, np.int32)
-
-    def _run(
-        self,
-        tokens: U16,
-        known: U8,
-        decoding: bool,
-        limit: int,
-        state: NDArray[np.int64],
-        data: U8,
-    ) -> None:
-        kernels.code_neutrally(
-            tokens, known, decoding, limit, self.bits, self._table, *self._work, state, data
-        )
+    width = kernels.HISTORY + bits
+    work = np.zeros((bits, width), np.int32), np.zeros(width, np.int32)
+    return TokenCoder(bits, 0, kernels.code_neutrally, (probabilities(), *work))

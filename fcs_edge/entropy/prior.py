@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fcs_edge.entropy.coder import MAX_BITS, U8, U16, TokenCoder
+from fcs_edge.entropy.coder import MAX_BITS, TokenCoder
 from fcs_edge.entropy.probabilities import probabilities
 from fcs_edge.kernels.ops import network_coder as kernels
 
@@ -134,7 +134,18 @@ class Prior:
 
     def coder(self) -> TokenCoder:
         """Return a new coder; it has work arrays of its own."""
-        return _PriorCoder(self)
+        starts = _starts(self.context, self.bias, np.dtype(np.int16))
+        start_skips = _starts(self.context_skip, self.bias_skip, np.dtype(np.int32))
+        arguments: tuple[NDArray[Any], ...] = (
+            *(self.context, starts, self.step, self.output),
+            *(self.context_skip, start_skips, self.step_skip, probabilities()),
+            np.zeros((2 * MEMORY, self.bits), np.int32),
+            np.zeros(kernels.HISTORY * self.bits + 1, np.int64),
+            np.zeros(self.hidden, np.int16),
+            np.zeros(self.hidden, np.int16),
+            np.zeros(self.bits, np.int32),
+        )
+        return TokenCoder(self.bits, self.check, kernels.code_with_network, arguments)
 
 
 def specs(bits: int, hidden: int) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
@@ -151,25 +162,13 @@ def specs(bits: int, hidden: int) -> dict[str, tuple[np.dtype[Any], tuple[int, .
     }
 
 
-class _PriorCoder(TokenCoder):
-    def __init__(self, prior: Prior) -> None:
-        super().__init__(prior.bits, prior.check)
-        self._arguments: tuple[NDArray[Any], ...] = (
-            *(array for _, array in prior.arrays()),
-            probabilities(),
-            np.zeros(prior.hidden, np.int16),
-            np.zeros(prior.bits, np.int32),
-            np.zeros((MEMORY, prior.bits), np.int32),
-        )
-
-    def _run(
-        self,
-        tokens: U16,
-        known: U8,
-        decoding: bool,
-        limit: int,
-        state: NDArray[np.int64],
-        data: U8,
-    ) -> None:
-        arguments: tuple[Any, ...] = (*self._arguments, state, data)
-        kernels.code_with_network(tokens, known, decoding, limit, *arguments)
+def _starts(context: NDArray[Any], bias: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the bias less the rows of all bits of the last 0, 1, ... 8 tokens."""
+    history = context[: -kernels.POSITIONS]
+    bits = history.shape[0] // (kernels.HISTORY + MEMORY)
+    rows_of_tokens = history[: kernels.HISTORY * bits].reshape(kernels.HISTORY, bits, -1)
+    starts = np.empty((kernels.HISTORY + 1, bias.size), dtype)
+    starts[0] = bias
+    starts[1:] = bias - rows_of_tokens.sum(1, dtype=np.int32).cumsum(0)
+    starts.flags.writeable = False
+    return starts

@@ -7,7 +7,7 @@ import itertools
 import math
 import shlex
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -126,26 +126,36 @@ def check_origin(origin: Origin, codec: Codec, any_model: bool) -> None:
 
 
 class DamageReport:
-    """Reports damage once where the next message is the same.
+    """Reports damage, once where the next message is the same.
 
     Parameters
     ----------
     report : callable
         Takes a line.
-    known : str, optional
-        A message that is not reported, because a clearer one was.
+    clearer : mapping of str to str, optional
+        Lines in place of messages; each is reported once.
     """
 
-    def __init__(self, report: Callable[[str], None], known: str | None = None) -> None:
+    def __init__(
+        self, report: Callable[[str], None], clearer: Mapping[str, str] | None = None
+    ) -> None:
         self._report = report
-        self._known, self._last = known, ""
+        self._clearer = dict(clearer or {})
+        self._known = set(self._clearer)
+        self._last = ""
 
     def take(self, events: list[Event]) -> None:
         """Report the damage among some events."""
         for event in events:
-            if isinstance(event, Damage) and event.message not in (self._known, self._last):
-                self._last = event.message
-                self._report(event.message)
+            if not isinstance(event, Damage):
+                continue
+            if event.message in self._known:
+                line = self._clearer.pop(event.message, "")
+            else:
+                line = "" if event.message == self._last else event.message
+            self._last = event.message
+            if line:
+                self._report(line)
 
 
 class EventDecoder:

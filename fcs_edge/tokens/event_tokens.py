@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fcs_edge.bitstream.reader import Damage, End, Event, HeaderRead, Tokens
+from fcs_edge.bitstream.reader import Damage, End, Event, HeaderRead, Metadata, Tokens
 from fcs_edge.bitstream.writer import Header
 from fcs_edge.model.layers import U16
 from fcs_edge.text import counted
@@ -34,6 +34,8 @@ class EventTokens:
     ----------
     n_tokens, n_lost : int
         Tokens so far, and those of them that stand for lost ones.
+    metadata : dict of str to str
+        Texts by key: foreign text.
     n_parts : int
         Parts of the bitstream so far. Those after the first are left out: an array has one length.
     n_excess, n_missing : int
@@ -48,6 +50,7 @@ class EventTokens:
         self._last = np.uint16(0)
         self._stated: int | None = None
         self.n_tokens = self.n_lost = self.n_excess = self.n_missing = self.n_parts = 0
+        self.metadata: dict[str, str] = {}
 
     def losses(self, damaged: bool) -> list[str]:
         """Return what of the bitstream is not in the tokens, a line each.
@@ -107,6 +110,8 @@ class EventTokens:
                 for done in range(0, event.n_tokens, _GAP_TOKENS):
                     n = min(_GAP_TOKENS, event.n_tokens - done)
                     yield self._counted(np.full(n, self._last))
+            elif isinstance(event, Metadata):
+                self.metadata |= event.tags
             elif isinstance(event, End):
                 self._stated = event.n_samples
                 self._cut(event.n_samples)

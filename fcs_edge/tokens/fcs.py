@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
+from fcs_edge.bitstream.protection import ProtectedWriter
+from fcs_edge.bitstream.radio_packets import CELLS_HEAD_BYTES, HEAD_BYTES
+from fcs_edge.bitstream.reader import unknown_prior
 from fcs_edge.bitstream.writer import MAX_BLOCK_TOKENS, BitstreamWriter, Header
 from fcs_edge.codec import Codec, load
-from fcs_edge.entropy import TokenCoder
+from fcs_edge.entropy import TokenCoder, neutral_coder
 from fcs_edge.modelfile import catalogue
 from fcs_edge.tokens.fcs_options import FcsOptions
 from fcs_edge.tokens.settings import Settings, settings_code, token_settings
@@ -38,6 +44,14 @@ def header_of(codec: Codec, *, coded: bool = True, settings: Settings | None = N
     )
 
 
+def newest_coder(codec: Codec) -> TokenCoder:
+    """Return the coder of a codec's newest prior, the neutral one without; ready for live sound."""
+    prior = codec.prior
+    coder = neutral_coder(codec.bits_per_token) if prior is None else prior.coder()
+    coder.warm_up()
+    return coder
+
+
 def fcs_writer(
     file: BinaryIO,
     codec: Codec,
@@ -59,19 +73,42 @@ def fcs_writer(
     """
     options = options or FcsOptions()
     coded = not (options.raw or options.eager)
+    if options.dtx:
+        settings = token_settings(codec.model) | {"dtx": True}
     header = header_of(codec, coded=coded, settings=settings)
-    prior = codec.prior if coded else None
     tokens = round(options.block_seconds * codec.token_rate)
-    return BitstreamWriter(
-        file,
-        header,
-        block_tokens=min(max(tokens, 1), MAX_BLOCK_TOKENS),
-        coder=None if prior is None else prior.coder(),
-        raw=options.raw,
-        eager=options.eager,
-        chunk_tokens=codec.chunk_tokens,
-        tags=options.tags,
-    )
+    how: dict[str, Any] = {
+        "block_tokens": min(max(tokens, 1), MAX_BLOCK_TOKENS),
+        "coder": newest_coder(codec) if coded else None,
+        "raw": options.raw,
+        "eager": options.eager,
+        "chunk_tokens": codec.chunk_tokens,
+        "tags": options.tags,
+    }
+    size = options.packet_bytes
+    if options.protection is None:
+        block = None if size is None else size - HEAD_BYTES
+        return BitstreamWriter(file, header, block_bytes=block, **how)
+    cell = None if size is None else size - CELLS_HEAD_BYTES
+    protection = ProtectedWriter(file, options.protection, cell_bytes=cell)
+    return _ProtectedBitstream(protection, header, **how)
+
+
+class _ProtectedBitstream(BitstreamWriter):
+    """The writer of a protected bitstream, whose last group it writes when it is closed."""
+
+    def __init__(self, file: ProtectedWriter, header: Header, **how: Any) -> None:
+        super().__init__(cast(BinaryIO, file), header, **how)
+        self._protection = file
+
+    def close(
+        self,
+        n_samples: int,
+        tokens: NDArray[np.integer[Any]] | None = None,
+        pauses: NDArray[np.bool_] | None = None,
+    ) -> None:
+        super().close(n_samples, tokens, pauses)
+        self._protection.close()
 
 
 def coders_of(codec: Codec | None) -> Callable[[Header], TokenCoder | None]:
@@ -118,16 +155,15 @@ class NamedCoders:
         return coders_of(self._codec)(header) if header.fingerprint == self._fingerprint else None
 
 
-def prior_problem(header: Header, codec: Codec | None) -> str | None:
-    """Return what is lost where a model lacks the prior that a header names; None if it has it."""
+def prior_problem(header: Header, codec: Codec | None) -> dict[str, str]:
+    """Return the line for blocks whose prior a model lacks, by the reader's message about one."""
     if not header.prior or (codec is not None and header.prior in codec.priors):
-        return None
+        return {}
     lost = "their tokens are lost"
     if codec is not None:
-        have = f"which {codec.name} does not have"
-        return f"blocks are coded with the prior {header.prior:08x}, {have}; {lost}"
-    model = header.fingerprint.hex()
-    return (
-        f"blocks are coded with the prior {header.prior:08x} of the model {model}, which has no "
-        f"name here; {lost}: give that model with --model"
-    )
+        owner = f", which {codec.name} does not have; {lost}"
+    else:
+        model = header.fingerprint.hex()
+        owner = f" of the model {model}, which has no name here; {lost}: give it with --model"
+    line = f"blocks are coded with the prior {header.prior:08x}{owner}"
+    return {unknown_prior(header.prior): line}

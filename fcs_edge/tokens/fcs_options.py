@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
+
+from fcs_edge.bitstream.metadata import entry_of
+from fcs_edge.bitstream.records import MAX_BODY
 
 BLOCK_SECONDS = 2.0
 """Sound in a block of a file: what one damaged bit costs, at an overhead of less than 5 %."""
@@ -13,10 +15,9 @@ BLOCK_SECONDS = 2.0
 MOST_BLOCK_SECONDS = 4.0
 """Sound in the longest block that a command writes."""
 
-MAX_TAG_BYTES = 4096
-"""Bytes of all metadata that a caller adds, as UTF-8."""
+MAX_TAG_BYTES = MAX_BODY
+"""Bytes of all metadata that a caller adds: one record holds it."""
 
-_KEY = re.compile(r"[a-z0-9_-]{1,32}")
 _OWN = ("model", "part", "window", "overlap", "resampler", "encoder")
 """Keys of facts that a program writes by itself."""
 
@@ -31,6 +32,12 @@ class FcsOptions(NamedTuple):
     """Whether each chunk goes out as soon as it exists. Its tokens are then raw."""
     tags: Mapping[str, str] | None = None
     """Metadata by key."""
+    dtx: bool = False
+    """Whether the header says that comfort tokens replace pauses."""
+    packet_bytes: int | None = None
+    """Bytes of a radio's packet. Each block fits one; of a protected file each cell does."""
+    protection: float | None = None
+    """Bytes of parity for each byte, where the bitstream is protected."""
 
 
 def check_tags(tags: Mapping[str, str]) -> None:
@@ -49,24 +56,13 @@ def check_tags(tags: Mapping[str, str]) -> None:
     """
     size = 0
     for key, value in tags.items():
-        if not _KEY.fullmatch(key):
-            raise ValueError(f"a key has 1 to 32 of a-z, 0-9, _ and -, which {key!r} has not")
         if key in _OWN:
             raise ValueError(f"the key {key} is for facts of the encoding; choose another")
         if key == "time":
             _check_time(value)
-        size += len(key) + len(_encoded(key, value)) + 2
+        size += len(entry_of(key, value)) + 1
     if size > MAX_TAG_BYTES:
         raise ValueError(f"metadata takes {size:,} bytes; at most {MAX_TAG_BYTES:,} are allowed")
-
-
-def _encoded(key: str, value: str) -> bytes:
-    if "\0" in value:
-        raise ValueError(f"the value of {key} holds a zero byte")
-    try:
-        return value.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"the value of {key} is not UTF-8") from None
 
 
 def _check_time(value: str) -> None:

@@ -61,6 +61,9 @@ def int4_panel(
     # Sums in int16 are folded so often that their steps hardly wait for each other.
     chains = min(_CHAINS, _SUMS // n_vectors) if n_rows == 1 and not fold_after else 1
     width, level = n_lanes * n_vectors, prefetch_level(n_lanes)
+    # To the first-level cache, twice the distance takes 1 to 2 % less time with these weights. With
+    # int8 and float16 ones it takes 1 % more.
+    ahead = 2 * PREFETCH_BYTES if level == 1 else PREFETCH_BYTES
     panel_size = ROUND * width // 2
     half = panel.types[1].dtype == types.uint16
     typed = types.void(rows, lanes, vectors, dot, x, panel, out)
@@ -71,11 +74,11 @@ def int4_panel(
         """Prefetch what a later round than j reads."""
         at = b.mul(j, I64(panel_size))
         if n_rows > 1:
-            simd.prefetch(b, weight, b.add(at, I64(PREFETCH_BYTES)), panel_size, level)
+            simd.prefetch(b, weight, b.add(at, I64(ahead)), panel_size, level)
         else:
             # One row leaves little time for prefetches: every other line is enough.
             for line in range(0, panel_size, 2 * simd.LINE):
-                simd.prefetch(b, weight, b.add(at, I64(PREFETCH_BYTES + line)), simd.LINE, level)
+                simd.prefetch(b, weight, b.add(at, I64(ahead + line)), simd.LINE, level)
 
     def unpacked(b: Builder, weight: Value, j: Value, first: int, count: int) -> list[Value]:
         """Return the weights of so many steps of round j, step by step and vector by vector."""
@@ -157,6 +160,10 @@ def int4_panel(
                 lambda i, values: round_(b.add(base, i), values),
             )
             scales_at = b.mul(g, I64(width))
+            if n_rows > 1 and level == 1 and half:
+                # A line for each group: the CPU fetches too few of them by itself.
+                later = b.add(scales_at, I64(ahead // 16))
+                simd.prefetch(b, weights_at.scale, later, 2 * width, level)
             by_output = group_scales(b, weights_at.scale, scales_at, half, kind_f, n_vectors)
             added = []
             for m in range(n_rows):

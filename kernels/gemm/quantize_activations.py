@@ -182,6 +182,13 @@ def quantize_rows_int8(
 
 
 @inline
+def _copy(x: Scalar, out: Scalar) -> None:
+    """``out[k] = x[k]``."""
+    for k in range(x.size):
+        out[k] = x[k]
+
+
+@inline
 def quantize_rows_int4(
     x: F32,
     step: int,
@@ -196,11 +203,20 @@ def quantize_rows_int4(
 ) -> None:
     """`quantize_groups` of each row of x to `BLOCK` numbers of q, 0 for depth <= k < size.
 
-    Each row's numbers of scale and offset start groups after those of the row before.
+    Each row's numbers of scale and offset start groups after those of the row before. Where rows
+    overlap by whole groups, the groups that a row shares with the one before are copied.
     """
+    shared = (depth - step) // group if step < depth and step % group == 0 else 0
     for m in range(count):
-        q_row = q[m * BLOCK : m * BLOCK + size]
+        q_row, of = q[m * BLOCK : m * BLOCK + size], slice(m * groups, (m + 1) * groups)
         q_row[depth:] = 0
-        of = slice(m * groups, (m + 1) * groups)
-        row = x[m * step : m * step + depth]
-        quantize_groups(row, group, q_row, scale[of], offset[of])
+        row, row_scale, row_offset = x[m * step : m * step + depth], scale[of], offset[of]
+        done = 0
+        if m > 0 and shared > 0:
+            done = shared * group
+            before, first = (m - 1) * BLOCK + step, (m - 1) * groups + step // group
+            _copy(q[before : before + done], q_row)
+            _copy(scale[first : first + shared], row_scale)
+            _copy(offset[first : first + shared], row_offset)
+        rest = done // group
+        quantize_groups(row[done:], group, q_row[done:], row_scale[rest:], row_offset[rest:])

@@ -10,7 +10,7 @@ from typing import Any
 
 from numba import types
 
-from fcs_edge.kernels.gemm.panels import INDEX, intrinsic, memory
+from fcs_edge.kernels.gemm.panels import INDEX, PREFETCH_BYTES, intrinsic, memory, prefetch_level
 from fcs_edge.kernels.isa import simd
 from fcs_edge.kernels.isa.simd import FLOAT, HALF, I64, Builder, Value
 from fcs_edge.kernels.runtime._jit import inline
@@ -57,9 +57,18 @@ def depthwise_panel(
                 return simd.load(b, base, at, used)
             return b.fpext(simd.load(b, base, at, simd.vector(HALF, n_lanes)), used)
 
+        def fetch(b: Builder, base: Value, bits: int, at: Value) -> None:
+            size = bits // 8 * width
+            # Narrow panels would prefetch every line twice. Both streams share the distance.
+            if n_rows > 1 and size >= simd.LINE:
+                later = b.add(at, I64(PREFETCH_BYTES // 2 * 8 // bits))
+                simd.prefetch(b, base, later, size, prefetch_level(n_lanes))
+
         def tap(j: Value, values: list[Value]) -> list[Value]:
             sums, held = values[: n_rows * n_vectors], values[n_rows * n_vectors :]
             at = [b.add(b.mul(j, I64(width)), column) for column in columns]
+            fetch(b, row[-1], x.dtype.bitwidth, at[0])
+            fetch(b, panel, weight.dtype.bitwidth, at[0])
             held = [*held, *(read(x, row[-1], a) for a in at)]
             weights = [read(weight, panel, a) for a in at]
             added = [

@@ -1,6 +1,12 @@
-"""Codes tokens by a static network of integers that predicts each bit from those before it."""
+"""Codes tokens by a static network of integers that predicts each bit from those before it.
+
+The network is that of Larochelle and Murray, The neural autoregressive distribution estimator,
+AISTATS 2011, with inputs from the tokens before.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -40,16 +46,28 @@ def _subtract(row: I8 | I16, sums: I16 | I32) -> None:
 
 
 @inline
-def _add_scaled(row: I8, scale: int, sums: I16) -> None:
-    """Compute ``sums += floor((scale row + 32) / 64)``, scale -64..64."""
-    factor = np.int16(scale)
+def _add_two_twice(x: I8 | I16, y: I8 | I16, sums: I16 | I32) -> None:
+    """Compute ``sums += 2 (x + y)``."""
     for n in range(sums.size):
-        sums[n] += np.int16(np.int16(np.int16(row[n]) * factor) + np.int16(32)) >> np.int16(6)
+        sums[n] += 2 * (x[n] + y[n])
+
+
+@inline
+def _add_scaled(row: I8, scale: int, products: I16, sums: I16) -> None:
+    """Compute ``sums += floor((scale row + 32) / 64)``, scale -64..64.
+
+    All is done in 16 bits: LLVM would widen a single loop to 64.
+    """
+    factor = np.int8(scale)
+    for n in range(sums.size):
+        products[n] = row[n] * factor + 32
+    for n in range(sums.size):
+        sums[n] += products[n] >> 6
 
 
 @inline
 def _add_scaled_skip(row: I16, scale: int, sums: I32) -> None:
-    """Compute ``sums += floor((scale row + 32) / 64)``, scale -64..64."""
+    """Compute the same as `_add_scaled` of a 16-bit row."""
     for n in range(sums.size):
         sums[n] += (row[n] * scale + 32) >> 6
 
@@ -65,44 +83,65 @@ def _rectified_dot(sums: I16, weights: I8) -> Scalar:
 
 
 @inline
+def _list_ones(tokens: U16, t: int, bits: int, n_past: int, listed: I64) -> int:
+    """List the rows of the bits that are 1 among the tokens before t; return how many there are."""
+    n_listed = 0
+    for k in range(n_past):
+        token = tokens[t - 1 - k]
+        for j in range(bits):
+            listed[n_listed] = k * bits + j
+            n_listed += token >> (bits - 1 - j) & 1
+    return n_listed
+
+
+@inline
 def _start_token(
     tokens: U16,
     t: int,
     bits: int,
-    context: I8,
-    bias: I16,
-    context_skip: I16,
-    bias_skip: I16,
+    rows: Any,
+    skips: Any,
     memory: I32,
+    listed: I64,
+    products: I16,
     sums: I16,
     logits: I32,
 ) -> None:
-    """Sum the rows of what stands before token t of a block, over the biases."""
+    """Sum the rows of what stands before token t of a block, over the biases.
+
+    rows is (context, starts) and skips (context_skip, start_skips). The starts have all bits as 0.
+    So a row is added, twice, only where its bit is 1.
+    """
+    context, starts = rows
+    context_skip, start_skips = skips
+    n_past = min(t, HISTORY)
+    position = HISTORY * bits + t % POSITIONS
     for n in range(sums.size):
-        sums[n] = bias[n]
+        sums[n] = starts[n_past, n] + context[position, n]
     for j in range(bits):
-        logits[j] = bias_skip[j]
-    for k in range(min(t, HISTORY)):
-        token = tokens[t - 1 - k]
-        for j in range(bits):
-            r = k * bits + j
-            if token >> (bits - 1 - j) & 1:
-                _add(context[r], sums)
-                _add(context_skip[r], logits)
-            else:
-                _subtract(context[r], sums)
-                _subtract(context_skip[r], logits)
-    r = HISTORY * bits + t % POSITIONS
-    _add(context[r], sums)
-    _add(context_skip[r], logits)
+        logits[j] = start_skips[n_past, j] + context_skip[position, j]
+    n_listed = _list_ones(tokens, t, bits, n_past, listed)
+    for i in range(0, n_listed - 1, 2):
+        x, y = listed[i], listed[i + 1]
+        _add_two_twice(context[x], context[y], sums)
+        _add_two_twice(context_skip[x], context_skip[y], logits)
+    if n_listed % 2 == 1:
+        x = listed[n_listed - 1]
+        for _ in range(2):
+            _add(context[x], sums)
+            _add(context_skip[x], logits)
+    r = HISTORY * bits + POSITIONS
     for j in range(bits):
         mean = 64 * abs(memory[0, j]) // (t + 8)
-        for i in range(2):
-            scale = (mean if memory[0, j] >= 0 else -mean) if i == 0 else memory[1, j] >> 6
+        memory[2, j] = mean if memory[0, j] >= 0 else -mean
+        memory[3, j] = memory[1, j] >> 6
+    for i in range(2):
+        for j in range(bits):
+            scale = memory[2 + i, j]
             if scale != 0:
-                r = HISTORY * bits + POSITIONS + i * bits + j
-                _add_scaled(context[r], scale, sums)
+                _add_scaled(context[r], scale, products, sums)
                 _add_scaled_skip(context_skip[r], scale, logits)
+            r += 1
 
 
 @inline
@@ -114,6 +153,43 @@ def _remember(token: int, bits: int, memory: I32) -> None:
         memory[1, j] += (sign * 4096 - memory[1, j]) * 10 >> 6
 
 
+@inline
+def _code_token(
+    token: int,
+    decoding: bool,
+    rows: Any,
+    table: U16,
+    sums: I16,
+    logits: I32,
+    state: I64,
+    data: U8,
+) -> int:
+    """Code a token, or decode and return it, from the sums h and logits s before its first bit.
+
+    Bit i, the most significant first, is 1 with probability ``table[clip(logit) + 2048] / 65536``:
+
+    ``logit = floor(sum_n max(h[n], 0) output[i, n] / 16) + s[i]``
+
+    Then ``h += y step[i]`` and ``s += y step_skip[i]``, y being 1 or -1 as the bit is 1 or 0.
+    rows is (step, output, step_skip).
+    """
+    step, output, step_skip = rows
+    bits = output.shape[0]
+    coded = 0
+    for i in range(bits):
+        logit = (_rectified_dot(sums, output[i]) >> SHIFT) + logits[i]
+        one = token >> (bits - 1 - i) & 1
+        one = code_decision(decoding, one, probability_of(logit, table), state, data)
+        coded = coded << 1 | one
+        if i + 1 < bits and one == 1:
+            _add(step[i], sums)
+            _add(step_skip[i], logits)
+        elif i + 1 < bits:
+            _subtract(step[i], sums)
+            _subtract(step_skip[i], logits)
+    return coded
+
+
 @kernel
 def code_with_network(
     tokens: U16,
@@ -121,79 +197,44 @@ def code_with_network(
     decoding: bool,
     limit: int,
     context: I8,
-    bias: I16,
+    starts: I16,
     step: I8,
     output: I8,
     context_skip: I16,
-    bias_skip: I16,
+    start_skips: I32,
     step_skip: I16,
     table: U16,
+    memory: I32,
+    listed: I64,
+    products: I16,
     sums: I16,
     logits: I32,
-    memory: I32,
     state: I64,
     data: U8,
 ) -> None:
     """Code a block of tokens into data, or decode data into tokens.
 
-    With ``y[j] = 1`` for each bit that is 1 and -1 for one that is 0, the most significant first,
-    bit i of a token is 1 with probability ``table[clip(logit[i]) + 2048] / 65536``:
+    The first sums h and logits s of a token are ``bias + inputs context`` and
+    ``bias_skip + inputs context_skip``; `_code_token` has the rest. inputs are the signs of the
+    bits of 8 tokens before, the newest first, 0 where the block has none; 1 for the token's number
+    modulo 4; the mean of each bit's signs and its decaying average, in 64ths, products rounded.
 
-    ``h[i] = bias + inputs context + sum_j<i y[j] step[j]``
-    ``logit[i] = floor(sum_n max(h[i, n], 0) output[i, n] / 16) + skip[i]``
-    ``skip[i] = bias_skip[i] + inputs context_skip[:, i] + sum_j<i y[j] step_skip[j, i]``
-
-    inputs are the signs of the 8 tokens before, the newest first, 0 where the block has none; 1 for
-    the token's number modulo 4; and twice ``bits`` averages of the block so far, in 64ths, each
-    product rounded. The network is that of Larochelle and Murray, The neural autoregressive
-    distribution estimator, AISTATS 2011.
-
-    Parameters
-    ----------
-    tokens : numpy.ndarray
-        (n,) uint16: what is coded. A decoder reads the known ones and writes the others.
-    known : numpy.ndarray
-        (n,) uint8: 1 for a token that is not coded.
-    decoding : bool
-        Whether data is decoded.
-    limit : int
-        A coder counts in state[TOKENS] the first tokens that fit so many bytes, and stops after
-        them; -1 is no limit.
-    context, bias, step, output, context_skip, bias_skip, step_skip : numpy.ndarray
-        (14 bits + 4, ...); see `fcs_edge.entropy.prior.Prior`.
-    table : numpy.ndarray
-        (4096,) uint16.
-    sums, logits, memory : numpy.ndarray
-        (hidden,) int16, (bits,) int32 and (2, bits) int32; overwritten.
-    state : numpy.ndarray
-        (6,) int64; a decoder's state[SIZE] is how many bytes data holds. A coder writes it.
-    data : numpy.ndarray
-        uint8; a coder needs four bytes for each decision, and four more.
+    known (n,) is 1 for tokens that are not coded. limit: state[TOKENS] counts the first tokens that
+    fit so many bytes; -1 is none. starts (9, hidden) and start_skips (9, bits) are the biases, less
+    the rows of all bits of 0 to 8 tokens. A decoder's data has state[SIZE] bytes; a coder needs
+    four for each decision and four more, and writes state[SIZE]. The others are in
+    `fcs_edge.entropy.prior`, or overwritten.
     """
     bits = output.shape[0]
+    rows, skips, steps = (context, starts), (context_skip, start_skips), (step, output, step_skip)
     start_coder(decoding, state, data)
-    for i in range(2):
-        for j in range(bits):
-            memory[i, j] = 0
+    for j in range(bits):
+        memory[0, j], memory[1, j] = 0, 0
     state[TOKENS] = n_coded = 0
     for t in range(tokens.size):
         if known[t] == 0:
-            _start_token(
-                tokens, t, bits, context, bias, context_skip, bias_skip, memory, sums, logits
-            )
-            token = 0
-            for i in range(bits):
-                logit = (_rectified_dot(sums, output[i]) >> SHIFT) + logits[i]
-                one = tokens[t] >> (bits - 1 - i) & 1
-                one = code_decision(decoding, one, probability_of(logit, table), state, data)
-                token = token << 1 | one
-                if i + 1 < bits and one == 1:
-                    _add(step[i], sums)
-                    _add(step_skip[i], logits)
-                elif i + 1 < bits:
-                    _subtract(step[i], sums)
-                    _subtract(step_skip[i], logits)
-            tokens[t] = token
+            _start_token(tokens, t, bits, rows, skips, memory, listed, products, sums, logits)
+            tokens[t] = _code_token(tokens[t], decoding, steps, table, sums, logits, state, data)
             n_coded += 1
         _remember(tokens[t], bits, memory)
         if limit >= 0:

@@ -90,7 +90,3 @@ def test_options_of_bitstreams_are_refused_for_arrays(
 def test_strict_and_salvage_exclude_each_other(run: Callable) -> None:
     line = run("decode", "--strict", "--salvage", "a.fcs", "a.wav").failed(2)
     assert "give one of them" in line
-
-
-def test_join_is_gone(run: Callable) -> None:
-    assert "No such option" in run("decode", "--join", "a.fcs", "a.wav").failed(2)

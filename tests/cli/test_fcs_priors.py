@@ -105,8 +105,17 @@ def test_without_the_prior_nothing_may_be_left(
     assert done.code == 1
     fingerprint = golden("tiny").codec.fingerprint.hex()
     assert f"the prior {NEW.check:08x} of the model {fingerprint}" in done.err
-    assert "give that model with --model" in done.err
+    assert "give it with --model" in done.err
     assert not (tmp_path / "a.npz").exists()
+
+
+def test_a_prior_that_no_block_uses_is_not_missed(
+    golden: Callable, model: Path, tokens: NDArray, tmp_path: Path, run: Callable
+) -> None:
+    path = tmp_path / "raw.fcs"
+    write_fcs(path, tokens[:100], codec=fcs_edge.load(model))
+    done = run("decode", "-q", "-m", golden("tiny").model, path, tmp_path / "a.wav")
+    assert (done.code, done.err) == (0, "")
 
 
 def test_arrays_and_back(coded: Path, model: Path, tmp_path: Path, run: Callable) -> None:

@@ -119,15 +119,17 @@ def test_records(tiny: fcs_edge.Codec, info: Callable) -> None:
     _, facts, _ = info(data, "--records", "--json")
     assert facts[2] == {
         "offset": 33, "kind": "block", "size": 143, "position": 0, "tokens": 100, "coding": "raw",
-        "payload": 138, "intact": True,
+        "payload": 138, "intact": True, "paused": 0,
     }  # fmt: skip
 
 
 def test_records_of_a_damaged_bitstream(tiny: fcs_edge.Codec, info: Callable) -> None:
     data = bytearray(stream(tiny))
     data[200] ^= 1
-    code, lines, _ = info(bytes(data[:-8]) + b"??", "--records")
+    code, lines, err = info(bytes(data[:-8]) + b"??", "--records")
     assert code == 1
+    assert "byte 162: 143 bytes damaged" in err
+    assert "the stream is cut, no whole record from byte 379 on" in err
     found = [line.split() for line in lines]
     assert found[3] == ["162", "damaged", "143", "-", "-", "FAILED", "-"]
     assert found[4][:3] == ["305", "block", "74"]

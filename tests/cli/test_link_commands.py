@@ -24,6 +24,8 @@ from fcs_edge.link import receiver as receiver_module
 from fcs_edge.link import records
 from fcs_edge.link.datagrams import Datagrams
 from fcs_edge.link.keys import new_key
+from fcs_edge.link.packets import MAX_PACKET, PacketFormat
+from fcs_edge.link.rates import longest_packet
 from fcs_edge.link.receiver import Timer
 from fcs_edge.link.sender import Sender
 from fcs_edge.link.sockets import ListeningSocket, PacketSocket, address_text, parse
@@ -268,6 +270,57 @@ def test_send_to_nobody_warns_once_and_goes_on(run: Run, port: int, short: Path)
     # Each packet is sent, in case that somebody listens now.
     assert "0.6 s sent: 7 packets" in result.err
     assert "nobody listened for " in result.err
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ((), "on the wire: 658 bytes/s, 5.27 kbit/s with IP and UDP headers; a packet each 80 ms"),
+        (("--packet-ms", 240), "on the wire: 292 bytes/s, 2.33 kbit/s"),
+        (("--packet-ms", 960), "on the wire: 154 bytes/s, 1.23 kbit/s"),
+        (("--coded", "--packet-ms", 240), "on the wire: at most 296 bytes/s, 2.37 kbit/s"),
+        (("--redundancy",), "on the wire: 771 bytes/s, 6.17 kbit/s"),
+    ],
+)
+def test_the_rate_is_printed_first(
+    run: Run, port: int, short: Path, options: tuple[object, ...], text: str
+) -> None:
+    result = run("send", "--from", short, "--duration", 0.1, *options, f"127.0.0.1:{port}")
+    assert result.code == 0
+    first = next(line for line in result.err.splitlines() if "the link is open" not in line)
+    assert first.startswith(text)
+
+
+def test_the_rate_with_key_and_ipv6(run: Run, port: int, short: Path, key: Path) -> None:
+    """16 + 8 + 16 bytes and 28 or 48 each 80 ms."""
+    for host, rate in (("127.0.0.1", 850), ("[::1]", 1100)):
+        options = ("--from", short, "--duration", 0.4, "--key", key)
+        result = run("send", *options, f"{host}:{port}")
+        assert f"on the wire: {rate} bytes/s" in result.err
+        assert f", {rate} bytes/s with IP headers" in result.err
+
+
+@pytest.mark.parametrize("length", [0, 100, 1040])
+def test_the_length_of_a_packet(run: Run, port: int, short: Path, length: int) -> None:
+    result = run("send", "--from", short, "--packet-ms", length, f"127.0.0.1:{port}")
+    assert "--packet-ms" in result.failed(2)
+
+
+def test_the_longest_packet() -> None:
+    """A second of sound, 12 chunks, or what fits into 1200 bytes."""
+    for chunk_tokens, seconds, redundant, most in (
+        (4, 0.08, False, 12),
+        (4, 0.08, True, 12),
+        (1, 0.02, False, 12),
+        (4, 0.3, False, 3),
+        (48, 0.96, True, 1),
+        (48, 0.04, True, 6),
+        (48, 2.0, False, 1),
+    ):
+        form = PacketFormat(bytes(8), 16, chunk_tokens)
+        assert longest_packet(form, seconds, redundant) == most
+        size = form.packet_size(most, sealed=True, before=most if redundant else None)
+        assert size <= MAX_PACKET
 
 
 def test_send_for_a_duration(run: Run, port: int, short: Path) -> None:

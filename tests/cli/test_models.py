@@ -111,7 +111,7 @@ def test_models_lists_all_that_have_a_name(
     result = run("models")
     assert result.code == 0
     lines = [line.split() for line in result.out.splitlines()]
-    assert lines[1] == ["edge-65k", "built", "in", "8.0", "MB", "0.80", "kbps", "int8"]
+    assert lines[1] == ["edge-65k", "built", "in", "8.1", "MB", "0.80", "kbps", "int8"]
     assert [line[0] for line in lines[2:]] == ["4k", "bad[b]\\x1b", "edge-65k"]
     assert lines[2][-4:] == ["0.55", "kbps", "f32", "default"]
     assert "safetensors" in " ".join(lines[3])

@@ -398,7 +398,7 @@ def test_any_array_is_taken_or_refused_in_the_documented_way(
 
 FIELDS: dict[str, Any] = {
     "bits": 11, "samples_per_token": 320, "input_rate": 16000, "output_rate": 24000,
-    "fingerprint": b"8 bytes!", "block_tokens": 10,
+    "fingerprint": b"8 bytes!", "prior": 7, "settings": 1065,
 }  # fmt: skip
 
 

@@ -343,6 +343,13 @@ class TestParts:
         assert [e.header for e in events if isinstance(e, HeaderRead)] == [HEADER] * 2
         assert tokens_in(events).tolist() == [*TOKENS, *TOKENS]
 
+    def test_an_end_record_twice(self, eager):
+        events = checked(DATA + RECORDS[-1] + DATA, eager)
+        assert losses(events) == [0]
+        assert tokens_in(events).tolist() == [*TOKENS, *TOKENS]
+        events = checked(DATA + RECORDS[-1], eager)
+        assert "8 bytes after the end record" in events[-1].message
+
     def test_a_burst_over_an_end_and_a_header(self, eager):
         data = DATA[:END] + b"?" * 27 + DATA[19:]
         events = checked(data, eager)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,8 +61,8 @@ class TestWithoutAHeader:
             assert events[-1] == End((317 - first) * SPT)
 
     def test_a_copy_of_the_header_says_more(self, eager):
-        """A wrong guess holds until the copy; without a guess, reading starts there."""
-        right = header_of(11, settings=9)
+        """A wrong model holds until the copy; without a guess, reading starts there."""
+        right = replace(header_of(11, settings=9), fingerprint=b"another!")
         copy = naive_header(right, repeated=True)
         data = DATA[OFFSETS[2] + 3 : OFFSETS[5]] + copy + DATA[OFFSETS[5] :]
         _, events = checked(data, join=HEADER, eager=eager)
@@ -181,7 +182,8 @@ class TestSalvage:
             ({"raw": True}, 1e-3, 0.02),
             ({"raw": True}, 1e-2, 0.15),
             ({"eager": True}, 1e-4, 0.01),
-            ({"eager": True}, 1e-3, 0.1),
+            ({"eager": True}, 1e-3, 0.02),
+            ({"eager": True}, 1e-2, 0.3),
         ],
     )
     def test_random_bits(self, form, rate, share):
@@ -197,6 +199,17 @@ class TestSalvage:
             found = timeline(events)[:500]
             wrong += 500 - np.count_nonzero(found == tokens[: found.size])
         assert wrong <= 10 * 500 * share
+
+    def test_copies_of_the_header(self):
+        """A damaged one is passed over."""
+        tokens = random_tokens(1200, 11)
+        data = encode(tokens, HEADER, eager=True)
+        copy = naive_header(HEADER, repeated=True)
+        hits = {data.index(copy) + n: 4 for n in (0, 7, 9)}
+        block = data.index(copy) + len(copy)
+        _, events = checked(damaged(hits | {block + 9: 8, block - 30: 1}, data), salvage=True)
+        assert np.count_nonzero(timeline(events)[:1200] != tokens) == 2
+        assert "a copy of the header is damaged" in damage_in(events)[1].message
 
     def test_a_cut_block(self):
         """All whole tokens that are there."""
@@ -224,3 +237,20 @@ class TestSalvage:
         ):
             _, events = checked(data, salvage=True)
             assert not damage_in(events)
+
+
+@EAGER
+def test_a_repeated_header_completes_the_assumed_one(eager):
+    """Settings that were assumed wrongly begin no new part; another model does."""
+    header = header_of(settings=1065)
+    tokens = random_tokens(700, 11)
+    data = encode(tokens, header, eager=True)
+    start = len(header.to_bytes())
+    reader, events = checked(data[start:], eager=eager, join=header_of())
+    assert [event.header for event in events if isinstance(event, HeaderRead)] == [header_of()]
+    assert len(damage_in(events)) == 1
+    assert np.array_equal(tokens_in(events)[:700], tokens)
+    assert reader.header == header
+    other = replace(header_of(), fingerprint=b"another!")
+    _, events = checked(data[start:], eager=eager, join=other)
+    assert [event.header for event in events if isinstance(event, HeaderRead)] == [other, header]

@@ -432,7 +432,7 @@ class TestMetadata:
         [("", "x"), ("Title", "x"), ("a b", "x"), ("a" * 33, "x"), ("a", "\0"), ("a", "x" * 4095)],
     )
     def test_refused(self, key, value):
-        with pytest.raises(ValueError, match=r"tag's key|value of a"):
+        with pytest.raises(ValueError, match=r"a key has|value of a|a takes"):
             encode(TOKENS, HEADER, tags={key: value})
 
     def test_foreign_ones(self):

@@ -115,8 +115,8 @@ def test_other_safetensors_are_refused(model: Path) -> None:
 
 
 def test_a_newer_format_is_refused(model: Path) -> None:
-    rewrite(model, format_version="3")
-    with pytest.raises(ModelFileError, match=r"format 3 .*update"):
+    rewrite(model, format_version="4")
+    with pytest.raises(ModelFileError, match=r"format 4 .*update"):
         model_file.read(model)
 
 
@@ -176,7 +176,10 @@ def test_the_fingerprint_of_the_built_in_model_stays() -> None:
 def test_built_in_model_is_intact() -> None:
     codec = fcs_edge.load()
     codec.model.verify()
-    assert codec.model.path.stat().st_size < 8e6
+    assert codec.prior is not None
+    weights = sum(array.nbytes for _, array in codec.prior.arrays())
+    assert weights < 256_000
+    assert codec.model.path.stat().st_size < 8e6 + weights
     assert (codec.bits_per_token, codec.token_rate, codec.bitrate) == (16, 50, 800)
     assert (codec.latency, codec.chunk_size, codec.sample_rate_out) == (0.08, 1280, 24000)
     assert "docs/model-card.md" in fcs_edge.BUILT_IN[codec.name]

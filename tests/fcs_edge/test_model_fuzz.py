@@ -16,6 +16,7 @@ from fuzz_models import (
     header_case,
     joined,
     parts,
+    prior_case,
     values_case,
 )
 
@@ -72,3 +73,24 @@ def test_weights_of_any_value(scheme: str, tmp_path: Path) -> None:
         f"values {scheme}", 300, lambda rng: values_case(rng, scheme), read, MEMORY + (20 << 20)
     )
     assert min(found["read"], found["refused"]) >= 10
+
+
+def test_priors_of_any_value(tmp_path: Path) -> None:
+    """A prior that is read codes any tokens, and decodes any bytes."""
+    path = tmp_path / "model.safetensors"
+    tokens = np.random.default_rng(0).integers(0, 16, 12).astype(np.uint16)
+
+    def read(data: bytes) -> str:
+        fuzz_cases.put(path, data)
+        codec = Codec(model_file.read(path))
+        for prior in codec.priors.values():
+            coder = prior.coder()
+            assert np.array_equal(coder.decode(coder.encode(tokens), 12), tokens)
+            assert coder.decode(bytes(tokens.astype(np.uint8)), 30).max() < 16
+        return "read" if codec.prior else "none"
+
+    header, weights = parts("prior")
+    # The first call compiles kernels.
+    read(joined(json.dumps(header).encode(), weights))
+    found = fuzz_cases.run("priors", 600, prior_case, read, MEMORY)
+    assert min(found["read"], found["refused"]) >= 80

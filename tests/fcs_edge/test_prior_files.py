@@ -7,13 +7,14 @@ import numpy as np
 import prior_cases
 import pytest
 
-from fcs_edge import ModelFileError
+from fcs_edge import BitstreamError, ModelFileError
 from fcs_edge.codec import Codec
 from fcs_edge.convert import convert, write_model
 from fcs_edge.modelfile import model_file
 from fcs_edge.modelfile.model_file import ModelFile
 from fcs_edge.modelfile.tensor_file import TensorFileWriter, TensorSpec
 from fcs_edge.modelfile.tensors import header, map_tensors
+from fcs_edge.tokens.event_decoder import check_fingerprint
 
 
 @pytest.fixture
@@ -124,3 +125,13 @@ def test_a_prior_of_other_bits_is_refused(plain: ModelFile, tmp_path: Path) -> N
     model_file.write_with_priors(path, plain, [prior_cases.drawn(5, 8, 0)])
     with pytest.raises(ModelFileError, match=r"prior\.0 is for tokens of 5 bits, not 4"):
         model_file.read(path)
+
+
+def test_tokens_of_accepted_models_are_accepted(two: ModelFile, tmp_path: Path) -> None:
+    listed, other = bytes(range(8)), bytes(8)
+    change = {"accepts": f"{listed.hex()} {bytes(range(1, 9)).hex()}"}
+    codec = Codec(model_file.read(rewritten(two.path, tmp_path / "a.safetensors", change)))
+    for fingerprint in (listed, bytes(range(1, 9)), codec.fingerprint):
+        check_fingerprint(fingerprint, codec, any_model=False)
+    with pytest.raises(BitstreamError, match="another model"):
+        check_fingerprint(other, codec, any_model=False)

@@ -98,6 +98,20 @@ def test_fcs_files_from_arrays(clip: Path, codec: fcs_edge.Codec, tmp_path: Path
     assert (tmp_path / "a.fcs").read_bytes() == (tmp_path / "b.fcs").read_bytes()
     fcs_edge.write_fcs(tmp_path / "c.fcs", stored.tokens, codec=codec)
     assert fcs_edge.read_fcs(tmp_path / "c.fcs").n_samples == stored.tokens.size * 320
+    fcs_edge.write_fcs(tmp_path / "e.fcs", stored.tokens, codec=codec, tags={"title": "e"})
+    assert fcs_edge.read_fcs(tmp_path / "e.fcs").metadata == {"title": "e"}
+    # Of two bitstreams in one file, the first is read.
+    two = (tmp_path / "b.fcs").read_bytes() + (tmp_path / "e.fcs").read_bytes()
+    (tmp_path / "two.fcs").write_bytes(two)
+    first = fcs_edge.read_fcs(tmp_path / "two.fcs", strict=False)
+    assert (first.metadata, first.n_samples) == ({}, stored.n_samples)
+    assert "it has 2 parts" in first.damage[0]
+    with pytest.raises(BitstreamError, match="it has 2 parts"):
+        fcs_edge.read_fcs(tmp_path / "two.fcs")
+    assert fcs_edge.decode_file(tmp_path / "two.fcs", codec=codec).size > stored.n_samples * 2
+    with pytest.raises(ValueError, match="a key has 1 to 32"):
+        fcs_edge.write_fcs(tmp_path / "f.fcs", stored.tokens, codec=codec, tags={"Title": "e"})
+    assert not (tmp_path / "f.fcs").exists()
     fcs_edge.write_fcs(tmp_path / "d.fcs", [], codec=codec)
     assert fcs_edge.read_fcs(tmp_path / "d.fcs").tokens.shape == (0,)
 

@@ -10,16 +10,19 @@ from typing import Any
 import llvmlite.binding as llvm
 import numba
 import numpy as np
+import prior_cases
 import pytest
 from numba.core.dispatcher import Dispatcher
 from numba.core.runtime import _nrt_python as runtime
 from numba.core.runtime import rtsys
 
 from fcs_edge import kernels
+from fcs_edge.entropy.probabilities import probabilities
 from fcs_edge.kernels._types import F32, U16
 from fcs_edge.kernels.gemm import epilogue, products
 from fcs_edge.kernels.isa import instructions
 from fcs_edge.kernels.ops import attention, code_search, depthwise, spectrum
+from fcs_edge.kernels.ops.range_coder import STATE
 
 
 def ones(*shape: int) -> F32:
@@ -36,6 +39,11 @@ def filled(dtype: Any, *shape: int) -> np.ndarray:
 
 def cursor(slot: int, held: int) -> np.ndarray:
     return np.array([slot, held])
+
+
+def drawn_network() -> tuple[np.ndarray, ...]:
+    """Return a drawn prior's arrays of 3 bits as its coder passes them."""
+    return prior_cases.drawn(3, 17, 0).coder()._arguments  # type: ignore[attr-defined]
 
 
 HALF = np.float32(0.5)
@@ -87,6 +95,15 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
         32,
         ones(5, 2),
         filled(np.uint8, 5, 20),
+    ),
+    "ops.network_coder.code_with_network": (
+        *(tokens(4), filled(np.uint8, 4), False, -1, *drawn_network()),
+        *(filled(np.int64, STATE), filled(np.uint8, 99)),
+    ),
+    "ops.neutral_coder.code_neutrally": (
+        *(tokens(4), filled(np.uint8, 4), False, -1, probabilities()),
+        *(filled(np.int32, 3, 5), filled(np.int32, 5)),
+        *(filled(np.int64, STATE), filled(np.uint8, 99)),
     ),
     "ops.residual.add": (ones(4, 17), ones(4, 17)),
     "ops.residual.add_scaled": (ones(4, 17), ones(4, 17), ones(17)),

@@ -202,6 +202,15 @@ def test_overlapping_windows_have_the_bits_of_copied_ones(
     assert_same_bits(overlapping, apply(copied, depth, weight, bias, rows))
 
 
+@pytest.mark.parametrize(("depth", "step"), [(1100, 64), (1100, 128), (200, 64), (130, 96)])
+def test_windows_that_share_groups_have_the_bits_of_copied_ones(
+    depth: int, step: int, normal: Callable[..., F32], assert_same_bits: Callable[[F32, F32], None]
+) -> None:
+    weight, x = quantized_weights.quantize_int4(normal(70, depth)), normal(8 * step + depth)
+    copied = np.concatenate([x[m * step : m * step + depth] for m in range(9)])
+    assert_same_bits(apply(x, step, weight, None, 9), apply(copied, depth, weight, None, 9))
+
+
 def test_no_bias_is_a_bias_of_zeros(
     normal: Callable[..., F32], assert_same_bits: Callable[[F32, F32], None]
 ) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -27,7 +25,6 @@ from fcs_edge.link.packets import (
 from fcs_edge.link.reasons import REASONS, PacketError
 from fcs_edge.link.seal import DirectionKey, LinkKey, seal
 
-DOC = Path(__file__).parents[2] / "docs" / "reference" / "link-protocol.md"
 FIXED = settings(max_examples=150, derandomize=True, deadline=None, database=None)
 FORM = PacketFormat(bytes.fromhex("0123456789abcdef"), 11, 4)
 SECRET = bytes(range(32))
@@ -290,53 +287,3 @@ class TestFuzz:
         if packet is not None:
             assert write_packet(FORM, packet, key) == body
             assert key is None or body == original
-
-
-class TestDocument:
-    @staticmethod
-    def fields():
-        example = DOC.read_text().split("## Worked example", 1)[1].split("\n## ", 1)[0]
-        pattern = r"^([0-9a-f]{2})  ((?:[0-9a-f]{2} )*[0-9a-f]{2})  +\S"
-        return re.findall(pattern, example, re.MULTILINE)
-
-    def test_worked_example(self):
-        fields = self.fields()
-        starts = [i for i, (offset, _) in enumerate(fields) if offset == "00"]
-        parts = [fields[i:j] for i, j in zip(starts, [*starts[1:], None], strict=True)]
-        cases = ((EXAMPLE, None), (IDENTIFIED, None), (EXAMPLE, KEY))
-        for part, (packet, key) in zip(parts, cases, strict=True):
-            data = b""
-            for offset, text in part:
-                assert int(offset, 16) == len(data)
-                data += bytes.fromhex(text)
-            assert write_packet(FORM, packet, key) == data
-            assert same(read_packet(FORM, data, key), packet)
-
-    def test_code_for_strangers(self):
-        """The page's few lines, which know hashlib and PyNaCl only, give the page's bytes."""
-        section = DOC.read_text().split("## Worked example", 1)[1].split("\n## ", 1)[0]
-        code = section.split("```python\n", 1)[1].split("```", 1)[0]
-        names: dict[str, bytes] = {}
-        exec(code, names)
-        assert "fcs_edge" not in code
-        assert names["packet"] == write_packet(FORM, EXAMPLE, KEY)
-        assert names["key"].hex() in section.replace(" ", "")
-
-    def test_rates(self):
-        section = DOC.read_text().split("## On the wire", 1)[1].split("\n## ", 1)[0]
-        rows = re.findall(r"^\| (\d+) \| (\d+) ms \| (.+) \|$", section, re.MULTILINE)
-        assert len(rows) == 9
-        for bits, length, numbers in rows:
-            chunks = int(length) // 80
-            form = PacketFormat(bytes(8), int(bits), 4)
-            expected = []
-            for sealed in (False, True):
-                size = form.packet_size(chunks, sealed=sealed)
-                # An open stream names its model once in 12 chunks.
-                rate = (size + 28) * 12.5 / chunks + (0 if sealed else 8 * 12.5 / 12)
-                expected += [str(size), f"{rate:.1f}", f"{rate * 8 / 1000:.2f}"]
-            assert numbers.split(" | ") == expected
-
-    def test_reasons(self):
-        text = DOC.read_text()
-        assert all(f"`{name}`" in text for name in REASONS)

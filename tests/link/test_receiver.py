@@ -20,7 +20,7 @@ MARGIN = 0.08
 class Link:
     """A sender whose clock is slow by ppm, a receiver, and a speaker; time passes in `sleep`."""
 
-    def __init__(self, codec: Codec, ppm: float) -> None:
+    def __init__(self, codec: Codec, ppm: float, chunks: int, redundant: bool) -> None:
         self.now = 0.0
         self.chunk = codec.latency
         self.target = self.chunk + MARGIN
@@ -28,8 +28,8 @@ class Link:
         self.speeds: list[float] = []
         self._rate = codec.sample_rate_out
         self._form = PacketFormat.of(codec)
-        self._tokens = np.zeros(codec.chunk_tokens, np.uint16)
-        self._interval = self.chunk * (1 + 1e-6 * ppm)
+        self._chunks, self._redundant = chunks, redundant
+        self._interval = chunks * self.chunk * (1 + 1e-6 * ppm)
         self._random = np.random.default_rng(1)
         self._sent = 0
         self._end = 0.0
@@ -53,13 +53,19 @@ class Link:
         end = self.now + seconds
         while self._arrival <= end:
             self.now = self._arrival
-            packet = Packet(1, self._sent, self._tokens, identified=self._sent == 0)
-            self.receiver._accept(write_packet(self._form, packet))
+            self.receiver._accept(write_packet(self._form, self._packet()))
             self.levels.append(self.receiver.buffer.level * self.chunk + self.waiting - MARGIN)
             self.speeds.append(self.receiver.speed)
             self._sent += 1
             self._arrival = self._next_arrival()
         self.now = end
+
+    def _packet(self) -> Packet:
+        """Return the next packet; it may carry the one before."""
+        before = self._chunks * (self._sent > 0) if self._redundant else None
+        n = ((before or 0) + self._chunks) * self._form.chunk_tokens
+        tokens = np.zeros(n, np.uint16)
+        return Packet(1, self._sent * self._chunks, tokens, self._sent == 0, before)
 
     @property
     def waiting(self) -> float:
@@ -76,17 +82,24 @@ class Link:
         self.receiver.play(self, check)
 
 
-@pytest.mark.parametrize("ppm", [-300, 300])
+@pytest.mark.parametrize(
+    ("ppm", "chunks", "redundant"),
+    [(-300, 1, False), (300, 1, False), (300, 12, False), (-300, 3, True)],
+)
 def test_the_delay_is_held_over_15_minutes(
-    ppm: float, tiny: Codec, monkeypatch: pytest.MonkeyPatch
+    ppm: float, chunks: int, redundant: bool, tiny: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    link = Link(tiny, ppm)
+    link = Link(tiny, ppm, chunks, redundant)
     monkeypatch.setattr(receiver_module, "time", link)
     link.run(900)
     counts = link.receiver.buffer.counts
-    assert counts.played > 0.999 * 900 / link.chunk - TARGET_CHUNKS
+    goal = TARGET_CHUNKS - 1 + chunks * (1 + redundant)
+    assert counts.played > 0.999 * 900 / link.chunk - goal - chunks
     assert (counts.lost, counts.late, counts.skipped, counts.starved) == (0, 0, 0, 0)
-    late = slice(-round(300 / link.chunk), None)
+    late = slice(-round(300 / link.chunk / chunks), None)
     # The level just after a packet: the buffer, and what exceeds the speaker's target.
-    assert np.mean(link.levels[late]) == pytest.approx(TARGET_CHUNKS * link.chunk, abs=0.02)
+    assert np.mean(link.levels[late]) == pytest.approx(goal * link.chunk, abs=0.02)
     assert np.mean(link.speeds[late]) == pytest.approx(1 - 1e-6 * ppm, abs=3e-5)
+    # After the first minute the speed follows the clock without swings.
+    settled = slice(round(60 / link.chunk / chunks), None)
+    assert np.abs(np.array(link.speeds[settled]) - 1).max() < 7e-4

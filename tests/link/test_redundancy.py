@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def tokens_of(codec: Codec, sequence: int) -> Any:
 def sent_by(codec: Codec, chunks: int, n: int, key: Path | None = None, **options: Any) -> Any:
     """Return the packets of a stream of n chunks, and their socket."""
     socket: Any = Sent()
-    sender = Sender(socket, codec, chunks, key, redundant=True, **options)
+    sender = Sender(socket, codec, chunks, key, **{"redundant": True, **options})
     for sequence in range(n):
         sender.send(tokens_of(codec, sequence))
     sender.finish()
@@ -196,6 +197,20 @@ class TestSender:
         Sender(socket, tiny, 1, None, redundant=True).finish()
         assert socket.packets == []
 
+    def test_memory_does_not_grow(self, tiny: Codec) -> None:
+        socket: Any = Sent()
+        sender = Sender(socket, tiny, 3, None, coder=TailCoder(9), redundant=True)
+        tracemalloc.start()
+        try:
+            for sequence in range(600):
+                sender.send(tokens_of(tiny, sequence))
+                socket.packets.clear()
+                if sequence == 60:
+                    before = tracemalloc.get_traced_memory()[0]
+            assert tracemalloc.get_traced_memory()[0] < before + 2000
+        finally:
+            tracemalloc.stop()
+
     def test_coded_packets_name_model_and_prior_each_second(self, tiny: Codec) -> None:
         """The prior only a coded packet can name."""
         socket: Any = Sent()
@@ -216,3 +231,13 @@ def test_counters_of_a_link_without_redundancy_stay(tiny: Codec) -> None:
         buffer.put(Packet(1, sequence, tokens_of(tiny, sequence)), 0.0)
     counts = {name: value for name, value in asdict(buffer.counts).items() if value}
     assert counts == {"received": 5, "chunks": 5, "duplicate": 1, "reordered": 1}
+
+
+@LENGTHS
+@pytest.mark.parametrize("redundant", [False, True])
+def test_a_short_last_packet_skips_nothing(chunks: int, redundant: bool, tiny: Codec) -> None:
+    n = 4 * chunks + 1
+    packets = sent_by(tiny, chunks, n, redundant=redundant)
+    receiver = Receiver(tiny)
+    receiver.run(packets, chunks, set())
+    assert receiver.chunks == list(range(n))

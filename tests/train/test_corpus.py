@@ -46,6 +46,16 @@ def test_lines_are_read(tmp_path: Path) -> None:
         assert abs(np.argmax(spectrum) * 2 - pitches[name]) <= 2
 
 
+def test_lines_spread_over_the_game(tmp_path: Path) -> None:
+    path = tmp_path / "queen.1c"
+    others = {f"{number:06d}P1.SB": tone(300.0) for number in range(7)}
+    files = {f"{ADVENTURE_LINES[0]}.SB": tone(200.0), "000002P1.SB": b"no sound"}
+    path.write_bytes(archive({"QUEEN.TXT": b"text"} | others | files))
+    read = list(amazon_queen.spread_lines(4, path))
+    assert len(read) == 4
+    assert all(rate == 11025 and len(sound) >= rate for sound, rate in read)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

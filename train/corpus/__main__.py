@@ -21,12 +21,13 @@ _MINUTES = {
 }
 _GAMES = ("tuxpaint", "ktuberling", "hedgewars", "fillets", "kajongg", "klettres")
 _SPOKEN = ("asterisk", *_GAMES, "festvox-ru", "prompts")
-_SOURCES = (*_SPOKEN, *_MINUTES)
+SOURCES = (*_SPOKEN, *_MINUTES)
 
 
-def _parsed(
+def parsed_minutes(
     context: click.Context, option: click.Parameter, given: tuple[str, ...]
 ) -> dict[str, float]:
+    """Return the minutes of each synthetic source: the defaults, and what SOURCE=N says."""
     minutes = dict(_MINUTES)
     for pair in given:
         name, _, number = pair.partition("=")
@@ -36,32 +37,17 @@ def _parsed(
     return minutes
 
 
-@click.command()
-@click.argument("folder", metavar="OUT_DIR", type=click.Path(file_okay=False, path_type=Path))
-@click.option(
-    "--only", multiple=True, type=click.Choice(_SOURCES), help="Build this source; repeatable."
-)
-@click.option(
-    "--minutes",
-    multiple=True,
-    callback=_parsed,
-    metavar="SOURCE=N",
-    help="Synthesise N minutes (of each voice, for flite and festival); repeatable.",
-)
-@click.option(
-    "--kokoro-js",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The npm archive with Kokoro's voices. [default: OUT_DIR/kokoro-js-1.2.1.tgz]",
-)
-def main(
-    folder: Path, only: tuple[str, ...], minutes: dict[str, float], kokoro_js: Path | None
-) -> None:
-    """Build the training corpus in OUT_DIR. Shards that exist do not change.
+def makers(minutes: dict[str, float], package: Path) -> dict[str, Callable[[], list[Job]]]:
+    """Return what lists each source's jobs.
 
-    The sources take turns, shard by shard. Held-out clips, rooms and noises come last.
+    Parameters
+    ----------
+    minutes : dict of str to float
+        Of each synthetic source.
+    package : Path
+        The npm archive of kokoro-js.
     """
-    package = kokoro_js or folder / "kokoro-js-1.2.1.tgz"
-    makers: dict[str, Callable[[], list[Job]]] = {
+    return {
         "asterisk": recordings.asterisk,
         "hibari": lambda: neural.hibari_heart(minutes["hibari"]),
         "kokoro": lambda: kokoro.kokoro_voices(minutes["kokoro"], package),
@@ -78,9 +64,37 @@ def main(
         "flite": lambda: classic.flite(minutes["flite"]),
         "prompts": recordings.narrow_prompts,
     }
+
+
+@click.command()
+@click.argument("folder", metavar="OUT_DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--only", multiple=True, type=click.Choice(SOURCES), help="Build this source; repeatable."
+)
+@click.option(
+    "--minutes",
+    multiple=True,
+    callback=parsed_minutes,
+    metavar="SOURCE=N",
+    help="Synthesise N minutes (of each voice, for flite and festival); repeatable.",
+)
+@click.option(
+    "--kokoro-js",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The npm archive with Kokoro's voices. [default: OUT_DIR/kokoro-js-1.2.1.tgz]",
+)
+def main(
+    folder: Path, only: tuple[str, ...], minutes: dict[str, float], kokoro_js: Path | None
+) -> None:
+    """Build the training corpus in OUT_DIR. Shards that exist do not change.
+
+    The sources take turns, shard by shard. Held-out clips, rooms and noises come last.
+    """
+    package = kokoro_js or folder / "kokoro-js-1.2.1.tgz"
     folder.mkdir(parents=True, exist_ok=True)
     builder = Builder(folder)
-    rows = [makers[name]() for name in makers if not only or name in only]
+    sources = makers(minutes, package)
+    rows = [make() for name, make in sources.items() if not only or name in only]
     for row in itertools.zip_longest(*rows):
         for job in row:
             if job is not None:

@@ -73,3 +73,22 @@ def lines(archive: Path = ARCHIVE) -> Iterator[tuple[str, NDArray[np.float32], i
             file.seek(at)
             data = io.BytesIO(file.read(length))
             yield name, *soundfile.read(data, dtype="float32")
+
+
+def spread_lines(count: int, archive: Path = ARCHIVE) -> Iterator[tuple[NDArray[np.float32], int]]:
+    """Yield sound and rate of `count` other lines of a second and more, spread over the game."""
+    places = contents(archive)
+    names = [name for name in sorted(places) if name.endswith(".SB")]
+    others = [name for name in names if name.removesuffix(".SB") not in ADVENTURE_LINES]
+    found = 0
+    with archive.open("rb") as file:
+        for index in np.linspace(0, len(others) - 1, count * 7 // 5).round().astype(int):
+            at, length = places[others[index]]
+            file.seek(at)
+            try:
+                sound, rate = soundfile.read(io.BytesIO(file.read(length)), dtype="float32")
+            except soundfile.LibsndfileError:
+                continue
+            if len(sound) >= rate and found < count:
+                found += 1
+                yield sound, rate

@@ -25,13 +25,17 @@ Speak = Callable[[Path], Iterator[Utterance]]
 
 @dataclass(frozen=True)
 class Job:
-    """One shard: `minutes` of the utterances of `speak`, filtered by the recogniser or not."""
+    """One shard: `minutes` of the utterances of `speak`, filtered by the recogniser or not.
+
+    A derived one changes the utterances of another shard.
+    """
 
     name: str
     origin: Origin
     speak: Speak
     minutes: float = math.inf
     filtered: bool = False
+    derived: bool = False
 
 
 class Builder:
@@ -99,7 +103,7 @@ def sped(base: Job, suffix: str, low: float, high: float) -> Job:
                 yield replace(one, sound=sound, change=_combined(one.change, change))
 
     origin = replace(base.origin, band_hz=band)
-    return Job(name, origin, speak)
+    return Job(name, origin, speak, derived=True)
 
 
 def revoiced(base: Job, minutes: float) -> Job:
@@ -119,7 +123,7 @@ def revoiced(base: Job, minutes: float) -> Job:
                 yield replace(one, sound=sound, change=_combined(one.change, change))
 
     band = min(audio.RATE // 2, int(base.origin.band_hz * 0.85))
-    return Job(name, replace(base.origin, band_hz=band), speak, minutes)
+    return Job(name, replace(base.origin, band_hz=band), speak, minutes, derived=True)
 
 
 def _combined(first: shard.Change, then: shard.Change) -> shard.Change:

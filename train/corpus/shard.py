@@ -92,7 +92,7 @@ def write(
     for one in spoken:
         frames = -(-len(one.sound) // FRAME)
         gap = int(rng.integers(_GAP_FRAMES[0], _GAP_FRAMES[1] + 1))
-        pieces.append(_with_room_tone(one.sound, (frames + gap) * FRAME, rng))
+        pieces.append(with_room_tone(one.sound, (frames + gap) * FRAME, rng))
         places.append([at, frames, voices.index(one.voice), one.text, one.change])
         at += frames + gap
     wide = to_int16(np.concatenate(pieces), rng)
@@ -122,7 +122,7 @@ def read(folder: Path, name: str) -> Iterator[Utterance]:
         yield Utterance(sound, about["voices"][voice], text, change)
 
 
-def _with_room_tone(sound: Floats, length: int, rng: np.random.Generator) -> Floats:
+def with_room_tone(sound: Floats, length: int, rng: np.random.Generator) -> Floats:
     """Follow a sound by silence up to `length` samples, over faint noise throughout."""
     level = 10 ** (rng.uniform(*_ROOM_TONE) / 20)
     noise: Floats = rng.standard_normal(length, dtype=np.float32) * np.float32(level)
