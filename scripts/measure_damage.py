@@ -31,10 +31,11 @@ from numpy.typing import NDArray
 
 import fcs_edge
 from fcs_edge.bitstream import BitstreamReader, BitstreamWriter, Damage, Tokens
-from fcs_edge.bitstream.protection import ProtectedWriter, protected
+from fcs_edge.bitstream.protection import ProtectedWriter
+from fcs_edge.bitstream.reader import read_batches
 from fcs_edge.codec import Codec
 from fcs_edge.errors import FcsError
-from fcs_edge.tokens.event_decoder import EventDecoder, decode_events
+from fcs_edge.tokens.event_decoder import EventDecoder
 from fcs_edge.tokens.fcs import PriorCoders, header_of
 from train.evaluation import metrics
 
@@ -76,8 +77,8 @@ def flipped(data: bytes, rate: float, rng: np.random.Generator) -> bytes:
             part = array[start : start + _BURST_BYTES]
             part[:] = rng.integers(0, 256, part.size)
     else:
-        array ^= np.packbits(rng.random(8 * array.size) < rate)
-    return array.tobytes()
+        array = array ^ np.packbits(rng.random(8 * array.size) < rate)
+    return bytes(array)
 
 
 def fcs_kind(
@@ -104,7 +105,7 @@ def fcs_kind(
         writer.close(sound.size)
         if share:
             out.close()
-        return file.getvalue()
+        return bytes(file.getvalue())
 
     def decode(data: bytes, sound: F32) -> Decoded:
         return _decoded(data, codec, tokens_of[sound.size], sound.size, salvage)
@@ -118,11 +119,10 @@ def _decoded(data: bytes, codec: Codec, tokens: U16, n_samples: int, salvage: bo
     length = codec.output_length(n_samples)
     rate = codec.sample_rate_out
     try:
-        source = protected(io.BytesIO(data))
-        batches = [reader.feed(part) for part in iter(lambda: source.read(65536), b"")]
-        batches.append(reader.close())
-        decoder = EventDecoder(codec, live=False)
-        blocks = list(decode_events(iter(batches), decoder, reader, lambda text: None))
+        batches = list(read_batches(io.BytesIO(data), reader))
+        decoder = EventDecoder(codec, lambda text: None)
+        blocks = [block for events in batches for block in decoder.decode(events)]
+        blocks += decoder.close()
     except FcsError:
         return Decoded(np.zeros(length, np.float32), rate, 1.0, 0.0)
     played = np.full(tokens.size, -1, np.int64)
