@@ -8,14 +8,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import numpy as np
-
 import fcs_edge
 from fcs_edge.bitstream.reader import BitstreamReader, read_batches
 from fcs_edge.cli.output_files import output_file
 from fcs_edge.cli.ui.messages import Capped, Messages
 from fcs_edge.codec import Codec
-from fcs_edge.errors import BitstreamError, FcsError
+from fcs_edge.errors import BitstreamError
 from fcs_edge.model.layers import U16
 from fcs_edge.tokens.event_decoder import (
     DamageReport,
@@ -38,7 +36,7 @@ from fcs_edge.tokens.fcs import (
     prior_problem,
 )
 from fcs_edge.tokens.fcs_options import FcsOptions
-from fcs_edge.tokens.npy import TokenArray, TokenWriter, open_npy
+from fcs_edge.tokens.npy import TokenArray, TokenWriter, open_npy, tokens_of
 from fcs_edge.tokens.npz import ARRAY_SUFFIXES, Origin, array_writer, open_npz, origin_of
 from fcs_edge.tokens.settings import settings_of
 
@@ -140,18 +138,13 @@ def _from_array(
 ) -> Iterator[U16]:
     """Yield the tokens of an array as uint16, each checked."""
     codec = opened.codec
-    highest = 0xFFFF if codec is None else (1 << codec.bits_per_token) - 1
     problem = None if codec is None else length_problem(array.n_tokens, n_samples, codec)
     if problem and options.strict:
         raise BitstreamError(problem)
     covered = n_samples if codec is None else array.n_tokens * codec.samples_per_token
     opened.n_samples = min(n_samples, covered)
     opened.losses = [problem] if problem else []
-    for tokens in array.blocks:
-        wrong = tokens[(tokens < 0) | (tokens > highest)]
-        if wrong.size:
-            raise FcsError(f"{label}: holds the token {wrong[0]}; the model's end at {highest}")
-        yield tokens.astype(np.uint16)
+    yield from tokens_of(array, 16 if codec is None else codec.bits_per_token, label)
 
 
 def _from_bitstream(

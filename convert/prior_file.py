@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fcs_edge.convert.prior_network import SKIP_ONE, WEIGHT_ONE, Parameters
-from fcs_edge.entropy.prior import Prior
+from fcs_edge.entropy.prior import Prior, specs
 from fcs_edge.errors import FcsError
 from fcs_edge.model.layers import U16
 from fcs_edge.modelfile import model_file
@@ -18,11 +18,11 @@ from fcs_edge.modelfile.prior_tensors import MAX_PRIORS
 
 def integers(parameters: Parameters) -> Prior:
     """Return rounded parameters as the integers of a prior."""
+    bits, hidden = parameters.output.shape
     arrays = {}
-    for name, values in parameters._asdict().items():
-        skips = name.endswith("skip")
-        dtype = np.int16 if skips or name == "bias" else np.int8
-        arrays[name] = np.rint(values * (SKIP_ONE if skips else WEIGHT_ONE)).astype(dtype)
+    for (name, (dtype, _)), values in zip(specs(bits, hidden).items(), parameters, strict=True):
+        one = SKIP_ONE if name.endswith("skip") else WEIGHT_ONE
+        arrays[name] = np.rint(values * one).astype(dtype)
     arrays["step"][-1] = 0
     return Prior(**arrays)
 

@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fcs_edge.errors import FcsError
+from fcs_edge.kernels.ops.network_coder import HISTORY, POSITIONS
 
-HISTORY = 8
-PLACES = 4
 ONE = 64
 """What 1 is as an input."""
 _NAT = math.log(2)
@@ -76,11 +75,11 @@ def _inputs_of(tokens: Any, bits: int, inputs: Any, signs: Any) -> None:
         for k in range(min(t, HISTORY)):
             for j in range(bits):
                 inputs[t, k * bits + j] = ONE * signs[t - 1 - k, j]
-        inputs[t, past + t % PLACES] = ONE
+        inputs[t, past + t % POSITIONS] = ONE
         for j in range(bits):
             size = (ONE * abs(sums[j])) // (t + 8)
-            inputs[t, past + PLACES + j] = size if sums[j] >= 0 else -size
-            inputs[t, past + PLACES + bits + j] = recent[j] >> 6
+            inputs[t, past + POSITIONS + j] = size if sums[j] >= 0 else -size
+            inputs[t, past + POSITIONS + bits + j] = recent[j] >> 6
             sums[j] += signs[t, j]
             recent[j] += ((signs[t, j] * 4096 - recent[j]) * 10) >> 6
 

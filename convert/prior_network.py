@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fcs_edge.convert.prior_kernels import HISTORY, ONE, PLACES, kernels
+from fcs_edge.convert.prior_kernels import ONE, kernels
+from fcs_edge.entropy.prior import rows, specs
 from fcs_edge.kernels._types import F32
 
 Signs = NDArray[np.int8]
@@ -24,7 +25,7 @@ _EVALUATED = 4096
 
 
 class Parameters(NamedTuple):
-    """Parameters of a network with H hidden values, or what belongs to each of them."""
+    """Parameters of a network with H hidden values, in the order of `specs`."""
 
     context: F32
     """(rows, H); rows = 8 bits + 4 + 2 bits: signs of the last 8 tokens, place, means."""
@@ -42,22 +43,10 @@ class Parameters(NamedTuple):
     """(bits, bits): row j, column i is the weight of bit j in the logit of bit i > j."""
 
 
-def rows_of(bits: int) -> int:
-    """Return the number of inputs."""
-    return HISTORY * bits + PLACES + 2 * bits
-
-
-def shapes(bits: int, hidden: int) -> list[tuple[int, ...]]:
-    """Return the shape of each parameter."""
-    rows = rows_of(bits)
-    into_hidden: list[tuple[int, ...]] = [(rows, hidden), (hidden,), (bits, hidden), (bits, hidden)]
-    return [*into_hidden, (rows, bits), (bits,), (bits, bits)]
-
-
 def views(flat: F32, bits: int, hidden: int) -> Parameters:
     """Return the parameters that a flat array holds one after the other."""
     at, found = 0, []
-    for shape in shapes(bits, hidden):
+    for _, shape in specs(bits, hidden).values():
         size = math.prod(shape)
         found.append(flat[at : at + size].reshape(shape))
         at += size
@@ -78,13 +67,13 @@ class Network:
     """
 
     def __init__(self, bits: int, hidden: int, rng: np.random.Generator) -> None:
-        rows = rows_of(bits)
-        spread = rows**-0.5
-        sizes = [math.prod(shape) for shape in shapes(bits, hidden)]
+        n_rows = rows(bits)
+        spread = n_rows**-0.5
+        sizes = [math.prod(shape) for _, shape in specs(bits, hidden).values()]
         self.bits, self.hidden = bits, hidden
         self._flat = np.zeros(sum(sizes), np.float32)
         self.parameters = views(self._flat, bits, hidden)
-        self.parameters.context[:] = rng.uniform(-spread, spread, (rows, hidden))
+        self.parameters.context[:] = rng.uniform(-spread, spread, (n_rows, hidden))
         self.parameters.step[:] = 0.1 * rng.standard_normal((bits, hidden))
         self.parameters.output[:] = 0.05 * rng.standard_normal((bits, hidden))
         ones = [WEIGHT_ONE] * 4 + [SKIP_ONE] * 3

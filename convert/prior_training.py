@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fcs_edge.convert.prior_kernels import PLACES, kernels
-from fcs_edge.convert.prior_network import Network, Parameters, Signs, costs, rows_of
+from fcs_edge.convert.prior_kernels import kernels
+from fcs_edge.convert.prior_network import Network, Parameters, Signs, costs
+from fcs_edge.entropy.prior import rows
+from fcs_edge.kernels.ops.network_coder import POSITIONS
 from fcs_edge.model.layers import U16
 
 _LEAST_BATCH, _MOST_BATCH = 32, 512
@@ -59,7 +61,7 @@ def plan_for(
         hidden = next(size for least, size in _HIDDEN if n_tokens >= least)
     if passes is None:
         passes = min(_MOST_PASSES, max(_LEAST_PASSES, _LEARNT / max(1, n_tokens)))
-    block = PLACES * round(_BLOCK_SECONDS * token_rate / PLACES)
+    block = POSITIONS * round(_BLOCK_SECONDS * token_rate / POSITIONS)
     return Plan(hidden, minutes, passes, max(_LEAST_BLOCK, block), seed)
 
 
@@ -165,7 +167,7 @@ def _spans(count: int, block: int, first: int) -> Iterator[tuple[int, int]]:
 
 def _inputs(parts: Sequence[U16], bits: int) -> tuple[Signs, Signs]:
     total = sum(map(len, parts))
-    inputs = np.zeros((total, rows_of(bits)), np.int8)
+    inputs = np.zeros((total, rows(bits)), np.int8)
     signs = np.zeros((total, bits), np.int8)
     at = 0
     for tokens in parts:
@@ -197,6 +199,6 @@ def _places(
     """Return recording, begin and end of each block of a pass, in random order."""
     found = []
     for index, tokens in enumerate(recordings):
-        first = PLACES * int(rng.integers(1, max(2, block // PLACES + 1)))
+        first = POSITIONS * int(rng.integers(1, max(2, block // POSITIONS + 1)))
         found += [(index, *span) for span in _spans(len(tokens), block, first)]
     return [found[place] for place in rng.permutation(len(found))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from fcs_edge.tokens.event_decoder import (
     refuse_others,
 )
 from fcs_edge.tokens.fcs import coders_of
-from fcs_edge.tokens.npy import TokenArray, open_npy
+from fcs_edge.tokens.npy import open_npy, tokens_of
 from fcs_edge.tokens.npz import open_npz
 
 LEAST_SECONDS = 120
@@ -168,28 +168,20 @@ def _stored(codec: Codec, path: Path) -> U16:
     suffix = path.suffix.lower()
     if suffix == ".npy":
         with open_npy(path) as array:
-            return _of_array(path, codec, array)
+            return _joined(tokens_of(array, codec.bits_per_token, str(path)))
     if suffix == ".npz":
         with open_npz(path) as tokens, labelled(str(path)):
             check_origin(tokens.origin, codec, False)
-            return _of_array(path, codec, tokens.array)
+            return _joined(tokens_of(tokens.array, codec.bits_per_token, str(path)))
     with path.open("rb") as file, labelled(str(path)):
         refuse_others(file)
         reader = BitstreamReader(coders=coders_of(codec))
         header, batches = read_header(read_batches(file, reader))
         check_header(header, codec, False)
-        found = [
+        return _joined(
             event.tokens for events in batches for event in events if isinstance(event, Tokens)
-        ]
-    return np.concatenate(found) if found else np.zeros(0, np.uint16)
+        )
 
 
-def _of_array(path: Path, codec: Codec, array: TokenArray) -> U16:
-    highest = (1 << codec.bits_per_token) - 1
-    found = [np.zeros(0, np.uint16)]
-    for block in array.blocks:
-        wrong = block[(block < 0) | (block > highest)]
-        if wrong.size:
-            raise FcsError(f"{path}: holds the token {wrong[0]}; the model's end at {highest}")
-        found.append(block.astype(np.uint16))
-    return np.concatenate(found)
+def _joined(parts: Iterable[U16]) -> U16:
+    return np.concatenate([np.zeros(0, np.uint16), *parts])

@@ -44,6 +44,9 @@ while (($#)); do
     shift
 done
 
+# The rest runs in other folders.
+[[ $python != */* || $python == /* ]] || python=$PWD/$python
+
 # The kernel's words for what a processor can do. Numba compiles for the one that LLVM reads there;
 # code that wrongly needs another one's instructions dies of SIGILL.
 cpuinfo() {

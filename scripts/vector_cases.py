@@ -7,6 +7,7 @@ from dataclasses import replace
 from vector_base import Events
 from vector_damage import DAMAGE
 from vector_hostile import HOSTILE
+from vector_protection import PROTECTION
 from vector_starts import REFUSED, STARTS
 from vector_whole import ANSWERS, WHOLE
 
@@ -17,6 +18,7 @@ KINDS = {
     "Starts that are missing or damaged": STARTS,
     "Records that are wrong although their CRC holds": HOSTILE,
     "Refused": REFUSED,
+    "Protected files": PROTECTION,
 }
 
 

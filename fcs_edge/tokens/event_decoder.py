@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, End, Event, HeaderRead, Tokens
 from fcs_edge.bitstream.writer import Header
 from fcs_edge.codec import BLOCK_CHUNKS, Codec
-from fcs_edge.errors import BitstreamError, FcsError, ModelFileError
+from fcs_edge.errors import BitstreamError, ModelFileError
 from fcs_edge.files import is_regular
 from fcs_edge.model.layers import F32
 from fcs_edge.modelfile import catalogue
 from fcs_edge.stand_ins import HEAD_BYTES, not_tokens
 from fcs_edge.stream import StreamDecoder
 from fcs_edge.text import counted, printable
-from fcs_edge.tokens.npy import TokenArray
+from fcs_edge.tokens.npy import TokenArray, tokens_of
 from fcs_edge.tokens.npz import Origin
 
 GAP_TOKENS = 100
@@ -389,13 +389,7 @@ def decode_array(
 
 
 def _pushed(array: TokenArray, codec: Codec, decoder: StreamDecoder, label: str) -> Iterator[F32]:
-    highest = (1 << codec.bits_per_token) - 1
-    for tokens in array.blocks:
-        wrong = tokens[(tokens < 0) | (tokens > highest)]
-        if wrong.size:
-            raise FcsError(
-                f"{label}: holds the token {wrong[0]}; tokens of {codec.name} are 0 to {highest}"
-            )
+    for tokens in tokens_of(array, codec.bits_per_token, label):
         samples = decoder.push(tokens)
         _check_finite(samples, codec)
         yield samples

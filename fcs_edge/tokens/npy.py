@@ -186,6 +186,31 @@ def _blocks(
             yield np.frombuffer(data, dtype)
 
 
+def tokens_of(array: TokenArray, bits: int, label: str) -> Iterator[U16]:
+    """Yield the tokens of an array, (n,) uint16 at a time, each checked.
+
+    Parameters
+    ----------
+    array : TokenArray
+        The array.
+    bits : int
+        Bits per token of the model; 16 where it is not known.
+    label : str
+        The array's name, for messages.
+
+    Raises
+    ------
+    FcsError
+        The model does not have a token.
+    """
+    highest = (1 << bits) - 1
+    for tokens in array.blocks:
+        wrong = tokens[(tokens < 0) | (tokens > highest)]
+        if wrong.size:
+            raise FcsError(f"{label}: holds the token {wrong[0]}; the model's are 0 to {highest}")
+        yield tokens.astype(np.uint16)
+
+
 def _check_size(path: Path, n: int, present: int, least: int | None = None) -> None:
     if present < (n if least is None else least):
         raise FcsError(f"{path}: cut: its header states {n:,} tokens, and it holds {present:,}")

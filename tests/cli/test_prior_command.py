@@ -90,7 +90,7 @@ def test_too_little_speech(model: Path, wav: Path, tmp_path: Path, run: Callable
         ("missing.wav", "missing.wav: no such file"),
         ("empty", "empty: no sound file and no file of tokens is in this folder"),
         ("text.wav", "text.wav: not a readable sound file"),
-        ("large.npy", "large.npy: holds the token 65535; the model's end at"),
+        ("large.npy", "large.npy: holds the token 65535; the model's are 0 to"),
     ],
 )
 def test_speech_that_cannot_be_read(

@@ -10,13 +10,26 @@ import pytest
 import write_vectors
 from fuzz_cases import SEED, TIMES
 from prior_cases import drawn
-from second_reader import FOLDER, first, joined, read_fcs, second, second_prior, seen_by_first
+from second_reader import (
+    FOLDER,
+    first,
+    joined,
+    module,
+    read_fcs,
+    second,
+    second_prior,
+    seen_by_first,
+)
 from vector_cases import VECTORS
 from vector_records import PRIORS
 
 from fcs_edge import bitstream
+from fcs_edge.bitstream import protection
 
-NAMES = sorted(path.stem for path in FOLDER.glob("*.fcs"))
+read_protected = module("read_protected")
+ALL = sorted(path.stem for path in FOLDER.glob("*.fcs"))
+PROTECTED = [name for name in ALL if name.startswith("protected-")]
+NAMES = [name for name in ALL if name not in PROTECTED]
 N_DAMAGED = 2000
 
 
@@ -38,7 +51,7 @@ def test_the_script_writes_the_files():
     page = (FOLDER / "README.md").read_text()
     assert write_vectors.page(page) == page
     assert sum(map(len, there.values())) < 500_000
-    assert {v.name for v in VECTORS} == set(NAMES)
+    assert {v.name for v in VECTORS} == set(ALL)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -52,8 +65,33 @@ def test_both_readers_give_what_a_vector_states(name):
     assert second(data, model and read_fcs.Header(*model), own) == (events, code)
 
 
-def test_the_second_reader_shares_no_code():
-    text = (FOLDER / "read_fcs.py").read_text()
+@pytest.mark.parametrize("name", PROTECTED)
+def test_both_readers_correct_a_protected_file(name):
+    pytest.importorskip("reedsolo")
+    data, _, _, events, code = vector(name)
+    stream, whole = read_protected.unprotected(data)
+    assert whole
+    assert second(stream) == (events, code)
+    with open(FOLDER / f"{name}.fcs", "rb") as file:
+        reader = protection.protected(file)
+        assert b"".join(iter(lambda: reader.read(65536), b"")) == stream
+    assert reader.repairs is not None
+    assert reader.repairs.n_failures == 0
+
+
+def test_what_is_not_protected_is_refused():
+    with pytest.raises(ValueError, match="no protected file"):
+        read_protected.unprotected((FOLDER / "noise.fcs").read_bytes())
+
+
+def test_too_much_damage_is_reported():
+    data = (FOLDER / "protected-whole.fcs").read_bytes()
+    assert read_protected.unprotected(data[:40] + bytes(96) + data[136:])[1] is False
+
+
+@pytest.mark.parametrize("name", ["read_fcs", "read_protected"])
+def test_the_second_reader_shares_no_code(name):
+    text = (FOLDER / f"{name}.py").read_text()
     assert len(text.splitlines()) < 500
     imports = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import)]
     names = {alias.name for node in imports for alias in node.names}
