@@ -24,7 +24,12 @@ _HIDDEN = click.IntRange(8, 512)
 
 @click.group()
 def prior() -> None:
-    """Train what codes tokens in fewer bits, for the speech that you encode."""
+    """Train what codes tokens in fewer bits, for the speech that you encode.
+
+    \b
+    Example:
+      fcs-edge prior train recordings/ edge-ours.safetensors
+    """
 
 
 @prior.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -111,18 +110,6 @@ class _ProtectedBitstream(BitstreamWriter):
         self._protection.close()
 
 
-def coders_of(codec: Codec | None) -> Callable[[Header], TokenCoder | None]:
-    """Return what gives a reader the coder of a header's prior, where a codec has that prior."""
-
-    def coder(header: Header) -> TokenCoder | None:
-        if codec is None or header.bits != codec.bits_per_token:
-            return None
-        prior = codec.priors.get(header.prior)
-        return None if prior is None else prior.coder()
-
-    return coder
-
-
 def codec_of(fingerprint: bytes) -> Codec | None:
     """Return the model of a fingerprint: the default one, or else one that has a name here."""
     default = load()
@@ -132,10 +119,11 @@ def codec_of(fingerprint: bytes) -> Codec | None:
     return None if named is None else load(named.path)
 
 
-class NamedCoders:
-    """Coders for a reader whose model is not known before its header: as `coders_of` returns.
+class PriorCoders:
+    """What gives a reader the coder of a header's prior, or None where no model here has it.
 
-    The model is that of the first header, by its name. Later parts of other models get no coder.
+    The priors are those of a model, and those of the model that the first such header names, where
+    that has a name here. Parts of other models get no coder.
 
     Parameters
     ----------
@@ -144,15 +132,22 @@ class NamedCoders:
     """
 
     def __init__(self, codec: Codec | None = None) -> None:
-        self._codec = codec
+        self._priors = {} if codec is None else dict(codec.priors)
         self._fingerprint: bytes | None = None
+        self._has_named = False
 
     def __call__(self, header: Header) -> TokenCoder | None:
         """Return the coder of a header's prior, or None if the prior is not here."""
         if self._fingerprint is None:
             self._fingerprint = header.fingerprint
-            self._codec = self._codec or codec_of(header.fingerprint)
-        return coders_of(self._codec)(header) if header.fingerprint == self._fingerprint else None
+        if header.fingerprint != self._fingerprint:
+            return None
+        if header.prior not in self._priors and not self._has_named:
+            self._has_named = True
+            named = codec_of(header.fingerprint)
+            self._priors |= {} if named is None else named.priors
+        prior = self._priors.get(header.prior)
+        return prior.coder() if prior is not None and prior.bits == header.bits else None
 
 
 def prior_problem(header: Header, codec: Codec | None) -> dict[str, str]:
