@@ -116,7 +116,7 @@ def encode(
     tokens. An .npz or .npy as IN holds tokens, which OUT receives as they are.
 
     A bitstream is entropy-coded without loss, in blocks that decode alone. As -, it goes to
-    standard output in raw chunks, or in coded blocks with --block, --block-bytes or --fec.
+    standard output: a pipe receives raw chunks, or blocks with --block, --block-bytes or --fec.
 
     \b
     Examples:

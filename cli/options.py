@@ -135,7 +135,7 @@ _packet_option = _option(
     "packet_bytes",
     type=click.IntRange(MIN_PACKET_BYTES, MAX_PACKET_BYTES),
     help="Make blocks that fit a radio's packet of so many bytes; see fcs-edge split. Each holds "
-    "as many tokens as fit. With --fec, pieces of the protected file fit it.",
+    "as many tokens as fit. With --fec, the cells of protection fit it.",
 )
 _fec_option = _option(
     "--fec",

@@ -112,7 +112,9 @@ def whole_records(file: Readable) -> Iterator[Record]:
         if record is None:
             raise BitstreamError(f"is damaged at byte {offset}; give a whole file")
         if ended or (header is not None and record.header is not None and not record.is_copy):
-            raise BitstreamError(f"holds several bitstreams, the second one from byte {offset}")
+            raise BitstreamError(
+                f"holds several bitstreams, the second one from byte {offset}; give a file of one"
+            )
         header = record.header or header
         ended = record.is_end
         at += len(record.data)

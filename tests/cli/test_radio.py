@@ -89,6 +89,15 @@ def test_without_the_library(
     assert "protection needs the package reedsolo: pip install reedsolo" in line
 
 
+def test_split_takes_one_bitstream(encode: Callable, run: Callable, tmp_path: Path) -> None:
+    one = encode("one.fcs").read_bytes()
+    both = tmp_path / "both.fcs"
+    both.write_bytes(one + one)
+    line = run("split", both, tmp_path / "packets").failed()
+    assert f"the second one from byte {len(one)}; give a file of one" in line
+    assert not (tmp_path / "packets").exists()
+
+
 @pytest.mark.parametrize("share", ["1%", "200%", "25", "abc", "nan", "%"])
 def test_shares_out_of_range(share: str, wav: Path, run: Callable) -> None:
     line = run("encode", "--fec", share, wav, "o.fcs").failed(2)
