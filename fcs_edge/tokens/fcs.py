@@ -13,7 +13,7 @@ from fcs_edge.bitstream.radio_packets import CELLS_HEAD_BYTES, HEAD_BYTES
 from fcs_edge.bitstream.reader import unknown_prior
 from fcs_edge.bitstream.writer import MAX_BLOCK_TOKENS, BitstreamWriter, Header
 from fcs_edge.codec import Codec, load
-from fcs_edge.entropy import TokenCoder, neutral_coder
+from fcs_edge.entropy import Prior, TokenCoder, neutral_coder
 from fcs_edge.modelfile import catalogue
 from fcs_edge.tokens.fcs_options import FcsOptions
 from fcs_edge.tokens.settings import Settings, settings_code, token_settings
@@ -112,13 +112,20 @@ class _ProtectedBitstream(BitstreamWriter):
 
 
 def coders_of(codec: Codec | None) -> Callable[[Header], TokenCoder | None]:
-    """Return what gives a reader the coder of a header's prior, where a codec has that prior."""
+    """Return what gives a reader the coder of a header's prior, where a model has that prior.
+
+    The model is the codec's; else, of the first header that it lacks the prior of, the one that
+    made the tokens, if that has a name here.
+    """
+    known: dict[int, Prior] = {} if codec is None else dict(codec.priors)
+    owners: list[Codec | None] = []
 
     def coder(header: Header) -> TokenCoder | None:
-        if codec is None or header.bits != codec.bits_per_token:
-            return None
-        prior = codec.priors.get(header.prior)
-        return None if prior is None else prior.coder()
+        if header.prior and header.prior not in known and not owners:
+            owners.append(codec_of(header.fingerprint))
+            known.update(owners[0].priors if owners[0] is not None else {})
+        prior = known.get(header.prior)
+        return None if prior is None or prior.bits != header.bits else prior.coder()
 
     return coder
 
@@ -145,14 +152,15 @@ class NamedCoders:
 
     def __init__(self, codec: Codec | None = None) -> None:
         self._codec = codec
+        self._coders: Callable[[Header], TokenCoder | None] | None = None
         self._fingerprint: bytes | None = None
 
     def __call__(self, header: Header) -> TokenCoder | None:
         """Return the coder of a header's prior, or None if the prior is not here."""
-        if self._fingerprint is None:
+        if self._coders is None:
             self._fingerprint = header.fingerprint
-            self._codec = self._codec or codec_of(header.fingerprint)
-        return coders_of(self._codec)(header) if header.fingerprint == self._fingerprint else None
+            self._coders = coders_of(self._codec or codec_of(header.fingerprint))
+        return self._coders(header) if header.fingerprint == self._fingerprint else None
 
 
 def prior_problem(header: Header, codec: Codec | None) -> dict[str, str]:
@@ -161,7 +169,7 @@ def prior_problem(header: Header, codec: Codec | None) -> dict[str, str]:
         return {}
     lost = "their tokens are lost"
     if codec is not None:
-        owner = f", which {codec.name} does not have; {lost}"
+        owner = f", which {codec.name} does not have; {lost}: give its model file with --model"
     else:
         model = header.fingerprint.hex()
         owner = f" of the model {model}, which has no name here; {lost}: give it with --model"
