@@ -66,7 +66,7 @@ from fcs_edge.tokens.event_decoder import (
     read_header,
     refuse_others,
 )
-from fcs_edge.tokens.fcs import coders_of, header_of, prior_problem
+from fcs_edge.tokens.fcs import PriorCoders, header_of, prior_problem
 from fcs_edge.tokens.npy import TOKEN_DTYPES, open_npy
 from fcs_edge.tokens.npz import open_npz
 from fcs_edge.tokens.settings import differences, settings_of, token_settings
@@ -268,7 +268,7 @@ def _open_bitstream(
         strict=mode.strict,
         salvage=mode.salvage,
         join=header_of(codec, settings={}),
-        coders=coders_of(codec),
+        coders=PriorCoders(codec),
     )
     stack.enter_context(labelled(label))
     if pipe is None:

@@ -29,7 +29,7 @@ from fcs_edge.tokens.event_decoder import (
 )
 from fcs_edge.tokens.event_tokens import EventTokens
 from fcs_edge.tokens.fcs import (
-    NamedCoders,
+    PriorCoders,
     codec_of,
     fcs_writer,
     header_of,
@@ -158,7 +158,7 @@ def _from_bitstream(
         strict=options.strict,
         salvage=options.salvage,
         join=header_of(join, settings={}),
-        coders=NamedCoders(named),
+        coders=PriorCoders(named),
     )
     header, batches = read_header(read_batches(file, reader))
     label = _label(source)

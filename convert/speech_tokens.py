@@ -22,7 +22,7 @@ from fcs_edge.tokens.event_decoder import (
     read_header,
     refuse_others,
 )
-from fcs_edge.tokens.fcs import coders_of
+from fcs_edge.tokens.fcs import PriorCoders
 from fcs_edge.tokens.npy import open_npy, tokens_of
 from fcs_edge.tokens.npz import open_npz
 
@@ -176,7 +176,7 @@ def _stored(codec: Codec, path: Path) -> U16:
             return _joined(tokens_of(tokens.array, codec.bits_per_token, str(path)))
     with path.open("rb") as file, labelled(str(path)):
         refuse_others(file)
-        reader = BitstreamReader(coders=coders_of(codec))
+        reader = BitstreamReader(coders=PriorCoders(codec))
         header, batches = read_header(read_batches(file, reader))
         check_header(header, codec, None)
         return _joined(

@@ -35,7 +35,7 @@ from fcs_edge.tokens.event_decoder import (
     refuse_others,
 )
 from fcs_edge.tokens.event_tokens import EventTokens
-from fcs_edge.tokens.fcs import NamedCoders, coders_of, fcs_writer, header_of
+from fcs_edge.tokens.fcs import PriorCoders, fcs_writer, header_of
 from fcs_edge.tokens.fcs_options import FcsOptions, check_tags
 from fcs_edge.tokens.npy import TOKEN_DTYPES, TokenWriter, open_npy
 from fcs_edge.tokens.npz import ARRAY_SUFFIXES, array_writer, open_npz, origin_of
@@ -256,7 +256,7 @@ def read_fcs(path: PathLike, *, strict: bool = True, codec: Codec | None = None)
         reader = BitstreamReader(
             strict=strict,
             join=None if strict else header_of(codec or load(), settings={}),
-            coders=NamedCoders(codec),
+            coders=PriorCoders(codec),
         )
         header, batches = read_header(read_batches(file, reader))
         collected = EventTokens(header)
@@ -381,7 +381,7 @@ def _bitstream_sound(
 ) -> Iterator[F32]:
     refuse_others(file)
     join = None if strict else header_of(codec, settings={})
-    reader = BitstreamReader(strict=strict, join=join, coders=coders_of(codec))
+    reader = BitstreamReader(strict=strict, join=join, coders=PriorCoders(codec))
     header, batches = read_header(read_batches(file, reader))
     check_header(header, codec, any_model)
 

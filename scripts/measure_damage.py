@@ -36,7 +36,7 @@ from fcs_edge.bitstream.reader import read_batches
 from fcs_edge.codec import Codec
 from fcs_edge.errors import FcsError
 from fcs_edge.tokens.event_decoder import EventDecoder
-from fcs_edge.tokens.fcs import coders_of, header_of
+from fcs_edge.tokens.fcs import PriorCoders, header_of
 from train.evaluation import metrics
 
 F32: TypeAlias = NDArray[np.float32]
@@ -115,7 +115,7 @@ def fcs_kind(
 
 def _decoded(data: bytes, codec: Codec, tokens: U16, n_samples: int, salvage: bool) -> Decoded:
     """Decode a damaged file, and compare its tokens by their place in time."""
-    reader = BitstreamReader(salvage=salvage, join=header_of(codec), coders=coders_of(codec))
+    reader = BitstreamReader(salvage=salvage, join=header_of(codec), coders=PriorCoders(codec))
     length = codec.output_length(n_samples)
     rate = codec.sample_rate_out
     try:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fcs_edge.bitstream.reader import BitstreamReader, Event, Tokens, read_batches
 from fcs_edge.codec import Codec
-from fcs_edge.tokens.fcs import NamedCoders
+from fcs_edge.tokens.fcs import PriorCoders
 from fcs_edge.tokens.npy import open_npy
 
 COMMAND = [sys.executable, "-m", "fcs_edge.cli"]
@@ -83,7 +83,7 @@ def read_npy(path: Path) -> list[NDArray[np.integer]]:
 
 def stream_events(path: Path, codec: Codec | None = None, **options: Any) -> list[Event]:
     """Return the events of a bitstream, whose model is `codec`, or one that has a name."""
-    reader = BitstreamReader(coders=NamedCoders(codec), **options)
+    reader = BitstreamReader(coders=PriorCoders(codec), **options)
     with path.open("rb") as file:
         return [event for events in read_batches(file, reader) for event in events]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -13,7 +12,7 @@ from fcs_edge.bitstream.radio_packets import CELLS_HEAD_BYTES, HEAD_BYTES
 from fcs_edge.bitstream.reader import unknown_prior
 from fcs_edge.bitstream.writer import MAX_BLOCK_TOKENS, BitstreamWriter, Header
 from fcs_edge.codec import Codec, load
-from fcs_edge.entropy import Prior, TokenCoder, neutral_coder
+from fcs_edge.entropy import TokenCoder, neutral_coder
 from fcs_edge.modelfile import catalogue
 from fcs_edge.tokens.fcs_options import FcsOptions
 from fcs_edge.tokens.settings import Settings, settings_code, token_settings
@@ -111,25 +110,6 @@ class _ProtectedBitstream(BitstreamWriter):
         self._protection.close()
 
 
-def coders_of(codec: Codec | None) -> Callable[[Header], TokenCoder | None]:
-    """Return what gives a reader the coder of a header's prior, where a model has that prior.
-
-    The model is the codec's; else, of the first header that it lacks the prior of, the one that
-    made the tokens, if that has a name here.
-    """
-    known: dict[int, Prior] = {} if codec is None else dict(codec.priors)
-    owners: list[Codec | None] = []
-
-    def coder(header: Header) -> TokenCoder | None:
-        if header.prior and header.prior not in known and not owners:
-            owners.append(codec_of(header.fingerprint))
-            known.update(owners[0].priors if owners[0] is not None else {})
-        prior = known.get(header.prior)
-        return None if prior is None or prior.bits != header.bits else prior.coder()
-
-    return coder
-
-
 def codec_of(fingerprint: bytes) -> Codec | None:
     """Return the model of a fingerprint: the default one, or else one that has a name here."""
     default = load()
@@ -139,10 +119,11 @@ def codec_of(fingerprint: bytes) -> Codec | None:
     return None if named is None else load(named.path)
 
 
-class NamedCoders:
-    """Coders for a reader whose model is not known before its header: as `coders_of` returns.
+class PriorCoders:
+    """What gives a reader the coder of a header's prior, or None where no model here has it.
 
-    The model is that of the first header, by its name. Later parts of other models get no coder.
+    The priors are those of a model, and those of the model that the first such header names, where
+    that has a name here. Parts of other models get no coder.
 
     Parameters
     ----------
@@ -151,16 +132,22 @@ class NamedCoders:
     """
 
     def __init__(self, codec: Codec | None = None) -> None:
-        self._codec = codec
-        self._coders: Callable[[Header], TokenCoder | None] | None = None
+        self._priors = {} if codec is None else dict(codec.priors)
         self._fingerprint: bytes | None = None
+        self._has_named = False
 
     def __call__(self, header: Header) -> TokenCoder | None:
         """Return the coder of a header's prior, or None if the prior is not here."""
-        if self._coders is None:
+        if self._fingerprint is None:
             self._fingerprint = header.fingerprint
-            self._coders = coders_of(self._codec or codec_of(header.fingerprint))
-        return self._coders(header) if header.fingerprint == self._fingerprint else None
+        if header.fingerprint != self._fingerprint:
+            return None
+        if header.prior not in self._priors and not self._has_named:
+            self._has_named = True
+            named = codec_of(header.fingerprint)
+            self._priors |= {} if named is None else named.priors
+        prior = self._priors.get(header.prior)
+        return prior.coder() if prior is not None and prior.bits == header.bits else None
 
 
 def prior_problem(header: Header, codec: Codec | None) -> dict[str, str]:

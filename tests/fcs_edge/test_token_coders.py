@@ -1,5 +1,6 @@
 """Coders of tokens: the same bytes as plain integers give, any bytes decode, nothing overflows."""
 
+import io
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +12,12 @@ import prior_cases
 import pytest
 import token_coder_reference as reference
 
+from fcs_edge.codec import Codec
 from fcs_edge.entropy import Prior, TokenCoder, neutral_coder
 from fcs_edge.entropy.prior import specs
 from fcs_edge.entropy.probabilities import probabilities
+from fcs_edge.tokens.fcs import fcs_writer
+from fcs_edge.tokens.fcs_options import FcsOptions
 
 U16 = np.ndarray[Any, np.dtype[np.uint16]]
 
@@ -251,6 +255,17 @@ def test_a_prior_does_not_change_with_its_arrays() -> None:
     assert prior.context.any()
     with pytest.raises(ValueError, match="read-only"):
         prior.context[:] = 0
+
+
+def test_a_file_s_coder_is_ready_before_sound_comes(
+    tiny: Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[int] = []
+    monkeypatch.setattr(TokenCoder, "warm_up", lambda coder: used.append(coder.check))
+    fcs_writer(io.BytesIO(), tiny, FcsOptions(raw=True))
+    assert used == []
+    fcs_writer(io.BytesIO(), tiny)
+    assert used == [0]
 
 
 def test_examples_of_the_page() -> None:
