@@ -36,6 +36,7 @@ class Vector:
     code: int = 0
     model: Header | None = None
     priors: list[str] = field(default_factory=list)
+    salvage: bool = False
 
 
 def opened(header: Header = HEADER) -> list[Any]:

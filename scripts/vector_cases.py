@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vector_base import Events
-from vector_damage import DAMAGE
+from vector_damage import DAMAGE, SALVAGE
 from vector_hostile import HOSTILE
 from vector_protection import PROTECTION
 from vector_starts import REFUSED, STARTS
@@ -18,6 +18,7 @@ KINDS = {
     "Starts that are missing or damaged": STARTS,
     "Records that are wrong although their CRC holds": HOSTILE,
     "Refused": REFUSED,
+    "Damaged blocks that play": SALVAGE,
     "Protected files": PROTECTION,
 }
 

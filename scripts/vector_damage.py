@@ -167,4 +167,33 @@ _CASES = [
         [opened(), silence(50), ["tokens", TOKENS[50:]], ended()],
     ),
 ]
+_WRONG = [token ^ 1 << 10 if i in (20, 60) else token for i, token in enumerate(TOKENS)]
+_SALVAGED = [opened(), ["tokens", _WRONG], ended()]
+_SALVAGE = [
+    (
+        "salvage-payload",
+        "The first bits of two payloads flip: two tokens are wrong",
+        flipped(STREAM, 8 * _AT[1] + 55, 8 * _AT[3] + 55),
+        _SALVAGED,
+    ),
+    (
+        "salvage-head",
+        "Bits of two positions flip: no token is wrong",
+        flipped(STREAM, 8 * _AT[1] + 10, 8 * _AT[3] + 12, 8 * _AT[3] + 20),
+        WHOLE_EVENTS,
+    ),
+    (
+        "salvage-cut",
+        "The last block is cut: its whole tokens play",
+        STREAM[: _AT[4] + 6 + 11],
+        [opened(), ["tokens", TOKENS[:88]], ended(None, 88 * 480)],
+    ),
+    (
+        "salvage-coded",
+        "A coded block is never played",
+        flipped(START + b"".join(CODED) + END, 8 * (len(START) + 9)),
+        [opened(), silence(50), ["tokens", TOKENS[50:]], ended()],
+    ),
+]
+SALVAGE = [Vector(*case, code=1, salvage=True) for case in _SALVAGE]
 DAMAGE = [Vector(*case, code=1) for case in _CASES]

@@ -47,7 +47,7 @@ def each_width() -> list[Vector]:
         named = plain.with_(prior=prior.check)
         last = end(157 * 320)
         events: Events = [["tokens", array], ["end", 157 * 320, 157 * 480]]
-        sizes = f"tokens of {bits} bits: blocks of 100, 50 and 7"
+        sizes = f"{bits} bits a token, blocks of 100, 50 and 7"
         for name, header, blocks in (
             ("raw", plain, [raw(part, bits, at) for part, at in parts]),
             ("neutral", plain, [entropy(part, neutral(bits), at, 1) for part, at in parts]),
@@ -55,7 +55,7 @@ def each_width() -> list[Vector]:
         ):
             data = header.record() + b"".join(blocks) + last
             priors = [f"bits-{bits}"] if name == "prior" else []
-            shown = f"{name} {sizes}" if name == "raw" else f"{name} coder, {sizes}"
+            shown = f"Raw, {sizes}" if name == "raw" else f"{name.capitalize()} coder, {sizes}"
             all_events = [opened(header), *events]
             vectors.append(Vector(f"{name}-{bits}", shown, data, all_events, priors=priors))
     return vectors
@@ -138,7 +138,7 @@ def pauses() -> list[Vector]:
         both = array[:100] * 3 + [comfort] * 130
         data = header.record() + b"".join(blocks) + end(430 * 320)
         events = [opened(header), ["tokens", both], ["end", 430 * 320, 430 * 480]]
-        shows = f"Pauses in tokens of {bits} bits: raw, neutral, prior; blocks of one pause"
+        shows = f"Pauses, {bits} bits a token: raw, neutral, prior; blocks of one pause"
         vectors.append(Vector(f"pauses-{bits}", shows, data, events, priors=[f"bits-{bits}"]))
     quiet = [(0, 3), (10, 180)]
     rest = TOKENS[:17]

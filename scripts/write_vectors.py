@@ -27,6 +27,8 @@ def described(vector: Vector) -> str:
         facts["model"] = vector.model.described()
     if vector.priors:
         facts["priors"] = [f"{name}.prior" for name in vector.priors]
+    if vector.salvage:
+        facts["salvage"] = True
     lines = [f" {json.dumps(key)}: {json.dumps(fact)},\n" for key, fact in facts.items()]
     events = ",\n  ".join(json.dumps(event) for event in vector.events)
     last = f' "events": [\n  {events}\n ]\n' if events else ' "events": []\n'

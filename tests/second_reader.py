@@ -1,6 +1,7 @@
 """Both readers of `.fcs` streams, with events in one form: that of docs/vectors/read_fcs.py."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 from vector_records import prior_bytes
@@ -15,6 +16,7 @@ def module(name):
     """Return a program of docs/vectors as a module."""
     spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
     loaded = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(name, loaded)
     spec.loader.exec_module(loaded)
     return loaded
 
@@ -33,10 +35,15 @@ def joined(events):
     return found
 
 
-def first(data, model=None, priors=(), step=None):
+def first(data, model=None, priors=(), step=None, salvage=False):
     """Return events and exit code by fcs-edge; what it has no event for is left out."""
     checks = {prior.check: prior.coder() for prior in priors}
-    reader = BitstreamReader(join=model, coders=lambda header: checks.get(header.prior))
+
+    def coder_of(header):
+        coder = checks.get(header.prior)
+        return coder if coder is not None and coder.bits == header.bits else None
+
+    reader = BitstreamReader(join=model, coders=coder_of, salvage=salvage)
     step, found, whole = step or max(1, len(data)), [], True
     try:
         batches = [reader.feed(data[i : i + step]) for i in range(0, len(data), step)]
@@ -61,7 +68,7 @@ def first(data, model=None, priors=(), step=None):
     return joined(found), int(not whole)
 
 
-def second(data, model=None, priors=()):
+def second(data, model=None, priors=(), reader=read_fcs.Reader):
     """Return events and exit code by the second reader; priors may be those of fcs-edge."""
     priors = [p if isinstance(p, read_fcs.Prior) else second_prior(p) for p in priors]
     if isinstance(model, Header):
@@ -69,7 +76,7 @@ def second(data, model=None, priors=()):
         rest = model.fingerprint, model.prior, model.settings
         model = read_fcs.Header(model.bits, *rates, *rest)
     try:
-        events = list(read_fcs.Reader(data, model, priors).events())
+        events = list(reader(data, model, priors).events())
     except ValueError:
         return [], 2
     found = [e for e in events if e[0] != "damage" and e != ["metadata", {}]]

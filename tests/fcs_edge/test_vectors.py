@@ -27,9 +27,11 @@ from fcs_edge import bitstream
 from fcs_edge.bitstream import protection
 
 read_protected = module("read_protected")
+read_salvage = module("read_salvage")
 ALL = sorted(path.stem for path in FOLDER.glob("*.fcs"))
 PROTECTED = [name for name in ALL if name.startswith("protected-")]
-NAMES = [name for name in ALL if name not in PROTECTED]
+SALVAGE = [name for name in ALL if name.startswith("salvage-")]
+NAMES = [name for name in ALL if name not in PROTECTED + SALVAGE]
 N_DAMAGED = 2000
 
 
@@ -65,6 +67,13 @@ def test_both_readers_give_what_a_vector_states(name):
     assert second(data, model and read_fcs.Header(*model), own) == (events, code)
 
 
+@pytest.mark.parametrize("name", SALVAGE)
+def test_both_readers_play_damaged_raw_blocks(name):
+    data, _, _, events, code = vector(name)
+    assert first(data, salvage=True) == (seen_by_first(events), code)
+    assert second(data, reader=read_salvage.Salvager) == (events, code)
+
+
 @pytest.mark.parametrize("name", PROTECTED)
 def test_both_readers_correct_a_protected_file(name):
     pytest.importorskip("reedsolo")
@@ -89,7 +98,7 @@ def test_too_much_damage_is_reported():
     assert read_protected.unprotected(data[:40] + bytes(96) + data[136:])[1] is False
 
 
-@pytest.mark.parametrize("name", ["read_fcs", "read_protected"])
+@pytest.mark.parametrize("name", ["read_fcs", "read_protected", "read_salvage"])
 def test_the_second_reader_shares_no_code(name):
     text = (FOLDER / f"{name}.py").read_text()
     assert len(text.splitlines()) < 500
@@ -97,7 +106,8 @@ def test_the_second_reader_shares_no_code(name):
     names = {alias.name for node in imports for alias in node.names}
     sources = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
     names |= {node.module for node in sources}
-    assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names
+    allowed = sys.stdlib_module_names | ({"read_fcs"} if name == "read_salvage" else set())
+    assert {imported.partition(".")[0] for imported in names} <= allowed
     assert all(node.level == 0 for node in sources)
     assert "__import__" not in text
     assert "importlib" not in names
