@@ -347,7 +347,9 @@ def _decoded(
     if reader.repairs is not None and reader.repairs.corrected:
         messages.note(f"{label}: {reader.repairs}")
     if reader.damaged:
-        messages.warn(f"{label}: damaged; {decoder.seconds_lost:.2f} s of it are silence")
+        seconds = decoder.seconds_lost
+        lost = f"{seconds:.2f} s of it are silence" if seconds else "none of it is silence"
+        messages.warn(f"{label}: damaged; {lost}")
 
 
 @contextmanager

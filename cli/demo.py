@@ -209,7 +209,7 @@ def _table(codec: Codec, result: _Result, n_bytes: int, written: list[Path]) -> 
     if codec.name in BUILT_IN:
         table.add_row("note", BUILT_IN[codec.name])
     table.add_row("sound", f"{seconds:.2f} s")
-    table.add_row("bitrate", f"{codec.bitrate / 1000:.2f} kbps: {n_bytes} bytes in all")
+    table.add_row("bitrate", f"{8 * n_bytes / seconds / 1000:.2f} kbps: {n_bytes} bytes in all")
     table.add_row("latency", f"{codec.latency * 1000:g} ms (one chunk)")
     table.add_row(
         "real-time factor",

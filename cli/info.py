@@ -188,7 +188,7 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "sample_rate_out": ("output", lambda v: f"{v} Hz"),
     "bits_per_token": ("bits per token", str),
     "token_rate": ("token rate", lambda v: f"{v:g} Hz"),
-    "bitrate": ("", lambda v: f"{v / 1000:.2f} kbps"),
+    "bitrate": ("raw bitrate", lambda v: f"{v / 1000:.2f} kbps"),
     "latency": ("", lambda v: f"{v * 1000:g} ms"),
     "seconds": ("duration", lambda v: "unknown" if v is None else f"{v:.2f} s"),
     "samples": ("input samples", lambda v: "unknown: no end record" if v is None else f"{v:,}"),

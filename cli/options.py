@@ -89,20 +89,28 @@ def _share(context: click.Context, option: click.Parameter, value: str | None) -
     return share
 
 
-class Seconds(click.FloatRange):
-    """A finite number of seconds: greater than zero, or from `least` to `most`."""
+class FiniteRange(click.FloatRange):
+    """A finite number in a range."""
 
-    def __init__(self, least: float = 0, most: float | None = None) -> None:
-        super().__init__(least, most, min_open=not least)
+    noun = "number"
 
     def convert(
         self, value: Any, option: click.Parameter | None, context: click.Context | None
     ) -> float:
         """Return the number; refuse nan and inf, which no comparison stops."""
-        seconds = float(super().convert(value, option, context))
-        if not math.isfinite(seconds):
-            self.fail(f"{value!r} is not a number of seconds.", option, context)
-        return seconds
+        number = float(super().convert(value, option, context))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a {self.noun}.", option, context)
+        return number
+
+
+class Seconds(FiniteRange):
+    """A finite number of seconds: greater than zero, or from `least` to `most`."""
+
+    noun = "number of seconds"
+
+    def __init__(self, least: float = 0, most: float | None = None) -> None:
+        super().__init__(least, most, min_open=not least)
 
 
 def _tags(
@@ -126,7 +134,8 @@ _block_option = _option(
     "--block",
     "block_seconds",
     type=Seconds(0.02, MOST_BLOCK_SECONDS),
-    help="Seconds of sound in a block of the bitstream: what one damaged bit costs. "
+    help="Seconds of sound in a block of the bitstream: what one damaged bit costs. Shorter ones "
+    "take more bytes. "
     f"[default: {BLOCK_SECONDS:g}; a pipe receives each chunk at once]",
 )
 _packet_option = _option(
@@ -134,14 +143,14 @@ _packet_option = _option(
     "packet_bytes",
     type=click.IntRange(MIN_PACKET_BYTES, MAX_PACKET_BYTES),
     help="Make blocks that fit a radio's packet of so many bytes; see fcs-edge split. Each holds "
-    "as many tokens as fit.",
+    "as many tokens as fit. With --fec, pieces of the protected file fit it.",
 )
 _fec_option = _option(
     "--fec",
     "protection",
     metavar="SHARE",
     callback=_share,
-    help="Add so many bytes, such as 25%, from which decode restores bytes that are wrong or "
+    help="Add so many bytes, 5% to 100%, from which decode restores bytes that are wrong or "
     "missing. Needs the package reedsolo.",
 )
 _raw_tokens_option = _option(

@@ -49,7 +49,7 @@ def library() -> Any:
         import reedsolo
     except ImportError:
         raise BitstreamError(
-            "protection needs the package reedsolo: pip install 'fcs-edge[fec]'"
+            "protection needs the package reedsolo: pip install reedsolo"
         ) from None
     return reedsolo
 

@@ -93,7 +93,9 @@ def test_demo(run: Callable, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     result = run("demo", "--out", tmp_path)
     assert result.code == 0
-    for text in ("docs/model-card.md", "0.80 kbps", "80 ms", "compute time / audio time"):
+    size = (tmp_path / "fcs-edge-demo.fcs").stat().st_size
+    rate = f"{8 * size / (125723 / 16000) / 1000:.2f} kbps: {size} bytes in all"
+    for text in ("docs/model-card.md", rate, "80 ms", "compute time / audio time"):
         assert text in " ".join(result.out.split())
     names = sorted(os.listdir(tmp_path))
     assert names == [f"fcs-edge-demo.{s}" for s in ("fcs", "original.wav", "png", "wav")]

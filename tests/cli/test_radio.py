@@ -86,7 +86,7 @@ def test_without_the_library(
     monkeypatch.setitem(sys.modules, "reedsolo", None)
     assert tokens_of(safe)[1] == 0
     line = run("encode", "--fec", "25%", wav, tmp_path / "o.fcs").failed()
-    assert "protection needs the package reedsolo: pip install 'fcs-edge[fec]'" in line
+    assert "protection needs the package reedsolo: pip install reedsolo" in line
 
 
 @pytest.mark.parametrize("share", ["1%", "200%", "25", "abc", "nan", "%"])
