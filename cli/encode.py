@@ -131,7 +131,7 @@ def encode(
     has_tokens = is_array(source) and raw is None
     out = _check(source, out, has_tokens, dtype, force)
     if has_tokens:
-        options = TokenOptions(model, False, strict, force, dtype, fcs._replace(eager=False))
+        options = TokenOptions(model, None, strict, force, dtype, fcs._replace(eager=False))
         is_whole = copy_tokens(source, out, options, messages)
     else:
         if live:

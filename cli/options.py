@@ -89,20 +89,28 @@ def _share(context: click.Context, option: click.Parameter, value: str | None) -
     return share
 
 
-class Seconds(click.FloatRange):
-    """A finite number of seconds: greater than zero, or from `least` to `most`."""
+class FiniteRange(click.FloatRange):
+    """A finite number in a range."""
 
-    def __init__(self, least: float = 0, most: float | None = None) -> None:
-        super().__init__(least, most, min_open=not least)
+    noun = "number"
 
     def convert(
         self, value: Any, option: click.Parameter | None, context: click.Context | None
     ) -> float:
         """Return the number; refuse nan and inf, which no comparison stops."""
-        seconds = float(super().convert(value, option, context))
-        if not math.isfinite(seconds):
-            self.fail(f"{value!r} is not a number of seconds.", option, context)
-        return seconds
+        number = float(super().convert(value, option, context))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a {self.noun}.", option, context)
+        return number
+
+
+class Seconds(FiniteRange):
+    """A finite number of seconds: greater than zero, or from `least` to `most`."""
+
+    noun = "number of seconds"
+
+    def __init__(self, least: float = 0, most: float | None = None) -> None:
+        super().__init__(least, most, min_open=not least)
 
 
 def _tags(

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 import fcs_edge
-from fcs_edge.cli.options import common_options, force_option, model_option
+from fcs_edge.cli.options import FiniteRange, common_options, force_option, model_option
 from fcs_edge.cli.output_files import check_distinct, check_output
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.progress import progress_bar
+from fcs_edge.text import counted
 
 if TYPE_CHECKING:
     from fcs_edge.convert.prior_training import Progress
@@ -39,13 +40,13 @@ def prior() -> None:
 @click.option("--hidden", type=_HIDDEN, help="Hidden values. [default: 64 to 512, by the speech]")
 @click.option(
     "--minutes",
-    type=click.FloatRange(0, 600, min_open=True),
+    type=FiniteRange(0, 600, min_open=True),
     default=45.0,
     show_default=True,
     help="Most minutes of training; encoding is not counted.",
 )
 @click.option(
-    "--passes", type=click.FloatRange(1, 1000), help="How often each token is learnt from at most."
+    "--passes", type=FiniteRange(1, 1000), help="How often each token is learnt from at most."
 )
 @click.option(
     "--varied",
@@ -105,7 +106,8 @@ def train(
     bits, rate = codec.bits_per_token, codec.token_rate
     plan = prior_training.plan_for(read.n_tokens, rate, hidden, minutes, passes, seed)
     messages.note(
-        f"{len(files)} files: {read.n_tokens:,} tokens to learn from; {plan.hidden} hidden values"
+        f"{counted(len(files), 'file')}: {read.n_tokens:,} tokens to learn from; "
+        f"{plan.hidden} hidden values"
     )
     report = partial(_report, messages)
     found = integers(prior_training.train(read.recordings, read.held_out, bits, plan, report))

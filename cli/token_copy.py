@@ -45,7 +45,8 @@ class TokenOptions(NamedTuple):
     """How tokens are copied: options of the commands."""
 
     model: str | None
-    any_model: bool = False
+    any_model: bool | None = False
+    """None where the command has no such option."""
     strict: bool = False
     force: bool = False
     dtype: str = "uint16"
@@ -127,8 +128,8 @@ def _open(
             opened = _Source(tokens.origin, codec, iter(()))
             opened.blocks = _from_array(tokens.array, tokens.n_samples, opened, options, source)
         else:
-            stack.enter_context(labelled(_label(source)))
             file = sys.stdin.buffer if source == "-" else stack.enter_context(open_file(source))
+            stack.enter_context(labelled(_label(source)))
             opened = _from_bitstream(file, source, options, messages)
         yield opened
 

@@ -105,7 +105,7 @@ def read(
         A file cannot be read, is of another model, or there is too little speech.
     """
     speech = Speech()
-    seconds = 0.0
+    seconds = plain = 0.0
     for index, path in enumerate(files):
         is_held_out = len(files) >= _HELD_OUT and index % _HELD_OUT == _HELD_OUT // 2
         for copy in range(1 if is_held_out or not is_sound(path) else 1 + copies):
@@ -119,8 +119,9 @@ def read(
             if not is_held_out:
                 speech.recordings.append(tokens[:end])
             seconds += len(tokens) / codec.token_rate
+            plain += 0 if copy else len(tokens) / codec.token_rate
             show(seconds)
-    _check_amount(codec, speech, copies)
+    _check_amount(plain, speech)
     return speech
 
 
@@ -129,11 +130,11 @@ def is_sound(path: Path) -> bool:
     return path.suffix.lower() not in _TOKEN_SUFFIXES
 
 
-def _check_amount(codec: Codec, speech: Speech, copies: int) -> None:
-    plain = (speech.n_tokens / (1 + copies) + sum(map(len, speech.held_out))) / codec.token_rate
-    if plain < LEAST_SECONDS or not sum(map(len, speech.held_out)):
+def _check_amount(seconds: float, speech: Speech) -> None:
+    """Refuse too few seconds of speech, without its varied copies."""
+    if seconds < LEAST_SECONDS or not sum(map(len, speech.held_out)):
         raise FcsError(
-            f"{plain:.0f} s of speech are too few to train a prior on: give {LEAST_SECONDS} s or "
+            f"{seconds:.0f} s of speech are too few to train a prior on: give {LEAST_SECONDS} s or "
             "more; an hour of many voices serves"
         )
 
@@ -171,13 +172,13 @@ def _stored(codec: Codec, path: Path) -> U16:
             return _joined(tokens_of(array, codec.bits_per_token, str(path)))
     if suffix == ".npz":
         with open_npz(path) as tokens, labelled(str(path)):
-            check_origin(tokens.origin, codec, False)
+            check_origin(tokens.origin, codec, None)
             return _joined(tokens_of(tokens.array, codec.bits_per_token, str(path)))
     with path.open("rb") as file, labelled(str(path)):
         refuse_others(file)
         reader = BitstreamReader(coders=PriorCoders(codec))
         header, batches = read_header(read_batches(file, reader))
-        check_header(header, codec, False)
+        check_header(header, codec, None)
         return _joined(
             event.tokens for events in batches for event in events if isinstance(event, Tokens)
         )

@@ -393,7 +393,7 @@ class Reader:
                 if behind:
                     yield ["damage", "an end record and a header are lost"]
                     yield self.end_event(None)
-                    yield self.part(self.header, 0, at, self.assumed)
+                    yield self.part(self.header, 0, at, True)
                 yield from self.block(record.value, p, skipped)
             elif record.kind in ("header", "copy"):
                 is_copy, own = record.kind == "copy", self.header

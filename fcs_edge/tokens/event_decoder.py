@@ -71,8 +71,8 @@ def missing_start(model: str) -> str:
     return f"its start is missing; decoded as tokens of {model}"
 
 
-def check_header(header: Header, codec: Codec, any_model: bool) -> None:
-    """Refuse a bitstream of another model, unless `any_model`.
+def check_header(header: Header, codec: Codec, any_model: bool | None) -> None:
+    """Refuse a bitstream of another model, unless `any_model`; see `check_fingerprint`.
 
     Raises
     ------
@@ -84,13 +84,13 @@ def check_header(header: Header, codec: Codec, any_model: bool) -> None:
     check_fingerprint(header.fingerprint, codec, any_model)
     if stored != expected or header.bits != codec.bits_per_token:
         raise BitstreamError(
-            f"its tokens of {header.bits} bits, one every {header.samples_per_token} samples, "
-            f"do not fit {codec.name}"
+            f"its tokens of {header.bits} bits, one every {header.samples_per_token} samples at "
+            f"{header.input_rate} Hz, do not fit {codec.name}"
         )
 
 
-def check_fingerprint(fingerprint: bytes, codec: Codec, any_model: bool) -> None:
-    """Refuse tokens of another model, unless `any_model`.
+def check_fingerprint(fingerprint: bytes, codec: Codec, any_model: bool | None) -> None:
+    """Refuse tokens of another model, unless `any_model`; None where no option allows them.
 
     Raises
     ------
@@ -103,14 +103,16 @@ def check_fingerprint(fingerprint: bytes, codec: Codec, any_model: bool) -> None
     advice = "give that model with --model"
     if named is not None:
         advice = f"add --model {shlex.quote(printable(named.name))}"
+    if any_model is not None:
+        advice += ", or try with --any-model"
     raise BitstreamError(
         f"encoded with another model ({fingerprint.hex()}) than {codec.name} "
-        f"({codec.fingerprint.hex()}); {advice}, or try with --any-model"
+        f"({codec.fingerprint.hex()}); {advice}"
     )
 
 
-def check_origin(origin: Origin, codec: Codec, any_model: bool) -> None:
-    """Refuse an array of tokens of another model, unless `any_model`.
+def check_origin(origin: Origin, codec: Codec, any_model: bool | None) -> None:
+    """Refuse an array of tokens of another model, unless `any_model`; see `check_fingerprint`.
 
     Raises
     ------

@@ -156,7 +156,7 @@ def prior_problem(header: Header, codec: Codec | None) -> dict[str, str]:
         return {}
     lost = "their tokens are lost"
     if codec is not None:
-        owner = f", which {codec.name} does not have; {lost}"
+        owner = f", which {codec.name} does not have; {lost}: give its model file with --model"
     else:
         model = header.fingerprint.hex()
         owner = f" of the model {model}, which has no name here; {lost}: give it with --model"

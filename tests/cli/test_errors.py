@@ -228,7 +228,7 @@ def test_another_model(
     assert run("encode", "--model", eleven_bits, wav, narrow).code == 0
     line = run("decode", "--any-model", narrow, tmp_path / "b.wav").failed()
     assert "tokens of 11 bits" in line
-    assert "do not fit edge-65k" in line
+    assert "samples at 16000 Hz, do not fit edge-65k" in line
     assert not (tmp_path / "b.wav").exists()
 
 

@@ -138,3 +138,16 @@ def test_a_model_by_name_is_found(
     assert np.array_equal(read_fcs(coded).tokens, tokens)
     facts = json.loads(run("info", "--json", coded).out)
     assert facts["prior"]["known"] is True
+
+
+def test_the_prior_of_a_model_with_a_name_is_found(
+    wav: Path, tmp_path: Path, run: Callable
+) -> None:
+    """An older copy of the model's file, without its prior, plays what the model coded."""
+    bare, coded = tmp_path / "bare.safetensors", tmp_path / "a.fcs"
+    model_file.write_with_priors(bare, fcs_edge.load().model, [])
+    assert run("encode", wav, coded).code == 0
+    assert set(json.loads(run("info", "--json", coded).out)["blocks"]) == {"prior"}
+    for out in ("a.wav", "a.npy"):
+        done = run("decode", "-m", bare, coded, tmp_path / out)
+        assert done.code == 0, done.err

@@ -143,3 +143,17 @@ def test_varied_sound_stays_sound(speech: NDArray[np.float32]) -> None:
     assert len(varied(np.zeros(0, np.float32), rng)) == 0
     speeds = [random_speed(rng) for _ in range(50)]
     assert 0.75 < min(speeds) < 0.9 < 1.1 < max(speeds) < 1.35
+
+
+def test_speech_that_is_tokens_counts_whole(model: Path, tmp_path: Path, run: Callable) -> None:
+    """Only sound is varied: copies do not divide the seconds of tokens."""
+    tokens = np.random.default_rng(0).integers(0, 2048, 119 * 50, dtype=np.uint16)
+    np.save(tmp_path / "t.npy", tokens)
+    arguments = ("prior", "train", "-m", model, tmp_path / "t.npy", tmp_path / "out.safetensors")
+    assert "119 s of speech are too few" in run(*arguments).failed()
+
+
+@pytest.mark.parametrize("option", ["--minutes", "--passes"])
+def test_a_number_that_is_none(option: str, wav: Path, run: Callable) -> None:
+    line = run("prior", "train", option, "nan", wav, "out.safetensors").failed(2)
+    assert "'nan' is not a number" in line

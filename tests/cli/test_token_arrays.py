@@ -111,7 +111,8 @@ def test_another_model_is_refused(npz: Path, tmp_path: Path, run: Callable) -> N
     line = run("decode", npz, out).failed()
     assert line.startswith(f"fcs-edge: error: {npz}: encoded with another model (")
     assert "give that model with --model, or try with --any-model" in line
-    assert "another model" in run("encode", npz, tmp_path / "out.fcs").failed()
+    line = run("encode", npz, tmp_path / "out.fcs").failed()
+    assert line.endswith("give that model with --model")
     assert not out.exists()
     assert run("decode", "--any-model", npz, out).code == 0
     assert frames(out) == 50000
@@ -291,3 +292,11 @@ def test_info_reads_a_bitstream_from_a_pipe(
     facts = json.loads(done.stdout)
     assert (facts["tokens"], facts["bytes"]) == (108, len(data))
     assert read_fcs(tmp_path / "a.fcs").n_samples == facts["samples"]
+
+
+def test_a_source_that_is_missing(tmp_path: Path, run: Callable) -> None:
+    """Whatever the output, the line names it once."""
+    source = tmp_path / "gone.fcs"
+    for out in ("out.npz", "out.npy", "out.wav"):
+        line = run("decode", source, tmp_path / out).failed()
+        assert line == f"fcs-edge: error: {source}: no such file"
