@@ -179,14 +179,13 @@ def header_at(data: bytes, at: int, newer: bool = True) -> Record | None:
     end = at + 19 + 4 * (flags >> 4 & 1) + 8 * (code == 0)
     if not crc_holds(data, at, end):
         return None
-    is_newer = flags >> 6 or code > 6
-    if is_newer and newer:
+    if (is_newer := flags >> 6 or code > 6) and newer:
         raise NotImplementedError("the header is of a newer version")
     explicit = number(data, end - 10, 2), number(data, end - 8, 3), number(data, end - 5, 3)
     rates = RATES.get(code, explicit)
     prior = number(data, at + 17, 4) if flags >> 4 & 1 else 0
-    settings = number(data, at + 7, 2)
-    header = Header((flags & 15) + 1, *rates, data[at + 9 : at + 17], prior, settings)
+    fixed = data[at + 9 : at + 17], prior, number(data, at + 7, 2)
+    header = Header((flags & 15) + 1, *rates, *fixed)
     kind = "copy" if flags >> 5 & 1 else "header"
     return None if is_newer or 0 in rates else Record(kind, end, header)
 
@@ -312,7 +311,8 @@ class Reader:
         self.expected, self.start = 0 if damaged else None, h
         p, record = self.search(h, begin=True)
         version = data[4] if h == 0 and len(data) > 4 and data.startswith(MAGIC) else 2
-        if version != 2 and (version == 1 or p >= 32 or not self.has_header):
+        whole = any(crc_holds(data, 0, size) for size in (19, 23, 27, 31))
+        if version != 2 and (version == 1 or whole or p >= 32 or not self.has_header):
             raise ValueError(f"version {version} of .fcs is another format")
         if record is None or (h == 0 and p >= 65536):
             return False

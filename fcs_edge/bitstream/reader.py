@@ -239,7 +239,9 @@ class BitstreamReader:
             return
         limit = START_BYTES
         if is_magic(start) and len(start) > len(MAGIC) and start[len(MAGIC)] != VERSION:
-            if self._join is None or start[len(MAGIC)] == 1:
+            # Where its CRC holds, nothing is damaged: a later version wrote it.
+            whole = any(crc_holds(start, 0, n) for n in HEADER_SIZES if n <= len(start))
+            if self._join is None or start[len(MAGIC)] == 1 or whole:
                 refuse_version(start)
             limit = MAX_HEADER_BYTES + 1
         near = is_near_magic(start)

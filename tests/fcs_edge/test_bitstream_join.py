@@ -30,6 +30,7 @@ from bitstream_cases import (
     tokens_in,
 )
 from fcs_edge.bitstream import End, HeaderRead
+from fcs_edge.bitstream.crc import with_crc
 from fcs_edge.errors import BitstreamError
 from helpers import merged
 
@@ -157,6 +158,10 @@ class TestDamagedHeader:
                 decode(damaged({4: 11})[: OFFSETS[1]] + bytes(900), join=guess, eager=eager)
         with pytest.raises(BitstreamError, match="version 3 is newer"):
             decode(damaged({4: 1, 9: 1}), eager=eager)
+        # A later version whose CRC holds is no damage, though its blocks look like ours.
+        later = with_crc(damaged({4: 1})[: OFFSETS[1] - 2]) + DATA[OFFSETS[1] :]
+        with pytest.raises(BitstreamError, match="version 3 is newer"):
+            decode(later, join=HEADER, eager=eager)
 
 
 RAW = encode(TOKENS, HEADER, block_tokens=50, raw=True)
