@@ -162,7 +162,7 @@ class _Records:
             block = block_at(data, 0, header.bits)
             assert block is not None
             coding = _CODINGS[block.coding] + (
-                ", pauses" if not block.chunk and tag & PAUSES else ""
+                " with pauses" if not block.chunk and tag & PAUSES else ""
             )
             place, count, length = block.place, block.n_tokens, block.length
             record = Record(offset, "block", size, place, count, coding, length)
