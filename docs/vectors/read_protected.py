@@ -165,6 +165,9 @@ def read_group(data: bytes, start: int, size: int, mask: int) -> tuple[bytes, in
     n_words = -(-len(group) // 255)
     missing = {j for j, at in enumerate(offsets) if at is None}
     doubtful = set(range(n_cells)) - sure
+    for j in doubtful - missing:
+        if not any(data[offsets[j] or 0 :][:size]):
+            missing.add(j)
     for k in range(n_words):
         places = range(k, len(group), n_words)
         word = bytes(group[i] for i in places)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple, Protocol, cast
 
@@ -28,7 +30,7 @@ from fcs_edge.bitstream.cell_search import (
 from fcs_edge.bitstream.crc import crc_bytes, crc_holds
 from fcs_edge.bitstream.header import MAGIC as PLAIN_MAGIC
 from fcs_edge.bitstream.header import MIN_HEADER_BYTES, VERSION, header_size
-from fcs_edge.bitstream.reed_solomon import Patience, correct
+from fcs_edge.bitstream.reed_solomon import Patience, correct, has_library
 from fcs_edge.errors import BitstreamError
 from fcs_edge.files import is_regular
 from fcs_edge.text import counted
@@ -40,8 +42,11 @@ _WINDOW_BYTES = MAX_GROUP_BYTES + _SLACK_BYTES
 _FIRST_BYTES = 1024
 _PIPE_BYTES = 4096
 """Bytes of a pipe that are read before it counts as not protected."""
+_PLAIN_START = PLAIN_MAGIC + bytes([VERSION])
 _WRONG_MAGIC_BITS = 4
 _MOST_MESSAGES = 20
+_MOST_SEARCHES = 8
+"""Magics of protected files among other bytes that may be wrong before they count no more."""
 
 
 class Readable(Protocol):
@@ -73,6 +78,8 @@ class Repairs:
         Places that could not be corrected.
     failures : list of str
         One line for each of the first ones.
+    lacks_library : bool
+        Whether something was not corrected because the library is not installed.
     """
 
     groups: int = 0
@@ -84,6 +91,7 @@ class Repairs:
     n_bytes: int = 0
     n_failures: int = 0
     failures: list[str] = field(default_factory=list)
+    lacks_library: bool = False
 
     @property
     def share(self) -> float:
@@ -103,6 +111,8 @@ class _Corrected(NamedTuple):
     n_corrected: int
     problem: str
     """Empty if all of it is right."""
+    correctable: bool = False
+    """Whether the library, which is not there, may correct it."""
 
 
 class ProtectedReader:
@@ -110,7 +120,8 @@ class ProtectedReader:
 
     It stores the largest group at most, 36 KB. What cannot be corrected passes on as it is, with
     zeros for cells that are missing, or without these where less than half are intact. The records
-    in it have checks of their own.
+    in it have checks of their own. Without the library of Reed-Solomon codes nothing is corrected.
+    Protected files and others may follow one another.
 
     Parameters
     ----------
@@ -144,6 +155,7 @@ class ProtectedReader:
         self._layout: Layout | None = None
         self._group = 0
         self._patience = Patience()
+        self._n_searches = 0
 
     def read(self, size: int, /) -> bytes:
         """Return at most `size` bytes, and none at the end.
@@ -151,19 +163,17 @@ class ProtectedReader:
         Raises
         ------
         BitstreamError
-            With `strict`, if bytes cannot be corrected; if the library is needed and not there.
+            With `strict`, if bytes cannot be corrected.
         """
         if not self._opened:
             self._opened = True
             self._plain = not self._is_protected()
-        while not (self._ready or self._plain) and self._fill(1):
-            self._next_group()
-        if self._plain and self._buffer:
-            self._ready, self._buffer = bytes(self._buffer), bytearray()
-        if self._plain and not self._ready:
-            data = bytes(self._read(size))
-        else:
-            data, self._ready = self._ready[:size], self._ready[size:]
+        while not self._ready and self._has_more(size):
+            if self._plain:
+                self._next_plain()
+            else:
+                self._next_group()
+        data, self._ready = self._ready[:size], self._ready[size:]
         self.n_read += len(data)
         return data
 
@@ -192,30 +202,70 @@ class ProtectedReader:
             more = self._fill(min(size, limit))
             self._layout = find_layout(words_of(self._buffer), _ALL_SIZES)
             if self._layout is not None:
-                self.repairs = Repairs(cell_bytes=self._layout.cell_bytes)
+                self.repairs = self.repairs or Repairs(cell_bytes=self._layout.cell_bytes)
                 return True
             if not more or size >= limit:
                 break
             size *= 4
         return False
 
-    def _has_plain_header(self) -> bool:
-        """Return whether the header of a file that is not protected is intact."""
-        if not self._fill(MIN_HEADER_BYTES) or self._buffer[len(PLAIN_MAGIC)] != VERSION:
+    def _has_plain_header(self, at: int = 0) -> bool:
+        """Return whether an intact header of a file that is not protected is there."""
+        if not self._fill(at + MIN_HEADER_BYTES) or not self._buffer.startswith(_PLAIN_START, at):
             return False
-        size = header_size(self._buffer)
-        return self._fill(size) and crc_holds(self._buffer, 0, size)
+        size = header_size(self._buffer, at)
+        return self._fill(at + size) and crc_holds(self._buffer, at, size)
+
+    def _has_more(self, size: int) -> bool:
+        """Read what the next step needs; return whether there is anything."""
+        if not self._plain:
+            return self._fill(1)
+        if self._search:
+            self._fill(size + len(MAGIC) - 1)
+        elif not self._buffer:
+            self._buffer += self._read(size)
+        return bool(self._buffer)
+
+    def _next_plain(self) -> None:
+        """Hand out bytes that are not protected, up to the next protected file."""
+        if self._buffer.startswith(MAGIC) and self._n_searches < _MOST_SEARCHES:
+            if self._is_protected():
+                self._plain, self._group, self._expected = False, 0, 0
+                return
+            self._n_searches += 1
+        end = self._buffer.find(MAGIC, 1)
+        if end < 0:
+            # A magic may begin in the last bytes. A pipe may be live, so it does not wait.
+            end = len(self._buffer) - (len(MAGIC) - 1) * (self._search and not self._ended)
+        self._ready = bytes(self._buffer[:end])
+        del self._buffer[:end]
+
+    def _plain_follows(self, places: Iterable[int]) -> bool:
+        """Return whether a file that is not protected begins at a place; drop what is before it."""
+        at = next((at for at in places if self._has_plain_header(at)), None)
+        if at is None:
+            return False
+        if at > self._expected:
+            self._lose_strange(at - self._expected)
+        self._drop(at, 0)
+        self._plain = True
+        return True
 
     def _next_group(self) -> None:
         """Correct the next group, or drop bytes that belong to none."""
         assert self.repairs is not None
+        if self._plain_follows(sorted({0, self._expected})):
+            return
         found = self._found_group()
         if found is None:
+            starts = re.finditer(re.escape(_PLAIN_START), bytes(self._buffer))
+            if self._plain_follows([start.start() for start in starts]):
+                return
             size = len(self._buffer) if self._ended else len(self._buffer) // 2
             # A group's last cells may stand before the place of the next one.
             strange = size - self._expected
             if strange > 0:
-                self._fail(f"{counted(strange, 'byte')} of a protected file belong to no group")
+                self._lose_strange(strange)
             self._drop(size, -strange)
             return
         layout = found.layout
@@ -260,8 +310,14 @@ class ProtectedReader:
         return find_layout(words, known) or find_layout(words, _ALL_SIZES)
 
     def _placed(self, layout: Layout) -> FoundGroup:
+        """Return where the cells are; one of zeros stands for one that did not arrive."""
         stop = self._expected + layout.size + _SLACK_BYTES
-        return place_cells(words_of(self._buffer[:stop]), layout, self._expected)
+        found = place_cells(words_of(self._buffer[:stop]), layout, self._expected)
+        for cell in np.flatnonzero((found.starts >= 0) & (layout.marks != 0)).tolist():
+            start = int(found.starts[cell])
+            if not any(self._buffer[start : start + layout.cell_bytes]):
+                found.states[cell] = MISSING
+        return found
 
     def _take(self, found: FoundGroup) -> None:
         """Hand out the data of a group."""
@@ -275,13 +331,19 @@ class ProtectedReader:
         self.repairs.n_data += len(result.data)
         self.repairs.n_bytes += found.layout.size
         if result.problem:
-            self._fail(f"group {self.repairs.groups}: {result.problem}")
+            advice = "; to correct them: pip install reedsolo"
+            needed = result.correctable and not self.repairs.lacks_library
+            self.repairs.lacks_library |= result.correctable
+            self._fail(f"group {self.repairs.groups}: {result.problem}{advice * needed}")
         self._ready = result.data
 
     def _drop(self, size: int, expected: int) -> None:
         """Remove bytes from the buffer; the next group is expected so many bytes later."""
         del self._buffer[:size]
         self._expected = max(0, expected)
+
+    def _lose_strange(self, count: int) -> None:
+        self._fail(f"{counted(count, 'byte')} of a protected file belong to no group")
 
     def _fail(self, problem: str) -> None:
         assert self.repairs is not None
@@ -316,10 +378,12 @@ def _corrected(buffer: bytes, found: FoundGroup, patience: Patience) -> _Correct
             own = np.frombuffer(buffer[start + MARK_BYTES : start + layout.cell_bytes], np.uint8)
             cell[: own.size] = own
     lost = int((found.states == MISSING).sum())
-    size = f"{lost} of {layout.cells} cells are missing, and "
-    if 2 * int((found.states == INTACT).sum()) < layout.cells:
+    size = f"{lost} of {layout.cells} cells are missing, and " if lost else ""
+    intact = int((found.states == INTACT).sum())
+    if 2 * intact < layout.cells:
         rest = cells[found.states != MISSING].tobytes()
-        return _Corrected(rest[: len(buffer)], 0, f"{size}the others pass on without them")
+        problem = f"{intact} of {layout.cells} cells are intact, which is too few to correct them"
+        return _Corrected(rest[: len(buffer)], 0, problem)
     received = cells.reshape(-1)
     group = received.copy()
     failed = correct(group, found.states, layout, patience)
@@ -334,8 +398,10 @@ def _corrected(buffer: bytes, found: FoundGroup, patience: Patience) -> _Correct
     if min(failed) < 2 and layout.capacity - count >= layout.codewords:
         # The count is wrong, or the group is a short one.
         body = data[GROUP_HEAD_BYTES:]
-    size += f"{len(failed)} of {counted(layout.codewords, 'codeword')} have too many errors"
-    return _Corrected(body, n_corrected, size)
+    size += f"{len(failed)} of {counted(layout.codewords, 'codeword')} "
+    if has_library():
+        return _Corrected(body, n_corrected, f"{size}have too many errors")
+    return _Corrected(body, n_corrected, f"{size}have errors", correctable=True)
 
 
 def _wrong_bits(start: bytes | bytearray) -> int:

@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 from fcs_edge.bitstream.bitpack import MAX_BITS
 from fcs_edge.bitstream.cell_layout import MAGIC as PROTECTED_MAGIC
 from fcs_edge.bitstream.header import Header
-from fcs_edge.bitstream.protected_reader import ProtectedReader
+from fcs_edge.bitstream.protected_reader import ProtectedReader, Repairs
 from fcs_edge.bitstream.radio_packets import (
     CELLS_HEAD_BYTES,
     CELLS_TAG,
@@ -216,6 +216,19 @@ def _join_cells(packets: list[Packet], file: BinaryIO, report: Report) -> Joined
     while reader.read(_READ_BYTES):
         pass
     if reader.repairs is None or reader.repairs.n_failures:
-        report(f"{counted(missing, 'packet')} or more missing: the protection cannot restore them")
+        report(_not_restored(reader.repairs or Repairs(), missing))
         missing = 0
     return Joined(len(places), missing)
+
+
+def _not_restored(repairs: Repairs, n_missing: int) -> str:
+    """Return the message about packets that are not restored."""
+    if n_missing:
+        lost = f"{counted(n_missing, 'packet')} or more missing"
+    elif repairs.lost_cells or not repairs.cells:
+        lost = "the last packets are missing"
+    else:
+        lost = "packets are damaged"
+    if repairs.lacks_library:
+        return f"{lost}: to restore them: pip install reedsolo"
+    return f"{lost}: the protection cannot restore them"

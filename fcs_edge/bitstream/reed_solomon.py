@@ -45,13 +45,20 @@ def library() -> Any:
     BitstreamError
         It is not installed.
     """
-    try:
-        import reedsolo
-    except ImportError:
-        raise BitstreamError(
-            "protection needs the package reedsolo: pip install reedsolo"
-        ) from None
+    if not has_library():
+        raise BitstreamError("protection needs the package reedsolo: pip install reedsolo")
+    import reedsolo
+
     return reedsolo
+
+
+def has_library() -> bool:
+    """Return whether the library reedsolo is installed."""
+    try:
+        import reedsolo  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def _coder(parity: int) -> Any:
@@ -128,6 +135,7 @@ def correct(group: U8, states: U8, layout: Layout, patience: Patience) -> list[i
 
     Cells that are missing or doubtful are erasures at first. What fails then is tried with the
     doubtful cells as bytes that may be right, and at last without the cells that held many errors.
+    Without the library all bytes stay as they are.
 
     Parameters
     ----------
@@ -141,7 +149,7 @@ def correct(group: U8, states: U8, layout: Layout, patience: Patience) -> list[i
         How many attempts may fail.
     """
     open_ones = wrong_codewords(group, layout)
-    if not open_ones or patience.is_over:
+    if not open_ones or patience.is_over or not has_library():
         return open_ones
     coder = _coder(layout.parity)
     cell_of = np.arange(layout.n_bytes) // layout.payload

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from measure_protection import Damage, damaged
 
@@ -89,6 +90,53 @@ def test_without_the_library(
     assert "protection needs the package reedsolo: pip install reedsolo" in line
 
 
+def test_without_the_library_what_is_intact_plays(
+    encode: Callable,
+    tokens_of: Callable,
+    run: Callable,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    safe = encode("safe.fcs", "--fec", "25%", "--block", "0.1")
+    expected = tokens_of(safe)[0]
+    run("split", safe, tmp_path / "p")
+    data = bytearray(safe.read_bytes())
+    data[len(data) // 3] ^= 1
+    bad, joined = tmp_path / "bad.fcs", tmp_path / "joined.fcs"
+    bad.write_bytes(data)
+    sorted((tmp_path / "p").iterdir())[3].unlink()
+    monkeypatch.setitem(sys.modules, "reedsolo", None)
+    done = run("join", tmp_path / "p", joined)
+    assert done.code == 1
+    assert "1 packet or more missing: to restore them: pip install reedsolo" in done.err
+    for path in (bad, joined):
+        tokens, code, messages = tokens_of(path)
+        assert code == 1
+        assert tokens.size == expected.size
+        assert 0.3 < (tokens == expected).mean() < 1
+        assert messages.count("to correct them: pip install reedsolo") == 1
+
+
+def test_chained_files_play_one_after_the_other(
+    encode: Callable, tokens_of: Callable, run: Callable, tmp_path: Path, golden: Callable
+) -> None:
+    plain, safe = encode("plain.fcs"), encode("safe.fcs", "--fec", "25%")
+    expected, chain = tokens_of(plain)[0], tmp_path / "chain.fcs"
+    one = tmp_path / "one.wav"
+    run("decode", "-m", golden("tiny").model, plain, one)
+    n_samples = len(soundfile.read(one)[0])
+    for parts in ((plain, safe), (safe, plain), (safe, safe)):
+        chain.write_bytes(b"".join(part.read_bytes() for part in parts))
+        tokens, code, messages = tokens_of(chain)
+        assert "it has 2 parts, and only the first is copied" in messages
+        assert (code, tokens.tolist()) == (1, expected.tolist())
+        out = tmp_path / "chain.wav"
+        done = run("decode", "-f", "-m", golden("tiny").model, chain, out)
+        assert done.code == 0, done.err
+        assert len(soundfile.read(out)[0]) == 2 * n_samples
+        assert run("info", chain).code == 0
+
+
 def test_split_takes_one_bitstream(encode: Callable, run: Callable, tmp_path: Path) -> None:
     one = encode("one.fcs").read_bytes()
     both = tmp_path / "both.fcs"
@@ -141,6 +189,21 @@ def test_packets_of_a_protected_file(encode: Callable, run: Callable, tmp_path: 
     for path in packets[2:8]:
         path.unlink()
     assert run("join", "-f", folder, out).code == 1
+
+
+def test_packets_that_are_missing_are_missing_cells(
+    encode: Callable, tokens_of: Callable, run: Callable, tmp_path: Path
+) -> None:
+    source = encode("a.fcs", "--fec", "25%", "--block", "0.1")
+    folder, out = tmp_path / "p", tmp_path / "b.fcs"
+    run("split", source, folder)
+    packets = sorted(folder.iterdir())
+    for path in packets[1:4]:
+        path.unlink()
+    assert "3 packets or more missing" in run("join", folder, out).err
+    _, code, messages = tokens_of(out)
+    assert code == 1
+    assert f"3 of {len(packets)} cells are missing, and" in messages
 
 
 def test_packets_of_two_messages(encode: Callable, run: Callable, tmp_path: Path) -> None:

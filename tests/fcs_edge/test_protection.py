@@ -12,7 +12,9 @@ import reedsolo
 
 from fcs_edge.bitstream import reed_solomon
 from fcs_edge.bitstream.cell_layout import CELL_WORDS, Layout, choose_layout, layout_of
-from fcs_edge.bitstream.protection import ProtectedReader, ProtectedWriter, protected
+from fcs_edge.bitstream.header import Header
+from fcs_edge.bitstream.protection import ProtectedReader, ProtectedWriter, Repairs, protected
+from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.errors import BitstreamError
 from measure_protection import Damage, damaged, protect, restore
 
@@ -21,6 +23,15 @@ SIZES = [1, 19, 27, 50, 100, 255, 600, 785, 4585, 12288, 12289, 20000]
 
 def message(n_bytes, seed=0):
     return np.random.default_rng(seed).bytes(n_bytes)
+
+
+def plain_stream(seed):
+    file = io.BytesIO()
+    writer = BitstreamWriter(file, Header(13, 320, 16000, 24000, bytes(8)))
+    tokens = np.random.default_rng(seed).integers(0, 1 << 13, 700 + seed).astype(np.uint16)
+    writer.write(tokens)
+    writer.close(tokens.size * 320)
+    return file.getvalue()
 
 
 class Dribble(io.BytesIO):
@@ -201,11 +212,55 @@ def test_without_the_library_undamaged_files_are_read(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "reedsolo", None)
     with path.open("rb") as file:
         assert protected(file).read(9999) == data
-    bad = bytearray(path.read_bytes())
-    bad[50] ^= 1
-    for use in (lambda: restore(bytes(bad)), lambda: protect(data, 0.25)):
-        with pytest.raises(BitstreamError, match=r"pip install 'fcs-edge\[fec\]'"):
-            use()
+    with pytest.raises(BitstreamError, match="pip install reedsolo"):
+        protect(data, 0.25)
+
+
+def test_without_the_library_damaged_files_pass_on(monkeypatch):
+    data = message(20000)
+    whole = protect(data, 0.25)
+    bad = bytearray(whole)
+    for at in (50, 9000, len(whole) - 1):
+        bad[at] ^= 1
+    monkeypatch.setitem(sys.modules, "reedsolo", None)
+    restored, repairs = restore(bytes(bad))
+    assert len(restored) == len(data)
+    assert sum(a != b for a, b in zip(restored, data, strict=True)) == 2
+    assert repairs.n_failures == 2
+    assert repairs.failures[0].endswith(
+        "codewords have errors; to correct them: pip install reedsolo"
+    )
+    assert "pip" not in repairs.failures[1]
+    with pytest.raises(BitstreamError, match="pip install reedsolo"):
+        ProtectedReader(io.BytesIO(bad), seekable=True, strict=True).read(99999)
+
+
+def test_cells_of_zeros_count_as_missing():
+    data = message(785)
+    whole = protect(data, 0.25)
+    cell = restore(whole)[1].cell_bytes
+    start = 4 + 3 * cell
+    restored, repairs = restore(whole[:start] + bytes(cell) + whole[start + cell :])
+    assert restored == data
+    assert (repairs.lost_cells, repairs.n_failures) == (1, 0)
+
+
+@pytest.mark.parametrize("seekable", [False, True])
+@pytest.mark.parametrize("parts", ["sp", "ps", "ss", "sps", "psp", "ppssp"])
+def test_protected_files_and_others_may_be_chained(parts, seekable):
+    streams = [plain_stream(n) for n in range(len(parts))]
+    pairs = zip(parts, streams, strict=True)
+    chain = b"".join(protect(data, 0.25) if part == "s" else data for part, data in pairs)
+    for piece in (7, 1 << 16):
+        restored, repairs = restore(chain, seekable=seekable, piece=piece)
+        if seekable or piece > 7:
+            assert restored == b"".join(streams)
+            assert (repairs.groups, repairs.n_failures) == (parts.count("s"), 0)
+
+
+def test_many_false_magics_cost_little():
+    data = b"FCS\x1b" * 5000
+    assert restore(data) == (data, Repairs())
 
 
 def test_wrong_calls_are_refused():
