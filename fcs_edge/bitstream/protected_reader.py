@@ -293,9 +293,12 @@ class ProtectedReader:
         else:
             return None
         self._layout = layout
-        if _wrong_bits(self._buffer[self._expected : self._expected + len(MAGIC)]) <= 2:
-            self._expected += len(MAGIC)
-            self._group = 0
+        # The last cells of the file before it may be missing.
+        for at in (self._expected, 0):
+            if _wrong_bits(self._buffer[at : at + len(MAGIC)]) <= 2:
+                self._expected = at + len(MAGIC)
+                self._group = 0
+                break
         self._fill(self._expected + layout.size)
         found = self._placed(layout)
         whole = (found.states == INTACT).all() and found.starts[0] == self._expected

@@ -258,6 +258,15 @@ def test_protected_files_and_others_may_be_chained(parts, seekable):
             assert (repairs.groups, repairs.n_failures) == (parts.count("s"), 0)
 
 
+@pytest.mark.parametrize("next_one", [protect(plain_stream(1), 0.5), plain_stream(1)])
+def test_the_end_of_a_file_in_a_chain_may_be_missing(next_one):
+    whole = protect(plain_stream(0), 0.25)
+    cut = whole[: -2 * restore(whole)[1].cell_bytes]
+    restored, repairs = restore(cut + next_one)
+    assert restored == plain_stream(0) + plain_stream(1)
+    assert repairs.n_failures == 0
+
+
 def test_many_false_magics_cost_little():
     data = b"FCS\x1b" * 5000
     assert restore(data) == (data, Repairs())
