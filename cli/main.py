@@ -26,7 +26,7 @@ COMMANDS = {
     "demo": "Send a clip of speech, or the sound file SOUND, through the codec.",
     "encode": "Encode the sound IN to the bitstream OUT.",
     "info": "Describe the tokens, model or sound FILE.",
-    "join": "Join PACKETS of a radio to the bitstream OUT.",
+    "join": "Join PACKETS of `fcs-edge split` to the bitstream OUT.",
     "key": "Write a new key, for send --key and receive --key, as two halves.",
     "mic": "Send the microphone through the codec and play the decoded sound, live.",
     "models": "List the models that --model finds by name.",

@@ -176,7 +176,7 @@ def _stored(codec: Codec, path: Path) -> U16:
             return _joined(tokens_of(tokens.array, codec.bits_per_token, str(path)))
     with path.open("rb") as file, labelled(str(path)):
         refuse_others(file)
-        reader = BitstreamReader(coders=PriorCoders(codec))
+        reader = BitstreamReader(strict=True, coders=PriorCoders(codec))
         header, batches = read_header(read_batches(file, reader))
         check_header(header, codec, None)
         return _joined(

@@ -157,3 +157,15 @@ def test_speech_that_is_tokens_counts_whole(model: Path, tmp_path: Path, run: Ca
 def test_a_number_that_is_none(option: str, wav: Path, run: Callable) -> None:
     line = run("prior", "train", option, "nan", wav, "out.safetensors").failed(2)
     assert "'nan' is not a number" in line
+
+
+def test_damaged_tokens_are_no_speech(
+    model: Path, wav: Path, tmp_path: Path, run: Callable
+) -> None:
+    coded = tmp_path / "coded.fcs"
+    assert run("encode", "-m", model, wav, coded).code == 0
+    data = bytearray(coded.read_bytes())
+    data[40] ^= 1
+    coded.write_bytes(data)
+    line = run("prior", "train", "-m", model, coded, tmp_path / "out.safetensors").failed()
+    assert "coded.fcs: byte 19: " in line
