@@ -121,6 +121,7 @@ class ProtectedReader:
     It stores the largest group at most, 36 KB. What cannot be corrected passes on as it is, with
     zeros for cells that are missing, or without these where less than half are intact. The records
     in it have checks of their own. Without the library of Reed-Solomon codes nothing is corrected.
+    It hands out twice the bytes of the source at most.
     Protected files and others may follow one another.
 
     Parameters
@@ -149,6 +150,7 @@ class ProtectedReader:
         self._search = seekable
         self._strict = strict
         self._opened = self._plain = self._ended = False
+        self._n_source = 0
         self._buffer = bytearray()
         self._expected = 0
         self._ready = b""
@@ -187,6 +189,7 @@ class ProtectedReader:
         while len(self._buffer) < size and not self._ended:
             data = self._read(size - len(self._buffer))
             self._buffer += data
+            self._n_source += len(data)
             self._ended = not data
         return len(self._buffer) >= size
 
@@ -223,7 +226,9 @@ class ProtectedReader:
         if self._search:
             self._fill(size + len(MAGIC) - 1)
         elif not self._buffer:
-            self._buffer += self._read(size)
+            data = self._read(size)
+            self._buffer += data
+            self._n_source += len(data)
         return bool(self._buffer)
 
     def _next_plain(self) -> None:
@@ -338,7 +343,11 @@ class ProtectedReader:
             needed = result.correctable and not self.repairs.lacks_library
             self.repairs.lacks_library |= result.correctable
             self._fail(f"group {self.repairs.groups}: {result.problem}{advice * needed}")
-        self._ready = result.data
+        # Groups that overlap, as only crafted or repeated bytes do, would otherwise multiply.
+        most = 2 * self._n_source - self.n_read
+        if len(result.data) > most:
+            self._fail(f"group {self.repairs.groups}: its cells are those of others; it is cut")
+        self._ready = result.data[: max(0, most)]
 
     def _drop(self, size: int, expected: int) -> None:
         """Remove bytes from the buffer; the next group is expected so many bytes later."""

@@ -65,3 +65,9 @@ def test_damaged_files():
 def test_marks_on_any_bytes():
     found = fuzz_cases.run("protected-marks", 60, marked_case, read, memory=2_000_000)
     assert min(found["failed"], found["plain"]) > 2
+
+
+def test_cells_of_several_groups_are_handed_out_once_more_at_most():
+    """Two files whose groups overlap: each would give more than twice its bytes."""
+    read(damaged_case(random.Random("protected-damaged 11 712")))
+    read(marked_case(random.Random("protected-marks 11 3853")))
