@@ -176,6 +176,11 @@ class ProtectedReader:
             else:
                 self._next_group()
         data, self._ready = self._ready[:size], self._ready[size:]
+        # Groups that overlap, as only crafted or repeated bytes do, would otherwise multiply.
+        most = 2 * self._n_source - self.n_read
+        if len(data) > most:
+            self._fail("cells are those of several groups; the rest of the file is left out")
+            data, self._ready = data[:most], b""
         self.n_read += len(data)
         return data
 
@@ -343,11 +348,7 @@ class ProtectedReader:
             needed = result.correctable and not self.repairs.lacks_library
             self.repairs.lacks_library |= result.correctable
             self._fail(f"group {self.repairs.groups}: {result.problem}{advice * needed}")
-        # Groups that overlap, as only crafted or repeated bytes do, would otherwise multiply.
-        most = 2 * self._n_source - self.n_read
-        if len(result.data) > most:
-            self._fail(f"group {self.repairs.groups}: its cells are those of others; it is cut")
-        self._ready = result.data[: max(0, most)]
+        self._ready = result.data
 
     def _drop(self, size: int, expected: int) -> None:
         """Remove bytes from the buffer; the next group is expected so many bytes later."""

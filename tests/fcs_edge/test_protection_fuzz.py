@@ -68,6 +68,7 @@ def test_marks_on_any_bytes():
 
 
 def test_cells_of_several_groups_are_handed_out_once_more_at_most():
-    """Two files whose groups overlap: each would give more than twice its bytes."""
+    """Files whose groups overlap: each would give more than twice its bytes."""
     read(damaged_case(random.Random("protected-damaged 11 712")))
+    read(damaged_case(random.Random("protected-damaged 12 3405")))
     read(marked_case(random.Random("protected-marks 11 3853")))
