@@ -66,23 +66,38 @@ def makers(minutes: dict[str, float], package: Path) -> dict[str, Callable[[], l
     }
 
 
+def source_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the folder, and the options that select sources, to a command."""
+    options = (
+        click.argument(
+            "folder", metavar="OUT_DIR", type=click.Path(file_okay=False, path_type=Path)
+        ),
+        click.option(
+            "--only",
+            multiple=True,
+            type=click.Choice(SOURCES),
+            help="Write this source; repeatable.",
+        ),
+        click.option(
+            "--minutes",
+            multiple=True,
+            callback=parsed_minutes,
+            metavar="SOURCE=N",
+            help="Synthesise N minutes (of each voice, for flite and festival); repeatable.",
+        ),
+        click.option(
+            "--kokoro-js",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="The npm archive with Kokoro's voices. [default: OUT_DIR/kokoro-js-1.2.1.tgz]",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.command()
-@click.argument("folder", metavar="OUT_DIR", type=click.Path(file_okay=False, path_type=Path))
-@click.option(
-    "--only", multiple=True, type=click.Choice(SOURCES), help="Build this source; repeatable."
-)
-@click.option(
-    "--minutes",
-    multiple=True,
-    callback=parsed_minutes,
-    metavar="SOURCE=N",
-    help="Synthesise N minutes (of each voice, for flite and festival); repeatable.",
-)
-@click.option(
-    "--kokoro-js",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The npm archive with Kokoro's voices. [default: OUT_DIR/kokoro-js-1.2.1.tgz]",
-)
+@source_options
 def main(
     folder: Path, only: tuple[str, ...], minutes: dict[str, float], kokoro_js: Path | None
 ) -> None:

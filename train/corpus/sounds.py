@@ -14,7 +14,7 @@ import click
 import numpy as np
 import soundfile
 
-from train.corpus.__main__ import SOURCES, makers, parsed_minutes
+from train.corpus.__main__ import makers, source_options
 from train.corpus.audio import RATE
 from train.corpus.jobs import Job, gather
 from train.corpus.shard import FRAME, Utterance, with_room_tone
@@ -25,22 +25,7 @@ _GAP_FRAMES = (2, 40)
 
 
 @click.command()
-@click.argument("folder", metavar="OUT_DIR", type=click.Path(file_okay=False, path_type=Path))
-@click.option(
-    "--only", multiple=True, type=click.Choice(SOURCES), help="Write this source; repeatable."
-)
-@click.option(
-    "--minutes",
-    multiple=True,
-    callback=parsed_minutes,
-    metavar="SOURCE=N",
-    help="Synthesise N minutes (of each voice, for flite and festival); repeatable.",
-)
-@click.option(
-    "--kokoro-js",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The npm archive with Kokoro's voices. [default: OUT_DIR/kokoro-js-1.2.1.tgz]",
-)
+@source_options
 def main(
     folder: Path, only: tuple[str, ...], minutes: dict[str, float], kokoro_js: Path | None
 ) -> None:
