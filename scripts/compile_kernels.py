@@ -73,8 +73,12 @@ SIGNATURES = {
     "ops.code_search.rectify": "f2w",
     "ops.dynamic_tanh.dynamic_tanh": "f2 float f2w",
     "ops.focal.aggregate": "f2 f2 int f2w f2w",
+    "ops.focal.add_rows": "f2 d1w",
+    "ops.focal.aggregate_row": "f1 f2 int f2w",
     "ops.focal.divide": "f2w float",
+    "ops.focal.global_context": "d1 int f1w",
     "ops.focal.modulate": "f2w f2",
+    "ops.fourier.inverse_real": "f2 l1 f2 f4w f2w",
     "ops.gelu.gelu": "f2 f2w",
     "ops.history.copy": "f2 f2w",
     "ops.history.duplicate": "l1 l1w",
@@ -92,6 +96,10 @@ SIGNATURES = {
     "ops.samples.clip": "f1 f1w",
     "ops.samples.sanitize": "f1 float f1w l1w",
     "ops.snake.snake": "f2 f1 f1 f2w",
+    "ops.vocos.divide_by_envelope": "f1w f1 int int f1w",
+    "ops.vocos.last_columns": "f2 f1w",
+    "ops.vocos.overlap_add": "f2 f1 int int f1w",
+    "ops.vocos.spectra": "f2 f2w",
 }
 """Argument types of each kernel: contiguous arrays, by the letter of their type and their
 dimensions, and numbers. A kernel writes into those with a ``w``; to assign to others is an error of
@@ -108,7 +116,7 @@ PLAIN_SIGNATURES = {
 """The same of kernels that only tests call. A kernel that returns a ``status`` is never replayed,
 since Python runs between plain loops."""
 
-_ARRAY = re.compile(r"([fHbBhil])([1-4])(w?)")
+_ARRAY = re.compile(r"([fdHbBhil])([1-4])(w?)")
 _NUMBERS = {"int": types.int64, "float": types.float32, "bool": types.boolean}
 _I8, _I32, _I64 = (ir.IntType(bits) for bits in (8, 32, 64))
 _PASSED = {"int": _I64, "float": ir.FloatType(), "bool": _I8}

@@ -65,8 +65,14 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     ),
     "ops.dynamic_tanh.dynamic_tanh": (ones(4, 17), HALF, ones(4, 17)),
     "ops.focal.aggregate": (ones(4, 17), ones(4, 3), 1, ones(4, 17), ones(4, 17)),
+    "ops.focal.add_rows": (ones(4, 17), filled(np.float64, 17)),
+    "ops.focal.aggregate_row": (ones(17), ones(4, 3), 1, ones(4, 17)),
     "ops.focal.divide": (ones(4, 17), HALF),
+    "ops.focal.global_context": (filled(np.float64, 17), 4, ones(17)),
     "ops.focal.modulate": (ones(4, 17), ones(4, 17)),
+    "ops.fourier.inverse_real": (
+        *(ones(9, 14), np.array([3, 2]), ones(12, 2), ones(2, 6, 2, 8), ones(9, 12)),
+    ),
     "ops.gelu.gelu": (ones(4, 17), ones(4, 17)),
     "ops.layer_norm.layer_norm": (ones(4, 17), ones(17), ones(17), HALF, ones(4, 17)),
     "ops.layer_norm.layer_norm_gelu": (ones(4, 17), ones(17), ones(17), HALF, ones(4, 17)),
@@ -116,6 +122,10 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "ops.samples.clip": (ones(17), ones(17)),
     "ops.softmax.exponentials": (ones(17), HALF),
     "ops.snake.snake": (ones(4, 17), ones(17), ones(17), ones(4, 17)),
+    "ops.vocos.divide_by_envelope": (ones(29), ones(17), 4, 4, ones(4)),
+    "ops.vocos.last_columns": (ones(4, 17), ones(20)),
+    "ops.vocos.overlap_add": (ones(4, 17), ones(17), 0, 4, ones(29)),
+    "ops.vocos.spectra": (ones(4, 34), ones(4, 34)),
 }
 
 
