@@ -27,7 +27,7 @@ from fcs_edge.model.encoder import Encoder
 from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.model.replayed_stage import ReplayedStage, Stage, StateT
 from fcs_edge.modelfile import catalogue
-from fcs_edge.modelfile.config import SAMPLE_RATE_IN
+from fcs_edge.modelfile.config import SAMPLE_RATE_IN, STREAMING
 from fcs_edge.modelfile.facts import Facts, model_facts
 from fcs_edge.modelfile.model_file import ModelFile
 from fcs_edge.stream import StreamDecoder, StreamEncoder
@@ -224,13 +224,23 @@ class Codec:
         return self._config.sample_rate_out
 
     @property
+    def encodes_streams(self) -> bool:
+        """Whether `stream_encoder` works: the encoder and the compressor are causal."""
+        return self._config.encodes_streams
+
+    @property
+    def decodes_streams(self) -> bool:
+        """Whether `stream_decoder` works: the decompressor and the decoder are causal."""
+        return self._config.decodes_streams
+
+    @property
     def chunk_size(self) -> int:
-        """Input samples per chunk, the step of a stream."""
+        """Input samples per chunk, the step of a stream; per token, where nothing streams."""
         return self._config.chunk_size
 
     @property
     def chunk_tokens(self) -> int:
-        """Tokens per chunk."""
+        """Tokens per chunk; 1 where the model does not encode streams."""
         return self._config.chunk_tokens
 
     @property
@@ -260,8 +270,23 @@ class Codec:
 
     @property
     def latency(self) -> float:
-        """Algorithmic latency in seconds: one chunk."""
-        return self.chunk_size / SAMPLE_RATE_IN
+        """Algorithmic latency in seconds: one chunk; infinity where samples do not stream."""
+        return self.chunk_size / SAMPLE_RATE_IN if self.encodes_streams else math.inf
+
+    def n_tokens(self, n_samples: int) -> int:
+        """Return the number of tokens of a signal of `n_samples` samples.
+
+        A causal model gives one for each `samples_per_token`, rounded up. For any other model
+        the kernels of its convolutions count too, and the shortest signal has one token.
+
+        Raises
+        ------
+        TypeError
+            `n_samples` is no integer.
+        ValueError
+            It is negative.
+        """
+        return self._config.n_tokens(as_count(n_samples, "n_samples", 0))
 
     @cached_property
     def codebook(self) -> F32:
@@ -333,11 +358,17 @@ class Codec:
 
         Raises
         ------
+        fcs_edge.FcsError
+            The model does not encode streams.
         TypeError
             `max_chunks` or `threads` is no integer.
         ValueError
             One of them is out of range.
         """
+        if not self.encodes_streams:
+            raise FcsError(
+                f"{self.name} does not encode streams: it needs the whole sound; {STREAMING}"
+            )
         n = self._threads if threads is None else as_threads(threads)
         stages = ReplayedStage(self._encoder, n), ReplayedStage(self._compressor, n)
         chosen = ReplayedStage(self._search, n) if search and self._search is not None else None
@@ -362,11 +393,15 @@ class Codec:
 
         Raises
         ------
+        fcs_edge.FcsError
+            The model does not decode streams.
         TypeError
             `max_chunks` or `threads` is no integer.
         ValueError
             One of them is out of range.
         """
+        if not self.decodes_streams:
+            raise FcsError(f"{self.name} does not decode streams: it needs all tokens; {STREAMING}")
         n = self._threads if threads is None else as_threads(threads)
         stages = ReplayedStage(self._decompressor, n), ReplayedStage(self._decoder, n)
         return StreamDecoder(self._config, *stages, max_chunks, n, create=self.stream_decoder)
