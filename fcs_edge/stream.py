@@ -18,7 +18,6 @@ from fcs_edge.arguments import (
     check_buffer,
     is_plain_pair,
 )
-from fcs_edge.chunker import Chunker
 from fcs_edge.errors import FcsError
 from fcs_edge.kernels.ops import samples as sample_kernels
 from fcs_edge.model import quantizer
@@ -30,6 +29,7 @@ from fcs_edge.model.encoder import EncoderState
 from fcs_edge.model.layers import F32, U16, Array, histories, new
 from fcs_edge.model.replayed_stage import ReplayedState, Stage
 from fcs_edge.modelfile.config import CodecConfig
+from fcs_edge.streams.chunker import Chunker
 
 EncoderStage: TypeAlias = Stage[ReplayedState[EncoderState]]
 CompressorStage: TypeAlias = Stage[ReplayedState[CompressorState]]
