@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from typing import Protocol, TypeVar
 
-from fcs_edge.model.layers import F32, CausalConv, DepthwiseConv, new
+from fcs_edge.model.layers import F32, new
 from fcs_edge.modelfile.stream_memory import BLOCK_ROWS as BLOCK_ROWS
+
+StateT = TypeVar("StateT")
+
+
+class Conv(Protocol[StateT]):
+    """A causal convolution of `fcs_edge.model.layers`."""
+
+    def state(self, max_rows: int) -> StateT:
+        """Return the state of a new stream whose calls take up to `max_rows` rows."""
+
+    def __call__(self, x: F32, out: F32, state: StateT) -> None:
+        """Write the convolution of x into out."""
 
 
 def blocks(rows: int, size: int = BLOCK_ROWS) -> Iterator[slice]:
@@ -29,7 +42,7 @@ def rows_ahead(taps: int) -> int:
 
 
 def centred(
-    conv: CausalConv | DepthwiseConv, taps: int, inputs: int, outputs: int, signal: Iterable[F32]
+    conv: Conv[StateT], taps: int, inputs: int, outputs: int, signal: Iterable[F32]
 ) -> Iterator[F32]:
     """Convolve a whole signal, with zeros before and after it, to as many rows.
 
@@ -38,8 +51,8 @@ def centred(
 
     Parameters
     ----------
-    conv : CausalConv or DepthwiseConv
-        The convolution; its history starts as zeros.
+    conv : Conv
+        The convolution, of stride 1; its history starts as zeros.
     taps, inputs, outputs : int
         Its kernel, and the columns of its rows.
     signal : iterable of numpy.ndarray

@@ -47,7 +47,7 @@ def modulate(x: F32, query: F32) -> None:
 
 @kernel
 def add_rows(x: F32, sums: F64) -> None:
-    """``sums += sum_m x[m]``, row by row in float64; x (rows, width), sums (width,)."""
+    """Add ``sums += sum_m x[m]``, row by row in float64; x (rows, width), sums (width,)."""
     rows, width = x.shape
     for m in range(rows):
         for n in range(width):

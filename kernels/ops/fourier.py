@@ -35,10 +35,10 @@ def _fold(x: F32, first: int, count: int, roots: F32, out: F32) -> None:
 
 @inline
 def _combine(x: F32, factor: int, stride: int, roots: F32, out: F32) -> None:
-    """One factor of a transform (Stockham): transforms of `factor` numbers, then their roots.
+    """One factor p of a transform (Stockham): transforms of p numbers, then their roots.
 
-    ``out[q + stride (factor j + t)] = w^(j t) sum_r exp(2 pi i r t / factor) x[q + stride (j + m r)]``
-    for q < stride, j < m = size / (factor stride), w = exp(2 pi i stride / size).
+    ``out[q + stride (p j + t)] = w^(j t) sum_r exp(2 pi i r t / p) x[q + stride (j + m r)]`` for
+    q < stride, j < m = size / (p stride), t < p, w = exp(2 pi i stride / size).
     """
     size = x.shape[0]
     m = size // (factor * stride)
