@@ -166,6 +166,8 @@ class StreamEncoder(_Stream):
     """
 
     _state: _EncodeState
+    used: None = None
+    """Windows of the signal: a stream has none; see `Codec.signal_encoder`."""
 
     def __init__(
         self,
