@@ -155,7 +155,7 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
             yield _whole_attention((*whole_attention.key_panel(using), lanes, values, half))
         ring = "H" if half else "f"
         store = whole_attention.store_rows(half)
-        yield f"ops.whole_attention.store_rows{half,}", store, f"f2 int {ring}4w {ring}4w"
+        yield f"ops.whole_attention.store_rows{(half,)}", store, f"f2 int {ring}4w {ring}4w"
     search = code_search.shape(using)
     yield (
         f"ops.code_search.search{search}",

@@ -54,7 +54,5 @@ class WholeAttention:
         q, gate, joined = memory.q[:rows], memory.gate[:rows], memory.joined[:rows]
         self._q(z, q)
         self._gate(z, gate)
-        self.attend(
-            q, gate, bias, memory.keys, memory.values, first, memory.workspace, joined
-        )
+        self.attend(q, gate, bias, memory.keys, memory.values, first, memory.workspace, joined)
         self._out(joined, out, ADD)

@@ -240,7 +240,13 @@ def test_whole_attention_allocates_nothing(
     layer = whole_attention.WholeAttention(3, 3, half)
     keys, values = layer.memory(200)
     assert allocations(layer.store, ones(9, 18), 5, keys, values) == 3
-    q, gate, bias, workspace, out = ones(9, 9), ones(9, 3), ones(3, 7), layer.workspace(9), ones(9, 9)
+    q, gate, bias, workspace, out = (
+        ones(9, 9),
+        ones(9, 3),
+        ones(3, 7),
+        layer.workspace(9),
+        ones(9, 9),
+    )
     assert allocations(layer, q, gate, bias, keys, values, 5, workspace, out) == 9
 
 
