@@ -17,8 +17,15 @@ from fcs_edge.audio.full_scale import beyond_full_scale, not_finite, peak_of
 from fcs_edge.entropy.prior import Prior
 from fcs_edge.errors import AudioWarning, FcsError, ModelFileError
 from fcs_edge.kernels.isa import instructions
+from fcs_edge.kernels.ops import samples as sample_kernels
 from fcs_edge.kernels.runtime import _jit
-from fcs_edge.model import quantizer
+from fcs_edge.model import (
+    quantizer,
+    whole_compressor,
+    whole_decoder,
+    whole_decompressor,
+    whole_encoder,
+)
 from fcs_edge.model.code_search import Search
 from fcs_edge.model.compressor import Compressor
 from fcs_edge.model.decoder import Decoder
@@ -30,7 +37,7 @@ from fcs_edge.modelfile import catalogue
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, STREAMING
 from fcs_edge.modelfile.facts import Facts, model_facts
 from fcs_edge.modelfile.model_file import ModelFile
-from fcs_edge.stream import StreamDecoder, StreamEncoder
+from fcs_edge.stream import SAMPLE_LIMIT, StreamDecoder, StreamEncoder
 from fcs_edge.streams import batch
 from fcs_edge.streams.whole_signal import (
     Choice,
@@ -42,6 +49,8 @@ from fcs_edge.streams.whole_signal import (
 
 BLOCK_CHUNKS = 8
 """Chunks per step over a whole signal: each step reads every weight once."""
+_ENCODER_SHARE = 0.75
+"""Share of the work of encoding a whole signal that the encoder is counted as."""
 
 
 def load(
@@ -642,6 +651,8 @@ class Codec:
             The signal is not one-dimensional.
         """
         samples = as_signal(signal)
+        if not self._config.encoder.causal:
+            return self._whole_encoder(samples)
         size, frames = self.chunk_size, self._config.encoder.chunk_frames
         padded = new(math.ceil(samples.size / size) * size)
         padded[: samples.size] = samples
@@ -671,6 +682,8 @@ class Codec:
         """
         per_token = self._config.frames_per_token
         x = as_matrix(features, self._config.encoder.dim, "features")
+        if not self._config.compressor.causal:
+            return self._whole_compressor(x)
         if x.shape[0] % per_token:
             raise ValueError(
                 f"a multiple of {per_token} frames is expected, not {x.shape[0]} frames"
@@ -750,9 +763,11 @@ class Codec:
             The array has another shape.
         """
         x = as_matrix(codes, self.bits_per_token, "codes")
+        if not self._config.decompressor.causal:
+            return self._whole_decompressor(x)
         frames = self.samples_out_per_token // self._config.decoder.hop_length
         out = new(x.shape[0] * frames, self._config.decompressor.output_dim)
-        rows = self.chunk_tokens * BLOCK_CHUNKS
+        rows = self._config.decoded_tokens * BLOCK_CHUNKS
         state = self._decompressor.state(rows)
         return _run(self._decompressor, state, x, rows, out, rows * frames)
 
@@ -767,8 +782,9 @@ class Codec:
         Returns
         -------
         numpy.ndarray
-            (frames * hop,) float32 at `sample_rate_out`, in [-1, 1]; not a number where the
-            features are none, or so large that sums overflow.
+            (frames * hop,) float32 at `sample_rate_out`, with Vocos at times one more; in [-1, 1]
+            but for Vocos. Not a number where the features are none, or so large that sums
+            overflow.
 
         Raises
         ------
@@ -778,6 +794,8 @@ class Codec:
             The array has another shape.
         """
         x = as_matrix(features, self._config.decoder.input_dim, "features")
+        if not self._config.decoder.causal:
+            return self._whole_decoder(x)
         hop = self._config.decoder.hop_length
         out = new(x.shape[0] * hop)
         state = self._decoder.state(BLOCK_CHUNKS)
@@ -790,11 +808,44 @@ class Codec:
         on_progress: Callable[[float], None] | None = None,
     ) -> U16:
         """Return the tokens of a whole signal, checked; `on_progress` takes the share done."""
-        raise FcsError(f"{self.name}: models that need the whole signal do not run yet")
+        clean = np.empty(samples.shape, np.float32)
+        signal = np.ascontiguousarray(samples)
+        sample_kernels.sanitize(signal, SAMPLE_LIMIT, clean, np.zeros(1, np.int64))
+        report = on_progress or _ignored
+        if self._config.encoder.causal:
+            features = self.features(clean)
+        else:
+            features = self._whole_encoder(clean, lambda done: report(_ENCODER_SHARE * done))
+        report(_ENCODER_SHARE)
+        if self._config.compressor.causal:
+            latents = self.latents(features)
+        else:
+            rest = 1 - _ENCODER_SHARE
+            latents = self._whole_compressor(
+                features, lambda done: report(_ENCODER_SHARE + rest * done)
+            )
+        report(1.0)
+        return self.quantize(latents)
 
     def _decode_whole(self, tokens: U16) -> F32:
         """Return the samples of all tokens, checked."""
-        raise FcsError(f"{self.name}: models that need all tokens do not run yet")
+        return self.synthesize(self.decompress(self.codes(tokens)))
+
+    @cached_property
+    def _whole_encoder(self) -> whole_encoder.WholeEncoder:
+        return whole_encoder.WholeEncoder(self._config.encoder, self._model.reader())
+
+    @cached_property
+    def _whole_compressor(self) -> whole_compressor.WholeCompressor:
+        return whole_compressor.WholeCompressor(self._config.compressor, self._model.reader())
+
+    @cached_property
+    def _whole_decompressor(self) -> whole_decompressor.WholeDecompressor:
+        return whole_decompressor.WholeDecompressor(self._config.decompressor, self._model.reader())
+
+    @cached_property
+    def _whole_decoder(self) -> whole_decoder.WholeDecoder:
+        return whole_decoder.WholeDecoder(self._config.decoder, self._model.reader())
 
     @cached_property
     def _encoder(self) -> Encoder:
@@ -815,6 +866,10 @@ class Codec:
     @cached_property
     def _decoder(self) -> Decoder:
         return Decoder(self._config.decoder, self._model.reader())
+
+
+def _ignored(done: float) -> None:
+    """Take the share done for a caller that does not ask for it."""
 
 
 def _load_pickled(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fcs_edge.errors import FcsError
 from fcs_edge.kernels.ops import binary, history
 from fcs_edge.model.focal import Snake
 from fcs_edge.model.layers import F32, Linear, Tensors, new
+from fcs_edge.model.whole_blocks import BLOCK_ROWS, blocks
 from fcs_edge.model.whole_focal import WholeFocalBlock
-from fcs_edge.model.whole_signal import BLOCK_ROWS, blocks
 from fcs_edge.modelfile.config import CompressorConfig
 
 
@@ -22,13 +24,15 @@ class WholeCompressor:
         self._blocks = [WholeFocalBlock(config, tensors, f"{name}.focal_block") for name in names]
         self._project = Linear.named(tensors, "compressor.out_proj")
 
-    def __call__(self, features: F32) -> F32:
+    def __call__(self, features: F32, on_progress: Callable[[float], None] | None = None) -> F32:
         """Return the latents of features.
 
         Parameters
         ----------
         features : numpy.ndarray
             (frames, input_dim) float32.
+        on_progress : callable, optional
+            Takes the share of the layers that are done.
 
         Returns
         -------
@@ -50,6 +54,8 @@ class WholeCompressor:
         for i, factor in enumerate(self.config.downscale_factors):
             x = self._downscaled(i, factor, x)
             self._blocks[i](x)
+            if on_progress is not None:
+                on_progress((i + 1) / len(self._blocks))
         out = new(len(x), self.config.output_dim)
         projected = new(BLOCK_ROWS, self.config.output_dim)
         for block in blocks(len(x)):

@@ -6,7 +6,7 @@ from fcs_edge.kernels.ops import vocos
 from fcs_edge.model.decoder import Backbone, LinearHead
 from fcs_edge.model.layers import F32, Tensors, new
 from fcs_edge.model.vocos import VocosHead
-from fcs_edge.model.whole_signal import BLOCK_ROWS, blocks, centred, rows_of
+from fcs_edge.model.whole_blocks import BLOCK_ROWS, blocks, centred, rows_of
 from fcs_edge.modelfile.config import DecoderConfig, VocosConfig
 
 

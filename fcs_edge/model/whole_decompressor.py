@@ -5,8 +5,8 @@ from __future__ import annotations
 from fcs_edge.model.decompressor import transposed
 from fcs_edge.model.focal import Snake
 from fcs_edge.model.layers import F32, Linear, Tensors, new
+from fcs_edge.model.whole_blocks import BLOCK_ROWS, blocks
 from fcs_edge.model.whole_focal import WholeFocalBlock
-from fcs_edge.model.whole_signal import BLOCK_ROWS, blocks
 from fcs_edge.modelfile.config import DecompressorConfig
 
 

@@ -19,7 +19,7 @@ from fcs_edge.model.layers import (
     Tensors,
     new,
 )
-from fcs_edge.model.whole_signal import BLOCK_ROWS, blocks, centred, rows_of
+from fcs_edge.model.whole_blocks import BLOCK_ROWS, blocks, centred, rows_of
 from fcs_edge.modelfile.config import FocalConfig
 
 
