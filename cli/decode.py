@@ -238,7 +238,7 @@ def _open_array(
         return _Input(decode_array(array, codec, source), seconds)
     tokens = stack.enter_context(open_npz(Path(source)))
     n_samples = tokens.n_samples
-    problem = length_problem(tokens.array.n_tokens, n_samples, codec)
+    problem = length_problem(tokens.array.n_tokens, n_samples, codec, tokens.origin.settings)
     with labelled(source):
         check_origin(tokens.origin, codec, mode.any_model)
         if problem and mode.strict:

@@ -337,7 +337,7 @@ class Codec:
         return StreamDecoder(self._config, *stages, max_chunks, n, create=self.stream_decoder)
 
     def encode(self, signal: ArrayLike) -> U16:
-        """Encode a whole signal; zeros fill its last chunk.
+        """Encode a whole signal; its last, partial chunk is computed on its own samples.
 
         Parameters
         ----------
@@ -347,8 +347,8 @@ class Codec:
         Returns
         -------
         numpy.ndarray
-            (ceil(n / chunk_size) * chunk_tokens,) uint16. Sums of uint16 wrap beyond 65535; a
-            language model's vocabulary needs ``.astype(np.int64)`` first.
+            (ceil(n / samples_per_token),) uint16. Sums of uint16 wrap beyond 65535; a language
+            model's vocabulary needs ``.astype(np.int64)`` first.
 
         Raises
         ------
@@ -405,7 +405,7 @@ class Codec:
         Returns
         -------
         numpy.ndarray
-            (frames, dim) float32; zeros fill the last chunk.
+            (ceil(n / frame), dim) float32; a frame has 320 samples in the published models.
 
         Raises
         ------
@@ -415,12 +415,11 @@ class Codec:
             The signal is not one-dimensional.
         """
         samples = as_signal(signal)
-        size, frames = self.chunk_size, self._config.encoder.chunk_frames
-        padded = new(math.ceil(samples.size / size) * size)
-        padded[: samples.size] = samples
-        out = new(padded.size // size * frames, self._config.encoder.dim)
+        config = self._config.encoder
+        out = new(math.ceil(samples.size / config.frame_size), config.dim)
         state = self._encoder.state(BLOCK_CHUNKS)
-        return _run(self._encoder, state, padded, size * BLOCK_CHUNKS, out, frames * BLOCK_CHUNKS)
+        frames = config.chunk_frames * BLOCK_CHUNKS
+        return _run(self._encoder, state, samples, frames * config.frame_size, out, frames)
 
     def latents(self, features: ArrayLike) -> F32:
         """Return the compressor's latents of features, before the code search.
@@ -428,12 +427,12 @@ class Codec:
         Parameters
         ----------
         features : array_like
-            (frames, dim) float32; the number of frames is a multiple of the frames per token.
+            (frames, dim) float32, any number of frames.
 
         Returns
         -------
         numpy.ndarray
-            (tokens, bits_per_token) float32, rows of unit length.
+            (ceil(frames / frames per token), bits_per_token) float32, rows of unit length.
 
         Raises
         ------
@@ -444,11 +443,7 @@ class Codec:
         """
         per_token = self._config.frames_per_token
         x = as_matrix(features, self._config.encoder.dim, "features")
-        if x.shape[0] % per_token:
-            raise ValueError(
-                f"a multiple of {per_token} frames is expected, not {x.shape[0]} frames"
-            )
-        out = new(x.shape[0] // per_token, self.bits_per_token)
+        out = new(math.ceil(x.shape[0] / per_token), self.bits_per_token)
         rows = per_token * BLOCK_CHUNKS
         return _run(self._compressor, self._compressor.state(rows), x, rows, out, BLOCK_CHUNKS)
 

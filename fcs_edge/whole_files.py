@@ -39,6 +39,7 @@ from fcs_edge.tokens.fcs import PriorCoders, fcs_writer, header_of
 from fcs_edge.tokens.fcs_options import FcsOptions, check_tags
 from fcs_edge.tokens.npy import TOKEN_DTYPES, TokenWriter, open_npy
 from fcs_edge.tokens.npz import ARRAY_SUFFIXES, array_writer, open_npz, origin_of
+from fcs_edge.tokens.settings import token_settings
 
 PathLike = str | os.PathLike[str]
 
@@ -320,7 +321,7 @@ def write_fcs(
     check_tags(tags or {})
     if n_samples is None:
         n_samples = checked.size * codec.samples_per_token
-    if problem := length_problem(checked.size, n_samples, codec):
+    if problem := length_problem(checked.size, n_samples, codec, token_settings(codec.model)):
         raise ValueError(problem.removesuffix("; they are left out"))
     with _output(Path(path), force) as file:
         fcs_writer(file, codec, FcsOptions(tags=tags)).close(n_samples, checked)
@@ -367,7 +368,9 @@ def _sound(
     if suffix == ".npz":
         opened = stack.enter_context(open_npz(path))
         check_origin(opened.origin, codec, any_model)
-        if problem := length_problem(opened.array.n_tokens, opened.n_samples, codec):
+        if problem := length_problem(
+            opened.array.n_tokens, opened.n_samples, codec, opened.origin.settings
+        ):
             if strict:
                 raise BitstreamError(problem)
             problems.append(problem)
