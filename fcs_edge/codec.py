@@ -26,10 +26,10 @@ from fcs_edge.model.decompressor import Decompressor
 from fcs_edge.model.encoder import Encoder
 from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.model.replayed_stage import ReplayedStage, Stage, StateT
-from fcs_edge.modelfile import catalogue
-from fcs_edge.modelfile.config import SAMPLE_RATE_IN
-from fcs_edge.modelfile.model_file import ModelFile
 from fcs_edge.model.voice_rows import MAX_TOPK, VoiceStage
+from fcs_edge.modelfile import catalogue
+from fcs_edge.modelfile.config import SAMPLE_RATE_IN, STREAMING
+from fcs_edge.modelfile.model_file import ModelFile
 from fcs_edge.stream import StreamDecoder, StreamEncoder
 from fcs_edge.voice import Voice, fit
 
@@ -279,13 +279,23 @@ class Codec:
         return self._config.sample_rate_out
 
     @property
+    def encodes_streams(self) -> bool:
+        """Whether `stream_encoder` works: the encoder and the compressor are causal."""
+        return self._config.encodes_streams
+
+    @property
+    def decodes_streams(self) -> bool:
+        """Whether `stream_decoder` works: the decompressor and the decoder are causal."""
+        return self._config.decodes_streams
+
+    @property
     def chunk_size(self) -> int:
-        """Input samples per chunk, the step of a stream."""
+        """Input samples per chunk, the step of a stream; per token, where nothing streams."""
         return self._config.chunk_size
 
     @property
     def chunk_tokens(self) -> int:
-        """Tokens per chunk."""
+        """Tokens per chunk; 1 where the model does not encode streams."""
         return self._config.chunk_tokens
 
     @property
@@ -315,8 +325,23 @@ class Codec:
 
     @property
     def latency(self) -> float:
-        """Algorithmic latency in seconds: one chunk."""
-        return self.chunk_size / SAMPLE_RATE_IN
+        """Algorithmic latency in seconds: one chunk; infinity where samples do not stream."""
+        return self.chunk_size / SAMPLE_RATE_IN if self.encodes_streams else math.inf
+
+    def n_tokens(self, n_samples: int) -> int:
+        """Return the number of tokens of a signal of `n_samples` samples.
+
+        A causal model gives one for each `samples_per_token`, rounded up. For any other model
+        the kernels of its convolutions count too, and the shortest signal has one token.
+
+        Raises
+        ------
+        TypeError
+            `n_samples` is no integer.
+        ValueError
+            It is negative.
+        """
+        return self._config.n_tokens(as_count(n_samples, "n_samples", 0))
 
     def output_length(self, n_samples: int) -> int:
         """Return the number of output samples for `n_samples` input samples.
@@ -354,11 +379,17 @@ class Codec:
 
         Raises
         ------
+        fcs_edge.FcsError
+            The model does not encode streams.
         TypeError
             `max_chunks` or `threads` is no integer.
         ValueError
             One of them is out of range.
         """
+        if not self.encodes_streams:
+            raise FcsError(
+                f"{self.name} does not encode streams: it needs the whole sound; {STREAMING}"
+            )
         n = self._threads if threads is None else as_threads(threads)
         stages = ReplayedStage(self._encoder, n), ReplayedStage(self._compressor, n)
         search = ReplayedStage(self._search, n) if self._search is not None else None
@@ -394,14 +425,16 @@ class Codec:
 
         Raises
         ------
-        fcs_edge.VoiceError
-            The voice does not fit the model.
+        fcs_edge.FcsError
+            The model does not decode streams, or the voice does not fit it.
         TypeError
             `max_chunks`, `threads` or `topk` is no integer.
         ValueError
             One of them is out of range.
         """
         voiced = self._voice if voice is None else self._fitting(voice, topk, any_voice)
+        if not self.decodes_streams:
+            raise FcsError(f"{self.name} does not decode streams: it needs all tokens; {STREAMING}")
         n = self._threads if threads is None else as_threads(threads)
         stages = ReplayedStage(self._decompressor, n), ReplayedStage(self._decoder, n)
         if voiced is None:

@@ -316,7 +316,7 @@ class _DecodeState:
         max_chunks: int,
         voice: VoiceStage | None,
     ) -> None:
-        tokens = max_chunks * config.chunk_tokens
+        tokens = max_chunks * config.decoded_tokens
         frames = tokens * config.samples_out_per_token // config.decoder.hop_length
         self.decompressor = decompressor.state(tokens)
         self.decoder = decoder.state(frames)
@@ -326,7 +326,7 @@ class _DecodeState:
         self.voiced = new(*self.features.shape) if voice is not None else self.features
         """The features that the decoder reads."""
         self.samples = new(frames * config.decoder.hop_length)
-        self.chunker = Chunker(config.chunk_tokens, max_chunks, np.uint16)
+        self.chunker = Chunker(config.decoded_tokens, max_chunks, np.uint16)
         self.ended = False
         """Whether the last step had a partial chunk."""
 
@@ -372,7 +372,7 @@ class StreamDecoder(_Stream):
         self._config, self._decompressor, self._decoder = config, decompressor, decoder
         self._voice = voice
         self._state = _DecodeState(config, decompressor, decoder, self._max_chunks, voice)
-        self._hop, self._chunk_tokens = config.decoder.hop_length, config.chunk_tokens
+        self._hop, self._chunk_tokens = config.decoder.hop_length, config.decoded_tokens
         self._has_all_tokens = config.bits_per_token == 16
         whole = (n * self._chunk_tokens for n in self._all_chunks)
         sizes = (*range(1, self._chunk_tokens), *whole)
@@ -408,7 +408,7 @@ class StreamDecoder(_Stream):
         config, chunker = self._config, self._state.chunker
         checked = as_tokens(tokens, config.bits_per_token)
         self._check_open()
-        n_tokens = chunker.whole_chunks(checked.size) * config.chunk_tokens
+        n_tokens = chunker.whole_chunks(checked.size) * self._chunk_tokens
         samples = np.empty(n_tokens * config.samples_out_per_token, np.float32)
         start = 0
         for run in chunker.runs(checked):

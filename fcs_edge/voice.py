@@ -1,4 +1,7 @@
-"""Voices: the features of a speaker, and the files that hold them (docs/reference/voice-file.md)."""
+"""Voices: features of a speaker, and the files that hold them.
+
+docs/reference/voice-file.md describes the format.
+"""
 
 from __future__ import annotations
 
@@ -77,6 +80,7 @@ class Voice:
     scale: F32 | None = None
 
     def __post_init__(self) -> None:
+        """Check the rows."""
         _check_rows(self.rows, self.scale)
         for array in (self.rows, self.scale):
             if array is not None:
