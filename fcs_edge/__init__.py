@@ -20,15 +20,11 @@ Whole files, as the commands encode and decode them
     decode_file(source, out)  .fcs, .npz or .npy to a sound file, or without `out` to an array
     read_audio(path)          a sound file to the samples that encode_file encodes
     read_fcs, write_fcs       a .fcs file to its tokens and what it states of them, and back
-
-Voices
-    load_voice(path)          a .voice file of `fcs-edge voice make` to a Voice, which decode takes
-    Voice                     rows of features of one speaker
+    load_voice(path)          a .voice file to a Voice, a speaker's features, to decode with
 
 Errors
     FcsError          base class; the text of each error is one line that says what to do
-    AudioError, BitstreamError, CheckpointError, ConfigError, ModelFileError, VoiceError,
-    AudioWarning
+    AudioError, BitstreamError, CheckpointError, ConfigError, ModelFileError, VoiceError, AudioWarning
 
 Signals are one-dimensional float32 in [-1, 1] at Codec.sample_rate_in, 16 kHz. Tokens are uint16.
 """

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from fcs_edge.errors import FcsError, ModelFileError, VoiceError, parsing, shown
 from fcs_edge.files import creating
 from fcs_edge.kernels._types import F16, F32, I8
+from fcs_edge.kernels.gemm.quantized_weights import frozen
 from fcs_edge.model.voice_rows import VoiceRows, as_float32
 from fcs_edge.modelfile.tensor_file import TensorFileWriter, TensorSpec
 from fcs_edge.modelfile.tensors import StoredTensor, map_tensors
@@ -82,9 +83,9 @@ class Voice:
     def __post_init__(self) -> None:
         """Check the rows."""
         _check_rows(self.rows, self.scale)
-        for array in (self.rows, self.scale):
-            if array is not None:
-                array.flags.writeable = False
+        # Views: the caller's arrays stay as they are.
+        object.__setattr__(self, "rows", frozen(self.rows))
+        object.__setattr__(self, "scale", None if self.scale is None else frozen(self.scale))
         if self.source not in SOURCES or len(self.fingerprint) != 8:
             raise VoiceError("a voice states encoder or decompressor, and a fingerprint of 8 bytes")
 
@@ -304,8 +305,8 @@ def fit(voice: Voice, fingerprint: bytes, width: int, any_voice: bool) -> None:
             "voice with this model"
         )
     if voice.fingerprint != fingerprint and not any_voice:
-        made = shown(voice.model, 60) or "another model"
+        name = shown(voice.model, 60) or "another model"
         raise VoiceError(
-            f"the voice is of {made} ({voice.fingerprint.hex()}), not of this model: make it with "
+            f"the voice is of {name} ({voice.fingerprint.hex()}), not of this model: make it with "
             "this one, or use --any-voice (any_voice=True)"
         )

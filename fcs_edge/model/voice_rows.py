@@ -9,6 +9,8 @@ matrix product lists candidates, and their exact cosines rank them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -57,7 +59,7 @@ class VoiceRows:
         self._scale = None if scale is None else stored.frozen(scale)
         inverse = np.empty(len(rows), np.float32)
         exact = rows.dtype == np.float32
-        values = None if exact or scale is not None else memory.zeros(rows.shape, np.int8)
+        values: Any = None if exact or scale is not None else memory.zeros(rows.shape, np.int8)
         step = np.ones(len(rows), np.float32) if scale is None else scale.copy()
         for start in range(0, len(rows), _BLOCK):
             part = slice(start, start + _BLOCK)
@@ -77,7 +79,7 @@ class VoiceRows:
         self._inverse = stored.frozen(inverse)
         self._index: linear.Linear | None = None
         if not exact and self.size:
-            index = rows if values is None else values
+            index: Any = rows if values is None else values
             self._index = linear.prepare(Int8(index, step * inverse, ACTIVATION_BITS))
 
     def score(self, x: F32, scores: F32) -> None:
