@@ -23,8 +23,8 @@ Whole files, as the commands encode and decode them
     load_voice(path)          a .voice file to a Voice, a speaker's features, to decode with
 
 Errors
-    FcsError          base class; the text of each error is one line that says what to do
-    AudioError, BitstreamError, CheckpointError, ConfigError, ModelFileError, VoiceError, AudioWarning
+    FcsError          base class; the text of each is one line that says what to do: AudioError,
+    BitstreamError, CheckpointError, ConfigError, ModelFileError, VoiceError, and AudioWarning
 
 Signals are one-dimensional float32 in [-1, 1] at Codec.sample_rate_in, 16 kHz. Tokens are uint16.
 """
@@ -47,12 +47,12 @@ if _typing.TYPE_CHECKING:
     from fcs_edge.errors import FcsError as FcsError
     from fcs_edge.errors import ModelFileError as ModelFileError
     from fcs_edge.errors import VoiceError as VoiceError
+    from fcs_edge.model.voice import Voice as Voice
+    from fcs_edge.model.voice import load_voice as load_voice
     from fcs_edge.modelfile.catalogue import BUILT_IN as BUILT_IN
     from fcs_edge.modelfile.catalogue import DEFAULT_MODEL as DEFAULT_MODEL
     from fcs_edge.stream import StreamDecoder as StreamDecoder
     from fcs_edge.stream import StreamEncoder as StreamEncoder
-    from fcs_edge.voice import Voice as Voice
-    from fcs_edge.voice import load_voice as load_voice
     from fcs_edge.whole_files import FileTokens as FileTokens
     from fcs_edge.whole_files import decode_file as decode_file
     from fcs_edge.whole_files import encode_file as encode_file
@@ -71,10 +71,10 @@ __getattr__, __dir__ = _lazy_names(
             *("AudioError", "AudioWarning", "BitstreamError", "CheckpointError", "ConfigError"),
             *("FcsError", "ModelFileError", "VoiceError"),
         ),
+        "model.voice": ("Voice", "load_voice"),
         "modelfile.catalogue": ("BUILT_IN", "DEFAULT_MODEL"),
         "stream": ("StreamDecoder", "StreamEncoder"),
         "version": ("__version__",),
-        "voice": ("Voice", "load_voice"),
         "whole_files": ("FileTokens", "decode_file", "encode_file", "read_fcs", "write_fcs"),
     },
 )

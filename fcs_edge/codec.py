@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,12 +26,14 @@ from fcs_edge.model.decompressor import Decompressor
 from fcs_edge.model.encoder import Encoder
 from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.model.replayed_stage import ReplayedStage, Stage, StateT
+from fcs_edge.model.voice import Voice, fit
 from fcs_edge.model.voice_rows import MAX_TOPK, VoiceStage
 from fcs_edge.modelfile import catalogue
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, STREAMING
+from fcs_edge.modelfile.facts import Facts, model_facts
 from fcs_edge.modelfile.model_file import ModelFile
 from fcs_edge.stream import StreamDecoder, StreamEncoder
-from fcs_edge.voice import Voice, fit
+from fcs_edge.streams import batch
 
 TOPK = 4
 """Rows of a voice that are averaged."""
@@ -343,6 +345,36 @@ class Codec:
         """
         return self._config.n_tokens(as_count(n_samples, "n_samples", 0))
 
+    @cached_property
+    def codebook(self) -> F32:
+        """The codes of all tokens, (2 ** bits_per_token, bits_per_token) float32, read-only.
+
+        Row t is ``codes([t])[0]``. It is created at its first use: 4 MB with 16 bits.
+        """
+        codebook = self.codes(np.arange(1 << self.bits_per_token))
+        codebook.flags.writeable = False
+        return codebook
+
+    def info(self) -> Facts:
+        """Return facts about the model, as ``fcs-edge info --json`` names them.
+
+        Returns
+        -------
+        dict
+            Values for JSON by name, in plain units: Hz, bits per second, seconds, bytes.
+            ``settings`` says what changes tokens beside the fingerprint. ``latency`` is None
+            where the model needs the whole signal.
+        """
+        rates = "sample_rate_in", "sample_rate_out", "bits_per_token", "token_rate", "bitrate"
+        sizes = "chunk_size", "chunk_tokens", "samples_per_token", "samples_out_per_token"
+        latency = self.latency if math.isfinite(self.latency) else None
+        return {
+            **model_facts(self._model),
+            **{name: getattr(self, name) for name in rates},
+            "latency": latency,
+            **{name: getattr(self, name) for name in sizes},
+        }
+
     def output_length(self, n_samples: int) -> int:
         """Return the number of output samples for `n_samples` input samples.
 
@@ -360,7 +392,9 @@ class Codec:
         up = 2 * rest > SAMPLE_RATE_IN or (2 * rest == SAMPLE_RATE_IN and quotient % 2 == 1)
         return quotient + int(up)
 
-    def stream_encoder(self, max_chunks: int = 1, threads: int | None = None) -> StreamEncoder:
+    def stream_encoder(
+        self, max_chunks: int = 1, threads: int | None = None, *, search: bool = True
+    ) -> StreamEncoder:
         """Return an encoder for one stream.
 
         Parameters
@@ -371,6 +405,8 @@ class Codec:
             on it. 1 to 256.
         threads : int, optional
             Threads that share the work of a step: 1, 2 or 4. Absent: the codec's.
+        search : bool
+            Whether the code search chooses the tokens, where the model has one; see `encode`.
 
         Returns
         -------
@@ -392,10 +428,9 @@ class Codec:
             )
         n = self._threads if threads is None else as_threads(threads)
         stages = ReplayedStage(self._encoder, n), ReplayedStage(self._compressor, n)
-        search = ReplayedStage(self._search, n) if self._search is not None else None
-        return StreamEncoder(
-            self._config, *stages, max_chunks, search, n, create=self.stream_encoder
-        )
+        chosen = ReplayedStage(self._search, n) if search and self._search is not None else None
+        create = self.stream_encoder if search else partial(self.stream_encoder, search=False)
+        return StreamEncoder(self._config, *stages, max_chunks, chosen, n, create=create)
 
     def stream_decoder(
         self,
@@ -443,13 +478,17 @@ class Codec:
         replacing = ReplayedStage(VoiceStage(voiced.voice.index, voiced.topk), n)
         return StreamDecoder(self._config, *stages, max_chunks, n, create, replacing)
 
-    def encode(self, signal: ArrayLike) -> U16:
+    def encode(self, signal: ArrayLike, *, search: bool = True) -> U16:
         """Encode a whole signal; zeros fill its last chunk.
 
         Parameters
         ----------
         signal : array_like
             (n,) floating point, mono, at `sample_rate_in`.
+        search : bool
+            Whether the code search chooses the tokens, where the model has one. Without it each
+            bit is the sign of a latent's value, as `quantize` returns it.
+            ``token_settings(codec.model, search=False)`` states it.
 
         Returns
         -------
@@ -471,12 +510,45 @@ class Codec:
             and counts as 0. Streams do not warn.
         """
         samples = as_signal(signal)
-        n_bad = samples.size - int(np.count_nonzero(np.isfinite(samples)))
-        for line in (not_finite(n_bad), beyond_full_scale(peak_of(samples))):
-            if line:
-                warnings.warn(line, AudioWarning, stacklevel=2)
-        encoder = self.stream_encoder(BLOCK_CHUNKS)
+        for line in _oddities(samples):
+            warnings.warn(line, AudioWarning, stacklevel=2)
+        encoder = self.stream_encoder(BLOCK_CHUNKS, search=search)
         return np.concatenate([encoder.push(samples), encoder.flush()])
+
+    def encode_batch(self, signals: Iterable[ArrayLike], *, search: bool = True) -> list[U16]:
+        """Encode several whole signals, each as `encode` does, to the bit.
+
+        A codec of several `threads` encodes that many signals at a time.
+
+        Parameters
+        ----------
+        signals : iterable of array_like
+            Signals of any lengths, each as `encode` takes it.
+        search : bool
+            As in `encode`.
+
+        Returns
+        -------
+        list of numpy.ndarray
+            The tokens of each signal, (n,) uint16.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `encode`, with the signal's number before the text, from 0. Nothing is encoded.
+
+        Warns
+        -----
+        fcs_edge.AudioWarning
+            As in `encode`, with the signal's number.
+        """
+        checked = batch.checked(signals, as_signal, "signal")
+        for i, samples in enumerate(checked):
+            for line in _oddities(samples):
+                warnings.warn(f"signal {i}: {line}", AudioWarning, stacklevel=2)
+        n_workers = min(self._threads, len(checked))
+        streams = [self.stream_encoder(BLOCK_CHUNKS, 1, search=search) for _ in range(n_workers)]
+        return batch.run(checked, streams)
 
     def decode(
         self,
@@ -511,6 +583,32 @@ class Codec:
         """
         decoder = self.stream_decoder(BLOCK_CHUNKS, voice=voice, topk=topk, any_voice=any_voice)
         return np.concatenate([decoder.push(tokens), decoder.flush()])
+
+    def decode_batch(self, tokens: Iterable[ArrayLike]) -> list[F32]:
+        """Decode several whole streams of tokens, each as `decode` does, to the bit.
+
+        A codec of several `threads` decodes that many of them at a time.
+
+        Parameters
+        ----------
+        tokens : iterable of array_like
+            Tokens of any numbers, each array as `decode` takes it.
+
+        Returns
+        -------
+        list of numpy.ndarray
+            The samples of each, (n * samples_out_per_token,) float32.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `decode`, with the number of the array before the text, from 0. Nothing is
+            decoded.
+        """
+        check = partial(as_tokens, bits=self.bits_per_token)
+        checked = batch.checked(tokens, check, "tokens")
+        n_workers = min(self._threads, len(checked))
+        return batch.run(checked, [self.stream_decoder(BLOCK_CHUNKS, 1) for _ in range(n_workers)])
 
     def features(self, signal: ArrayLike) -> F32:
         """Return the encoder's features of a whole signal.
@@ -715,6 +813,12 @@ def _load_pickled(
         f"{model}: not the model of the pickled codec or stream: the file has changed, or this "
         "installation has another one; pickle it again"
     )
+
+
+def _oddities(samples: F32) -> list[str]:
+    """Return what `encode` warns of, a line each."""
+    n_bad = samples.size - int(np.count_nonzero(np.isfinite(samples)))
+    return [line for line in (not_finite(n_bad), beyond_full_scale(peak_of(samples))) if line]
 
 
 def _run(stage: Stage[StateT], state: StateT, x: F32, rows: int, out: F32, output_rows: int) -> F32:

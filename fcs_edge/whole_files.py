@@ -21,6 +21,7 @@ from fcs_edge.codec import BLOCK_CHUNKS, Codec, load
 from fcs_edge.errors import AudioWarning, BitstreamError, FcsError
 from fcs_edge.files import creating
 from fcs_edge.model.layers import F32, U16, new
+from fcs_edge.model.voice import Voice
 from fcs_edge.tokens.event_decoder import (
     DamageReport,
     EventDecoder,
@@ -39,7 +40,6 @@ from fcs_edge.tokens.fcs import PriorCoders, fcs_writer, header_of
 from fcs_edge.tokens.fcs_options import FcsOptions, check_tags
 from fcs_edge.tokens.npy import TOKEN_DTYPES, TokenWriter, open_npy
 from fcs_edge.tokens.npz import ARRAY_SUFFIXES, array_writer, open_npz, origin_of
-from fcs_edge.voice import Voice
 
 PathLike = str | os.PathLike[str]
 

@@ -17,9 +17,10 @@ TOKEN_RULES = 1
 """Version of the rules from samples to tokens: the padding of the last chunk, the order of bits."""
 
 
-def token_settings(model: ModelFile) -> Settings:
+def token_settings(model: ModelFile, *, search: bool = True) -> Settings:
     """Return what changes a model's tokens beside its fingerprint.
 
+    `search` is that of `Codec.encode`: False where signs replace the code search.
     Two models of one fingerprint and equal settings give equal tokens, on every CPU that
     docs/reference/exactness.md lists. A causal model has no window and no overlap.
     """
@@ -27,7 +28,7 @@ def token_settings(model: ModelFile) -> Settings:
         "weights": model.scheme,
         "activation_bits": model.activation_bits,
         "resampler": RESAMPLER,
-        "search": model.config.search is not None,
+        "search": search and model.config.search is not None,
         "token_rules": TOKEN_RULES,
     }
 
