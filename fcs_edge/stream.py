@@ -26,6 +26,7 @@ from fcs_edge.model.decompressor import DecompressorState
 from fcs_edge.model.encoder import EncoderState
 from fcs_edge.model.layers import F32, U16, Array, histories, new
 from fcs_edge.model.replayed_stage import ReplayedState, Stage
+from fcs_edge.model.voice_rows import VoiceState
 from fcs_edge.modelfile.config import CodecConfig
 from fcs_edge.streams.chunker import Chunker
 from fcs_edge.streams.resumable import ResumableStream, Saved, write_history
@@ -34,6 +35,7 @@ EncoderStage: TypeAlias = Stage[ReplayedState[EncoderState]]
 CompressorStage: TypeAlias = Stage[ReplayedState[CompressorState]]
 DecompressorStage: TypeAlias = Stage[ReplayedState[DecompressorState]]
 DecoderStage: TypeAlias = Stage[ReplayedState[DecoderState]]
+VoiceStage: TypeAlias = Stage[ReplayedState[VoiceState]]
 SearchStage: TypeAlias = Stage[ReplayedState[SearchState]]
 
 SAMPLE_LIMIT = np.float32(65536)
@@ -246,6 +248,7 @@ class _DecodeState:
         decompressor: DecompressorStage,
         decoder: DecoderStage,
         max_chunks: int,
+        voice: VoiceStage | None,
     ) -> None:
         tokens = max_chunks * config.decoded_tokens
         frames = tokens * config.samples_out_per_token // config.decoder.hop_length
@@ -253,6 +256,9 @@ class _DecodeState:
         self.decoder = decoder.state(frames)
         self.codes = new(tokens, config.bits_per_token)
         self.features = new(frames, config.decompressor.output_dim)
+        self.voice = voice.state(frames) if voice is not None else None
+        self.voiced = new(*self.features.shape) if voice is not None else self.features
+        """The features that the decoder reads."""
         self.samples = new(frames * config.decoder.hop_length)
         self.chunker = Chunker(config.decoded_tokens, max_chunks, np.uint16)
         self.ended = False
@@ -294,10 +300,12 @@ class StreamDecoder(ResumableStream):
         max_chunks: int = 1,
         threads: int = 1,
         create: Callable[[int, int], StreamDecoder] | None = None,
+        voice: VoiceStage | None = None,
     ) -> None:
         super().__init__(create, max_chunks, threads)
         self._config, self._decompressor, self._decoder = config, decompressor, decoder
-        self._state = _DecodeState(config, decompressor, decoder, self._max_chunks)
+        self._voice = voice
+        self._state = _DecodeState(config, decompressor, decoder, self._max_chunks, voice)
         self._hop, self._chunk_tokens = config.decoder.hop_length, config.decoded_tokens
         self._has_all_tokens = config.bits_per_token == 16
         whole = (n * self._chunk_tokens for n in self._all_chunks)
@@ -413,7 +421,10 @@ class StreamDecoder(ResumableStream):
         features = state.features[: samples.size // self._hop]
         quantizer.codes(tokens, codes)
         self._decompressor(codes, features, state.decompressor)
-        self._decoder(features, output, state.decoder)
+        voiced = state.voiced[: len(features)]
+        if self._voice is not None and state.voice is not None:
+            self._voice(features, voiced, state.voice)
+        self._decoder(voiced, output, state.decoder)
         samples[:] = output
 
     def reset(self) -> None:
