@@ -90,6 +90,13 @@ SIGNATURES = {
     "ops.network_coder.code_with_network": (
         "H1w B1 bool int b2 h2 b2 b2 h2 i2 h2 H1 i2w l1w h1w h1w i1w l1w B1w"
     ),
+    "ops.neighbours.cosines": "f2 f2 f1 f2w",
+    "ops.neighbours.gather": "f2 l2 f3w",
+    "ops.neighbours.gather_half": "H2 l2 f3w",
+    "ops.neighbours.gather_int8": "b2 f1 l2 f3w",
+    "ops.neighbours.inverse_norms": "f2 float f1w",
+    "ops.neighbours.largest": "f2 f1w l2w",
+    "ops.neighbours.mean_of_nearest": "f2 f3 f1 l2 f1w l1w f2w",
     "ops.neutral_coder.code_neutrally": "H1w B1 bool int H1 i2w i1w l1w B1w",
     "ops.residual.add": "f2w f2",
     "ops.residual.add_scaled": "f2w f2 f1",

@@ -100,7 +100,11 @@ class Attention:
         return AttentionState(self._config, self._attend, max_rows)
 
     def __call__(self, z: F32, out: F32, state: AttentionState) -> None:
-        """Add the attention of z to out, both (rows, dim); rows are those of whole chunks."""
+        """Add the attention of z to out, both (rows, dim); the last chunk may be partial.
+
+        A partial chunk, which ends the stream, sees its own rows and those before it: `window_size`
+        in all.
+        """
         rows, chunk = z.shape[0], self._config.chunk_frames
         qkv, gate, joined = state.qkv[:rows], state.gate[:rows], state.joined[:rows]
         self._qkv(z, qkv)
@@ -110,7 +114,7 @@ class Attention:
             self._attend(
                 qkv[part],
                 gate[part],
-                self._bias,
+                self._chunk_bias(min(chunk, rows - start)),
                 state.keys,
                 state.values,
                 state.cursor,
@@ -118,3 +122,10 @@ class Attention:
                 joined[part],
             )
         self._out(joined, out, ADD)
+
+    def _chunk_bias(self, rows: int) -> F32:
+        """Return the bias for a chunk of so many rows: its last column is distance rows - 1."""
+        missing = self._config.chunk_frames - rows
+        if not missing:
+            return self._bias
+        return np.ascontiguousarray(self._bias[:, : self._bias.shape[1] - missing])

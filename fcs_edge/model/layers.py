@@ -188,7 +188,10 @@ class CausalConv:
         )
 
     def __call__(self, x: F32, out: F32, state: ConvState, epilogue: int = WRITE) -> None:
-        """Write the convolution of x (rows, in), or its GELU, into out (rows / stride, out)."""
+        """Write the convolution of x (rows, in), or its GELU, into out (ceil(rows / stride), out).
+
+        Row i reads x up to row ``i * stride``.
+        """
         rows, past = x.shape[0], state.past
         history.append(x, past, state.primed, state.rows)
         column = 0

@@ -107,6 +107,20 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
         *(tokens(4), filled(np.uint8, 4), False, -1, *drawn_network()),
         *(filled(np.int64, STATE), filled(np.uint8, 99)),
     ),
+    "ops.neighbours.cosines": (ones(4, 17), ones(9, 17), ones(9), ones(4, 9)),
+    "ops.neighbours.gather": (ones(9, 17), filled(np.int64, 4, 5), ones(4, 5, 17)),
+    "ops.neighbours.gather_half": (
+        *(tokens(153).reshape(9, 17), filled(np.int64, 4, 5), ones(4, 5, 17)),
+    ),
+    "ops.neighbours.gather_int8": (
+        *(filled(np.int8, 9, 17), ones(9), filled(np.int64, 4, 5), ones(4, 5, 17)),
+    ),
+    "ops.neighbours.inverse_norms": (ones(9, 17), HALF, ones(9)),
+    "ops.neighbours.largest": (ones(4, 9), ones(5), filled(np.int64, 4, 5)),
+    "ops.neighbours.mean_of_nearest": (
+        *(ones(4, 17), ones(4, 5, 17), ones(9), filled(np.int64, 4, 5), ones(2)),
+        *(filled(np.int64, 2), ones(4, 17)),
+    ),
     "ops.neutral_coder.code_neutrally": (
         *(tokens(4), filled(np.uint8, 4), False, -1, probabilities()),
         *(filled(np.int32, 3, 5), filled(np.int32, 5)),
