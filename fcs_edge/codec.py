@@ -31,7 +31,8 @@ from fcs_edge.modelfile.config import SAMPLE_RATE_IN, STREAMING
 from fcs_edge.modelfile.facts import Facts, model_facts
 from fcs_edge.modelfile.model_file import ModelFile
 from fcs_edge.stream import StreamDecoder, StreamEncoder
-from fcs_edge.streams import batch
+from fcs_edge.streams import batch, stage_stream
+from fcs_edge.streams.stage_stream import StageStream
 
 BLOCK_CHUNKS = 8
 """Chunks per step over a whole signal: each step reads every weight once."""
@@ -405,6 +406,67 @@ class Codec:
         n = self._threads if threads is None else as_threads(threads)
         stages = ReplayedStage(self._decompressor, n), ReplayedStage(self._decoder, n)
         return StreamDecoder(self._config, *stages, max_chunks, n, create=self.stream_decoder)
+
+    def stage_stream(
+        self,
+        first: str,
+        last: str,
+        max_chunks: int = 1,
+        threads: int | None = None,
+        *,
+        search: bool = True,
+    ) -> StageStream:
+        """Return a stream of the stages from the first to the last one.
+
+        The stages are ``encoder``, ``compressor``, ``quantizer``, ``decompressor`` and
+        ``decoder``; between them are samples, features, latents, tokens, features and samples.
+        The results equal those of the whole-signal methods, to the bit: `features`, `latents`,
+        `quantize`, `decompress` of `codes`, `synthesize`, `encode`, `decode`.
+
+        Parameters
+        ----------
+        first : str
+            The stage that takes the input.
+        last : str
+            The stage that gives the output.
+        max_chunks : int
+            Maximum number of chunks per step, as in `stream_encoder`.
+        threads : int, optional
+            Threads that share the work of a step: 1, 2 or 4. Absent: the codec's.
+        search : bool
+            As in `encode`. The code search needs the samples: where the first stage is no
+            encoder, tokens are the signs of latents.
+
+        Returns
+        -------
+        StageStream
+            A stream at its start.
+
+        Raises
+        ------
+        fcs_edge.FcsError
+            A stage of the run needs the whole signal.
+        TypeError
+            `max_chunks` or `threads` is no integer.
+        ValueError
+            A name is no stage's, the names are not in order, or a number is out of range.
+        """
+        run = stage_stream.run_of(first, last)
+        names = [name for name in run if name != "quantizer"]
+        for name in names:
+            if not getattr(self._config, name).causal:
+                raise FcsError(
+                    f"the {name} of {self.name} does not stream: it needs the whole signal; "
+                    f"{STREAMING}"
+                )
+        n = self._threads if threads is None else as_threads(threads)
+        stages: dict[str, ReplayedStage[Any]] = {
+            name: ReplayedStage(getattr(self, f"_{name}"), n) for name in names
+        }
+        if search and first == "encoder" and "quantizer" in run and self._search is not None:
+            stages["search"] = ReplayedStage(self._search, n)
+        create = partial(self.stage_stream, first, last, search=search)
+        return StageStream(self._config, stages, run, max_chunks, n, create=create)
 
     def encode(self, signal: ArrayLike, *, search: bool = True) -> U16:
         """Encode a whole signal; zeros fill its last chunk.
