@@ -33,6 +33,13 @@ from fcs_edge.modelfile.model_file import ModelFile
 from fcs_edge.stream import StreamDecoder, StreamEncoder
 from fcs_edge.streams import batch, stage_stream
 from fcs_edge.streams.stage_stream import StageStream
+from fcs_edge.streams.whole_signal import (
+    Choice,
+    SignalEncoder,
+    TokenDecoder,
+    WholeDecoder,
+    signal_encoder,
+)
 
 BLOCK_CHUNKS = 8
 """Chunks per step over a whole signal: each step reads every weight once."""
@@ -468,7 +475,76 @@ class Codec:
         create = partial(self.stage_stream, first, last, search=search)
         return StageStream(self._config, stages, run, max_chunks, n, create=create)
 
-    def encode(self, signal: ArrayLike, *, search: bool = True) -> U16:
+    def signal_encoder(
+        self,
+        *,
+        search: bool = True,
+        exact: bool = False,
+        window: float | None = None,
+        overlap: float | None = None,
+        threads: int | None = None,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> SignalEncoder:
+        """Return what encodes one signal that comes in pieces, with any model.
+
+        It has the methods `push` and `flush` of a stream encoder, and is one where the model
+        encodes streams. Any other model returns its tokens from `flush`, or window by window.
+
+        Parameters
+        ----------
+        search, exact, window, overlap
+            As in `encode`.
+        threads : int, optional
+            As in `stream_encoder`.
+        on_progress : callable, optional
+            Takes the share of the work that is done, 0 to 1, while the whole signal is encoded.
+
+        Returns
+        -------
+        SignalEncoder
+            An encoder at the start of a signal. Its property `used` names the windows.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `encode` and `stream_encoder`.
+        """
+        choice = Choice(exact, window, overlap)
+        choice.check(self.encodes_streams)
+        if self.encodes_streams:
+            return self.stream_encoder(BLOCK_CHUNKS, threads, search=search)
+        encode = partial(self._encode_whole, search=search, on_progress=on_progress)
+        return signal_encoder(self._config, encode, choice)
+
+    def token_decoder(self, threads: int | None = None) -> TokenDecoder:
+        """Return what decodes tokens that come in pieces, with any model.
+
+        It has the methods `push` and `flush` of a stream decoder, and is one where the model
+        decodes streams. Any other model returns all samples from `flush`.
+
+        Parameters
+        ----------
+        threads : int, optional
+            As in `stream_decoder`.
+
+        Returns
+        -------
+        TokenDecoder
+            A decoder at the start of its tokens.
+        """
+        if self.decodes_streams:
+            return self.stream_decoder(BLOCK_CHUNKS, threads)
+        return WholeDecoder(self._decode_whole)
+
+    def encode(
+        self,
+        signal: ArrayLike,
+        *,
+        search: bool = True,
+        exact: bool = False,
+        window: float | None = None,
+        overlap: float | None = None,
+    ) -> U16:
         """Encode a whole signal; zeros fill its last chunk.
 
         Parameters
@@ -479,6 +555,13 @@ class Codec:
             Whether the code search chooses the tokens, where the model has one. Without it each
             bit is the sign of a latent's value, as `quantize` returns it.
             ``token_settings(codec.model, search=False)`` states it.
+        exact : bool
+            Whether a model that needs the whole signal encodes it at once beyond 10 minutes too.
+        window : float, optional
+            Encode overlapping windows of so many seconds, from 1, in place of the whole signal.
+            The tokens are other ones, unless one window holds the signal.
+        overlap : float, optional
+            Seconds that windows share, half a window at most. Absent: 4, or half a window.
 
         Returns
         -------
@@ -491,7 +574,9 @@ class Codec:
         TypeError
             The samples are not floating point, or the array is masked.
         ValueError
-            The signal is not one-dimensional.
+            The signal is not one-dimensional; a window is out of range; or the signal is too long
+            to be encoded at once without `exact`. `exact`, `window` and `overlap` are for models
+            that do not encode streams.
 
         Warns
         -----
@@ -502,10 +587,18 @@ class Codec:
         samples = as_signal(signal)
         for line in _oddities(samples):
             warnings.warn(line, AudioWarning, stacklevel=2)
-        encoder = self.stream_encoder(BLOCK_CHUNKS, search=search)
+        encoder = self.signal_encoder(search=search, exact=exact, window=window, overlap=overlap)
         return np.concatenate([encoder.push(samples), encoder.flush()])
 
-    def encode_batch(self, signals: Iterable[ArrayLike], *, search: bool = True) -> list[U16]:
+    def encode_batch(
+        self,
+        signals: Iterable[ArrayLike],
+        *,
+        search: bool = True,
+        exact: bool = False,
+        window: float | None = None,
+        overlap: float | None = None,
+    ) -> list[U16]:
         """Encode several whole signals, each as `encode` does, to the bit.
 
         A codec of several `threads` encodes that many signals at a time.
@@ -514,7 +607,7 @@ class Codec:
         ----------
         signals : iterable of array_like
             Signals of any lengths, each as `encode` takes it.
-        search : bool
+        search, exact, window, overlap
             As in `encode`.
 
         Returns
@@ -532,13 +625,21 @@ class Codec:
         fcs_edge.AudioWarning
             As in `encode`, with the signal's number.
         """
-        checked = batch.checked(signals, as_signal, "signal")
+        choice = Choice(exact, window, overlap)
+
+        def check(signal: ArrayLike) -> F32:
+            samples = as_signal(signal)
+            if not self.encodes_streams:
+                choice.check_length(samples.size)
+            return samples
+
+        checked = batch.checked(signals, check, "signal")
         for i, samples in enumerate(checked):
             for line in _oddities(samples):
                 warnings.warn(f"signal {i}: {line}", AudioWarning, stacklevel=2)
         n_workers = min(self._threads, len(checked))
-        streams = [self.stream_encoder(BLOCK_CHUNKS, 1, search=search) for _ in range(n_workers)]
-        return batch.run(checked, streams)
+        how = {"search": search, "threads": 1, **choice._asdict()}
+        return batch.run(checked, [self.signal_encoder(**how) for _ in range(n_workers)])
 
     def decode(self, tokens: ArrayLike) -> F32:
         """Decode a whole stream of tokens.
@@ -560,8 +661,9 @@ class Codec:
         ValueError
             The tokens are not one-dimensional, or one is out of range.
         """
-        decoder = self.stream_decoder(BLOCK_CHUNKS)
-        return np.concatenate([decoder.push(tokens), decoder.flush()])
+        decoder = self.token_decoder()
+        checked = as_tokens(tokens, self.bits_per_token)
+        return np.concatenate([decoder.push(checked), decoder.flush()])
 
     def decode_batch(self, tokens: Iterable[ArrayLike]) -> list[F32]:
         """Decode several whole streams of tokens, each as `decode` does, to the bit.
@@ -587,7 +689,7 @@ class Codec:
         check = partial(as_tokens, bits=self.bits_per_token)
         checked = batch.checked(tokens, check, "tokens")
         n_workers = min(self._threads, len(checked))
-        return batch.run(checked, [self.stream_decoder(BLOCK_CHUNKS, 1) for _ in range(n_workers)])
+        return batch.run(checked, [self.token_decoder(1) for _ in range(n_workers)])
 
     def features(self, signal: ArrayLike) -> F32:
         """Return the encoder's features of a whole signal.
@@ -750,6 +852,19 @@ class Codec:
         out = new(x.shape[0] * hop)
         state = self._decoder.state(BLOCK_CHUNKS)
         return _run(self._decoder, state, x, BLOCK_CHUNKS, out, hop * BLOCK_CHUNKS)
+
+    def _encode_whole(
+        self,
+        samples: F32,
+        search: bool = True,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> U16:
+        """Return the tokens of a whole signal, checked; `on_progress` takes the share done."""
+        raise FcsError(f"{self.name}: models that need the whole signal do not run yet")
+
+    def _decode_whole(self, tokens: U16) -> F32:
+        """Return the samples of all tokens, checked."""
+        raise FcsError(f"{self.name}: models that need all tokens do not run yet")
 
     @cached_property
     def _encoder(self) -> Encoder:

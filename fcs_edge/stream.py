@@ -98,6 +98,8 @@ class StreamEncoder(ResumableStream):
     """
 
     _state: _EncodeState
+    used: None = None
+    """Windows of the signal: a stream has none; see `Codec.signal_encoder`."""
 
     def __init__(
         self,

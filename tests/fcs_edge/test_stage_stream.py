@@ -153,7 +153,7 @@ def test_what_waits_and_what_counts_as_silence(tiny: Codec) -> None:
 
 
 def test_wrong_names_and_numbers(tiny: Codec) -> None:
-    with pytest.raises(ValueError, match="the stages are encoder, compressor, .*, not 'vocoder'"):
+    with pytest.raises(ValueError, match=r"the stages are encoder, compressor, .*, not 'vocoder'"):
         tiny.stage_stream("encoder", "vocoder")
     with pytest.raises(ValueError, match="the encoder comes before the decoder"):
         tiny.stage_stream("decoder", "encoder")
