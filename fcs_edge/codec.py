@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,6 +26,8 @@ from fcs_edge.model.decompressor import Decompressor
 from fcs_edge.model.encoder import Encoder
 from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.model.replayed_stage import ReplayedStage, Stage, StateT
+from fcs_edge.model.voice import Voice, fit
+from fcs_edge.model.voice_rows import MAX_TOPK, VoiceStage
 from fcs_edge.modelfile import catalogue
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, STREAMING
 from fcs_edge.modelfile.facts import Facts, model_facts
@@ -40,6 +42,9 @@ from fcs_edge.streams.whole_signal import (
     WholeDecoder,
     signal_encoder,
 )
+
+TOPK = 4
+"""Rows of a voice that are averaged."""
 
 BLOCK_CHUNKS = 8
 """Chunks per step over a whole signal: each step reads every weight once."""
@@ -88,6 +93,14 @@ def load(
     return Codec(catalogue.find(model), activations=activations, threads=threads)
 
 
+class _Voiced(NamedTuple):
+    """What `Codec.with_voice` takes."""
+
+    voice: Voice
+    topk: int
+    any_voice: bool
+
+
 class Codec:
     """Speech to tokens and back.
 
@@ -134,6 +147,7 @@ class Codec:
             raise FcsError(reason)
         _jit.warn_of_library()
         self._threads = as_threads(threads)
+        self._voice: _Voiced | None = None
         self._model = model
         self._config = model.config
         # Now: the program may change its folder later.
@@ -147,12 +161,10 @@ class Codec:
         """Return this codec, which never changes."""
         return self
 
-    def __reduce__(
-        self,
-    ) -> tuple[Callable[[str, str, int, int], Codec], tuple[str, str, int, int]]:
-        """Return what loads the same model file in another process."""
+    def __reduce__(self) -> tuple[Callable[..., Codec], tuple[Any, ...]]:
+        """Return what loads the same model file in another process; a voice is held in full."""
         facts = self._reference, self._model.sha256, self.activation_bits, self._threads
-        return _load_pickled, facts
+        return _load_pickled, facts if self._voice is None else (*facts, self._voice)
 
     def __repr__(self) -> str:
         """Name the model and its rates."""
@@ -194,6 +206,53 @@ class Codec:
         other = object.__new__(Codec)
         other.__dict__.update(self.__dict__)
         other._threads = as_threads(threads)
+        return other
+
+    def with_voice(self, voice: Voice, topk: int = TOPK, *, any_voice: bool = False) -> Codec:
+        """Return a codec of the same model that decodes with a voice.
+
+        Parameters
+        ----------
+        voice : Voice
+            The features of the speaker; see `load_voice`.
+        topk : int
+            Rows of the voice that are averaged for each row of features, 1 to 64.
+        any_voice : bool
+            Whether features of another model are accepted.
+
+        Returns
+        -------
+        Codec
+            Its streams and `decode` replace each row of features by the mean of its `topk`
+            nearest rows of the voice, by cosine. It shares the weights that this codec has
+            prepared. This codec stays as it is.
+
+        Raises
+        ------
+        fcs_edge.VoiceError
+            The voice has rows of another width, or is of another model.
+        TypeError
+            `topk` is no integer, or `voice` no Voice.
+        ValueError
+            `topk` is out of range.
+        """
+        return self._with_voice(self._fitting(voice, topk, any_voice))
+
+    def _fitting(self, voice: Voice, topk: int, any_voice: bool) -> _Voiced:
+        """Return a voice and how it is used; raise what `with_voice` raises."""
+        if not isinstance(voice, Voice):
+            kind = type(voice).__name__
+            raise TypeError(f"a Voice is expected, as load_voice returns it, not {kind}")
+        topk = as_count(topk, "topk", 1, MAX_TOPK)
+        fit(voice, self.fingerprint, self._config.decompressor.output_dim, any_voice)
+        return _Voiced(voice, topk, any_voice)
+
+    def _with_voice(self, voiced: _Voiced) -> Codec:
+        # Prepared now: the weights are the same for all voices.
+        _ = self._decompressor, self._decoder
+        other = object.__new__(Codec)
+        other.__dict__.update(self.__dict__)
+        other._voice = voiced
         return other
 
     @property
@@ -383,7 +442,15 @@ class Codec:
         create = self.stream_encoder if search else partial(self.stream_encoder, search=False)
         return StreamEncoder(self._config, *stages, max_chunks, chosen, n, create=create)
 
-    def stream_decoder(self, max_chunks: int = 1, threads: int | None = None) -> StreamDecoder:
+    def stream_decoder(
+        self,
+        max_chunks: int = 1,
+        threads: int | None = None,
+        *,
+        voice: Voice | None = None,
+        topk: int = TOPK,
+        any_voice: bool = False,
+    ) -> StreamDecoder:
         """Return a decoder for one stream.
 
         Parameters
@@ -393,6 +460,8 @@ class Codec:
             on it.
         threads : int, optional
             Threads that share the work of a step: 1, 2 or 4. Absent: the codec's.
+        voice, topk, any_voice
+            A voice to decode with, as `with_voice` takes it. Absent: the codec's, or none.
 
         Returns
         -------
@@ -402,17 +471,22 @@ class Codec:
         Raises
         ------
         fcs_edge.FcsError
-            The model does not decode streams.
+            The model does not decode streams, or the voice does not fit it.
         TypeError
-            `max_chunks` or `threads` is no integer.
+            `max_chunks`, `threads` or `topk` is no integer.
         ValueError
             One of them is out of range.
         """
+        voiced = self._voice if voice is None else self._fitting(voice, topk, any_voice)
         if not self.decodes_streams:
             raise FcsError(f"{self.name} does not decode streams: it needs all tokens; {STREAMING}")
         n = self._threads if threads is None else as_threads(threads)
         stages = ReplayedStage(self._decompressor, n), ReplayedStage(self._decoder, n)
-        return StreamDecoder(self._config, *stages, max_chunks, n, create=self.stream_decoder)
+        if voiced is None:
+            return StreamDecoder(self._config, *stages, max_chunks, n, create=self.stream_decoder)
+        create = self._with_voice(voiced).stream_decoder
+        replacing = ReplayedStage(VoiceStage(voiced.voice.index, voiced.topk), n)
+        return StreamDecoder(self._config, *stages, max_chunks, n, create, replacing)
 
     def stage_stream(
         self,
@@ -545,7 +619,7 @@ class Codec:
         window: float | None = None,
         overlap: float | None = None,
     ) -> U16:
-        """Encode a whole signal; zeros fill its last chunk.
+        """Encode a whole signal; a last, partial chunk is computed on its own samples.
 
         Parameters
         ----------
@@ -566,8 +640,8 @@ class Codec:
         Returns
         -------
         numpy.ndarray
-            (ceil(n / chunk_size) * chunk_tokens,) uint16. Sums of uint16 wrap beyond 65535; a
-            language model's vocabulary needs ``.astype(np.int64)`` first.
+            (ceil(n / samples_per_token),) uint16. Sums of uint16 wrap beyond 65535; a language
+            model's vocabulary needs ``.astype(np.int64)`` first.
 
         Raises
         ------
@@ -641,13 +715,22 @@ class Codec:
         how = {"search": search, "threads": 1, **choice._asdict()}
         return batch.run(checked, [self.signal_encoder(**how) for _ in range(n_workers)])
 
-    def decode(self, tokens: ArrayLike) -> F32:
+    def decode(
+        self,
+        tokens: ArrayLike,
+        *,
+        voice: Voice | None = None,
+        topk: int = TOPK,
+        any_voice: bool = False,
+    ) -> F32:
         """Decode a whole stream of tokens.
 
         Parameters
         ----------
         tokens : array_like
             (n,) integers below ``2 ** bits_per_token``.
+        voice, topk, any_voice
+            A voice to decode with, as `with_voice` takes it. Absent: the codec's, or none.
 
         Returns
         -------
@@ -656,12 +739,15 @@ class Codec:
 
         Raises
         ------
+        fcs_edge.VoiceError
+            The voice does not fit the model.
         TypeError
             The tokens are not integers, or the array is masked.
         ValueError
             The tokens are not one-dimensional, or one is out of range.
         """
-        decoder = self.token_decoder()
+        codec = self if voice is None else self.with_voice(voice, topk, any_voice=any_voice)
+        decoder = codec.token_decoder()
         checked = as_tokens(tokens, self.bits_per_token)
         return np.concatenate([decoder.push(checked), decoder.flush()])
 
@@ -702,7 +788,7 @@ class Codec:
         Returns
         -------
         numpy.ndarray
-            (frames, dim) float32; zeros fill the last chunk.
+            (ceil(n / frame), dim) float32; a frame has 320 samples in the published models.
 
         Raises
         ------
@@ -712,12 +798,11 @@ class Codec:
             The signal is not one-dimensional.
         """
         samples = as_signal(signal)
-        size, frames = self.chunk_size, self._config.encoder.chunk_frames
-        padded = new(math.ceil(samples.size / size) * size)
-        padded[: samples.size] = samples
-        out = new(padded.size // size * frames, self._config.encoder.dim)
+        config = self._config.encoder
+        out = new(math.ceil(samples.size / config.frame_size), config.dim)
         state = self._encoder.state(BLOCK_CHUNKS)
-        return _run(self._encoder, state, padded, size * BLOCK_CHUNKS, out, frames * BLOCK_CHUNKS)
+        frames = config.chunk_frames * BLOCK_CHUNKS
+        return _run(self._encoder, state, samples, frames * config.frame_size, out, frames)
 
     def latents(self, features: ArrayLike) -> F32:
         """Return the compressor's latents of features, before the code search.
@@ -725,12 +810,12 @@ class Codec:
         Parameters
         ----------
         features : array_like
-            (frames, dim) float32; the number of frames is a multiple of the frames per token.
+            (frames, dim) float32, any number of frames.
 
         Returns
         -------
         numpy.ndarray
-            (tokens, bits_per_token) float32, rows of unit length.
+            (ceil(frames / frames per token), bits_per_token) float32, rows of unit length.
 
         Raises
         ------
@@ -741,11 +826,7 @@ class Codec:
         """
         per_token = self._config.frames_per_token
         x = as_matrix(features, self._config.encoder.dim, "features")
-        if x.shape[0] % per_token:
-            raise ValueError(
-                f"a multiple of {per_token} frames is expected, not {x.shape[0]} frames"
-            )
-        out = new(x.shape[0] // per_token, self.bits_per_token)
+        out = new(math.ceil(x.shape[0] / per_token), self.bits_per_token)
         rows = per_token * BLOCK_CHUNKS
         return _run(self._compressor, self._compressor.state(rows), x, rows, out, BLOCK_CHUNKS)
 
@@ -888,14 +969,19 @@ class Codec:
 
 
 def _load_pickled(
-    model: str, sha256: str, activations: int | None = None, threads: int = 1
+    model: str,
+    sha256: str,
+    activations: int | None = None,
+    threads: int = 1,
+    voice: _Voiced | None = None,
 ) -> Codec:
     """Load the model of a pickled codec; older pickles state no activations and no threads."""
     try:
         found = catalogue.referenced(model)
         # Before its activations: another model's weights may not multiply them.
         if found.sha256 == sha256:
-            return Codec(found, activations=activations, threads=threads)
+            codec = Codec(found, activations=activations, threads=threads)
+            return codec if voice is None else codec.with_voice(*voice[:2], any_voice=voice[2])
     except ModelFileError as error:
         raise ModelFileError(f"the model of a pickled codec cannot be loaded: {error}") from None
     raise ModelFileError(

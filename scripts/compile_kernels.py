@@ -50,7 +50,7 @@ from fcs_edge.files import creating
 from fcs_edge.kernels.gemm import grouped_products, peak, products
 from fcs_edge.kernels.isa.instructions import SETS, Instructions
 from fcs_edge.kernels.isa.targets import TARGETS, Target
-from fcs_edge.kernels.ops import attention, code_search, depthwise, spectrum
+from fcs_edge.kernels.ops import attention, code_search, depthwise, spectrum, whole_attention
 from fcs_edge.kernels.runtime import aot_library, thread_team_code
 
 # Numba has no types.
@@ -86,6 +86,13 @@ SIGNATURES = {
     "ops.network_coder.code_with_network": (
         "H1w B1 bool int b2 h2 b2 b2 h2 i2 h2 H1 i2w l1w h1w h1w i1w l1w B1w"
     ),
+    "ops.neighbours.cosines": "f2 f2 f1 f2w",
+    "ops.neighbours.gather": "f2 l2 f3w",
+    "ops.neighbours.gather_half": "H2 l2 f3w",
+    "ops.neighbours.gather_int8": "b2 f1 l2 f3w",
+    "ops.neighbours.inverse_norms": "f2 float f1w",
+    "ops.neighbours.largest": "f2 f1w l2w",
+    "ops.neighbours.mean_of_nearest": "f2 f3 f1 l2 f1w l1w f2w",
     "ops.neutral_coder.code_neutrally": "H1w B1 bool int H1 i2w i1w l1w B1w",
     "ops.residual.add": "f2w f2",
     "ops.residual.add_scaled": "f2w f2 f1",
@@ -104,6 +111,7 @@ PLAIN_SIGNATURES = {
     "gemm.linear_plain.linear_int8": "f1 int b2 f1 f1 h1w f2w int -> status",
     "ops.attention_plain.attend": "f2 f2 f2 f4w f4w l1w f2w f2w -> status",
     "ops.depthwise.depthwise": "f2 f2w l1w f2 f1 f2w -> status",
+    "ops.whole_attention_plain.attend_whole": "f2 f2 f2 f4 f4 int f2w f2w f2w f2w -> status",
 }
 """The same of kernels that only tests call. A kernel that returns a ``status`` is never replayed,
 since Python runs between plain loops."""
@@ -150,6 +158,11 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
         for keys in range(1, using.float_vectors + 1):
             for values in range(1, using.float_vectors + 1):
                 yield _attention((lanes, keys, lanes, values, half))
+        for values in range(1, using.float_vectors + 1):
+            yield _whole_attention((*whole_attention.key_panel(using), lanes, values, half))
+        ring = "H" if half else "f"
+        store = whole_attention.store_rows(half)
+        yield f"ops.whole_attention.store_rows{(half,)}", store, f"f2 int {ring}4w {ring}4w"
     search = code_search.shape(using)
     yield (
         f"ops.code_search.search{search}",
@@ -191,6 +204,12 @@ def _attention(panels: tuple[int, int, int, int, bool]) -> tuple[str, Any, str]:
     attend, ring = attention.attend_panels(*panels), "H" if panels[-1] else "f"
     types_ = f"f2 f2 f2 {ring}4w {ring}4w l1w f2w f2w int int"
     return f"ops.attention.attend_panels{panels}", attend, types_
+
+
+def _whole_attention(panels: tuple[int, int, int, int, bool]) -> tuple[str, Any, str]:
+    attend, kind = whole_attention.attend_blocks(*panels), "H" if panels[-1] else "f"
+    types_ = f"f2 f2 f2 {kind}4 {kind}4 int f2w f2w f2w f2w int int"
+    return f"ops.whole_attention.attend_blocks{panels}", attend, types_
 
 
 def tested_kernels(best: Instructions) -> Iterator[tuple[str, Any, str]]:
