@@ -32,7 +32,7 @@ from fcs_edge.modelfile import catalogue
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, STREAMING
 from fcs_edge.modelfile.facts import Facts, model_facts
 from fcs_edge.modelfile.model_file import ModelFile
-from fcs_edge.stream import StreamDecoder, StreamEncoder
+from fcs_edge.stream import StreamDecoder, StreamEncoder, sanitized
 from fcs_edge.streams import batch, stage_stream
 from fcs_edge.streams.stage_stream import StageStream
 from fcs_edge.streams.whole_signal import (
@@ -502,7 +502,8 @@ class Codec:
         The stages are ``encoder``, ``compressor``, ``quantizer``, ``decompressor`` and
         ``decoder``; between them are samples, features, latents, tokens, features and samples.
         The results equal those of the whole-signal methods, to the bit: `features`, `latents`,
-        `quantize`, `decompress` of `codes`, `synthesize`, `encode`, `decode`.
+        `quantize`, `decompress` of `codes`, `synthesize`, `encode`, `decode`. A voice of the
+        codec counts where both decompressor and decoder run.
 
         Parameters
         ----------
@@ -546,6 +547,10 @@ class Codec:
         }
         if search and first == "encoder" and "quantizer" in run and self._search is not None:
             stages["search"] = ReplayedStage(self._search, n)
+        if self._voice is not None and {"decompressor", "decoder"} <= set(run):
+            stages["voice"] = ReplayedStage(
+                VoiceStage(self._voice.voice.index, self._voice.topk), n
+            )
         create = partial(self.stage_stream, first, last, search=search)
         return StageStream(self._config, stages, run, max_chunks, n, create=create)
 
@@ -783,7 +788,7 @@ class Codec:
         Parameters
         ----------
         signal : array_like
-            (n,) floating point at `sample_rate_in`.
+            (n,) floating point at `sample_rate_in`. NaN and infinity count as 0.
 
         Returns
         -------
@@ -797,7 +802,7 @@ class Codec:
         ValueError
             The signal is not one-dimensional.
         """
-        samples = as_signal(signal)
+        samples = sanitized(as_signal(signal))
         config = self._config.encoder
         out = new(math.ceil(samples.size / config.frame_size), config.dim)
         state = self._encoder.state(BLOCK_CHUNKS)

@@ -24,7 +24,8 @@ STAGES = "encoder", "compressor", "quantizer", "decompressor", "decoder"
 """The stages in the order of the sound."""
 
 Stages = Mapping[str, ReplayedStage[Any]]
-"""The stages of a run by name, without the quantizer; and ``search`` where it chooses the codes."""
+"""The stages of a run by name, without the quantizer; ``search`` where it chooses the codes, and
+``voice`` where it replaces features."""
 
 
 def run_of(first: str, last: str) -> tuple[str, ...]:
@@ -181,7 +182,10 @@ def _steps(config: CodecConfig, stages: Stages, run: tuple[str, ...], x: Array) 
         elif name == "decompressor":
             steps.append(_Codes(new(rows, bits)))
             factor = math.prod(config.decompressor.upscale_factors)
-            add(name, rows, 1, factor, config.decompressor.output_dim)
+            features = add(name, rows, 1, factor, config.decompressor.output_dim).out
+            if "voice" in stages:
+                voice = stages["voice"]
+                steps.append(_Stage(voice, voice.state(len(features)), new(*features.shape), 1, 1))
         else:
             add(name, rows, 1, config.decoder.hop_length)
         x = steps[-1].out

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from voice_cases import drawn_voice
 
 import fcs_edge
 from fcs_edge import Codec
@@ -95,7 +96,7 @@ def test_each_run_gives_what_whole_signals_give(
     check(streamed(codec.stage_stream(first, last, 3), rows, [5 * n + 1, n], True), expected)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_no_cutting_changes_a_bit(data: st.DataObject, whole: Callable) -> None:
     first, last = data.draw(st.sampled_from(RUNS))
@@ -122,6 +123,16 @@ def test_plain_signs(speech: NDArray[np.float32]) -> None:
     signal = speech[16000:][:9000]
     stream = codec.stage_stream("encoder", "quantizer", search=False)
     check(streamed(stream, signal, [2000], True), codec.encode(signal, search=False))
+
+
+def test_a_voice_replaces_features_between_decompressor_and_decoder(whole: Callable) -> None:
+    codec, tokens, plain = whole("tiny", "decompressor", "decoder")
+    voiced = codec.with_voice(drawn_voice(codec, 40))
+    sound = voiced.decode(tokens)
+    assert not np.array_equal(sound, plain)
+    check(streamed(voiced.stage_stream("decompressor", "decoder", 2), tokens, [7], True), sound)
+    features = voiced.decompress(voiced.codes(tokens))
+    check(streamed(voiced.stage_stream("decompressor", "decompressor"), tokens, [7]), features)
 
 
 def test_steps_take_as_few_rows_as_the_stages_can(golden: Callable) -> None:
