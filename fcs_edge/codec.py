@@ -17,7 +17,6 @@ from fcs_edge.audio.full_scale import beyond_full_scale, not_finite, peak_of
 from fcs_edge.entropy.prior import Prior
 from fcs_edge.errors import AudioWarning, FcsError, ModelFileError
 from fcs_edge.kernels.isa import instructions
-from fcs_edge.kernels.ops import samples as sample_kernels
 from fcs_edge.kernels.runtime import _jit
 from fcs_edge.model import (
     quantizer,
@@ -40,8 +39,9 @@ from fcs_edge.modelfile import catalogue
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, STREAMING
 from fcs_edge.modelfile.facts import Facts, model_facts
 from fcs_edge.modelfile.model_file import ModelFile
-from fcs_edge.stream import SAMPLE_LIMIT, StreamDecoder, StreamEncoder
-from fcs_edge.streams import batch
+from fcs_edge.stream import StreamDecoder, StreamEncoder, sanitized
+from fcs_edge.streams import batch, stage_stream
+from fcs_edge.streams.stage_stream import StageStream
 from fcs_edge.streams.whole_signal import (
     Choice,
     SignalEncoder,
@@ -497,6 +497,72 @@ class Codec:
         replacing = ReplayedStage(VoiceStage(voiced.voice.index, voiced.topk), n)
         return StreamDecoder(self._config, *stages, max_chunks, n, create, replacing)
 
+    def stage_stream(
+        self,
+        first: str,
+        last: str,
+        max_chunks: int = 1,
+        threads: int | None = None,
+        *,
+        search: bool = True,
+    ) -> StageStream:
+        """Return a stream of the stages from the first to the last one.
+
+        The stages are ``encoder``, ``compressor``, ``quantizer``, ``decompressor`` and
+        ``decoder``; between them are samples, features, latents, tokens, features and samples.
+        The results equal those of the whole-signal methods, to the bit: `features`, `latents`,
+        `quantize`, `decompress` of `codes`, `synthesize`, `encode`, `decode`. A voice of the
+        codec counts where both decompressor and decoder run.
+
+        Parameters
+        ----------
+        first : str
+            The stage that takes the input.
+        last : str
+            The stage that gives the output.
+        max_chunks : int
+            Maximum number of chunks per step, as in `stream_encoder`.
+        threads : int, optional
+            Threads that share the work of a step: 1, 2 or 4. Absent: the codec's.
+        search : bool
+            As in `encode`. The code search needs the samples: where the first stage is no
+            encoder, tokens are the signs of latents.
+
+        Returns
+        -------
+        StageStream
+            A stream at its start.
+
+        Raises
+        ------
+        fcs_edge.FcsError
+            A stage of the run needs the whole signal.
+        TypeError
+            `max_chunks` or `threads` is no integer.
+        ValueError
+            A name is no stage's, the names are not in order, or a number is out of range.
+        """
+        run = stage_stream.run_of(first, last)
+        names = [name for name in run if name != "quantizer"]
+        for name in names:
+            if not getattr(self._config, name).causal:
+                raise FcsError(
+                    f"the {name} of {self.name} does not stream: it needs the whole signal; "
+                    f"{STREAMING}"
+                )
+        n = self._threads if threads is None else as_threads(threads)
+        stages: dict[str, ReplayedStage[Any]] = {
+            name: ReplayedStage(getattr(self, f"_{name}"), n) for name in names
+        }
+        if search and first == "encoder" and "quantizer" in run and self._search is not None:
+            stages["search"] = ReplayedStage(self._search, n)
+        if self._voice is not None and {"decompressor", "decoder"} <= set(run):
+            stages["voice"] = ReplayedStage(
+                VoiceStage(self._voice.voice.index, self._voice.topk), n
+            )
+        create = partial(self.stage_stream, first, last, search=search)
+        return StageStream(self._config, stages, run, max_chunks, n, create=create)
+
     def signal_encoder(
         self,
         *,
@@ -647,12 +713,20 @@ class Codec:
         fcs_edge.AudioWarning
             As in `encode`, with the signal's number.
         """
-        checked = batch.checked(signals, as_signal, "signal")
+        choice = Choice(exact, window, overlap)
+
+        def check(signal: ArrayLike) -> F32:
+            samples = as_signal(signal)
+            if not self.encodes_streams:
+                choice.check_length(samples.size)
+            return samples
+
+        checked = batch.checked(signals, check, "signal")
         for i, samples in enumerate(checked):
             for line in _oddities(samples):
                 warnings.warn(f"signal {i}: {line}", AudioWarning, stacklevel=2)
         n_workers = min(self._threads, len(checked))
-        how = {"search": search, "threads": 1, **Choice(exact, window, overlap)._asdict()}
+        how = {"search": search, "threads": 1, **choice._asdict()}
         return batch.run(checked, [self.signal_encoder(**how) for _ in range(n_workers)])
 
     def decode(
@@ -723,7 +797,7 @@ class Codec:
         Parameters
         ----------
         signal : array_like
-            (n,) floating point at `sample_rate_in`.
+            (n,) floating point at `sample_rate_in`. NaN and infinity count as 0.
 
         Returns
         -------
@@ -738,7 +812,7 @@ class Codec:
         ValueError
             The signal is not one-dimensional.
         """
-        samples = as_signal(signal)
+        samples = sanitized(as_signal(signal))
         config = self._config.encoder
         if not config.causal:
             return self._whole_encoder(samples)
@@ -894,9 +968,7 @@ class Codec:
         on_progress: Callable[[float], None] | None = None,
     ) -> U16:
         """Return the tokens of a whole signal, checked; `on_progress` takes the share done."""
-        clean = np.empty(samples.shape, np.float32)
-        signal = np.ascontiguousarray(samples)
-        sample_kernels.sanitize(signal, SAMPLE_LIMIT, clean, np.zeros(1, np.int64))
+        clean = sanitized(samples)
         report = on_progress or _ignored
         if self._config.encoder.causal:
             features = self.features(clean)
