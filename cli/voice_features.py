@@ -46,7 +46,7 @@ class Recording(NamedTuple):
 def levels(samples: F32) -> NDArray[np.float64]:
     """Return the level of each whole frame, in decibels below full scale."""
     frames = samples[: samples.size // FRAME * FRAME].reshape(-1, FRAME).astype(np.float64)
-    return 10 * np.log10(np.mean(frames**2, axis=1) + 1e-20)
+    return np.asarray(10 * np.log10(np.mean(frames**2, axis=1) + 1e-20))
 
 
 def survey(path: str, rate: int) -> Recording:
