@@ -243,7 +243,7 @@ def _open_array(
         return _Input(decode_array(array, codec, source), seconds)
     tokens = stack.enter_context(open_npz(Path(source)))
     n_samples = tokens.n_samples
-    problem = length_problem(tokens.array.n_tokens, n_samples, codec)
+    problem = length_problem(tokens.array.n_tokens, n_samples, codec, tokens.origin.settings)
     with labelled(source):
         check_origin(tokens.origin, codec, mode.any_model)
         if problem and mode.strict:
@@ -263,7 +263,8 @@ def _open_bitstream(
     """Open a bitstream, read its header, and return its decoded sound."""
     file = sys.stdin.buffer if source == "-" else stack.enter_context(open_file(source))
     label = "standard input" if source == "-" else source
-    live = (mode.piped or mode.playing) and not is_regular(file)
+    # Who needs all tokens plays them when they are there, as a file's.
+    live = (mode.piped or mode.playing) and not is_regular(file) and codec.decodes_streams
     pipe = None
     if mode.playing and live:
         pipe = ProbedPipe(file)

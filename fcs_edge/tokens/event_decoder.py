@@ -16,16 +16,17 @@ from numpy.typing import NDArray
 
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, End, Event, HeaderRead, Tokens
 from fcs_edge.bitstream.writer import Header
-from fcs_edge.codec import BLOCK_CHUNKS, Codec
+from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError, ModelFileError
 from fcs_edge.files import is_regular
 from fcs_edge.model.layers import F32
 from fcs_edge.modelfile import catalogue
 from fcs_edge.stand_ins import HEAD_BYTES, not_tokens
-from fcs_edge.stream import StreamDecoder
+from fcs_edge.streams.whole_signal import TokenDecoder
 from fcs_edge.text import counted, printable
 from fcs_edge.tokens.npy import TokenArray, tokens_of
 from fcs_edge.tokens.npz import Origin
+from fcs_edge.tokens.settings import Settings, most_tokens, settings_of
 
 GAP_TOKENS = 100
 """Tokens of a gap that the decoder runs through; for the others it rests, in whole chunks."""
@@ -198,7 +199,9 @@ class EventDecoder:
         self._codec = codec
         self._report = report
         self._live, self._any_model = live, any_model
-        self._decoder = codec.stream_decoder(1 if live else BLOCK_CHUNKS)
+        self._decoder: TokenDecoder = codec.token_decoder()
+        if live and codec.decodes_streams:
+            self._decoder = codec.stream_decoder()
         self.n_problems = self.n_intact = self.n_lost = self.n_parts = 0
         self._begin()
 
@@ -209,6 +212,7 @@ class EventDecoder:
         self._gaps: deque[tuple[int, int]] = deque()
         self._n_tokens = self._n_samples = self._n_filler = 0
         self._last, self._slack = np.uint16(0), 0
+        self._settings: Settings = {}
 
     @property
     def seconds_lost(self) -> float:
@@ -246,7 +250,7 @@ class EventDecoder:
         yield from self.close()
         self.n_parts += 1
         self._begin()
-        self._slack = header.slack
+        self._slack, self._settings = header.slack, settings_of(header.settings)
         try:
             check_header(header, self._codec, self._any_model)
         except BitstreamError as error:
@@ -272,14 +276,18 @@ class EventDecoder:
     def _silence(self, n_tokens: int) -> Iterator[F32]:
         """Decode the last token through the start of a gap, muted, and rest in what is left of it.
 
-        The decoder rests for whole chunks, so chunks begin where they would without the gap.
+        The decoder rests for whole chunks, so chunks begin where they would without the gap. One
+        that needs all tokens decodes those before the rest by themselves, and those after it.
         """
-        hop, chunk = self._codec.samples_out_per_token, self._codec.chunk_tokens
+        hop, chunk = self._codec.samples_out_per_token, self._codec.model.config.decoded_tokens
         start = self._n_tokens * hop
         self._gaps.append((start, start + n_tokens * hop))
         self.n_lost += n_tokens
         rest = max(0, n_tokens - max(GAP_TOKENS, chunk)) // chunk * chunk
         yield self._decode(np.full(n_tokens - rest, self._last))
+        if rest and not self._codec.decodes_streams:
+            n = self._n_tokens * hop - self._n_samples
+            yield self._muted_gaps(self._decoder.flush()[:n])
         for done in range(0, rest, _SILENCE_TOKENS):
             n = min(_SILENCE_TOKENS, rest - done)
             self._n_tokens += n
@@ -289,11 +297,14 @@ class EventDecoder:
         """Yield the rest of a part, to its exact length, and report what contradicts that."""
         codec, pending = self._codec, self._pending
         needed = math.ceil(max(0, n_samples - self._slack) / codec.samples_per_token)
-        padded = math.ceil(n_samples / codec.chunk_size) * codec.chunk_tokens
+        # Where the header states no rules, what a live stream has beyond its last token is filler.
+        unstated = 2 if pending is not None and pending.chunk_tokens else 1
+        sizes = codec.samples_per_token, codec.chunk_tokens
+        most = most_tokens(n_samples, *sizes, self._settings, unstated)
         # What was decoded before the end record came cannot be left out any more.
-        excess = max(0, self._n_tokens - padded - self._n_filler)
+        excess = max(0, self._n_tokens - most - self._n_filler)
         if pending is not None:
-            left = max(0, padded - self._n_tokens)
+            left = max(0, most - self._n_tokens)
             over = pending.tokens[left:]
             if over.any() or not pending.chunk_tokens:
                 excess += over.size
@@ -382,15 +393,18 @@ def decode_array(
     FcsError
         The model does not have a token of the array.
     """
-    decoder = codec.stream_decoder(BLOCK_CHUNKS)
+    decoder = codec.token_decoder()
     remaining = None if n_samples is None else codec.output_length(n_samples)
     for samples in _pushed(array, codec, decoder, label):
         yield samples[:remaining]
         if remaining is not None:
             remaining = max(0, remaining - samples.size)
+    if remaining and remaining <= codec.output_length(header_slack(codec)):
+        # The last token of such a model stands for more samples than it decodes to.
+        yield np.zeros(remaining, np.float32)
 
 
-def _pushed(array: TokenArray, codec: Codec, decoder: StreamDecoder, label: str) -> Iterator[F32]:
+def _pushed(array: TokenArray, codec: Codec, decoder: TokenDecoder, label: str) -> Iterator[F32]:
     for tokens in tokens_of(array, codec.bits_per_token, label):
         samples = decoder.push(tokens)
         _check_finite(samples, codec)
@@ -409,14 +423,22 @@ def _check_finite(samples: F32, codec: Codec) -> None:
         )
 
 
-def length_problem(n_tokens: int, n_samples: int, codec: Codec) -> str | None:
-    """Return how a number of tokens contradicts a number of input samples; None if it does not."""
-    needed = math.ceil(n_samples / codec.samples_per_token)
-    padded = math.ceil(n_samples / codec.chunk_size) * codec.chunk_tokens
+def header_slack(codec: Codec) -> int:
+    """Return the samples by which a count may exceed what tokens stand for; 0 if causal."""
+    return 0 if codec.encodes_streams else 2 * codec.samples_per_token - 1
+
+
+def length_problem(n_tokens: int, n_samples: int, codec: Codec, settings: Settings) -> str | None:
+    """Return how a number of tokens contradicts a number of input samples; None if it does not.
+
+    The settings, those of the tokens, say whether zeros may have filled the last chunk.
+    """
+    needed = codec.n_tokens(n_samples) if n_samples else 0
+    most = most_tokens(n_samples, codec.samples_per_token, codec.chunk_tokens, settings)
     if n_tokens < needed:
         missing = needed - n_tokens
         return f"{missing} of the {needed} tokens that its {n_samples} samples need are missing"
-    if n_tokens > padded:
-        more = n_tokens - padded
+    if n_tokens > most:
+        more = n_tokens - most
         return f"{more} tokens more than its {n_samples} samples need; they are left out"
     return None

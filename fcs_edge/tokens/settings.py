@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fcs_edge.errors import shown
@@ -13,8 +14,12 @@ Settings = dict[str, Any]
 RESAMPLER = "soxr VHQ"
 """What brings files of other rates to the model's rate."""
 
-TOKEN_RULES = 1
-"""Version of the rules from samples to tokens: the padding of the last chunk, the order of bits."""
+TOKEN_RULES = 2
+"""Version of the rules from samples to tokens.
+
+Of n samples, version 2 gives ``ceil(n / samples_per_token)`` tokens. In version 1 zeros fill the
+last chunk, and its tokens are whole chunks.
+"""
 
 
 def token_settings(model: ModelFile, *, search: bool = True) -> Settings:
@@ -22,14 +27,39 @@ def token_settings(model: ModelFile, *, search: bool = True) -> Settings:
 
     `search` is that of `Codec.encode`: False where signs replace the code search.
     Two models of one fingerprint and equal settings give equal tokens, on every CPU that
-    docs/reference/exactness.md lists. A causal model has no window and no overlap.
+    docs/reference/exactness.md lists. A model that needs the whole signal states ``causal`` False,
+    and where windows were encoded their ``window`` and ``overlap`` in seconds, too.
     """
+    causal = {} if model.config.encodes_streams else {"causal": False}
     return {
         "weights": model.scheme,
         "activation_bits": model.activation_bits,
         "resampler": RESAMPLER,
         "search": search and model.config.search is not None,
         "token_rules": TOKEN_RULES,
+        **causal,
+    }
+
+
+_WINDOWS = "window", "overlap"
+_MOST_DIGITS = 15
+
+
+def window_tags(settings: Settings, rate: int) -> dict[str, str]:
+    """Return the windows of settings, in seconds, as metadata of a bitstream, in samples."""
+    return {key: str(round(settings[key] * rate)) for key in _WINDOWS if key in settings}
+
+
+def window_settings(tags: Mapping[str, str], rate: int) -> Settings:
+    """Return the windows of a bitstream's metadata, in samples, as settings, in seconds.
+
+    The metadata is foreign text: what is no number of samples states nothing.
+    """
+    stated = {key: tags.get(key, "") for key in _WINDOWS}
+    return {
+        key: int(text) / rate
+        for key, text in stated.items()
+        if text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
     }
 
 
@@ -40,6 +70,23 @@ def differences(stored: Settings, own: Settings) -> str:
     """
     pairs = [(k, stored[k], own[k]) for k in own if k in stored and stored[k] != own[k]]
     return ", ".join(f"{k} {shown(there, 40)} (here {here})" for k, there, here in pairs)
+
+
+def most_tokens(
+    n_samples: int,
+    samples_per_token: int,
+    chunk_tokens: int,
+    settings: Settings,
+    unstated: int = 1,
+) -> int:
+    """Return how many tokens a number of samples has at most.
+
+    The settings, those of the tokens, name the version of the rules; `unstated` is the version
+    where they name none.
+    """
+    n_tokens = -(-n_samples // samples_per_token)
+    whole = chunk_tokens if settings.get("token_rules", unstated) == 1 else 1
+    return -(-n_tokens // whole) * whole
 
 
 class _Field(NamedTuple):
