@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from fcs_edge.arguments import as_tokens
 from fcs_edge.audio.reader import AudioInput, Channel, open_input
+from fcs_edge.audio.resampling import DEFAULT_RESAMPLER, check_resampler
 from fcs_edge.audio.writer import FILE_FORMATS, file_output
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, read_batches
 from fcs_edge.codec import BLOCK_CHUNKS, Codec, load
@@ -39,6 +40,7 @@ from fcs_edge.tokens.fcs import PriorCoders, fcs_writer, header_of
 from fcs_edge.tokens.fcs_options import FcsOptions, check_tags
 from fcs_edge.tokens.npy import TOKEN_DTYPES, TokenWriter, open_npy
 from fcs_edge.tokens.npz import ARRAY_SUFFIXES, array_writer, open_npz, origin_of
+from fcs_edge.tokens.settings import token_settings
 
 PathLike = str | os.PathLike[str]
 
@@ -73,6 +75,7 @@ def encode_file(
     strict: bool = False,
     dtype: str = "uint16",
     force: bool = False,
+    resampler: str = DEFAULT_RESAMPLER,
 ) -> FileTokens:
     """Encode a sound file as ``fcs-edge encode`` does, to the bit.
 
@@ -93,6 +96,9 @@ def encode_file(
         Type of the tokens in an array file: "uint16" or "int64".
     force : bool
         Whether an existing file is overwritten.
+    resampler : str
+        What brings the sound to the model's rate: "soxr", or "torchaudio" for the tokens of a
+        PyTorch pipeline.
 
     Returns
     -------
@@ -104,31 +110,35 @@ def encode_file(
     fcs_edge.FcsError
         The source cannot be read or holds no sound, or `out` exists.
     ValueError
-        The suffix of `out`, the channel or the dtype is not valid.
+        The suffix of `out`, the channel, the dtype or the resampler is not valid.
 
     Warns
     -----
     fcs_edge.AudioWarning
         Sound is missing, or odd.
     """
+    check_resampler(resampler)
     codec = codec or load()
     label = os.fspath(source)
     with ExitStack() as stack:
-        writer = _writer(stack, out, codec, dtype, force)
+        writer = _writer(stack, out, codec, dtype, force, resampler)
         opened = open_input(label, None, 1, 1, channel=channel, strict=strict)
         sound = stack.enter_context(opened)
-        encoded = _encoded(sound, codec, writer)
+        blocks = sound.at_rate(codec.sample_rate_in, resampler)
+        encoded = _encoded(sound, blocks, codec, writer)
     for line in (*sound.losses, *sound.warnings):
         warnings.warn(line, AudioWarning, stacklevel=2)
     return encoded
 
 
-def _encoded(sound: AudioInput, codec: Codec, writer: TokenWriter) -> FileTokens:
-    """Encode a sound, and write its tokens."""
+def _encoded(
+    sound: AudioInput, blocks: Iterator[F32], codec: Codec, writer: TokenWriter
+) -> FileTokens:
+    """Encode the blocks of a sound, and write its tokens."""
     encoder = codec.stream_encoder(BLOCK_CHUNKS)
     parts: list[U16] = []
     n_samples = 0
-    for block in sound.at_rate(codec.sample_rate_in):
+    for block in blocks:
         n_samples += block.size
         parts.append(encoder.push(block))
         writer.write(parts[-1])
@@ -337,7 +347,12 @@ class _NoWriter:
 
 
 def _writer(
-    stack: ExitStack, out: PathLike | None, codec: Codec, dtype: str, force: bool
+    stack: ExitStack,
+    out: PathLike | None,
+    codec: Codec,
+    dtype: str,
+    force: bool,
+    resampler: str,
 ) -> TokenWriter:
     if dtype not in TOKEN_DTYPES:
         raise ValueError(f"a dtype of {' or '.join(TOKEN_DTYPES)} is expected, not {dtype!r}")
@@ -348,8 +363,8 @@ def _writer(
         raise ValueError(f"out must end in .fcs, .npz or .npy, not {suffix!r}")
     file = stack.enter_context(_output(Path(out), force))
     if suffix in ARRAY_SUFFIXES:
-        return array_writer(file, suffix, origin_of(codec), dtype)
-    return fcs_writer(file, codec)
+        return array_writer(file, suffix, origin_of(codec, resampler), dtype)
+    return fcs_writer(file, codec, settings=token_settings(codec.model, resampler))
 
 
 def _sound(

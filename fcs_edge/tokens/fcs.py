@@ -73,7 +73,8 @@ def fcs_writer(
     options = options or FcsOptions()
     coded = not (options.raw or options.eager)
     if options.dtx:
-        settings = token_settings(codec.model) | {"dtx": True}
+        stated = token_settings(codec.model) if settings is None else settings
+        settings = stated | {"dtx": True}
     header = header_of(codec, coded=coded, settings=settings)
     tokens = round(options.block_seconds * codec.token_rate)
     how: dict[str, Any] = {

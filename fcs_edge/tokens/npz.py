@@ -13,6 +13,7 @@ from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from fcs_edge.audio.resampling import DEFAULT_RESAMPLER
 from fcs_edge.codec import Codec
 from fcs_edge.errors import FcsError, parsing, shown
 from fcs_edge.files import is_regular
@@ -63,9 +64,9 @@ class NpzTokens(NamedTuple):
     """Number of input samples, as the file states it."""
 
 
-def origin_of(codec: Codec) -> Origin:
-    """Return the origin of a codec's own tokens."""
-    settings = token_settings(codec.model)
+def origin_of(codec: Codec, resampler: str = DEFAULT_RESAMPLER) -> Origin:
+    """Return the origin of a codec's own tokens; for `resampler` see `token_settings`."""
+    settings = token_settings(codec.model, resampler)
     return Origin(codec.fingerprint, codec.name, codec.sample_rate_in, settings)
 
 

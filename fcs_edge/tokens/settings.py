@@ -4,29 +4,35 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from fcs_edge.audio.resampling import DEFAULT_RESAMPLER, RESAMPLERS
 from fcs_edge.errors import shown
 from fcs_edge.modelfile.model_file import ModelFile
 
 Settings = dict[str, Any]
 """JSON values by name; docs/reference/token-files.md lists them."""
 
-RESAMPLER = "soxr VHQ"
-"""What brings files of other rates to the model's rate."""
-
 TOKEN_RULES = 1
 """Version of the rules from samples to tokens: the padding of the last chunk, the order of bits."""
 
 
-def token_settings(model: ModelFile) -> Settings:
+def token_settings(model: ModelFile, resampler: str = DEFAULT_RESAMPLER) -> Settings:
     """Return what changes a model's tokens beside its fingerprint.
 
     Two models of one fingerprint and equal settings give equal tokens, on every CPU that
-    docs/reference/exactness.md lists. A causal model has no window and no overlap.
+    docs/reference/exactness.md lists. A causal model has no window and no overlap. The resampler
+    is stated for sound of the model's own rate too, which it does not change.
+
+    Parameters
+    ----------
+    model : ModelFile
+        The model.
+    resampler : str
+        What brings sound of other rates to the model's rate: one of `RESAMPLERS`.
     """
     return {
         "weights": model.scheme,
         "activation_bits": model.activation_bits,
-        "resampler": RESAMPLER,
+        "resampler": RESAMPLERS[resampler],
         "search": model.config.search is not None,
         "token_rules": TOKEN_RULES,
     }
@@ -55,7 +61,7 @@ _FIELDS = (
     _Field("weights", 0, 3, ("f32", "f16", "int8", "int4")),
     _Field("activation_bits", 3, 2, (32, 12, 8)),
     _Field("search", 5, 2, (False, True)),
-    _Field("resampler", 7, 3, (RESAMPLER,)),
+    _Field("resampler", 7, 3, tuple(RESAMPLERS.values())),
     _Field("token_rules", 10, 4, tuple(range(1, 16))),
     _Field("dtx", 14, 1, (True,)),
     _Field("causal", 15, 1, (False,)),
