@@ -70,6 +70,7 @@ class _Result(NamedTuple):
 @click.option("--play", "playing", is_flag=True, help="Play the original, then the decoded sound.")
 @model_option
 @activations_option
+@resampler_option
 @force_option
 @common_options
 def demo(
@@ -78,6 +79,7 @@ def demo(
     playing: bool,
     model: str | None,
     activations: int | None,
+    resampler: str,
     force: bool,
     quiet: bool,
 ) -> None:
@@ -101,7 +103,7 @@ def demo(
     check_distinct(map(str, paths), [source])
     codec = fcs_edge.load(model, activations=activations)
     clip, is_whole = _read(
-        source or str(resources.files("fcs_edge") / "data/demo.flac"), codec, messages
+        source or str(resources.files("fcs_edge") / "data/demo.flac"), codec, resampler, messages
     )
     prepare(codec, messages, encoder=True, decoder=True)
     result = _process(codec, clip)
@@ -119,9 +121,9 @@ def demo(
         click.get_current_context().exit(1)
 
 
-def _read(path: str, codec: Codec, messages: Messages) -> tuple[F32, bool]:
+def _read(path: str, codec: Codec, resampler: str, messages: Messages) -> tuple[F32, bool]:
     """Return a sound file as the encoder's input, (n,) float32, and whether it is whole."""
-    with open_input(path, None, codec.sample_rate_in, 1) as sound:
+    with open_input(path, None, codec.sample_rate_in, 1, resampler=resampler) as sound:
         clip = np.concatenate([new(0), *sound.at_rate(codec.sample_rate_in)])
     sound.require_sound(clip.size)
     for line in (*sound.losses, *sound.warnings):

@@ -23,6 +23,7 @@ from fcs_edge.cli.options import (
     latency_option,
     model_option,
     refuse_unused,
+    resampler_option,
     threads_option,
 )
 from fcs_edge.cli.output_files import CountedOutput, check_files, is_special, output_file, standard
@@ -44,6 +45,7 @@ from fcs_edge.tokens.fcs import fcs_writer
 from fcs_edge.tokens.fcs_options import FcsOptions
 from fcs_edge.tokens.npy import TOKEN_DTYPES
 from fcs_edge.tokens.npz import array_writer, origin_of
+from fcs_edge.tokens.settings import Settings, token_settings
 from fcs_edge.tokens.sound_writer import PausingWriter, SoundWriter
 
 
@@ -75,6 +77,7 @@ from fcs_edge.tokens.sound_writer import PausingWriter, SoundWriter
     show_default=True,
     help="Channels of --raw input, interleaved.",
 )
+@resampler_option
 @bitstream_options
 @click.option(
     "--dtype",
@@ -99,6 +102,7 @@ def encode(
     raw: str | None,
     rate: int,
     channels: int,
+    resampler: str,
     fcs: FcsOptions,
     dtype: str,
     strict: bool,
@@ -137,13 +141,17 @@ def encode(
         if live:
             devices.find("input", microphone)
         codec = fcs_edge.load(model, activations=activations, threads=threads)
-        create = partial(_writer, out=out, codec=codec, fcs=fcs, dtype=dtype, live=live)
+        settings = token_settings(codec.model, resampler=resampler)
+        how = {"fcs": fcs, "dtype": dtype, "settings": settings, "live": live}
+        create = partial(_writer, out=out, codec=codec, **how)
         output = CountedOutput(output_file(out, force))
         if live:
             opener = partial(open_microphone, codec, microphone, latency, channel)
             seconds, is_whole = _encode_microphone(codec, opener, create, output, messages)
         else:
-            opened = open_input(source, raw, rate, channels, channel=channel, strict=strict)
+            opened = open_input(
+                *(source, raw, rate, channels), channel=channel, strict=strict, resampler=resampler
+            )
             seconds, is_whole = _encode_sound(codec, source, opened, create, output, messages)
         messages.note(_result(out, output.n_bytes, seconds))
     click.get_current_context().exit(0 if is_whole else 1)
@@ -161,7 +169,11 @@ def _check(source: str, out: str, has_tokens: bool, dtype: str, force: bool) -> 
     if dtype != "uint16" and not is_array(out):
         raise click.UsageError("--dtype is for an OUT of .npy or .npz.")
     refuse_unused(
-        ("an IN that is sound", not has_tokens, ("channel", "threads", "activations", "dtx")),
+        (
+            "an IN that is sound",
+            not has_tokens,
+            ("channel", "threads", "activations", "dtx", "resampler"),
+        ),
         (
             "an OUT that is a bitstream",
             not is_array(out),
@@ -239,7 +251,7 @@ def _arguments(source: str, out: str | None, live: bool, raw: str | None) -> tup
     refuse_unused(
         ("--mic", live, ("microphone", "latency")),
         ("--raw", raw is not None, ("rate", "channels")),
-        ("an IN", not live, ("raw", "strict")),
+        ("an IN", not live, ("raw", "strict", "resampler")),
     )
     if live and out is not None:
         raise click.UsageError("--mic takes the place of IN: give OUT only.")
@@ -284,14 +296,20 @@ def _encode_microphone(
 
 
 def _writer(
-    file: BinaryIO, out: str, codec: Codec, fcs: FcsOptions, dtype: str, live: bool
+    file: BinaryIO,
+    out: str,
+    codec: Codec,
+    fcs: FcsOptions,
+    dtype: str,
+    settings: Settings,
+    live: bool,
 ) -> SoundWriter:
     if is_array(out):
-        return SoundWriter(array_writer(file, suffix_of(out), origin_of(codec), dtype))
+        return SoundWriter(array_writer(file, suffix_of(out), origin_of(codec, settings), dtype))
     eager = fcs.eager and not is_regular(file)
     if fcs.dtx and eager:
         raise click.UsageError("--dtx is for blocks, but a pipe receives chunks: add --block 2.")
-    writer = fcs_writer(file, codec, fcs._replace(eager=eager))
+    writer = fcs_writer(file, codec, fcs._replace(eager=eager), settings)
     if fcs.dtx:
         return PausingWriter(writer, codec, live=live)
     return SoundWriter(writer)

@@ -26,6 +26,8 @@ from fcs_edge.cli.options import (
     live_threads_option,
     model_option,
     reconnect_option,
+    refuse_unused,
+    resampler_option,
 )
 from fcs_edge.cli.ui.compile_notice import compile_notice
 from fcs_edge.cli.ui.link_notice import chunk_text, rate_text, report_security
@@ -69,6 +71,7 @@ _CATCH_UP_SECONDS = 1.0
 @click.option(
     "--from", "source", metavar="FILE", help="Send a sound file in place of the microphone."
 )
+@resampler_option
 @click.option(
     "--packet-ms",
     type=click.IntRange(min=1),
@@ -103,6 +106,7 @@ def send(
     microphone: str | None,
     channel: Channel,
     source: str | None,
+    resampler: str,
     packet_ms: int,
     coded: bool,
     redundancy: bool,
@@ -142,7 +146,7 @@ def send(
         lines = Lines(lambda: _line(loop, codec, sender), quiet)
         guard = SilenceGuard(loop, lambda: loop.microphone, duration is not None and not reconnect)
         if source is not None:
-            opened = open_input(source, None, 1, 1, channel=channel)
+            opened = open_input(source, None, 1, 1, channel=channel, resampler=resampler)
             is_whole = _send_file(stack.enter_context(opened), loop, codec, lines, messages)
         else:
             is_whole = True
@@ -184,7 +188,8 @@ def _waiter(
 
 
 def _check(source: str | None, microphone: str | None) -> None:
-    """Refuse a microphone that is not there, and two sources."""
+    """Refuse a microphone that is not there, two sources, and an option that changes nothing."""
+    refuse_unused(("--from", source is not None, ("resampler",)))
     if source is None:
         devices.find("input", microphone)
     elif microphone is not None:

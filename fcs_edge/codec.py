@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,18 @@ from fcs_edge.model.encoder import Encoder
 from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.model.replayed_stage import ReplayedStage, Stage, StateT
 from fcs_edge.modelfile import catalogue
-from fcs_edge.modelfile.config import SAMPLE_RATE_IN
+from fcs_edge.modelfile.config import SAMPLE_RATE_IN, STREAMING
+from fcs_edge.modelfile.facts import Facts, model_facts
 from fcs_edge.modelfile.model_file import ModelFile
 from fcs_edge.stream import StreamDecoder, StreamEncoder
+from fcs_edge.streams import batch
+from fcs_edge.streams.whole_signal import (
+    Choice,
+    SignalEncoder,
+    TokenDecoder,
+    WholeDecoder,
+    signal_encoder,
+)
 
 BLOCK_CHUNKS = 8
 """Chunks per step over a whole signal: each step reads every weight once."""
@@ -222,13 +231,23 @@ class Codec:
         return self._config.sample_rate_out
 
     @property
+    def encodes_streams(self) -> bool:
+        """Whether `stream_encoder` works: the encoder and the compressor are causal."""
+        return self._config.encodes_streams
+
+    @property
+    def decodes_streams(self) -> bool:
+        """Whether `stream_decoder` works: the decompressor and the decoder are causal."""
+        return self._config.decodes_streams
+
+    @property
     def chunk_size(self) -> int:
-        """Input samples per chunk, the step of a stream."""
+        """Input samples per chunk, the step of a stream; per token, where nothing streams."""
         return self._config.chunk_size
 
     @property
     def chunk_tokens(self) -> int:
-        """Tokens per chunk."""
+        """Tokens per chunk; 1 where the model does not encode streams."""
         return self._config.chunk_tokens
 
     @property
@@ -258,8 +277,53 @@ class Codec:
 
     @property
     def latency(self) -> float:
-        """Algorithmic latency in seconds: one chunk."""
-        return self.chunk_size / SAMPLE_RATE_IN
+        """Algorithmic latency in seconds: one chunk; infinity where samples do not stream."""
+        return self.chunk_size / SAMPLE_RATE_IN if self.encodes_streams else math.inf
+
+    def n_tokens(self, n_samples: int) -> int:
+        """Return the number of tokens of a signal of `n_samples` samples.
+
+        A causal model gives one for each `samples_per_token`, rounded up. For any other model
+        the kernels of its convolutions count too, and the shortest signal has one token.
+
+        Raises
+        ------
+        TypeError
+            `n_samples` is no integer.
+        ValueError
+            It is negative.
+        """
+        return self._config.n_tokens(as_count(n_samples, "n_samples", 0))
+
+    @cached_property
+    def codebook(self) -> F32:
+        """The codes of all tokens, (2 ** bits_per_token, bits_per_token) float32, read-only.
+
+        Row t is ``codes([t])[0]``. It is created at its first use: 4 MB with 16 bits.
+        """
+        codebook = self.codes(np.arange(1 << self.bits_per_token))
+        codebook.flags.writeable = False
+        return codebook
+
+    def info(self) -> Facts:
+        """Return facts about the model, as ``fcs-edge info --json`` names them.
+
+        Returns
+        -------
+        dict
+            Values for JSON by name, in plain units: Hz, bits per second, seconds, bytes.
+            ``settings`` says what changes tokens beside the fingerprint. ``latency`` is None
+            where the model needs the whole signal.
+        """
+        rates = "sample_rate_in", "sample_rate_out", "bits_per_token", "token_rate", "bitrate"
+        sizes = "chunk_size", "chunk_tokens", "samples_per_token", "samples_out_per_token"
+        latency = self.latency if math.isfinite(self.latency) else None
+        return {
+            **model_facts(self._model),
+            **{name: getattr(self, name) for name in rates},
+            "latency": latency,
+            **{name: getattr(self, name) for name in sizes},
+        }
 
     def output_length(self, n_samples: int) -> int:
         """Return the number of output samples for `n_samples` input samples.
@@ -278,7 +342,9 @@ class Codec:
         up = 2 * rest > SAMPLE_RATE_IN or (2 * rest == SAMPLE_RATE_IN and quotient % 2 == 1)
         return quotient + int(up)
 
-    def stream_encoder(self, max_chunks: int = 1, threads: int | None = None) -> StreamEncoder:
+    def stream_encoder(
+        self, max_chunks: int = 1, threads: int | None = None, *, search: bool = True
+    ) -> StreamEncoder:
         """Return an encoder for one stream.
 
         Parameters
@@ -289,6 +355,8 @@ class Codec:
             on it. 1 to 256.
         threads : int, optional
             Threads that share the work of a step: 1, 2 or 4. Absent: the codec's.
+        search : bool
+            Whether the code search chooses the tokens, where the model has one; see `encode`.
 
         Returns
         -------
@@ -297,17 +365,22 @@ class Codec:
 
         Raises
         ------
+        fcs_edge.FcsError
+            The model does not encode streams.
         TypeError
             `max_chunks` or `threads` is no integer.
         ValueError
             One of them is out of range.
         """
+        if not self.encodes_streams:
+            raise FcsError(
+                f"{self.name} does not encode streams: it needs the whole sound; {STREAMING}"
+            )
         n = self._threads if threads is None else as_threads(threads)
         stages = ReplayedStage(self._encoder, n), ReplayedStage(self._compressor, n)
-        search = ReplayedStage(self._search, n) if self._search is not None else None
-        return StreamEncoder(
-            self._config, *stages, max_chunks, search, n, create=self.stream_encoder
-        )
+        chosen = ReplayedStage(self._search, n) if search and self._search is not None else None
+        create = self.stream_encoder if search else partial(self.stream_encoder, search=False)
+        return StreamEncoder(self._config, *stages, max_chunks, chosen, n, create=create)
 
     def stream_decoder(self, max_chunks: int = 1, threads: int | None = None) -> StreamDecoder:
         """Return a decoder for one stream.
@@ -327,22 +400,106 @@ class Codec:
 
         Raises
         ------
+        fcs_edge.FcsError
+            The model does not decode streams.
         TypeError
             `max_chunks` or `threads` is no integer.
         ValueError
             One of them is out of range.
         """
+        if not self.decodes_streams:
+            raise FcsError(f"{self.name} does not decode streams: it needs all tokens; {STREAMING}")
         n = self._threads if threads is None else as_threads(threads)
         stages = ReplayedStage(self._decompressor, n), ReplayedStage(self._decoder, n)
         return StreamDecoder(self._config, *stages, max_chunks, n, create=self.stream_decoder)
 
-    def encode(self, signal: ArrayLike) -> U16:
+    def signal_encoder(
+        self,
+        *,
+        search: bool = True,
+        exact: bool = False,
+        window: float | None = None,
+        overlap: float | None = None,
+        threads: int | None = None,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> SignalEncoder:
+        """Return what encodes one signal that comes in pieces, with any model.
+
+        It has the methods `push` and `flush` of a stream encoder, and is one where the model
+        encodes streams. Any other model returns its tokens from `flush`, or window by window.
+
+        Parameters
+        ----------
+        search, exact, window, overlap
+            As in `encode`.
+        threads : int, optional
+            As in `stream_encoder`.
+        on_progress : callable, optional
+            Takes the share of the work that is done, 0 to 1, while the whole signal is encoded.
+
+        Returns
+        -------
+        SignalEncoder
+            An encoder at the start of a signal. Its property `used` names the windows.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `encode` and `stream_encoder`.
+        """
+        choice = Choice(exact, window, overlap)
+        choice.check(self.encodes_streams)
+        if self.encodes_streams:
+            return self.stream_encoder(BLOCK_CHUNKS, threads, search=search)
+        encode = partial(self._encode_whole, search=search, on_progress=on_progress)
+        return signal_encoder(self._config, encode, choice)
+
+    def token_decoder(self, threads: int | None = None) -> TokenDecoder:
+        """Return what decodes tokens that come in pieces, with any model.
+
+        It has the methods `push` and `flush` of a stream decoder, and is one where the model
+        decodes streams. Any other model returns all samples from `flush`.
+
+        Parameters
+        ----------
+        threads : int, optional
+            As in `stream_decoder`.
+
+        Returns
+        -------
+        TokenDecoder
+            A decoder at the start of its tokens.
+        """
+        if self.decodes_streams:
+            return self.stream_decoder(BLOCK_CHUNKS, threads)
+        return WholeDecoder(self._decode_whole)
+
+    def encode(
+        self,
+        signal: ArrayLike,
+        *,
+        search: bool = True,
+        exact: bool = False,
+        window: float | None = None,
+        overlap: float | None = None,
+    ) -> U16:
         """Encode a whole signal; zeros fill its last chunk.
 
         Parameters
         ----------
         signal : array_like
             (n,) floating point, mono, at `sample_rate_in`.
+        search : bool
+            Whether the code search chooses the tokens, where the model has one. Without it each
+            bit is the sign of a latent's value, as `quantize` returns it.
+            ``token_settings(codec.model, search=False)`` states it.
+        exact : bool
+            Whether a model that needs the whole signal encodes it at once beyond 10 minutes too.
+        window : float, optional
+            Encode overlapping windows of so many seconds, from 1, in place of the whole signal.
+            The tokens are other ones, unless one window holds the signal.
+        overlap : float, optional
+            Seconds that windows share, half a window at most. Absent: 4, or half a window.
 
         Returns
         -------
@@ -355,7 +512,9 @@ class Codec:
         TypeError
             The samples are not floating point, or the array is masked.
         ValueError
-            The signal is not one-dimensional.
+            The signal is not one-dimensional; a window is out of range; or the signal is too long
+            to be encoded at once without `exact`. `exact`, `window` and `overlap` are for models
+            that do not encode streams.
 
         Warns
         -----
@@ -364,12 +523,53 @@ class Codec:
             and counts as 0. Streams do not warn.
         """
         samples = as_signal(signal)
-        n_bad = samples.size - int(np.count_nonzero(np.isfinite(samples)))
-        for line in (not_finite(n_bad), beyond_full_scale(peak_of(samples))):
-            if line:
-                warnings.warn(line, AudioWarning, stacklevel=2)
-        encoder = self.stream_encoder(BLOCK_CHUNKS)
+        for line in _oddities(samples):
+            warnings.warn(line, AudioWarning, stacklevel=2)
+        encoder = self.signal_encoder(search=search, exact=exact, window=window, overlap=overlap)
         return np.concatenate([encoder.push(samples), encoder.flush()])
+
+    def encode_batch(
+        self,
+        signals: Iterable[ArrayLike],
+        *,
+        search: bool = True,
+        exact: bool = False,
+        window: float | None = None,
+        overlap: float | None = None,
+    ) -> list[U16]:
+        """Encode several whole signals, each as `encode` does, to the bit.
+
+        A codec of several `threads` encodes that many signals at a time.
+
+        Parameters
+        ----------
+        signals : iterable of array_like
+            Signals of any lengths, each as `encode` takes it.
+        search, exact, window, overlap
+            As in `encode`.
+
+        Returns
+        -------
+        list of numpy.ndarray
+            The tokens of each signal, (n,) uint16.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `encode`, with the signal's number before the text, from 0. Nothing is encoded.
+
+        Warns
+        -----
+        fcs_edge.AudioWarning
+            As in `encode`, with the signal's number.
+        """
+        checked = batch.checked(signals, as_signal, "signal")
+        for i, samples in enumerate(checked):
+            for line in _oddities(samples):
+                warnings.warn(f"signal {i}: {line}", AudioWarning, stacklevel=2)
+        n_workers = min(self._threads, len(checked))
+        how = {"search": search, "threads": 1, **Choice(exact, window, overlap)._asdict()}
+        return batch.run(checked, [self.signal_encoder(**how) for _ in range(n_workers)])
 
     def decode(self, tokens: ArrayLike) -> F32:
         """Decode a whole stream of tokens.
@@ -391,8 +591,35 @@ class Codec:
         ValueError
             The tokens are not one-dimensional, or one is out of range.
         """
-        decoder = self.stream_decoder(BLOCK_CHUNKS)
-        return np.concatenate([decoder.push(tokens), decoder.flush()])
+        decoder = self.token_decoder()
+        checked = as_tokens(tokens, self.bits_per_token)
+        return np.concatenate([decoder.push(checked), decoder.flush()])
+
+    def decode_batch(self, tokens: Iterable[ArrayLike]) -> list[F32]:
+        """Decode several whole streams of tokens, each as `decode` does, to the bit.
+
+        A codec of several `threads` decodes that many of them at a time.
+
+        Parameters
+        ----------
+        tokens : iterable of array_like
+            Tokens of any numbers, each array as `decode` takes it.
+
+        Returns
+        -------
+        list of numpy.ndarray
+            The samples of each, (n * samples_out_per_token,) float32.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `decode`, with the number of the array before the text, from 0. Nothing is
+            decoded.
+        """
+        check = partial(as_tokens, bits=self.bits_per_token)
+        checked = batch.checked(tokens, check, "tokens")
+        n_workers = min(self._threads, len(checked))
+        return batch.run(checked, [self.token_decoder(1) for _ in range(n_workers)])
 
     def features(self, signal: ArrayLike) -> F32:
         """Return the encoder's features of a whole signal.
@@ -556,6 +783,19 @@ class Codec:
         state = self._decoder.state(BLOCK_CHUNKS)
         return _run(self._decoder, state, x, BLOCK_CHUNKS, out, hop * BLOCK_CHUNKS)
 
+    def _encode_whole(
+        self,
+        samples: F32,
+        search: bool = True,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> U16:
+        """Return the tokens of a whole signal, checked; `on_progress` takes the share done."""
+        raise FcsError(f"{self.name}: models that need the whole signal do not run yet")
+
+    def _decode_whole(self, tokens: U16) -> F32:
+        """Return the samples of all tokens, checked."""
+        raise FcsError(f"{self.name}: models that need all tokens do not run yet")
+
     @cached_property
     def _encoder(self) -> Encoder:
         return Encoder(self._config.encoder, self._model.reader())
@@ -592,6 +832,12 @@ def _load_pickled(
         f"{model}: not the model of the pickled codec or stream: the file has changed, or this "
         "installation has another one; pickle it again"
     )
+
+
+def _oddities(samples: F32) -> list[str]:
+    """Return what `encode` warns of, a line each."""
+    n_bad = samples.size - int(np.count_nonzero(np.isfinite(samples)))
+    return [line for line in (not_finite(n_bad), beyond_full_scale(peak_of(samples))) if line]
 
 
 def _run(stage: Stage[StateT], state: StateT, x: F32, rows: int, out: F32, output_rows: int) -> F32:

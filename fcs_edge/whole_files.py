@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO, NamedTuple, overload
+from typing import Any, BinaryIO, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -40,7 +40,7 @@ from fcs_edge.tokens.fcs import PriorCoders, fcs_writer, header_of
 from fcs_edge.tokens.fcs_options import FcsOptions, check_tags
 from fcs_edge.tokens.npy import TOKEN_DTYPES, TokenWriter, open_npy
 from fcs_edge.tokens.npz import ARRAY_SUFFIXES, array_writer, open_npz, origin_of
-from fcs_edge.tokens.settings import token_settings
+from fcs_edge.tokens.settings import Settings, token_settings
 
 PathLike = str | os.PathLike[str]
 
@@ -121,24 +121,22 @@ def encode_file(
     codec = codec or load()
     label = os.fspath(source)
     with ExitStack() as stack:
-        writer = _writer(stack, out, codec, dtype, force, resampler)
-        opened = open_input(label, None, 1, 1, channel=channel, strict=strict)
-        sound = stack.enter_context(opened)
-        blocks = sound.at_rate(codec.sample_rate_in, resampler)
-        encoded = _encoded(sound, blocks, codec, writer)
+        settings = token_settings(codec.model, resampler=resampler)
+        writer = _writer(stack, out, codec, dtype, force, settings)
+        how: dict[str, Any] = {"channel": channel, "strict": strict, "resampler": resampler}
+        sound = stack.enter_context(open_input(label, None, 1, 1, **how))
+        encoded = _encoded(sound, codec, writer)
     for line in (*sound.losses, *sound.warnings):
         warnings.warn(line, AudioWarning, stacklevel=2)
     return encoded
 
 
-def _encoded(
-    sound: AudioInput, blocks: Iterator[F32], codec: Codec, writer: TokenWriter
-) -> FileTokens:
-    """Encode the blocks of a sound, and write its tokens."""
+def _encoded(sound: AudioInput, codec: Codec, writer: TokenWriter) -> FileTokens:
+    """Encode a sound, and write its tokens."""
     encoder = codec.stream_encoder(BLOCK_CHUNKS)
     parts: list[U16] = []
     n_samples = 0
-    for block in blocks:
+    for block in sound.at_rate(codec.sample_rate_in):
         n_samples += block.size
         parts.append(encoder.push(block))
         writer.write(parts[-1])
@@ -352,7 +350,7 @@ def _writer(
     codec: Codec,
     dtype: str,
     force: bool,
-    resampler: str,
+    settings: Settings,
 ) -> TokenWriter:
     if dtype not in TOKEN_DTYPES:
         raise ValueError(f"a dtype of {' or '.join(TOKEN_DTYPES)} is expected, not {dtype!r}")
@@ -363,8 +361,8 @@ def _writer(
         raise ValueError(f"out must end in .fcs, .npz or .npy, not {suffix!r}")
     file = stack.enter_context(_output(Path(out), force))
     if suffix in ARRAY_SUFFIXES:
-        return array_writer(file, suffix, origin_of(codec, resampler), dtype)
-    return fcs_writer(file, codec, settings=token_settings(codec.model, resampler))
+        return array_writer(file, suffix, origin_of(codec, settings), dtype)
+    return fcs_writer(file, codec, settings=settings)
 
 
 def _sound(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fcs_edge.audio.chunk_list import holds_another_sound
 from fcs_edge.audio.full_scale import beyond_full_scale, not_finite, peak_of
 from fcs_edge.audio.header import SoundHeader
-from fcs_edge.audio.resampling import DEFAULT_RESAMPLER, open_resampler
+from fcs_edge.audio.resampling import DEFAULT_RESAMPLER, check_resampler, open_resampler
 from fcs_edge.audio.sinc import SincResampler
 from fcs_edge.errors import AudioError
 from fcs_edge.model.layers import F32
@@ -56,6 +56,8 @@ class AudioInput:
     """The channel that is read, from 1, or the mean of all."""
     strict: bool
     """Whether missing sound is an error."""
+    resampler: str = DEFAULT_RESAMPLER
+    """What brings it to another rate: one of `RESAMPLERS`."""
     blocks: Iterator[F32] = field(default_factory=lambda: iter(()))
     """(n,) float32, one channel or the mean."""
     n_not_finite: int = 0
@@ -84,23 +86,15 @@ class AudioInput:
             lines.append(line)
         return lines
 
-    def at_rate(self, rate: int, resampler: str = DEFAULT_RESAMPLER) -> Iterator[F32]:
-        """Yield the blocks, finite and resampled to `rate`, (n,) float32.
-
-        Parameters
-        ----------
-        rate : int
-            Sample rate in Hz. That of the input changes nothing.
-        resampler : str
-            One of `RESAMPLERS`.
-        """
+    def at_rate(self, rate: int) -> Iterator[F32]:
+        """Yield the blocks, finite and resampled to `rate`, (n,) float32."""
         if self.rate == rate:
             yield from self._finite()
             return
-        if resampler == "torchaudio" and self.channel == "mean" and self.channels > 1:
+        if self.resampler == "torchaudio" and self.channel == "mean" and self.channels > 1:
             yield from self._mean_of_resampled(rate)
             return
-        stream = open_resampler(self.rate, rate, resampler)
+        stream = open_resampler(self.rate, rate, self.resampler)
         for block in self._finite():
             yield stream.push(block)
         yield stream.flush()
@@ -231,9 +225,11 @@ class Request:
     path: str
     channel: Channel
     strict: bool
+    resampler: str = DEFAULT_RESAMPLER
 
     def __post_init__(self) -> None:
-        """Refuse a channel that no sound has."""
+        """Refuse a resampler that is not there, and a channel that no sound has."""
+        check_resampler(self.resampler)
         if isinstance(self.channel, str) and self.channel == "mean":
             return
         # An integer of NumPy is one too, True is none.
@@ -256,7 +252,8 @@ class Request:
         if self.channel != "mean" and self.channel > channels:
             has = "has 1 channel" if channels == 1 else f"has {channels} channels"
             raise AudioError(f"{self.label}: {has}; there is no channel {self.channel}")
-        return AudioInput(self.label, rate, channels, seconds, self.channel, self.strict)
+        how = self.channel, self.strict, self.resampler
+        return AudioInput(self.label, rate, channels, seconds, *how)
 
 
 def duration(seconds: float) -> str:

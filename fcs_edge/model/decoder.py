@@ -17,7 +17,7 @@ from fcs_edge.model.layers import (
     histories,
     new,
 )
-from fcs_edge.modelfile.config import DecoderConfig
+from fcs_edge.modelfile.config import DecoderConfig, VocosConfig
 
 _EPS = 1e-6
 
@@ -70,7 +70,7 @@ class DecoderState:
 class Decoder:
     """Embedding convolution, ConvNeXt blocks and a linear head; the history starts as zeros."""
 
-    def __init__(self, config: DecoderConfig, tensors: Tensors) -> None:
+    def __init__(self, config: DecoderConfig | VocosConfig, tensors: Tensors) -> None:
         self.config = config
         name = "decoder.backbone"
         self.embedding = CausalConv(

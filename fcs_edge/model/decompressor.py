@@ -26,7 +26,7 @@ class DecompressorState:
             self.work.append((new(rows, width), new(rows, width)))
             rows *= config.upscale_factors[i]
         chunks = math.ceil(rows / config.chunk_frames)
-        width = config.chunk_frames * config.output_dim if config.lookahead_size else 0
+        width = config.chunk_frames * config.output_dim if config.refines else 0
         self.chunks, self.hidden = new(chunks, width), new(chunks, width)
 
     def reset(self) -> None:
@@ -56,7 +56,7 @@ class Decompressor:
                 _transposed(tensors, f"{name}.upscale.upscale", config.upscale_factors[i])
             )
         self._refine = None
-        if config.lookahead_size > 0:
+        if config.refines:
             self._refine = FeedForward(tensors, "decompressor.refiner")
 
     def state(self, max_tokens: int) -> DecompressorState:

@@ -17,9 +17,14 @@ SPECTRA_A_TOKEN = 2
 """Spectra per token that the code search compares."""
 
 SUPPORTED = (
-    "this runtime runs causal (streaming) models, such as focalcodec_50hz_2k_causal, "
-    "focalcodec_50hz_4k_causal and focalcodec_50hz_65k_causal"
+    "this runtime runs models of FocalCodec: WavLM, FocalEncoder, BinarySphericalQuantizer, "
+    "FocalDecoder, and WaveNeXt or Vocos"
 )
+STREAMING = (
+    "the causal models stream: edge-65k, focalcodec_50hz_2k_causal, focalcodec_50hz_4k_causal and "
+    "focalcodec_50hz_65k_causal"
+)
+"""What a message about a model that does not stream says of those that do."""
 
 _WINDOW_LIMIT = 1 << 13
 """Frames of an attention window: their keys and values take memory, however small the file is."""
@@ -27,6 +32,8 @@ _LAYERS_LIMIT, _LEVELS_LIMIT = 256, 64
 """Layers of a stage, and context levels of a focal layer: each is several tensors."""
 _CHUNK_LIMIT = 1 << 17
 """Samples of a chunk, input and output: the stages' work arrays grow with it."""
+_N_FFT_LIMIT = 1 << 14
+"""Samples of an inverse Fourier transform: a prime factor of it takes a table of its square."""
 _FLIPS_LIMIT, _BEAM_LIMIT, _BANDS_LIMIT, _SEARCH_LIMIT = 64, 64, 48, 1 << 18
 _HOP_LIMIT = 512
 """Samples per hop of the code search: the length of a spectrum's window."""
@@ -34,7 +41,7 @@ _HOP_LIMIT = 512
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Causal WavLM (``encoder_config``)."""
+    """WavLM (``encoder_config``)."""
 
     hidden_dims: tuple[int, ...] = (512,) * 7
     kernel_sizes: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
@@ -66,8 +73,21 @@ class EncoderConfig:
 
     @property
     def chunk_frames(self) -> int:
-        """Frames per chunk."""
+        """Frames per chunk, in a causal encoder."""
         return 1 + self.lookahead_size
+
+    def n_frames(self, n_samples: int) -> int:
+        """Return the number of frames of a signal.
+
+        A causal block of stride s maps n rows to ceil(n / s). Any other one of kernel k maps them
+        to floor((n - k) / s) + 1, and fewer than k rows to 1.
+        """
+        for kernel, stride in zip(self.kernel_sizes, self.strides, strict=True):
+            if self.causal:
+                n_samples = -(-n_samples // stride)
+            else:
+                n_samples = max(n_samples - kernel, 0) // stride + 1
+        return n_samples
 
 
 @dataclass(frozen=True)
@@ -87,9 +107,13 @@ class FocalConfig:
     window_size: int = 512
 
     def kernel_sizes(self, window_size: int) -> tuple[int, ...]:
-        """Return the taps of each context level; the last level is the global one."""
+        """Return the taps of each context level that is a convolution.
+
+        In a causal layer the last one is the global level, of `window_size` taps. In any other
+        layer the global level is a mean, which has no taps.
+        """
         local = [self.focal_window + self.focal_factor * i for i in range(self.focal_level)]
-        return (*local, window_size)
+        return (*local, window_size) if self.causal else tuple(local)
 
 
 @dataclass(frozen=True)
@@ -100,6 +124,19 @@ class CompressorConfig(FocalConfig):
     output_dim: int = 12
     hidden_dims: tuple[int, ...] = (1024,) * 3
     downscale_factors: tuple[int, ...] = (1,) * 3
+
+    def n_tokens(self, n_frames: int) -> int:
+        """Return the number of tokens of a number of frames.
+
+        A causal layer of factor f maps T rows to ceil(T / f). Any other one adds T mod f zero rows
+        and maps them to floor((T + T mod f) / f): none, where that sum is below f.
+        """
+        for factor in self.downscale_factors:
+            if self.causal:
+                n_frames = -(-n_frames // factor)
+            else:
+                n_frames = (n_frames + n_frames % factor) // factor
+        return n_frames
 
 
 @dataclass(frozen=True)
@@ -148,8 +185,13 @@ class DecompressorConfig(FocalConfig):
 
     @property
     def chunk_frames(self) -> int:
-        """Frames that the refiner takes at once."""
-        return 1 + self.lookahead_size
+        """Frames that the refiner takes at once; 1 without a refiner."""
+        return 1 + self.lookahead_size if self.refines else 1
+
+    @property
+    def refines(self) -> bool:
+        """Whether there is a refiner; only causal models have one."""
+        return self.causal and self.lookahead_size > 0
 
     @property
     def window_sizes(self) -> tuple[int, ...]:
@@ -170,6 +212,43 @@ class DecoderConfig:
     hop_length: int = 480
     causal: bool = False
 
+    @property
+    def head_dim(self) -> int:
+        """Columns of the head's projection: the samples of a frame."""
+        return self.hop_length
+
+    def n_samples(self, n_frames: int) -> int:
+        """Return the number of samples of a number of frames."""
+        return n_frames * self.hop_length
+
+
+@dataclass(frozen=True)
+class VocosConfig:
+    """Vocos (``decoder_config``)."""
+
+    input_dim: int = 1024
+    num_layers: int = 8
+    dim: int = 512
+    ffn_dim: int = 1536
+    kernel_size: int = 7
+    layerscale_init: float | None = None
+    n_fft: int = 1024
+    hop_length: int = 320
+    causal: bool = False
+
+    @property
+    def head_dim(self) -> int:
+        """Columns of the head's projection: magnitude and phase of each frequency."""
+        return self.n_fft + 2
+
+    def n_samples(self, n_frames: int) -> int:
+        """Return the number of samples of a number of frames.
+
+        It is one more than the frames' hops where n_fft - hop_length is odd and samples overlap.
+        """
+        extra = (self.n_fft - self.hop_length) % 2 if n_frames and not self.causal else 0
+        return n_frames * self.hop_length + extra
+
 
 @dataclass(frozen=True)
 class CodecConfig:
@@ -179,9 +258,24 @@ class CodecConfig:
     compressor: CompressorConfig = field(default_factory=CompressorConfig)
     quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
     decompressor: DecompressorConfig = field(default_factory=DecompressorConfig)
-    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    decoder: DecoderConfig | VocosConfig = field(default_factory=DecoderConfig)
     search: SearchConfig | None = None
     """None where tokens are the signs of the latents, as in every published model."""
+
+    @property
+    def encodes_streams(self) -> bool:
+        """Whether the encoder and the compressor are causal, so that samples may come in chunks."""
+        return self.encoder.causal and self.compressor.causal
+
+    @property
+    def decodes_streams(self) -> bool:
+        """Whether the decompressor and the decoder are causal."""
+        return self.decompressor.causal and self.decoder.causal
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether all four parts are causal."""
+        return self.encodes_streams and self.decodes_streams
 
     @property
     def bits_per_token(self) -> int:
@@ -200,13 +294,24 @@ class CodecConfig:
 
     @property
     def chunk_size(self) -> int:
-        """Input samples per chunk."""
-        return self.encoder.frame_size * self.encoder.chunk_frames
+        """Input samples per chunk; per token where samples do not come in chunks."""
+        return self.samples_per_token * self.chunk_tokens
 
     @property
     def chunk_tokens(self) -> int:
-        """Tokens per chunk."""
-        return self.encoder.chunk_frames // self.frames_per_token
+        """Tokens per chunk; 1 where samples do not come in chunks."""
+        return self.encoder.chunk_frames // self.frames_per_token if self.encodes_streams else 1
+
+    @property
+    def decoded_tokens(self) -> int:
+        """Tokens per step of a stream decoder: a chunk's, or fewest that whole refiner rows take.
+
+        The latter is what a causal decompressor needs behind an encoder that does not stream.
+        """
+        if self.encodes_streams:
+            return self.chunk_tokens
+        refined = self.decompressor.chunk_frames
+        return refined // math.gcd(refined, math.prod(self.decompressor.upscale_factors))
 
     @property
     def samples_out_per_token(self) -> int:
@@ -217,6 +322,15 @@ class CodecConfig:
     def sample_rate_out(self) -> int:
         """Output sample rate in Hz."""
         return SAMPLE_RATE_IN * self.samples_out_per_token // self.samples_per_token
+
+    def n_tokens(self, n_samples: int) -> int:
+        """Return the number of tokens of a signal; 0 where it is too short for the compressor."""
+        return self.compressor.n_tokens(self.encoder.n_frames(n_samples))
+
+    def n_decoded(self, n_tokens: int) -> int:
+        """Return the number of samples that a number of tokens decodes to."""
+        frames = n_tokens * math.prod(self.decompressor.upscale_factors)
+        return self.decoder.n_samples(frames)
 
 
 def _require(holds: bool, message: str) -> None:
@@ -235,14 +349,9 @@ def check(config: CodecConfig) -> None:
     Raises
     ------
     ConfigError
-        A part does not fit another, a size is out of range, or the model is not causal.
+        A part does not fit another, or a size is out of range.
     """
     enc, comp, dec = config.encoder, config.compressor, config.decompressor
-    for part in ("encoder", "compressor", "decompressor", "decoder"):
-        _require(
-            getattr(config, part).causal,
-            f"{part}_config.causal is false: non-causal models are not supported; {SUPPORTED}",
-        )
     _check_encoder(enc)
     bits = comp.output_dim
     _require(1 <= bits <= 16, f"compressor_config.output_dim must be 1 to 16 bits, not {bits}")
@@ -263,6 +372,8 @@ def check(config: CodecConfig) -> None:
         and max(comp.focal_level, dec.focal_level) <= _LEVELS_LIMIT,
         f"decoder_config.num_layers is at most {_LAYERS_LIMIT}, focal_level {_LEVELS_LIMIT}",
     )
+    if isinstance(config.decoder, VocosConfig):
+        _check_vocos(config.decoder)
     _check_chunk(config)
     if config.search is not None:
         _check_search(config, config.search)
@@ -284,31 +395,44 @@ def _check_encoder(enc: EncoderConfig) -> None:
         "encoder_config: num_buckets must be at least 4 and max_distance more than a quarter of it",
     )
     _require(
-        enc.window_size >= enc.chunk_frames,
+        not enc.causal or enc.window_size >= enc.chunk_frames,
         f"encoder_config.window_size must hold a chunk ({enc.chunk_frames} frames)",
     )
     _require(
-        enc.window_size <= _WINDOW_LIMIT
-        and enc.num_layers <= _LAYERS_LIMIT
-        and enc.lookahead_size <= 255,
+        enc.num_layers <= _LAYERS_LIMIT
+        and (not enc.causal or (enc.window_size <= _WINDOW_LIMIT and enc.lookahead_size <= 255)),
         f"encoder_config: window_size is at most {_WINDOW_LIMIT}, num_layers {_LAYERS_LIMIT} and "
         "lookahead_size 255",
+    )
+    _require(
+        enc.max_cached_steps == 0 or enc.max_cached_steps >= enc.window_size,
+        f"encoder_config.max_cached_steps must be 0 or at least window_size ({enc.window_size})",
+    )
+
+
+def _check_vocos(dec: VocosConfig) -> None:
+    least = dec.hop_length if dec.causal else dec.hop_length + 2
+    _require(
+        dec.n_fft % 2 == 0 and least <= dec.n_fft <= _N_FFT_LIMIT,
+        f"decoder_config.n_fft must be even, and {least} to {_N_FFT_LIMIT} with hop_length "
+        f"{dec.hop_length}, not {dec.n_fft}",
     )
 
 
 def _check_chunk(config: CodecConfig) -> None:
-    frames, per_token = config.encoder.chunk_frames, config.frames_per_token
+    encoder = config.encoder
+    frames, per_token = encoder.chunk_frames if encoder.causal else 1, config.frames_per_token
     _require(
         config.samples_per_token < 1 << 16
-        and config.chunk_size <= _CHUNK_LIMIT
-        and config.encoder.chunk_frames * config.samples_out_per_token <= _CHUNK_LIMIT,
+        and frames * encoder.frame_size <= _CHUNK_LIMIT
+        and max(frames, config.decoded_tokens) * config.samples_out_per_token <= _CHUNK_LIMIT,
         "strides, factors, lookahead_size or hop_length make chunks that are too large",
     )
     _require(
-        frames % per_token == 0,
+        not config.encodes_streams or frames % per_token == 0,
         f"a chunk of {frames} frames is not a multiple of the {per_token} frames of a token",
     )
-    rows = config.chunk_tokens * math.prod(config.decompressor.upscale_factors)
+    rows = config.decoded_tokens * math.prod(config.decompressor.upscale_factors)
     refined = config.decompressor.chunk_frames
     _require(
         rows % refined == 0,
@@ -323,6 +447,10 @@ def _check_chunk(config: CodecConfig) -> None:
 
 
 def _check_search(config: CodecConfig, search: SearchConfig) -> None:
+    _require(
+        config.encodes_streams,
+        "search_config: the code search needs a causal encoder and a causal compressor",
+    )
     _require(
         search.prior >= 0 and search.max_flips <= _FLIPS_LIMIT and search.orders <= search.bands,
         f"search_config: prior is at least 0, passes at most {_FLIPS_LIMIT}, and orders at most "

@@ -20,6 +20,7 @@ from fcs_edge.modelfile.config import (
     EncoderConfig,
     QuantizerConfig,
     SearchConfig,
+    VocosConfig,
     check,
 )
 
@@ -30,12 +31,16 @@ _NAMES = {
     "decompressor": "FocalDecoder",
     "decoder": "WaveNeXt",
 }
+_VOCOS = "Vocos"
+"""The other decoder."""
 _KEYS = {"max_flips": "passes", "shortlist": "tries", "beam_width": "ways"}
 """Keys in files, by field, where they differ; all are of ``search_config``."""
 
 _SIZE_LIMIT = 1 << 16
 _NUMBER_LIMIT = 1e30
 """Magnitude of a number that is no size; no sum of a few of them overflows float32."""
+_CODEBOOK_LIMIT = 1 << 53
+"""Largest codebook whose number of bits a message states."""
 _ZERO_ALLOWED = {"lookahead_size", "max_cached_steps", "focal_level", "focal_factor"}
 
 _Part = TypeVar(
@@ -46,6 +51,7 @@ _Part = TypeVar(
     SearchConfig,
     DecompressorConfig,
     DecoderConfig,
+    VocosConfig,
 )
 
 
@@ -63,9 +69,10 @@ def to_dict(config: CodecConfig) -> dict[str, Any]:
         Values that JSON has; `from_dict` reads them.
     """
     out: dict[str, Any] = {}
+    vocos = isinstance(config.decoder, VocosConfig)
     for part, name in _NAMES.items():
         values = dataclasses.asdict(getattr(config, part))
-        out[f"{part}_name"] = name
+        out[f"{part}_name"] = _VOCOS if part == "decoder" and vocos else name
         out[f"{part}_config"] = {
             key: list(value) if isinstance(value, tuple) else value for key, value in values.items()
         }
@@ -92,7 +99,7 @@ def from_dict(raw: object) -> CodecConfig:
     ------
     ConfigError
         A key is unknown, or a value has a wrong type or is out of range. The parts do not fit each
-        other, or the model is not causal.
+        other.
     """
     if not isinstance(raw, dict):
         raise ConfigError("config: a JSON object is expected")
@@ -103,18 +110,36 @@ def from_dict(raw: object) -> CodecConfig:
             raise ConfigError(f"config: unknown key {_shown(key)}")
     for part, name in _NAMES.items():
         stated = raw.get(f"{part}_name", name)
-        if stated != name:
+        if stated != name and not (part == "decoder" and stated == _VOCOS):
             raise ConfigError(f"config: {part}_name {_shown(stated)} is not supported; {SUPPORTED}")
     config = CodecConfig(
         _part("encoder", EncoderConfig, raw),
         _part("compressor", CompressorConfig, raw),
         _part("quantizer", QuantizerConfig, raw),
         _part("decompressor", DecompressorConfig, raw),
-        _part("decoder", DecoderConfig, raw),
+        _decoder(raw),
         _part("search", SearchConfig, raw) if raw.get("search_config") is not None else None,
     )
     check(config)
     return config
+
+
+def _decoder(raw: dict[str, Any]) -> DecoderConfig | VocosConfig:
+    """Return the decoder's configuration.
+
+    The reference takes any key for Vocos. ``input_channels`` is the former name of ``input_dim``,
+    and takes precedence.
+    """
+    if raw.get("decoder_name") != _VOCOS:
+        return _part("decoder", DecoderConfig, raw)
+    stated = raw.get("decoder_config")
+    if not isinstance(stated, dict):
+        return _part("decoder", VocosConfig, raw)
+    valid = {field.name for field in dataclasses.fields(VocosConfig)}
+    known = {key: value for key, value in stated.items() if key in valid}
+    if "input_channels" in stated:
+        known["input_dim"] = stated["input_channels"]
+    return _part("decoder", VocosConfig, {"decoder_config": known})
 
 
 def _part(part: str, kind: type[_Part], raw: dict[str, Any]) -> _Part:
@@ -138,7 +163,8 @@ def _value(where: str, key: str, kind: str, value: object) -> object:
             return value
         raise ConfigError(f"config: {where} must be true or false, not {_shown(value)}")
     if kind == "int":
-        return _integer(where, value, 0 if key in _ZERO_ALLOWED else 1)
+        most = _CODEBOOK_LIMIT if key == "codebook_size" else _SIZE_LIMIT
+        return _integer(where, value, 0 if key in _ZERO_ALLOWED else 1, most)
     if kind == "tuple[int, ...]":
         if isinstance(value, list) and 1 <= len(value) <= 64:
             return tuple(_integer(where, v, 1) for v in value)
@@ -159,9 +185,9 @@ def _shown(value: object) -> str:
     return shown(reprlib.repr(value), 60)
 
 
-def _integer(where: str, value: object, least: int) -> int:
+def _integer(where: str, value: object, least: int, most: int = _SIZE_LIMIT) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigError(f"config: {where} must be an integer, not {_shown(value)}")
-    if not least <= value <= _SIZE_LIMIT:
-        raise ConfigError(f"config: {where} must be {least} to {_SIZE_LIMIT}, not {_shown(value)}")
+    if not least <= value <= most:
+        raise ConfigError(f"config: {where} must be {least} to {most}, not {_shown(value)}")
     return value

@@ -9,11 +9,20 @@ from __future__ import annotations
 import math
 
 from fcs_edge.errors import ConfigError
-from fcs_edge.modelfile.config import CodecConfig, DecompressorConfig, EncoderConfig, FocalConfig
+from fcs_edge.modelfile.config import (
+    CodecConfig,
+    DecompressorConfig,
+    EncoderConfig,
+    FocalConfig,
+    VocosConfig,
+)
 from fcs_edge.modelfile.tensor_layout import Shape, matrix_shape, tensor_shapes
 
 CHUNKS = 8
 """Chunks per step that the estimate is for: those of a whole file."""
+
+BLOCK_ROWS = 64
+"""Rows per step of a stage that is not causal: frames, or tokens in a decompressor."""
 
 FREE_BYTES = 64 << 20
 """Bytes that every model may take."""
@@ -55,9 +64,11 @@ def memory_bytes(config: CodecConfig, shapes: dict[str, Shape]) -> int:
     shapes : dict of str to tuple of int
         Its tensors.
     """
-    frames = CHUNKS * config.encoder.chunk_frames
-    floats = _encoder(config.encoder) + _compressor(config, frames)
-    tokens = CHUNKS * config.chunk_tokens
+    enc = config.encoder
+    frames = CHUNKS * enc.chunk_frames if enc.causal else BLOCK_ROWS
+    floats = _encoder(enc, frames)
+    floats += _compressor(config, frames if config.encodes_streams else BLOCK_ROWS)
+    tokens = CHUNKS * config.decoded_tokens if config.decodes_streams else BLOCK_ROWS
     floats += _decompressor(config.decompressor, tokens) + _decoder(config, tokens)
     if config.search is not None:
         width = config.compressor.hidden_dims[-1] + config.search.inner
@@ -66,9 +77,9 @@ def memory_bytes(config: CodecConfig, shapes: dict[str, Shape]) -> int:
         floats += tokens * config.samples_per_token
     products = [(n, m) for n, s in shapes.items() if (m := matrix_shape(n, s)) is not None]
     for name, (outputs, depth) in products:
-        groups = config.encoder.conv_pos_groups if "positional_embedding" in name else 1
+        groups = enc.conv_pos_groups if "positional_embedding" in name else 1
         floats += groups * _filled(outputs // groups) * depth
-    objects = len(shapes) + config.encoder.conv_pos_groups
+    objects = len(shapes) + enc.conv_pos_groups
     return floats * _FLOAT + objects * _OBJECT_BYTES
 
 
@@ -76,8 +87,8 @@ def _filled(columns: int) -> int:
     return -(-columns // _LANES) * _LANES
 
 
-def _encoder(enc: EncoderConfig) -> int:
-    rows = CHUNKS * enc.frame_size * enc.chunk_frames
+def _encoder(enc: EncoderConfig, frames: int) -> int:
+    rows = frames * enc.frame_size
     floats = rows
     width = 1
     for dim, kernel, stride in zip(enc.hidden_dims, enc.kernel_sizes, enc.strides, strict=True):
@@ -86,6 +97,8 @@ def _encoder(enc: EncoderConfig) -> int:
         floats += 2 * rows * dim
         width = dim
     floats += (enc.conv_pos - 1 + rows) * enc.dim + rows * (2 * enc.dim + enc.ffn_dim)
+    if not enc.causal:
+        return floats + rows * (4 * enc.dim + enc.num_heads) + enc.num_heads * 2 * enc.max_distance
     columns = enc.num_heads * _next_power(enc.head_dim)
     rings = 2 * (enc.window_size + _LANES) * columns
     layer = rings + rows * (4 * enc.dim + enc.num_heads) + 4 * (enc.window_size + _LANES)
@@ -102,7 +115,7 @@ def _compressor(config: CodecConfig, rows: int) -> int:
     comp, floats, width = config.compressor, 0, config.compressor.input_dim
     for dim, factor in zip(comp.hidden_dims, comp.downscale_factors, strict=True):
         floats += (factor - 1 + rows) * width
-        rows //= factor
+        rows = -(-rows // factor)
         floats += 2 * rows * dim + _focal(comp, dim, comp.window_size, rows)
         width = dim
     return floats
@@ -129,4 +142,7 @@ def _decoder(config: CodecConfig, tokens: int) -> int:
     rows = tokens * config.samples_out_per_token // dec.hop_length
     ring = _filled(dec.dim) * (2 * dec.kernel_size + rows)
     work = rows * (3 * dec.dim + dec.ffn_dim + 2 * dec.hop_length)
+    if isinstance(dec, VocosConfig):
+        # Rows of spectra and their samples, and the tables of the transform.
+        work += 2 * rows * (dec.n_fft + 2) + 8 * dec.n_fft
     return (dec.kernel_size - 1 + rows) * dec.input_dim + dec.num_layers * ring + work

@@ -111,21 +111,29 @@ def _encoder(config: CodecConfig) -> Iterator[tuple[str, Shape]]:
         yield from _feed_forward(f"{name}.feed_forward", enc.dim, enc.ffn_dim)
 
 
+def _norm(name: str, config: FocalConfig, dim: int) -> Iterator[tuple[str, Shape]]:
+    """Dynamic tanh of one scalar in a causal layer, LayerNorm in any other."""
+    if config.causal:
+        yield f"{name}.alpha", (1,)
+    else:
+        yield from _affine(name, dim)
+
+
 def _focal_block(
     name: str, config: FocalConfig, dim: int, window_size: int
 ) -> Iterator[tuple[str, Shape]]:
     if config.use_layerscale:
         yield f"{name}.modulation_gamma", (dim,)
         yield f"{name}.feed_forward_gamma", (dim,)
-    yield f"{name}.modulation_norm.alpha", (1,)
+    yield from _norm(f"{name}.modulation_norm", config, dim)
     yield from _affine(f"{name}.modulation.in_proj", 2 * dim + config.focal_level + 1, dim)
     for level, kernel in enumerate(config.kernel_sizes(window_size)):
         yield from _affine(f"{name}.modulation.layers.{level}.0", dim, 1, kernel)
     yield from _affine(f"{name}.modulation.context_proj", dim, dim, 1)
     if config.use_post_norm:
-        yield f"{name}.modulation.norm.alpha", (1,)
+        yield from _norm(f"{name}.modulation.norm", config, dim)
     yield from _affine(f"{name}.modulation.out_proj", dim, dim)
-    yield f"{name}.feed_forward_norm.alpha", (1,)
+    yield from _norm(f"{name}.feed_forward_norm", config, dim)
     yield from _feed_forward(f"{name}.feed_forward", dim, 4 * dim)
 
 
@@ -163,7 +171,7 @@ def _decompressor(config: CodecConfig) -> Iterator[tuple[str, Shape]]:
         yield f"{name}.upscale.activation.alpha", (dim, 1)
         yield f"{name}.upscale.upscale.weight", (dim, widths[i], dec.upscale_factors[i])
         yield f"{name}.upscale.upscale.bias", (widths[i],)
-    if dec.lookahead_size > 0:
+    if dec.refines:
         width = dec.chunk_frames * dec.output_dim
         yield from _feed_forward("decompressor.refiner", width, width)
 
@@ -180,4 +188,4 @@ def _decoder(config: CodecConfig) -> Iterator[tuple[str, Shape]]:
         yield from _affine(f"{name}.pwconv1", dec.ffn_dim, dec.dim)
         yield from _affine(f"{name}.pwconv2", dec.dim, dec.ffn_dim)
     yield from _affine("decoder.backbone.output_norm", dec.dim)
-    yield from _affine("decoder.head.proj", dec.hop_length, dec.dim)
+    yield from _affine("decoder.head.proj", dec.head_dim, dec.dim)

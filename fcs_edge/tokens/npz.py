@@ -13,7 +13,6 @@ from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from fcs_edge.audio.resampling import DEFAULT_RESAMPLER
 from fcs_edge.codec import Codec
 from fcs_edge.errors import FcsError, parsing, shown
 from fcs_edge.files import is_regular
@@ -64,10 +63,18 @@ class NpzTokens(NamedTuple):
     """Number of input samples, as the file states it."""
 
 
-def origin_of(codec: Codec, resampler: str = DEFAULT_RESAMPLER) -> Origin:
-    """Return the origin of a codec's own tokens; for `resampler` see `token_settings`."""
-    settings = token_settings(codec.model, resampler)
-    return Origin(codec.fingerprint, codec.name, codec.sample_rate_in, settings)
+def origin_of(codec: Codec, settings: Settings | None = None) -> Origin:
+    """Return the origin of a codec's tokens.
+
+    Parameters
+    ----------
+    codec : Codec
+        The model of the tokens.
+    settings : dict, optional
+        What changed the tokens, where it is not the codec's own: see `token_settings`.
+    """
+    stated = token_settings(codec.model) if settings is None else settings
+    return Origin(codec.fingerprint, codec.name, codec.sample_rate_in, stated)
 
 
 class NpzWriter:

@@ -15,7 +15,9 @@ TOKEN_RULES = 1
 """Version of the rules from samples to tokens: the padding of the last chunk, the order of bits."""
 
 
-def token_settings(model: ModelFile, resampler: str = DEFAULT_RESAMPLER) -> Settings:
+def token_settings(
+    model: ModelFile, *, search: bool = True, resampler: str = DEFAULT_RESAMPLER
+) -> Settings:
     """Return what changes a model's tokens beside its fingerprint.
 
     Two models of one fingerprint and equal settings give equal tokens, on every CPU that
@@ -26,6 +28,8 @@ def token_settings(model: ModelFile, resampler: str = DEFAULT_RESAMPLER) -> Sett
     ----------
     model : ModelFile
         The model.
+    search : bool
+        That of `Codec.encode`: False where signs replace the code search.
     resampler : str
         What brings sound of other rates to the model's rate: one of `RESAMPLERS`.
     """
@@ -33,7 +37,7 @@ def token_settings(model: ModelFile, resampler: str = DEFAULT_RESAMPLER) -> Sett
         "weights": model.scheme,
         "activation_bits": model.activation_bits,
         "resampler": RESAMPLERS[resampler],
-        "search": model.config.search is not None,
+        "search": search and model.config.search is not None,
         "token_rules": TOKEN_RULES,
     }
 

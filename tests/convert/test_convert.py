@@ -157,9 +157,9 @@ def test_configuration_is_checked(checkpoint: Path, out: Path) -> None:
     config = json.loads(path.read_text())
     path.write_text(json.dumps({**config, "surprise": 1}))
     refused(checkpoint, out, "config.json: config: unknown key 'surprise'", ConfigError)
-    config["encoder_config"]["causal"] = False
+    config["encoder_config"]["causal"] = 1
     path.write_text(json.dumps(config))
-    refused(checkpoint, out, "non-causal models are not supported", ConfigError)
+    refused(checkpoint, out, "causal must be true or false", ConfigError)
     for text in ("", "{", "[" * 100000, "\xff"):
         path.write_bytes(text.encode("latin-1"))
         refused(checkpoint, out, "not a readable JSON file", CheckpointError)

@@ -4,13 +4,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from fcs_edge.errors import ConfigError
 from fcs_edge.modelfile import config_json
-from fcs_edge.modelfile.config import SearchConfig
+from fcs_edge.modelfile.config import CompressorConfig, SearchConfig, VocosConfig
 from fcs_edge.modelfile.tensor_layout import tensor_shapes
 
+CAUSAL = ["tiny", "options", "nolookahead", "full_4k", "causal_vocos"]
+NON_CAUSAL = ["nc_tiny", "nc_25", "nc_12_5", "nc_options", "full_50hz"]
 GOLDEN = Path(__file__).parent.parent / "data" / "golden"
 
 
@@ -20,16 +23,17 @@ def published() -> dict[str, Any]:
     return config
 
 
-@pytest.mark.parametrize("name", ["tiny", "options", "nolookahead", "full_4k"])
+@pytest.mark.parametrize("name", [*CAUSAL, *NON_CAUSAL])
 def test_layout_is_that_of_the_checkpoint(name: str) -> None:
     case = json.loads((GOLDEN / f"{name}.json").read_text())
     config = config_json.from_dict(case["config"])
     assert {k: list(v) for k, v in tensor_shapes(config).items()} == case["params"]
-    assert config.chunk_size == case["chunk_size"]
-    assert config.sample_rate_out == case["sample_rate_out"]
+    if "chunk_size" in case:
+        assert config.chunk_size == case["chunk_size"]
+        assert config.sample_rate_out == case["sample_rate_out"]
 
 
-@pytest.mark.parametrize("name", ["tiny", "options", "full_4k"])
+@pytest.mark.parametrize("name", [*CAUSAL, *NON_CAUSAL])
 def test_round_trip(name: str) -> None:
     config = config_json.from_dict(json.loads((GOLDEN / f"{name}.json").read_text())["config"])
     assert config_json.from_dict(json.loads(json.dumps(config_json.to_dict(config)))) == config
@@ -42,17 +46,102 @@ def test_published_rates() -> None:
     assert config.sample_rate_out == 24000
 
 
+@pytest.mark.parametrize("name", ["nc_tiny", "nc_25", "nc_12_5", "nc_options"])
+def test_counts_are_those_of_the_golden_case(name: str) -> None:
+    config = config_json.from_dict(json.loads((GOLDEN / f"{name}.json").read_text())["config"])
+    assert (config.encodes_streams, config.decodes_streams, config.is_causal) == (False,) * 3
+    with np.load(GOLDEN / f"{name}.npz") as arrays:
+        for key in arrays.files:
+            if key.startswith("toks_"):
+                assert config.n_tokens(int(key[5:])) == arrays[key].size
+            elif key.startswith("sig_"):
+                assert config.n_decoded(arrays[f"toks_{key[4:]}"].size) == arrays[key].size
+
+
 @pytest.mark.parametrize("part", ["encoder", "compressor", "decompressor", "decoder"])
-def test_a_model_that_is_not_causal_is_refused(part: str) -> None:
-    config = published()
-    config[f"{part}_config"]["causal"] = False
-    with pytest.raises(ConfigError, match=f"{part}.*non-causal.*focalcodec_50hz_4k_causal"):
-        config_json.from_dict(config)
+def test_each_part_may_be_non_causal(part: str) -> None:
+    """Then the two stages on its side do not stream, and the other two still do."""
+    raw = published()
+    raw[f"{part}_config"]["causal"] = False
+    config = config_json.from_dict(raw)
+    encodes = part in ("decompressor", "decoder")
+    assert (config.encodes_streams, config.decodes_streams) == (encodes, not encodes)
+    assert (config.chunk_size, config.chunk_tokens) == ((1280, 4) if encodes else (320, 1))
+    assert config.decoded_tokens == 4
+    assert not config.is_causal
 
 
-def test_vocos_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"decoder_name 'Vocos'.*causal"):
-        config_json.from_dict({**published(), "decoder_name": "Vocos"})
+@pytest.mark.parametrize(
+    ("factors", "frames", "tokens"),
+    [((2, 2), 149, 38), ((3,), 4, 1), ((3,), 5, 2), ((3,), 1, 0), ((3, 2), 1, 0), ((2,), 1, 1)],
+)
+def test_zero_rows_of_a_downscale_that_is_not_causal(
+    factors: tuple[int, ...], frames: int, tokens: int
+) -> None:
+    config = CompressorConfig(hidden_dims=(8,) * len(factors), downscale_factors=factors)
+    assert config.n_tokens(frames) == tokens
+
+
+def test_checks_of_chunks_do_not_concern_a_model_without_chunks() -> None:
+    raw = json.loads((GOLDEN / "nc_tiny.json").read_text())["config"]
+    raw["encoder_config"] |= {"lookahead_size": 300, "window_size": 2, "max_cached_steps": 0}
+    raw["compressor_config"]["downscale_factors"] = [1, 1, 3]
+    raw["decompressor_config"] |= {"upscale_factors": [1, 3, 1], "lookahead_size": 7}
+    config = config_json.from_dict(raw)
+    assert config.sample_rate_out == 16000
+    assert not any("refiner" in name for name in tensor_shapes(config))
+
+
+def vocos(**keys: object) -> dict[str, Any]:
+    return {**published(), "decoder_name": "Vocos", "decoder_config": {"causal": True, **keys}}
+
+
+def test_vocos_takes_any_key() -> None:
+    """``input_channels`` is the former name of ``input_dim``, and counts before it."""
+    keys = {"input_channels": 1024, "input_dim": 3, "padding": "same", "other": [1]}
+    config = config_json.from_dict(vocos(**keys))
+    assert config.decoder == VocosConfig(causal=True)
+    written = config_json.to_dict(config)
+    assert written["decoder_name"] == "Vocos"
+    assert config_json.from_dict(written) == config
+
+
+@pytest.mark.parametrize(
+    ("causal", "n_fft", "hop", "extra"),
+    [(False, 1024, 320, 0), (False, 62, 15, 1), (False, 62, 60, 0), (True, 62, 15, 0),
+     (True, 62, 62, 0)],
+)  # fmt: skip
+def test_samples_of_vocos(causal: bool, n_fft: int, hop: int, extra: int) -> None:
+    """Hops that overlap an odd number of samples give one sample more."""
+    config = config_json.from_dict(vocos(causal=causal, n_fft=n_fft, hop_length=hop))
+    assert config.n_decoded(7) == 7 * hop + extra
+    assert config.n_decoded(0) == 0
+    assert config.samples_out_per_token == hop
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{"n_fft": 1023}, {"n_fft": 320, "causal": False}, {"n_fft": 321, "causal": False},
+     {"n_fft": 319}, {"n_fft": 16386}, {"n_fft": 62, "hop_length": 61, "causal": False}],
+)  # fmt: skip
+def test_vocos_needs_an_even_transform_that_is_longer_than_a_hop(keys: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"decoder_config\.n_fft must be even, and"):
+        config_json.from_dict(vocos(**keys))
+
+
+@pytest.mark.parametrize("key", ["decoder_name", "encoder_name"])
+@pytest.mark.parametrize("value", ["Mimi", ["Vocos"], None, 3])
+def test_another_part_is_refused(key: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"{key} .* is not supported; .*WaveNeXt or Vocos"):
+        config_json.from_dict({**published(), key: value})
+
+
+def test_more_than_sixteen_bits_are_refused() -> None:
+    raw = published()
+    raw["compressor_config"]["output_dim"] = raw["decompressor_config"]["input_dim"] = 17
+    raw["quantizer_config"] = {"codebook_size": 1 << 17}
+    with pytest.raises(ConfigError, match="must be 1 to 16 bits, not 17"):
+        config_json.from_dict(raw)
 
 
 def wrong() -> list[tuple[str, str, Any, str]]:
@@ -72,6 +161,7 @@ def wrong() -> list[tuple[str, str, Any, str]]:
         ("encoder", "lookahead_size", 256, "lookahead_size 255"),
         ("decoder", "hop_length", 65536, "chunks that are too large"),
         ("decompressor", "upscale_factors", [1000] * 3, "chunks that are too large"),
+        ("encoder", "max_cached_steps", 511, "must be 0 or at least window_size"),
         ("encoder", "window_size", 2, "window_size must hold a chunk"),
         ("encoder", "causal", 1, "must be true or false"),
         ("encoder", "dropout", float("nan"), "must be a number"),
