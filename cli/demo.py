@@ -21,7 +21,13 @@ from rich.text import Text
 import fcs_edge
 from fcs_edge.audio.reader import open_input
 from fcs_edge.audio.writer import WavOutput
-from fcs_edge.cli.options import activations_option, common_options, force_option, model_option
+from fcs_edge.cli.options import (
+    activations_option,
+    common_options,
+    force_option,
+    model_option,
+    resampler_option,
+)
 from fcs_edge.cli.output_files import check_distinct, check_output, output_file
 from fcs_edge.cli.ui import spectrogram
 from fcs_edge.cli.ui.compile_notice import prepare
@@ -33,6 +39,7 @@ from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.modelfile.catalogue import BUILT_IN
 from fcs_edge.text import printable
 from fcs_edge.tokens.fcs import fcs_writer
+from fcs_edge.tokens.settings import Settings, token_settings
 
 _NAME = "fcs-edge-demo"
 _PAUSE_SECONDS = 0.5
@@ -108,7 +115,8 @@ def demo(
     prepare(codec, messages, encoder=True, decoder=True)
     result = _process(codec, clip)
     plotting = _has_matplotlib()
-    _write(codec, result, paths, plotting, force)
+    settings = token_settings(codec.model, resampler=resampler)
+    _write(codec, result, settings, paths, plotting, force)
     if not plotting:
         _draw(codec, result)
     if not quiet:
@@ -154,14 +162,21 @@ def _has_matplotlib() -> bool:
     return True
 
 
-def _write(codec: Codec, result: _Result, paths: _Paths, plotting: bool, force: bool) -> None:
+def _write(
+    codec: Codec,
+    result: _Result,
+    settings: Settings,
+    paths: _Paths,
+    plotting: bool,
+    force: bool,
+) -> None:
     """Write all files, or none: each appears only after the last one is complete."""
     with ExitStack() as stack:
         original, bitstream, decoded = (
             stack.enter_context(output_file(str(path), force)) for path in paths[:3]
         )
         _write_wav(original, result.clip, codec.sample_rate_in)
-        writer = fcs_writer(bitstream, codec)
+        writer = fcs_writer(bitstream, codec, settings=settings)
         writer.write(result.tokens)
         writer.close(result.clip.size)
         _write_wav(decoded, result.decoded, codec.sample_rate_out)

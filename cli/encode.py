@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
@@ -142,7 +142,7 @@ def encode(
             devices.find("input", microphone)
         codec = fcs_edge.load(model, activations=activations, threads=threads)
         settings = token_settings(codec.model, resampler=resampler)
-        how = {"fcs": fcs, "dtype": dtype, "settings": settings, "live": live}
+        how: dict[str, Any] = {"fcs": fcs, "dtype": dtype, "settings": settings, "live": live}
         create = partial(_writer, out=out, codec=codec, **how)
         output = CountedOutput(output_file(out, force))
         if live:

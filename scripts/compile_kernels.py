@@ -87,6 +87,7 @@ SIGNATURES = {
         "H1w B1 bool int b2 h2 b2 b2 h2 i2 h2 H1 i2w l1w h1w h1w i1w l1w B1w"
     ),
     "ops.neutral_coder.code_neutrally": "H1w B1 bool int H1 i2w i1w l1w B1w",
+    "ops.resample.resample": "f1 f2 int int f1w",
     "ops.residual.add": "f2w f2",
     "ops.residual.add_scaled": "f2w f2 f1",
     "ops.samples.clip": "f1 f1w",

@@ -66,7 +66,9 @@ class _OneChannel:
         self._stream = SincResampler(rate, to)
 
     def push(self, samples: F32) -> F32:
-        return self._stream.push(samples[None])[0]
+        resampled: F32 = self._stream.push(samples[None])[0]
+        return resampled
 
     def flush(self) -> F32:
-        return self._stream.flush()[0]
+        resampled: F32 = self._stream.flush()[0]
+        return resampled

@@ -76,7 +76,7 @@ class SincResampler:
 
         The number never falls as the stream grows. So an output below it is one at the end, too.
         """
-        rounded = math.ceil(np.float32(self._out * self._n_in / self._in))
+        rounded: int = math.ceil(np.float32(self._out * self._n_in / self._in))
         return min(self._out * (self._n_in // self._in + 1), rounded)
 
     def _computed(self, end: int) -> F32:
@@ -84,7 +84,7 @@ class SincResampler:
         # A kernel is compiled where there is no library: only for whom it serves.
         from fcs_edge.kernels.ops.resample import resample
 
-        out: F32 = np.empty((len(self._held), max(0, end - self._n_out)), np.float32)
+        out: F32 = np.empty((len(self._held), end - self._n_out), np.float32)
         phase = self._n_out * self._in % self._out
         for held, row in zip(self._held, out, strict=True):
             resample(held, self._filters, self._in, phase, row)
@@ -112,9 +112,7 @@ def _filters(n_in: int, n_out: int) -> tuple[int, F32]:
     return width, filters
 
 
-def _fill(
-    filters: F32, phases: NDArray[np.int64], n_in: int, base: float, width: int
-) -> None:
+def _fill(filters: F32, phases: NDArray[np.int64], n_in: int, base: float, width: int) -> None:
     """Fill the rows of some phases, in float32 and in torchaudio's order.
 
     Row p of `filters` belongs to outputs p / n_out of a sample after an input sample. The output j
@@ -145,4 +143,5 @@ def _sine(x: NDArray[np.float64]) -> NDArray[np.float64]:
     series = np.zeros_like(r)
     for k in range(21, 1, -2):
         series = (series + (-1.0) ** (k // 2) / math.factorial(k)) * square
-    return (r + r * series) * (1 - 2 * (n % 2))
+    signed: NDArray[np.float64] = (r + r * series) * (1 - 2 * (n % 2))
+    return signed

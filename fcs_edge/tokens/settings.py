@@ -45,9 +45,11 @@ def token_settings(
 def differences(stored: Settings, own: Settings) -> str:
     """Return what stored settings have that a model's own do not, for a message; or nothing.
 
-    Settings that one side does not state are not compared.
+    Settings that one side does not state are not compared. Nor is the resampler, which belongs to
+    the sound and not to the model.
     """
-    pairs = [(k, stored[k], own[k]) for k in own if k in stored and stored[k] != own[k]]
+    shared = [key for key in own if key in stored and key != "resampler"]
+    pairs = [(key, stored[key], own[key]) for key in shared if stored[key] != own[key]]
     return ", ".join(f"{k} {shown(there, 40)} (here {here})" for k, there, here in pairs)
 
 

@@ -10,8 +10,8 @@ from fcs_edge.kernels.runtime._jit import kernel
 def resample(x: F32, filters: F32, step: int, phase: int, out: F32) -> None:
     """``out[i] = sum_k filters[p, k] * x[(phase + i * step) // n + k]``.
 
-    Here n is the number of filters, and p = (phase + i * step) mod n. Products are exact in float64,
-    and sums are float64 in the order of k: the CPU changes no bit.
+    Here n is the number of filters, and p = (phase + i * step) mod n. Products are exact in
+    float64, and sums are float64 in the order of k: the CPU changes no bit.
 
     Parameters
     ----------
