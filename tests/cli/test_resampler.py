@@ -83,8 +83,11 @@ def test_copies_keep_it_and_decoders_do_not_mention_it(
     assert settings_of(2 << 7) == {"resampler": "torchaudio"}
 
 
-def test_the_demo_takes_it(source: Path, tmp_path: Path, run: Callable) -> None:
-    arguments = ("--resampler", "torchaudio", "--out", tmp_path, source)
+def test_the_demo_takes_it(
+    tiny: fcs_edge.Codec, source: Path, tmp_path: Path, run: Callable
+) -> None:
+    model = ("--model", tiny.model.path)
+    arguments = (*model, "--resampler", "torchaudio", "--out", tmp_path, source)
     assert run("demo", *arguments).code == 0
     facts = json.loads(run("info", "--json", tmp_path / "fcs-edge-demo.fcs").out)
     assert facts["settings"]["resampler"] == "torchaudio"
