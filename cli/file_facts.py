@@ -37,7 +37,7 @@ def npz(path: Path) -> Found:
     if named is not None:
         codec = Codec(find(named.path))
         known = {"token_rate": codec.token_rate, "bitrate": codec.bitrate}
-        if problem := length_problem(array["tokens"], n_samples, codec):
+        if problem := length_problem(array["tokens"], n_samples, codec, origin.settings):
             problems.append(problem)
         highest = (1 << codec.bits_per_token) - 1
         if not 0 <= array["lowest"] <= array["highest"] <= highest:

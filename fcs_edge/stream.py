@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -25,19 +26,28 @@ from fcs_edge.model.decoder import DecoderState
 from fcs_edge.model.decompressor import DecompressorState
 from fcs_edge.model.encoder import EncoderState
 from fcs_edge.model.layers import F32, U16, Array, histories, new
-from fcs_edge.model.replayed_stage import ReplayedState, Stage
+from fcs_edge.model.replayed_stage import ReplayedState, Stage, StreamStage
+from fcs_edge.model.voice_rows import VoiceState
 from fcs_edge.modelfile.config import CodecConfig
 from fcs_edge.streams.chunker import Chunker
 from fcs_edge.streams.resumable import ResumableStream, Saved, write_history
 
-EncoderStage: TypeAlias = Stage[ReplayedState[EncoderState]]
-CompressorStage: TypeAlias = Stage[ReplayedState[CompressorState]]
+EncoderStage: TypeAlias = StreamStage[ReplayedState[EncoderState]]
+CompressorStage: TypeAlias = StreamStage[ReplayedState[CompressorState]]
 DecompressorStage: TypeAlias = Stage[ReplayedState[DecompressorState]]
 DecoderStage: TypeAlias = Stage[ReplayedState[DecoderState]]
-SearchStage: TypeAlias = Stage[ReplayedState[SearchState]]
+VoiceStage: TypeAlias = Stage[ReplayedState[VoiceState]]
+SearchStage: TypeAlias = StreamStage[ReplayedState[SearchState]]
 
 SAMPLE_LIMIT = np.float32(65536)
 """Samples are clipped to this magnitude. Speech is within 1; unscaled int16 is within 2**15."""
+
+
+def sanitized(samples: F32) -> F32:
+    """Return a whole signal as the encoder takes it: clipped, and 0 in place of NaN or infinity."""
+    clean = new(samples.size)
+    sample_kernels.sanitize(samples, SAMPLE_LIMIT, clean, np.zeros(1, np.int64))
+    return clean
 
 
 class _EncodeState:
@@ -161,21 +171,34 @@ class StreamEncoder(ResumableStream):
         return tokens
 
     def flush(self) -> U16:
-        """Encode the last, partial chunk, filled up with zeros, and start a new stream.
+        """Encode the last, partial chunk on its own samples, and start a new stream.
 
         Returns
         -------
         numpy.ndarray
-            (tokens,) uint16: one chunk's tokens, or none if no sample waited.
+            (ceil(n_pending / samples_per_token),) uint16: none if no sample waited.
         """
         rest = self._state.chunker.rest()
-        tokens = np.empty(self._config.chunk_tokens if rest.size else 0, np.uint16)
+        tokens = np.empty(math.ceil(rest.size / self._config.samples_per_token), np.uint16)
         if rest.size:
-            samples = new(self._config.chunk_size)
-            samples[: rest.size] = rest
-            self._step(samples, tokens)
+            self._tail(rest, tokens)
         self.reset()
         return tokens
+
+    def _tail(self, samples: F32, tokens: U16) -> None:
+        """Encode a partial chunk outside the recorded calls. Zeros follow it for the search."""
+        state, config = self._state, self._config
+        frames = math.ceil(samples.size / config.encoder.frame_size)
+        clean, latents = state.samples[: samples.size], state.latents[: tokens.size]
+        features = state.features[:frames]
+        sample_kernels.sanitize(samples, SAMPLE_LIMIT, clean, state.n_not_finite)
+        self._encoder.tail(clean, features, state.encoder)
+        self._compressor.tail(features, latents, state.compressor)
+        if self._search is not None and state.search is not None:
+            whole = state.samples[: tokens.size * config.samples_per_token]
+            whole[samples.size :] = 0
+            self._search.tail(whole, latents, state.search)
+        quantizer.quantize(latents, tokens)
 
     def step(self, samples: F32, tokens: U16) -> None:
         """Encode whole chunks into the caller's buffer.
@@ -246,6 +269,7 @@ class _DecodeState:
         decompressor: DecompressorStage,
         decoder: DecoderStage,
         max_chunks: int,
+        voice: VoiceStage | None,
     ) -> None:
         tokens = max_chunks * config.decoded_tokens
         frames = tokens * config.samples_out_per_token // config.decoder.hop_length
@@ -253,6 +277,9 @@ class _DecodeState:
         self.decoder = decoder.state(frames)
         self.codes = new(tokens, config.bits_per_token)
         self.features = new(frames, config.decompressor.output_dim)
+        self.voice = voice.state(frames) if voice is not None else None
+        self.voiced = new(*self.features.shape) if voice is not None else self.features
+        """The features that the decoder reads."""
         self.samples = new(frames * config.decoder.hop_length)
         self.chunker = Chunker(config.decoded_tokens, max_chunks, np.uint16)
         self.ended = False
@@ -294,10 +321,12 @@ class StreamDecoder(ResumableStream):
         max_chunks: int = 1,
         threads: int = 1,
         create: Callable[[int, int], StreamDecoder] | None = None,
+        voice: VoiceStage | None = None,
     ) -> None:
         super().__init__(create, max_chunks, threads)
         self._config, self._decompressor, self._decoder = config, decompressor, decoder
-        self._state = _DecodeState(config, decompressor, decoder, self._max_chunks)
+        self._voice = voice
+        self._state = _DecodeState(config, decompressor, decoder, self._max_chunks, voice)
         self._hop, self._chunk_tokens = config.decoder.hop_length, config.decoded_tokens
         self._has_all_tokens = config.bits_per_token == 16
         whole = (n * self._chunk_tokens for n in self._all_chunks)
@@ -413,7 +442,10 @@ class StreamDecoder(ResumableStream):
         features = state.features[: samples.size // self._hop]
         quantizer.codes(tokens, codes)
         self._decompressor(codes, features, state.decompressor)
-        self._decoder(features, output, state.decoder)
+        voiced = state.voiced[: len(features)]
+        if self._voice is not None and state.voice is not None:
+            self._voice(features, voiced, state.voice)
+        self._decoder(voiced, output, state.decoder)
         samples[:] = output
 
     def reset(self) -> None:

@@ -77,6 +77,17 @@ class Choice(NamedTuple):
         """Seconds of the longest signal; None without a limit."""
         return None if self.exact or self.window is not None else EXACT_LIMIT
 
+    def check_length(self, n_samples: int) -> None:
+        """Refuse a signal that is too long for a model that needs all of it.
+
+        Raises
+        ------
+        TooLongError
+            It is longer than the limit.
+        """
+        if self.limit is not None and n_samples > round(self.limit * SAMPLE_RATE_IN):
+            raise TooLongError
+
 
 class TooLongError(ValueError):
     """A signal is too long to be encoded at once unless the caller asks for it.

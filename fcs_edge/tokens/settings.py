@@ -11,8 +11,12 @@ from fcs_edge.modelfile.model_file import ModelFile
 Settings = dict[str, Any]
 """JSON values by name; docs/reference/token-files.md lists them."""
 
-TOKEN_RULES = 1
-"""Version of the rules from samples to tokens: the padding of the last chunk, the order of bits."""
+TOKEN_RULES = 2
+"""Version of the rules from samples to tokens.
+
+Of n samples, version 2 gives ``ceil(n / samples_per_token)`` tokens. In version 1 zeros fill the
+last chunk, and its tokens are whole chunks.
+"""
 
 
 def token_settings(
@@ -51,6 +55,23 @@ def differences(stored: Settings, own: Settings) -> str:
     shared = [key for key in own if key in stored and key != "resampler"]
     pairs = [(key, stored[key], own[key]) for key in shared if stored[key] != own[key]]
     return ", ".join(f"{k} {shown(there, 40)} (here {here})" for k, there, here in pairs)
+
+
+def most_tokens(
+    n_samples: int,
+    samples_per_token: int,
+    chunk_tokens: int,
+    settings: Settings,
+    unstated: int = 1,
+) -> int:
+    """Return how many tokens a number of samples has at most.
+
+    The settings, those of the tokens, name the version of the rules; `unstated` is the version
+    where they name none.
+    """
+    n_tokens = -(-n_samples // samples_per_token)
+    whole = chunk_tokens if settings.get("token_rules", unstated) == 1 else 1
+    return -(-n_tokens // whole) * whole
 
 
 class _Field(NamedTuple):
