@@ -6,12 +6,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import click
 
 import fcs_edge
-from fcs_edge.audio.reader import MAX_RATE, MIN_RATE, RAW_FORMATS, AudioInput, Channel, open_input
+from fcs_edge.audio.reader import AudioInput, Channel
 from fcs_edge.cli.options import (
     BITSTREAM_OPTIONS,
     activations_option,
@@ -23,11 +23,11 @@ from fcs_edge.cli.options import (
     latency_option,
     model_option,
     refuse_unused,
-    resampler_option,
     threads_option,
 )
 from fcs_edge.cli.output_files import CountedOutput, check_files, is_special, output_file, standard
 from fcs_edge.cli.piped_input import Ending, ending_on_signals
+from fcs_edge.cli.reading import Reading, reading_options
 from fcs_edge.cli.token_copy import TokenOptions, copy_tokens, is_array, suffix_of
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.messages import Messages
@@ -58,26 +58,7 @@ from fcs_edge.tokens.sound_writer import PausingWriter, SoundWriter
 @input_option
 @channel_option
 @latency_option
-@click.option(
-    "--raw",
-    type=click.Choice(list(RAW_FORMATS)),
-    help="IN is bare samples of this format, without a header.",
-)
-@click.option(
-    "--rate",
-    type=click.IntRange(MIN_RATE, MAX_RATE),
-    default=16000,
-    show_default=True,
-    help="Sample rate of --raw input in Hz.",
-)
-@click.option(
-    "--channels",
-    type=click.IntRange(1, 1024),
-    default=1,
-    show_default=True,
-    help="Channels of --raw input, interleaved.",
-)
-@resampler_option
+@reading_options
 @bitstream_options
 @click.option(
     "--dtype",
@@ -99,10 +80,7 @@ def encode(
     microphone: str | None,
     channel: Channel,
     latency: Latency,
-    raw: str | None,
-    rate: int,
-    channels: int,
-    resampler: str,
+    reading: Reading,
     fcs: FcsOptions,
     dtype: str,
     strict: bool,
@@ -131,8 +109,8 @@ def encode(
       fcs-edge encode --raw s16le --rate 48000 - - < samples | ssh host fcs-edge decode - out.wav
     """
     messages = Messages(quiet)
-    source, out = _arguments(source, out, live, raw)
-    has_tokens = is_array(source) and raw is None
+    source, out = _arguments(source, out, live, reading.raw)
+    has_tokens = is_array(source) and reading.raw is None
     out = _check(source, out, has_tokens, dtype, force)
     if has_tokens:
         options = TokenOptions(model, None, strict, force, dtype, fcs._replace(eager=False))
@@ -141,17 +119,14 @@ def encode(
         if live:
             devices.find("input", microphone)
         codec = fcs_edge.load(model, activations=activations, threads=threads)
-        settings = token_settings(codec.model, resampler=resampler)
-        how: dict[str, Any] = {"fcs": fcs, "dtype": dtype, "settings": settings, "live": live}
-        create = partial(_writer, out=out, codec=codec, **how)
+        settings = token_settings(codec.model, resampler=reading.resampler)
+        create = partial(_writer, out, codec, fcs, dtype, settings, live)
         output = CountedOutput(output_file(out, force))
         if live:
             opener = partial(open_microphone, codec, microphone, latency, channel)
             seconds, is_whole = _encode_microphone(codec, opener, create, output, messages)
         else:
-            opened = open_input(
-                *(source, raw, rate, channels), channel=channel, strict=strict, resampler=resampler
-            )
+            opened = reading.open(source, channel, strict)
             seconds, is_whole = _encode_sound(codec, source, opened, create, output, messages)
         messages.note(_result(out, output.n_bytes, seconds))
     click.get_current_context().exit(0 if is_whole else 1)
@@ -296,13 +271,13 @@ def _encode_microphone(
 
 
 def _writer(
-    file: BinaryIO,
     out: str,
     codec: Codec,
     fcs: FcsOptions,
     dtype: str,
     settings: Settings,
     live: bool,
+    file: BinaryIO,
 ) -> SoundWriter:
     if is_array(out):
         return SoundWriter(array_writer(file, suffix_of(out), origin_of(codec, settings), dtype))

@@ -151,9 +151,8 @@ def send(
         else:
             is_whole = True
             request = DeviceRequest(microphone, None, latency, False, channel, reconnect)
-            wait = _waiter(loop, lines, guard, stack)
-            session = partial(run_loopback, loop, codec, request, wait)
-            run_with_devices(session, loop, reconnect, messages.warn)
+            start = partial(run_loopback, loop, codec, request, _waiter(loop, lines, guard, stack))
+            run_with_devices(start, loop, reconnect, messages.warn)
         finish()
     messages.note(_line(loop, codec, sender))
     for text in (cancelled(loop), shortfall(loop, codec), guard.warning):

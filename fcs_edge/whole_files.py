@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from fcs_edge.arguments import as_tokens
 from fcs_edge.audio.reader import AudioInput, Channel, open_input
-from fcs_edge.audio.resampling import DEFAULT_RESAMPLER, check_resampler
+from fcs_edge.audio.resampling import DEFAULT_RESAMPLER
 from fcs_edge.audio.writer import FILE_FORMATS, file_output
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, read_batches
 from fcs_edge.codec import BLOCK_CHUNKS, Codec, load
@@ -98,8 +98,7 @@ def encode_file(
     force : bool
         Whether an existing file is overwritten.
     resampler : str
-        What brings the sound to the model's rate: "soxr", or "torchaudio" for the tokens of a
-        PyTorch pipeline.
+        What brings the sound to the model's rate; as for `read_audio`.
 
     Returns
     -------
@@ -118,14 +117,12 @@ def encode_file(
     fcs_edge.AudioWarning
         Sound is missing, or odd.
     """
-    check_resampler(resampler)
     codec = codec or load()
-    label = os.fspath(source)
     with ExitStack() as stack:
         settings = token_settings(codec.model, resampler=resampler)
         writer = _writer(stack, out, codec, dtype, force, settings)
         how: dict[str, Any] = {"channel": channel, "strict": strict, "resampler": resampler}
-        sound = stack.enter_context(open_input(label, None, 1, 1, **how))
+        sound = stack.enter_context(open_input(os.fspath(source), None, 1, 1, **how))
         encoded = _encoded(sound, codec, writer)
     for line in (*sound.losses, *sound.warnings):
         warnings.warn(line, AudioWarning, stacklevel=2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from fcs_edge.audio.resampling import DEFAULT_RESAMPLER, RESAMPLERS
+from fcs_edge.audio.resampling import DEFAULT_RESAMPLER, RESAMPLERS, check_resampler
 from fcs_edge.errors import shown
 from fcs_edge.modelfile.model_file import ModelFile
 
@@ -40,7 +40,7 @@ def token_settings(
     return {
         "weights": model.scheme,
         "activation_bits": model.activation_bits,
-        "resampler": RESAMPLERS[resampler],
+        "resampler": RESAMPLERS[check_resampler(resampler)],
         "search": search and model.config.search is not None,
         "token_rules": TOKEN_RULES,
     }
