@@ -45,6 +45,7 @@ from fcs_edge.cli.token_copy import (
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.messages import Capped, Messages
 from fcs_edge.cli.ui.progress import progress_bar
+from fcs_edge.cli.voice_options import VOICE_OPTIONS, VoiceChoice, voice_options
 from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError
 from fcs_edge.files import is_regular
@@ -77,6 +78,7 @@ from fcs_edge.tokens.settings import differences, settings_of, token_settings
 @click.argument("out", metavar="[OUT]", required=False)
 @model_option
 @activations_option
+@voice_options
 @click.option("--play", "playing", is_flag=True, help="Play the sound; there is no OUT.")
 @output_option
 @latency_option
@@ -103,6 +105,7 @@ def decode(
     out: str | None,
     model: str | None,
     activations: int | None,
+    voice: VoiceChoice,
     playing: bool,
     speaker: str | None,
     latency: Latency,
@@ -134,13 +137,14 @@ def decode(
       fcs-edge decode speech.fcs decoded.wav
       fcs-edge decode speech.fcs tokens.npz
       fcs-edge decode speech.fcs --play
+      fcs-edge decode speech.fcs anna.wav --voice anna.voice
       ssh pi fcs-edge encode --mic - | fcs-edge decode - --play
     """
     messages = Messages(quiet)
     _check_options(source, playing, strict, salvage)
     out = _check(source, out, playing, raw, dtype, force)
     copies = out is not None and raw is None and is_array(out)
-    refuse_unused(("an OUT that is sound", not copies, ("threads", "activations")))
+    refuse_unused(("an OUT that is sound", not copies, ("threads", "activations", *VOICE_OPTIONS)))
     if out is not None and copies:
         options = TokenOptions(model, any_model, strict, force, dtype, salvage=salvage)
         is_whole = copy_tokens(source, out, options, messages)
@@ -148,6 +152,7 @@ def decode(
         if playing:
             devices.find("output", speaker)
         codec = fcs_edge.load(model, activations=activations, threads=threads)
+        codec = voice.applied(codec)
         prepare(codec, messages, decoder=True)
         mode = _Mode(playing, out == "-", strict, salvage, any_model)
         play = partial(open_player, codec, speaker, latency, warn=messages.warn)
@@ -238,7 +243,7 @@ def _open_array(
         return _Input(decode_array(array, codec, source), seconds)
     tokens = stack.enter_context(open_npz(Path(source)))
     n_samples = tokens.n_samples
-    problem = length_problem(tokens.array.n_tokens, n_samples, codec)
+    problem = length_problem(tokens.array.n_tokens, n_samples, codec, tokens.origin.settings)
     with labelled(source):
         check_origin(tokens.origin, codec, mode.any_model)
         if problem and mode.strict:

@@ -138,7 +138,8 @@ def _process(codec: Codec, clip: F32) -> _Result:
     tokens = np.concatenate([*parts, encoder.flush()])
     encoded = time.perf_counter()
     blocks = range(0, tokens.size, codec.chunk_tokens)
-    sound = np.concatenate([decoder.push(tokens[i : i + codec.chunk_tokens]) for i in blocks])
+    sounds = [decoder.push(tokens[i : i + codec.chunk_tokens]) for i in blocks]
+    sound = np.concatenate([*sounds, decoder.flush()])
     end = time.perf_counter()
     decoded = sound[: codec.output_length(clip.size)]
     return _Result(clip, tokens, decoded, encoded - start, end - encoded)

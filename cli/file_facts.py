@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from fcs_edge.audio.foreign import RAW_ADVICE
 from fcs_edge.codec import Codec
 from fcs_edge.errors import AudioError, FcsError, ModelFileError
 from fcs_edge.modelfile import catalogue
-from fcs_edge.modelfile.catalogue import BUILT_IN, find
+from fcs_edge.modelfile.catalogue import find
+from fcs_edge.modelfile.facts import Facts
 from fcs_edge.tokens.event_decoder import length_problem
 from fcs_edge.tokens.npy import TokenArray, open_npy
 from fcs_edge.tokens.npz import open_npz
-from fcs_edge.tokens.settings import token_settings
 
-Facts = dict[str, Any]
 Found = tuple[Facts, list[str]]
 """Facts by name, in plain units, and problems."""
 
@@ -39,7 +37,7 @@ def npz(path: Path) -> Found:
     if named is not None:
         codec = Codec(find(named.path))
         known = {"token_rate": codec.token_rate, "bitrate": codec.bitrate}
-        if problem := length_problem(array["tokens"], n_samples, codec):
+        if problem := length_problem(array["tokens"], n_samples, codec, origin.settings):
             problems.append(problem)
         highest = (1 << codec.bits_per_token) - 1
         if not 0 <= array["lowest"] <= array["highest"] <= highest:
@@ -114,24 +112,5 @@ def model(name: str) -> Found:
         file.verify()
     except ModelFileError as error:
         problems.append(str(error).removeprefix(f"{file.path}: "))
-    facts: Facts = {
-        "kind": "model",
-        "model": file.name,
-        "note": BUILT_IN.get(file.name),
-        "source": file.source,
-        "fingerprint": file.fingerprint.hex(),
-        "sha256": file.sha256,
-        "weights": file.weights,
-        "stored_as": file.scheme,
-        "settings": token_settings(file),
-        "priors": [f"{prior.check:08x}" for prior in file.priors],
-        "bytes": file.path.stat().st_size,
-        "sample_rate_in": codec.sample_rate_in,
-        "sample_rate_out": codec.sample_rate_out,
-        "bits_per_token": codec.bits_per_token,
-        "token_rate": codec.token_rate,
-        "bitrate": codec.bitrate,
-        "latency": codec.latency,
-        "intact": not problems,
-    }
+    facts: Facts = {"kind": "model", **codec.info(), "intact": not problems}
     return facts, problems

@@ -18,13 +18,14 @@ from fcs_edge.bitstream.cell_layout import MAGIC as PROTECTED_MAGIC
 from fcs_edge.bitstream.header import MAGIC
 from fcs_edge.cli import bitstream_facts, file_facts
 from fcs_edge.cli.bitstream_facts import Record
-from fcs_edge.cli.file_facts import Facts, Found
+from fcs_edge.cli.file_facts import Found
 from fcs_edge.cli.options import common_options
 from fcs_edge.cli.output_files import check_input
 from fcs_edge.cli.token_copy import open_file
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.progress import spinner
 from fcs_edge.errors import FcsError, ModelFileError
+from fcs_edge.modelfile.facts import Facts
 from fcs_edge.stand_ins import HEAD_BYTES, stand_in
 from fcs_edge.text import counted, printable
 
@@ -189,7 +190,11 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "bits_per_token": ("bits per token", str),
     "token_rate": ("token rate", lambda v: f"{v:g} Hz"),
     "bitrate": ("raw bitrate", lambda v: f"{v / 1000:.2f} kbps"),
-    "latency": ("", lambda v: f"{v * 1000:g} ms"),
+    "latency": ("", lambda v: "the whole signal" if v is None else f"{v * 1000:g} ms"),
+    "chunk_size": ("chunk", lambda v: f"{v} samples"),
+    "chunk_tokens": ("tokens per chunk", str),
+    "samples_per_token": ("samples per token", str),
+    "samples_out_per_token": ("output samples", lambda v: f"{v} per token"),
     "seconds": ("duration", lambda v: "unknown" if v is None else f"{v:.2f} s"),
     "samples": ("input samples", lambda v: "unknown: no end record" if v is None else f"{v:,}"),
     "tokens": ("", "{:,}".format),

@@ -24,12 +24,14 @@ from fcs_edge.cli.options import (
     monitor_option,
     output_option,
     reconnect_option,
+    refuse_unused,
 )
 from fcs_edge.cli.output_files import check_distinct, check_output
 from fcs_edge.cli.ui.device_table import print_devices
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.panel import Panel, cancelled, shortfall, troubles
 from fcs_edge.cli.ui.terminal_keys import TerminalKeys
+from fcs_edge.cli.voice_options import VOICE_OPTIONS, VoiceChoice, voice_options
 from fcs_edge.codec import Codec
 from fcs_edge.live import devices
 from fcs_edge.live.latency import Latency
@@ -50,6 +52,7 @@ from fcs_edge.live.session import (
 @click.command()
 @model_option
 @activations_option
+@voice_options
 @input_option
 @channel_option
 @output_option
@@ -68,6 +71,7 @@ from fcs_edge.live.session import (
 def mic(
     model: str | None,
     activations: int | None,
+    voice: VoiceChoice,
     microphone: str | None,
     channel: int | str,
     speaker: str | None,
@@ -95,6 +99,7 @@ def mic(
       fcs-edge mic --list-devices
       fcs-edge mic --input USB --output 3 --latency high
       fcs-edge mic --monitor off --record-bitstream diary.fcs
+      fcs-edge mic --voice anna.voice
     """
     if listing:
         print_devices()
@@ -102,10 +107,11 @@ def mic(
     messages = Messages(quiet)
     recordings = _recordings(record_bitstream, record_input, record_output, force)
     playing = monitor == "on"
+    decoding = playing or recordings[2] is not None
+    refuse_unused(("sound that is decoded", decoding, VOICE_OPTIONS))
     # Before the model, so that a missing device shows at once.
     names = _device_names(microphone, speaker, playing)
-    codec = fcs_edge.load(model, activations=activations)
-    decoding = playing or recordings[2] is not None
+    codec = voice.applied(fcs_edge.load(model, activations=activations))
     codec = prepared(codec, threads, messages, encoder=True, decoder=decoding)
     with ExitStack() as stack:
         recorder = _recorder(recordings, codec, messages, force)
@@ -121,6 +127,11 @@ def mic(
         session = partial(run_loopback, loop, codec, request, wait)
         run_with_devices(session, loop, reconnect, messages.warn)
     _report(loop, codec, recorder, messages)
+    _end(guard, recorder, messages)
+
+
+def _end(guard: SilenceGuard, recorder: Recorder, messages: Messages) -> None:
+    """Exit with 1 where sound is missing; say why."""
     if guard.warning:
         messages.warn(guard.warning)
     if guard.warning or recorder.failed:

@@ -33,6 +33,7 @@ from fcs_edge.cli.ui.link_notice import chunk_text, report_security
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.panel import Lines, speaker_losses
 from fcs_edge.cli.ui.terminal_keys import TerminalKeys
+from fcs_edge.cli.voice_options import VoiceChoice, voice_options
 from fcs_edge.codec import Codec
 from fcs_edge.link.receiver import Receiver, Timer
 from fcs_edge.link.sockets import ListeningSocket, address_text, parse
@@ -60,6 +61,7 @@ _NO_SAMPLES, _NO_TOKENS = new(0), np.zeros(0, np.uint16)
 @click.argument("address", metavar="[HOST:]PORT")
 @model_option
 @activations_option
+@voice_options
 @output_option
 @click.option("--record-output", metavar="FILE.wav", help="Record what is played.")
 @monitor_option("Play the received sound; off opens no speaker.")
@@ -87,6 +89,7 @@ def receive(
     address: str,
     model: str | None,
     activations: int | None,
+    voice: VoiceChoice,
     speaker: str | None,
     record_output: str | None,
     monitor: str,
@@ -109,6 +112,7 @@ def receive(
     Examples:
       fcs-edge receive 0.0.0.0:5004 --key voice.key
       fcs-edge receive 5004 --monitor off --record-output received.wav
+      fcs-edge receive 5004 --voice anna.voice
     """
     messages = Messages(quiet)
     host, port = parse(address, listening=True)
@@ -117,7 +121,7 @@ def receive(
     playing = monitor == "on"
     if playing:
         devices.find("output", speaker)
-    codec = fcs_edge.load(model, activations=activations)
+    codec = voice.applied(fcs_edge.load(model, activations=activations))
     key_path = Path(key) if key is not None else None
     report_security(key_path, messages)
     with ExitStack() as stack:

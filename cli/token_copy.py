@@ -139,7 +139,11 @@ def _from_array(
 ) -> Iterator[U16]:
     """Yield the tokens of an array as uint16, each checked."""
     codec = opened.codec
-    problem = None if codec is None else length_problem(array.n_tokens, n_samples, codec)
+    problem = (
+        None
+        if codec is None
+        else length_problem(array.n_tokens, n_samples, codec, opened.origin.settings)
+    )
     if problem and options.strict:
         raise BitstreamError(problem)
     covered = n_samples if codec is None else array.n_tokens * codec.samples_per_token

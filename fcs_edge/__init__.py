@@ -20,10 +20,11 @@ Whole files, as the commands encode and decode them
     decode_file(source, out)  .fcs, .npz or .npy to a sound file, or without `out` to an array
     read_audio(path)          a sound file to the samples that encode_file encodes
     read_fcs, write_fcs       a .fcs file to its tokens and what it states of them, and back
+    load_voice(path)          a .voice file to a Voice, a speaker's features, to decode with
 
 Errors
-    FcsError          base class; the text of each error is one line that says what to do
-    AudioError, BitstreamError, CheckpointError, ConfigError, ModelFileError, AudioWarning
+    FcsError          base class; the text of each is one line that says what to do: AudioError,
+    BitstreamError, CheckpointError, ConfigError, ModelFileError, VoiceError, and AudioWarning
 
 Signals are one-dimensional float32 in [-1, 1] at Codec.sample_rate_in, 16 kHz. Tokens are uint16.
 """
@@ -45,6 +46,9 @@ if _typing.TYPE_CHECKING:
     from fcs_edge.errors import ConfigError as ConfigError
     from fcs_edge.errors import FcsError as FcsError
     from fcs_edge.errors import ModelFileError as ModelFileError
+    from fcs_edge.errors import VoiceError as VoiceError
+    from fcs_edge.model.voice import Voice as Voice
+    from fcs_edge.model.voice import load_voice as load_voice
     from fcs_edge.modelfile.catalogue import BUILT_IN as BUILT_IN
     from fcs_edge.modelfile.catalogue import DEFAULT_MODEL as DEFAULT_MODEL
     from fcs_edge.stream import StreamDecoder as StreamDecoder
@@ -65,8 +69,9 @@ __getattr__, __dir__ = _lazy_names(
         "codec": ("Codec", "load"),
         "errors": (
             *("AudioError", "AudioWarning", "BitstreamError", "CheckpointError", "ConfigError"),
-            *("FcsError", "ModelFileError"),
+            *("FcsError", "ModelFileError", "VoiceError"),
         ),
+        "model.voice": ("Voice", "load_voice"),
         "modelfile.catalogue": ("BUILT_IN", "DEFAULT_MODEL"),
         "stream": ("StreamDecoder", "StreamEncoder"),
         "version": ("__version__",),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,7 +18,13 @@ from fcs_edge.entropy.prior import Prior
 from fcs_edge.errors import AudioWarning, FcsError, ModelFileError
 from fcs_edge.kernels.isa import instructions
 from fcs_edge.kernels.runtime import _jit
-from fcs_edge.model import quantizer
+from fcs_edge.model import (
+    quantizer,
+    whole_compressor,
+    whole_decoder,
+    whole_decompressor,
+    whole_encoder,
+)
 from fcs_edge.model.code_search import Search
 from fcs_edge.model.compressor import Compressor
 from fcs_edge.model.decoder import Decoder
@@ -26,13 +32,31 @@ from fcs_edge.model.decompressor import Decompressor
 from fcs_edge.model.encoder import Encoder
 from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.model.replayed_stage import ReplayedStage, Stage, StateT
+from fcs_edge.model.voice import Voice, fit
+from fcs_edge.model.voice_rows import MAX_TOPK, VoiceStage
+from fcs_edge.model.whole_blocks import BLOCK_ROWS, rows_of
 from fcs_edge.modelfile import catalogue
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, STREAMING
+from fcs_edge.modelfile.facts import Facts, model_facts
 from fcs_edge.modelfile.model_file import ModelFile
-from fcs_edge.stream import StreamDecoder, StreamEncoder
+from fcs_edge.stream import StreamDecoder, StreamEncoder, sanitized
+from fcs_edge.streams import batch, stage_stream
+from fcs_edge.streams.stage_stream import StageStream
+from fcs_edge.streams.whole_signal import (
+    Choice,
+    SignalEncoder,
+    TokenDecoder,
+    WholeDecoder,
+    signal_encoder,
+)
+
+TOPK = 4
+"""Rows of a voice that are averaged."""
 
 BLOCK_CHUNKS = 8
 """Chunks per step over a whole signal: each step reads every weight once."""
+_ENCODER_SHARE = 0.75
+"""Share of the work of encoding a whole signal that the encoder is counted as."""
 
 
 def load(
@@ -76,6 +100,14 @@ def load(
     ((52,), (24960,))
     """
     return Codec(catalogue.find(model), activations=activations, threads=threads)
+
+
+class _Voiced(NamedTuple):
+    """What `Codec.with_voice` takes."""
+
+    voice: Voice
+    topk: int
+    any_voice: bool
 
 
 class Codec:
@@ -124,6 +156,7 @@ class Codec:
             raise FcsError(reason)
         _jit.warn_of_library()
         self._threads = as_threads(threads)
+        self._voice: _Voiced | None = None
         self._model = model
         self._config = model.config
         # Now: the program may change its folder later.
@@ -137,12 +170,10 @@ class Codec:
         """Return this codec, which never changes."""
         return self
 
-    def __reduce__(
-        self,
-    ) -> tuple[Callable[[str, str, int, int], Codec], tuple[str, str, int, int]]:
-        """Return what loads the same model file in another process."""
+    def __reduce__(self) -> tuple[Callable[..., Codec], tuple[Any, ...]]:
+        """Return what loads the same model file in another process; a voice is held in full."""
         facts = self._reference, self._model.sha256, self.activation_bits, self._threads
-        return _load_pickled, facts
+        return _load_pickled, facts if self._voice is None else (*facts, self._voice)
 
     def __repr__(self) -> str:
         """Name the model and its rates."""
@@ -184,6 +215,53 @@ class Codec:
         other = object.__new__(Codec)
         other.__dict__.update(self.__dict__)
         other._threads = as_threads(threads)
+        return other
+
+    def with_voice(self, voice: Voice, topk: int = TOPK, *, any_voice: bool = False) -> Codec:
+        """Return a codec of the same model that decodes with a voice.
+
+        Parameters
+        ----------
+        voice : Voice
+            The features of the speaker; see `load_voice`.
+        topk : int
+            Rows of the voice that are averaged for each row of features, 1 to 64.
+        any_voice : bool
+            Whether features of another model are accepted.
+
+        Returns
+        -------
+        Codec
+            Its streams and `decode` replace each row of features by the mean of its `topk`
+            nearest rows of the voice, by cosine. It shares the weights that this codec has
+            prepared. This codec stays as it is.
+
+        Raises
+        ------
+        fcs_edge.VoiceError
+            The voice has rows of another width, or is of another model.
+        TypeError
+            `topk` is no integer, or `voice` no Voice.
+        ValueError
+            `topk` is out of range.
+        """
+        return self._with_voice(self._fitting(voice, topk, any_voice))
+
+    def _fitting(self, voice: Voice, topk: int, any_voice: bool) -> _Voiced:
+        """Return a voice and how it is used; raise what `with_voice` raises."""
+        if not isinstance(voice, Voice):
+            kind = type(voice).__name__
+            raise TypeError(f"a Voice is expected, as load_voice returns it, not {kind}")
+        topk = as_count(topk, "topk", 1, MAX_TOPK)
+        fit(voice, self.fingerprint, self._config.decompressor.output_dim, any_voice)
+        return _Voiced(voice, topk, any_voice)
+
+    def _with_voice(self, voiced: _Voiced) -> Codec:
+        # Prepared now: the weights are the same for all voices.
+        _ = self._decompressor, self._decoder
+        other = object.__new__(Codec)
+        other.__dict__.update(self.__dict__)
+        other._voice = voiced
         return other
 
     @property
@@ -286,6 +364,36 @@ class Codec:
         """
         return self._config.n_tokens(as_count(n_samples, "n_samples", 0))
 
+    @cached_property
+    def codebook(self) -> F32:
+        """The codes of all tokens, (2 ** bits_per_token, bits_per_token) float32, read-only.
+
+        Row t is ``codes([t])[0]``. It is created at its first use: 4 MB with 16 bits.
+        """
+        codebook = self.codes(np.arange(1 << self.bits_per_token))
+        codebook.flags.writeable = False
+        return codebook
+
+    def info(self) -> Facts:
+        """Return facts about the model, as ``fcs-edge info --json`` names them.
+
+        Returns
+        -------
+        dict
+            Values for JSON by name, in plain units: Hz, bits per second, seconds, bytes.
+            ``settings`` says what changes tokens beside the fingerprint. ``latency`` is None
+            where the model needs the whole signal.
+        """
+        rates = "sample_rate_in", "sample_rate_out", "bits_per_token", "token_rate", "bitrate"
+        sizes = "chunk_size", "chunk_tokens", "samples_per_token", "samples_out_per_token"
+        latency = self.latency if math.isfinite(self.latency) else None
+        return {
+            **model_facts(self._model),
+            **{name: getattr(self, name) for name in rates},
+            "latency": latency,
+            **{name: getattr(self, name) for name in sizes},
+        }
+
     def output_length(self, n_samples: int) -> int:
         """Return the number of output samples for `n_samples` input samples.
 
@@ -303,7 +411,9 @@ class Codec:
         up = 2 * rest > SAMPLE_RATE_IN or (2 * rest == SAMPLE_RATE_IN and quotient % 2 == 1)
         return quotient + int(up)
 
-    def stream_encoder(self, max_chunks: int = 1, threads: int | None = None) -> StreamEncoder:
+    def stream_encoder(
+        self, max_chunks: int = 1, threads: int | None = None, *, search: bool = True
+    ) -> StreamEncoder:
         """Return an encoder for one stream.
 
         Parameters
@@ -314,6 +424,8 @@ class Codec:
             on it. 1 to 256.
         threads : int, optional
             Threads that share the work of a step: 1, 2 or 4. Absent: the codec's.
+        search : bool
+            Whether the code search chooses the tokens, where the model has one; see `encode`.
 
         Returns
         -------
@@ -335,12 +447,19 @@ class Codec:
             )
         n = self._threads if threads is None else as_threads(threads)
         stages = ReplayedStage(self._encoder, n), ReplayedStage(self._compressor, n)
-        search = ReplayedStage(self._search, n) if self._search is not None else None
-        return StreamEncoder(
-            self._config, *stages, max_chunks, search, n, create=self.stream_encoder
-        )
+        chosen = ReplayedStage(self._search, n) if search and self._search is not None else None
+        create = self.stream_encoder if search else partial(self.stream_encoder, search=False)
+        return StreamEncoder(self._config, *stages, max_chunks, chosen, n, create=create)
 
-    def stream_decoder(self, max_chunks: int = 1, threads: int | None = None) -> StreamDecoder:
+    def stream_decoder(
+        self,
+        max_chunks: int = 1,
+        threads: int | None = None,
+        *,
+        voice: Voice | None = None,
+        topk: int = TOPK,
+        any_voice: bool = False,
+    ) -> StreamDecoder:
         """Return a decoder for one stream.
 
         Parameters
@@ -350,6 +469,8 @@ class Codec:
             on it.
         threads : int, optional
             Threads that share the work of a step: 1, 2 or 4. Absent: the codec's.
+        voice, topk, any_voice
+            A voice to decode with, as `with_voice` takes it. Absent: the codec's, or none.
 
         Returns
         -------
@@ -359,38 +480,191 @@ class Codec:
         Raises
         ------
         fcs_edge.FcsError
-            The model does not decode streams.
+            The model does not decode streams, or the voice does not fit it.
         TypeError
-            `max_chunks` or `threads` is no integer.
+            `max_chunks`, `threads` or `topk` is no integer.
         ValueError
             One of them is out of range.
         """
+        voiced = self._voice if voice is None else self._fitting(voice, topk, any_voice)
         if not self.decodes_streams:
             raise FcsError(f"{self.name} does not decode streams: it needs all tokens; {STREAMING}")
         n = self._threads if threads is None else as_threads(threads)
         stages = ReplayedStage(self._decompressor, n), ReplayedStage(self._decoder, n)
-        return StreamDecoder(self._config, *stages, max_chunks, n, create=self.stream_decoder)
+        if voiced is None:
+            return StreamDecoder(self._config, *stages, max_chunks, n, create=self.stream_decoder)
+        create = self._with_voice(voiced).stream_decoder
+        replacing = ReplayedStage(VoiceStage(voiced.voice.index, voiced.topk), n)
+        return StreamDecoder(self._config, *stages, max_chunks, n, create, replacing)
 
-    def encode(self, signal: ArrayLike) -> U16:
-        """Encode a whole signal; zeros fill its last chunk.
+    def stage_stream(
+        self,
+        first: str,
+        last: str,
+        max_chunks: int = 1,
+        threads: int | None = None,
+        *,
+        search: bool = True,
+    ) -> StageStream:
+        """Return a stream of the stages from the first to the last one.
+
+        The stages are ``encoder``, ``compressor``, ``quantizer``, ``decompressor`` and
+        ``decoder``; between them are samples, features, latents, tokens, features and samples.
+        The results equal those of the whole-signal methods, to the bit: `features`, `latents`,
+        `quantize`, `decompress` of `codes`, `synthesize`, `encode`, `decode`. A voice of the
+        codec counts where both decompressor and decoder run.
+
+        Parameters
+        ----------
+        first : str
+            The stage that takes the input.
+        last : str
+            The stage that gives the output.
+        max_chunks : int
+            Maximum number of chunks per step, as in `stream_encoder`.
+        threads : int, optional
+            Threads that share the work of a step: 1, 2 or 4. Absent: the codec's.
+        search : bool
+            As in `encode`. The code search needs the samples: where the first stage is no
+            encoder, tokens are the signs of latents.
+
+        Returns
+        -------
+        StageStream
+            A stream at its start.
+
+        Raises
+        ------
+        fcs_edge.FcsError
+            A stage of the run needs the whole signal.
+        TypeError
+            `max_chunks` or `threads` is no integer.
+        ValueError
+            A name is no stage's, the names are not in order, or a number is out of range.
+        """
+        run = stage_stream.run_of(first, last)
+        names = [name for name in run if name != "quantizer"]
+        for name in names:
+            if not getattr(self._config, name).causal:
+                raise FcsError(
+                    f"the {name} of {self.name} does not stream: it needs the whole signal; "
+                    f"{STREAMING}"
+                )
+        n = self._threads if threads is None else as_threads(threads)
+        stages: dict[str, ReplayedStage[Any]] = {
+            name: ReplayedStage(getattr(self, f"_{name}"), n) for name in names
+        }
+        if search and first == "encoder" and "quantizer" in run and self._search is not None:
+            stages["search"] = ReplayedStage(self._search, n)
+        if self._voice is not None and {"decompressor", "decoder"} <= set(run):
+            stages["voice"] = ReplayedStage(
+                VoiceStage(self._voice.voice.index, self._voice.topk), n
+            )
+        create = partial(self.stage_stream, first, last, search=search)
+        return StageStream(self._config, stages, run, max_chunks, n, create=create)
+
+    def signal_encoder(
+        self,
+        *,
+        search: bool = True,
+        exact: bool = False,
+        window: float | None = None,
+        overlap: float | None = None,
+        threads: int | None = None,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> SignalEncoder:
+        """Return what encodes one signal that comes in pieces, with any model.
+
+        It has the methods `push` and `flush` of a stream encoder, and is one where the model
+        encodes streams. Any other model returns its tokens from `flush`, or window by window.
+
+        Parameters
+        ----------
+        search, exact, window, overlap
+            As in `encode`.
+        threads : int, optional
+            As in `stream_encoder`.
+        on_progress : callable, optional
+            Takes the share of the work that is done, 0 to 1, while the whole signal is encoded.
+
+        Returns
+        -------
+        SignalEncoder
+            An encoder at the start of a signal. Its property `used` names the windows.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `encode` and `stream_encoder`.
+        """
+        choice = Choice(exact, window, overlap)
+        choice.check(self.encodes_streams)
+        if self.encodes_streams:
+            return self.stream_encoder(BLOCK_CHUNKS, threads, search=search)
+        encode = partial(self._encode_whole, search=search, on_progress=on_progress)
+        return signal_encoder(self._config, encode, choice)
+
+    def token_decoder(self, threads: int | None = None) -> TokenDecoder:
+        """Return what decodes tokens that come in pieces, with any model.
+
+        It has the methods `push` and `flush` of a stream decoder, and is one where the model
+        decodes streams. Any other model returns all samples from `flush`.
+
+        Parameters
+        ----------
+        threads : int, optional
+            As in `stream_decoder`.
+
+        Returns
+        -------
+        TokenDecoder
+            A decoder at the start of its tokens.
+        """
+        if self.decodes_streams:
+            return self.stream_decoder(BLOCK_CHUNKS, threads)
+        return WholeDecoder(self._decode_whole)
+
+    def encode(
+        self,
+        signal: ArrayLike,
+        *,
+        search: bool = True,
+        exact: bool = False,
+        window: float | None = None,
+        overlap: float | None = None,
+    ) -> U16:
+        """Encode a whole signal; a last, partial chunk is computed on its own samples.
 
         Parameters
         ----------
         signal : array_like
             (n,) floating point, mono, at `sample_rate_in`.
+        search : bool
+            Whether the code search chooses the tokens, where the model has one. Without it each
+            bit is the sign of a latent's value, as `quantize` returns it.
+            ``token_settings(codec.model, search=False)`` states it.
+        exact : bool
+            Whether a model that needs the whole signal encodes it at once beyond 10 minutes too.
+        window : float, optional
+            Encode overlapping windows of so many seconds, from 1, in place of the whole signal.
+            The tokens are other ones, unless one window holds the signal.
+        overlap : float, optional
+            Seconds that windows share, half a window at most. Absent: 4, or half a window.
 
         Returns
         -------
         numpy.ndarray
-            (ceil(n / chunk_size) * chunk_tokens,) uint16. Sums of uint16 wrap beyond 65535; a
-            language model's vocabulary needs ``.astype(np.int64)`` first.
+            (ceil(n / samples_per_token),) uint16. Sums of uint16 wrap beyond 65535; a language
+            model's vocabulary needs ``.astype(np.int64)`` first.
 
         Raises
         ------
         TypeError
             The samples are not floating point, or the array is masked.
         ValueError
-            The signal is not one-dimensional.
+            The signal is not one-dimensional; a window is out of range; or the signal is too long
+            to be encoded at once without `exact`. `exact`, `window` and `overlap` are for models
+            that do not encode streams.
 
         Warns
         -----
@@ -399,20 +673,78 @@ class Codec:
             and counts as 0. Streams do not warn.
         """
         samples = as_signal(signal)
-        n_bad = samples.size - int(np.count_nonzero(np.isfinite(samples)))
-        for line in (not_finite(n_bad), beyond_full_scale(peak_of(samples))):
-            if line:
-                warnings.warn(line, AudioWarning, stacklevel=2)
-        encoder = self.stream_encoder(BLOCK_CHUNKS)
+        for line in _oddities(samples):
+            warnings.warn(line, AudioWarning, stacklevel=2)
+        encoder = self.signal_encoder(search=search, exact=exact, window=window, overlap=overlap)
         return np.concatenate([encoder.push(samples), encoder.flush()])
 
-    def decode(self, tokens: ArrayLike) -> F32:
+    def encode_batch(
+        self,
+        signals: Iterable[ArrayLike],
+        *,
+        search: bool = True,
+        exact: bool = False,
+        window: float | None = None,
+        overlap: float | None = None,
+    ) -> list[U16]:
+        """Encode several whole signals, each as `encode` does, to the bit.
+
+        A codec of several `threads` encodes that many signals at a time.
+
+        Parameters
+        ----------
+        signals : iterable of array_like
+            Signals of any lengths, each as `encode` takes it.
+        search, exact, window, overlap
+            As in `encode`.
+
+        Returns
+        -------
+        list of numpy.ndarray
+            The tokens of each signal, (n,) uint16.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `encode`, with the signal's number before the text, from 0. Nothing is encoded.
+
+        Warns
+        -----
+        fcs_edge.AudioWarning
+            As in `encode`, with the signal's number.
+        """
+        choice = Choice(exact, window, overlap)
+
+        def check(signal: ArrayLike) -> F32:
+            samples = as_signal(signal)
+            if not self.encodes_streams:
+                choice.check_length(samples.size)
+            return samples
+
+        checked = batch.checked(signals, check, "signal")
+        for i, samples in enumerate(checked):
+            for line in _oddities(samples):
+                warnings.warn(f"signal {i}: {line}", AudioWarning, stacklevel=2)
+        n_workers = min(self._threads, len(checked))
+        how = {"search": search, "threads": 1, **choice._asdict()}
+        return batch.run(checked, [self.signal_encoder(**how) for _ in range(n_workers)])
+
+    def decode(
+        self,
+        tokens: ArrayLike,
+        *,
+        voice: Voice | None = None,
+        topk: int = TOPK,
+        any_voice: bool = False,
+    ) -> F32:
         """Decode a whole stream of tokens.
 
         Parameters
         ----------
         tokens : array_like
             (n,) integers below ``2 ** bits_per_token``.
+        voice, topk, any_voice
+            A voice to decode with, as `with_voice` takes it. Absent: the codec's, or none.
 
         Returns
         -------
@@ -421,13 +753,43 @@ class Codec:
 
         Raises
         ------
+        fcs_edge.VoiceError
+            The voice does not fit the model.
         TypeError
             The tokens are not integers, or the array is masked.
         ValueError
             The tokens are not one-dimensional, or one is out of range.
         """
-        decoder = self.stream_decoder(BLOCK_CHUNKS)
-        return np.concatenate([decoder.push(tokens), decoder.flush()])
+        codec = self if voice is None else self.with_voice(voice, topk, any_voice=any_voice)
+        decoder = codec.token_decoder()
+        checked = as_tokens(tokens, self.bits_per_token)
+        return np.concatenate([decoder.push(checked), decoder.flush()])
+
+    def decode_batch(self, tokens: Iterable[ArrayLike]) -> list[F32]:
+        """Decode several whole streams of tokens, each as `decode` does, to the bit.
+
+        A codec of several `threads` decodes that many of them at a time.
+
+        Parameters
+        ----------
+        tokens : iterable of array_like
+            Tokens of any numbers, each array as `decode` takes it.
+
+        Returns
+        -------
+        list of numpy.ndarray
+            The samples of each, (n * samples_out_per_token,) float32.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `decode`, with the number of the array before the text, from 0. Nothing is
+            decoded.
+        """
+        check = partial(as_tokens, bits=self.bits_per_token)
+        checked = batch.checked(tokens, check, "tokens")
+        n_workers = min(self._threads, len(checked))
+        return batch.run(checked, [self.token_decoder(1) for _ in range(n_workers)])
 
     def features(self, signal: ArrayLike) -> F32:
         """Return the encoder's features of a whole signal.
@@ -435,12 +797,13 @@ class Codec:
         Parameters
         ----------
         signal : array_like
-            (n,) floating point at `sample_rate_in`.
+            (n,) floating point at `sample_rate_in`. NaN and infinity count as 0.
 
         Returns
         -------
         numpy.ndarray
-            (frames, dim) float32; zeros fill the last chunk.
+            (frames, dim) float32. A causal encoder gives ceil(n / 320) frames, with the published
+            strides; any other one floor((n - 400) / 320) + 1, and 1 for fewer than 400 samples.
 
         Raises
         ------
@@ -449,13 +812,14 @@ class Codec:
         ValueError
             The signal is not one-dimensional.
         """
-        samples = as_signal(signal)
-        size, frames = self.chunk_size, self._config.encoder.chunk_frames
-        padded = new(math.ceil(samples.size / size) * size)
-        padded[: samples.size] = samples
-        out = new(padded.size // size * frames, self._config.encoder.dim)
+        samples = sanitized(as_signal(signal))
+        config = self._config.encoder
+        if not config.causal:
+            return self._whole_encoder(samples)
+        out = new(math.ceil(samples.size / config.frame_size), config.dim)
         state = self._encoder.state(BLOCK_CHUNKS)
-        return _run(self._encoder, state, padded, size * BLOCK_CHUNKS, out, frames * BLOCK_CHUNKS)
+        frames = config.chunk_frames * BLOCK_CHUNKS
+        return _run(self._encoder, state, samples, frames * config.frame_size, out, frames)
 
     def latents(self, features: ArrayLike) -> F32:
         """Return the compressor's latents of features, before the code search.
@@ -463,15 +827,18 @@ class Codec:
         Parameters
         ----------
         features : array_like
-            (frames, dim) float32; the number of frames is a multiple of the frames per token.
+            (frames, dim) float32, any number of frames.
 
         Returns
         -------
         numpy.ndarray
-            (tokens, bits_per_token) float32, rows of unit length.
+            (tokens, bits_per_token) float32, rows of unit length: one for each frame of a
+            downscale by 1. A causal compressor rounds partial tokens up.
 
         Raises
         ------
+        fcs_edge.FcsError
+            There are too few frames for a compressor that is not causal.
         TypeError
             The values are no numbers, or the array is masked.
         ValueError
@@ -479,11 +846,9 @@ class Codec:
         """
         per_token = self._config.frames_per_token
         x = as_matrix(features, self._config.encoder.dim, "features")
-        if x.shape[0] % per_token:
-            raise ValueError(
-                f"a multiple of {per_token} frames is expected, not {x.shape[0]} frames"
-            )
-        out = new(x.shape[0] // per_token, self.bits_per_token)
+        if not self._config.compressor.causal:
+            return self._whole_compressor(x)
+        out = new(math.ceil(x.shape[0] / per_token), self.bits_per_token)
         rows = per_token * BLOCK_CHUNKS
         return _run(self._compressor, self._compressor.state(rows), x, rows, out, BLOCK_CHUNKS)
 
@@ -558,9 +923,11 @@ class Codec:
             The array has another shape.
         """
         x = as_matrix(codes, self.bits_per_token, "codes")
+        if not self._config.decompressor.causal:
+            return self._whole_decompressor(x)
         frames = self.samples_out_per_token // self._config.decoder.hop_length
         out = new(x.shape[0] * frames, self._config.decompressor.output_dim)
-        rows = self.chunk_tokens * BLOCK_CHUNKS
+        rows = self._config.decoded_tokens * BLOCK_CHUNKS
         state = self._decompressor.state(rows)
         return _run(self._decompressor, state, x, rows, out, rows * frames)
 
@@ -575,8 +942,9 @@ class Codec:
         Returns
         -------
         numpy.ndarray
-            (frames * hop,) float32 at `sample_rate_out`, in [-1, 1]; not a number where the
-            features are none, or so large that sums overflow.
+            (frames * hop,) float32 at `sample_rate_out`, with Vocos at times one more; in [-1, 1]
+            but for Vocos. Not a number where the features are none, or so large that sums
+            overflow.
 
         Raises
         ------
@@ -586,10 +954,63 @@ class Codec:
             The array has another shape.
         """
         x = as_matrix(features, self._config.decoder.input_dim, "features")
+        if not self._config.decoder.causal:
+            return self._whole_decoder(x)
         hop = self._config.decoder.hop_length
         out = new(x.shape[0] * hop)
         state = self._decoder.state(BLOCK_CHUNKS)
         return _run(self._decoder, state, x, BLOCK_CHUNKS, out, hop * BLOCK_CHUNKS)
+
+    def _encode_whole(
+        self,
+        samples: F32,
+        search: bool = True,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> U16:
+        """Return the tokens of a whole signal, checked; `on_progress` takes the share done."""
+        clean = sanitized(samples)
+        report = on_progress or _ignored
+        if self._config.encoder.causal:
+            features = self.features(clean)
+        else:
+            features = self._whole_encoder(clean, lambda done: report(_ENCODER_SHARE * done))
+        report(_ENCODER_SHARE)
+        if self._config.compressor.causal:
+            latents = self.latents(features)
+        else:
+            rest = 1 - _ENCODER_SHARE
+            latents = self._whole_compressor(
+                features, lambda done: report(_ENCODER_SHARE + rest * done)
+            )
+        report(1.0)
+        return self.quantize(latents)
+
+    def _decode_whole(self, tokens: U16) -> F32:
+        """Return the samples of all tokens, checked."""
+        features = self.decompress(self.codes(tokens))
+        if self._voice is not None:
+            stage = VoiceStage(self._voice.voice.index, self._voice.topk)
+            state, work = stage.state(BLOCK_ROWS), new(BLOCK_ROWS, features.shape[1])
+            for rows in rows_of(features):
+                stage(rows, work[: len(rows)], state)
+                rows[:] = work[: len(rows)]
+        return self.synthesize(features)
+
+    @cached_property
+    def _whole_encoder(self) -> whole_encoder.WholeEncoder:
+        return whole_encoder.WholeEncoder(self._config.encoder, self._model.reader())
+
+    @cached_property
+    def _whole_compressor(self) -> whole_compressor.WholeCompressor:
+        return whole_compressor.WholeCompressor(self._config.compressor, self._model.reader())
+
+    @cached_property
+    def _whole_decompressor(self) -> whole_decompressor.WholeDecompressor:
+        return whole_decompressor.WholeDecompressor(self._config.decompressor, self._model.reader())
+
+    @cached_property
+    def _whole_decoder(self) -> whole_decoder.WholeDecoder:
+        return whole_decoder.WholeDecoder(self._config.decoder, self._model.reader())
 
     @cached_property
     def _encoder(self) -> Encoder:
@@ -612,21 +1033,36 @@ class Codec:
         return Decoder(self._config.decoder, self._model.reader())
 
 
+def _ignored(done: float) -> None:
+    """Take the share done for a caller that does not ask for it."""
+
+
 def _load_pickled(
-    model: str, sha256: str, activations: int | None = None, threads: int = 1
+    model: str,
+    sha256: str,
+    activations: int | None = None,
+    threads: int = 1,
+    voice: _Voiced | None = None,
 ) -> Codec:
     """Load the model of a pickled codec; older pickles state no activations and no threads."""
     try:
         found = catalogue.referenced(model)
         # Before its activations: another model's weights may not multiply them.
         if found.sha256 == sha256:
-            return Codec(found, activations=activations, threads=threads)
+            codec = Codec(found, activations=activations, threads=threads)
+            return codec if voice is None else codec.with_voice(*voice[:2], any_voice=voice[2])
     except ModelFileError as error:
         raise ModelFileError(f"the model of a pickled codec cannot be loaded: {error}") from None
     raise ModelFileError(
         f"{model}: not the model of the pickled codec or stream: the file has changed, or this "
         "installation has another one; pickle it again"
     )
+
+
+def _oddities(samples: F32) -> list[str]:
+    """Return what `encode` warns of, a line each."""
+    n_bad = samples.size - int(np.count_nonzero(np.isfinite(samples)))
+    return [line for line in (not_finite(n_bad), beyond_full_scale(peak_of(samples))) if line]
 
 
 def _run(stage: Stage[StateT], state: StateT, x: F32, rows: int, out: F32, output_rows: int) -> F32:

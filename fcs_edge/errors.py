@@ -36,6 +36,10 @@ class AudioError(FcsError):
     """An audio file cannot be read or written."""
 
 
+class VoiceError(FcsError):
+    """A voice is damaged, or does not fit the model."""
+
+
 class AudioWarning(UserWarning):
     """A sound is read or encoded, but is cut or odd; the text is one line."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,14 +13,11 @@ from fcs_edge.arguments import (
     FLOAT32,
     UINT16,
     Shapes,
-    as_count,
     as_signal,
     as_tokens,
     check_buffer,
     is_plain_pair,
 )
-from fcs_edge.chunker import Chunker
-from fcs_edge.errors import FcsError
 from fcs_edge.kernels.ops import samples as sample_kernels
 from fcs_edge.model import quantizer
 from fcs_edge.model.code_search import SearchState
@@ -28,84 +26,28 @@ from fcs_edge.model.decoder import DecoderState
 from fcs_edge.model.decompressor import DecompressorState
 from fcs_edge.model.encoder import EncoderState
 from fcs_edge.model.layers import F32, U16, Array, histories, new
-from fcs_edge.model.replayed_stage import ReplayedState, Stage
+from fcs_edge.model.replayed_stage import ReplayedState, Stage, StreamStage
+from fcs_edge.model.voice_rows import VoiceState
 from fcs_edge.modelfile.config import CodecConfig
+from fcs_edge.streams.chunker import Chunker
+from fcs_edge.streams.resumable import ResumableStream, Saved, write_history
 
-EncoderStage: TypeAlias = Stage[ReplayedState[EncoderState]]
-CompressorStage: TypeAlias = Stage[ReplayedState[CompressorState]]
+EncoderStage: TypeAlias = StreamStage[ReplayedState[EncoderState]]
+CompressorStage: TypeAlias = StreamStage[ReplayedState[CompressorState]]
 DecompressorStage: TypeAlias = Stage[ReplayedState[DecompressorState]]
 DecoderStage: TypeAlias = Stage[ReplayedState[DecoderState]]
-SearchStage: TypeAlias = Stage[ReplayedState[SearchState]]
+VoiceStage: TypeAlias = Stage[ReplayedState[VoiceState]]
+SearchStage: TypeAlias = StreamStage[ReplayedState[SearchState]]
 
 SAMPLE_LIMIT = np.float32(65536)
 """Samples are clipped to this magnitude. Speech is within 1; unscaled int16 is within 2**15."""
 
-MAX_CHUNKS = 256
-"""Most chunks per step: workspace grows with them, by up to some megabytes a chunk."""
 
-
-class _Saved(NamedTuple):
-    """What resumes a stream."""
-
-    history: list[Array]
-    waiting: Array
-    """Samples or tokens that wait for the rest of their chunk."""
-    number: int
-    """Of samples that were not finite, or whether the stream has ended."""
-
-
-StreamT = TypeVar("StreamT", bound="_Stream")
-
-
-class _Stream:
-    """What both streams share: `create` of a codec creates another one, which takes the history.
-
-    So a copy and a pickle hold the codec and the history only: no workspace, and no recorded calls.
-    """
-
-    _state: _EncodeState | _DecodeState
-
-    def __init__(
-        self, create: Callable[[int, int], Any] | None, max_chunks: int, threads: int = 1
-    ) -> None:
-        self._create, self._threads = create, threads
-        self._max_chunks = as_count(max_chunks, "max_chunks", 1, MAX_CHUNKS)
-        self._all_chunks = range(1, self._max_chunks + 1)
-
-    def _limit(self) -> str:
-        return "one chunk" if self._max_chunks == 1 else f"1 to {self._max_chunks} chunks"
-
-    def __copy__(self: StreamT) -> StreamT:
-        """Return an independent stream that continues from this point."""
-        create, arguments, saved = self.__reduce__()
-        other: StreamT = create(*arguments)
-        other.__setstate__(saved)
-        return other
-
-    def __deepcopy__(self: StreamT, memo: dict[int, Any]) -> StreamT:
-        """Return an independent stream that continues from this point."""
-        return self.__copy__()
-
-    def __reduce__(self) -> tuple[Callable[[int, int], Any], tuple[int, int], _Saved]:
-        """Return what creates another stream, and what resumes this one there."""
-        if self._create is None:
-            raise TypeError("a stream that no codec created cannot be copied or pickled")
-        return self._create, (self._max_chunks, self._threads), self._state.saved()
-
-    def __setstate__(self, saved: _Saved) -> None:
-        """Continue from the point where another stream was."""
-        self._state.resume(saved)
-
-
-def _write_history(history: list[Array], saved: list[Array]) -> None:
-    """Copy the arrays of another stream's history into this one's."""
-    if [(a.shape, a.dtype) for a in history] != [(a.shape, a.dtype) for a in saved]:
-        raise FcsError(
-            "the state of a pickled stream does not fit: another release saved it, or a machine "
-            "whose kernels differ; start the stream anew"
-        )
-    for array, values in zip(history, saved, strict=True):
-        array[:] = values
+def sanitized(samples: F32) -> F32:
+    """Return a whole signal as the encoder takes it: clipped, and 0 in place of NaN or infinity."""
+    clean = new(samples.size)
+    sample_kernels.sanitize(samples, SAMPLE_LIMIT, clean, np.zeros(1, np.int64))
+    return clean
 
 
 class _EncodeState:
@@ -144,17 +86,17 @@ class _EncodeState:
         searches = [self.search] if self.search is not None else []
         return histories([self.encoder, self.compressor, *searches])
 
-    def saved(self) -> _Saved:
+    def saved(self) -> Saved:
         history = [array.copy() for array in self.history()]
-        return _Saved(history, self.chunker.rest().copy(), int(self.n_not_finite[0]))
+        return Saved(history, self.chunker.rest().copy(), int(self.n_not_finite[0]))
 
-    def resume(self, saved: _Saved) -> None:
-        _write_history(self.history(), saved.history)
+    def resume(self, saved: Saved) -> None:
+        write_history(self.history(), saved.history)
         self.chunker.resume(saved.waiting)
         self.n_not_finite[0] = saved.number
 
 
-class StreamEncoder(_Stream):
+class StreamEncoder(ResumableStream):
     """Encodes one stream; `Codec.stream_encoder` creates it.
 
     The constructor allocates all workspace. The tokens do not depend on how the samples are cut
@@ -166,6 +108,8 @@ class StreamEncoder(_Stream):
     """
 
     _state: _EncodeState
+    used: None = None
+    """Windows of the signal: a stream has none; see `Codec.signal_encoder`."""
 
     def __init__(
         self,
@@ -227,21 +171,34 @@ class StreamEncoder(_Stream):
         return tokens
 
     def flush(self) -> U16:
-        """Encode the last, partial chunk, filled up with zeros, and start a new stream.
+        """Encode the last, partial chunk on its own samples, and start a new stream.
 
         Returns
         -------
         numpy.ndarray
-            (tokens,) uint16: one chunk's tokens, or none if no sample waited.
+            (ceil(n_pending / samples_per_token),) uint16: none if no sample waited.
         """
         rest = self._state.chunker.rest()
-        tokens = np.empty(self._config.chunk_tokens if rest.size else 0, np.uint16)
+        tokens = np.empty(math.ceil(rest.size / self._config.samples_per_token), np.uint16)
         if rest.size:
-            samples = new(self._config.chunk_size)
-            samples[: rest.size] = rest
-            self._step(samples, tokens)
+            self._tail(rest, tokens)
         self.reset()
         return tokens
+
+    def _tail(self, samples: F32, tokens: U16) -> None:
+        """Encode a partial chunk outside the recorded calls. Zeros follow it for the search."""
+        state, config = self._state, self._config
+        frames = math.ceil(samples.size / config.encoder.frame_size)
+        clean, latents = state.samples[: samples.size], state.latents[: tokens.size]
+        features = state.features[:frames]
+        sample_kernels.sanitize(samples, SAMPLE_LIMIT, clean, state.n_not_finite)
+        self._encoder.tail(clean, features, state.encoder)
+        self._compressor.tail(features, latents, state.compressor)
+        if self._search is not None and state.search is not None:
+            whole = state.samples[: tokens.size * config.samples_per_token]
+            whole[samples.size :] = 0
+            self._search.tail(whole, latents, state.search)
+        quantizer.quantize(latents, tokens)
 
     def step(self, samples: F32, tokens: U16) -> None:
         """Encode whole chunks into the caller's buffer.
@@ -312,6 +269,7 @@ class _DecodeState:
         decompressor: DecompressorStage,
         decoder: DecoderStage,
         max_chunks: int,
+        voice: VoiceStage | None,
     ) -> None:
         tokens = max_chunks * config.decoded_tokens
         frames = tokens * config.samples_out_per_token // config.decoder.hop_length
@@ -319,6 +277,9 @@ class _DecodeState:
         self.decoder = decoder.state(frames)
         self.codes = new(tokens, config.bits_per_token)
         self.features = new(frames, config.decompressor.output_dim)
+        self.voice = voice.state(frames) if voice is not None else None
+        self.voiced = new(*self.features.shape) if voice is not None else self.features
+        """The features that the decoder reads."""
         self.samples = new(frames * config.decoder.hop_length)
         self.chunker = Chunker(config.decoded_tokens, max_chunks, np.uint16)
         self.ended = False
@@ -333,17 +294,17 @@ class _DecodeState:
     def history(self) -> list[Array]:
         return histories([self.decompressor, self.decoder])
 
-    def saved(self) -> _Saved:
+    def saved(self) -> Saved:
         history = [array.copy() for array in self.history()]
-        return _Saved(history, self.chunker.rest().copy(), int(self.ended))
+        return Saved(history, self.chunker.rest().copy(), int(self.ended))
 
-    def resume(self, saved: _Saved) -> None:
-        _write_history(self.history(), saved.history)
+    def resume(self, saved: Saved) -> None:
+        write_history(self.history(), saved.history)
         self.chunker.resume(saved.waiting)
         self.ended = bool(saved.number)
 
 
-class StreamDecoder(_Stream):
+class StreamDecoder(ResumableStream):
     """Decodes one stream; `Codec.stream_decoder` creates it.
 
     The constructor allocates all workspace. The samples do not depend on how the tokens are cut
@@ -360,10 +321,12 @@ class StreamDecoder(_Stream):
         max_chunks: int = 1,
         threads: int = 1,
         create: Callable[[int, int], StreamDecoder] | None = None,
+        voice: VoiceStage | None = None,
     ) -> None:
         super().__init__(create, max_chunks, threads)
         self._config, self._decompressor, self._decoder = config, decompressor, decoder
-        self._state = _DecodeState(config, decompressor, decoder, self._max_chunks)
+        self._voice = voice
+        self._state = _DecodeState(config, decompressor, decoder, self._max_chunks, voice)
         self._hop, self._chunk_tokens = config.decoder.hop_length, config.decoded_tokens
         self._has_all_tokens = config.bits_per_token == 16
         whole = (n * self._chunk_tokens for n in self._all_chunks)
@@ -479,7 +442,10 @@ class StreamDecoder(_Stream):
         features = state.features[: samples.size // self._hop]
         quantizer.codes(tokens, codes)
         self._decompressor(codes, features, state.decompressor)
-        self._decoder(features, output, state.decoder)
+        voiced = state.voiced[: len(features)]
+        if self._voice is not None and state.voice is not None:
+            self._voice(features, voiced, state.voice)
+        self._decoder(voiced, output, state.decoder)
         samples[:] = output
 
     def reset(self) -> None:

@@ -21,6 +21,7 @@ from fcs_edge.codec import BLOCK_CHUNKS, Codec, load
 from fcs_edge.errors import AudioWarning, BitstreamError, FcsError
 from fcs_edge.files import creating
 from fcs_edge.model.layers import F32, U16, new
+from fcs_edge.model.voice import Voice
 from fcs_edge.tokens.event_decoder import (
     DamageReport,
     EventDecoder,
@@ -39,6 +40,7 @@ from fcs_edge.tokens.fcs import PriorCoders, fcs_writer, header_of
 from fcs_edge.tokens.fcs_options import FcsOptions, check_tags
 from fcs_edge.tokens.npy import TOKEN_DTYPES, TokenWriter, open_npy
 from fcs_edge.tokens.npz import ARRAY_SUFFIXES, array_writer, open_npz, origin_of
+from fcs_edge.tokens.settings import token_settings
 
 PathLike = str | os.PathLike[str]
 
@@ -148,6 +150,7 @@ def decode_file(
     any_model: bool = False,
     strict: bool = True,
     force: bool = False,
+    voice: Voice | None = None,
 ) -> F32: ...
 
 
@@ -160,6 +163,7 @@ def decode_file(
     any_model: bool = False,
     strict: bool = True,
     force: bool = False,
+    voice: Voice | None = None,
 ) -> None: ...
 
 
@@ -171,6 +175,7 @@ def decode_file(
     any_model: bool = False,
     strict: bool = True,
     force: bool = False,
+    voice: Voice | None = None,
 ) -> F32 | None:
     """Decode a file of tokens as ``fcs-edge decode`` does, to the bit.
 
@@ -188,6 +193,8 @@ def decode_file(
         Whether damage is an error. If not, silence stands for what is lost.
     force : bool
         Whether an existing file is overwritten.
+    voice : Voice, optional
+        A voice to decode with; `Codec.with_voice` has further choices.
 
     Returns
     -------
@@ -197,7 +204,7 @@ def decode_file(
     Raises
     ------
     fcs_edge.FcsError
-        The source is of another model, damaged or no file of tokens, or `out` exists.
+        The source is no intact tokens of this model, `out` exists, or the voice does not fit.
     ValueError
         The suffix of `out` is not valid.
 
@@ -206,7 +213,7 @@ def decode_file(
     fcs_edge.AudioWarning
         Without `strict`: something is damaged.
     """
-    codec = codec or load()
+    codec = _with_voice(codec or load(), voice)
     path = Path(source)
     problems: list[str] = []
     with ExitStack() as stack:
@@ -220,6 +227,10 @@ def decode_file(
     for line in problems:
         warnings.warn(f"{path}: {line}", AudioWarning, stacklevel=2)
     return signal
+
+
+def _with_voice(codec: Codec, voice: Voice | None) -> Codec:
+    return codec if voice is None else codec.with_voice(voice)
 
 
 def read_fcs(path: PathLike, *, strict: bool = True, codec: Codec | None = None) -> FileTokens:
@@ -320,7 +331,7 @@ def write_fcs(
     check_tags(tags or {})
     if n_samples is None:
         n_samples = checked.size * codec.samples_per_token
-    if problem := length_problem(checked.size, n_samples, codec):
+    if problem := length_problem(checked.size, n_samples, codec, token_settings(codec.model)):
         raise ValueError(problem.removesuffix("; they are left out"))
     with _output(Path(path), force) as file:
         fcs_writer(file, codec, FcsOptions(tags=tags)).close(n_samples, checked)
@@ -367,7 +378,9 @@ def _sound(
     if suffix == ".npz":
         opened = stack.enter_context(open_npz(path))
         check_origin(opened.origin, codec, any_model)
-        if problem := length_problem(opened.array.n_tokens, opened.n_samples, codec):
+        if problem := length_problem(
+            opened.array.n_tokens, opened.n_samples, codec, opened.origin.settings
+        ):
             if strict:
                 raise BitstreamError(problem)
             problems.append(problem)

@@ -124,7 +124,18 @@ class Golden:
 @pytest.fixture(scope="session")
 def speech() -> NDArray[np.float32]:
     """10.96 s of speech, (175360,) float32 at 16 kHz."""
-    signal, rate = soundfile.read(DATA / "251-118436-0003.flac", dtype="float32")
+    return read_clip("251-118436-0003")
+
+
+@pytest.fixture(scope="session")
+def second_speech() -> NDArray[np.float32]:
+    """15.96 s of another speaker, (255360,) float32 at 16 kHz."""
+    return read_clip("84-121123-0005")
+
+
+def read_clip(name: str) -> NDArray[np.float32]:
+    """Return a clip of tests/data."""
+    signal, rate = soundfile.read(DATA / f"{name}.flac", dtype="float32")
     assert rate == 16000
     return signal
 

@@ -28,7 +28,9 @@ MAY_IMPORT = {
 """Packages, lowest first, and the packages that their modules may import."""
 ORDER = ("errors", "modelfile", "model", "stream", "codec", "bench")
 """Parts of `fcs_edge`: none imports a part to its right."""
-STAGES = {"encoder", "compressor", "quantizer", "code_search", "decompressor", "decoder"}
+STAGES = {
+    *("encoder", "compressor", "quantizer", "code_search", "decompressor", "voice_rows", "decoder"),
+}
 """Modules of `fcs_edge.model` that know nothing of one another."""
 
 

@@ -19,7 +19,7 @@ from fcs_edge.model.decoder import Decoder
 from fcs_edge.model.decompressor import Decompressor
 from fcs_edge.model.encoder import Encoder
 from fcs_edge.model.layers import F32
-from fcs_edge.model.replayed_stage import ReplayedStage, Stage, StateT
+from fcs_edge.model.replayed_stage import ReplayedStage, StateT, StreamStage
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, CodecConfig, SearchConfig
 from fcs_edge.modelfile.model_file import ModelFile
 from fcs_edge.modelfile.tensor_layout import matrix_shape, tensor_shapes
@@ -187,7 +187,7 @@ def limits(seconds: float = 1.0) -> Limits:
 class _Timed(Generic[StateT]):
     """A stage that records the duration of its last call, in nanoseconds."""
 
-    def __init__(self, stage: Stage[StateT]) -> None:
+    def __init__(self, stage: StreamStage[StateT]) -> None:
         self._stage = stage
         self.elapsed = 0
 
@@ -198,6 +198,9 @@ class _Timed(Generic[StateT]):
         start = time.perf_counter_ns()
         self._stage(x, out, state)
         self.elapsed = time.perf_counter_ns() - start
+
+    def tail(self, x: F32, out: F32, state: StateT) -> None:
+        self._stage.tail(x, out, state)
 
 
 class Bench:

@@ -7,7 +7,8 @@ by analysis by synthesis (Atal, Remde, A new model of LPC excitation, ICASSP 198
    those bands and the compressor's hidden rows, that removes noise.
 2. A second network predicts that cepstrum from a token's code and the codes before it.
 3. A beam search flips bits of each latent's signs; its cost is the squared error of the prediction.
-   At the end of a chunk it takes the sequence of the lowest cost.
+   At the end of a chunk it takes the sequence of the lowest cost. A last, partial chunk ends with
+   its own last token, and zeros fill the samples of that token.
 
 The tokens decode like those of any other model.
 """
@@ -162,9 +163,10 @@ class Search:
         Parameters
         ----------
         samples : numpy.ndarray
-            (tokens * samples_per_token,) float32, the latents' samples: whole chunks.
+            (tokens * samples_per_token,) float32, the latents' samples.
         latents : numpy.ndarray
-            (tokens, bits) float32, rows of unit length; overwritten with ``+-1 / sqrt(bits)``.
+            (tokens, bits) float32, rows of unit length; overwritten with ``+-1 / sqrt(bits)``. They
+            are whole chunks, or one partial chunk, which ends the stream.
         state : SearchState
             The stream's state; it advances by these tokens.
         """

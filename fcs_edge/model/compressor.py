@@ -81,15 +81,16 @@ class Compressor:
         Parameters
         ----------
         features : numpy.ndarray
-            (frames, input_dim) float32; the number of frames is a multiple of those of a token.
+            (frames, input_dim) float32. Where the frames of the last token are too few, the stream
+            ends with it.
         out : numpy.ndarray
-            (tokens, bits) float32: rows of unit length.
+            (ceil(frames / frames_per_token), bits) float32: rows of unit length.
         state : CompressorState
             The stream's state; it advances by these frames.
         """
         x = features
         for i, factor in enumerate(self.config.downscale_factors):
-            rows = x.shape[0] // factor
+            rows = -(-x.shape[0] // factor)
             scaled, y = state.work[i][0][:rows], state.work[i][1][:rows]
             self.downscales[i](x, scaled, state.downscales[i])
             self._snakes[i](scaled, y)

@@ -32,7 +32,7 @@ class FeatureBlock:
         self._norm = LayerNorm(tensors, f"{name}.norm", active=True)
 
     def __call__(self, x: F32, out: F32, work: F32, conv: ConvState) -> None:
-        """Write the block's output of x (rows, in) into out (rows / stride, out)."""
+        """Write the block's output of x (rows, in) into out (ceil(rows / stride), out)."""
         self.conv(x, work, conv)
         self._norm(work, out)
 
@@ -117,20 +117,23 @@ class Encoder:
         return EncoderState(self, max_chunks)
 
     def __call__(self, samples: F32, out: F32, state: EncoderState) -> None:
-        """Write the features of whole chunks.
+        """Write the features of whole chunks, and of a partial one at the end of the stream.
+
+        A partial chunk is computed on its own rows: none is added. Row i of a convolution of
+        stride s reads its input up to row ``i * s``, so each block has ``ceil(rows / stride)``.
 
         Parameters
         ----------
         samples : numpy.ndarray
-            (chunks * chunk_size,) float32.
+            (n,) float32. Where the last chunk is partial, the stream ends with it.
         out : numpy.ndarray
-            (chunks * chunk_frames, dim) float32.
+            (ceil(n / frame_size), dim) float32.
         state : EncoderState
-            The stream's state; it advances by these chunks.
+            The stream's state; it advances by these samples.
         """
         x = samples.reshape(-1, 1)
         for block, (y, work), conv in zip(self.blocks, state.blocks, state.convs, strict=True):
-            rows = x.shape[0] // block.stride
+            rows = -(-x.shape[0] // block.stride)
             block(x, y[:rows], work[:rows], conv)
             x = y[:rows]
         work = state.blocks[-1][1][: x.shape[0]]

@@ -24,6 +24,13 @@ class Stage(Protocol[StateT]):
         """Write the stage's output of x into out, and advance the state."""
 
 
+class StreamStage(Stage[StateT], Protocol[StateT]):
+    """A stage whose stream may end with a partial chunk."""
+
+    def tail(self, x: F32, out: F32, state: StateT, /) -> None:
+        """Do what a call does, on a last, partial chunk."""
+
+
 class ReplayedState(Generic[StateT]):
     """A stage's state, and the recorded calls of each number of rows.
 
@@ -80,6 +87,13 @@ class ReplayedStage(Generic[StateT]):
         recording = record(partial(self._stage, x, out, state.state), self._threads)
         if recording is not None:
             state.recordings[rows] = _owner(x), _owner(out), recording
+
+    def tail(self, x: F32, out: F32, state: ReplayedState[StateT]) -> None:
+        """Run the stage on a last, partial chunk; nothing is recorded or replayed.
+
+        Its number of rows is seldom the same twice, and the stage may use temporary arrays.
+        """
+        self._stage(x, out, state.state)
 
 
 def _owner(x: F32) -> NDArray[Any]:

@@ -26,6 +26,7 @@ from fcs_edge.stream import StreamDecoder
 from fcs_edge.text import counted, printable
 from fcs_edge.tokens.npy import TokenArray, tokens_of
 from fcs_edge.tokens.npz import Origin
+from fcs_edge.tokens.settings import Settings, most_tokens, settings_of
 
 GAP_TOKENS = 100
 """Tokens of a gap that the decoder runs through; for the others it rests, in whole chunks."""
@@ -209,6 +210,7 @@ class EventDecoder:
         self._gaps: deque[tuple[int, int]] = deque()
         self._n_tokens = self._n_samples = self._n_filler = 0
         self._last, self._slack = np.uint16(0), 0
+        self._settings: Settings = {}
 
     @property
     def seconds_lost(self) -> float:
@@ -246,7 +248,7 @@ class EventDecoder:
         yield from self.close()
         self.n_parts += 1
         self._begin()
-        self._slack = header.slack
+        self._slack, self._settings = header.slack, settings_of(header.settings)
         try:
             check_header(header, self._codec, self._any_model)
         except BitstreamError as error:
@@ -289,11 +291,14 @@ class EventDecoder:
         """Yield the rest of a part, to its exact length, and report what contradicts that."""
         codec, pending = self._codec, self._pending
         needed = math.ceil(max(0, n_samples - self._slack) / codec.samples_per_token)
-        padded = math.ceil(n_samples / codec.chunk_size) * codec.chunk_tokens
+        # Where the header states no rules, what a live stream has beyond its last token is filler.
+        unstated = 2 if pending is not None and pending.chunk_tokens else 1
+        sizes = codec.samples_per_token, codec.chunk_tokens
+        most = most_tokens(n_samples, *sizes, self._settings, unstated)
         # What was decoded before the end record came cannot be left out any more.
-        excess = max(0, self._n_tokens - padded - self._n_filler)
+        excess = max(0, self._n_tokens - most - self._n_filler)
         if pending is not None:
-            left = max(0, padded - self._n_tokens)
+            left = max(0, most - self._n_tokens)
             over = pending.tokens[left:]
             if over.any() or not pending.chunk_tokens:
                 excess += over.size
@@ -409,14 +414,17 @@ def _check_finite(samples: F32, codec: Codec) -> None:
         )
 
 
-def length_problem(n_tokens: int, n_samples: int, codec: Codec) -> str | None:
-    """Return how a number of tokens contradicts a number of input samples; None if it does not."""
+def length_problem(n_tokens: int, n_samples: int, codec: Codec, settings: Settings) -> str | None:
+    """Return how a number of tokens contradicts a number of input samples; None if it does not.
+
+    The settings, those of the tokens, say whether zeros may have filled the last chunk.
+    """
     needed = math.ceil(n_samples / codec.samples_per_token)
-    padded = math.ceil(n_samples / codec.chunk_size) * codec.chunk_tokens
+    most = most_tokens(n_samples, codec.samples_per_token, codec.chunk_tokens, settings)
     if n_tokens < needed:
         missing = needed - n_tokens
         return f"{missing} of the {needed} tokens that its {n_samples} samples need are missing"
-    if n_tokens > padded:
-        more = n_tokens - padded
+    if n_tokens > most:
+        more = n_tokens - most
         return f"{more} tokens more than its {n_samples} samples need; they are left out"
     return None

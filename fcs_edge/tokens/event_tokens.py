@@ -11,6 +11,7 @@ from fcs_edge.bitstream.reader import Damage, End, Event, HeaderRead, Metadata, 
 from fcs_edge.bitstream.writer import Header
 from fcs_edge.model.layers import U16
 from fcs_edge.text import counted
+from fcs_edge.tokens.settings import most_tokens, settings_of
 
 _GAP_TOKENS = 4096
 _NONE = Tokens(np.zeros(0, np.uint16))
@@ -27,8 +28,9 @@ class EventTokens:
     header : Header
         The bitstream's header.
     chunk_tokens : int, optional
-        Tokens of a chunk, where the model is known. Tokens beyond the chunk in which the sound ends
-        are left out. Absent: of a block that was streamed, its chunk decides; others stay whole.
+        Tokens of a chunk, where the model is known. Tokens beyond the end are left out: of the last
+        chunk where zeros filled it, else of the last token. Absent: of a block that was streamed,
+        its chunk decides; others stay whole.
 
     Attributes
     ----------
@@ -131,14 +133,17 @@ class EventTokens:
         """Leave out what the end record does not count: filler of a live stream's last block."""
         pending = self._pending
         chunk = self._chunk_tokens or pending.chunk_tokens
-        needed = math.ceil(n_samples / self._header.samples_per_token)
+        settings = settings_of(self._header.settings)
         least = math.ceil((n_samples - self._header.slack) / self._header.samples_per_token)
         self.n_missing = max(0, least - self.n_tokens - pending.tokens.size)
-        if not chunk:
+        unstated = 2 if pending.chunk_tokens else 1
+        if not chunk and settings.get("token_rules", unstated) == 1:
             return
-        end = max(0, math.ceil(needed / chunk) * chunk - self.n_tokens)
+        sizes = self._header.samples_per_token, chunk or 1
+        most = most_tokens(n_samples, *sizes, settings, unstated)
+        end = max(0, most - self.n_tokens)
         over = pending.tokens[end:]
         if over.any() or not pending.chunk_tokens:
             self.n_excess = over.size
-        self.n_excess += max(0, self.n_tokens - math.ceil(needed / chunk) * chunk)
+        self.n_excess += max(0, self.n_tokens - most)
         self._pending = Tokens(pending.tokens[:end], pending.chunk_tokens)

@@ -127,12 +127,17 @@ class PauseFilter:
         return self._taken()
 
     def flush(self, tokens: U16) -> Replaced:
-        """Take the tokens of the last, partial chunk, or none; return all that is left."""
-        first = self.push(np.empty(0, np.float32), tokens)
+        """Take the tokens of the last, partial chunk, or none; return all that is left.
+
+        The last token fills that chunk while it is compared; the filler is not returned.
+        """
+        missing = -tokens.size % self._codec.chunk_tokens
+        first = self.push(np.empty(0, np.float32), np.pad(tokens, (0, missing), mode="edge"))
         while self._queue:
             self._return(self._pausing)
-        rest = self._taken()
-        return joined([first, rest])
+        whole = joined([first, self._taken()])
+        stop = whole.tokens.size - missing
+        return Replaced(whole.tokens[:stop], whole.pauses[:stop])
 
     def _taken(self) -> Replaced:
         out, self._out = self._out, []

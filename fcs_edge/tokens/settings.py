@@ -13,13 +13,18 @@ Settings = dict[str, Any]
 RESAMPLER = "soxr VHQ"
 """What brings files of other rates to the model's rate."""
 
-TOKEN_RULES = 1
-"""Version of the rules from samples to tokens: the padding of the last chunk, the order of bits."""
+TOKEN_RULES = 2
+"""Version of the rules from samples to tokens.
+
+Of n samples, version 2 gives ``ceil(n / samples_per_token)`` tokens. In version 1 zeros fill the
+last chunk, and its tokens are whole chunks.
+"""
 
 
-def token_settings(model: ModelFile) -> Settings:
+def token_settings(model: ModelFile, *, search: bool = True) -> Settings:
     """Return what changes a model's tokens beside its fingerprint.
 
+    `search` is that of `Codec.encode`: False where signs replace the code search.
     Two models of one fingerprint and equal settings give equal tokens, on every CPU that
     docs/reference/exactness.md lists. A causal model has no window and no overlap.
     """
@@ -27,7 +32,7 @@ def token_settings(model: ModelFile) -> Settings:
         "weights": model.scheme,
         "activation_bits": model.activation_bits,
         "resampler": RESAMPLER,
-        "search": model.config.search is not None,
+        "search": search and model.config.search is not None,
         "token_rules": TOKEN_RULES,
     }
 
@@ -39,6 +44,23 @@ def differences(stored: Settings, own: Settings) -> str:
     """
     pairs = [(k, stored[k], own[k]) for k in own if k in stored and stored[k] != own[k]]
     return ", ".join(f"{k} {shown(there, 40)} (here {here})" for k, there, here in pairs)
+
+
+def most_tokens(
+    n_samples: int,
+    samples_per_token: int,
+    chunk_tokens: int,
+    settings: Settings,
+    unstated: int = 1,
+) -> int:
+    """Return how many tokens a number of samples has at most.
+
+    The settings, those of the tokens, name the version of the rules; `unstated` is the version
+    where they name none.
+    """
+    n_tokens = -(-n_samples // samples_per_token)
+    whole = chunk_tokens if settings.get("token_rules", unstated) == 1 else 1
+    return -(-n_tokens // whole) * whole
 
 
 class _Field(NamedTuple):

@@ -148,7 +148,7 @@ class CodeSearch:
         Parameters
         ----------
         latents : numpy.ndarray
-            (rows, bits) float32, whole chunks.
+            (rows, bits) float32: whole chunks, or fewer rows than a chunk has, which count as one.
         target : numpy.ndarray
             (rows, width) float32.
         past : numpy.ndarray
@@ -160,6 +160,7 @@ class CodeSearch:
             (rows, bits) float32, may be `latents`.
         """
         prior, max_flips, shortlist, chunk, _ = self._settings
+        chunk = min(chunk, len(latents))
         arguments = (*self._network, prior, max_flips, shortlist, chunk, past, *workspace, signs)
         self._search(latents, target, *arguments)
 

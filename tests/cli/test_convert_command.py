@@ -31,7 +31,7 @@ def test_the_end_of_a_conversion(folder: Path, tmp_path: Path, run: Callable) ->
     assert f"{size / 1e6:.1f} MB, {ratio}" in text
     assert [line for line in lines if line.startswith("attention") and "int8" in line]
     assert [line for line in lines if line.startswith("convolutions") and "f16" in line]
-    assert "of 396 tokens and" in text
+    assert "of 393 tokens and" in text
     assert lines[-1] == f"next: fcs-edge encode -m {out} speech.wav speech.fcs"
 
 

@@ -18,6 +18,7 @@ from fcs_edge.bitstream.writer import BitstreamWriter
 from fcs_edge.cli.bitstream_facts import Record, RecordList
 from fcs_edge.tokens.fcs import fcs_writer, header_of
 from fcs_edge.tokens.fcs_options import FcsOptions
+from fcs_edge.tokens.settings import Settings
 
 N_TOKENS = 150
 HOP, RATE = 480, 24000
@@ -29,12 +30,16 @@ def tokens_of(codec: fcs_edge.Codec, n: int = N_TOKENS) -> NDArray[np.uint16]:
 
 
 def stream(
-    codec: fcs_edge.Codec, n: int = N_TOKENS, n_samples: int = 0, **options: object
+    codec: fcs_edge.Codec,
+    n: int = N_TOKENS,
+    n_samples: int = 0,
+    rules: Settings | None = None,
+    **options: object,
 ) -> bytes:
     """Return a bitstream of random tokens, in blocks of 50."""
     file = io.BytesIO()
     settings = FcsOptions(**{"block_seconds": 1.0, **options})
-    writer = fcs_writer(file, codec, settings)
+    writer = fcs_writer(file, codec, settings, rules)
     writer.write(tokens_of(codec, n))
     writer.close(n_samples or n * codec.samples_per_token)
     return file.getvalue()
@@ -176,12 +181,12 @@ def test_strict_writes_nothing_of_any_of_these(tiny: fcs_edge.Codec, decode: Cal
 
 def test_a_chained_bitstream_plays_all_parts(tiny: fcs_edge.Codec, decode: Callable) -> None:
     """Each part ends where its own sound ends, and begins without memory of the one before."""
-    one, two = stream(tiny, n_samples=47777), stream(tiny, 20, 6001)
+    one, two = stream(tiny, n_samples=47777), stream(tiny, 19, 6001)
     code, size, err, sound = decode(one + two)
     assert (code, err) == (0, "")
     first, second = tiny.output_length(47777), tiny.output_length(6001)
     assert size == first + second
-    expected = [tiny.decode(tokens_of(tiny))[:first], tiny.decode(tokens_of(tiny, 20))[:second]]
+    expected = [tiny.decode(tokens_of(tiny))[:first], tiny.decode(tokens_of(tiny, 19))[:second]]
     assert np.abs(sound - np.concatenate(expected)).max() <= 1.01 / 32768
 
 
@@ -236,14 +241,20 @@ def test_metadata_never_breaks_decoding(tiny: fcs_edge.Codec, decode: Callable) 
 
 
 def test_tokens_beyond_the_sound_are_reported(tiny: fcs_edge.Codec, decode: Callable) -> None:
-    """Filler of a stream is none; the padding of the last chunk neither."""
+    """Filler of a stream is none. Where zeros filled the last chunk, its tokens are none either."""
     code, size, err, _ = decode(stream(tiny, n_samples=40000))
     assert (code, size) == (1, tiny.output_length(40000))
-    assert "22 tokens more than its 40000 samples need" in err
+    assert "25 tokens more than its 40000 samples need" in err
     code, size, err, _ = decode(stream(tiny, n_samples=9600))
     assert (code, size) == (1, 100 * HOP)
-    assert "118 tokens more than its 9600 samples need" in err
-    assert decode(stream(tiny, 152, 149 * 320))[:3] == (0, 149 * HOP, "")
+    assert "120 tokens more than its 9600 samples need" in err
+    code, size, err, _ = decode(stream(tiny, 152, 149 * 320))
+    assert (code, size) == (1, 149 * HOP)
+    assert "3 tokens more than its 47680 samples need" in err
+    code, size, _, sound = decode(stream(tiny, 152, 149 * 320, rules={"token_rules": 1}))
+    assert (code, size) == (0, 149 * HOP)
+    whole = tiny.decode(tokens_of(tiny, 152))
+    assert np.abs(sound - whole[: 149 * HOP]).max() <= 1.01 / 32768
     assert decode(stream(tiny, 150, eager=True))[:3] == (0, 150 * HOP, "")
 
 
@@ -272,4 +283,5 @@ def test_settings_that_differ_are_named(
     (tmp_path / "a.fcs").write_bytes(file.getvalue())
     done = run("decode", "--model", golden("tiny").model, tmp_path / "a.fcs", tmp_path / "a.wav")
     assert done.code == 0
-    assert "encoded with other settings: weights int4 (here f32)" in done.err
+    other = "weights int4 (here f32), token_rules 1 (here 2)"
+    assert f"encoded with other settings: {other}" in done.err

@@ -63,7 +63,7 @@ def test_too_much_damage_is_reported(
 ) -> None:
     safe = encode("safe.fcs", "--fec", "25%", "--block", "0.1")
     data = safe.read_bytes()
-    safe.write_bytes(data[:60] + bytes(200) + data[260:])
+    safe.write_bytes(data[:60] + bytes(180) + data[240:])
     out = tmp_path / "out.wav"
     done = run("decode", "-m", golden("tiny").model, safe, out)
     assert done.code == 1

@@ -25,7 +25,7 @@ def test_settings_of_each_kind_of_weights(
         "activation_bits": {"int8": 12, "int4": 8}.get(scheme, 32),
         "resampler": "soxr VHQ",
         "search": False,
-        "token_rules": 1,
+        "token_rules": 2,
     }
     assert token_settings(model) == expected
     assert json.loads(run("info", "--json", path).out)["settings"] == expected

@@ -33,8 +33,8 @@ def model(golden: Callable) -> Path:
 
 @pytest.fixture
 def tokens(codec: fcs_edge.Codec) -> NDArray[np.uint16]:
-    """The tokens of 33333 samples: 27 chunks of 4."""
-    return np.random.default_rng(5).integers(1, 2048, 108).astype(np.uint16)
+    """The tokens of 33333 samples: 26 chunks of 4, and one token."""
+    return np.random.default_rng(5).integers(1, 2048, 105).astype(np.uint16)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def npz(codec: fcs_edge.Codec, tokens: NDArray, tmp_path: Path, run: Callable) -
     write_fcs(tmp_path / "source.fcs", tokens, N_SAMPLES, codec)
     path = tmp_path / "tokens.npz"
     result = run("decode", "-m", codec.model.path, tmp_path / "source.fcs", path)
-    assert (result.code, result.err) == (0, f"{path}: 108 tokens\n")
+    assert (result.code, result.err) == (0, f"{path}: 105 tokens\n")
     return path
 
 
@@ -86,7 +86,7 @@ def test_bare_tokens_name_the_model_that_is_assumed(
         result = run("decode", "-m", model, source, tmp_path / f"{number}.wav")
         assert result.code == 0
         assert f"{source}: bare tokens, taken for those of tiny (" in result.err
-        assert frames(tmp_path / f"{number}.wav") == 108 * 480
+        assert frames(tmp_path / f"{number}.wav") == 105 * 480
     assert (tmp_path / "0.wav").read_bytes() == (tmp_path / "2.wav").read_bytes()
 
 
@@ -144,8 +144,8 @@ def test_other_settings_are_accepted_with_a_note(
 @pytest.mark.parametrize(
     ("n_samples", "length", "message"),
     [
-        (20 * 1280, 20 * 1920, "28 tokens more than its 25600 samples need; they are left out"),
-        (27 * 1280 + 1, 108 * 480, "1 of the 109 tokens that its 34561 samples need are missing"),
+        (20 * 1280, 20 * 1920, "25 tokens more than its 25600 samples need; they are left out"),
+        (105 * 320 + 1, 105 * 480, "1 of the 106 tokens that its 33601 samples need are missing"),
     ],
 )
 def test_a_length_that_contradicts_the_tokens(
@@ -181,7 +181,7 @@ def test_copies_without_sound(
         assert np.array_equal(array, tokens)
     assert run("encode", "-m", model, tmp_path / "a.npy", tmp_path / "a.npz").code == 0
     with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
-        assert int(arrays["n_samples"]) == 108 * 320
+        assert int(arrays["n_samples"]) == 105 * 320
         assert str(arrays["model"]) == "tiny"
     assert "--force overwrites it" in run("decode", npz, tmp_path / "a.npy").failed()
     line = run("encode", tmp_path / "back.fcs", tmp_path / "c.npz").failed()
@@ -210,7 +210,7 @@ def test_lost_tokens_are_reported(
     path.write_bytes(data)
     result = run("decode", path, tmp_path / "a.npz")
     assert result.code == 1
-    message = "100 of 1296 tokens are lost; the token before each gap stands for them"
+    message = "100 of 1260 tokens are lost; the token before each gap stands for them"
     assert f"warning: {path}: {message}" in result.err
     with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
         assert np.array_equal(arrays["tokens"], [*[0] * 100, *many[100:]])
@@ -233,12 +233,12 @@ def test_info_of_arrays(
     assert "2.08 s" in result.out
     facts = json.loads(run("info", "--json", npz).out)
     assert (facts["kind"], facts["model"]) == ("tokens", "a\x1b[2J[b]")
-    assert (facts["tokens"], facts["samples"], facts["dtype"]) == (108, N_SAMPLES, "uint16")
+    assert (facts["tokens"], facts["samples"], facts["dtype"]) == (105, N_SAMPLES, "uint16")
     assert facts["fingerprint"] == fcs_edge.load(model).fingerprint.hex()
     assert (facts["lowest"], facts["highest"]) == (int(tokens.min()), int(tokens.max()))
     np.save(tmp_path / "t.npy", tokens)
     facts = json.loads(run("info", "--json", tmp_path / "t.npy").out)
-    assert (facts["kind"], facts["tokens"], facts["intact"]) == ("bare tokens", 108, True)
+    assert (facts["kind"], facts["tokens"], facts["intact"]) == ("bare tokens", 105, True)
     np.save(tmp_path / "f.npy", np.zeros(3))
     assert "holds float64 of shape (3,)" in run("info", tmp_path / "f.npy").failed()
 
@@ -248,7 +248,7 @@ def test_info_of_an_array_that_does_not_fit_its_model(
 ) -> None:
     path = tmp_path / "a.npz"
     encode_file(wav, path)
-    changed(path, n_samples=9, tokens=np.full(108, 70000))
+    changed(path, n_samples=9, tokens=np.full(105, 70000))
     result = run("info", "--json", path)
     assert result.code == 1
     assert json.loads(result.out)["problems"] == [
@@ -290,7 +290,7 @@ def test_info_reads_a_bitstream_from_a_pipe(
     done = shell("info", "--json", "-", data=data)
     assert done.returncode == 0
     facts = json.loads(done.stdout)
-    assert (facts["tokens"], facts["bytes"]) == (108, len(data))
+    assert (facts["tokens"], facts["bytes"]) == (105, len(data))
     assert read_fcs(tmp_path / "a.fcs").n_samples == facts["samples"]
 
 

@@ -9,7 +9,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from fcs_edge.chunker import Chunker
+from fcs_edge.streams.chunker import Chunker
 
 
 def cuts(random: np.random.Generator, n: int) -> list[slice]:

@@ -36,12 +36,10 @@ def test_codes(name: str, golden: Callable) -> None:
     assert np.array_equal(high, tokens >= 1 << (codec.bits_per_token - 1))
 
 
-def test_stages_check_shapes(tiny: fcs_edge.Codec, golden: Callable) -> None:
+def test_stages_check_shapes(tiny: fcs_edge.Codec) -> None:
     for stage in (tiny.latents, tiny.quantize, tiny.decompress, tiny.synthesize):
         with pytest.raises(ValueError, match="of shape"):
             stage(np.zeros((4, 5), np.float32))
-    with pytest.raises(ValueError, match="multiple of 2 frames"):
-        golden("options").codec.latents(np.zeros((3, 32), np.float32))
 
 
 def test_decoding_from_points_near_codes(tiny: fcs_edge.Codec, speech: NDArray[np.float32]) -> None:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 import fcs_edge
 from fcs_edge import AudioWarning, Codec, FcsError, ModelFileError, StreamDecoder, StreamEncoder
 from fcs_edge.convert import convert
-from fcs_edge.stream import _Stream
+from fcs_edge.streams.resumable import ResumableStream
 
 CUT = 9000
 """Samples before a stream is copied: seven chunks of the built-in model and a part of one."""
@@ -104,7 +104,7 @@ def test_a_copy_of_a_codec_is_the_codec(codec: Codec) -> None:
 
 
 def test_a_stream_of_no_codec_says_so(codec: Codec) -> None:
-    stream = _Stream(None, 1)
+    stream = ResumableStream(None, 1)
     for duplicate in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="no codec created"):
             duplicate(stream)

@@ -50,8 +50,8 @@ def test_one_sample_and_one_token_at_a_time(tiny: Codec, speech: NDArray[np.floa
     tokens = np.concatenate([tokens, encoder.flush()])
     assert np.array_equal(tokens, tiny.encode(signal))
     decoder = tiny.stream_decoder()
-    sound = np.concatenate([decoder.push(tokens[i : i + 1]) for i in range(tokens.size)])
-    assert np.array_equal(sound, tiny.decode(tokens))
+    sound = [decoder.push(tokens[i : i + 1]) for i in range(tokens.size)]
+    assert np.array_equal(np.concatenate([*sound, decoder.flush()]), tiny.decode(tokens))
 
 
 def test_a_push_returns_what_is_ready(tiny: Codec) -> None:
@@ -63,9 +63,10 @@ def test_a_push_returns_what_is_ready(tiny: Codec) -> None:
 
 
 def test_partial_last_chunk(tiny: Codec, speech: NDArray[np.float32]) -> None:
-    padded = np.pad(speech[:3000], (0, 3 * 1280 - 3000))
-    assert np.array_equal(tiny.encode(speech[:3000]), tiny.encode(padded))
-    tokens = tiny.encode(padded)
+    tokens = tiny.encode(speech[: 3 * 1280])
+    ended = tiny.encode(speech[:3000])
+    assert ended.size == 10
+    assert np.array_equal(ended[:8], tokens[:8])
     short = tiny.decode(tokens[:10])
     assert short.size == 10 * 480
     assert np.array_equal(short[: 8 * 480], tiny.decode(tokens)[: 8 * 480])
@@ -91,7 +92,8 @@ def test_flush_and_reset_start_anew(tiny: Codec, speech: NDArray[np.float32]) ->
     assert np.array_equal(np.concatenate([encoder.push(signal), encoder.flush()]), tokens)
     decoder.push(tiny.encode(other))
     decoder.reset()
-    assert np.array_equal(decoder.push(tokens), tiny.decode(tokens))
+    sound = np.concatenate([decoder.push(tokens), decoder.flush()])
+    assert np.array_equal(sound, tiny.decode(tokens))
 
 
 @pytest.mark.parametrize("at", [0, 640, 1280, 40000])

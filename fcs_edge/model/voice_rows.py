@@ -1,0 +1,162 @@
+"""A voice, between stages 4 and 5: each feature row becomes the mean of its nearest rows.
+
+The method is k nearest neighbours in feature space (Baas, van Niekerk, Kamper, Voice conversion
+with just nearest neighbors, Interspeech 2023). It has no state: each row stands alone.
+
+Rows of float32 are all compared by their exact cosine. Others have an index of 8-bit integers: a
+matrix product lists candidates, and their exact cosines rank them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fcs_edge.kernels._types import F16, I8
+from fcs_edge.kernels.gemm import linear
+from fcs_edge.kernels.gemm import quantized_weights as stored
+from fcs_edge.kernels.gemm.quantized_weights import Int8
+from fcs_edge.kernels.ops import neighbours
+from fcs_edge.kernels.runtime import memory
+from fcs_edge.model.layers import F32, Array, new
+
+MAX_TOPK = 64
+"""Most rows of a mean."""
+
+CANDIDATES = 16
+"""Rows that are ranked by their exact cosine, at least."""
+
+_PER_NEIGHBOUR = 4
+"""Candidates for each row of the mean, at least."""
+
+ACTIVATION_BITS = 8
+"""Bits of the features that multiply the index; the exact cosines are those of float32."""
+
+_ROWS = 32
+"""Features that are replaced at once: the scores of all rows are held for each."""
+
+_LEAST = np.float32(1e-30)
+"""A row counts as zeros where its squared length is not above this."""
+
+_BLOCK = 1024
+"""Rows that are converted at once."""
+
+
+class VoiceRows:
+    """Rows of a voice, ready to be searched.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray
+        (rows, width) float32, float16 or int8, finite.
+    scale : numpy.ndarray, optional
+        (rows,) float32: what the rows of int8 are multiplied by.
+    """
+
+    def __init__(self, rows: F32 | F16 | I8, scale: F32 | None = None) -> None:
+        self._scale = None if scale is None else stored.frozen(scale)
+        inverse = np.empty(len(rows), np.float32)
+        exact = rows.dtype == np.float32
+        values: Any = None if exact or scale is not None else memory.zeros(rows.shape, np.int8)
+        step = np.ones(len(rows), np.float32) if scale is None else scale.copy()
+        for start in range(0, len(rows), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            block = as_float32(rows[part], None if scale is None else scale[part])
+            neighbours.inverse_norms(block, _LEAST, inverse[part])
+            if values is not None:
+                rounded = stored.quantize_int8(block)
+                values[part], step[part] = rounded.values, rounded.scale
+        # A zero row has no cosine.
+        usable = np.flatnonzero(inverse)
+        if usable.size < len(rows):
+            rows, inverse, step = rows[usable], inverse[usable], step[usable]
+            values = None if values is None else values[usable]
+            self._scale = None if scale is None else stored.frozen(step.copy())
+        self.size, self.width = rows.shape
+        self._rows = stored.frozen(rows.view(np.uint16) if rows.dtype == np.float16 else rows)
+        self._inverse = stored.frozen(inverse)
+        self._index: linear.Linear | None = None
+        if not exact and self.size:
+            index: Any = rows if values is None else values
+            self._index = linear.prepare(Int8(index, step * inverse, ACTIVATION_BITS))
+
+    def score(self, x: F32, scores: F32) -> None:
+        """Write the scores of all rows, (x rows, rows)."""
+        if self._index is None:
+            neighbours.cosines(x, self._rows, self._inverse, scores)
+        else:
+            self._index(x.reshape(-1), x.shape[1], scores)
+
+    def gather(self, listed: NDArray[np.int64], out: F32) -> None:
+        """Write the listed rows, (x rows, candidates, width)."""
+        if self._scale is not None:
+            neighbours.gather_int8(self._rows, self._scale, listed, out)
+        elif self._rows.dtype == np.uint16:
+            neighbours.gather_half(self._rows, listed, out)
+        else:
+            neighbours.gather(self._rows, listed, out)
+
+    def average(self, x: F32, state: VoiceState, out: F32) -> None:
+        """Write the mean of the nearest of the gathered rows."""
+        n = x.shape[0]
+        gathered, listed = state.gathered[:n], state.listed[:n]
+        best, nearest = state.best[: state.nearest.size], state.nearest
+        neighbours.mean_of_nearest(x, gathered, self._inverse, listed, best, nearest, out)
+
+
+def as_float32(rows: Array, scale: F32 | None) -> F32:
+    """Return rows of a voice as float32."""
+    values = np.ascontiguousarray(rows, np.float32)
+    return values if scale is None else np.asarray(values * scale[:, None])
+
+
+class VoiceState:
+    """Workspace of a search: nothing stays from call to call."""
+
+    def __init__(self, rows: VoiceRows, topk: int, max_rows: int) -> None:
+        n = min(max_rows, _ROWS)
+        listed = min(max(CANDIDATES, _PER_NEIGHBOUR * topk), rows.size)
+        self.scores = new(n, rows.size)
+        self.best = new(listed)
+        self.listed = np.zeros((n, listed), np.int64)
+        self.gathered = new(n, listed, rows.width)
+        self.nearest = np.zeros(min(topk, rows.size), np.int64)
+
+    def reset(self) -> None:
+        """Start a new stream."""
+
+    def history(self) -> list[Array]:
+        """Return what resumes the stream: nothing."""
+        return []
+
+
+class VoiceStage:
+    """Replaces features by the mean of the nearest rows of a voice.
+
+    Parameters
+    ----------
+    rows : VoiceRows
+        The voice.
+    topk : int
+        Rows of the mean; all where the voice has fewer.
+    """
+
+    def __init__(self, rows: VoiceRows, topk: int) -> None:
+        self._rows, self._topk = rows, topk
+
+    def state(self, max_rows: int) -> VoiceState:
+        """Return workspace for calls of up to `max_rows` features."""
+        return VoiceState(self._rows, self._topk, max_rows)
+
+    def __call__(self, x: F32, out: F32, state: VoiceState) -> None:
+        """Write the means for x (rows, width) into out, another array of its shape."""
+        for start in range(0, x.shape[0], _ROWS):
+            some, to = x[start : start + _ROWS], out[start : start + _ROWS]
+            n = some.shape[0]
+            listed = state.listed[:n]
+            self._rows.score(some, state.scores[:n])
+            neighbours.largest(state.scores[:n], state.best, listed)
+            self._rows.gather(listed, state.gathered[:n])
+            self._rows.average(some, state, to)

@@ -1,0 +1,1 @@
+"""What streams share, streams of single stages, and several signals at once."""
