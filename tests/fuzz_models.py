@@ -32,7 +32,7 @@ MEMORY = 3_000_000
 """Bytes that loading may take beside 40 a byte of the file: Python objects of each layer."""
 
 SMALL = CodecConfig(
-    EncoderConfig((4, 4), (10, 4), (8, 8), 1, 8, 8, 2, 8, 16, 1, 0.0, 4, 2, True, 8, 3),
+    EncoderConfig((4, 4), (10, 4), (8, 8), 1, 8, 8, 2, 8, 16, 0, 0.0, 4, 2, True, 8, 3),
     CompressorConfig(2, 1, 1, causal=True, window_size=4, input_dim=8, output_dim=4,
                      hidden_dims=(8,), downscale_factors=(2,)),
     QuantizerConfig(16),
