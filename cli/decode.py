@@ -152,6 +152,7 @@ def decode(
         if playing:
             devices.find("output", speaker)
         codec = fcs_edge.load(model, activations=activations, threads=threads)
+        codec.model.require("decoder")
         codec = voice.applied(codec)
         prepare(codec, messages, decoder=True)
         mode = _Mode(playing, out == "-", strict, salvage, any_model)

@@ -137,6 +137,7 @@ def encode(
         if live:
             devices.find("input", microphone)
         codec = fcs_edge.load(model, activations=activations, threads=threads)
+        codec.model.require("encoder", *(["decoder"] if fcs.dtx else []))
         create = partial(_writer, out=out, codec=codec, fcs=fcs, dtype=dtype, live=live)
         output = CountedOutput(output_file(out, force))
         if live:

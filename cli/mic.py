@@ -112,6 +112,7 @@ def mic(
     # Before the model, so that a missing device shows at once.
     names = _device_names(microphone, speaker, playing)
     codec = voice.applied(fcs_edge.load(model, activations=activations))
+    codec.model.require("encoder", *(["decoder"] if decoding else []))
     codec = prepared(codec, threads, messages, encoder=True, decoder=decoding)
     with ExitStack() as stack:
         recorder = _recorder(recordings, codec, messages, force)

@@ -122,6 +122,7 @@ def receive(
     if playing:
         devices.find("output", speaker)
     codec = voice.applied(fcs_edge.load(model, activations=activations))
+    codec.model.require("decoder")
     key_path = Path(key) if key is not None else None
     report_security(key_path, messages)
     with ExitStack() as stack:

@@ -129,6 +129,7 @@ def send(
     host, port = parse(address)
     _check(source, microphone)
     codec = fcs_edge.load(model, activations=activations)
+    codec.model.require("encoder", *(["decoder"] if dtx else []))
     framing = _framing(codec, packet_ms, key is not None, coded, redundancy)
     key_path = None if key is None else Path(key)
     report_security(key_path, messages)

@@ -112,8 +112,8 @@ def _of_config(config: Path) -> Source:
             if weights.is_file():
                 return _local(config, weights)
     if parts := _separate(folder):
-        source = _local(config, parts[0][1])
-        return Source(config, source.weights, source.name, source.name, parts)
+        name = _folder_name(folder)
+        return Source(config, parts[0][1], name, name, parts)
     wanted = "model" if config.name == _CONFIG else stem
     others = _files(folder, WEIGHTS)
     advice = f"; rename its weights, one of: {_listed(others)}" if others else ""
@@ -145,12 +145,8 @@ def _of_weights(weights: Path) -> Source:
         return _local(common, weights)
     if len(configs) == 1:
         return _local(configs[0], weights)
-    there = (
-        f"there are {_listed(configs)}; rename one to" if configs else "put its configuration in"
-    )
-    raise CheckpointError(
-        f"{weights}: no configuration of this name is beside it: {there} {own.name}"
-    )
+    there = f"there are {_listed(configs)}; rename one to" if configs else "name it"
+    raise CheckpointError(f"{weights}: its configuration is not beside it: {there} {own.name}")
 
 
 def _local(config: Path, weights: Path) -> Source:

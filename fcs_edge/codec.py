@@ -998,39 +998,43 @@ class Codec:
 
     @cached_property
     def _whole_encoder(self) -> whole_encoder.WholeEncoder:
-        return whole_encoder.WholeEncoder(self._config.encoder, self._model.reader())
+        return whole_encoder.WholeEncoder(self._config.encoder, self._model.reader("encoder"))
 
     @cached_property
     def _whole_compressor(self) -> whole_compressor.WholeCompressor:
-        return whole_compressor.WholeCompressor(self._config.compressor, self._model.reader())
+        return whole_compressor.WholeCompressor(
+            self._config.compressor, self._model.reader("encoder")
+        )
 
     @cached_property
     def _whole_decompressor(self) -> whole_decompressor.WholeDecompressor:
-        return whole_decompressor.WholeDecompressor(self._config.decompressor, self._model.reader())
+        return whole_decompressor.WholeDecompressor(
+            self._config.decompressor, self._model.reader("decoder")
+        )
 
     @cached_property
     def _whole_decoder(self) -> whole_decoder.WholeDecoder:
-        return whole_decoder.WholeDecoder(self._config.decoder, self._model.reader())
+        return whole_decoder.WholeDecoder(self._config.decoder, self._model.reader("decoder"))
 
     @cached_property
     def _encoder(self) -> Encoder:
-        return Encoder(self._config.encoder, self._model.reader())
+        return Encoder(self._config.encoder, self._model.reader("encoder"))
 
     @cached_property
     def _compressor(self) -> Compressor:
-        return Compressor(self._config.compressor, self._model.reader())
+        return Compressor(self._config.compressor, self._model.reader("encoder"))
 
     @cached_property
     def _search(self) -> Search | None:
-        return Search(self._config, self._model.reader()) if self._config.search else None
+        return Search(self._config, self._model.reader("encoder")) if self._config.search else None
 
     @cached_property
     def _decompressor(self) -> Decompressor:
-        return Decompressor(self._config.decompressor, self._model.reader())
+        return Decompressor(self._config.decompressor, self._model.reader("decoder"))
 
     @cached_property
     def _decoder(self) -> Decoder:
-        return Decoder(self._config.decoder, self._model.reader())
+        return Decoder(self._config.decoder, self._model.reader("decoder"))
 
 
 def _ignored(done: float) -> None:

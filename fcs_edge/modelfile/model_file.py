@@ -146,8 +146,9 @@ class ModelFile:
         """The arrays as stored, by name."""
         return {name: t.data for name, t in self.stored.items() if t.data is not None}
 
-    def reader(self) -> TensorReader:
-        """Return the tensors in the form that layers read."""
+    def reader(self, *parts: str) -> TensorReader:
+        """Return the tensors in the form that layers read, where the halves `parts` are there."""
+        self.require(*parts)
         return TensorReader(self.path, self.stored, self.shapes, self.group, self.activation_bits)
 
     def verify(self) -> None:

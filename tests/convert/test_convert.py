@@ -157,7 +157,9 @@ def test_configuration_is_checked(checkpoint: Path, out: Path) -> None:
     config = json.loads(path.read_text())
     part = {**config["encoder_config"], "surprise": 1}
     path.write_text(json.dumps({**config, "encoder_config": part}))
-    refused(checkpoint, out, "config.json: config: unknown key encoder_config.surprise", ConfigError)
+    refused(
+        checkpoint, out, "config.json: config: unknown key encoder_config.surprise", ConfigError
+    )
     config["encoder_config"]["causal"] = 1
     path.write_text(json.dumps(config))
     refused(checkpoint, out, "causal must be true or false", ConfigError)
