@@ -99,20 +99,26 @@ def convert(
         model = convert_files(
             *(checkpoint, Path(out), name, weights, errors, force), part=part, report=messages
         )
-    size, before = model.path.stat().st_size, _size(checkpoint)
+    _print_sizes(out, model, sum(path.stat().st_size for path in _files(checkpoint)), messages)
+    _print_errors(errors, messages)
+    if check:
+        _check_tokens(checkpoint, model, messages)
+    then = "decode -m {} speech.fcs decoded.wav" if model.part == "decoder" else _ENCODING
+    messages.note(f"next: fcs-edge {then.format(shlex.quote(out))}")
+
+
+_ENCODING = "encode -m {} speech.wav speech.fcs"
+
+
+def _print_sizes(out: str, model: ModelFile, before: int, messages: Messages) -> None:
+    """Print what was written, beside the bytes of its source."""
     half = f", the {model.part} half" if model.part else ""
     messages.note(
         f"{out}: {model.name}{half}, {model.weights / 1e6:.1f} M weights as {model.scheme}, "
         f"fingerprint {model.fingerprint.hex()}"
     )
+    size = model.path.stat().st_size
     messages.note(f"{size / 1e6:.1f} MB, {size / before:.0%} of the source's {before / 1e6:.1f} MB")
-    _print_errors(errors, messages)
-    if check:
-        _check_tokens(checkpoint, model, messages)
-    if model.part == "decoder":
-        messages.note(f"next: fcs-edge decode -m {shlex.quote(out)} speech.fcs decoded.wav")
-    else:
-        messages.note(f"next: fcs-edge encode -m {shlex.quote(out)} speech.wav speech.fcs")
 
 
 def _write_checkpoint(source: str, out: str, force: bool, messages: Messages) -> None:
@@ -134,10 +140,6 @@ def _write_checkpoint(source: str, out: str, force: bool, messages: Messages) ->
 
 def _files(source: Source | ModelFile) -> tuple[Path, ...]:
     return (source.path,) if isinstance(source, ModelFile) else source.files
-
-
-def _size(source: Source | ModelFile) -> int:
-    return sum(path.stat().st_size for path in _files(source))
 
 
 def _print_errors(errors: LayerErrors, messages: Messages) -> None:

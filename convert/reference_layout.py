@@ -140,29 +140,39 @@ def write_checkpoint(
         config = dataclasses.replace(config, search=None)
     shapes = tensor_shapes(config)
     chosen = _Chosen(tensors, shapes)
-    specs = {name: TensorSpec(dtypes[name], shape) for name, shape in shapes.items()}
     # Reading all of it first finds what cannot be used before anything is written.
     identity = model_file.fingerprint(config, chosen)
     check_folder(folder, overwrite)
     is_new = not folder.is_dir()
     folder.mkdir(exist_ok=True)
     try:
-        text = json.dumps(config_json.to_dict(config), indent=2) + "\n"
-        # The weights, which may not fit the disk, get their name first.
-        with (
-            creating(folder / CONFIG, overwrite=overwrite) as config_file,
-            creating(folder / WEIGHTS, overwrite=overwrite) as file,
-        ):
-            config_file.write(text.encode())
-            writer = TensorFileWriter(file, specs, _METADATA)
-            for name, tensor in chosen.items():
-                writer.write(name, tensor)
-            writer.finish(_METADATA)
+        specs = {name: TensorSpec(dtypes[name], shape) for name, shape in shapes.items()}
+        _write(folder, config, specs, chosen, overwrite)
     except BaseException:
         if is_new:
             shutil.rmtree(folder)
         raise
     return identity
+
+
+def _write(
+    folder: Path,
+    config: CodecConfig,
+    specs: Mapping[str, TensorSpec],
+    tensors: Mapping[str, Array],
+    overwrite: bool,
+) -> None:
+    text = json.dumps(config_json.to_dict(config), indent=2) + "\n"
+    # The weights, which may not fit the disk, get their name first.
+    with (
+        creating(folder / CONFIG, overwrite=overwrite) as config_file,
+        creating(folder / WEIGHTS, overwrite=overwrite) as file,
+    ):
+        config_file.write(text.encode())
+        writer = TensorFileWriter(file, specs, _METADATA)
+        for name, tensor in tensors.items():
+            writer.write(name, tensor)
+        writer.finish(_METADATA)
 
 
 def check_folder(folder: Path, overwrite: bool) -> None:

@@ -114,11 +114,12 @@ def _of_config(config: Path) -> Source:
     if parts := _separate(folder):
         name = _folder_name(folder)
         return Source(config, parts[0][1], name, name, parts)
-    wanted = "model" if config.name == _CONFIG else stem
+    expected = "model" if config.name == _CONFIG else stem
     others = _files(folder, WEIGHTS)
     advice = f"; rename its weights, one of: {_listed(others)}" if others else ""
     raise CheckpointError(
-        f"{folder}: there is no {wanted}.safetensors or {wanted}.pt beside {config.name}{advice}"
+        f"{folder}: there is no {expected}.safetensors or {expected}.pt beside "
+        f"{config.name}{advice}"
     )
 
 

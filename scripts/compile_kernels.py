@@ -93,7 +93,7 @@ SIGNATURES = {
     "ops.neighbours.cosines": "f2 f2 f1 f2w",
     "ops.neighbours.gather": "f2 l2 f3w",
     "ops.neighbours.gather_half": "H2 l2 f3w",
-    "ops.neighbours.gather_int8": "b2 f1 l2 f3w",
+    "ops.neighbours.gather_int8": "b2 f1 f2 l2 f3w",
     "ops.neighbours.inverse_norms": "f2 float f1w",
     "ops.neighbours.largest": "f2 f1w l2w",
     "ops.neighbours.mean_of_nearest": "f2 f3 f1 l2 f1w l1w f2w",

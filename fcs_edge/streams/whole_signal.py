@@ -105,6 +105,19 @@ class TooLongError(ValueError):
         )
 
 
+def check_length(encodes_streams: bool, choice: Choice, seconds: float | None) -> None:
+    """Refuse a signal that is too long to be encoded at once, where its length is known.
+
+    Raises
+    ------
+    TooLongError
+        It is longer than `EXACT_LIMIT`, and the model needs the whole signal.
+    """
+    limit = None if encodes_streams else choice.limit
+    if limit is not None and seconds is not None and seconds > limit:
+        raise TooLongError
+
+
 class WholeEncoder:
     """Encodes a signal at once, when all of it is there.
 

@@ -26,8 +26,8 @@ SECTIONS = {"0": "downscale", "1": "focal_block"}, {"0": "focal_block", "1": "up
 
 @pytest.fixture(scope="module")
 def tensors() -> dict[str, NDArray[Any]]:
-    made: dict[str, NDArray[Any]] = load_script("make_checkpoint").make(CASE)
-    return made
+    created: dict[str, NDArray[Any]] = load_script("make_checkpoint").make(CASE)
+    return created
 
 
 @pytest.fixture

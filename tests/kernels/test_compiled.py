@@ -113,7 +113,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
         *(tokens(153).reshape(9, 17), filled(np.int64, 4, 5), ones(4, 5, 17)),
     ),
     "ops.neighbours.gather_int8": (
-        *(filled(np.int8, 9, 17), ones(9), filled(np.int64, 4, 5), ones(4, 5, 17)),
+        *(filled(np.int8, 9, 17), ones(9), ones(2, 17), filled(np.int64, 4, 5)),
+        ones(4, 5, 17),
     ),
     "ops.neighbours.inverse_norms": (ones(9, 17), HALF, ones(9)),
     "ops.neighbours.largest": (ones(4, 9), ones(5), filled(np.int64, 4, 5)),
