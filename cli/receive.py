@@ -113,7 +113,6 @@ def receive(
     Examples:
       fcs-edge receive 0.0.0.0:5004 --key voice.key
       fcs-edge receive 5004 --monitor off --record-output received.wav
-      fcs-edge receive 5004 --voice anna.voice
     """
     messages = Messages(quiet)
     host, port = parse(address, listening=True)
