@@ -110,6 +110,7 @@ def demo(
         check_output(str(path), force)
     check_distinct(map(str, paths), [source])
     codec = fcs_edge.load(model, activations=activations)
+    codec.model.require("encoder", "decoder")
     clip, is_whole = _read(
         source or str(resources.files("fcs_edge") / "data/demo.flac"), codec, resampler, messages
     )

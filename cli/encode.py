@@ -153,7 +153,8 @@ def encode(
 
 
 def _check_model(codec: Codec, choice: Choice, live: bool, fcs: FcsOptions) -> None:
-    """Refuse options that the model cannot have."""
+    """Refuse options that the model cannot have, and half a model that lacks what they need."""
+    codec.model.require("encoder", *(["decoder"] if fcs.dtx else []))
     check_choice(codec, choice)
     if live or fcs.dtx:
         require_streams(codec, decoder=fcs.dtx)

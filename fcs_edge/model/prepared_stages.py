@@ -122,47 +122,47 @@ class PreparedStages:
     @cached_property
     def encoder(self) -> Encoder:
         """The encoder of a model where it is causal."""
-        return Encoder(self._config.encoder, self._model.reader())
+        return Encoder(self._config.encoder, self._model.reader("encoder"))
 
     @cached_property
     def compressor(self) -> Compressor:
         """The compressor of a model where it is causal."""
-        return Compressor(self._config.compressor, self._model.reader())
+        return Compressor(self._config.compressor, self._model.reader("encoder"))
 
     @cached_property
     def search(self) -> Search | None:
         """The code search, where the model has one."""
-        return Search(self._config, self._model.reader()) if self._config.search else None
+        return Search(self._config, self._model.reader("encoder")) if self._config.search else None
 
     @cached_property
     def decompressor(self) -> Decompressor:
         """The decompressor of a model where it is causal."""
-        return Decompressor(self._config.decompressor, self._model.reader())
+        return Decompressor(self._config.decompressor, self._model.reader("decoder"))
 
     @cached_property
     def decoder(self) -> Decoder:
         """The decoder of a model where it is causal."""
-        return Decoder(self._config.decoder, self._model.reader())
+        return Decoder(self._config.decoder, self._model.reader("decoder"))
 
     @cached_property
     def whole_encoder(self) -> WholeEncoder:
         """The encoder of a model where it needs the whole signal."""
-        return WholeEncoder(self._config.encoder, self._model.reader())
+        return WholeEncoder(self._config.encoder, self._model.reader("encoder"))
 
     @cached_property
     def whole_compressor(self) -> WholeCompressor:
         """The compressor of a model where it needs all features."""
-        return WholeCompressor(self._config.compressor, self._model.reader())
+        return WholeCompressor(self._config.compressor, self._model.reader("encoder"))
 
     @cached_property
     def whole_decompressor(self) -> WholeDecompressor:
         """The decompressor of a model where it needs all codes."""
-        return WholeDecompressor(self._config.decompressor, self._model.reader())
+        return WholeDecompressor(self._config.decompressor, self._model.reader("decoder"))
 
     @cached_property
     def whole_decoder(self) -> WholeDecoder:
         """The decoder of a model where it needs all features."""
-        return WholeDecoder(self._config.decoder, self._model.reader())
+        return WholeDecoder(self._config.decoder, self._model.reader("decoder"))
 
 
 def _run(stage: Stage[StateT], state: StateT, x: F32, rows: int, out: F32, output_rows: int) -> F32:
