@@ -180,6 +180,7 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "fingerprint": ("", str),
     "sha256": ("SHA-256", str),
     "weights": ("", lambda v: f"{v / 1e6:.2f} M"),
+    "part": ("", lambda v: f"the {v} half of the model"),
     "stored_as": ("stored as", str),
     "settings": (
         "",
@@ -221,6 +222,8 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "protection": ("protected", _protection),
     "intact": ("checks", lambda v: "all pass" if v else "FAILED"),
 }
+_OPTIONAL = ("note", "protection", "part")
+"""Facts that are shown where there is something to say."""
 _LABEL = max(len(label or key) for key, (label, _) in _UNITS.items())
 
 
@@ -236,7 +239,7 @@ def _print(file: str, facts: Facts) -> None:
 
 def _print_facts(facts: Facts) -> None:
     for key, value in facts.items():
-        if (key in ("note", "protection") and value is None) or key in ("remarks", "further_parts"):
+        if (key in _OPTIONAL and value is None) or key in ("remarks", "further_parts"):
             continue
         label, show = _UNITS[key]
         click.echo(f"  {label or key:<{_LABEL}}  {printable(show(value))}")

@@ -123,7 +123,7 @@ def receive(
         devices.find("output", speaker)
     codec = voice.applied(fcs_edge.load(model, activations=activations))
     # A link has two ends of one model: what cannot send has nobody to receive from.
-    require_streams(codec)
+    require_streams(codec, encoder=False)
     key_path = Path(key) if key is not None else None
     report_security(key_path, messages)
     with ExitStack() as stack:
