@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO, NamedTuple, overload
+from typing import Any, BinaryIO, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fcs_edge.arguments import as_tokens
 from fcs_edge.audio.reader import AudioInput, Channel, open_input
+from fcs_edge.audio.resampling import DEFAULT_RESAMPLER
 from fcs_edge.audio.writer import FILE_FORMATS, file_output
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, read_batches
 from fcs_edge.codec import Codec, load
@@ -42,7 +43,7 @@ from fcs_edge.tokens.fcs import PriorCoders, fcs_writer, header_of
 from fcs_edge.tokens.fcs_options import FcsOptions, check_tags
 from fcs_edge.tokens.npy import TOKEN_DTYPES, TokenWriter, open_npy
 from fcs_edge.tokens.npz import ARRAY_SUFFIXES, array_writer, open_npz, origin_of
-from fcs_edge.tokens.settings import token_settings
+from fcs_edge.tokens.settings import Settings, token_settings
 
 PathLike = str | os.PathLike[str]
 
@@ -80,6 +81,7 @@ def encode_file(
     exact: bool = False,
     window: float | None = None,
     overlap: float | None = None,
+    resampler: str = DEFAULT_RESAMPLER,
 ) -> FileTokens:
     """Encode a sound file as ``fcs-edge encode`` does, to the bit.
 
@@ -102,6 +104,8 @@ def encode_file(
         Whether an existing file is overwritten.
     exact, window, overlap
         As in `Codec.encode`, for models that need the whole signal.
+    resampler : str
+        What brings the sound to the model's rate; as for `read_audio`.
 
     Returns
     -------
@@ -113,8 +117,8 @@ def encode_file(
     fcs_edge.FcsError
         The source cannot be read or holds no sound, or `out` exists.
     ValueError
-        The suffix of `out`, the channel, the dtype or a window is not valid; or the sound is too
-        long to be encoded at once without `exact`.
+        The suffix of `out`, the channel, the dtype, the resampler or a window is not valid; or the
+        sound is too long to be encoded at once without `exact`.
 
     Warns
     -----
@@ -122,12 +126,12 @@ def encode_file(
         Sound is missing, or odd.
     """
     codec = codec or load()
-    label = os.fspath(source)
     with ExitStack() as stack:
         encoder = codec.signal_encoder(exact=exact, window=window, overlap=overlap)
-        create = _writer(stack, out, codec, dtype, force)
-        opened = open_input(label, None, 1, 1, channel=channel, strict=strict)
-        sound = stack.enter_context(opened)
+        settings = token_settings(codec.model, resampler=resampler)
+        create = _writer(stack, out, codec, dtype, force, settings)
+        how: dict[str, Any] = {"channel": channel, "strict": strict, "resampler": resampler}
+        sound = stack.enter_context(open_input(os.fspath(source), None, 1, 1, **how))
         check_length(codec.encodes_streams, Choice(exact, window, overlap), sound.seconds)
         encoded = _encoded(sound, codec, encoder, create)
     for line in (*sound.losses, *sound.warnings):
@@ -366,7 +370,12 @@ class _NoWriter:
 
 
 def _writer(
-    stack: ExitStack, out: PathLike | None, codec: Codec, dtype: str, force: bool
+    stack: ExitStack,
+    out: PathLike | None,
+    codec: Codec,
+    dtype: str,
+    force: bool,
+    settings: Settings,
 ) -> Callable[[Windows | None], TokenWriter]:
     """Open the output; return what creates its writer, where windows are known or none."""
     if dtype not in TOKEN_DTYPES:
@@ -379,10 +388,10 @@ def _writer(
     file = stack.enter_context(_output(Path(out), force))
 
     def create(windows: Windows | None) -> TokenWriter:
-        settings = token_settings(codec.model) | ({} if windows is None else windows.settings())
+        stated = settings | ({} if windows is None else windows.settings())
         if suffix in ARRAY_SUFFIXES:
-            return array_writer(file, suffix, origin_of(codec, settings), dtype)
-        return fcs_writer(file, codec, settings=settings)
+            return array_writer(file, suffix, origin_of(codec, stated), dtype)
+        return fcs_writer(file, codec, settings=stated)
 
     return create
 

@@ -47,6 +47,7 @@ EXAMPLES = [
     ({"weights": "int8", "activation_bits": 12, "search": True}, 0b10_10_011),
     ({"resampler": "soxr VHQ", "token_rules": 15}, 15 << 10 | 1 << 7),
     ({"weights": "f32", "activation_bits": 32, "search": False, "token_rules": 1}, 1065),
+    ({"resampler": "torchaudio"}, 2 << 7),
     ({"dtx": True}, 1 << 14),
     ({"causal": False}, 1 << 15),
 ]
@@ -78,6 +79,6 @@ def test_a_setting_without_a_code_is_not_stated(settings: dict) -> None:
 
 def test_every_code_states_what_is_known_of_it() -> None:
     known = {settings_code(settings_of(code)) for code in range(1 << 16)}
-    assert len(known) == 5 * 4 * 3 * 2 * 16 * 2 * 2
+    assert len(known) == 5 * 4 * 3 * 3 * 16 * 2 * 2
     expected = {"activation_bits": 8, "token_rules": 15, "dtx": True, "causal": False}
     assert settings_of(0xFFFF) == expected
