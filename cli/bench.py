@@ -112,7 +112,6 @@ def bench(
     """
     # No other command needs these modules.
     from fcs_edge.cli import bench_run
-    from fcs_edge.cli.ui import bench_plot, bench_report
 
     messages = Messages(quiet)
     shapes = bench_run.parse_layers(layers)
@@ -132,6 +131,13 @@ def bench(
         sound = sound_seconds or SOUND_SECONDS
         setup = (weights, activations, seconds, chunks, sound)
         facts = bench_run.measure_model(codec, *setup, messages)
+    _write(facts, json_out, plot_out, force)
+
+
+def _write(facts: dict[str, Any], json_out: str | None, plot_out: str | None, force: bool) -> None:
+    """Draw, print and write the results."""
+    from fcs_edge.cli.ui import bench_plot, bench_report
+
     if plot_out is not None:
         with output_file(plot_out, force) as file:
             bench_plot.save_png(file, facts)
