@@ -22,10 +22,10 @@ class Conv(Protocol[StateT]):
         """Write the convolution of x into out."""
 
 
-def blocks(rows: int, size: int = BLOCK_ROWS) -> Iterator[slice]:
-    """Cut so many rows into slices of `size` rows, the last one of what is left."""
-    for start in range(0, rows, size):
-        yield slice(start, min(start + size, rows))
+def blocks(rows: int) -> Iterator[slice]:
+    """Cut so many rows into slices of `BLOCK_ROWS` rows, the last one of what is left."""
+    for start in range(0, rows, BLOCK_ROWS):
+        yield slice(start, min(start + BLOCK_ROWS, rows))
 
 
 def rows_of(x: F32) -> Iterator[F32]:

@@ -113,7 +113,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
         *(tokens(153).reshape(9, 17), filled(np.int64, 4, 5), ones(4, 5, 17)),
     ),
     "ops.neighbours.gather_int8": (
-        *(filled(np.int8, 9, 17), ones(9), filled(np.int64, 4, 5), ones(4, 5, 17)),
+        *(filled(np.int8, 9, 17), ones(9), ones(2, 17), filled(np.int64, 4, 5)),
+        ones(4, 5, 17),
     ),
     "ops.neighbours.inverse_norms": (ones(9, 17), HALF, ones(9)),
     "ops.neighbours.largest": (ones(4, 9), ones(5), filled(np.int64, 4, 5)),
@@ -126,6 +127,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
         *(filled(np.int32, 3, 5), filled(np.int32, 5)),
         *(filled(np.int64, STATE), filled(np.uint8, 99)),
     ),
+    "ops.resample.resample": (ones(17), ones(3, 4), 2, 1, ones(9)),
     "ops.residual.add": (ones(4, 17), ones(4, 17)),
     "ops.residual.add_scaled": (ones(4, 17), ones(4, 17), ones(17)),
     "ops.history.write": (ones(4, 17), ones(9, 17), 7),
