@@ -4,8 +4,9 @@
 
 NAME is a published model, such as focalcodec_25hz, or edge-65k; without one, all are measured. The
 published ones get their configuration and seeded random weights: what a model costs does not depend
-on the values. ``--keep`` leaves the model files in a folder, where the next run finds them. The three causal ones differ by the bits of a
-token only, so that ``--like`` measures the one of 12 bits for all three.
+on the values. ``--keep`` leaves the model files in a folder, where the next run finds them. The
+three causal ones differ by the bits of a token only, so that ``--like`` measures the one of 12 bits
+for all three.
 
 A real-time factor is the time to encode and decode, over the duration of the sound. It is that of
 live sound, chunk by chunk, for a causal model, and of ``--sound`` seconds at once for another.
@@ -179,7 +180,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=SCHEMES, default=SCHEMES)
     parser.add_argument("--seconds", type=float, default=20, help="for each kind of weights")
     parser.add_argument("--sound", type=float, default=60, help="seconds of sound at once")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the models: 3.5 GB")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the models: 5 GB")
     parser.add_argument("--memory", action="store_true", help="print the peak memory, too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results")
     arguments = parser.parse_args()
