@@ -199,7 +199,7 @@ def test_a_stage_leaves_its_input_as_it_is(models: Models, speech: F32) -> None:
 
 def test_too_few_frames_for_a_downscale(models: Models) -> None:
     codec, _ = models("factors of 3")
-    with pytest.raises(FcsError, match="1 frames are too few for this model's downscale by 3x1x2"):
+    with pytest.raises(FcsError, match=r"too short: .* downscale by 3x1x2 takes more"):
         codec.encode(np.zeros(500, np.float32))
     assert codec.n_tokens(500) == 0
 
