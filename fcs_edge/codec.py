@@ -374,13 +374,15 @@ class Codec:
             where the model needs the whole signal.
         """
         rates = "sample_rate_in", "sample_rate_out", "bits_per_token", "token_rate", "bitrate"
+        streams = "encodes_streams", "decodes_streams"
         sizes = "chunk_size", "chunk_tokens", "samples_per_token", "samples_out_per_token"
         latency = self.latency if math.isfinite(self.latency) else None
         return {
             **model_facts(self._model),
             **{name: getattr(self, name) for name in rates},
             "latency": latency,
-            **{name: getattr(self, name) for name in sizes},
+            "causal": self._config.is_causal,
+            **{name: getattr(self, name) for name in (*streams, *sizes)},
         }
 
     def output_length(self, n_samples: int) -> int:
