@@ -150,6 +150,10 @@ def _found(file: str) -> Found:
     return file_facts.sound(file)
 
 
+def _yes(holds: bool) -> str:
+    return "yes" if holds else "no"
+
+
 def _rates(rates: dict[str, float | None]) -> str:
     kbps = [f"{name} {rate / 1000:.2f}" for name, rate in rates.items() if rate is not None]
     return f"{', '.join(kbps)} kbps" if kbps else ""
@@ -194,6 +198,9 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "token_rate": ("token rate", lambda v: f"{v:g} Hz"),
     "bitrate": ("raw bitrate", lambda v: f"{v / 1000:.2f} kbps"),
     "latency": ("", lambda v: "the whole signal" if v is None else f"{v * 1000:g} ms"),
+    "causal": ("", _yes),
+    "encodes_streams": ("encodes streams", _yes),
+    "decodes_streams": ("decodes streams", _yes),
     "chunk_size": ("chunk", lambda v: f"{v} samples"),
     "chunk_tokens": ("tokens per chunk", str),
     "samples_per_token": ("samples per token", str),
@@ -224,6 +231,8 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
 }
 _OPTIONAL = ("note", "protection", "part")
 """Facts that are shown where there is something to say."""
+_OF_CHUNKS = ("latency", "chunk_size", "chunk_tokens")
+"""Facts that a model which needs the whole sound has in JSON only."""
 _LABEL = max(len(label or key) for key, (label, _) in _UNITS.items())
 
 
@@ -240,6 +249,8 @@ def _print(file: str, facts: Facts) -> None:
 def _print_facts(facts: Facts) -> None:
     for key, value in facts.items():
         if (key in _OPTIONAL and value is None) or key in ("remarks", "further_parts"):
+            continue
+        if key in _OF_CHUNKS and "latency" in facts and facts["latency"] is None:
             continue
         label, show = _UNITS[key]
         click.echo(f"  {label or key:<{_LABEL}}  {printable(show(value))}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple, overload
@@ -82,6 +82,7 @@ def encode_file(
     window: float | None = None,
     overlap: float | None = None,
     resampler: str = DEFAULT_RESAMPLER,
+    search: bool = True,
 ) -> FileTokens:
     """Encode a sound file as ``fcs-edge encode`` does, to the bit.
 
@@ -90,22 +91,17 @@ def encode_file(
     source : str or path
         A sound file of any rate and channels.
     out : str or path, optional
-        The file to write: ``.fcs``, or ``.npz`` or ``.npy`` for an array. It appears complete or
-        not at all.
+        A ``.fcs``, ``.npz`` or ``.npy`` file to write. It appears complete or not at all.
     codec : Codec, optional
         The model. Absent: the default model.
-    channel : int or "mean"
-        The channel to encode, from 1; or the mean of all channels.
-    strict : bool
-        Whether a file that is cut or damaged is an error.
+    channel, strict, resampler
+        As in `read_audio`.
     dtype : str
         Type of the tokens in an array file: "uint16" or "int64".
     force : bool
         Whether an existing file is overwritten.
-    exact, window, overlap
-        As in `Codec.encode`, for models that need the whole signal.
-    resampler : str
-        What brings the sound to the model's rate; as for `read_audio`.
+    exact, window, overlap, search
+        As in `Codec.encode`.
 
     Returns
     -------
@@ -117,25 +113,35 @@ def encode_file(
     fcs_edge.FcsError
         The source cannot be read or holds no sound, or `out` exists.
     ValueError
-        The suffix of `out`, the channel, the dtype, the resampler or a window is not valid; or the
-        sound is too long to be encoded at once without `exact`.
+        An argument is not valid, or the sound is too long to be encoded without `exact`.
 
     Warns
     -----
     fcs_edge.AudioWarning
         Sound is missing, or odd.
     """
-    codec = codec or load()
+    codec, choice = codec or load(), Choice(exact, window, overlap)
+    encoder = codec.signal_encoder(search=search, **choice._asdict())
+    settings = token_settings(codec.model, search=search, resampler=resampler)
     with ExitStack() as stack:
-        encoder = codec.signal_encoder(exact=exact, window=window, overlap=overlap)
-        settings = token_settings(codec.model, resampler=resampler)
         create = _writer(stack, out, codec, dtype, force, settings)
-        how: dict[str, Any] = {"channel": channel, "strict": strict, "resampler": resampler}
-        sound = stack.enter_context(open_input(os.fspath(source), None, 1, 1, **how))
-        check_length(codec.encodes_streams, Choice(exact, window, overlap), sound.seconds)
+        sound = stack.enter_context(_opened(source, channel, strict, resampler))
+        check_length(codec.encodes_streams, choice, sound.seconds)
         encoded = _encoded(sound, codec, encoder, create)
+    return _warned(encoded, sound)
+
+
+def _opened(
+    source: PathLike, channel: Channel, strict: bool, resampler: str
+) -> AbstractContextManager[AudioInput]:
+    path = os.fspath(source)
+    return open_input(path, None, 1, 1, channel=channel, strict=strict, resampler=resampler)
+
+
+def _warned(encoded: FileTokens, sound: AudioInput) -> FileTokens:
+    """Warn the caller's caller of what is missing or odd in a sound."""
     for line in (*sound.losses, *sound.warnings):
-        warnings.warn(line, AudioWarning, stacklevel=2)
+        warnings.warn(line, AudioWarning, stacklevel=3)
     return encoded
 
 
@@ -319,6 +325,7 @@ def write_fcs(
     codec: Codec | None = None,
     *,
     tags: Mapping[str, str] | None = None,
+    settings: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> None:
     """Write tokens to a ``.fcs`` bitstream, as ``fcs-edge encode`` does, to the bit.
@@ -335,6 +342,8 @@ def write_fcs(
         The model of the tokens. Absent: the default model.
     tags : mapping of str to str, optional
         Metadata by key: title, comment, time (ISO 8601), or keys of your own.
+    settings : mapping of str to object, optional
+        What changed the tokens, as `token_settings` returns it. Absent: the codec's own.
     force : bool
         Whether an existing file is overwritten.
 
@@ -353,10 +362,11 @@ def write_fcs(
     check_tags(tags or {})
     if n_samples is None:
         n_samples = checked.size * codec.samples_per_token
-    if problem := length_problem(checked.size, n_samples, codec, token_settings(codec.model)):
+    stated = token_settings(codec.model) if settings is None else dict(settings)
+    if problem := length_problem(checked.size, n_samples, codec, stated):
         raise ValueError(problem.removesuffix("; they are left out"))
     with _output(Path(path), force) as file:
-        fcs_writer(file, codec, FcsOptions(tags=tags)).close(n_samples, checked)
+        fcs_writer(file, codec, FcsOptions(tags=tags), stated).close(n_samples, checked)
 
 
 class _NoWriter:

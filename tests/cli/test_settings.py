@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import soundfile
 
 import fcs_edge
 from fcs_edge.convert import convert
@@ -33,6 +34,20 @@ def test_settings_of_each_kind_of_weights(
 
 def test_the_built_in_model_searches_for_codes() -> None:
     assert token_settings(fcs_edge.load().model)["search"] is True
+
+
+@pytest.mark.parametrize("suffix", [".fcs", ".npz"])
+def test_files_of_plain_signs_say_so(suffix: str, tmp_path: Path, run: Callable) -> None:
+    codec = fcs_edge.load()
+    sound, out = tmp_path / "in.wav", tmp_path / f"out{suffix}"
+    clip = fcs_edge.read_audio(Path(fcs_edge.__file__).parent / "data/demo.flac")[:4000]
+    soundfile.write(sound, clip, 16000)
+    encoded = fcs_edge.encode_file(sound, out, codec, search=False)
+    assert (encoded.tokens != codec.encode(clip)).any()
+    assert json.loads(run("info", "--json", out).out)["settings"]["search"] is False
+    copy, stated = tmp_path / "copy.fcs", token_settings(codec.model, search=False)
+    fcs_edge.write_fcs(copy, encoded.tokens, encoded.n_samples, codec, settings=stated)
+    assert json.loads(run("info", "--json", copy).out)["settings"]["search"] is False
 
 
 def test_differences_are_of_what_both_state() -> None:
