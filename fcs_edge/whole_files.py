@@ -331,10 +331,14 @@ def write_fcs(
     check_tags(tags or {})
     if n_samples is None:
         n_samples = checked.size * codec.samples_per_token
-    if problem := length_problem(checked.size, n_samples, codec, token_settings(codec.model)):
+    settings = token_settings(codec.model)
+    if length_problem(checked.size, n_samples, codec, settings):
+        # More tokens may be those of a last chunk that zeros filled.
+        settings["token_rules"] = 1
+    if problem := length_problem(checked.size, n_samples, codec, settings):
         raise ValueError(problem.removesuffix("; they are left out"))
     with _output(Path(path), force) as file:
-        fcs_writer(file, codec, FcsOptions(tags=tags)).close(n_samples, checked)
+        fcs_writer(file, codec, FcsOptions(tags=tags), settings).close(n_samples, checked)
 
 
 class _NoWriter:
