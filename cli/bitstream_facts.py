@@ -26,7 +26,7 @@ from fcs_edge.modelfile import catalogue
 from fcs_edge.modelfile.catalogue import Named, find
 from fcs_edge.tokens.event_decoder import labelled, missing_start, refuse_others
 from fcs_edge.tokens.fcs import header_of
-from fcs_edge.tokens.settings import settings_of
+from fcs_edge.tokens.settings import settings_of, window_settings
 
 Facts = dict[str, Any]
 
@@ -94,7 +94,8 @@ class _Part:
         return {
             "model": None if named is None else named.name,
             "fingerprint": header.fingerprint.hex(),
-            "settings": settings_of(header.settings),
+            "settings": settings_of(header.settings)
+            | window_settings(self.metadata, header.input_rate),
             "prior": prior,
             "metadata": self.metadata,
             "sample_rate_in": header.input_rate,

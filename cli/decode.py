@@ -263,7 +263,8 @@ def _open_bitstream(
     """Open a bitstream, read its header, and return its decoded sound."""
     file = sys.stdin.buffer if source == "-" else stack.enter_context(open_file(source))
     label = "standard input" if source == "-" else source
-    live = (mode.piped or mode.playing) and not is_regular(file)
+    # Who needs all tokens plays them when they are there, as a file's.
+    live = (mode.piped or mode.playing) and not is_regular(file) and codec.decodes_streams
     pipe = None
     if mode.playing and live:
         pipe = ProbedPipe(file)

@@ -31,6 +31,7 @@ from fcs_edge.errors import AudioError
 from fcs_edge.live.player import open_player
 from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.modelfile.catalogue import BUILT_IN
+from fcs_edge.streams.whole_signal import SignalEncoder, TokenDecoder
 from fcs_edge.text import printable
 from fcs_edge.tokens.fcs import fcs_writer
 
@@ -130,8 +131,13 @@ def _read(path: str, codec: Codec, messages: Messages) -> tuple[F32, bool]:
 
 
 def _process(codec: Codec, clip: F32) -> _Result:
-    """Encode and decode chunk by chunk, like live sound."""
-    encoder, decoder = codec.stream_encoder(), codec.stream_decoder()
+    """Encode and decode chunk by chunk, like live sound; at once where the model needs it."""
+    encoder: SignalEncoder = (
+        codec.stream_encoder() if codec.encodes_streams else codec.signal_encoder()
+    )
+    decoder: TokenDecoder = (
+        codec.stream_decoder() if codec.decodes_streams else codec.token_decoder()
+    )
     start = time.perf_counter()
     chunks = range(0, clip.size, codec.chunk_size)
     parts = [encoder.push(clip[i : i + codec.chunk_size]) for i in chunks]
@@ -211,11 +217,14 @@ def _table(codec: Codec, result: _Result, n_bytes: int, written: list[Path]) -> 
         table.add_row("note", BUILT_IN[codec.name])
     table.add_row("sound", f"{seconds:.2f} s")
     table.add_row("bitrate", f"{8 * n_bytes / seconds / 1000:.2f} kbps: {n_bytes} bytes in all")
-    table.add_row("latency", f"{codec.latency * 1000:g} ms (one chunk)")
+    streams = codec.encodes_streams and codec.decodes_streams
+    if codec.encodes_streams:
+        table.add_row("latency", f"{codec.latency * 1000:g} ms (one chunk)")
     table.add_row(
         "real-time factor",
         f"{factor:.3f} = compute time / audio time, {1 / factor:.1f} times faster than real time\n"
-        f"(encode {encode:.3f}, decode {decode:.3f}; chunk by chunk, one core)",
+        f"(encode {encode:.3f}, decode {decode:.3f}; "
+        f"{'chunk by chunk' if streams else 'all of it at once'}, one core)",
     )
     table.add_row("written", Text("\n").join(map(plain, written)))
     return table

@@ -31,8 +31,15 @@ from fcs_edge.cli.token_copy import TokenOptions, copy_tokens, is_array, suffix_
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.panel import cancelled, shortfall, troubles
-from fcs_edge.cli.ui.progress import progress_bar
-from fcs_edge.codec import BLOCK_CHUNKS, Codec
+from fcs_edge.cli.ui.progress import WholeProgress, progress_bar
+from fcs_edge.cli.whole_sound import (
+    WHOLE_OPTIONS,
+    check_choice,
+    require_streams,
+    usage_of,
+    whole_options,
+)
+from fcs_edge.codec import Codec
 from fcs_edge.files import is_regular
 from fcs_edge.live import devices
 from fcs_edge.live.devices import DeviceLostError
@@ -40,10 +47,13 @@ from fcs_edge.live.latency import Latency
 from fcs_edge.live.loop import Loopback
 from fcs_edge.live.microphone import Microphone
 from fcs_edge.live.session import open_microphone, prompt_threads, stop_on_signals
+from fcs_edge.streams.whole_signal import Choice, SignalEncoder, TooLongError, check_length
+from fcs_edge.streams.whole_windows import Windows
 from fcs_edge.tokens.fcs import fcs_writer
 from fcs_edge.tokens.fcs_options import FcsOptions
 from fcs_edge.tokens.npy import TOKEN_DTYPES
 from fcs_edge.tokens.npz import array_writer, origin_of
+from fcs_edge.tokens.settings import token_settings
 from fcs_edge.tokens.sound_writer import PausingWriter, SoundWriter
 
 
@@ -75,6 +85,7 @@ from fcs_edge.tokens.sound_writer import PausingWriter, SoundWriter
     show_default=True,
     help="Channels of --raw input, interleaved.",
 )
+@whole_options
 @bitstream_options
 @click.option(
     "--dtype",
@@ -99,6 +110,7 @@ def encode(
     raw: str | None,
     rate: int,
     channels: int,
+    choice: Choice,
     fcs: FcsOptions,
     dtype: str,
     strict: bool,
@@ -114,6 +126,8 @@ def encode(
 
     OUT is a .fcs bitstream, an .npz of tokens with their model and length, or an .npy of bare
     tokens. An .npz or .npy as IN holds tokens, which OUT receives as they are.
+
+    Models that are not causal need the whole sound: they begin when IN has ended.
 
     A bitstream is entropy-coded without loss, in blocks that decode alone. As -, it goes to
     standard output: a pipe receives raw chunks, or blocks with --block, --block-bytes or --fec.
@@ -137,6 +151,7 @@ def encode(
         if live:
             devices.find("input", microphone)
         codec = fcs_edge.load(model, activations=activations, threads=threads)
+        _check_model(codec, choice, live, fcs)
         create = partial(_writer, out=out, codec=codec, fcs=fcs, dtype=dtype, live=live)
         output = CountedOutput(output_file(out, force))
         if live:
@@ -144,9 +159,22 @@ def encode(
             seconds, is_whole = _encode_microphone(codec, opener, create, output, messages)
         else:
             opened = open_input(source, raw, rate, channels, channel=channel, strict=strict)
-            seconds, is_whole = _encode_sound(codec, source, opened, create, output, messages)
+            encode = partial(_encode_input, codec, choice, messages)
+            try:
+                seconds, is_whole = _encode_sound(
+                    codec, source, opened, encode, create, output, messages
+                )
+            except TooLongError as error:
+                raise usage_of(error) from None
         messages.note(_result(out, output.n_bytes, seconds))
     click.get_current_context().exit(0 if is_whole else 1)
+
+
+def _check_model(codec: Codec, choice: Choice, live: bool, fcs: FcsOptions) -> None:
+    """Refuse options that the model cannot have."""
+    check_choice(codec, choice)
+    if live or fcs.dtx:
+        require_streams(codec, decoder=fcs.dtx)
 
 
 def _check(source: str, out: str, has_tokens: bool, dtype: str, force: bool) -> str:
@@ -161,7 +189,11 @@ def _check(source: str, out: str, has_tokens: bool, dtype: str, force: bool) -> 
     if dtype != "uint16" and not is_array(out):
         raise click.UsageError("--dtype is for an OUT of .npy or .npz.")
     refuse_unused(
-        ("an IN that is sound", not has_tokens, ("channel", "threads", "activations", "dtx")),
+        (
+            "an IN that is sound",
+            not has_tokens,
+            (*WHOLE_OPTIONS, "channel", "threads", "activations", "dtx"),
+        ),
         (
             "an OUT that is a bitstream",
             not is_array(out),
@@ -176,7 +208,8 @@ def _encode_sound(
     codec: Codec,
     source: str,
     opened: AbstractContextManager[AudioInput],
-    create: Callable[[BinaryIO], SoundWriter],
+    encode: Callable[[Callable[..., SoundWriter], AudioInput, Ending | None], float],
+    create: Callable[..., SoundWriter],
     output: AbstractContextManager[BinaryIO],
     messages: Messages,
 ) -> tuple[float, bool]:
@@ -186,7 +219,7 @@ def _encode_sound(
         prepare(codec, messages, encoder=True)
         sound = stack.enter_context(opened)
         file = stack.enter_context(output)
-        seconds = _encode_input(codec, partial(create, file), sound, ending, messages)
+        seconds = encode(partial(create, file), sound, ending)
     for line in (*sound.losses, *sound.warnings):
         messages.warn(line)
     if sound.channels > 1 and sound.channel == "mean":
@@ -206,31 +239,42 @@ def _result(out: str, n_bytes: int, seconds: float) -> str:
 
 def _encode_input(
     codec: Codec,
-    create: Callable[[], SoundWriter],
+    choice: Choice,
+    messages: Messages,
+    create: Callable[..., SoundWriter],
     sound: AudioInput,
     ending: Ending | None,
-    messages: Messages,
 ) -> float:
     """Encode a file or pipe to its end; return the seconds of sound.
 
-    The writer is created with the first sound: an input without sound leaves no output.
+    The writer is created with the first sound: an input without sound leaves no output. A model
+    that needs the whole sound has a writer with the first tokens: then it is known whether there
+    are windows.
     """
-    encoder = codec.stream_encoder(BLOCK_CHUNKS if ending is None else 1)
+    check_length(codec.encodes_streams, choice, sound.seconds)
+    work = WholeProgress(messages, "Encoding")
+    encoder: SignalEncoder = codec.signal_encoder(**choice._asdict(), on_progress=work.show)
+    if codec.encodes_streams and ending is not None:
+        encoder = codec.stream_encoder()
     writer = None
     n_samples = 0
-    with progress_bar(messages, "Encoding", sound.seconds) as show:
+    label = "Encoding" if codec.encodes_streams or choice.window else "Reading"
+    with progress_bar(messages, label, sound.seconds) as show:
         for block in sound.at_rate(codec.sample_rate_in):
-            if writer is None and block.size:
-                writer = create()
+            tokens = encoder.push(block)
+            if writer is None and (tokens.size or (block.size and codec.encodes_streams)):
+                writer = create(encoder.used)
             if writer is not None:
-                writer.write(block, encoder.push(block))
+                writer.write(block, tokens)
             n_samples += block.size
             show(n_samples / codec.sample_rate_in)
             if ending is not None and ending.of_file:
                 break
         sound.require_sound(n_samples)
-        if writer is not None:
-            writer.close(n_samples, encoder.flush())
+    with work.bar(n_samples / codec.sample_rate_in):
+        tokens = encoder.flush()
+    writer = writer or create(encoder.used)
+    writer.close(n_samples, tokens)
     return n_samples / codec.sample_rate_in
 
 
@@ -239,7 +283,7 @@ def _arguments(source: str, out: str | None, live: bool, raw: str | None) -> tup
     refuse_unused(
         ("--mic", live, ("microphone", "latency")),
         ("--raw", raw is not None, ("rate", "channels")),
-        ("an IN", not live, ("raw", "strict")),
+        ("an IN", not live, (*WHOLE_OPTIONS, "raw", "strict")),
     )
     if live and out is not None:
         raise click.UsageError("--mic takes the place of IN: give OUT only.")
@@ -253,14 +297,14 @@ def _arguments(source: str, out: str | None, live: bool, raw: str | None) -> tup
 def _encode_microphone(
     codec: Codec,
     opener: Callable[[], Microphone],
-    create: Callable[[BinaryIO], SoundWriter],
+    create: Callable[..., SoundWriter],
     output: AbstractContextManager[BinaryIO],
     messages: Messages,
 ) -> tuple[float, bool]:
     """Encode the microphone until Ctrl-C; return the seconds, and whether it stayed to the end."""
     prepare(codec, messages, encoder=True)
     with output as file:
-        writer = create(file)
+        writer = create(file, None)
         loop = Loopback(
             codec, lambda samples, tokens, _: writer.write(samples, tokens), decode=False
         )
@@ -284,14 +328,22 @@ def _encode_microphone(
 
 
 def _writer(
-    file: BinaryIO, out: str, codec: Codec, fcs: FcsOptions, dtype: str, live: bool
+    file: BinaryIO,
+    windows: Windows | None,
+    out: str,
+    codec: Codec,
+    fcs: FcsOptions,
+    dtype: str,
+    live: bool,
 ) -> SoundWriter:
+    settings = token_settings(codec.model) | ({} if windows is None else windows.settings())
     if is_array(out):
-        return SoundWriter(array_writer(file, suffix_of(out), origin_of(codec), dtype))
-    eager = fcs.eager and not is_regular(file)
+        return SoundWriter(array_writer(file, suffix_of(out), origin_of(codec, settings), dtype))
+    # Who needs the whole sound sends no chunk early.
+    eager = fcs.eager and not is_regular(file) and codec.encodes_streams
     if fcs.dtx and eager:
         raise click.UsageError("--dtx is for blocks, but a pipe receives chunks: add --block 2.")
-    writer = fcs_writer(file, codec, fcs._replace(eager=eager))
+    writer = fcs_writer(file, codec, fcs._replace(eager=eager), settings)
     if fcs.dtx:
         return PausingWriter(writer, codec, live=live)
     return SoundWriter(writer)

@@ -32,6 +32,7 @@ from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.panel import Panel, cancelled, shortfall, troubles
 from fcs_edge.cli.ui.terminal_keys import TerminalKeys
 from fcs_edge.cli.voice_options import VOICE_OPTIONS, VoiceChoice, voice_options
+from fcs_edge.cli.whole_sound import require_streams
 from fcs_edge.codec import Codec
 from fcs_edge.live import devices
 from fcs_edge.live.latency import Latency
@@ -112,6 +113,7 @@ def mic(
     # Before the model, so that a missing device shows at once.
     names = _device_names(microphone, speaker, playing)
     codec = voice.applied(fcs_edge.load(model, activations=activations))
+    require_streams(codec, decoder=decoding)
     codec = prepared(codec, threads, messages, encoder=True, decoder=decoding)
     with ExitStack() as stack:
         recorder = _recorder(recordings, codec, messages, force)

@@ -34,6 +34,7 @@ from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.panel import Lines, speaker_losses
 from fcs_edge.cli.ui.terminal_keys import TerminalKeys
 from fcs_edge.cli.voice_options import VoiceChoice, voice_options
+from fcs_edge.cli.whole_sound import require_streams
 from fcs_edge.codec import Codec
 from fcs_edge.link.receiver import Receiver, Timer
 from fcs_edge.link.sockets import ListeningSocket, address_text, parse
@@ -122,6 +123,8 @@ def receive(
     if playing:
         devices.find("output", speaker)
     codec = voice.applied(fcs_edge.load(model, activations=activations))
+    # A link has two ends of one model: what cannot send has nobody to receive from.
+    require_streams(codec)
     key_path = Path(key) if key is not None else None
     report_security(key_path, messages)
     with ExitStack() as stack:

@@ -32,6 +32,7 @@ from fcs_edge.cli.ui.link_notice import chunk_text, rate_text, report_security
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.panel import Lines, cancelled, shortfall, troubles
 from fcs_edge.cli.ui.terminal_keys import TerminalKeys
+from fcs_edge.cli.whole_sound import require_streams
 from fcs_edge.codec import Codec
 from fcs_edge.link.packets import PacketFormat
 from fcs_edge.link.pausing_sender import PausingSender
@@ -132,6 +133,7 @@ def send(
     host, port = parse(address)
     _check(source, microphone)
     codec = fcs_edge.load(model, activations=activations)
+    require_streams(codec, decoder=dtx)
     framing = _framing(codec, packet_ms, key is not None, coded, redundancy)
     key_path = None if key is None else Path(key)
     report_security(key_path, messages)

@@ -21,6 +21,7 @@ from fcs_edge.tokens.event_decoder import (
     check_header,
     check_intact,
     check_origin,
+    header_slack,
     labelled,
     length_problem,
     missing_start,
@@ -38,7 +39,7 @@ from fcs_edge.tokens.fcs import (
 from fcs_edge.tokens.fcs_options import FcsOptions
 from fcs_edge.tokens.npy import TokenArray, TokenWriter, open_npy, tokens_of
 from fcs_edge.tokens.npz import ARRAY_SUFFIXES, Origin, array_writer, open_npz, origin_of
-from fcs_edge.tokens.settings import settings_of
+from fcs_edge.tokens.settings import settings_of, window_settings
 
 
 class TokenOptions(NamedTuple):
@@ -146,7 +147,9 @@ def _from_array(
     )
     if problem and options.strict:
         raise BitstreamError(problem)
-    covered = n_samples if codec is None else array.n_tokens * codec.samples_per_token
+    covered = n_samples
+    if codec is not None:
+        covered = array.n_tokens * codec.samples_per_token + header_slack(codec)
     opened.n_samples = min(n_samples, covered)
     opened.losses = [problem] if problem else []
     yield from tokens_of(array, 16 if codec is None else codec.bits_per_token, label)
@@ -185,6 +188,7 @@ def _from_bitstream(
         yield from tokens.rest()
         warn.close()
         opened.n_samples = tokens.n_samples
+        opened.origin.settings.update(window_settings(tokens.metadata, header.input_rate))
         check_intact(reader, tokens.n_tokens - tokens.n_lost)
         if reader.repairs is not None and reader.repairs.corrected:
             messages.note(f"{label}: {reader.repairs}")

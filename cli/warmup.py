@@ -12,7 +12,7 @@ import numpy as np
 import fcs_edge
 from fcs_edge.bench import host
 from fcs_edge.cli.options import activations_option, common_options, model_option
-from fcs_edge.cli.ui.compile_notice import compile_notice
+from fcs_edge.cli.ui.compile_notice import compile_notice, run_once
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.codec import Codec
 from fcs_edge.link.coding import packet_coders
@@ -71,7 +71,6 @@ def warmup(model: str | None, activations: int | None, every: bool, quiet: bool)
 
 
 def _run(codec: Codec) -> None:
-    """Encode and decode a chunk, and use what codes its tokens."""
+    """Encode and decode a chunk, or a token's sound, and use what codes its tokens."""
     packet_coders(codec)
-    tokens = codec.stream_encoder().push(np.zeros(codec.chunk_size, np.float32))
-    codec.stream_decoder().push(tokens)
+    run_once(codec, encoder=True, decoder=True)

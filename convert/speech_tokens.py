@@ -10,7 +10,7 @@ import numpy as np
 
 from fcs_edge.audio.reader import open_input
 from fcs_edge.bitstream.reader import BitstreamReader, Tokens, read_batches
-from fcs_edge.codec import BLOCK_CHUNKS, Codec
+from fcs_edge.codec import Codec
 from fcs_edge.convert.varied_sound import random_speed, varied
 from fcs_edge.errors import FcsError
 from fcs_edge.model.layers import F32, U16
@@ -33,6 +33,8 @@ _TOKEN_SUFFIXES = (".fcs", ".npz", ".npy")
 _SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au")
 _PIECE = 60 * SAMPLE_RATE_IN
 """Samples that are varied alike."""
+_WINDOW_SECONDS = 60.0
+"""Of a model that needs the whole sound: longer files are encoded in windows of this length."""
 _HELD_OUT = 20
 """One file in so many is held out; of fewer files, the last such share of each."""
 
@@ -146,7 +148,8 @@ def _encoded(codec: Codec, path: Path, rng: np.random.Generator | None) -> U16:
         blocks = sound.at_rate(round(SAMPLE_RATE_IN / speed))
         if rng is not None:
             blocks = (varied(piece, rng) for piece in _pieces(blocks))
-        encoder = codec.stream_encoder(BLOCK_CHUNKS)
+        window = None if codec.encodes_streams else _WINDOW_SECONDS
+        encoder = codec.signal_encoder(window=window)
         found = [encoder.push(block) for block in blocks]
         found.append(encoder.flush())
     return np.concatenate(found)

@@ -18,7 +18,13 @@ from fcs_edge.entropy.prior import Prior
 from fcs_edge.errors import AudioWarning, FcsError, ModelFileError
 from fcs_edge.kernels.isa import instructions
 from fcs_edge.kernels.runtime import _jit
-from fcs_edge.model import quantizer
+from fcs_edge.model import (
+    quantizer,
+    whole_compressor,
+    whole_decoder,
+    whole_decompressor,
+    whole_encoder,
+)
 from fcs_edge.model.code_search import Search
 from fcs_edge.model.compressor import Compressor
 from fcs_edge.model.decoder import Decoder
@@ -28,12 +34,14 @@ from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.model.replayed_stage import ReplayedStage, Stage, StateT
 from fcs_edge.model.voice import Voice, fit
 from fcs_edge.model.voice_rows import MAX_TOPK, VoiceStage
+from fcs_edge.model.whole_blocks import BLOCK_ROWS, rows_of
 from fcs_edge.modelfile import catalogue
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, STREAMING
 from fcs_edge.modelfile.facts import Facts, model_facts
 from fcs_edge.modelfile.model_file import ModelFile
-from fcs_edge.stream import StreamDecoder, StreamEncoder
-from fcs_edge.streams import batch
+from fcs_edge.stream import StreamDecoder, StreamEncoder, sanitized
+from fcs_edge.streams import batch, stage_stream
+from fcs_edge.streams.stage_stream import StageStream
 from fcs_edge.streams.whole_signal import (
     Choice,
     SignalEncoder,
@@ -47,6 +55,8 @@ TOPK = 4
 
 BLOCK_CHUNKS = 8
 """Chunks per step over a whole signal: each step reads every weight once."""
+_ENCODER_SHARE = 0.75
+"""Share of the work of encoding a whole signal that the encoder is counted as."""
 
 
 def load(
@@ -488,6 +498,72 @@ class Codec:
         replacing = ReplayedStage(VoiceStage(voiced.voice.index, voiced.topk), n)
         return StreamDecoder(self._config, *stages, max_chunks, n, create, replacing)
 
+    def stage_stream(
+        self,
+        first: str,
+        last: str,
+        max_chunks: int = 1,
+        threads: int | None = None,
+        *,
+        search: bool = True,
+    ) -> StageStream:
+        """Return a stream of the stages from the first to the last one.
+
+        The stages are ``encoder``, ``compressor``, ``quantizer``, ``decompressor`` and
+        ``decoder``; between them are samples, features, latents, tokens, features and samples.
+        The results equal those of the whole-signal methods, to the bit: `features`, `latents`,
+        `quantize`, `decompress` of `codes`, `synthesize`, `encode`, `decode`. A voice of the
+        codec counts where both decompressor and decoder run.
+
+        Parameters
+        ----------
+        first : str
+            The stage that takes the input.
+        last : str
+            The stage that gives the output.
+        max_chunks : int
+            Maximum number of chunks per step, as in `stream_encoder`.
+        threads : int, optional
+            Threads that share the work of a step: 1, 2 or 4. Absent: the codec's.
+        search : bool
+            As in `encode`. The code search needs the samples: where the first stage is no
+            encoder, tokens are the signs of latents.
+
+        Returns
+        -------
+        StageStream
+            A stream at its start.
+
+        Raises
+        ------
+        fcs_edge.FcsError
+            A stage of the run needs the whole signal.
+        TypeError
+            `max_chunks` or `threads` is no integer.
+        ValueError
+            A name is no stage's, the names are not in order, or a number is out of range.
+        """
+        run = stage_stream.run_of(first, last)
+        names = [name for name in run if name != "quantizer"]
+        for name in names:
+            if not getattr(self._config, name).causal:
+                raise FcsError(
+                    f"the {name} of {self.name} does not stream: it needs the whole signal; "
+                    f"{STREAMING}"
+                )
+        n = self._threads if threads is None else as_threads(threads)
+        stages: dict[str, ReplayedStage[Any]] = {
+            name: ReplayedStage(getattr(self, f"_{name}"), n) for name in names
+        }
+        if search and first == "encoder" and "quantizer" in run and self._search is not None:
+            stages["search"] = ReplayedStage(self._search, n)
+        if self._voice is not None and {"decompressor", "decoder"} <= set(run):
+            stages["voice"] = ReplayedStage(
+                VoiceStage(self._voice.voice.index, self._voice.topk), n
+            )
+        create = partial(self.stage_stream, first, last, search=search)
+        return StageStream(self._config, stages, run, max_chunks, n, create=create)
+
     def signal_encoder(
         self,
         *,
@@ -638,12 +714,20 @@ class Codec:
         fcs_edge.AudioWarning
             As in `encode`, with the signal's number.
         """
-        checked = batch.checked(signals, as_signal, "signal")
+        choice = Choice(exact, window, overlap)
+
+        def check(signal: ArrayLike) -> F32:
+            samples = as_signal(signal)
+            if not self.encodes_streams:
+                choice.check_length(samples.size)
+            return samples
+
+        checked = batch.checked(signals, check, "signal")
         for i, samples in enumerate(checked):
             for line in _oddities(samples):
                 warnings.warn(f"signal {i}: {line}", AudioWarning, stacklevel=2)
         n_workers = min(self._threads, len(checked))
-        how = {"search": search, "threads": 1, **Choice(exact, window, overlap)._asdict()}
+        how = {"search": search, "threads": 1, **choice._asdict()}
         return batch.run(checked, [self.signal_encoder(**how) for _ in range(n_workers)])
 
     def decode(
@@ -714,12 +798,13 @@ class Codec:
         Parameters
         ----------
         signal : array_like
-            (n,) floating point at `sample_rate_in`.
+            (n,) floating point at `sample_rate_in`. NaN and infinity count as 0.
 
         Returns
         -------
         numpy.ndarray
-            (ceil(n / frame), dim) float32; a frame has 320 samples in the published models.
+            (frames, dim) float32. A causal encoder gives ceil(n / 320) frames, with the published
+            strides; any other one floor((n - 400) / 320) + 1, and 1 for fewer than 400 samples.
 
         Raises
         ------
@@ -728,8 +813,10 @@ class Codec:
         ValueError
             The signal is not one-dimensional.
         """
-        samples = as_signal(signal)
+        samples = sanitized(as_signal(signal))
         config = self._config.encoder
+        if not config.causal:
+            return self._whole_encoder(samples)
         out = new(math.ceil(samples.size / config.frame_size), config.dim)
         state = self._encoder.state(BLOCK_CHUNKS)
         frames = config.chunk_frames * BLOCK_CHUNKS
@@ -746,10 +833,13 @@ class Codec:
         Returns
         -------
         numpy.ndarray
-            (ceil(frames / frames per token), bits_per_token) float32, rows of unit length.
+            (tokens, bits_per_token) float32, rows of unit length: one for each frame of a
+            downscale by 1. A causal compressor rounds partial tokens up.
 
         Raises
         ------
+        fcs_edge.FcsError
+            There are too few frames for a compressor that is not causal.
         TypeError
             The values are no numbers, or the array is masked.
         ValueError
@@ -757,6 +847,8 @@ class Codec:
         """
         per_token = self._config.frames_per_token
         x = as_matrix(features, self._config.encoder.dim, "features")
+        if not self._config.compressor.causal:
+            return self._whole_compressor(x)
         out = new(math.ceil(x.shape[0] / per_token), self.bits_per_token)
         rows = per_token * BLOCK_CHUNKS
         return _run(self._compressor, self._compressor.state(rows), x, rows, out, BLOCK_CHUNKS)
@@ -832,9 +924,11 @@ class Codec:
             The array has another shape.
         """
         x = as_matrix(codes, self.bits_per_token, "codes")
+        if not self._config.decompressor.causal:
+            return self._whole_decompressor(x)
         frames = self.samples_out_per_token // self._config.decoder.hop_length
         out = new(x.shape[0] * frames, self._config.decompressor.output_dim)
-        rows = self.chunk_tokens * BLOCK_CHUNKS
+        rows = self._config.decoded_tokens * BLOCK_CHUNKS
         state = self._decompressor.state(rows)
         return _run(self._decompressor, state, x, rows, out, rows * frames)
 
@@ -849,8 +943,9 @@ class Codec:
         Returns
         -------
         numpy.ndarray
-            (frames * hop,) float32 at `sample_rate_out`, in [-1, 1]; not a number where the
-            features are none, or so large that sums overflow.
+            (frames * hop,) float32 at `sample_rate_out`, with Vocos at times one more; in [-1, 1]
+            but for Vocos. Not a number where the features are none, or so large that sums
+            overflow.
 
         Raises
         ------
@@ -860,6 +955,8 @@ class Codec:
             The array has another shape.
         """
         x = as_matrix(features, self._config.decoder.input_dim, "features")
+        if not self._config.decoder.causal:
+            return self._whole_decoder(x)
         hop = self._config.decoder.hop_length
         out = new(x.shape[0] * hop)
         state = self._decoder.state(BLOCK_CHUNKS)
@@ -872,11 +969,49 @@ class Codec:
         on_progress: Callable[[float], None] | None = None,
     ) -> U16:
         """Return the tokens of a whole signal, checked; `on_progress` takes the share done."""
-        raise FcsError(f"{self.name}: models that need the whole signal do not run yet")
+        clean = sanitized(samples)
+        report = on_progress or _ignored
+        if self._config.encoder.causal:
+            features = self.features(clean)
+        else:
+            features = self._whole_encoder(clean, lambda done: report(_ENCODER_SHARE * done))
+        report(_ENCODER_SHARE)
+        if self._config.compressor.causal:
+            latents = self.latents(features)
+        else:
+            rest = 1 - _ENCODER_SHARE
+            latents = self._whole_compressor(
+                features, lambda done: report(_ENCODER_SHARE + rest * done)
+            )
+        report(1.0)
+        return self.quantize(latents)
 
     def _decode_whole(self, tokens: U16) -> F32:
         """Return the samples of all tokens, checked."""
-        raise FcsError(f"{self.name}: models that need all tokens do not run yet")
+        features = self.decompress(self.codes(tokens))
+        if self._voice is not None:
+            stage = VoiceStage(self._voice.voice.index, self._voice.topk)
+            state, work = stage.state(BLOCK_ROWS), new(BLOCK_ROWS, features.shape[1])
+            for rows in rows_of(features):
+                stage(rows, work[: len(rows)], state)
+                rows[:] = work[: len(rows)]
+        return self.synthesize(features)
+
+    @cached_property
+    def _whole_encoder(self) -> whole_encoder.WholeEncoder:
+        return whole_encoder.WholeEncoder(self._config.encoder, self._model.reader())
+
+    @cached_property
+    def _whole_compressor(self) -> whole_compressor.WholeCompressor:
+        return whole_compressor.WholeCompressor(self._config.compressor, self._model.reader())
+
+    @cached_property
+    def _whole_decompressor(self) -> whole_decompressor.WholeDecompressor:
+        return whole_decompressor.WholeDecompressor(self._config.decompressor, self._model.reader())
+
+    @cached_property
+    def _whole_decoder(self) -> whole_decoder.WholeDecoder:
+        return whole_decoder.WholeDecoder(self._config.decoder, self._model.reader())
 
     @cached_property
     def _encoder(self) -> Encoder:
@@ -897,6 +1032,10 @@ class Codec:
     @cached_property
     def _decoder(self) -> Decoder:
         return Decoder(self._config.decoder, self._model.reader())
+
+
+def _ignored(done: float) -> None:
+    """Take the share done for a caller that does not ask for it."""
 
 
 def _load_pickled(

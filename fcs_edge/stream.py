@@ -43,6 +43,13 @@ SAMPLE_LIMIT = np.float32(65536)
 """Samples are clipped to this magnitude. Speech is within 1; unscaled int16 is within 2**15."""
 
 
+def sanitized(samples: F32) -> F32:
+    """Return a whole signal as the encoder takes it: clipped, and 0 in place of NaN or infinity."""
+    clean = new(samples.size)
+    sample_kernels.sanitize(samples, SAMPLE_LIMIT, clean, np.zeros(1, np.int64))
+    return clean
+
+
 class _EncodeState:
     """What changes in a stream encoder, and its workspace."""
 

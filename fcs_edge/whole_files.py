@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -17,11 +17,13 @@ from fcs_edge.arguments import as_tokens
 from fcs_edge.audio.reader import AudioInput, Channel, open_input
 from fcs_edge.audio.writer import FILE_FORMATS, file_output
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, read_batches
-from fcs_edge.codec import BLOCK_CHUNKS, Codec, load
+from fcs_edge.codec import Codec, load
 from fcs_edge.errors import AudioWarning, BitstreamError, FcsError
 from fcs_edge.files import creating
 from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.model.voice import Voice
+from fcs_edge.streams.whole_signal import Choice, SignalEncoder, check_length
+from fcs_edge.streams.whole_windows import Windows
 from fcs_edge.tokens.event_decoder import (
     DamageReport,
     EventDecoder,
@@ -75,6 +77,9 @@ def encode_file(
     strict: bool = False,
     dtype: str = "uint16",
     force: bool = False,
+    exact: bool = False,
+    window: float | None = None,
+    overlap: float | None = None,
 ) -> FileTokens:
     """Encode a sound file as ``fcs-edge encode`` does, to the bit.
 
@@ -95,6 +100,8 @@ def encode_file(
         Type of the tokens in an array file: "uint16" or "int64".
     force : bool
         Whether an existing file is overwritten.
+    exact, window, overlap
+        As in `Codec.encode`, for models that need the whole signal.
 
     Returns
     -------
@@ -106,7 +113,8 @@ def encode_file(
     fcs_edge.FcsError
         The source cannot be read or holds no sound, or `out` exists.
     ValueError
-        The suffix of `out`, the channel or the dtype is not valid.
+        The suffix of `out`, the channel, the dtype or a window is not valid; or the sound is too
+        long to be encoded at once without `exact`.
 
     Warns
     -----
@@ -116,26 +124,36 @@ def encode_file(
     codec = codec or load()
     label = os.fspath(source)
     with ExitStack() as stack:
-        writer = _writer(stack, out, codec, dtype, force)
+        encoder = codec.signal_encoder(exact=exact, window=window, overlap=overlap)
+        create = _writer(stack, out, codec, dtype, force)
         opened = open_input(label, None, 1, 1, channel=channel, strict=strict)
         sound = stack.enter_context(opened)
-        encoded = _encoded(sound, codec, writer)
+        check_length(codec.encodes_streams, Choice(exact, window, overlap), sound.seconds)
+        encoded = _encoded(sound, codec, encoder, create)
     for line in (*sound.losses, *sound.warnings):
         warnings.warn(line, AudioWarning, stacklevel=2)
     return encoded
 
 
-def _encoded(sound: AudioInput, codec: Codec, writer: TokenWriter) -> FileTokens:
-    """Encode a sound, and write its tokens."""
-    encoder = codec.stream_encoder(BLOCK_CHUNKS)
+def _encoded(
+    sound: AudioInput,
+    codec: Codec,
+    encoder: SignalEncoder,
+    create: Callable[[Windows | None], TokenWriter],
+) -> FileTokens:
+    """Encode a sound, and write its tokens; the first ones tell whether there are windows."""
     parts: list[U16] = []
     n_samples = 0
+    writer = None
     for block in sound.at_rate(codec.sample_rate_in):
         n_samples += block.size
         parts.append(encoder.push(block))
-        writer.write(parts[-1])
+        if parts[-1].size:
+            writer = writer or create(encoder.used)
+            writer.write(parts[-1])
     sound.require_sound(n_samples)
     parts.append(encoder.flush())
+    writer = writer or create(encoder.used)
     writer.close(n_samples, parts[-1])
     tokens, rate, bits = np.concatenate(parts), codec.sample_rate_in, codec.bits_per_token
     return FileTokens(tokens, n_samples, rate, codec.fingerprint, bits)
@@ -353,18 +371,24 @@ class _NoWriter:
 
 def _writer(
     stack: ExitStack, out: PathLike | None, codec: Codec, dtype: str, force: bool
-) -> TokenWriter:
+) -> Callable[[Windows | None], TokenWriter]:
+    """Open the output; return what creates its writer, where windows are known or none."""
     if dtype not in TOKEN_DTYPES:
         raise ValueError(f"a dtype of {' or '.join(TOKEN_DTYPES)} is expected, not {dtype!r}")
     if out is None:
-        return _NoWriter()
+        return lambda _: _NoWriter()
     suffix = Path(out).suffix.lower()
     if suffix not in (".fcs", *ARRAY_SUFFIXES):
         raise ValueError(f"out must end in .fcs, .npz or .npy, not {suffix!r}")
     file = stack.enter_context(_output(Path(out), force))
-    if suffix in ARRAY_SUFFIXES:
-        return array_writer(file, suffix, origin_of(codec), dtype)
-    return fcs_writer(file, codec)
+
+    def create(windows: Windows | None) -> TokenWriter:
+        settings = token_settings(codec.model) | ({} if windows is None else windows.settings())
+        if suffix in ARRAY_SUFFIXES:
+            return array_writer(file, suffix, origin_of(codec, settings), dtype)
+        return fcs_writer(file, codec, settings=settings)
+
+    return create
 
 
 def _sound(

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 F32: TypeAlias = NDArray[np.float32]
+F64: TypeAlias = NDArray[np.float64]
 F16: TypeAlias = NDArray[np.float16]
 I8: TypeAlias = NDArray[np.int8]
 I16: TypeAlias = NDArray[np.int16]

@@ -50,7 +50,7 @@ from fcs_edge.files import creating
 from fcs_edge.kernels.gemm import grouped_products, peak, products
 from fcs_edge.kernels.isa.instructions import SETS, Instructions
 from fcs_edge.kernels.isa.targets import TARGETS, Target
-from fcs_edge.kernels.ops import attention, code_search, depthwise, spectrum
+from fcs_edge.kernels.ops import attention, code_search, depthwise, spectrum, whole_attention
 from fcs_edge.kernels.runtime import aot_library, thread_team_code
 
 # Numba has no types.
@@ -73,8 +73,12 @@ SIGNATURES = {
     "ops.code_search.rectify": "f2w",
     "ops.dynamic_tanh.dynamic_tanh": "f2 float f2w",
     "ops.focal.aggregate": "f2 f2 int f2w f2w",
+    "ops.focal.add_rows": "f2 d1w",
+    "ops.focal.aggregate_row": "f1 f2 int f2w",
     "ops.focal.divide": "f2w float",
+    "ops.focal.global_context": "d1 int f1w",
     "ops.focal.modulate": "f2w f2",
+    "ops.fourier.inverse_real": "f2 l1 f2 f4w f2w",
     "ops.gelu.gelu": "f2 f2w",
     "ops.history.copy": "f2 f2w",
     "ops.history.duplicate": "l1 l1w",
@@ -89,7 +93,7 @@ SIGNATURES = {
     "ops.neighbours.cosines": "f2 f2 f1 f2w",
     "ops.neighbours.gather": "f2 l2 f3w",
     "ops.neighbours.gather_half": "H2 l2 f3w",
-    "ops.neighbours.gather_int8": "b2 f1 l2 f3w",
+    "ops.neighbours.gather_int8": "b2 f1 f2 l2 f3w",
     "ops.neighbours.inverse_norms": "f2 float f1w",
     "ops.neighbours.largest": "f2 f1w l2w",
     "ops.neighbours.mean_of_nearest": "f2 f3 f1 l2 f1w l1w f2w",
@@ -99,6 +103,10 @@ SIGNATURES = {
     "ops.samples.clip": "f1 f1w",
     "ops.samples.sanitize": "f1 float f1w l1w",
     "ops.snake.snake": "f2 f1 f1 f2w",
+    "ops.vocos.divide_by_envelope": "f1w f1 int int f1w",
+    "ops.vocos.last_columns": "f2 f1w",
+    "ops.vocos.overlap_add": "f2 f1 int int f1w",
+    "ops.vocos.spectra": "f2 f2w",
 }
 """Argument types of each kernel: contiguous arrays, by the letter of their type and their
 dimensions, and numbers. A kernel writes into those with a ``w``; to assign to others is an error of
@@ -111,11 +119,12 @@ PLAIN_SIGNATURES = {
     "gemm.linear_plain.linear_int8": "f1 int b2 f1 f1 h1w f2w int -> status",
     "ops.attention_plain.attend": "f2 f2 f2 f4w f4w l1w f2w f2w -> status",
     "ops.depthwise.depthwise": "f2 f2w l1w f2 f1 f2w -> status",
+    "ops.whole_attention_plain.attend_whole": "f2 f2 f2 f4 f4 int f2w f2w f2w f2w -> status",
 }
 """The same of kernels that only tests call. A kernel that returns a ``status`` is never replayed,
 since Python runs between plain loops."""
 
-_ARRAY = re.compile(r"([fHbBhil])([1-4])(w?)")
+_ARRAY = re.compile(r"([fdHbBhil])([1-4])(w?)")
 _NUMBERS = {"int": types.int64, "float": types.float32, "bool": types.boolean}
 _I8, _I32, _I64 = (ir.IntType(bits) for bits in (8, 32, 64))
 _PASSED = {"int": _I64, "float": ir.FloatType(), "bool": _I8}
@@ -157,6 +166,11 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
         for keys in range(1, using.float_vectors + 1):
             for values in range(1, using.float_vectors + 1):
                 yield _attention((lanes, keys, lanes, values, half))
+        for values in range(1, using.float_vectors + 1):
+            yield _whole_attention((*whole_attention.key_panel(using), lanes, values, half))
+        ring = "H" if half else "f"
+        store = whole_attention.store_rows(half)
+        yield f"ops.whole_attention.store_rows{(half,)}", store, f"f2 int {ring}4w {ring}4w"
     search = code_search.shape(using)
     yield (
         f"ops.code_search.search{search}",
@@ -198,6 +212,12 @@ def _attention(panels: tuple[int, int, int, int, bool]) -> tuple[str, Any, str]:
     attend, ring = attention.attend_panels(*panels), "H" if panels[-1] else "f"
     types_ = f"f2 f2 f2 {ring}4w {ring}4w l1w f2w f2w int int"
     return f"ops.attention.attend_panels{panels}", attend, types_
+
+
+def _whole_attention(panels: tuple[int, int, int, int, bool]) -> tuple[str, Any, str]:
+    attend, kind = whole_attention.attend_blocks(*panels), "H" if panels[-1] else "f"
+    types_ = f"f2 f2 f2 {kind}4 {kind}4 int f2w f2w f2w f2w int int"
+    return f"ops.whole_attention.attend_blocks{panels}", attend, types_
 
 
 def tested_kernels(best: Instructions) -> Iterator[tuple[str, Any, str]]:

@@ -6,18 +6,15 @@ import numpy as np
 
 from fcs_edge import Codec, Voice
 from fcs_edge.kernels._types import F32
-from fcs_edge.kernels.gemm.quantized_weights import quantize_int8
 
 KINDS = ("f16", "int8", "f32")
 
 
 def voice_of(codec: Codec, rows: F32, kind: str = "f16") -> Voice:
     """Return a voice of rows, stored as `kind` says."""
-    if kind == "int8":
-        rounded = quantize_int8(rows)
-        return Voice(rounded.values, codec.fingerprint, codec.name, scale=rounded.scale)
     dtype = np.float16 if kind == "f16" else np.float32
-    return Voice(rows.astype(dtype), codec.fingerprint, codec.name, seconds=len(rows) / 50)
+    voice = Voice(rows.astype(dtype), codec.fingerprint, codec.name, seconds=len(rows) / 50)
+    return voice.to_int8() if kind == "int8" else voice
 
 
 def drawn_voice(codec: Codec, n: int, kind: str = "f16", seed: int = 0) -> Voice:

@@ -70,10 +70,20 @@ def prepare(
     if uses_numba():
         check_address_space()
     with compile_notice(messages, f"Preparing {codec.name} ..."):
-        if encoder:
-            codec.stream_encoder().push(np.zeros(codec.chunk_size, np.float32))
-        if decoder:
-            codec.stream_decoder().push(np.zeros(codec.chunk_tokens, np.uint16))
+        run_once(codec, encoder=encoder, decoder=decoder)
+
+
+def run_once(codec: Codec, *, encoder: bool, decoder: bool) -> None:
+    """Encode and decode a chunk; of a model that does not stream, the sound of a token."""
+    if encoder and codec.encodes_streams:
+        codec.stream_encoder().push(np.zeros(codec.chunk_size, np.float32))
+    elif encoder:
+        codec.encode(np.zeros(codec.samples_per_token, np.float32))
+    if decoder and codec.decodes_streams:
+        n_tokens = codec.model.config.decoded_tokens
+        codec.stream_decoder().push(np.zeros(n_tokens, np.uint16))
+    elif decoder:
+        codec.decode(np.zeros(1, np.uint16))
 
 
 def _compile_events(compilation: Compilation) -> AbstractContextManager[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -44,6 +45,61 @@ def progress_bar(
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(label, total=seconds)
         yield lambda done: bar.update(task, completed=done)
+
+
+class WholeProgress:
+    """Shows how much of a whole sound is encoded or decoded, while `bar` runs.
+
+    Parameters
+    ----------
+    messages : Messages
+        There is no bar where these are quiet.
+    label : str
+        The text before the bar.
+    """
+
+    def __init__(self, messages: Messages, label: str) -> None:
+        self._messages, self._label = messages, label
+        self._update: Callable[[float], None] | None = None
+
+    def show(self, share: float) -> None:
+        """Take the share of the work that is done, 0 to 1."""
+        if self._update is not None:
+            self._update(share)
+
+    @contextmanager
+    def bar(self, seconds: float) -> Iterator[None]:
+        """Show a bar with percent and rate while the block works on so many seconds of sound."""
+        if self._messages.quiet or not sys.stderr.isatty():
+            yield
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        if not console.is_terminal:
+            yield
+            return
+        columns = (
+            TextColumn(self._label, markup=False),
+            BarColumn(),
+            TextColumn("{task.percentage:.0f} % of {task.fields[seconds]:.1f} s"),
+            TextColumn("{task.fields[rate]:.1f} x real time"),
+            TimeRemainingColumn(),
+        )
+        start = time.perf_counter()
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(self._label, total=1.0, seconds=seconds, rate=0.0)
+
+            def update(share: float) -> None:
+                rate = share * seconds / max(time.perf_counter() - start, 1e-3)
+                bar.update(task, completed=share, rate=rate)
+
+            self._update = update
+            try:
+                yield
+            finally:
+                self._update = None
 
 
 @contextmanager

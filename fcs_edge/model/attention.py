@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fcs_edge.kernels.gemm.quantized_weights import Int4, Int8
+from fcs_edge.kernels.gemm.quantized_weights import Int4, Int8, Weight
 from fcs_edge.kernels.ops.attention import RingAttention, position_gate
 from fcs_edge.model.layers import ADD, F32, Array, Linear, Tensors, new
 from fcs_edge.modelfile.config import EncoderConfig
@@ -29,14 +29,38 @@ def position_buckets(distances: NDArray[np.int64], config: EncoderConfig) -> NDA
     return np.where(distances > 0, half, 0) + bucket
 
 
+def distance_bias(table: F32, config: EncoderConfig, first: int, last: int) -> F32:
+    """Return the bias of the distances key - query from first to last, (heads, span) float32."""
+    return np.ascontiguousarray(table[position_buckets(np.arange(first, last + 1), config)].T)
+
+
 def position_bias(table: F32, config: EncoderConfig) -> F32:
     """Return the bias of every distance in a window, (heads, span) float32.
 
     The last column belongs to the latest key of the chunk, at distance chunk_frames - 1.
     """
-    lookahead = config.chunk_frames - 1
-    distances = np.arange(1 - config.window_size, lookahead + 1)
-    return np.ascontiguousarray(table[position_buckets(distances, config)].T)
+    return distance_bias(table, config, 1 - config.window_size, config.chunk_frames - 1)
+
+
+class PositionGate:
+    """The gate of the position bias, per query and head."""
+
+    def __init__(self, tensors: Tensors, name: str) -> None:
+        gate = tensors[f"{name}.gru_rel_pos_linear.weight"]
+        # The gate needs two sums of four outputs each: sum the weights instead.
+        self._weight = gate.reshape(2, 4, -1).sum(1, dtype=np.float64).astype(np.float32)
+        bias = tensors[f"{name}.gru_rel_pos_linear.bias"]
+        self._bias = bias.reshape(2, 4).sum(1, dtype=np.float64).astype(np.float32)
+        self._const = tensors[f"{name}.gru_rel_pos_const"].reshape(-1)
+
+    def __call__(self, z: F32, out: F32) -> None:
+        """Write the gates of z, (rows, dim), into out, (rows, heads)."""
+        position_gate(z, self._weight, self._bias, self._const, out)
+
+
+def halves_suffice(qkv: Weight) -> bool:
+    """Return whether keys and values of this weight have no more precision than float16 has."""
+    return isinstance(qkv, Int8 | Int4)
 
 
 class AttentionState:
@@ -65,17 +89,11 @@ class Attention:
     def __init__(self, config: EncoderConfig, tensors: Tensors, name: str, bias: F32) -> None:
         self._config = config
         self._bias = bias
-        # Integer weights leave keys and values no more precision than float16 has.
-        half = isinstance(tensors.matrix(f"{name}.qkv_proj.weight"), Int8 | Int4)
+        half = halves_suffice(tensors.matrix(f"{name}.qkv_proj.weight"))
         self._attend = RingAttention(config.num_heads, config.head_dim, config.window_size, half)
         self._qkv = Linear.named(tensors, f"{name}.qkv_proj")
         self._out = Linear.named(tensors, f"{name}.out_proj")
-        gate = tensors[f"{name}.gru_rel_pos_linear.weight"]
-        # The gate needs two sums of four outputs each: sum the weights instead.
-        self._gate_weight = gate.reshape(2, 4, -1).sum(1, dtype=np.float64).astype(np.float32)
-        gate_bias = tensors[f"{name}.gru_rel_pos_linear.bias"]
-        self._gate_bias = gate_bias.reshape(2, 4).sum(1, dtype=np.float64).astype(np.float32)
-        self._gate_const = tensors[f"{name}.gru_rel_pos_const"].reshape(-1)
+        self._gate = PositionGate(tensors, name)
 
     def state(self, max_rows: int) -> AttentionState:
         """Return the state of a new stream whose calls take up to `max_rows` rows."""
@@ -90,7 +108,7 @@ class Attention:
         rows, chunk = z.shape[0], self._config.chunk_frames
         qkv, gate, joined = state.qkv[:rows], state.gate[:rows], state.joined[:rows]
         self._qkv(z, qkv)
-        position_gate(z, self._gate_weight, self._gate_bias, self._gate_const, gate)
+        self._gate(z, gate)
         for start in range(0, rows, chunk):
             part = slice(start, start + chunk)
             self._attend(

@@ -1,6 +1,8 @@
-"""Stage 5, causal WaveNeXt: features to samples (backbone of arXiv 2306.00814, linear head)."""
+"""Stage 5, causal WaveNeXt or Vocos: features to samples (backbone of arXiv 2306.00814)."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from fcs_edge.kernels.ops import residual, samples
 from fcs_edge.model.layers import (
@@ -17,6 +19,7 @@ from fcs_edge.model.layers import (
     histories,
     new,
 )
+from fcs_edge.model.vocos import VocosHead
 from fcs_edge.modelfile.config import DecoderConfig, VocosConfig
 
 _EPS = 1e-6
@@ -25,8 +28,8 @@ _EPS = 1e-6
 class ConvNextBlock:
     """``x += gamma * pwconv2(gelu(pwconv1(norm(dwconv(x)))))``."""
 
-    def __init__(self, tensors: Tensors, name: str) -> None:
-        self.conv = DepthwiseConv(tensors, f"{name}.dwconv", zeros=True)
+    def __init__(self, tensors: Tensors, name: str, zeros: bool) -> None:
+        self.conv = DepthwiseConv(tensors, f"{name}.dwconv", zeros)
         self._norm = LayerNorm(tensors, f"{name}.norm", _EPS)
         self._feed_forward = FeedForward(tensors, name, "pwconv1", "pwconv2")
         self._gamma = tensors[f"{name}.gamma"]
@@ -34,25 +37,47 @@ class ConvNextBlock:
     def __call__(self, x: F32, state: DecoderState, past: RingState) -> None:
         """Replace x (rows, dim) by the block's output."""
         rows = x.shape[0]
-        y, normed = state.y[:rows], state.normed[:rows]
+        y = state.y[:rows]
         self.conv(x, y, past)
+        self.add(x, y, state.normed[:rows], state.hidden[:rows])
+
+    def add(self, x: F32, y: F32, normed: F32, hidden: F32) -> None:
+        """Add to x what the block makes of y, its convolution; y, normed and hidden are lost."""
         self._norm(y, normed)
-        self._feed_forward(normed, y, state.hidden[:rows])
+        self._feed_forward(normed, y, hidden)
         residual.add_scaled(x, y, self._gamma)
+
+
+class Backbone:
+    """The layers before the head."""
+
+    def __init__(self, config: DecoderConfig | VocosConfig, tensors: Tensors, zeros: bool) -> None:
+        name = "decoder.backbone"
+        self.embedding = CausalConv(
+            tensors.matrix(f"{name}.embedding.weight"),
+            tensors[f"{name}.embedding.bias"],
+            config.kernel_size,
+            zeros=zeros,
+        )
+        self.input_norm = LayerNorm(tensors, f"{name}.input_norm", _EPS)
+        self.blocks = [
+            ConvNextBlock(tensors, f"{name}.layers.{i}", zeros) for i in range(config.num_layers)
+        ]
+        self.output_norm = LayerNorm(tensors, f"{name}.output_norm", _EPS)
 
 
 class DecoderState:
     """The state of one stream in the decoder, and its workspace."""
 
     def __init__(self, decoder: Decoder, max_rows: int) -> None:
-        config = decoder.config
-        self.embedding = decoder.embedding.state(max_rows)
-        self.blocks = [block.conv.state(max_rows) for block in decoder.blocks]
+        config, backbone = decoder.config, decoder.backbone
+        self.embedding = backbone.embedding.state(max_rows)
+        self.blocks = [block.conv.state(max_rows) for block in backbone.blocks]
         self.x = new(max_rows, config.dim)
         self.y = new(max_rows, config.dim)
         self.normed = new(max_rows, config.dim)
         self.hidden = new(max_rows, config.ffn_dim)
-        self.samples = new(max_rows, config.hop_length)
+        self.head = decoder.head.work(max_rows)
 
     def reset(self) -> None:
         """Start a new stream."""
@@ -67,24 +92,40 @@ class DecoderState:
         return [self.embedding, *self.blocks]
 
 
+class LinearHead:
+    """A projection of each row to its samples, clipped to [-1, 1]."""
+
+    def __init__(self, config: DecoderConfig, tensors: Tensors) -> None:
+        self._hop = config.hop_length
+        self._project = Linear.named(tensors, "decoder.head.proj")
+
+    def work(self, max_rows: int) -> F32:
+        """Return workspace for calls of up to `max_rows` rows."""
+        return new(max_rows, self._hop)
+
+    def __call__(self, x: F32, out: F32, work: F32) -> None:
+        """Write the samples of x (rows, dim) into out, (rows * hop_length,)."""
+        joined = work[: x.shape[0]]
+        self._project(x, joined)
+        samples.clip(joined.reshape(-1), out)
+
+
 class Decoder:
-    """Embedding convolution, ConvNeXt blocks and a linear head; the history starts as zeros."""
+    """Embedding convolution, ConvNeXt blocks and a head.
+
+    The history starts as zeros with WaveNeXt, and as copies of the first row with Vocos.
+    """
 
     def __init__(self, config: DecoderConfig | VocosConfig, tensors: Tensors) -> None:
         self.config = config
-        name = "decoder.backbone"
-        self.embedding = CausalConv(
-            tensors.matrix(f"{name}.embedding.weight"),
-            tensors[f"{name}.embedding.bias"],
-            config.kernel_size,
-            zeros=True,
-        )
-        self._input_norm = LayerNorm(tensors, f"{name}.input_norm", _EPS)
-        self.blocks = [
-            ConvNextBlock(tensors, f"{name}.layers.{i}") for i in range(config.num_layers)
-        ]
-        self._output_norm = LayerNorm(tensors, f"{name}.output_norm", _EPS)
-        self._head = Linear.named(tensors, "decoder.head.proj")
+        self.head: Any
+        """Either head has its own kind of workspace."""
+        if isinstance(config, VocosConfig):
+            self.head = VocosHead(config, tensors)
+        else:
+            self.head = LinearHead(config, tensors)
+        zeros = not isinstance(config, VocosConfig)
+        self.backbone = Backbone(config, tensors, zeros)
 
     def state(self, max_rows: int) -> DecoderState:
         """Return the state of a new stream whose calls take up to `max_rows` frames."""
@@ -98,16 +139,15 @@ class Decoder:
         features : numpy.ndarray
             (frames, input_dim) float32.
         out : numpy.ndarray
-            (frames * hop_length,) float32, in [-1, 1].
+            (frames * hop_length,) float32; in [-1, 1] from WaveNeXt.
         state : DecoderState
             The stream's state; it advances by these frames.
         """
-        rows = features.shape[0]
-        x, y, joined = state.x[:rows], state.y[:rows], state.samples[:rows]
-        self.embedding(features, y, state.embedding)
-        self._input_norm(y, x)
-        for block, past in zip(self.blocks, state.blocks, strict=True):
+        rows, backbone = features.shape[0], self.backbone
+        x, y = state.x[:rows], state.y[:rows]
+        backbone.embedding(features, y, state.embedding)
+        backbone.input_norm(y, x)
+        for block, past in zip(backbone.blocks, state.blocks, strict=True):
             block(x, state, past)
-        self._output_norm(x, y)
-        self._head(y, joined)
-        samples.clip(joined.reshape(-1), out)
+        backbone.output_norm(x, y)
+        self.head(y, out, state.head)

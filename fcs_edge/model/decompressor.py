@@ -53,7 +53,7 @@ class Decompressor:
             self.blocks.append(FocalBlock(config, tensors, f"{name}.focal_block", window))
             self._snakes.append(Snake(tensors, f"{name}.upscale.activation"))
             self._upscales.append(
-                _transposed(tensors, f"{name}.upscale.upscale", config.upscale_factors[i])
+                transposed(tensors, f"{name}.upscale.upscale", config.upscale_factors[i])
             )
         self._refine = None
         if config.refines:
@@ -100,6 +100,6 @@ class Decompressor:
         history.copy(flat[:rows], x)
 
 
-def _transposed(tensors: Tensors, name: str, kernel: int) -> Linear:
+def transposed(tensors: Tensors, name: str, kernel: int) -> Linear:
     """Return a transposed convolution whose kernel equals its stride: 1 row in, `kernel` out."""
     return Linear(tensors.matrix(f"{name}.weight"), np.tile(tensors[f"{name}.bias"], kernel))

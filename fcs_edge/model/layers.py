@@ -138,6 +138,18 @@ class ConvState:
         return [self.primed, self.rows[:, : self.past]]
 
 
+def group_products(weight: Weight, bias: F32 | None, groups: int) -> list[linear.Linear]:
+    """Return the matrix product of each group of a convolution: outputs are cut evenly."""
+    size = weight.shape[0] // groups
+    return [
+        linear.prepare(
+            stored.rows(weight, g * size, (g + 1) * size),
+            None if bias is None else bias[g * size : (g + 1) * size],
+        )
+        for g in range(groups)
+    ]
+
+
 class CausalConv:
     """A causal convolution, computed as matrix products with windows of rows.
 
@@ -167,14 +179,7 @@ class CausalConv:
         self.outputs, depth = weight.shape
         self._channels, self._kernel = depth // kernel, kernel
         self._stride, self._groups, self._zeros = stride, groups, zeros
-        size = self.outputs // groups
-        self._products = [
-            linear.prepare(
-                stored.rows(weight, g * size, (g + 1) * size),
-                None if bias is None else bias[g * size : (g + 1) * size],
-            )
-            for g in range(groups)
-        ]
+        self._products = group_products(weight, bias, groups)
 
     def state(self, max_rows: int) -> ConvState:
         """Return the state of a new stream whose calls take up to `max_rows` rows."""

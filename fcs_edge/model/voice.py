@@ -20,7 +20,7 @@ from fcs_edge.errors import FcsError, ModelFileError, VoiceError, parsing, shown
 from fcs_edge.files import creating
 from fcs_edge.kernels._types import F16, F32, I8
 from fcs_edge.kernels.gemm.quantized_weights import frozen
-from fcs_edge.model.voice_rows import VoiceRows, as_float32
+from fcs_edge.model.voice_rows import Scales, VoiceRows, as_float32, quantized
 from fcs_edge.modelfile.tensor_file import TensorFileWriter, TensorSpec
 from fcs_edge.modelfile.tensors import StoredTensor, map_tensors
 
@@ -29,6 +29,8 @@ FORMAT_VERSION = 1
 
 KINDS = {"f16": np.float16, "int8": np.int8, "f32": np.float32}
 """How rows may be stored."""
+
+_STORED = {"F16": np.float16, "F32": np.float32, "I8": np.int8}
 
 SOURCES = ("encoder", "decompressor")
 """Stages whose features a voice may hold."""
@@ -41,6 +43,9 @@ MAX_WIDTH = 1 << 14
 LARGEST = 2.0**40
 """Largest magnitude of a row's value: the squares of a row have a sum."""
 
+_UNUSABLE = "NaN or infinity, or a number beyond 2 ** 40"
+_BLOCK = 1024
+"""Rows that are looked at once."""
 _NAME_CHARACTERS = 200
 _DAMAGED = "damaged metadata"
 
@@ -64,8 +69,8 @@ class Voice:
         The stage that made them: "encoder" or "decompressor".
     seconds : float
         Duration of the sound that was used.
-    scale : numpy.ndarray, optional
-        (n,) float32, positive: what rows of int8 are multiplied by. Others have none.
+    scales : Scales, optional
+        What makes floats of rows of int8; `to_int8` returns both. Others have none.
 
     Raises
     ------
@@ -78,14 +83,15 @@ class Voice:
     model: str = ""
     source: str = "encoder"
     seconds: float = 0.0
-    scale: F32 | None = None
+    scales: Scales | None = None
 
     def __post_init__(self) -> None:
         """Check the rows."""
-        _check_rows(self.rows, self.scale)
+        _check_rows(self.rows, self.scales)
         # Views: the caller's arrays stay as they are.
         object.__setattr__(self, "rows", frozen(self.rows))
-        object.__setattr__(self, "scale", None if self.scale is None else frozen(self.scale))
+        if self.scales is not None:
+            object.__setattr__(self, "scales", Scales(*map(frozen, self.scales)))
         if self.source not in SOURCES or len(self.fingerprint) != 8:
             raise VoiceError("a voice states encoder or decompressor, and a fingerprint of 8 bytes")
 
@@ -116,11 +122,16 @@ class Voice:
     @cached_property
     def index(self) -> VoiceRows:
         """The rows, ready to be searched: prepared at the first use, then shared."""
-        return VoiceRows(self.rows, self.scale)
+        return VoiceRows(self.rows, self.scales)
 
     def float32(self) -> F32:
         """Return the rows as float32, (n, width)."""
-        return as_float32(self.rows, self.scale)
+        return as_float32(self.rows, self.scales)
+
+    def to_int8(self) -> Voice:
+        """Return the same voice with rows of int8, half as large as those of float16."""
+        rows, scales = quantized(self.float32())
+        return dataclasses.replace(self, rows=rows, scales=scales)
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write a ``.voice`` file; it appears complete or not at all.
@@ -145,7 +156,7 @@ class Voice:
         write(target, self, overwrite=force)
 
 
-def _check_rows(rows: Any, scale: Any) -> None:
+def _check_rows(rows: Any, scales: Scales | None) -> None:
     """Raise VoiceError where rows cannot be searched."""
     if not isinstance(rows, np.ndarray) or rows.dtype not in KINDS.values() or rows.ndim != 2:
         raise VoiceError("rows of a voice are a matrix of float16, float32 or int8")
@@ -157,26 +168,35 @@ def _check_rows(rows: Any, scale: Any) -> None:
         )
     if not rows.flags.c_contiguous:
         raise VoiceError("rows of a voice are contiguous")
-    if (scale is not None) != (rows.dtype == np.int8):
-        raise VoiceError("rows of int8 have a scale each, and others none")
-    if scale is None:
-        usable = all(_is_usable(part) for part in _blocks(rows))
-        if not usable:
-            raise VoiceError(f"a row has NaN or infinity, or a number beyond 2 ** {40}")
-    else:
-        if scale.dtype != np.float32 or scale.shape != (n,):
-            raise VoiceError(f"the scales are {n:,} float32 numbers")
-        if not (_is_usable(scale) and (scale > 0).all()):
-            raise VoiceError("a scale is not a positive number up to 2 ** 40")
-        if rows.min() < -127:
-            raise VoiceError("a row has -128; its integers are -127 to 127")
-    if not any(part.any() for part in _blocks(rows)):
-        raise VoiceError("all rows are zeros: no sound was in the recordings")
+    if (scales is not None) != (rows.dtype == np.int8):
+        raise VoiceError("rows of int8 have scales, and others none")
+    if scales is not None:
+        _check_scales(rows, scales)
+    elif not all(_is_usable(part) for part in _blocks(rows)):
+        raise VoiceError(f"a row has {_UNUSABLE}")
+    parts = (slice(start, start + _BLOCK) for start in range(0, n, _BLOCK))
+    used = (as_float32(rows[p], None if scales is None else scales.of(p)) for p in parts)
+    if not any(part.any() for part in used):
+        raise VoiceError("all rows are zeros: the recordings have no sound")
+
+
+def _check_scales(rows: I8, scales: Scales) -> None:
+    """Raise VoiceError where scales do not fit rows of int8."""
+    n, width = rows.shape
+    for array, shape in zip(scales, ((n,), (2, width)), strict=True):
+        if array.dtype != np.float32 or array.shape != shape or not array.flags.c_contiguous:
+            raise VoiceError(f"scales of {n:,} rows are float32 of shapes {(n,)} and {(2, width)}")
+        if not _is_usable(array):
+            raise VoiceError(f"a scale is {_UNUSABLE}")
+    if np.abs(scales.scale).max() * np.abs(scales.columns[1]).max() > LARGEST / 256:
+        raise VoiceError("the scales of rows and columns are too large together")
+    if rows.min() < -127:
+        raise VoiceError("a row has -128; its integers are -127 to 127")
 
 
 def _blocks(rows: NDArray[Any]) -> list[NDArray[Any]]:
     """Return views of some rows at a time."""
-    return [rows[start : start + 1024] for start in range(0, len(rows), 1024)]
+    return [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
 
 
 def _is_usable(values: NDArray[Any]) -> bool:
@@ -215,9 +235,9 @@ def load_voice(path: str | os.PathLike[str]) -> Voice:
             f"{path}: voice format {version} is not known to this release; update fcs-edge"
         )
     facts = _facts(path, metadata)
-    rows, scale = _tensors(path, stored)
+    rows, scales = _tensors(path, stored)
     try:
-        return Voice(rows, scale=scale, **facts)
+        return Voice(rows, scales=scales, **facts)
     except VoiceError as error:
         raise VoiceError(f"{path}: {error}") from None
 
@@ -241,35 +261,39 @@ def _facts(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _tensors(path: Path, stored: Mapping[str, StoredTensor]) -> tuple[Any, F32 | None]:
+def _tensors(path: Path, stored: Mapping[str, StoredTensor]) -> tuple[Any, Scales | None]:
     """Return rows and scales in memory of their own: a search never waits for the file."""
-    kinds = {"F16": np.float16, "F32": np.float32, "I8": np.int8}
-    rows, scale = stored.get("rows"), stored.get("scale")
-    if rows is None or rows.dtype not in kinds or rows.data is None or len(rows.shape) != 2:
+    rows = stored.get("rows")
+    if rows is None or rows.dtype not in _STORED or rows.data is None or len(rows.shape) != 2:
         raise VoiceError(f"{path}: no tensor rows of F16, F32 or I8 with two axes")
-    expected = {"rows", "scale"} if rows.dtype == "I8" else {"rows"}
+    expected = {"rows", *Scales._fields} if rows.dtype == "I8" else {"rows"}
     if stored.keys() != expected:
         other = shown(sorted(stored.keys() ^ expected)[0], 80)
         raise VoiceError(f"{path}: tensor {other} is missing or unexpected")
-    if rows.shape[0] > MAX_ROWS or rows.shape[1] > MAX_WIDTH:
+    n, width = rows.shape
+    if n > MAX_ROWS or width > MAX_WIDTH:
         raise VoiceError(
             f"{path}: a voice has at most {MAX_ROWS:,} rows of {MAX_WIDTH:,} values, not "
             f"{shown(rows.shape, 80)}"
         )
-    values = np.array(rows.data, kinds[rows.dtype])
+    values = np.array(rows.data, _STORED[rows.dtype])
     rows.release()
-    if scale is None:
+    if rows.dtype != "I8":
         return values, None
-    if scale.dtype != "F32" or scale.data is None or scale.shape != rows.shape[:1]:
-        raise VoiceError(f"{path}: tensor scale is no F32 number for each row")
-    return values, np.array(scale.data, np.float32)
+    found = []
+    for name, shape in zip(Scales._fields, ((n,), (2, width)), strict=True):
+        tensor = stored[name]
+        if tensor.dtype != "F32" or tensor.data is None or tensor.shape != shape:
+            raise VoiceError(f"{path}: tensor {name} is not F32 of shape {shape}")
+        found.append(np.array(tensor.data, np.float32))
+    return values, Scales(*found)
 
 
 def write(path: Path, voice: Voice, *, overwrite: bool = True) -> None:
     """Write a voice; the file appears complete or not at all."""
     tensors: dict[str, NDArray[Any]] = {"rows": voice.rows}
-    if voice.scale is not None:
-        tensors["scale"] = voice.scale
+    if voice.scales is not None:
+        tensors |= voice.scales._asdict()
     metadata = {
         "format": FORMAT,
         "format_version": str(FORMAT_VERSION),

@@ -9,7 +9,7 @@ matrix product lists candidates, and their exact cosines rank them.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +40,44 @@ _ROWS = 32
 _LEAST = np.float32(1e-30)
 """A row counts as zeros where its squared length is not above this."""
 
+_LEAST_SPREAD = 1e-20
+"""A column that varies less is stored as its mean."""
+
 _BLOCK = 1024
 """Rows that are converted at once."""
+
+
+class Scales(NamedTuple):
+    """What makes floats of int8: ``columns[0, k] + columns[1, k] * (scale[j] * rows[j, k])``."""
+
+    scale: F32
+    """(n,) float32: of each row."""
+    columns: F32
+    """(2, width) float32: what is added to each column, and what multiplies it before."""
+
+    def of(self, rows: Any) -> Scales:
+        """Return those of some rows: a slice or an array of indices."""
+        return Scales(np.ascontiguousarray(self.scale[rows]), self.columns)
+
+
+def quantized(rows: F32 | F16) -> tuple[I8, Scales]:
+    """Return rows as int8: -127 to 127 times a scale a row, about each column's mean and spread.
+
+    Rows of zeros are left out: rounded, they would have a cosine. Columns differ more than rows: with one scale a row the nearest rows would be others too often.
+    """
+    rows = rows[np.einsum("ij,ij->i", rows, rows, dtype=np.float64) > float(_LEAST)]
+    n = len(rows)
+    blocks = [slice(start, start + _BLOCK) for start in range(0, n, _BLOCK)]
+    mean = sum(rows[part].astype(np.float64).sum(0) for part in blocks) / n
+    squares = sum(((rows[part].astype(np.float64) - mean) ** 2).sum(0) for part in blocks)
+    spread = np.sqrt(squares / n)
+    spread[spread < _LEAST_SPREAD] = 1
+    columns = np.array([mean, spread], np.float32)
+    values, scale = np.empty(rows.shape, np.int8), np.empty(n, np.float32)
+    for part in blocks:
+        rounded = stored.quantize_int8((rows[part].astype(np.float32) - columns[0]) / columns[1])
+        values[part], scale[part] = rounded.values, rounded.scale
+    return values, Scales(scale, columns)
 
 
 class VoiceRows:
@@ -50,37 +86,38 @@ class VoiceRows:
     Parameters
     ----------
     rows : numpy.ndarray
-        (rows, width) float32, float16 or int8, finite.
-    scale : numpy.ndarray, optional
-        (rows,) float32: what the rows of int8 are multiplied by.
+        (n, width) float32, float16 or int8, finite.
+    scales : Scales, optional
+        What makes floats of int8.
     """
 
-    def __init__(self, rows: F32 | F16 | I8, scale: F32 | None = None) -> None:
-        self._scale = None if scale is None else stored.frozen(scale)
+    def __init__(self, rows: F32 | F16 | I8, scales: Scales | None = None) -> None:
         inverse = np.empty(len(rows), np.float32)
         exact = rows.dtype == np.float32
-        values: Any = None if exact or scale is not None else memory.zeros(rows.shape, np.int8)
-        step = np.ones(len(rows), np.float32) if scale is None else scale.copy()
+        index = Int8(
+            memory.zeros((0 if exact else len(rows), rows.shape[1]), np.int8),
+            np.zeros(len(rows), np.float32),
+            ACTIVATION_BITS,
+        )
         for start in range(0, len(rows), _BLOCK):
             part = slice(start, start + _BLOCK)
-            block = as_float32(rows[part], None if scale is None else scale[part])
+            block = as_float32(rows[part], None if scales is None else scales.of(part))
             neighbours.inverse_norms(block, _LEAST, inverse[part])
-            if values is not None:
+            if not exact:
                 rounded = stored.quantize_int8(block)
-                values[part], step[part] = rounded.values, rounded.scale
+                index.values[part] = rounded.values
+                index.scale[part] = rounded.scale * inverse[part]
         # A zero row has no cosine.
         usable = np.flatnonzero(inverse)
         if usable.size < len(rows):
-            rows, inverse, step = rows[usable], inverse[usable], step[usable]
-            values = None if values is None else values[usable]
-            self._scale = None if scale is None else stored.frozen(step.copy())
+            rows, inverse = rows[usable], inverse[usable]
+            scales = None if scales is None else scales.of(usable)
+            if not exact:
+                index = Int8(index.values[usable], index.scale[usable], ACTIVATION_BITS)
         self.size, self.width = rows.shape
         self._rows = stored.frozen(rows.view(np.uint16) if rows.dtype == np.float16 else rows)
-        self._inverse = stored.frozen(inverse)
-        self._index: linear.Linear | None = None
-        if not exact and self.size:
-            index: Any = rows if values is None else values
-            self._index = linear.prepare(Int8(index, step * inverse, ACTIVATION_BITS))
+        self._scales, self._inverse = scales, stored.frozen(inverse)
+        self._index = None if exact else linear.prepare(index)
 
     def score(self, x: F32, scores: F32) -> None:
         """Write the scores of all rows, (x rows, rows)."""
@@ -91,8 +128,8 @@ class VoiceRows:
 
     def gather(self, listed: NDArray[np.int64], out: F32) -> None:
         """Write the listed rows, (x rows, candidates, width)."""
-        if self._scale is not None:
-            neighbours.gather_int8(self._rows, self._scale, listed, out)
+        if self._scales is not None:
+            neighbours.gather_int8(self._rows, *self._scales, listed, out)
         elif self._rows.dtype == np.uint16:
             neighbours.gather_half(self._rows, listed, out)
         else:
@@ -106,10 +143,14 @@ class VoiceRows:
         neighbours.mean_of_nearest(x, gathered, self._inverse, listed, best, nearest, out)
 
 
-def as_float32(rows: Array, scale: F32 | None) -> F32:
+def as_float32(rows: Array, scales: Scales | None) -> F32:
     """Return rows of a voice as float32."""
-    values = np.ascontiguousarray(rows, np.float32)
-    return values if scale is None else np.asarray(values * scale[:, None])
+    if scales is None:
+        return np.ascontiguousarray(rows, np.float32)
+    out = new(1, *rows.shape)
+    listed = np.arange(len(rows))[None]
+    neighbours.gather_int8(np.ascontiguousarray(rows), *scales, listed, out)
+    return out.reshape(rows.shape)
 
 
 class VoiceState:

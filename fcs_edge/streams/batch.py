@@ -50,7 +50,8 @@ def numbered(name: str, i: int) -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError) as error:
-        raise type(error)(f"{name} {i}: {error}") from None
+        error.args = (f"{name} {i}: {error}",)
+        raise
 
 
 def run(items: Sequence[Any], streams: Sequence[StreamT]) -> list[Any]:

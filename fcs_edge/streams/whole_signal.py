@@ -77,6 +77,17 @@ class Choice(NamedTuple):
         """Seconds of the longest signal; None without a limit."""
         return None if self.exact or self.window is not None else EXACT_LIMIT
 
+    def check_length(self, n_samples: int) -> None:
+        """Refuse a signal that is too long for a model that needs all of it.
+
+        Raises
+        ------
+        TooLongError
+            It is longer than the limit.
+        """
+        if self.limit is not None and n_samples > round(self.limit * SAMPLE_RATE_IN):
+            raise TooLongError
+
 
 class TooLongError(ValueError):
     """A signal is too long to be encoded at once unless the caller asks for it.
@@ -92,6 +103,19 @@ class TooLongError(ValueError):
             f"more than {EXACT_LIMIT / 60:g} minutes of sound take long to encode at once: "
             f"{exact} does so all the same; {window} encodes windows of 30 s, to other tokens"
         )
+
+
+def check_length(encodes_streams: bool, choice: Choice, seconds: float | None) -> None:
+    """Refuse a signal that is too long to be encoded at once, where its length is known.
+
+    Raises
+    ------
+    TooLongError
+        It is longer than `EXACT_LIMIT`, and the model needs the whole signal.
+    """
+    limit = None if encodes_streams else choice.limit
+    if limit is not None and seconds is not None and seconds > limit:
+        raise TooLongError
 
 
 class WholeEncoder:

@@ -78,11 +78,6 @@ class Windows:
         rate = SAMPLE_RATE_IN / self.samples_per_token
         return {"window": self.tokens / rate, "overlap": self.overlap / rate}
 
-    def tags(self) -> dict[str, str]:
-        """Return what the metadata of a bitstream states, in samples."""
-        sizes = {"window": self.tokens, "overlap": self.overlap}
-        return {key: str(n * self.samples_per_token) for key, n in sizes.items()}
-
 
 class WindowEncoder:
     """Encodes a signal in windows, in memory for two of them.

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, End, Event, HeaderRead, Tokens
 from fcs_edge.bitstream.writer import Header
-from fcs_edge.codec import BLOCK_CHUNKS, Codec
+from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError, ModelFileError
 from fcs_edge.files import is_regular
 from fcs_edge.model.layers import F32
 from fcs_edge.modelfile import catalogue
 from fcs_edge.stand_ins import HEAD_BYTES, not_tokens
-from fcs_edge.stream import StreamDecoder
+from fcs_edge.streams.whole_signal import TokenDecoder
 from fcs_edge.text import counted, printable
 from fcs_edge.tokens.npy import TokenArray, tokens_of
 from fcs_edge.tokens.npz import Origin
@@ -199,7 +199,9 @@ class EventDecoder:
         self._codec = codec
         self._report = report
         self._live, self._any_model = live, any_model
-        self._decoder = codec.stream_decoder(1 if live else BLOCK_CHUNKS)
+        self._decoder: TokenDecoder = codec.token_decoder()
+        if live and codec.decodes_streams:
+            self._decoder = codec.stream_decoder()
         self.n_problems = self.n_intact = self.n_lost = self.n_parts = 0
         self._begin()
 
@@ -274,14 +276,18 @@ class EventDecoder:
     def _silence(self, n_tokens: int) -> Iterator[F32]:
         """Decode the last token through the start of a gap, muted, and rest in what is left of it.
 
-        The decoder rests for whole chunks, so chunks begin where they would without the gap.
+        The decoder rests for whole chunks, so chunks begin where they would without the gap. One
+        that needs all tokens decodes those before the rest by themselves, and those after it.
         """
-        hop, chunk = self._codec.samples_out_per_token, self._codec.chunk_tokens
+        hop, chunk = self._codec.samples_out_per_token, self._codec.model.config.decoded_tokens
         start = self._n_tokens * hop
         self._gaps.append((start, start + n_tokens * hop))
         self.n_lost += n_tokens
         rest = max(0, n_tokens - max(GAP_TOKENS, chunk)) // chunk * chunk
         yield self._decode(np.full(n_tokens - rest, self._last))
+        if rest and not self._codec.decodes_streams:
+            n = self._n_tokens * hop - self._n_samples
+            yield self._muted_gaps(self._decoder.flush()[:n])
         for done in range(0, rest, _SILENCE_TOKENS):
             n = min(_SILENCE_TOKENS, rest - done)
             self._n_tokens += n
@@ -387,15 +393,18 @@ def decode_array(
     FcsError
         The model does not have a token of the array.
     """
-    decoder = codec.stream_decoder(BLOCK_CHUNKS)
+    decoder = codec.token_decoder()
     remaining = None if n_samples is None else codec.output_length(n_samples)
     for samples in _pushed(array, codec, decoder, label):
         yield samples[:remaining]
         if remaining is not None:
             remaining = max(0, remaining - samples.size)
+    if remaining and remaining <= codec.output_length(header_slack(codec)):
+        # The last token of such a model stands for more samples than it decodes to.
+        yield np.zeros(remaining, np.float32)
 
 
-def _pushed(array: TokenArray, codec: Codec, decoder: StreamDecoder, label: str) -> Iterator[F32]:
+def _pushed(array: TokenArray, codec: Codec, decoder: TokenDecoder, label: str) -> Iterator[F32]:
     for tokens in tokens_of(array, codec.bits_per_token, label):
         samples = decoder.push(tokens)
         _check_finite(samples, codec)
@@ -414,12 +423,17 @@ def _check_finite(samples: F32, codec: Codec) -> None:
         )
 
 
+def header_slack(codec: Codec) -> int:
+    """Return the samples by which a count may exceed what tokens stand for; 0 if causal."""
+    return 0 if codec.encodes_streams else 2 * codec.samples_per_token - 1
+
+
 def length_problem(n_tokens: int, n_samples: int, codec: Codec, settings: Settings) -> str | None:
     """Return how a number of tokens contradicts a number of input samples; None if it does not.
 
     The settings, those of the tokens, say whether zeros may have filled the last chunk.
     """
-    needed = math.ceil(n_samples / codec.samples_per_token)
+    needed = codec.n_tokens(n_samples) if n_samples else 0
     most = most_tokens(n_samples, codec.samples_per_token, codec.chunk_tokens, settings)
     if n_tokens < needed:
         missing = needed - n_tokens

@@ -15,7 +15,7 @@ from fcs_edge.codec import Codec, load
 from fcs_edge.entropy import TokenCoder, neutral_coder
 from fcs_edge.modelfile import catalogue
 from fcs_edge.tokens.fcs_options import FcsOptions
-from fcs_edge.tokens.settings import Settings, settings_code, token_settings
+from fcs_edge.tokens.settings import Settings, settings_code, token_settings, window_tags
 
 
 def header_of(codec: Codec, *, coded: bool = True, settings: Settings | None = None) -> Header:
@@ -31,6 +31,9 @@ def header_of(codec: Codec, *, coded: bool = True, settings: Settings | None = N
         What changed the tokens, where it is not the codec's own: see `token_settings`.
     """
     stated = token_settings(codec.model) if settings is None else settings
+    if not codec.encodes_streams:
+        # Readers need it, whatever else is known.
+        stated = {**stated, "causal": False}
     prior = codec.prior if coded else None
     return Header(
         bits=codec.bits_per_token,
@@ -68,12 +71,13 @@ def fcs_writer(
     options : FcsOptions, optional
         How the bitstream is written.
     settings : dict, optional
-        As for `header_of`.
+        As for `header_of`. Metadata names what the header has no number for.
     """
     options = options or FcsOptions()
+    settings = token_settings(codec.model) if settings is None else settings
     coded = not (options.raw or options.eager)
     if options.dtx:
-        settings = token_settings(codec.model) | {"dtx": True}
+        settings = settings | {"dtx": True}
     header = header_of(codec, coded=coded, settings=settings)
     tokens = round(options.block_seconds * codec.token_rate)
     how: dict[str, Any] = {
@@ -82,7 +86,7 @@ def fcs_writer(
         "raw": options.raw,
         "eager": options.eager,
         "chunk_tokens": codec.chunk_tokens,
-        "tags": options.tags,
+        "tags": {**window_tags(settings, codec.sample_rate_in), **(options.tags or {})},
     }
     size = options.packet_bytes
     if options.protection is None:

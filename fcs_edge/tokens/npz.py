@@ -63,10 +63,10 @@ class NpzTokens(NamedTuple):
     """Number of input samples, as the file states it."""
 
 
-def origin_of(codec: Codec) -> Origin:
-    """Return the origin of a codec's own tokens."""
-    settings = token_settings(codec.model)
-    return Origin(codec.fingerprint, codec.name, codec.sample_rate_in, settings)
+def origin_of(codec: Codec, settings: Settings | None = None) -> Origin:
+    """Return the origin of a codec's own tokens; `settings` where they are not the codec's own."""
+    stated = token_settings(codec.model) if settings is None else settings
+    return Origin(codec.fingerprint, codec.name, codec.sample_rate_in, stated)
 
 
 class NpzWriter:

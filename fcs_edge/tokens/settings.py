@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fcs_edge.errors import shown
@@ -26,14 +27,39 @@ def token_settings(model: ModelFile, *, search: bool = True) -> Settings:
 
     `search` is that of `Codec.encode`: False where signs replace the code search.
     Two models of one fingerprint and equal settings give equal tokens, on every CPU that
-    docs/reference/exactness.md lists. A causal model has no window and no overlap.
+    docs/reference/exactness.md lists. A model that needs the whole signal states ``causal`` False,
+    and where windows were encoded their ``window`` and ``overlap`` in seconds, too.
     """
+    causal = {} if model.config.encodes_streams else {"causal": False}
     return {
         "weights": model.scheme,
         "activation_bits": model.activation_bits,
         "resampler": RESAMPLER,
         "search": search and model.config.search is not None,
         "token_rules": TOKEN_RULES,
+        **causal,
+    }
+
+
+_WINDOWS = "window", "overlap"
+_MOST_DIGITS = 15
+
+
+def window_tags(settings: Settings, rate: int) -> dict[str, str]:
+    """Return the windows of settings, in seconds, as metadata of a bitstream, in samples."""
+    return {key: str(round(settings[key] * rate)) for key in _WINDOWS if key in settings}
+
+
+def window_settings(tags: Mapping[str, str], rate: int) -> Settings:
+    """Return the windows of a bitstream's metadata, in samples, as settings, in seconds.
+
+    The metadata is foreign text: what is no number of samples states nothing.
+    """
+    stated = {key: tags.get(key, "") for key in _WINDOWS}
+    return {
+        key: int(text) / rate
+        for key, text in stated.items()
+        if text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
     }
 
 

@@ -77,7 +77,7 @@ class RingAttention:
             self._attend = attention_plain.attend
             self._heads: tuple[int, ...] = ()
         else:
-            over_slots, over_columns = _panel(size, using), _panel(head_dim, using)
+            over_slots, over_columns = panel(size, using), panel(head_dim, using)
             key_width, value_width = (lanes * n for lanes, n in (over_slots, over_columns))
             self._attend = attend_panels(*over_slots, *over_columns, self._half)
             self._heads = 0, heads
@@ -130,7 +130,7 @@ class RingAttention:
         self._attend(qkv, gate, position_bias, keys, values, cursor, scores, out, *self._heads)
 
 
-def _panel(columns: int, using: Instructions) -> tuple[int, int]:
+def panel(columns: int, using: Instructions) -> tuple[int, int]:
     """Return lanes and vectors of the panels that cover so many columns with the fewest spare."""
     lanes = min(using.lanes, 1 << (columns - 1).bit_length())
     vectors = range(using.float_vectors, 0, -1)
@@ -142,10 +142,10 @@ def attend_panels(
     key_lanes: int, key_vectors: int, value_lanes: int, value_vectors: int, half: bool
 ) -> Kernel:
     """Return the kernel for rings of such panels."""
-    global add_scores, carray, stack, weigh_values
+    global Rows, add_scores, carray, pointer, stack, weigh_values
     from numba.np.numpy_support import carray
 
-    from fcs_edge.kernels.gemm.panels import stack
+    from fcs_edge.kernels.gemm.panels import Rows, pointer, stack
     from fcs_edge.kernels.ops.attention_panels import add_scores, weigh_values
 
     tile_size = _ROWS * value_lanes * value_vectors
@@ -185,7 +185,11 @@ def attend_panels(
                 for r in range(block):
                     bias = position_bias[h, position_bias.shape[1] - count - m - r :]
                     start_scores(gate[m + r, h] * root, bias, first, scores[r, :count])
-                add_scores(key_lanes, key_vectors, block, qkv, m, keys, h, scores, count)
+                queries = Rows(pointer(qkv, m * qkv.shape[1] + h * head_dim), qkv.shape[1])
+                first_panel = h * keys.shape[1]
+                add_scores(
+                    key_lanes, key_vectors, block, queries, keys, first_panel, scores, count
+                )  # fmt: skip
                 for r in range(block):
                     inverse[r] = softmax.exponentials(scores[r, :count], scale)
                 weigh_values(

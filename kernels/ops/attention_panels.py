@@ -23,21 +23,20 @@ def add_scores(
     lanes: int,
     vectors: int,
     block: int,
-    qkv: F32,
-    m: int,
+    queries: Any,
     keys: Any,
-    head: int,
+    first: int,
     scores: F32,
     count: int,
 ) -> None:
-    """``scores[r, i] += sum_d query_(m + r)[d] * key_i[d]`` of one head, r < block, i < count.
+    """``scores[r, i] += sum_d query_r[d] * key_i[d]`` of one head, r < block, i < count.
 
+    queries are `Rows`. Key 0 is the first of panel `first`, of all panels of all heads.
     lanes and vectors of a panel are constants of the caller.
     """
-    width, panels, head_dim = lanes * vectors, keys.shape[1], keys.shape[2]
-    queries = Rows(pointer(qkv, m * qkv.shape[1] + head * head_dim), qkv.shape[1])
+    width, head_dim = lanes * vectors, keys.shape[2]
     for p in range((count + width - 1) // width):
-        panel = Rows(pointer(keys, (head * panels + p) * head_dim * width), width)
+        panel = Rows(pointer(keys, (first + p) * head_dim * width), width)
         to = Rows(pointer(scores, p * width), scores.shape[1])
         float_rows(block, lanes, vectors, queries, panel, head_dim, to)
 
@@ -72,3 +71,29 @@ def weigh_values(
         for r in range(block):
             for d in range(min(width, out.shape[1] - column)):
                 out[r, column + d] = tile[r * width + d] * inverse[r]
+
+
+@inline
+def add_values(
+    lanes: int,
+    vectors: int,
+    block: int,
+    scores: F32,
+    count: int,
+    values: Any,
+    head: int,
+    first: int,
+    m: int,
+    out: F32,
+) -> None:
+    """``out[m + r, d] += sum_{i < count} scores[r, i] * value_(first + i)[d]`` of one head.
+
+    lanes and vectors of a panel are constants of the caller; out has a column for each of the
+    panels' columns.
+    """
+    width, panels, size = lanes * vectors, values.shape[1], values.shape[2]
+    weights = Rows(pointer(scores, 0), scores.shape[1])
+    for p in range(panels):
+        panel = Rows(pointer(values, ((head * panels + p) * size + first) * width), width)
+        to = Rows(pointer(out, m * out.shape[1] + p * width), out.shape[1])
+        float_rows(block, lanes, vectors, weights, panel, count, to)

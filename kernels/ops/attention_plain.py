@@ -14,11 +14,12 @@ from fcs_edge.kernels.runtime._jit import inline, kernel
 def store(qkv: F32, head: int, slot: int, half: bool, keys: Scalar, values: Scalar) -> None:
     """Write a head's keys and values of a chunk into the rings from `slot` on, wrapping around.
 
-    The arrays are those of `attention.RingAttention`; with `half` the rings are float16 in uint16.
+    Rows of qkv end in the keys of all heads, then their values. The rings are those of
+    `attention.RingAttention`; with `half` they are float16 in uint16.
     """
     heads, _, head_dim, key_width = keys.shape
     panels, size, width = values.shape[1:]
-    k0 = (heads + head) * head_dim
+    k0 = qkv.shape[1] - (2 * heads - head) * head_dim
     v0 = k0 + heads * head_dim
     to = slot
     for m in range(qkv.shape[0]):
@@ -64,7 +65,7 @@ def start_scores(gate: Scalar, bias: F32, first: int, scores: F32) -> None:
 
 
 @inline
-def _add_scores(query: F32, keys: F32, scores: F32) -> None:
+def add_scores(query: F32, keys: F32, scores: F32) -> None:
     """``scores[i] += sum_d query[d] * keys[d, i]``."""
     for d in range(query.size):
         q = query[d]
@@ -74,7 +75,7 @@ def _add_scores(query: F32, keys: F32, scores: F32) -> None:
 
 
 @inline
-def _add_values(scores: F32, values: F32, out: F32) -> None:
+def add_values(scores: F32, values: F32, out: F32) -> None:
     """``out += sum_i scores[i] * values[i]``."""
     for i in range(scores.size):
         p = scores[i]
@@ -108,10 +109,10 @@ def attend(
         for m in range(rows):
             bias = position_bias[h, span - count - m :]
             start_scores(gate[m, h] * root, bias, first, s)
-            _add_scores(qkv[m, h * head_dim : (h + 1) * head_dim], keys[h, 0], s)
+            add_scores(qkv[m, h * head_dim : (h + 1) * head_dim], keys[h, 0], s)
             inverse = softmax.exponentials(s, scale)
             o = out[m, h * head_dim : (h + 1) * head_dim]
             o[:] = np.float32(0)
-            _add_values(s, values[h, 0], o)
+            add_values(s, values[h, 0], o)
             for d in range(head_dim):
                 o[d] *= inverse

@@ -10,6 +10,7 @@ import numpy as np
 
 from fcs_edge.kernels._types import F32, I8, I64, U16
 from fcs_edge.kernels.ops import half, sums
+from fcs_edge.kernels.ops.vecmath import multiply_add
 from fcs_edge.kernels.runtime._jit import kernel
 
 
@@ -74,14 +75,18 @@ def gather_half(rows: U16, listed: I64, out: F32) -> None:
 
 
 @kernel
-def gather_int8(rows: I8, scale: F32, listed: I64, out: F32) -> None:
-    """``out[m, c] = rows[j] * scale[j]``, j = listed[m, c]."""
+def gather_int8(rows: I8, scale: F32, columns: F32, listed: I64, out: F32) -> None:
+    """``out[m, c, k] = columns[0, k] + columns[1, k] * (scale[j] * rows[j, k])``, j = listed[m, c].
+
+    The second product and the sum are fused.
+    """
+    offset, step = columns[0], columns[1]
     for m in range(listed.shape[0]):
         for c in range(listed.shape[1]):
             j = listed[m, c]
-            row, to, step = rows[j], out[m, c], scale[j]
+            row, to, size = rows[j], out[m, c], scale[j]
             for k in range(row.size):
-                to[k] = np.float32(row[k]) * step
+                to[k] = multiply_add(np.float32(row[k]) * size, step[k], offset[k])
 
 
 @kernel

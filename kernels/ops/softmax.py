@@ -22,10 +22,9 @@ def largest(x: F32) -> Scalar:
     return np.int32(top ^ ((top >> np.int32(31)) & np.int32(0x7FFFFFFF))).view(np.float32)
 
 
-@kernel
-def exponentials(x: F32, scale: Scalar) -> Scalar:
-    """``x[i] = exp(scale * (x[i] - max(x)))``; return 1 over their sum."""
-    top = largest(x)
+@inline
+def raise_row(x: F32, top: Scalar, scale: Scalar) -> None:
+    """``x[i] = exp(scale * (x[i] - top))``."""
     # As in `vecmath.gelu_row`.
     half = x.size // PAIR * (PAIR // 2)
     first, second, rest = x[:half], x[half : 2 * half], x[2 * half :]
@@ -34,4 +33,25 @@ def exponentials(x: F32, scale: Scalar) -> Scalar:
         second[i] = vecmath.exp((second[i] - top) * scale)
     for i in range(rest.size):
         rest[i] = vecmath.exp((rest[i] - top) * scale)
+
+
+@kernel
+def exponentials(x: F32, scale: Scalar) -> Scalar:
+    """``x[i] = exp(scale * (x[i] - max(x)))``; return 1 over their sum."""
+    raise_row(x, largest(x), scale)
     return np.float32(1) / sums.total(x)
+
+
+@kernel
+def running_exponentials(x: F32, scale: Scalar, running: F32) -> Scalar:
+    """``x[i] = exp(scale * (x[i] - top))``; top is the largest number of x and of all rows before.
+
+    running is (2,): the largest number so far, and the sum of the exponentials below it. Both
+    advance. Return by what the exponentials of the rows before shrink.
+    """
+    before, top = running[0], max(running[0], largest(x))
+    raise_row(x, top, scale)
+    shrink = vecmath.exp((before - top) * scale)
+    running[0] = top
+    running[1] = vecmath.multiply_add(running[1], shrink, sums.total(x))
+    return shrink

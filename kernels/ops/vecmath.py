@@ -49,7 +49,8 @@ _INV_PI = _F(1 / math.pi)
 _PI_A = _F(3.140625)
 _PI_B = _F(9.67502593994140625e-4)
 _PI_C = _F(math.pi - 3.140625 - 9.67502593994140625e-4)
-_S3, _S5, _S7, _S9, _S11 = (_F((-1) ** i / math.factorial(2 * i + 1)) for i in range(1, 6))
+_S3, _S5, _S7, _S9, _S11, _S13 = (_F((-1) ** i / math.factorial(2 * i + 1)) for i in range(1, 7))
+_C4, _C6, _C8, _C10, _C12 = (_F((-1) ** i / math.factorial(2 * i)) for i in range(2, 7))
 
 # log(m) = 2 artanh((m - 1) / (m + 1)): what its series leaves out after r**9 is 1e-9.
 _L3, _L5, _L7, _L9 = (_F(1 / i) for i in (3, 5, 7, 9))
@@ -155,6 +156,28 @@ def sin_squared(x: Scalar) -> Scalar:
     p = multiply_add(multiply_add(p, s, _S5), s, _S3)
     p = multiply_add(r * s, p, r)
     return p * p
+
+
+@inline
+def sin(x: Scalar, cosine: bool) -> Scalar:
+    """``sin(x)``, or ``cos(x)``; absolute error below 3e-7 up to |x| = 1e4.
+
+    x less n pi is r, at most pi / 2: the result is that of r, with its sign changed for odd n.
+    """
+    n = np.floor(multiply_add(x, _INV_PI, _HALF))
+    r = multiply_add(n, -_PI_B, multiply_add(n, -_PI_A, x))
+    r = multiply_add(n, -_PI_C, r)
+    # Of no use where n has more bits than a float: then at least the result is bounded.
+    r = min(max(r, -_TWO), _TWO)
+    sign = multiply_add(_TWO * _TWO, np.floor(n * _HALF), multiply_add(-_TWO, n, _ONE))
+    s = r * r
+    if cosine:
+        p = multiply_add(multiply_add(_C12, s, _C10), s, _C8)
+        p = multiply_add(multiply_add(multiply_add(p, s, _C6), s, _C4), s, -_HALF)
+        return sign * multiply_add(p, s, _ONE)
+    p = multiply_add(multiply_add(multiply_add(_S13, s, _S11), s, _S9), s, _S7)
+    p = multiply_add(multiply_add(p, s, _S5), s, _S3)
+    return sign * multiply_add(r * s, p, r)
 
 
 @inline

@@ -38,6 +38,14 @@ def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
     return array.view(dtype).reshape(shape)
 
 
+def temporary(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return a contiguous array of zeros, from the start of a cache line, that lives shortly."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    memory = np.zeros(size + _LINE, np.uint8)
+    start = -memory.ctypes.data % _LINE
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
 def _new_block(size: int) -> Any:
     """Return at least so many zeroed bytes, from the start of a large page."""
     capacity = -(-max(size, _BLOCK) // _PAGE) * _PAGE

@@ -21,8 +21,9 @@ from fcs_edge.entropy.probabilities import probabilities
 from fcs_edge.kernels._types import F32, U16
 from fcs_edge.kernels.gemm import epilogue, products
 from fcs_edge.kernels.isa import instructions
-from fcs_edge.kernels.ops import attention, code_search, depthwise, spectrum
+from fcs_edge.kernels.ops import attention, code_search, depthwise, spectrum, whole_attention
 from fcs_edge.kernels.ops.range_coder import STATE
+from fcs_edge.kernels.ops.whole_attention_plain import BLOCK
 
 
 def ones(*shape: int) -> F32:
@@ -65,8 +66,14 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     ),
     "ops.dynamic_tanh.dynamic_tanh": (ones(4, 17), HALF, ones(4, 17)),
     "ops.focal.aggregate": (ones(4, 17), ones(4, 3), 1, ones(4, 17), ones(4, 17)),
+    "ops.focal.add_rows": (ones(4, 17), filled(np.float64, 17)),
+    "ops.focal.aggregate_row": (ones(17), ones(4, 3), 1, ones(4, 17)),
     "ops.focal.divide": (ones(4, 17), HALF),
+    "ops.focal.global_context": (filled(np.float64, 17), 4, ones(17)),
     "ops.focal.modulate": (ones(4, 17), ones(4, 17)),
+    "ops.fourier.inverse_real": (
+        *(ones(9, 14), np.array([3, 2]), ones(12, 2), ones(2, 6, 2, 8), ones(9, 12)),
+    ),
     "ops.gelu.gelu": (ones(4, 17), ones(4, 17)),
     "ops.layer_norm.layer_norm": (ones(4, 17), ones(17), ones(17), HALF, ones(4, 17)),
     "ops.layer_norm.layer_norm_gelu": (ones(4, 17), ones(17), ones(17), HALF, ones(4, 17)),
@@ -106,7 +113,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
         *(tokens(153).reshape(9, 17), filled(np.int64, 4, 5), ones(4, 5, 17)),
     ),
     "ops.neighbours.gather_int8": (
-        *(filled(np.int8, 9, 17), ones(9), filled(np.int64, 4, 5), ones(4, 5, 17)),
+        *(filled(np.int8, 9, 17), ones(9), ones(2, 17), filled(np.int64, 4, 5)),
+        ones(4, 5, 17),
     ),
     "ops.neighbours.inverse_norms": (ones(9, 17), HALF, ones(9)),
     "ops.neighbours.largest": (ones(4, 9), ones(5), filled(np.int64, 4, 5)),
@@ -129,7 +137,17 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "ops.samples.sanitize": (ones(17), HALF, ones(17), filled(np.int64, 1)),
     "ops.samples.clip": (ones(17), ones(17)),
     "ops.softmax.exponentials": (ones(17), HALF),
+    "ops.softmax.running_exponentials": (ones(17), HALF, ones(2)),
     "ops.snake.snake": (ones(4, 17), ones(17), ones(17), ones(4, 17)),
+    "ops.vocos.divide_by_envelope": (ones(29), ones(17), 4, 4, ones(4)),
+    "ops.vocos.last_columns": (ones(4, 17), ones(20)),
+    "ops.vocos.overlap_add": (ones(4, 17), ones(17), 0, 4, ones(29)),
+    "ops.vocos.spectra": (ones(4, 34), ones(4, 34)),
+    "ops.whole_attention_plain.start_block": (HALF, ones(9), -3, ones(17)),
+    "ops.whole_attention_plain.attend_whole": (
+        *(ones(4, 6), ones(4, 2), ones(2, 5), ones(2, 2, 3, BLOCK), ones(2, 1, 200, 3), 7),
+        *(ones(4, BLOCK), ones(4, 2), ones(4, 3), ones(4, 6)),
+    ),
 }
 
 
@@ -236,6 +254,25 @@ def test_attention_allocates_nothing(
     keys, values = attend.rings()
     arguments = (ones(9, 27), ones(9, 3), ones(3, 21), keys, values, cursor(0, 0), attend.scores())
     assert allocations(attend, *arguments, ones(9, 9)) == arrays_in(arguments) + 1
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("choice", instructions.available())
+def test_whole_attention_allocates_nothing(
+    choice: str, half: bool, monkeypatch: pytest.MonkeyPatch, allocations: Callable[..., int]
+) -> None:
+    monkeypatch.setattr(instructions, "CHOICE", choice)
+    layer = whole_attention.WholeAttention(3, 3, half)
+    keys, values = layer.memory(200)
+    assert allocations(layer.store, ones(9, 18), 5, keys, values) == 3
+    q, gate, bias, workspace, out = (
+        ones(9, 9),
+        ones(9, 3),
+        ones(3, 7),
+        layer.workspace(9),
+        ones(9, 9),
+    )
+    assert allocations(layer, q, gate, bias, keys, values, 5, workspace, out) == 9
 
 
 def depthwise_arguments(using: instructions.Instructions, dtype: Any) -> tuple[Any, ...]:

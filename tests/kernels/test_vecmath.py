@@ -20,6 +20,7 @@ LOG = 3e-7
 ERFC = 4e-7
 TANH = 3e-7
 SIN_SQUARED = 4e-7
+SIN = 3e-7
 # gelu(x) is off by |x| / 2 times erfc's error, and by its own last rounding.
 GELU = 3e-7
 # 1 / (1 + e): e's relative error, and two roundings.
@@ -51,7 +52,10 @@ def lifted(function: Callable[[np.float32], np.float32]) -> Function:
 @pytest.fixture(scope="module")
 def functions() -> dict[str, Function]:
     names = ("exp", "log", "erfc", "gelu", "tanh", "sin_squared", "sigmoid")
-    return {name: lifted(getattr(vecmath, name)) for name in names}
+    found = {name: lifted(getattr(vecmath, name)) for name in names}
+    found["sin"] = lifted(numba.njit(lambda x: vecmath.sin(x, False)))
+    found["cos"] = lifted(numba.njit(lambda x: vecmath.sin(x, True)))
+    return found
 
 
 def sweep(low: float, high: float, n: int = 200_001) -> F32:
@@ -135,6 +139,18 @@ def test_sin_squared_near_zero_is_the_square(functions: dict[str, Function]) -> 
     x = magnitudes(1e-15, 1e-4)
     square = x.astype(np.float64) ** 2
     assert worst(functions["sin_squared"](x), square, square) < SIN_SQUARED
+
+
+@pytest.mark.parametrize("name", ["sin", "cos"])
+def test_sin_and_cos(functions: dict[str, Function], name: str) -> None:
+    """At multiples of half pi too; and bounded, where a float has no phase any more."""
+    function, exact = functions[name], getattr(np, name)
+    turns = (np.arange(-6000, 6001) * (math.pi / 2)).astype(np.float32)
+    for x in (sweep(-10, 10), sweep(-1e4, 1e4), magnitudes(1e-30, 1), turns):
+        assert worst(function(x), exact(x.astype(np.float64))) < SIN
+    tiny = magnitudes(1e-30, 1e-4)
+    assert worst(functions["sin"](tiny), tiny.astype(np.float64), tiny.astype(np.float64)) < SIN
+    assert (np.abs(function(np.concatenate([EXTREMES, -EXTREMES]))) < 10).all()
 
 
 @pytest.mark.parametrize("x", [sweep(-87, 87), sweep(-5, 5)])

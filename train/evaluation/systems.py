@@ -122,7 +122,7 @@ def model_system(model: str) -> System:
         return CodedClip(codec.decode(tokens), codec.sample_rate_out, bits, tokens)
 
     facts: Facts = {"kind": "model", "name": codec.name, "fingerprint": codec.fingerprint.hex()}
-    facts["latency_ms"] = 1000 * codec.latency
+    facts["latency_ms"] = 1000 * codec.latency if codec.encodes_streams else None
     return System(code, codec.bitrate / 1000, codec.bits_per_token, facts)
 
 

@@ -1,0 +1,105 @@
+"""Options and refusals of models that need the whole sound, or that do not stream."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import click
+
+from fcs_edge.cli.options import Seconds
+from fcs_edge.codec import Codec
+from fcs_edge.errors import FcsError
+from fcs_edge.modelfile.config import STREAMING
+from fcs_edge.streams.whole_signal import EXACT_LIMIT, Choice, TooLongError
+from fcs_edge.streams.whole_windows import DEFAULT_OVERLAP, MIN_WINDOW, MOST_SECONDS
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+WHOLE_OPTIONS = ("exact", "window", "overlap")
+"""Parameters of `whole_options`."""
+
+
+def whole_options(command: _F) -> _F:
+    """Add the options of models that need the whole sound; the command receives `choice`."""
+
+    @functools.wraps(command)
+    def run(exact: bool, window: float | None, overlap: float | None, **values: Any) -> Any:
+        if exact and window is not None:
+            raise click.UsageError(
+                "--exact encodes the sound at once, --window does not: give one."
+            )
+        if overlap is not None and (window is None or overlap > window / 2):
+            raise click.UsageError(
+                "--overlap is the sound that windows share: give --window, of twice as many "
+                "seconds or more."
+            )
+        return command(choice=Choice(exact, window, overlap), **values)
+
+    options = (
+        click.option(
+            "--exact",
+            is_flag=True,
+            help="Of a model that needs the whole sound: encode it at once, however long it is. "
+            f"[default: up to {EXACT_LIMIT / 60:g} minutes]",
+        ),
+        click.option(
+            "--window",
+            type=Seconds(MIN_WINDOW, MOST_SECONDS),
+            metavar="SECONDS",
+            help="Of such a model: encode overlapping windows, in the memory of one, to other "
+            "tokens.",
+        ),
+        click.option(
+            "--overlap",
+            type=Seconds(0.02, MOST_SECONDS),
+            metavar="SECONDS",
+            help="Sound that two windows share, half of one at most. "
+            f"[default: {DEFAULT_OVERLAP:g}, or half a window]",
+        ),
+    )
+    for option in reversed(options):
+        run = option(run)
+    return cast(_F, run)
+
+
+def check_choice(codec: Codec, choice: Choice) -> None:
+    """Refuse options that would change nothing.
+
+    Raises
+    ------
+    click.UsageError
+        The model encodes streams.
+    """
+    for name, value in choice._asdict().items():
+        if codec.encodes_streams and value not in (False, None):
+            raise click.UsageError(
+                f"--{name} is for models that need the whole sound; {codec.name} encodes streams."
+            )
+
+
+def usage_of(error: TooLongError) -> click.UsageError:
+    """Return the error with the names of options."""
+    return click.UsageError(f"{TooLongError('--exact', '--window 30')}.")
+
+
+def require_streams(codec: Codec, *, decoder: bool = True) -> None:
+    """Refuse a model that does not stream, for live sound.
+
+    Parameters
+    ----------
+    codec : Codec
+        The model.
+    decoder : bool
+        Whether its decoder must stream, too.
+
+    Raises
+    ------
+    FcsError
+        The model needs the whole sound, or all tokens.
+    """
+    if not codec.encodes_streams:
+        raise FcsError(f"{codec.name} needs the whole sound, and cannot be live; {STREAMING}")
+    if decoder and not codec.decodes_streams:
+        raise FcsError(f"{codec.name} needs all tokens, and cannot be live; {STREAMING}")
