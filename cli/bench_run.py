@@ -71,6 +71,7 @@ def measure_model(
     messages: Messages,
 ) -> Facts:
     """Measure a model with each of some types of weights, and activations of so many bits."""
+    codec.model.require("encoder", "decoder")
     schemes = _schemes(codec.model, weights)
     for scheme in schemes:
         if activations is not None:

@@ -21,7 +21,13 @@ from rich.text import Text
 import fcs_edge
 from fcs_edge.audio.reader import open_input
 from fcs_edge.audio.writer import WavOutput
-from fcs_edge.cli.options import activations_option, common_options, force_option, model_option
+from fcs_edge.cli.options import (
+    activations_option,
+    common_options,
+    force_option,
+    model_option,
+    resampler_option,
+)
 from fcs_edge.cli.output_files import check_distinct, check_output, output_file
 from fcs_edge.cli.ui import spectrogram
 from fcs_edge.cli.ui.compile_notice import prepare
@@ -34,6 +40,7 @@ from fcs_edge.modelfile.catalogue import BUILT_IN
 from fcs_edge.streams.whole_signal import SignalEncoder, TokenDecoder
 from fcs_edge.text import printable
 from fcs_edge.tokens.fcs import fcs_writer
+from fcs_edge.tokens.settings import Settings, token_settings
 
 _NAME = "fcs-edge-demo"
 _PAUSE_SECONDS = 0.5
@@ -71,6 +78,7 @@ class _Result(NamedTuple):
 @click.option("--play", "playing", is_flag=True, help="Play the original, then the decoded sound.")
 @model_option
 @activations_option
+@resampler_option
 @force_option
 @common_options
 def demo(
@@ -79,6 +87,7 @@ def demo(
     playing: bool,
     model: str | None,
     activations: int | None,
+    resampler: str,
     force: bool,
     quiet: bool,
 ) -> None:
@@ -101,13 +110,15 @@ def demo(
         check_output(str(path), force)
     check_distinct(map(str, paths), [source])
     codec = fcs_edge.load(model, activations=activations)
+    codec.model.require("encoder", "decoder")
     clip, is_whole = _read(
-        source or str(resources.files("fcs_edge") / "data/demo.flac"), codec, messages
+        source or str(resources.files("fcs_edge") / "data/demo.flac"), codec, resampler, messages
     )
     prepare(codec, messages, encoder=True, decoder=True)
     result = _process(codec, clip)
     plotting = _has_matplotlib()
-    _write(codec, result, paths, plotting, force)
+    settings = token_settings(codec.model, resampler=resampler)
+    _write(codec, result, settings, paths, plotting, force)
     if not plotting:
         _draw(codec, result)
     if not quiet:
@@ -120,9 +131,9 @@ def demo(
         click.get_current_context().exit(1)
 
 
-def _read(path: str, codec: Codec, messages: Messages) -> tuple[F32, bool]:
+def _read(path: str, codec: Codec, resampler: str, messages: Messages) -> tuple[F32, bool]:
     """Return a sound file as the encoder's input, (n,) float32, and whether it is whole."""
-    with open_input(path, None, codec.sample_rate_in, 1) as sound:
+    with open_input(path, None, codec.sample_rate_in, 1, resampler=resampler) as sound:
         clip = np.concatenate([new(0), *sound.at_rate(codec.sample_rate_in)])
     sound.require_sound(clip.size)
     for line in (*sound.losses, *sound.warnings):
@@ -159,14 +170,21 @@ def _has_matplotlib() -> bool:
     return True
 
 
-def _write(codec: Codec, result: _Result, paths: _Paths, plotting: bool, force: bool) -> None:
+def _write(
+    codec: Codec,
+    result: _Result,
+    settings: Settings,
+    paths: _Paths,
+    plotting: bool,
+    force: bool,
+) -> None:
     """Write all files, or none: each appears only after the last one is complete."""
     with ExitStack() as stack:
         original, bitstream, decoded = (
             stack.enter_context(output_file(str(path), force)) for path in paths[:3]
         )
         _write_wav(original, result.clip, codec.sample_rate_in)
-        writer = fcs_writer(bitstream, codec)
+        writer = fcs_writer(bitstream, codec, settings=settings)
         writer.write(result.tokens)
         writer.close(result.clip.size)
         _write_wav(decoded, result.decoded, codec.sample_rate_out)

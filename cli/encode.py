@@ -11,7 +11,7 @@ from typing import BinaryIO
 import click
 
 import fcs_edge
-from fcs_edge.audio.reader import MAX_RATE, MIN_RATE, RAW_FORMATS, AudioInput, Channel, open_input
+from fcs_edge.audio.reader import AudioInput, Channel
 from fcs_edge.cli.options import (
     BITSTREAM_OPTIONS,
     activations_option,
@@ -27,6 +27,7 @@ from fcs_edge.cli.options import (
 )
 from fcs_edge.cli.output_files import CountedOutput, check_files, is_special, output_file, standard
 from fcs_edge.cli.piped_input import Ending, ending_on_signals
+from fcs_edge.cli.reading import Reading, reading_options
 from fcs_edge.cli.token_copy import TokenOptions, copy_tokens, is_array, suffix_of
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.messages import Messages
@@ -53,7 +54,7 @@ from fcs_edge.tokens.fcs import fcs_writer
 from fcs_edge.tokens.fcs_options import FcsOptions
 from fcs_edge.tokens.npy import TOKEN_DTYPES
 from fcs_edge.tokens.npz import array_writer, origin_of
-from fcs_edge.tokens.settings import token_settings
+from fcs_edge.tokens.settings import Settings, token_settings
 from fcs_edge.tokens.sound_writer import PausingWriter, SoundWriter
 
 
@@ -66,25 +67,7 @@ from fcs_edge.tokens.sound_writer import PausingWriter, SoundWriter
 @input_option
 @channel_option
 @latency_option
-@click.option(
-    "--raw",
-    type=click.Choice(list(RAW_FORMATS)),
-    help="IN is bare samples of this format, without a header.",
-)
-@click.option(
-    "--rate",
-    type=click.IntRange(MIN_RATE, MAX_RATE),
-    default=16000,
-    show_default=True,
-    help="Sample rate of --raw input in Hz.",
-)
-@click.option(
-    "--channels",
-    type=click.IntRange(1, 1024),
-    default=1,
-    show_default=True,
-    help="Channels of --raw input, interleaved.",
-)
+@reading_options
 @whole_options
 @bitstream_options
 @click.option(
@@ -107,9 +90,7 @@ def encode(
     microphone: str | None,
     channel: Channel,
     latency: Latency,
-    raw: str | None,
-    rate: int,
-    channels: int,
+    reading: Reading,
     choice: Choice,
     fcs: FcsOptions,
     dtype: str,
@@ -141,8 +122,8 @@ def encode(
       fcs-edge encode --raw s16le --rate 48000 - - < samples | ssh host fcs-edge decode - out.wav
     """
     messages = Messages(quiet)
-    source, out = _arguments(source, out, live, raw)
-    has_tokens = is_array(source) and raw is None
+    source, out = _arguments(source, out, live, reading.raw)
+    has_tokens = is_array(source) and reading.raw is None
     out = _check(source, out, has_tokens, dtype, force)
     if has_tokens:
         options = TokenOptions(model, None, strict, force, dtype, fcs._replace(eager=False))
@@ -152,13 +133,14 @@ def encode(
             devices.find("input", microphone)
         codec = fcs_edge.load(model, activations=activations, threads=threads)
         _check_model(codec, choice, live, fcs)
-        create = partial(_writer, out=out, codec=codec, fcs=fcs, dtype=dtype, live=live)
+        settings = token_settings(codec.model, resampler=reading.resampler)
+        create = partial(_writer, out, codec, fcs, dtype, settings, live)
         output = CountedOutput(output_file(out, force))
         if live:
             opener = partial(open_microphone, codec, microphone, latency, channel)
             seconds, is_whole = _encode_microphone(codec, opener, create, output, messages)
         else:
-            opened = open_input(source, raw, rate, channels, channel=channel, strict=strict)
+            opened = reading.open(source, channel, strict)
             encode = partial(_encode_input, codec, choice, messages)
             try:
                 seconds, is_whole = _encode_sound(
@@ -171,7 +153,8 @@ def encode(
 
 
 def _check_model(codec: Codec, choice: Choice, live: bool, fcs: FcsOptions) -> None:
-    """Refuse options that the model cannot have."""
+    """Refuse options that the model cannot have, and half a model that lacks what they need."""
+    codec.model.require("encoder", *(["decoder"] if fcs.dtx else []))
     check_choice(codec, choice)
     if live or fcs.dtx:
         require_streams(codec, decoder=fcs.dtx)
@@ -192,7 +175,7 @@ def _check(source: str, out: str, has_tokens: bool, dtype: str, force: bool) -> 
         (
             "an IN that is sound",
             not has_tokens,
-            (*WHOLE_OPTIONS, "channel", "threads", "activations", "dtx"),
+            (*WHOLE_OPTIONS, "channel", "threads", "activations", "dtx", "resampler"),
         ),
         (
             "an OUT that is a bitstream",
@@ -283,7 +266,7 @@ def _arguments(source: str, out: str | None, live: bool, raw: str | None) -> tup
     refuse_unused(
         ("--mic", live, ("microphone", "latency")),
         ("--raw", raw is not None, ("rate", "channels")),
-        ("an IN", not live, (*WHOLE_OPTIONS, "raw", "strict")),
+        ("an IN", not live, (*WHOLE_OPTIONS, "raw", "strict", "resampler")),
     )
     if live and out is not None:
         raise click.UsageError("--mic takes the place of IN: give OUT only.")
@@ -328,15 +311,16 @@ def _encode_microphone(
 
 
 def _writer(
-    file: BinaryIO,
-    windows: Windows | None,
     out: str,
     codec: Codec,
     fcs: FcsOptions,
     dtype: str,
+    settings: Settings,
     live: bool,
+    file: BinaryIO,
+    windows: Windows | None,
 ) -> SoundWriter:
-    settings = token_settings(codec.model) | ({} if windows is None else windows.settings())
+    settings = settings | ({} if windows is None else windows.settings())
     if is_array(out):
         return SoundWriter(array_writer(file, suffix_of(out), origin_of(codec, settings), dtype))
     # Who needs the whole sound sends no chunk early.

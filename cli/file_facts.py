@@ -8,6 +8,7 @@ from pathlib import Path
 from fcs_edge.audio.foreign import RAW_ADVICE
 from fcs_edge.codec import Codec
 from fcs_edge.errors import AudioError, FcsError, ModelFileError
+from fcs_edge.model.voice import load_voice
 from fcs_edge.modelfile import catalogue
 from fcs_edge.modelfile.catalogue import find
 from fcs_edge.modelfile.facts import Facts
@@ -71,6 +72,24 @@ def _array_facts(array: TokenArray) -> Facts:
         "lowest": lowest or 0,
         "highest": highest,
     }
+
+
+def voice(path: Path) -> Found:
+    """Read a voice and check all of its values."""
+    loaded = load_voice(path)
+    facts: Facts = {
+        "kind": "voice",
+        "model": loaded.model or None,
+        "fingerprint": loaded.fingerprint.hex(),
+        "from_stage": loaded.source,
+        "rows": len(loaded),
+        "width": loaded.width,
+        "stored_as": loaded.kind,
+        "seconds": loaded.seconds,
+        "bytes": path.stat().st_size,
+        "intact": True,
+    }
+    return facts, []
 
 
 def sound(file: str) -> Found:

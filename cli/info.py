@@ -30,7 +30,7 @@ from fcs_edge.stand_ins import HEAD_BYTES, stand_in
 from fcs_edge.text import counted, printable
 
 _NPY, _ZIP = b"\x93NUMPY", b"PK\3\4"
-_FILES = (".fcs", ".npy", ".npz", ".wav", ".flac", ".ogg", ".mp3")
+_FILES = (".fcs", ".npy", ".npz", ".wav", ".flac", ".ogg", ".mp3", ".voice")
 """Suffixes that no model's name has."""
 _CHECKPOINTS = (".pt", ".pth", ".bin", ".ckpt")
 _NO_BITSTREAMS = (".npy", ".npz", ".safetensors")
@@ -45,7 +45,7 @@ def info(file: str, as_json: bool, by_record: bool, quiet: bool) -> None:
     """Describe the tokens, model or sound FILE.
 
     FILE is a .fcs bitstream, or - for one on standard input. It may also be an .npz or .npy of
-    tokens, a model file, a model's name, or a sound file.
+    tokens, a model file, a model's name, a voice, or a sound file.
 
     The command verifies the SHA-256 of a model, and each CRC of a bitstream or .npz. The exit
     code is 1 if one does not match.
@@ -140,6 +140,8 @@ def _found(file: str) -> Found:
         return file_facts.npy(path)
     if head.startswith(_ZIP) or suffix == ".npz":
         return file_facts.npz(path)
+    if suffix == ".voice":
+        return file_facts.voice(path)
     try:
         return file_facts.model(file)
     except ModelFileError:
@@ -178,6 +180,7 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "fingerprint": ("", str),
     "sha256": ("SHA-256", str),
     "weights": ("", lambda v: f"{v / 1e6:.2f} M"),
+    "part": ("", lambda v: f"the {v} half of the model"),
     "stored_as": ("stored as", str),
     "settings": (
         "",
@@ -203,6 +206,9 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "highest": ("highest token", str),
     "sample_rate": ("sample rate", lambda v: f"{v} Hz"),
     "channels": ("", str),
+    "rows": ("", "{:,}".format),
+    "width": ("values of a row", str),
+    "from_stage": ("features of", lambda v: f"the {v}"),
     "tokens_lost": ("tokens lost", "{:,}".format),
     "pauses": ("", lambda v: "none" if not v else f"{v:.0%} of the tokens"),
     "blocks": ("", lambda v: ", ".join(f"{n:,} {coding}" for coding, n in v.items()) or "none"),
@@ -216,6 +222,8 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "protection": ("protected", _protection),
     "intact": ("checks", lambda v: "all pass" if v else "FAILED"),
 }
+_OPTIONAL = ("note", "protection", "part")
+"""Facts that are shown where there is something to say."""
 _LABEL = max(len(label or key) for key, (label, _) in _UNITS.items())
 
 
@@ -231,7 +239,7 @@ def _print(file: str, facts: Facts) -> None:
 
 def _print_facts(facts: Facts) -> None:
     for key, value in facts.items():
-        if (key in ("note", "protection") and value is None) or key in ("remarks", "further_parts"):
+        if (key in _OPTIONAL and value is None) or key in ("remarks", "further_parts"):
             continue
         label, show = _UNITS[key]
         click.echo(f"  {label or key:<{_LABEL}}  {printable(show(value))}")

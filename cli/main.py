@@ -34,6 +34,7 @@ COMMANDS = {
     "receive": "Play what `fcs-edge send` sends to this machine.",
     "send": "Send the microphone to another machine, where `fcs-edge receive` plays it.",
     "split": "Split the bitstream FILE into packets of a radio, a file each in OUT_DIR.",
+    "voice": "Collect a speaker's features, for decode --voice, mic --voice and receive --voice.",
     "warmup": "Compile the kernels now, so that the first use of a model does not wait.",
 }
 """Modules of `fcs_edge.cli`, each with the command of the same name; first lines of their help."""

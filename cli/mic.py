@@ -98,9 +98,8 @@ def mic(
     Examples:
       fcs-edge mic
       fcs-edge mic --list-devices
-      fcs-edge mic --input USB --output 3 --latency high
+      fcs-edge mic --input USB --output 3 --voice anna.voice
       fcs-edge mic --monitor off --record-bitstream diary.fcs
-      fcs-edge mic --voice anna.voice
     """
     if listing:
         print_devices()

@@ -74,6 +74,7 @@ def _facts(named: Named, default: str) -> Facts:
         "bytes": None,
         "bitrate": None,
         "stored_as": None,
+        "part": None,
         "fingerprint": None,
         "problem": None,
     }
@@ -88,7 +89,7 @@ def _facts(named: Named, default: str) -> Facts:
         facts["problem"] = str(reason).removeprefix(f"{named.path}: ")
         return facts
     facts["bitrate"], facts["stored_as"] = codec.bitrate, model.scheme
-    facts["fingerprint"] = model.fingerprint.hex()
+    facts["fingerprint"], facts["part"] = model.fingerprint.hex(), model.part
     return facts
 
 
@@ -96,7 +97,8 @@ def _print(found: list[Facts]) -> None:
     rows = [("name", "", "size", "bit rate", "weights", "")]
     for facts in found:
         rate = facts["bitrate"]
-        notes = (facts["problem"], "default" if facts["default"] else None)
+        half = f"{facts['part']} half" if facts["part"] else None
+        notes = (facts["problem"], half, "default" if facts["default"] else None)
         row = (
             printable(facts["name"]),
             "built in" if facts["built_in"] else "",

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 import click
 from click.core import ParameterSource
 
+from fcs_edge.audio.resampling import DEFAULT_RESAMPLER, RESAMPLERS
 from fcs_edge.bitstream.protection import MAX_SHARE, MIN_SHARE
 from fcs_edge.bitstream.radio_packets import MAX_PACKET_BYTES, MIN_PACKET_BYTES
 from fcs_edge.bitstream.reed_solomon import library
@@ -221,6 +222,14 @@ channel_option = _option(
     default="mean",
     show_default=True,
     help="The channel to encode, from 1, or the mean of all.",
+)
+resampler_option = _option(
+    "--resampler",
+    type=click.Choice(list(RESAMPLERS)),
+    default=DEFAULT_RESAMPLER,
+    show_default=True,
+    help="What brings a file or a pipe to the model's rate. torchaudio: other tokens, those of a "
+    "PyTorch pipeline. A microphone is always resampled by soxr.",
 )
 reconnect_option = _option(
     "--reconnect", is_flag=True, help="Wait for a device that is lost, and continue with it."

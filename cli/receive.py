@@ -113,7 +113,6 @@ def receive(
     Examples:
       fcs-edge receive 0.0.0.0:5004 --key voice.key
       fcs-edge receive 5004 --monitor off --record-output received.wav
-      fcs-edge receive 5004 --voice anna.voice
     """
     messages = Messages(quiet)
     host, port = parse(address, listening=True)
@@ -124,7 +123,7 @@ def receive(
         devices.find("output", speaker)
     codec = voice.applied(fcs_edge.load(model, activations=activations))
     # A link has two ends of one model: what cannot send has nobody to receive from.
-    require_streams(codec)
+    require_streams(codec, encoder=False)
     key_path = Path(key) if key is not None else None
     report_security(key_path, messages)
     with ExitStack() as stack:

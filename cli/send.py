@@ -26,6 +26,8 @@ from fcs_edge.cli.options import (
     live_threads_option,
     model_option,
     reconnect_option,
+    refuse_unused,
+    resampler_option,
 )
 from fcs_edge.cli.ui.compile_notice import compile_notice
 from fcs_edge.cli.ui.link_notice import chunk_text, rate_text, report_security
@@ -73,6 +75,7 @@ _CATCH_UP_SECONDS = 1.0
     metavar="FILE",
     help="Send a sound file in place of the microphone; zeros fill its last chunk.",
 )
+@resampler_option
 @click.option(
     "--packet-ms",
     type=click.IntRange(min=1),
@@ -107,6 +110,7 @@ def send(
     microphone: str | None,
     channel: Channel,
     source: str | None,
+    resampler: str,
     packet_ms: int,
     coded: bool,
     redundancy: bool,
@@ -147,14 +151,13 @@ def send(
         lines = Lines(lambda: _line(loop, codec, sender), quiet)
         guard = SilenceGuard(loop, lambda: loop.microphone, duration is not None and not reconnect)
         if source is not None:
-            opened = open_input(source, None, 1, 1, channel=channel)
+            opened = open_input(source, None, 1, 1, channel=channel, resampler=resampler)
             is_whole = _send_file(stack.enter_context(opened), loop, codec, lines, messages)
         else:
             is_whole = True
             request = DeviceRequest(microphone, None, latency, False, channel, reconnect)
-            wait = _waiter(loop, lines, guard, stack)
-            session = partial(run_loopback, loop, codec, request, wait)
-            run_with_devices(session, loop, reconnect, messages.warn)
+            start = partial(run_loopback, loop, codec, request, _waiter(loop, lines, guard, stack))
+            run_with_devices(start, loop, reconnect, messages.warn)
         finish()
     messages.note(_line(loop, codec, sender))
     for text in (cancelled(loop), shortfall(loop, codec), guard.warning):
@@ -189,7 +192,8 @@ def _waiter(
 
 
 def _check(source: str | None, microphone: str | None) -> None:
-    """Refuse a microphone that is not there, and two sources."""
+    """Refuse a microphone that is not there, two sources, and an option that changes nothing."""
+    refuse_unused(("--from", source is not None, ("resampler",)))
     if source is None:
         devices.find("input", microphone)
     elif microphone is not None:

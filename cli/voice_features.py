@@ -25,7 +25,9 @@ LEAST_LEVEL = -75.0
 """Decibels below full scale, of a frame's effective value, that are always silence."""
 
 _WINDOW = 30 * 16000
-"""Samples that a model that does not encode streams takes at once."""
+"""Samples whose rows a model that needs the whole signal makes at once."""
+_BEYOND = 80
+"""Samples that a window's last row reads beyond it: a row reads 400, and rows begin each 320."""
 
 _BINS = 960
 """Quarters of a decibel from `_FLOOR` to 40 dB above full scale."""
@@ -144,7 +146,8 @@ class Collector:
                 used = at < waiting.size
                 loud = np.zeros(len(rows), bool)
                 loud[used] = waiting[at[used].astype(np.int64)] > recording.least
-                self.pool.add(rows[loud])
+                if loud.any():
+                    self.pool.add(rows[loud])
                 self.seconds += float(loud.sum()) * self._samples_per_row / 16000
                 first += len(rows)
                 show(n_samples / self._codec.sample_rate_in)
@@ -152,10 +155,53 @@ class Collector:
     def _features(self, sound: AudioInput) -> Iterator[tuple[F32, NDArray[np.float64], int]]:
         """Yield rows, the levels of further frames, and the number of samples read so far."""
         n_samples, rest = 0, np.zeros(0, np.float32)
-        stream = self._codec.stage_stream("encoder", self._source, BLOCK_CHUNKS)
+        push, flush = self._maker()
         for block in sound.at_rate(self._codec.sample_rate_in):
             n_samples += block.size
             samples = np.concatenate([rest, block])
             rest = samples[samples.size // FRAME * FRAME :]
-            yield stream.push(block), levels(samples), n_samples
-        yield stream.flush(), levels(rest), n_samples
+            yield push(block), levels(samples), n_samples
+        yield flush(), levels(rest), n_samples
+
+    def _maker(self) -> tuple[Callable[[F32], F32], Callable[[], F32]]:
+        """Return what makes rows of samples, and what makes the last ones."""
+        codec, source = self._codec, self._source
+        if codec.encodes_streams and (source == "encoder" or codec.decodes_streams):
+            stream = codec.stage_stream("encoder", source, BLOCK_CHUNKS)
+            return stream.push, stream.flush
+        features = codec.features if source == "encoder" else self._decompressed
+        windows = _Windows(features, round(_WINDOW / self._samples_per_row))
+        return windows.push, windows.flush
+
+    def _decompressed(self, samples: F32) -> F32:
+        codec = self._codec
+        return codec.decompress(codec.codes(codec.encode(samples)))
+
+
+class _Windows:
+    """Features of a model that needs the whole signal, of one window after another.
+
+    Parameters
+    ----------
+    features : callable
+        Returns the rows of a signal.
+    most : int
+        Rows of a window.
+    """
+
+    def __init__(self, features: Callable[[F32], F32], most: int) -> None:
+        self._features, self._most = features, most
+        self._samples = np.zeros(0, np.float32)
+
+    def push(self, samples: F32) -> F32:
+        """Take samples; return the rows of the windows that they fill."""
+        self._samples = np.concatenate([self._samples, samples])
+        rows = []
+        while self._samples.size >= _WINDOW + _BEYOND:
+            rows += list(self._features(self._samples[: _WINDOW + _BEYOND])[: self._most])
+            self._samples = self._samples[_WINDOW:]
+        return np.array(rows, np.float32)
+
+    def flush(self) -> F32:
+        """Return the rows of the samples that are left."""
+        return self._features(self._samples)[: self._most]

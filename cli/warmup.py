@@ -73,4 +73,6 @@ def warmup(model: str | None, activations: int | None, every: bool, quiet: bool)
 def _run(codec: Codec) -> None:
     """Encode and decode a chunk, or a token's sound, and use what codes its tokens."""
     packet_coders(codec)
-    run_once(codec, encoder=True, decoder=True)
+    # A half model does what it can.
+    part = codec.model.part
+    run_once(codec, encoder=part != "decoder", decoder=part != "encoder")

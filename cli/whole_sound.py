@@ -84,21 +84,24 @@ def usage_of(error: TooLongError) -> click.UsageError:
     return click.UsageError(f"{TooLongError('--exact', '--window 30')}.")
 
 
-def require_streams(codec: Codec, *, decoder: bool = True) -> None:
-    """Refuse a model that does not stream, for live sound.
+def require_streams(codec: Codec, *, encoder: bool = True, decoder: bool = True) -> None:
+    """Refuse a model that does not stream, or lacks a half, for live sound.
 
     Parameters
     ----------
     codec : Codec
         The model.
+    encoder : bool
+        Whether its encoder is used, not only what it sends.
     decoder : bool
         Whether its decoder must stream, too.
 
     Raises
     ------
     FcsError
-        The model needs the whole sound, or all tokens.
+        The model needs the whole sound, or all tokens, or lacks a half.
     """
+    codec.model.require(*(["encoder"] if encoder else []), *(["decoder"] if decoder else []))
     if not codec.encodes_streams:
         raise FcsError(f"{codec.name} needs the whole sound, and cannot be live; {STREAMING}")
     if decoder and not codec.decodes_streams:

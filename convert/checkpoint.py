@@ -2,28 +2,62 @@
 
 from __future__ import annotations
 
-import pickle
-import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fcs_edge.errors import CheckpointError, ConfigError, ModelFileError, parsing, shown
+from fcs_edge.convert import absent_keys, first_layout, weights_file
+from fcs_edge.convert.first_layout import Pieces, shape_of
+from fcs_edge.convert.source import Source
+from fcs_edge.convert.weights_file import Report, Silent, listed
+from fcs_edge.errors import CheckpointError, ConfigError, parsing, shown
 from fcs_edge.modelfile import config_json, strict_json
 from fcs_edge.modelfile.config import CodecConfig
-from fcs_edge.modelfile.model_file import expected
 from fcs_edge.modelfile.stream_memory import check_memory
-from fcs_edge.modelfile.tensors import UNUSABLE, Array, StoredTensor, map_tensors, usable
+from fcs_edge.modelfile.tensor_layout import tensor_shapes
+from fcs_edge.modelfile.tensors import UNUSABLE, Array, StoredTensor, usable
 from fcs_edge.stand_ins import HEAD_BYTES, stand_in
 
 _CONFIG_BYTES = 1 << 20
+_FLOATS = ("F64", "F32", "F16", "BF16")
+_KEYS = {
+    f"{part}_{item}"
+    for part in ("encoder", "compressor", "quantizer", "decompressor", "decoder")
+    for item in ("name", "config")
+} | {"search_config"}
 
 
-def read_config(path: Path) -> CodecConfig:
-    """Read and check a config.json.
+def read(source: Source, report: Report) -> tuple[CodecConfig, SourceTensors]:
+    """Read a checkpoint of any layout, and check it.
+
+    Parameters
+    ----------
+    source : Source
+        Its files.
+    report : Report
+        Takes what is ignored, dropped or changed.
+
+    Raises
+    ------
+    CheckpointError, ConfigError
+        As for `read_config` and `read_tensors`.
+    """
+    raw = _read_json(source.config)
+    tensors: dict[str, StoredTensor] = {}
+    for part, path in source.parts or ((None, source.weights),):
+        tensors |= weights_file.read(path, report, part)
+    is_first, pieces = _by_name(source.weights, tensors, report)
+    if isinstance(raw, dict):
+        shapes = {name: shape_of(tensor) for name, tensor in pieces.items()}
+        raw = absent_keys.complete(raw, shapes, is_first)
+    config = _checked(source.config, raw, report)
+    return config, _matched(source.weights, config, pieces, report)
+
+
+def read_config(path: Path, report: Report | None = None) -> CodecConfig:
+    """Read and check a config.json, whose absent keys have the defaults of version 0.0.2.
 
     Raises
     ------
@@ -32,6 +66,10 @@ def read_config(path: Path) -> CodecConfig:
     ConfigError
         The configuration is invalid or not supported.
     """
+    return _checked(path, _read_json(path), report or Silent())
+
+
+def _read_json(path: Path) -> Any:
     with parsing(path, CheckpointError, "not a readable JSON file"):
         with path.open("rb") as file:
             text = file.read(_CONFIG_BYTES + 1)
@@ -39,7 +77,15 @@ def read_config(path: Path) -> CodecConfig:
             raise CheckpointError(f"{path}: {what}")
         if len(text) > _CONFIG_BYTES:
             raise CheckpointError(f"{path}: too large for a config.json")
-        raw = strict_json.loads(text)
+        return strict_json.loads(text)
+
+
+def _checked(path: Path, raw: Any, report: Report) -> CodecConfig:
+    if isinstance(raw, dict):
+        unknown = [key for key in raw if key not in _KEYS]
+        if unknown:
+            report.warn(f"{path}: unknown keys are ignored: {listed(unknown)}")
+        raw = {key: value for key, value in raw.items() if key in _KEYS}
     try:
         config = config_json.from_dict(raw)
         check_memory(config)
@@ -55,46 +101,66 @@ class SourceTensors(Mapping[str, Array]):
 
     Parameters
     ----------
-    stored : mapping of str to StoredTensor
-        F32, F16 or BF16; bfloat16 is widened to float32 when it is read.
+    pieces : mapping of str to tuple of StoredTensor
+        F64, F32, F16 or BF16. Pieces of a tensor follow one another along its first axis.
+        float64 and bfloat16 become float32 when they are read.
     """
 
-    def __init__(self, stored: Mapping[str, StoredTensor]) -> None:
-        self.stored = stored
+    def __init__(self, pieces: Mapping[str, Pieces]) -> None:
+        self._pieces = pieces
         self.dtypes: dict[str, np.dtype[Any]] = {
-            name: np.dtype(np.float16 if tensor.dtype == "F16" else np.float32)
-            for name, tensor in stored.items()
+            name: np.dtype(np.float16 if all(p.dtype == "F16" for p in tensor) else np.float32)
+            for name, tensor in pieces.items()
         }
-        self._last: StoredTensor | None = None
+        self._last: Pieces = ()
 
     def __getitem__(self, name: str) -> Array:
         """Return a tensor, float32 or float16."""
-        tensor = self.stored[name]
-        assert tensor.data is not None
-        if self._last is not None and self._last is not tensor:
-            self._last.release()
-        self._last = tensor
-        return widen_bfloat16(tensor.data) if tensor.dtype == "BF16" else tensor.data
+        pieces = self._pieces[name]
+        if self._last is not pieces:
+            for piece in self._last:
+                piece.release()
+        self._last = pieces
+        dtype = self.dtypes[name]
+        arrays = [_as_float(piece).astype(dtype, copy=False) for piece in pieces]
+        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names."""
-        return iter(self.stored)
+        return iter(self._pieces)
 
     def __len__(self) -> int:
         """Return the number of tensors."""
-        return len(self.stored)
+        return len(self._pieces)
+
+    def stored(self, name: str) -> StoredTensor:
+        """Return a tensor as a model file of floats holds it: as it is stored where it can be."""
+        pieces = self._pieces[name]
+        if len(pieces) == 1 and pieces[0].dtype in ("F32", "F16"):
+            return pieces[0]
+        array = self[name]
+        return StoredTensor("F16" if array.dtype == np.float16 else "F32", array.shape, array)
 
 
-def read_tensors(path: Path, config: CodecConfig) -> SourceTensors:
-    """Map a checkpoint's tensors and check each against the configuration.
+def _as_float(piece: StoredTensor) -> Array:
+    assert piece.data is not None
+    if piece.dtype == "BF16":
+        return widen_bfloat16(piece.data)
+    return piece.data.astype(np.float32) if piece.dtype == "F64" else piece.data
+
+
+def read_tensors(path: Path, config: CodecConfig, report: Report | None = None) -> SourceTensors:
+    """Read a checkpoint's tensors and check each against the configuration.
 
     Parameters
     ----------
     path : Path
-        A ``.safetensors`` file, read without torch, or a ``.pt`` state dict, read by
-        torch's weights-only loading.
+        A ``.safetensors`` file, which is mapped without torch, or a pickle, which torch's
+        weights-only loading reads: a state dict, or one under ``model`` or ``state_dict``.
     config : CodecConfig
         The checkpoint's configuration.
+    report : Report, optional
+        Takes what is ignored, dropped or changed.
 
     Returns
     -------
@@ -106,76 +172,60 @@ def read_tensors(path: Path, config: CodecConfig) -> SourceTensors:
     CheckpointError
         A tensor is missing, unexpected, of a wrong shape or dtype, or not finite.
     """
-    try:
-        stored = _from_torch(path) if path.suffix == ".pt" else map_tensors(path)[1]
-        found = list(expected(path, config, stored))
-    except ModelFileError as error:
-        raise CheckpointError(str(error)) from error
-    for name, shape, tensor in found:
-        _check(path, name, shape, tensor)
-    return SourceTensors({name: tensor for name, _, tensor in found})
+    report = report or Silent()
+    _, pieces = _by_name(path, weights_file.read(path, report), report)
+    return _matched(path, config, pieces, report)
 
 
-def _check(path: Path, name: str, shape: tuple[int, ...], tensor: StoredTensor) -> None:
-    if tensor.shape != shape:
+def _by_name(
+    path: Path, tensors: Mapping[str, StoredTensor], report: Report
+) -> tuple[bool, dict[str, Pieces]]:
+    """Return whether tensors have the layout of version 0.0.1, and all by the newer names."""
+    is_first = first_layout.applies(tensors)
+    if is_first:
+        report.note(f"{path}: the layout of FocalCodec 0.0.1")
+    pieces, dropped = first_layout.renamed(path, tensors)
+    if dropped:
+        report.note(f"{path}: dropped, as no value depends on them: {listed(dropped)}")
+    return is_first, pieces
+
+
+def _matched(
+    path: Path, config: CodecConfig, pieces: Mapping[str, Pieces], report: Report
+) -> SourceTensors:
+    """Return the tensors of a configuration, each of which is checked."""
+    shapes = tensor_shapes(config)
+    for name in pieces:
+        if name not in shapes:
+            raise CheckpointError(f"{path}: unexpected tensor {shown(name, 80)}")
+    for name, shape in shapes.items():
+        if name not in pieces:
+            raise CheckpointError(f"{path}: tensor {name} is missing")
+        _check(path, name, shape, pieces[name])
+    wide = [name for name in shapes if any(piece.dtype == "F64" for piece in pieces[name])]
+    if wide:
+        report.note(f"{path}: float64 becomes float32: {listed(wide)}")
+    return SourceTensors({name: pieces[name] for name in shapes})
+
+
+def _check(path: Path, name: str, shape: tuple[int, ...], pieces: Pieces) -> None:
+    found = shape_of(pieces)
+    if found != shape:
         raise CheckpointError(
-            f"{path}: tensor {name} has shape {shown(list(tensor.shape), 80)}, but the "
+            f"{path}: tensor {name} has shape {shown(list(found), 80)}, but the "
             f"configuration requires {list(shape)}"
         )
-    if tensor.data is None or tensor.dtype not in ("F32", "F16", "BF16"):
-        raise CheckpointError(
-            f"{path}: tensor {name} is {tensor.dtype}; F32, F16 and BF16 are supported"
-        )
-    if not usable(tensor):
-        raise CheckpointError(f"{path}: tensor {name} has {UNUSABLE}")
-    tensor.release()
+    for piece in pieces:
+        if piece.data is None or piece.dtype not in _FLOATS:
+            raise CheckpointError(
+                f"{path}: tensor {name} is {shown(piece.dtype, 40)}; F64, F32, F16 and BF16 are "
+                "supported"
+            )
+        if not usable(piece):
+            raise CheckpointError(f"{path}: tensor {name} has {UNUSABLE}")
+        piece.release()
 
 
 def widen_bfloat16(bits: Array) -> Array:
     """Return the float32 values of bfloat16 bits in uint16."""
     return (bits.astype(np.uint32) << 16).view(np.float32)
-
-
-def _from_torch(path: Path) -> dict[str, StoredTensor]:
-    try:
-        import torch
-    except ImportError:
-        raise CheckpointError(
-            f"{path}: reading .pt needs torch: pip install torch; a model.safetensors needs nothing"
-        ) from None
-    with parsing(path, CheckpointError, "not a readable state dict"):
-        with path.open("rb") as file:
-            if what := stand_in(file.read(HEAD_BYTES), "weights"):
-                raise CheckpointError(f"{path}: {what}")
-        # Torch warns about archives of other kinds.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                state = torch.load(path, map_location="cpu", weights_only=True)
-            except (pickle.UnpicklingError, zipfile.BadZipFile) as error:
-                raise CheckpointError(
-                    f"{path}: damaged, or not a plain state dict of weights, which is all that "
-                    "is read"
-                ) from error
-        if not isinstance(state, dict):
-            raise CheckpointError(f"{path}: not a state dict")
-        return {str(name): _stored(path, str(name), value) for name, value in state.items()}
-
-
-def _stored(path: Path, name: str, value: Any) -> StoredTensor:
-    import torch
-
-    if not isinstance(value, torch.Tensor):
-        raise CheckpointError(f"{path}: {shown(name, 80)} is not a tensor")
-    shape = tuple(value.shape)
-    dtype = str(value.dtype).removeprefix("torch.")
-    kinds = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
-    if dtype not in kinds:
-        return StoredTensor(dtype, shape, None)
-    # A view may repeat few numbers many times.
-    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-        raise CheckpointError(f"{path}: tensor {shown(name, 80)} is larger than its storage")
-    value = value.detach().contiguous()
-    if dtype == "bfloat16":
-        return StoredTensor("BF16", shape, value.view(torch.int16).numpy().view(np.uint16))
-    return StoredTensor(kinds[dtype], shape, value.numpy())

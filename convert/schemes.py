@@ -12,6 +12,7 @@ from fcs_edge.convert.layer_errors import LayerErrors
 from fcs_edge.errors import CheckpointError
 from fcs_edge.kernels.gemm import quantized_weights
 from fcs_edge.modelfile.config import CodecConfig
+from fcs_edge.modelfile.parts import part_shapes
 from fcs_edge.modelfile.tensor_file import TensorSpec
 from fcs_edge.modelfile.tensor_layout import Shape, as_matrix, matrix_shape, tensor_shapes
 from fcs_edge.modelfile.tensors import SCALE, Array
@@ -46,7 +47,10 @@ def default(config: CodecConfig) -> str | None:
 
 
 def layout(
-    config: CodecConfig, dtypes: Mapping[str, np.dtype[Any]], scheme: str | None
+    config: CodecConfig,
+    dtypes: Mapping[str, np.dtype[Any]],
+    scheme: str | None,
+    part: str | None = None,
 ) -> dict[str, TensorSpec]:
     """Return the dtype and shape of each tensor that `store` yields.
 
@@ -56,11 +60,11 @@ def layout(
         The configuration.
     dtypes : mapping of str to numpy.dtype
         float32 or float16, by published name.
-    scheme : str, optional
+    scheme, part : str, optional
         As in `store`.
     """
     specs = {}
-    for name, shape in tensor_shapes(config).items():
+    for name, shape in part_shapes(config, part).items():
         kind = _kind(name, shape, dtypes[name], scheme)
         if kind not in ("int8", "int4"):
             specs[name] = TensorSpec(np.dtype(kind), shape)
@@ -94,6 +98,7 @@ def store(
     tensors: Mapping[str, Array],
     scheme: str | None,
     errors: LayerErrors | None = None,
+    part: str | None = None,
 ) -> Iterator[tuple[str, Array]]:
     """Yield a model's tensors in a scheme, one at a time.
 
@@ -107,6 +112,8 @@ def store(
         One of `fcs_edge.modelfile.model_file.SCHEMES`; None leaves every tensor as it is.
     errors : LayerErrors, optional
         Collects how far the stored weights are from the given ones.
+    part : str, optional
+        The half whose tensors are yielded; absent: all.
 
     Yields
     ------
@@ -118,7 +125,7 @@ def store(
     CheckpointError
         A weight is too large for float16.
     """
-    for name, shape in tensor_shapes(config).items():
+    for name, shape in part_shapes(config, part).items():
         tensor = tensors[name]
         kind = _kind(name, shape, tensor.dtype, scheme)
         if kind in ("int8", "int4"):

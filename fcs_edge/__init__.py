@@ -14,6 +14,7 @@ Codecs and streams
     Codec             encode and decode whole signals; help(fcs_edge.Codec) lists all it does
     StreamEncoder     samples in pieces of any length to tokens; Codec.stream_encoder() creates it
     StreamDecoder     tokens in pieces of any length to samples; Codec.stream_decoder() creates it
+    StageStream       any run of stages as a stream; Codec.stage_stream() creates it
 
 Whole files, as the commands encode and decode them
     encode_file(source, out)  a sound file to .fcs, .npz or .npy; returns FileTokens
@@ -53,6 +54,7 @@ if _typing.TYPE_CHECKING:
     from fcs_edge.modelfile.catalogue import DEFAULT_MODEL as DEFAULT_MODEL
     from fcs_edge.stream import StreamDecoder as StreamDecoder
     from fcs_edge.stream import StreamEncoder as StreamEncoder
+    from fcs_edge.streams.stage_stream import StageStream as StageStream
     from fcs_edge.whole_files import FileTokens as FileTokens
     from fcs_edge.whole_files import decode_file as decode_file
     from fcs_edge.whole_files import encode_file as encode_file
@@ -74,6 +76,7 @@ __getattr__, __dir__ = _lazy_names(
         "model.voice": ("Voice", "load_voice"),
         "modelfile.catalogue": ("BUILT_IN", "DEFAULT_MODEL"),
         "stream": ("StreamDecoder", "StreamEncoder"),
+        "streams.stage_stream": ("StageStream",),
         "version": ("__version__",),
         "whole_files": ("FileTokens", "decode_file", "encode_file", "read_fcs", "write_fcs"),
     },

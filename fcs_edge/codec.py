@@ -18,23 +18,11 @@ from fcs_edge.entropy.prior import Prior
 from fcs_edge.errors import AudioWarning, FcsError, ModelFileError
 from fcs_edge.kernels.isa import instructions
 from fcs_edge.kernels.runtime import _jit
-from fcs_edge.model import (
-    quantizer,
-    whole_compressor,
-    whole_decoder,
-    whole_decompressor,
-    whole_encoder,
-)
-from fcs_edge.model.code_search import Search
-from fcs_edge.model.compressor import Compressor
-from fcs_edge.model.decoder import Decoder
-from fcs_edge.model.decompressor import Decompressor
-from fcs_edge.model.encoder import Encoder
-from fcs_edge.model.layers import F32, U16, new
-from fcs_edge.model.replayed_stage import ReplayedStage, Stage, StateT
+from fcs_edge.model.layers import F32, U16
+from fcs_edge.model.prepared_stages import PreparedStages
+from fcs_edge.model.replayed_stage import ReplayedStage
 from fcs_edge.model.voice import Voice, fit
 from fcs_edge.model.voice_rows import MAX_TOPK, VoiceStage
-from fcs_edge.model.whole_blocks import BLOCK_ROWS, rows_of
 from fcs_edge.modelfile import catalogue
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, STREAMING
 from fcs_edge.modelfile.facts import Facts, model_facts
@@ -55,8 +43,6 @@ TOPK = 4
 
 BLOCK_CHUNKS = 8
 """Chunks per step over a whole signal: each step reads every weight once."""
-_ENCODER_SHARE = 0.75
-"""Share of the work of encoding a whole signal that the encoder is counted as."""
 
 
 def load(
@@ -109,6 +95,10 @@ class _Voiced(NamedTuple):
     topk: int
     any_voice: bool
 
+    def stage(self) -> VoiceStage:
+        """Return the stage that replaces features."""
+        return VoiceStage(self.voice.index, self.topk)
+
 
 class Codec:
     """Speech to tokens and back.
@@ -159,6 +149,7 @@ class Codec:
         self._voice: _Voiced | None = None
         self._model = model
         self._config = model.config
+        self._stages = PreparedStages(model, BLOCK_CHUNKS)
         # Now: the program may change its folder later.
         self._reference = catalogue.reference(model)
 
@@ -257,8 +248,6 @@ class Codec:
         return _Voiced(voice, topk, any_voice)
 
     def _with_voice(self, voiced: _Voiced) -> Codec:
-        # Prepared now: the weights are the same for all voices.
-        _ = self._decompressor, self._decoder
         other = object.__new__(Codec)
         other.__dict__.update(self.__dict__)
         other._voice = voiced
@@ -447,8 +436,9 @@ class Codec:
                 f"{self.name} does not encode streams: it needs the whole sound; {STREAMING}"
             )
         n = self._threads if threads is None else as_threads(threads)
-        stages = ReplayedStage(self._encoder, n), ReplayedStage(self._compressor, n)
-        chosen = ReplayedStage(self._search, n) if search and self._search is not None else None
+        prepared = self._stages
+        stages = ReplayedStage(prepared.encoder, n), ReplayedStage(prepared.compressor, n)
+        chosen = ReplayedStage(prepared.search, n) if search and prepared.search else None
         create = self.stream_encoder if search else partial(self.stream_encoder, search=False)
         return StreamEncoder(self._config, *stages, max_chunks, chosen, n, create=create)
 
@@ -491,11 +481,11 @@ class Codec:
         if not self.decodes_streams:
             raise FcsError(f"{self.name} does not decode streams: it needs all tokens; {STREAMING}")
         n = self._threads if threads is None else as_threads(threads)
-        stages = ReplayedStage(self._decompressor, n), ReplayedStage(self._decoder, n)
+        stages = ReplayedStage(self._stages.decompressor, n), ReplayedStage(self._stages.decoder, n)
         if voiced is None:
             return StreamDecoder(self._config, *stages, max_chunks, n, create=self.stream_decoder)
         create = self._with_voice(voiced).stream_decoder
-        replacing = ReplayedStage(VoiceStage(voiced.voice.index, voiced.topk), n)
+        replacing = ReplayedStage(voiced.stage(), n)
         return StreamDecoder(self._config, *stages, max_chunks, n, create, replacing)
 
     def stage_stream(
@@ -544,23 +534,10 @@ class Codec:
             A name is no stage's, the names are not in order, or a number is out of range.
         """
         run = stage_stream.run_of(first, last)
-        names = [name for name in run if name != "quantizer"]
-        for name in names:
-            if not getattr(self._config, name).causal:
-                raise FcsError(
-                    f"the {name} of {self.name} does not stream: it needs the whole signal; "
-                    f"{STREAMING}"
-                )
+        stage_stream.check_streams(self._config, run, self.name)
         n = self._threads if threads is None else as_threads(threads)
-        stages: dict[str, ReplayedStage[Any]] = {
-            name: ReplayedStage(getattr(self, f"_{name}"), n) for name in names
-        }
-        if search and first == "encoder" and "quantizer" in run and self._search is not None:
-            stages["search"] = ReplayedStage(self._search, n)
-        if self._voice is not None and {"decompressor", "decoder"} <= set(run):
-            stages["voice"] = ReplayedStage(
-                VoiceStage(self._voice.voice.index, self._voice.topk), n
-            )
+        voice = None if self._voice is None else self._voice.stage()
+        stages = stage_stream.replayed(self._stages, run, n, search, voice)
         create = partial(self.stage_stream, first, last, search=search)
         return StageStream(self._config, stages, run, max_chunks, n, create=create)
 
@@ -602,7 +579,10 @@ class Codec:
         choice.check(self.encodes_streams)
         if self.encodes_streams:
             return self.stream_encoder(BLOCK_CHUNKS, threads, search=search)
-        encode = partial(self._encode_whole, search=search, on_progress=on_progress)
+
+        def encode(samples: F32) -> U16:
+            return self._stages.encode(sanitized(samples), on_progress)
+
         return signal_encoder(self._config, encode, choice)
 
     def token_decoder(self, threads: int | None = None) -> TokenDecoder:
@@ -623,7 +603,8 @@ class Codec:
         """
         if self.decodes_streams:
             return self.stream_decoder(BLOCK_CHUNKS, threads)
-        return WholeDecoder(self._decode_whole)
+        voice = None if self._voice is None else self._voice.stage()
+        return WholeDecoder(partial(self._stages.decode, voice=voice))
 
     def encode(
         self,
@@ -813,14 +794,7 @@ class Codec:
         ValueError
             The signal is not one-dimensional.
         """
-        samples = sanitized(as_signal(signal))
-        config = self._config.encoder
-        if not config.causal:
-            return self._whole_encoder(samples)
-        out = new(math.ceil(samples.size / config.frame_size), config.dim)
-        state = self._encoder.state(BLOCK_CHUNKS)
-        frames = config.chunk_frames * BLOCK_CHUNKS
-        return _run(self._encoder, state, samples, frames * config.frame_size, out, frames)
+        return self._stages.features(sanitized(as_signal(signal)))
 
     def latents(self, features: ArrayLike) -> F32:
         """Return the compressor's latents of features, before the code search.
@@ -845,13 +819,7 @@ class Codec:
         ValueError
             The array has another shape.
         """
-        per_token = self._config.frames_per_token
-        x = as_matrix(features, self._config.encoder.dim, "features")
-        if not self._config.compressor.causal:
-            return self._whole_compressor(x)
-        out = new(math.ceil(x.shape[0] / per_token), self.bits_per_token)
-        rows = per_token * BLOCK_CHUNKS
-        return _run(self._compressor, self._compressor.state(rows), x, rows, out, BLOCK_CHUNKS)
+        return self._stages.latents(as_matrix(features, self._config.encoder.dim, "features"))
 
     def quantize(self, latents: ArrayLike) -> U16:
         """Return the token of each latent, by the signs of its values.
@@ -873,10 +841,7 @@ class Codec:
         ValueError
             The array has another shape.
         """
-        x = as_matrix(latents, self.bits_per_token, "latents")
-        out = np.empty(x.shape[0], np.uint16)
-        quantizer.quantize(x, out)
-        return out
+        return self._stages.quantize(as_matrix(latents, self.bits_per_token, "latents"))
 
     def codes(self, tokens: ArrayLike) -> F32:
         """Return the code of each token.
@@ -898,10 +863,7 @@ class Codec:
         ValueError
             The tokens are not one-dimensional, or one is out of range.
         """
-        checked = as_tokens(tokens, self.bits_per_token)
-        out = new(checked.size, self.bits_per_token)
-        quantizer.codes(checked, out)
-        return out
+        return self._stages.codes(as_tokens(tokens, self.bits_per_token))
 
     def decompress(self, codes: ArrayLike) -> F32:
         """Return the decompressor's features of codes.
@@ -923,14 +885,7 @@ class Codec:
         ValueError
             The array has another shape.
         """
-        x = as_matrix(codes, self.bits_per_token, "codes")
-        if not self._config.decompressor.causal:
-            return self._whole_decompressor(x)
-        frames = self.samples_out_per_token // self._config.decoder.hop_length
-        out = new(x.shape[0] * frames, self._config.decompressor.output_dim)
-        rows = self._config.decoded_tokens * BLOCK_CHUNKS
-        state = self._decompressor.state(rows)
-        return _run(self._decompressor, state, x, rows, out, rows * frames)
+        return self._stages.decompress(as_matrix(codes, self.bits_per_token, "codes"))
 
     def synthesize(self, features: ArrayLike) -> F32:
         """Return the decoder's samples of features.
@@ -954,88 +909,8 @@ class Codec:
         ValueError
             The array has another shape.
         """
-        x = as_matrix(features, self._config.decoder.input_dim, "features")
-        if not self._config.decoder.causal:
-            return self._whole_decoder(x)
-        hop = self._config.decoder.hop_length
-        out = new(x.shape[0] * hop)
-        state = self._decoder.state(BLOCK_CHUNKS)
-        return _run(self._decoder, state, x, BLOCK_CHUNKS, out, hop * BLOCK_CHUNKS)
-
-    def _encode_whole(
-        self,
-        samples: F32,
-        search: bool = True,
-        on_progress: Callable[[float], None] | None = None,
-    ) -> U16:
-        """Return the tokens of a whole signal, checked; `on_progress` takes the share done."""
-        clean = sanitized(samples)
-        report = on_progress or _ignored
-        if self._config.encoder.causal:
-            features = self.features(clean)
-        else:
-            features = self._whole_encoder(clean, lambda done: report(_ENCODER_SHARE * done))
-        report(_ENCODER_SHARE)
-        if self._config.compressor.causal:
-            latents = self.latents(features)
-        else:
-            rest = 1 - _ENCODER_SHARE
-            latents = self._whole_compressor(
-                features, lambda done: report(_ENCODER_SHARE + rest * done)
-            )
-        report(1.0)
-        return self.quantize(latents)
-
-    def _decode_whole(self, tokens: U16) -> F32:
-        """Return the samples of all tokens, checked."""
-        features = self.decompress(self.codes(tokens))
-        if self._voice is not None:
-            stage = VoiceStage(self._voice.voice.index, self._voice.topk)
-            state, work = stage.state(BLOCK_ROWS), new(BLOCK_ROWS, features.shape[1])
-            for rows in rows_of(features):
-                stage(rows, work[: len(rows)], state)
-                rows[:] = work[: len(rows)]
-        return self.synthesize(features)
-
-    @cached_property
-    def _whole_encoder(self) -> whole_encoder.WholeEncoder:
-        return whole_encoder.WholeEncoder(self._config.encoder, self._model.reader())
-
-    @cached_property
-    def _whole_compressor(self) -> whole_compressor.WholeCompressor:
-        return whole_compressor.WholeCompressor(self._config.compressor, self._model.reader())
-
-    @cached_property
-    def _whole_decompressor(self) -> whole_decompressor.WholeDecompressor:
-        return whole_decompressor.WholeDecompressor(self._config.decompressor, self._model.reader())
-
-    @cached_property
-    def _whole_decoder(self) -> whole_decoder.WholeDecoder:
-        return whole_decoder.WholeDecoder(self._config.decoder, self._model.reader())
-
-    @cached_property
-    def _encoder(self) -> Encoder:
-        return Encoder(self._config.encoder, self._model.reader())
-
-    @cached_property
-    def _compressor(self) -> Compressor:
-        return Compressor(self._config.compressor, self._model.reader())
-
-    @cached_property
-    def _search(self) -> Search | None:
-        return Search(self._config, self._model.reader()) if self._config.search else None
-
-    @cached_property
-    def _decompressor(self) -> Decompressor:
-        return Decompressor(self._config.decompressor, self._model.reader())
-
-    @cached_property
-    def _decoder(self) -> Decoder:
-        return Decoder(self._config.decoder, self._model.reader())
-
-
-def _ignored(done: float) -> None:
-    """Take the share done for a caller that does not ask for it."""
+        columns = self._config.decoder.input_dim
+        return self._stages.synthesize(as_matrix(features, columns, "features"))
 
 
 def _load_pickled(
@@ -1064,11 +939,3 @@ def _oddities(samples: F32) -> list[str]:
     """Return what `encode` warns of, a line each."""
     n_bad = samples.size - int(np.count_nonzero(np.isfinite(samples)))
     return [line for line in (not_finite(n_bad), beyond_full_scale(peak_of(samples))) if line]
-
-
-def _run(stage: Stage[StateT], state: StateT, x: F32, rows: int, out: F32, output_rows: int) -> F32:
-    """Run a stage over a whole input, `rows` rows of x and `output_rows` of out a call."""
-    for i in range(math.ceil(x.shape[0] / rows)):
-        result = out[i * output_rows : (i + 1) * output_rows]
-        stage(x[i * rows : (i + 1) * rows], result, state)
-    return out

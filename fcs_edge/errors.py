@@ -44,6 +44,10 @@ class AudioWarning(UserWarning):
     """A sound is read or encoded, but is cut or odd; the text is one line."""
 
 
+class CheckpointWarning(UserWarning):
+    """A checkpoint is converted, but something in it is ignored or changed; one line."""
+
+
 @contextmanager
 def parsing(path: str | os.PathLike[str], error: type[FcsError], problem: str) -> Iterator[None]:
     """Turn whatever the parsing of a file raises into one line that names the file.

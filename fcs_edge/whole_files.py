@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO, NamedTuple, overload
+from typing import Any, BinaryIO, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fcs_edge.arguments import as_tokens
 from fcs_edge.audio.reader import AudioInput, Channel, open_input
+from fcs_edge.audio.resampling import DEFAULT_RESAMPLER
 from fcs_edge.audio.writer import FILE_FORMATS, file_output
 from fcs_edge.bitstream.reader import BitstreamReader, Damage, read_batches
 from fcs_edge.codec import Codec, load
@@ -42,7 +43,7 @@ from fcs_edge.tokens.fcs import PriorCoders, fcs_writer, header_of
 from fcs_edge.tokens.fcs_options import FcsOptions, check_tags
 from fcs_edge.tokens.npy import TOKEN_DTYPES, TokenWriter, open_npy
 from fcs_edge.tokens.npz import ARRAY_SUFFIXES, array_writer, open_npz, origin_of
-from fcs_edge.tokens.settings import token_settings
+from fcs_edge.tokens.settings import Settings, token_settings
 
 PathLike = str | os.PathLike[str]
 
@@ -80,6 +81,8 @@ def encode_file(
     exact: bool = False,
     window: float | None = None,
     overlap: float | None = None,
+    resampler: str = DEFAULT_RESAMPLER,
+    search: bool = True,
 ) -> FileTokens:
     """Encode a sound file as ``fcs-edge encode`` does, to the bit.
 
@@ -88,20 +91,17 @@ def encode_file(
     source : str or path
         A sound file of any rate and channels.
     out : str or path, optional
-        The file to write: ``.fcs``, or ``.npz`` or ``.npy`` for an array. It appears complete or
-        not at all.
+        A ``.fcs``, ``.npz`` or ``.npy`` file to write. It appears complete or not at all.
     codec : Codec, optional
         The model. Absent: the default model.
-    channel : int or "mean"
-        The channel to encode, from 1; or the mean of all channels.
-    strict : bool
-        Whether a file that is cut or damaged is an error.
+    channel, strict, resampler
+        As in `read_audio`.
     dtype : str
         Type of the tokens in an array file: "uint16" or "int64".
     force : bool
         Whether an existing file is overwritten.
-    exact, window, overlap
-        As in `Codec.encode`, for models that need the whole signal.
+    exact, window, overlap, search
+        As in `Codec.encode`.
 
     Returns
     -------
@@ -113,25 +113,35 @@ def encode_file(
     fcs_edge.FcsError
         The source cannot be read or holds no sound, or `out` exists.
     ValueError
-        The suffix of `out`, the channel, the dtype or a window is not valid; or the sound is too
-        long to be encoded at once without `exact`.
+        An argument is not valid, or the sound is too long to be encoded without `exact`.
 
     Warns
     -----
     fcs_edge.AudioWarning
         Sound is missing, or odd.
     """
-    codec = codec or load()
-    label = os.fspath(source)
+    codec, choice = codec or load(), Choice(exact, window, overlap)
+    encoder = codec.signal_encoder(search=search, **choice._asdict())
+    settings = token_settings(codec.model, search=search, resampler=resampler)
     with ExitStack() as stack:
-        encoder = codec.signal_encoder(exact=exact, window=window, overlap=overlap)
-        create = _writer(stack, out, codec, dtype, force)
-        opened = open_input(label, None, 1, 1, channel=channel, strict=strict)
-        sound = stack.enter_context(opened)
-        check_length(codec.encodes_streams, Choice(exact, window, overlap), sound.seconds)
+        create = _writer(stack, out, codec, dtype, force, settings)
+        sound = stack.enter_context(_opened(source, channel, strict, resampler))
+        check_length(codec.encodes_streams, choice, sound.seconds)
         encoded = _encoded(sound, codec, encoder, create)
+    return _warned(encoded, sound)
+
+
+def _opened(
+    source: PathLike, channel: Channel, strict: bool, resampler: str
+) -> AbstractContextManager[AudioInput]:
+    path = os.fspath(source)
+    return open_input(path, None, 1, 1, channel=channel, strict=strict, resampler=resampler)
+
+
+def _warned(encoded: FileTokens, sound: AudioInput) -> FileTokens:
+    """Warn the caller's caller of what is missing or odd in a sound."""
     for line in (*sound.losses, *sound.warnings):
-        warnings.warn(line, AudioWarning, stacklevel=2)
+        warnings.warn(line, AudioWarning, stacklevel=3)
     return encoded
 
 
@@ -315,6 +325,7 @@ def write_fcs(
     codec: Codec | None = None,
     *,
     tags: Mapping[str, str] | None = None,
+    settings: Mapping[str, Any] | None = None,
     force: bool = False,
 ) -> None:
     """Write tokens to a ``.fcs`` bitstream, as ``fcs-edge encode`` does, to the bit.
@@ -331,6 +342,8 @@ def write_fcs(
         The model of the tokens. Absent: the default model.
     tags : mapping of str to str, optional
         Metadata by key: title, comment, time (ISO 8601), or keys of your own.
+    settings : mapping of str to object, optional
+        What changed the tokens, as `token_settings` returns it. Absent: the codec's own.
     force : bool
         Whether an existing file is overwritten.
 
@@ -349,14 +362,14 @@ def write_fcs(
     check_tags(tags or {})
     if n_samples is None:
         n_samples = checked.size * codec.samples_per_token
-    settings = token_settings(codec.model)
-    if length_problem(checked.size, n_samples, codec, settings):
+    stated = token_settings(codec.model) if settings is None else dict(settings)
+    if settings is None and length_problem(checked.size, n_samples, codec, stated):
         # More tokens may be those of a last chunk that zeros filled.
-        settings["token_rules"] = 1
-    if problem := length_problem(checked.size, n_samples, codec, settings):
+        stated["token_rules"] = 1
+    if problem := length_problem(checked.size, n_samples, codec, stated):
         raise ValueError(problem.removesuffix("; they are left out"))
     with _output(Path(path), force) as file:
-        fcs_writer(file, codec, FcsOptions(tags=tags), settings).close(n_samples, checked)
+        fcs_writer(file, codec, FcsOptions(tags=tags), stated).close(n_samples, checked)
 
 
 class _NoWriter:
@@ -370,7 +383,12 @@ class _NoWriter:
 
 
 def _writer(
-    stack: ExitStack, out: PathLike | None, codec: Codec, dtype: str, force: bool
+    stack: ExitStack,
+    out: PathLike | None,
+    codec: Codec,
+    dtype: str,
+    force: bool,
+    settings: Settings,
 ) -> Callable[[Windows | None], TokenWriter]:
     """Open the output; return what creates its writer, where windows are known or none."""
     if dtype not in TOKEN_DTYPES:
@@ -383,10 +401,10 @@ def _writer(
     file = stack.enter_context(_output(Path(out), force))
 
     def create(windows: Windows | None) -> TokenWriter:
-        settings = token_settings(codec.model) | ({} if windows is None else windows.settings())
+        stated = settings | ({} if windows is None else windows.settings())
         if suffix in ARRAY_SUFFIXES:
-            return array_writer(file, suffix, origin_of(codec, settings), dtype)
-        return fcs_writer(file, codec, settings=settings)
+            return array_writer(file, suffix, origin_of(codec, stated), dtype)
+        return fcs_writer(file, codec, settings=stated)
 
     return create
 

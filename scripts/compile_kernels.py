@@ -98,6 +98,7 @@ SIGNATURES = {
     "ops.neighbours.largest": "f2 f1w l2w",
     "ops.neighbours.mean_of_nearest": "f2 f3 f1 l2 f1w l1w f2w",
     "ops.neutral_coder.code_neutrally": "H1w B1 bool int H1 i2w i1w l1w B1w",
+    "ops.resample.resample": "f1 f2 int int f1w",
     "ops.residual.add": "f2w f2",
     "ops.residual.add_scaled": "f2w f2 f1",
     "ops.samples.clip": "f1 f1w",

@@ -41,6 +41,10 @@ DATA = Path(__file__).resolve().parent.parent / "tests" / "data"
 FILE = DATA / "fingerprints.json"
 
 WEIGHTS = "f32", "f16", "int8", "int4"
+WHOLE = {"whole": "f32", "mixed": "int8"}
+"""Weights of the models that encode a whole signal."""
+GOLDEN = {"small": "tiny", "whole": "nc_25", "mixed": "causal_vocos"}
+"""The golden cases that the small models come from."""
 ACTIVATIONS = {"int8 by 8 bits": 8}
 """Bits of activations, where they are not the default of the weights."""
 FIRST, SAMPLES = 24000, 17000
@@ -51,32 +55,42 @@ PIECES = 1, 1279, 320, 5000, 0, 2561
 Fingerprints = dict[str, dict[str, str]]
 
 
-def small_config() -> dict[str, Any]:
-    """Return the tiny golden model's configuration, with sizes that libraries have kernels for.
+def small_config(name: str) -> dict[str, Any]:
+    """Return a golden model's configuration, with sizes that libraries have kernels for.
 
     Heads have 24 columns: more than any register, and no multiple of 16. A feed-forward network is
-    deeper than a block of sums.
+    deeper than a block of sums. The model "mixed" is one whose decoder alone is causal.
     """
-    case = json.loads((DATA / "golden" / "tiny.json").read_text())
+    case = json.loads((DATA / "golden" / f"{GOLDEN[name]}.json").read_text())
     config: dict[str, Any] = case["config"]
     config["encoder_config"]["num_heads"] = 2
     config["decoder_config"]["ffn_dim"] = 1100
+    if name == "mixed":
+        config["encoder_config"]["causal"] = config["compressor_config"]["causal"] = False
     return config
+
+
+def checkpoint(name: str, folder: Path) -> Path:
+    """Write a small model's checkpoint."""
+    config = small_config(name)
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    shapes = tensor_shapes(config_json.from_dict(config))
+    params = {name: list(shape) for name, shape in shapes.items()}
+    save_file(make({"seed": 4, "params": params}), folder / "model.safetensors")
+    return folder
 
 
 def models(folder: Path) -> dict[str, Path | None]:
     """Write the small models into a folder; return all models by name, None for the built-in."""
-    source = folder / "checkpoint"
-    source.mkdir()
-    config = small_config()
-    (source / "config.json").write_text(json.dumps(config))
-    shapes = tensor_shapes(config_json.from_dict(config))
-    params = {name: list(shape) for name, shape in shapes.items()}
-    save_file(make({"seed": 4, "params": params}), source / "model.safetensors")
+    source = checkpoint("small", folder / "checkpoint")
     paths: dict[str, Path | None] = {"edge-65k": None}
     for weights in WEIGHTS:
         paths[weights] = path = folder / f"{weights}.safetensors"
         convert(source, path, weights, weights)
+    for name, weights in WHOLE.items():
+        paths[name] = path = folder / f"{name}.safetensors"
+        convert(checkpoint(name, folder / name), path, name, weights)
     return paths | dict.fromkeys(ACTIVATIONS, paths["int8"])
 
 
@@ -113,6 +127,8 @@ def of(model: Path | None, activations: int | None = None) -> dict[str, str]:
     samples = codec.decode(tokens)
     found = {"model": codec.fingerprint.hex(), "tokens": fingerprint(tokens)}
     found["samples"] = fingerprint(samples)
+    if not codec.encodes_streams:
+        return found
     stream: dict[str, Any] = dict(zip(("tokens", "samples"), streamed(codec, signal), strict=True))
     # A stream whose bits differ has words of its own, which no file expects.
     for name, part in stream.items():

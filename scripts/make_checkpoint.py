@@ -17,9 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+MASK = "quantizer.mask"
+"""The only tensor of integers, in the layout of version 0.0.1: powers of two."""
 
-def tensor(name: str, shape: list[int], seed: int) -> NDArray[np.float32]:
+
+def tensor(name: str, shape: list[int], seed: int) -> NDArray[Any]:
     """Draw one float32 tensor, scaled so that activations have about unit variance."""
+    if name == MASK:
+        return 2 ** np.arange(shape[0] - 1, -1, -1, dtype=np.int64)
     random = np.random.Generator(np.random.Philox(key=[seed, zlib.crc32(name.encode())]))
     x: NDArray[np.float32] = random.standard_normal(shape, dtype=np.float32)
     if name.endswith("relative_embedding.weight"):
@@ -49,7 +54,7 @@ def _scale(name: str, shape: list[int]) -> tuple[float | None, float]:
     return None, 0.0
 
 
-def make(case: dict[str, Any]) -> dict[str, NDArray[np.float32]]:
+def make(case: dict[str, Any]) -> dict[str, NDArray[Any]]:
     """Return all tensors of a case by name."""
     return {name: tensor(name, shape, case["seed"]) for name, shape in case["params"].items()}
 

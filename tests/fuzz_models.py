@@ -25,6 +25,7 @@ from fcs_edge.modelfile.config import (
     EncoderConfig,
     QuantizerConfig,
     SearchConfig,
+    VocosConfig,
 )
 from fcs_edge.modelfile.tensor_layout import tensor_shapes
 
@@ -32,7 +33,7 @@ MEMORY = 3_000_000
 """Bytes that loading may take beside 40 a byte of the file: Python objects of each layer."""
 
 SMALL = CodecConfig(
-    EncoderConfig((4, 4), (10, 4), (8, 8), 1, 8, 8, 2, 8, 16, 1, 0.0, 4, 2, True, 8, 3),
+    EncoderConfig((4, 4), (10, 4), (8, 8), 1, 8, 8, 2, 8, 16, 0, 0.0, 4, 2, True, 8, 3),
     CompressorConfig(2, 1, 1, causal=True, window_size=4, input_dim=8, output_dim=4,
                      hidden_dims=(8,), downscale_factors=(2,)),
     QuantizerConfig(16),
@@ -42,6 +43,15 @@ SMALL = CodecConfig(
     DecoderConfig(8, 1, 8, 8, 3, hop_length=96, causal=True),
     SearchConfig(2, 8, 8, 4, 1.0, 1, 2, 2),
 )  # fmt: skip
+
+WHOLE = CodecConfig(
+    EncoderConfig((4, 4), (10, 4), (8, 8), 1, 8, 8, 2, 8, 16, 8, 0.0, 4, 2, False, 8, 3),
+    CompressorConfig(2, 1, 1, input_dim=8, output_dim=4, hidden_dims=(8,), downscale_factors=(2,)),
+    QuantizerConfig(16),
+    DecompressorConfig(2, 1, 1, input_dim=4, output_dim=8, hidden_dims=(8,), upscale_factors=(2,)),
+    VocosConfig(8, 1, 8, 8, 3, n_fft=90, hop_length=64),
+)
+"""Not causal: scheme "whole" is its f32."""
 
 
 def drawn(config: CodecConfig, seed: int) -> dict[str, np.ndarray]:
@@ -72,6 +82,8 @@ def parts(scheme: str) -> tuple[dict[str, Any], bytes]:
             model = write_model(path, SMALL, tensors, "small", "drawn", "f32")
             priors = [prior_cases.drawn(SMALL.bits_per_token, 6, seed) for seed in (0, 1)]
             model_file.write_with_priors(path, model, priors)
+        elif scheme == "whole":
+            write_model(path, WHOLE, drawn(WHOLE, 0), "whole", "drawn", "f32")
         elif scheme:
             write_model(path, SMALL, tensors, "small", "drawn", scheme)
         else:
@@ -87,7 +99,7 @@ def joined(text: bytes, data: bytes) -> bytes:
 
 
 def scheme_of(rng: random.Random) -> str:
-    return rng.choice(["f32", "f16", "int8", "int4", "prior"])
+    return rng.choice(["f32", "f16", "int8", "int4", "prior", "whole"])
 
 
 def bytes_case(rng: random.Random) -> bytes:

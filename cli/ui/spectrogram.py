@@ -12,8 +12,8 @@ import numpy.typing as npt
 from rich.style import Style
 from rich.text import Text
 
+from fcs_edge.audio.spectrogram import FLOOR_DB, analyse
 from fcs_edge.files import creating
-from fcs_edge.spectrogram import FLOOR_DB, analyse
 from fcs_edge.text import printable
 
 Signal = npt.NDArray[np.float32]

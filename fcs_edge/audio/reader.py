@@ -14,6 +14,7 @@ import numpy as np
 
 from fcs_edge.arguments import as_integer
 from fcs_edge.audio.byte_source import ByteSource
+from fcs_edge.audio.resampling import DEFAULT_RESAMPLER
 from fcs_edge.audio.sound_files import open_file
 from fcs_edge.audio.sound_input import MAX_RATE as MAX_RATE
 from fcs_edge.audio.sound_input import MIN_RATE as MIN_RATE
@@ -37,6 +38,7 @@ def open_input(
     *,
     channel: Channel = "mean",
     strict: bool = False,
+    resampler: str = DEFAULT_RESAMPLER,
 ) -> Iterator[AudioInput]:
     """Open a sound file, a sound on a pipe, or bare samples.
 
@@ -52,13 +54,15 @@ def open_input(
         The channel to read, from 1; or the mean of all channels.
     strict : bool
         Whether missing sound is an error, here or while the blocks are read.
+    resampler : str
+        What `AudioInput.at_rate` resamples with: one of `RESAMPLERS`.
 
     Raises
     ------
     AudioError
         The file is missing, is no sound, or has no such channel.
     """
-    request = Request(path, channel, strict)
+    request = Request(path, channel, strict, resampler)
     with _open_bytes(path) as file, ExitStack() as stack:
         source = ByteSource(file, _size(file))
         if raw is not None:
@@ -77,6 +81,7 @@ def read_audio(
     rate: int = 16000,
     channel: Channel = "mean",
     strict: bool = False,
+    resampler: str = DEFAULT_RESAMPLER,
 ) -> F32:
     """Read a sound file as ``fcs-edge encode`` does, to the bit.
 
@@ -90,6 +95,9 @@ def read_audio(
         The channel to read, from 1; or the mean of all channels.
     strict : bool
         Whether a file that is cut or damaged is an error.
+    resampler : str
+        What brings the file to `rate`: "soxr", or "torchaudio" for the samples of a PyTorch
+        pipeline.
 
     Returns
     -------
@@ -101,7 +109,7 @@ def read_audio(
     fcs_edge.AudioError
         The file is missing, is no sound, holds none, or has no such channel.
     ValueError
-        The rate or the channel is out of range.
+        The rate or the channel is out of range, or there is no such resampler.
     TypeError
         The rate is no integer.
 
@@ -112,7 +120,8 @@ def read_audio(
     """
     if not MIN_RATE <= (rate := as_integer(rate, "rate")) <= MAX_RATE:
         raise ValueError(f"a rate of {MIN_RATE} to {MAX_RATE} Hz is expected, not {rate}")
-    with open_input(os.fspath(path), None, rate, 1, channel=channel, strict=strict) as sound:
+    how: dict[str, Any] = {"channel": channel, "strict": strict, "resampler": resampler}
+    with open_input(os.fspath(path), None, rate, 1, **how) as sound:
         signal = np.concatenate([new(0), *sound.at_rate(rate)])
     sound.require_sound(signal.size)
     for line in (*sound.losses, *sound.warnings):

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import numpy as np
-import soxr
 from numpy.typing import NDArray
 
 from fcs_edge.audio.chunk_list import holds_another_sound
 from fcs_edge.audio.full_scale import beyond_full_scale, not_finite, peak_of
 from fcs_edge.audio.header import SoundHeader
+from fcs_edge.audio.resampling import DEFAULT_RESAMPLER, check_resampler, open_resampler
+from fcs_edge.audio.sinc import SincResampler
 from fcs_edge.errors import AudioError
 from fcs_edge.model.layers import F32
 
@@ -55,6 +56,8 @@ class AudioInput:
     """The channel that is read, from 1, or the mean of all."""
     strict: bool
     """Whether missing sound is an error."""
+    resampler: str = DEFAULT_RESAMPLER
+    """What brings it to another rate: one of `RESAMPLERS`."""
     blocks: Iterator[F32] = field(default_factory=lambda: iter(()))
     """(n,) float32, one channel or the mean."""
     n_not_finite: int = 0
@@ -64,6 +67,7 @@ class AudioInput:
     losses: list[str] = field(default_factory=list)
     """What sound is missing, a line each."""
     _remarks: list[str] = field(default_factory=list)
+    _all_channels: Iterator[F32] = field(default_factory=lambda: iter(()))
     _energies: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     _mean_energy: float = 0.0
 
@@ -87,10 +91,13 @@ class AudioInput:
         if self.rate == rate:
             yield from self._finite()
             return
-        stream = soxr.ResampleStream(self.rate, rate, 1, dtype="float32", quality="VHQ")
+        if self.resampler == "torchaudio" and self.channel == "mean" and self.channels > 1:
+            yield from self._mean_of_resampled(rate)
+            return
+        stream = open_resampler(self.rate, rate, self.resampler)
         for block in self._finite():
-            yield stream.resample_chunk(block)
-        yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+            yield stream.push(block)
+        yield stream.flush()
 
     def remark(self, text: str) -> None:
         """Note what is odd but loses no sound."""
@@ -154,7 +161,8 @@ class AudioInput:
 
     def read(self, blocks: Iterable[F32]) -> None:
         """Read from blocks of (n, channels) float32."""
-        self.blocks = map(self._one_channel, blocks)
+        self._all_channels = iter(blocks)
+        self.blocks = map(self._one_channel, self._all_channels)
 
     def _one_channel(self, block: F32) -> F32:
         if self.channel != "mean" or block.shape[1] == 1:
@@ -180,14 +188,34 @@ class AudioInput:
         return f"{10 * np.log10(ratio):.0f} dB" if ratio < 1e10 else "over 100 dB"
 
     def _finite(self) -> Iterator[F32]:
-        # A resampler spreads one NaN over the length of its filter.
         for block in self.blocks:
-            finite = np.isfinite(block)
-            if not finite.all():
-                self.n_not_finite += int(finite.size - finite.sum())
-                block = np.where(finite, block, np.float32(0))
-            self.peak = max(self.peak, peak_of(block))
-            yield block
+            finite = self._count(block)
+            yield block if finite.all() else np.where(finite, block, np.float32(0))
+
+    def _mean_of_resampled(self, rate: int) -> Iterator[F32]:
+        """Yield the mean of the channels, each resampled alone: torchaudio's order."""
+        resampler = SincResampler(self.rate, rate, self.channels)
+        for block in self._all_channels:
+            finite = self._count(self._one_channel(block))
+            channels = block if finite.all() else np.where(finite[:, None], block, np.float32(0))
+            yield _mean(resampler.push(np.ascontiguousarray(channels.T)))
+        yield _mean(resampler.flush())
+
+    def _count(self, samples: F32) -> NDArray[np.bool_]:
+        """Count samples that are not finite, note the peak of the others, and say which they are.
+
+        A resampler spreads one NaN over the length of its filter.
+        """
+        finite = np.isfinite(samples)
+        self.n_not_finite += int(finite.size - finite.sum())
+        self.peak = max(self.peak, peak_of(samples))
+        return finite
+
+
+def _mean(channels: F32) -> F32:
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean: F32 = channels.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean
 
 
 @dataclass(frozen=True)
@@ -197,9 +225,11 @@ class Request:
     path: str
     channel: Channel
     strict: bool
+    resampler: str = DEFAULT_RESAMPLER
 
     def __post_init__(self) -> None:
-        """Refuse a channel that no sound has."""
+        """Refuse a resampler that is not there, and a channel that no sound has."""
+        check_resampler(self.resampler)
         if isinstance(self.channel, str) and self.channel == "mean":
             return
         # An integer of NumPy is one too, True is none.
@@ -222,7 +252,8 @@ class Request:
         if self.channel != "mean" and self.channel > channels:
             has = "has 1 channel" if channels == 1 else f"has {channels} channels"
             raise AudioError(f"{self.label}: {has}; there is no channel {self.channel}")
-        return AudioInput(self.label, rate, channels, seconds, self.channel, self.strict)
+        how = self.channel, self.strict, self.resampler
+        return AudioInput(self.label, rate, channels, seconds, *how)
 
 
 def duration(seconds: float) -> str:

@@ -63,7 +63,8 @@ class Scales(NamedTuple):
 def quantized(rows: F32 | F16) -> tuple[I8, Scales]:
     """Return rows as int8: -127 to 127 times a scale a row, about each column's mean and spread.
 
-    Rows of zeros are left out: rounded, they would have a cosine. Columns differ more than rows: with one scale a row the nearest rows would be others too often.
+    Rows of zeros are left out: rounded, they would have a cosine. Columns differ more than rows:
+    with one scale a row the nearest rows would be others too often.
     """
     rows = rows[np.einsum("ij,ij->i", rows, rows, dtype=np.float64) > float(_LEAST)]
     n = len(rows)

@@ -107,15 +107,21 @@ def listed() -> list[Named]:
 
 
 def by_fingerprint(fingerprint: bytes) -> Named | None:
-    """Return the first model with a name that has a fingerprint; damaged files are passed over."""
+    """Return the first model with a name that has a fingerprint, a whole one rather than a half.
+
+    Damaged files are passed over.
+    """
+    half = None
     for named in listed():
         try:
             model = model_file.read(named.path)
         except (FcsError, OSError):
             continue
         if model.fingerprint == fingerprint and not named.hidden:
-            return named
-    return None
+            if model.part is None:
+                return named
+            half = half or named
+    return half
 
 
 def _default() -> ModelFile:

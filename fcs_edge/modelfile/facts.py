@@ -25,6 +25,7 @@ def model_facts(model: ModelFile) -> Facts:
         "fingerprint": model.fingerprint.hex(),
         "sha256": model.sha256,
         "weights": model.weights,
+        "part": model.part,
         "stored_as": model.scheme,
         "settings": token_settings(model),
         "priors": [f"{prior.check:08x}" for prior in model.priors],

@@ -18,10 +18,11 @@ from fcs_edge.errors import ConfigError, ModelFileError, parsing, shown
 from fcs_edge.files import replacing
 from fcs_edge.modelfile import config_json, strict_json
 from fcs_edge.modelfile.config import CodecConfig
+from fcs_edge.modelfile.parts import PARTS, belongs, part_shapes
 from fcs_edge.modelfile.prior_tensors import is_prior, prior_facts, prior_tensors, read_priors
 from fcs_edge.modelfile.stream_memory import check_memory
 from fcs_edge.modelfile.tensor_file import TensorFileWriter, TensorSpec
-from fcs_edge.modelfile.tensor_layout import Shape, matrix_shape, tensor_shapes
+from fcs_edge.modelfile.tensor_layout import Shape, matrix_shape
 from fcs_edge.modelfile.tensors import (
     SCALE,
     Array,
@@ -33,9 +34,9 @@ from fcs_edge.modelfile.tensors import (
 )
 
 FORMAT = "fcs-edge model"
-FORMAT_VERSION = 3
-"""The newest version: files with priors. Others state 2, or 1 where weights are floats alone, so
-that older releases read them."""
+FORMAT_VERSION = 4
+"""The newest version: half models. Others state 3 where there are priors, 2, or 1 where weights are
+floats alone, so that older releases read them."""
 
 SCHEMES = ("f32", "f16", "int8", "int4")
 """How weights of matrix products are stored."""
@@ -45,6 +46,9 @@ ACTIVATION_BITS = {"f32": (32,), "f16": (32,), "int8": (12, 8), "int4": (8,)}
 
 ACCEPTS = "accepts"
 """Metadata: fingerprints of other models whose tokens this one decodes, between spaces."""
+
+PART = "part"
+"""Metadata of a half model: which half it is, one of `PARTS`."""
 
 _DAMAGED = "damaged metadata"
 
@@ -78,6 +82,8 @@ class ModelFile:
     """Priors of the tokens' entropy coders, the newest last."""
     accepts: tuple[bytes, ...] = ()
     """Fingerprints of other models whose tokens this one decodes."""
+    part: str | None = None
+    """Of a half model "encoder" or "decoder"; the fingerprint is that of the whole model."""
 
     @property
     def activation_bits(self) -> int:
@@ -106,19 +112,44 @@ class ModelFile:
         return dataclasses.replace(self, chosen_bits=bits)
 
     @property
+    def shapes(self) -> dict[str, Shape]:
+        """The published shape of each tensor by name."""
+        return part_shapes(self.config, self.part)
+
+    @property
     def weights(self) -> int:
         """Number of weights."""
-        return sum(math.prod(shape) for shape in tensor_shapes(self.config).values())
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    def require(self, *parts: str) -> None:
+        """Check that the file holds halves of the model.
+
+        Parameters
+        ----------
+        *parts : str
+            "encoder", "decoder", or both.
+
+        Raises
+        ------
+        ModelFileError
+            It is a half model, and lacks one of them.
+        """
+        missing = [part for part in parts if self.part not in (None, part)]
+        if missing:
+            raise ModelFileError(
+                f"{self.path}: the {self.part} half of a model, and this needs the {missing[0]}; "
+                f"use the whole model{_or_half(parts)}"
+            )
 
     @property
     def tensors(self) -> dict[str, Array]:
         """The arrays as stored, by name."""
         return {name: t.data for name, t in self.stored.items() if t.data is not None}
 
-    def reader(self) -> TensorReader:
-        """Return the tensors in the form that layers read."""
-        shapes = tensor_shapes(self.config)
-        return TensorReader(self.path, self.stored, shapes, self.group, self.activation_bits)
+    def reader(self, *parts: str) -> TensorReader:
+        """Return the tensors in the form that layers read, where the halves `parts` are there."""
+        self.require(*parts)
+        return TensorReader(self.path, self.stored, self.shapes, self.group, self.activation_bits)
 
     def verify(self) -> None:
         """Read the file, compare it with the SHA-256 that it states, and check all values.
@@ -136,6 +167,10 @@ class ModelFile:
             raise ModelFileError(
                 f"{self.path}: damaged: its SHA-256 does not match; convert or copy it again"
             )
+
+
+def _or_half(parts: Sequence[str]) -> str:
+    return f", or its {parts[0]} half" if len(parts) == 1 else ""
 
 
 def check_activations(path: Path, scheme: str, bits: int) -> None:
@@ -180,15 +215,25 @@ def read(path: Path) -> ModelFile:
             "update fcs-edge"
         )
     weights = {name: tensor for name, tensor in stored.items() if not is_prior(name)}
+    part = _part(path, metadata)
     config, fingerprint, scheme, group = _facts(path, metadata, weights)
-    _check(path, config, weights, group)
+    _check(path, config, weights, group, part)
     priors = read_priors(path, metadata, stored, config.bits_per_token)
     name, source, sha256 = metadata["name"], metadata["source"], metadata["sha256"]
     return ModelFile(
         *(path, name, source, config, weights, scheme, group, sha256, fingerprint),
         priors=priors,
         accepts=_accepted(path, metadata),
+        part=part,
     )
+
+
+def _part(path: Path, metadata: Mapping[str, str]) -> str | None:
+    """Return which half of a model a file holds; None of a whole one."""
+    part = metadata.get(PART)
+    if part is not None and part not in PARTS:
+        raise ModelFileError(f"{path}: {_DAMAGED} (part {shown(part, 60)!r})")
+    return part
 
 
 def _facts(
@@ -210,7 +255,7 @@ def _facts(
         raw = strict_json.loads(metadata["config"])
     try:
         config = config_json.from_dict(raw)
-        check_memory(config)
+        check_memory(config, metadata.get(PART))
     except ConfigError as error:
         raise ModelFileError(f"{path}: {_DAMAGED} ({error})") from None
     return config, fingerprint, scheme, group
@@ -225,17 +270,16 @@ def _accepted(path: Path, metadata: Mapping[str, str]) -> tuple[bytes, ...]:
     return found
 
 
-def expected(
-    path: Path, config: CodecConfig, stored: Mapping[str, StoredTensor]
+def _expected(
+    path: Path, shapes: Mapping[str, Shape], stored: Mapping[str, StoredTensor]
 ) -> Iterator[tuple[str, Shape, StoredTensor]]:
-    """Yield the name, required shape and stored tensor of each tensor of a configuration.
+    """Yield the name, required shape and stored tensor of each tensor.
 
     Raises
     ------
     ModelFileError
-        `stored` lacks a tensor, or has one that the configuration does not.
+        `stored` lacks a tensor, or has another one.
     """
-    shapes = tensor_shapes(config)
     for name in stored:
         weight = stored.get(name.removesuffix(SCALE)) if name.endswith(SCALE) else None
         if name not in shapes and (weight is None or weight.dtype not in ("I8", "U8")):
@@ -247,8 +291,14 @@ def expected(
         yield name, shape, tensor
 
 
-def _check(path: Path, config: CodecConfig, stored: Mapping[str, StoredTensor], group: int) -> None:
-    for name, shape, tensor in expected(path, config, stored):
+def _check(
+    path: Path,
+    config: CodecConfig,
+    stored: Mapping[str, StoredTensor],
+    group: int,
+    part: str | None,
+) -> None:
+    for name, shape, tensor in _expected(path, part_shapes(config, part), stored):
         matrix = matrix_shape(name, shape)
         if matrix is not None and tensor.dtype in ("I8", "U8"):
             outputs, depth = matrix
@@ -340,20 +390,62 @@ def write_with_priors(
     FcsError, OSError
         As for `write_tensors`.
     """
-    tensors = model.tensors
+    _copy(path, model, model.name, model.part, priors, overwrite)
+
+
+def write_part(
+    path: Path, model: ModelFile, part: str, name: str | None = None, *, overwrite: bool = True
+) -> None:
+    """Write half of a model, its tensors as they are stored; see `PARTS`.
+
+    The half has the fingerprint, the priors and the accepted models of the whole.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write; it appears complete or not at all.
+    model : ModelFile
+        The whole model, or that half of it.
+    part : str
+        "encoder" or "decoder".
+    name : str, optional
+        The half's name. Absent: that of the model.
+    overwrite : bool
+        Whether a file that appears meanwhile is replaced.
+
+    Raises
+    ------
+    FcsError, OSError
+        As for `write_tensors`, or the model is the other half.
+    """
+    model.require(part)
+    _copy(path, model, name or model.name, part, model.priors, overwrite)
+
+
+def _copy(
+    path: Path,
+    model: ModelFile,
+    name: str,
+    part: str | None,
+    priors: Sequence[Prior],
+    overwrite: bool,
+) -> None:
+    """Write tensors of a model file as they are stored."""
+    tensors = {key: t for key, t in model.tensors.items() if part is None or belongs(key, part)}
     specs = {key: TensorSpec(tensor.dtype, tensor.shape) for key, tensor in tensors.items()}
-    facts = {"name": model.name, "source": model.source, "fingerprint": model.fingerprint.hex()}
+    facts = {"name": name, "source": model.source, "fingerprint": model.fingerprint.hex()}
     if model.scheme in ("int8", "int4"):
         facts |= {"weights": model.scheme, "group": str(model.group)}
-    facts |= accepted_facts(model.accepts)
+    facts |= further_facts(model.accepts, part)
     write_tensors(
         path, model.config, specs, tensors.items(), facts, priors=priors, overwrite=overwrite
     )
 
 
-def accepted_facts(accepts: Sequence[bytes]) -> dict[str, str]:
-    """Return the metadata of accepted fingerprints; empty where there are none."""
-    return {ACCEPTS: " ".join(text.hex() for text in accepts)} if accepts else {}
+def further_facts(accepts: Sequence[bytes], part: str | None) -> dict[str, str]:
+    """Return the metadata of accepted fingerprints and of a half model; empty where none is."""
+    facts = {ACCEPTS: " ".join(text.hex() for text in accepts)} if accepts else {}
+    return facts if part is None else facts | {PART: part}
 
 
 def write_tensors(
@@ -379,7 +471,8 @@ def write_tensors(
     tensors : iterable of (str, numpy.ndarray)
         The same tensors, in any order.
     facts : mapping of str to str
-        Metadata: ``name``, ``source`` and ``fingerprint``; of integers ``weights`` and ``group``.
+        Metadata: ``name``, ``source`` and ``fingerprint``; of integers ``weights`` and ``group``;
+        `further_facts`.
     priors : sequence of Prior
         Priors of the tokens' entropy coders, the newest last.
     overwrite : bool
@@ -399,7 +492,7 @@ def write_tensors(
         **facts,
         **prior_facts(priors),
         "format": FORMAT,
-        "format_version": str(FORMAT_VERSION if priors else 2 if "weights" in facts else 1),
+        "format_version": str(_version(facts, priors)),
         "config": stated,
         "sha256": "0" * 64,
     }
@@ -414,6 +507,13 @@ def write_tensors(
     except OSError as error:
         # A full disk has no file name of its own, and the temporary file's name says little.
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _version(facts: Mapping[str, str], priors: Sequence[Prior]) -> int:
+    """Return the oldest version of the format that a file needs."""
+    if PART in facts:
+        return FORMAT_VERSION
+    return 3 if priors else 2 if "weights" in facts else 1
 
 
 def _unmapped(tensors: Mapping[str, Array]) -> dict[str, StoredTensor]:

@@ -16,7 +16,8 @@ from fcs_edge.modelfile.config import (
     FocalConfig,
     VocosConfig,
 )
-from fcs_edge.modelfile.tensor_layout import Shape, matrix_shape, tensor_shapes
+from fcs_edge.modelfile.parts import part_shapes
+from fcs_edge.modelfile.tensor_layout import Shape, matrix_shape
 
 CHUNKS = 8
 """Chunks per step that the estimate is for: those of a whole file."""
@@ -36,17 +37,19 @@ _OBJECT_BYTES = 4096
 """Python objects of a layer, roughly."""
 
 
-def check_memory(config: CodecConfig) -> None:
+def check_memory(config: CodecConfig, part: str | None = None) -> None:
     """Check that a model of this configuration takes no more memory than its weights warrant.
+
+    Of a half model, named by `part`, only that half counts.
 
     Raises
     ------
     ConfigError
         It takes more than `FREE_BYTES` and `BYTES_PER_WEIGHT` for each weight.
     """
-    shapes = tensor_shapes(config)
+    shapes = part_shapes(config, part)
     limit = FREE_BYTES + BYTES_PER_WEIGHT * sum(math.prod(shape) for shape in shapes.values())
-    needed = memory_bytes(config, shapes)
+    needed = memory_bytes(config, shapes, part)
     if needed > limit:
         raise ConfigError(
             f"config: windows, kernels and chunks would take {needed / 1e6:,.0f} MB; a model of "
@@ -54,7 +57,7 @@ def check_memory(config: CodecConfig) -> None:
         )
 
 
-def memory_bytes(config: CodecConfig, shapes: dict[str, Shape]) -> int:
+def memory_bytes(config: CodecConfig, shapes: dict[str, Shape], part: str | None = None) -> int:
     """Return the bytes of a stream's state and workspace and of the packed weights, roughly.
 
     Parameters
@@ -63,14 +66,18 @@ def memory_bytes(config: CodecConfig, shapes: dict[str, Shape]) -> int:
         A checked configuration.
     shapes : dict of str to tuple of int
         Its tensors.
+    part : str, optional
+        The half that there is; absent: the whole model.
     """
-    enc = config.encoder
+    enc, floats = config.encoder, 0
     frames = CHUNKS * enc.chunk_frames if enc.causal else BLOCK_ROWS
-    floats = _encoder(enc, frames)
-    floats += _compressor(config, frames if config.encodes_streams else BLOCK_ROWS)
     tokens = CHUNKS * config.decoded_tokens if config.decodes_streams else BLOCK_ROWS
-    floats += _decompressor(config.decompressor, tokens) + _decoder(config, tokens)
-    if config.search is not None:
+    if part != "decoder":
+        floats += _encoder(enc, frames)
+        floats += _compressor(config, frames if config.encodes_streams else BLOCK_ROWS)
+    if part != "encoder":
+        floats += _decompressor(config.decompressor, tokens) + _decoder(config, tokens)
+    if config.search is not None and part != "decoder":
         width = config.compressor.hidden_dims[-1] + config.search.inner
         reach = max(config.search.history, config.chunk_tokens)
         floats += tokens * (width + 512) + 2 * config.search.beam_width * reach * 16

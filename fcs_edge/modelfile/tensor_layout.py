@@ -77,6 +77,17 @@ def as_matrix(name: str, tensor: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(tensor)
 
 
+def from_matrix(name: str, matrix: NDArray[Any], shape: Shape) -> NDArray[Any]:
+    """Return a weight of matrix products in its published shape: the inverse of `as_matrix`."""
+    if len(shape) < 3:
+        return np.ascontiguousarray(matrix).reshape(shape)
+    if _TRANSPOSED.search(name):
+        order, split = (2, 1, 0), (shape[2], shape[1], shape[0])
+    else:
+        order, split = (0, 2, 1), (shape[0], shape[2], shape[1])
+    return np.ascontiguousarray(matrix.reshape(split).transpose(order))
+
+
 def _affine(name: str, *shape: int) -> Iterator[tuple[str, Shape]]:
     yield f"{name}.weight", shape
     yield f"{name}.bias", shape[:1]

@@ -40,6 +40,7 @@ SCALE = ".scale"
 """Suffix of the name of a quantised weight's scales."""
 
 _DTYPES: dict[str, np.dtype[Any]] = {
+    "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
     "BF16": np.dtype("<u2"),
@@ -54,7 +55,7 @@ class StoredTensor:
     """A tensor as a safetensors file holds it."""
 
     dtype: str
-    """Its safetensors name: F32, F16, BF16, I16, I8, U8, ..."""
+    """Its safetensors name: F64, F32, F16, BF16, I16, I8, U8, ..."""
     shape: tuple[int, ...]
     data: Array | None
     """The mapped elements, read-only (bfloat16 as uint16); None for any other dtype."""

@@ -11,11 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fcs_edge.arguments import as_matrix, as_signal, as_tokens
+from fcs_edge.errors import FcsError
 from fcs_edge.kernels.ops import samples as sample_kernels
 from fcs_edge.model import quantizer
 from fcs_edge.model.layers import F32, Array, histories, new
+from fcs_edge.model.prepared_stages import PreparedStages
 from fcs_edge.model.replayed_stage import ReplayedStage, ReplayedState
-from fcs_edge.modelfile.config import CodecConfig
+from fcs_edge.model.voice_rows import VoiceStage
+from fcs_edge.modelfile.config import STREAMING, CodecConfig
 from fcs_edge.stream import SAMPLE_LIMIT
 from fcs_edge.streams.chunker import Chunker
 from fcs_edge.streams.resumable import ResumableStream, Saved, write_history
@@ -43,6 +46,54 @@ def run_of(first: str, last: str) -> tuple[str, ...]:
     if not run:
         raise ValueError(f"the {last} comes before the {first}: name the stages in their order")
     return run
+
+
+def check_streams(config: CodecConfig, run: tuple[str, ...], name: str) -> None:
+    """Refuse a run with a stage that needs the whole signal; `name` is the model's.
+
+    Raises
+    ------
+    FcsError
+        There is such a stage.
+    """
+    for stage in run:
+        if stage != "quantizer" and not getattr(config, stage).causal:
+            raise FcsError(
+                f"the {stage} of {name} does not stream: it needs the whole signal; {STREAMING}"
+            )
+
+
+def replayed(
+    prepared: PreparedStages,
+    run: tuple[str, ...],
+    threads: int,
+    search: bool,
+    voice: VoiceStage | None,
+) -> Stages:
+    """Return the stages of a run; the code search needs samples, and a voice both its neighbours.
+
+    Parameters
+    ----------
+    prepared : PreparedStages
+        All stages of the model.
+    run : tuple of str
+        The names of the run's stages, in their order.
+    threads : int
+        Threads that share the work of a step.
+    search : bool
+        Whether the code search chooses the tokens, where the model has one.
+    voice : VoiceStage, optional
+        What replaces the features between decompressor and decoder.
+    """
+    names = (name for name in run if name != "quantizer")
+    stages: dict[str, ReplayedStage[Any]] = {
+        name: ReplayedStage(getattr(prepared, name), threads) for name in names
+    }
+    if search and {"encoder", "quantizer"} <= set(run) and prepared.search is not None:
+        stages["search"] = ReplayedStage(prepared.search, threads)
+    if voice is not None and {"decompressor", "decoder"} <= set(run):
+        stages["voice"] = ReplayedStage(voice, threads)
+    return stages
 
 
 class _Input:

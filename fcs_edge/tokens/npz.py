@@ -64,7 +64,15 @@ class NpzTokens(NamedTuple):
 
 
 def origin_of(codec: Codec, settings: Settings | None = None) -> Origin:
-    """Return the origin of a codec's own tokens; `settings` where they are not the codec's own."""
+    """Return the origin of a codec's tokens.
+
+    Parameters
+    ----------
+    codec : Codec
+        The model of the tokens.
+    settings : dict, optional
+        What changed the tokens, where it is not the codec's own: see `token_settings`.
+    """
     stated = token_settings(codec.model) if settings is None else settings
     return Origin(codec.fingerprint, codec.name, codec.sample_rate_in, stated)
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from fcs_edge.audio.resampling import DEFAULT_RESAMPLER, RESAMPLERS, check_resampler
 from fcs_edge.errors import shown
 from fcs_edge.modelfile.model_file import ModelFile
 
 Settings = dict[str, Any]
 """JSON values by name; docs/reference/token-files.md lists them."""
-
-RESAMPLER = "soxr VHQ"
-"""What brings files of other rates to the model's rate."""
 
 TOKEN_RULES = 2
 """Version of the rules from samples to tokens.
@@ -22,19 +20,30 @@ last chunk, and its tokens are whole chunks.
 """
 
 
-def token_settings(model: ModelFile, *, search: bool = True) -> Settings:
+def token_settings(
+    model: ModelFile, *, search: bool = True, resampler: str = DEFAULT_RESAMPLER
+) -> Settings:
     """Return what changes a model's tokens beside its fingerprint.
 
-    `search` is that of `Codec.encode`: False where signs replace the code search.
     Two models of one fingerprint and equal settings give equal tokens, on every CPU that
     docs/reference/exactness.md lists. A model that needs the whole signal states ``causal`` False,
-    and where windows were encoded their ``window`` and ``overlap`` in seconds, too.
+    and where windows were encoded their ``window`` and ``overlap`` in seconds, too. The resampler
+    is stated for sound of the model's own rate too, which it does not change.
+
+    Parameters
+    ----------
+    model : ModelFile
+        The model.
+    search : bool
+        That of `Codec.encode`: False where signs replace the code search.
+    resampler : str
+        What brings sound of other rates to the model's rate: one of `RESAMPLERS`.
     """
     causal = {} if model.config.encodes_streams else {"causal": False}
     return {
         "weights": model.scheme,
         "activation_bits": model.activation_bits,
-        "resampler": RESAMPLER,
+        "resampler": RESAMPLERS[check_resampler(resampler)],
         "search": search and model.config.search is not None,
         "token_rules": TOKEN_RULES,
         **causal,
@@ -66,9 +75,11 @@ def window_settings(tags: Mapping[str, str], rate: int) -> Settings:
 def differences(stored: Settings, own: Settings) -> str:
     """Return what stored settings have that a model's own do not, for a message; or nothing.
 
-    Settings that one side does not state are not compared.
+    Settings that one side does not state are not compared. Nor is the resampler, which belongs to
+    the sound and not to the model.
     """
-    pairs = [(k, stored[k], own[k]) for k in own if k in stored and stored[k] != own[k]]
+    shared = [key for key in own if key in stored and key != "resampler"]
+    pairs = [(key, stored[key], own[key]) for key in shared if stored[key] != own[key]]
     return ", ".join(f"{k} {shown(there, 40)} (here {here})" for k, there, here in pairs)
 
 
@@ -103,7 +114,7 @@ _FIELDS = (
     _Field("weights", 0, 3, ("f32", "f16", "int8", "int4")),
     _Field("activation_bits", 3, 2, (32, 12, 8)),
     _Field("search", 5, 2, (False, True)),
-    _Field("resampler", 7, 3, (RESAMPLER,)),
+    _Field("resampler", 7, 3, tuple(RESAMPLERS.values())),
     _Field("token_rules", 10, 4, tuple(range(1, 16))),
     _Field("dtx", 14, 1, (True,)),
     _Field("causal", 15, 1, (False,)),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import soundfile
 
 import fcs_edge
 from fcs_edge.convert import convert
@@ -35,6 +36,20 @@ def test_the_built_in_model_searches_for_codes() -> None:
     assert token_settings(fcs_edge.load().model)["search"] is True
 
 
+@pytest.mark.parametrize("suffix", [".fcs", ".npz"])
+def test_files_of_plain_signs_say_so(suffix: str, tmp_path: Path, run: Callable) -> None:
+    codec = fcs_edge.load()
+    sound, out = tmp_path / "in.wav", tmp_path / f"out{suffix}"
+    clip = fcs_edge.read_audio(Path(fcs_edge.__file__).parent / "data/demo.flac")[:4000]
+    soundfile.write(sound, clip, 16000)
+    encoded = fcs_edge.encode_file(sound, out, codec, search=False)
+    assert (encoded.tokens != codec.encode(clip)).any()
+    assert json.loads(run("info", "--json", out).out)["settings"]["search"] is False
+    copy, stated = tmp_path / "copy.fcs", token_settings(codec.model, search=False)
+    fcs_edge.write_fcs(copy, encoded.tokens, encoded.n_samples, codec, settings=stated)
+    assert json.loads(run("info", "--json", copy).out)["settings"]["search"] is False
+
+
 def test_differences_are_of_what_both_state() -> None:
     own = {"weights": "f32", "search": False}
     assert differences(own, own) == differences({}, own) == differences({"more": 1}, own) == ""
@@ -47,6 +62,7 @@ EXAMPLES = [
     ({"weights": "int8", "activation_bits": 12, "search": True}, 0b10_10_011),
     ({"resampler": "soxr VHQ", "token_rules": 15}, 15 << 10 | 1 << 7),
     ({"weights": "f32", "activation_bits": 32, "search": False, "token_rules": 1}, 1065),
+    ({"resampler": "torchaudio"}, 2 << 7),
     ({"dtx": True}, 1 << 14),
     ({"causal": False}, 1 << 15),
 ]
@@ -78,6 +94,6 @@ def test_a_setting_without_a_code_is_not_stated(settings: dict) -> None:
 
 def test_every_code_states_what_is_known_of_it() -> None:
     known = {settings_code(settings_of(code)) for code in range(1 << 16)}
-    assert len(known) == 5 * 4 * 3 * 2 * 16 * 2 * 2
+    assert len(known) == 5 * 4 * 3 * 3 * 16 * 2 * 2
     expected = {"activation_bits": 8, "token_rules": 15, "dtx": True, "causal": False}
     assert settings_of(0xFFFF) == expected

@@ -130,7 +130,7 @@ def test_tensors_are_checked_by_name_shape_and_dtype(checkpoint: Path, out: Path
         (lambda t: t.update(extra=t[NAME]), "unexpected tensor extra"),
         (lambda t: t.update({NAME: t[NAME][1:]}), rf"{NAME} has shape \[479\].*\[480\]"),
         (lambda t: t.update({NAME: t[NAME].reshape(2, 240)}), rf"{NAME} has shape \[2, 240\]"),
-        (lambda t: t.update({NAME: t[NAME].astype(np.float64)}), f"{NAME} is F64"),
+        (lambda t: t.update({NAME: t[NAME].astype(np.int64)}), f"{NAME} is I64"),
         (lambda t: t.update({NAME: t[NAME].astype(np.int32)}), f"{NAME} is I32"),
     ]
     for edit, message in cases:
@@ -155,8 +155,11 @@ def test_not_finite_weights_are_named(
 def test_configuration_is_checked(checkpoint: Path, out: Path) -> None:
     path = checkpoint / "config.json"
     config = json.loads(path.read_text())
-    path.write_text(json.dumps({**config, "surprise": 1}))
-    refused(checkpoint, out, "config.json: config: unknown key 'surprise'", ConfigError)
+    part = {**config["encoder_config"], "surprise": 1}
+    path.write_text(json.dumps({**config, "encoder_config": part}))
+    refused(
+        checkpoint, out, "config.json: config: unknown key encoder_config.surprise", ConfigError
+    )
     config["encoder_config"]["causal"] = 1
     path.write_text(json.dumps(config))
     refused(checkpoint, out, "causal must be true or false", ConfigError)
@@ -169,7 +172,8 @@ def test_configuration_is_checked(checkpoint: Path, out: Path) -> None:
 
 def test_missing_sources(checkpoint: Path, out: Path) -> None:
     refused(checkpoint / "nowhere", out, "no such folder")
-    refused(checkpoint / "model.safetensors", out, "give the folder it is in")
+    (checkpoint / "notes.txt").write_text("x")
+    refused(checkpoint / "notes.txt", out, "neither a configuration")
     (checkpoint / "model.safetensors").unlink()
     refused(checkpoint, out, r"no model\.safetensors or model\.pt")
     (checkpoint / "config.json").unlink()
@@ -267,10 +271,10 @@ def test_pt(checkpoint: Path, out: Path) -> None:
     for name, values in half.items():
         assert np.array_equal(widened.tensors[name], values.float().numpy())
     out.unlink()
-    torch.save({**state, NAME: state[NAME].double()}, checkpoint / "model.pt")
-    refused(checkpoint, out, f"{NAME} is float64", CheckpointError)
-    torch.save({**state, "note": "hello"}, checkpoint / "model.pt")
-    refused(checkpoint, out, "note is not a tensor", CheckpointError)
+    torch.save({**state, NAME: state[NAME].int()}, checkpoint / "model.pt")
+    refused(checkpoint, out, f"{NAME} is int32", CheckpointError)
+    torch.save({"note": "hello"}, checkpoint / "model.pt")
+    refused(checkpoint, out, "no tensors; its keys are note", CheckpointError)
     torch.save([1, 2], checkpoint / "model.pt")
     refused(checkpoint, out, "not a state dict", CheckpointError)
     torch.save({"x": Path("x")}, checkpoint / "model.pt")

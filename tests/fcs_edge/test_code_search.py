@@ -132,7 +132,7 @@ def test_cepstra_are_orthonormal_but_for_loudness() -> None:
 @pytest.mark.parametrize(("hz", "amplitude"), [(500, 0.5), (3000, 0.01)])
 def test_a_tone_is_measured_in_its_band(codec: fcs_edge.Codec, hz: float, amplitude: float) -> None:
     """A band's amplitude of a sine follows its filter's weights, once the window is full."""
-    part = codec._search
+    part = codec._stages.search
     assert part is not None
     n_tokens = 4
     tone = amplitude * np.sin(2 * np.pi * hz * np.arange(n_tokens * 320) / 16000)

@@ -16,7 +16,7 @@ from fcs_edge.model import code_search
 
 EXACT = ("vnni", "avx512", "avx2", "dotprod", "neon")
 """Sets of CPUs that have fused multiply-add and widen float16."""
-NAMES = "edge-65k", *fingerprints.WEIGHTS, *fingerprints.ACTIVATIONS
+NAMES = "edge-65k", *fingerprints.WEIGHTS, *fingerprints.WHOLE, *fingerprints.ACTIVATIONS
 SETS = [using.name for using in instructions.supported() if using.name in EXACT]
 
 
@@ -54,6 +54,8 @@ def test_tables_do_not_depend_on_the_last_bits_of_numpys_functions() -> None:
         "window": hann * 2 / hann.sum(),
         "filters": code_search.band_filters(bands, size // 2 + 1, 16000 / size),
         "cepstra": code_search.cepstral_rows(bands, 20),
+        "window of Vocos": 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(1024) / 1024),
+        "roots of Vocos": np.cos(2 * np.pi * np.arange(1024) / 1024),
         "roots": np.exp(-2j * np.pi * np.arange(size // 2) / size).real,
     }
     for name, table in tables.items():

@@ -15,7 +15,7 @@ from fcs_edge.kernels.isa import instructions
 
 F32 = NDArray[np.float32]
 
-SMALL = ("nc_tiny", "nc_25", "nc_12_5", "nc_options")
+SMALL = ("nc_tiny", "nc_25", "nc_12_5", "nc_options", "nc_v001")
 WHOLE = (*SMALL, pytest.param("full_50hz", marks=pytest.mark.full))
 FEATURES = 1e-5
 """Largest difference, relative to the largest value."""

@@ -115,8 +115,8 @@ def test_other_safetensors_are_refused(model: Path) -> None:
 
 
 def test_a_newer_format_is_refused(model: Path) -> None:
-    rewrite(model, format_version="4")
-    with pytest.raises(ModelFileError, match=r"format 4 .*update"):
+    rewrite(model, format_version="5")
+    with pytest.raises(ModelFileError, match=r"format 5 .*update"):
         model_file.read(model)
 
 

@@ -50,7 +50,7 @@ def test_model_files(make: Any, n_cases: int, least: tuple[int, int], tmp_path: 
     assert found["refused"] >= least[1]
 
 
-@pytest.mark.parametrize("scheme", ["f32", "int8"])
+@pytest.mark.parametrize("scheme", ["f32", "int8", "whole"])
 def test_weights_of_any_value(scheme: str, tmp_path: Path) -> None:
     """A model of odd weights encodes and decodes: tokens and samples stay within their range."""
     path = tmp_path / "model.safetensors"
@@ -62,8 +62,8 @@ def test_weights_of_any_value(scheme: str, tmp_path: Path) -> None:
         tokens = codec.encode(signal)
         samples = codec.decode(tokens)
         assert tokens.max() < 1 << codec.bits_per_token
-        # Finite weights may still overflow on the way, to NaN.
-        assert not (np.abs(samples) > 1).any()
+        # Finite weights may still overflow on the way, to NaN. Vocos does not limit its samples.
+        assert not (np.abs(samples) > 1).any() or scheme == "whole"
         return "read"
 
     header, weights = parts(scheme)

@@ -32,7 +32,7 @@ def test_help_fits_on_a_screen() -> None:
 
 def test_help_names_all_that_is_exported() -> None:
     names = exported()
-    assert len(names) == 22
+    assert len(names) == 23
     assert fcs_edge.__doc__ is not None
     for name in names:
         assert name in fcs_edge.__doc__, name

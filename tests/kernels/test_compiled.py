@@ -127,6 +127,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
         *(filled(np.int32, 3, 5), filled(np.int32, 5)),
         *(filled(np.int64, STATE), filled(np.uint8, 99)),
     ),
+    "ops.resample.resample": (ones(17), ones(3, 4), 2, 1, ones(9)),
     "ops.residual.add": (ones(4, 17), ones(4, 17)),
     "ops.residual.add_scaled": (ones(4, 17), ones(4, 17), ones(17)),
     "ops.history.write": (ones(4, 17), ones(9, 17), 7),

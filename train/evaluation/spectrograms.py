@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 import soundfile
 
+from fcs_edge.audio.spectrogram import FLOOR_DB, analyse
 from fcs_edge.errors import FcsError
-from fcs_edge.spectrogram import FLOOR_DB, analyse
 from train.evaluation.systems import Clip, model_system, read_clips
 
 TOP_KHZ = 12
