@@ -21,8 +21,12 @@ from fcs_edge.cli.options import (
 )
 from fcs_edge.cli.output_files import check_distinct, check_output, output_file, standard
 from fcs_edge.cli.ui.messages import Messages
+from fcs_edge.codec import Codec
 from fcs_edge.errors import FcsError
 from fcs_edge.modelfile.model_file import SCHEMES
+
+SOUND_SECONDS = 10.0
+"""Seconds of the sound that a model encodes and decodes at once, by default."""
 
 
 @click.command()
@@ -48,6 +52,13 @@ from fcs_edge.modelfile.model_file import SCHEMES
     show_default=True,
     help="Chunks a step: live sound has 1, files are processed with 8.",
 )
+@click.option(
+    "--sound",
+    "sound_seconds",
+    type=Seconds(0.1, 600),
+    help="Of a model that needs the whole sound: seconds of sound to encode and decode. "
+    f"[default: {SOUND_SECONDS:g}]",
+)
 @threads_option
 @click.option(
     "--layer",
@@ -68,6 +79,7 @@ def bench(
     weights: tuple[str, ...],
     seconds: float,
     chunks: int,
+    sound_seconds: float | None,
     threads: int,
     layers: tuple[str, ...],
     json_out: str | None,
@@ -81,6 +93,8 @@ def bench(
     the matrix products alone, at the memory bandwidth and the multiply-accumulate rate that the
     same run measures. On a Raspberry Pi, a table has the factors projected for it, too.
 
+    A model that is not causal encodes and decodes a whole sound, and there is no limit.
+
     \b
     A --layer is one of
       linear:ROWSxDEPTHxOUTPUTS[:f32|f16|int8|int4]
@@ -93,25 +107,37 @@ def bench(
       fcs-edge bench
       fcs-edge bench --model 4k.safetensors --json - > result.json
       fcs-edge bench --weights all --seconds 60 --plot bench.png
+      fcs-edge bench --model 25hz.safetensors --sound 60
       fcs-edge bench --layer linear:4x1024x4096:int8
     """
     # No other command needs these modules.
     from fcs_edge.cli import bench_run
-    from fcs_edge.cli.ui import bench_plot, bench_report
 
     messages = Messages(quiet)
     shapes = bench_run.parse_layers(layers)
-    if layers and (model or weights or activations or chunks > 1 or threads > 1 or plot_out):
+    of_model = (model, weights, activations, sound_seconds, plot_out)
+    if layers and (any(of_model) or chunks > 1 or threads > 1):
         raise click.UsageError(
             "--layer measures no model; combine it with --seconds and --json only."
         )
     json_out = None if json_out is None else standard(json_out)
     _check_outputs(json_out, plot_out, force)
     codec = fcs_edge.load(model, threads=threads)
+    if not layers:
+        _check_model(codec, sound_seconds, chunks, threads, plot_out)
     if layers:
         facts = bench_run.measure_layers(shapes, seconds, messages)
     else:
-        facts = bench_run.measure_model(codec, weights, activations, seconds, chunks, messages)
+        sound = sound_seconds or SOUND_SECONDS
+        setup = (weights, activations, seconds, chunks, sound)
+        facts = bench_run.measure_model(codec, *setup, messages)
+    _write(facts, json_out, plot_out, force)
+
+
+def _write(facts: dict[str, Any], json_out: str | None, plot_out: str | None, force: bool) -> None:
+    """Draw, print and write the results."""
+    from fcs_edge.cli.ui import bench_plot, bench_report
+
     if plot_out is not None:
         with output_file(plot_out, force) as file:
             bench_plot.save_png(file, facts)
@@ -120,6 +146,23 @@ def bench(
     if json_out is not None:
         with output_file(json_out, force) as file:
             file.write(_json(facts).encode())
+
+
+def _check_model(
+    codec: Codec, sound: float | None, chunks: int, threads: int, plot_out: str | None
+) -> None:
+    """Refuse options that would change nothing for the model."""
+    if codec.model.config.is_causal:
+        if sound is not None:
+            raise click.UsageError(
+                f"--sound is for models that need the whole sound; {codec.name} streams."
+            )
+        return
+    for name, given in (("chunks", chunks > 1), ("threads", threads > 1), ("plot", plot_out)):
+        if given:
+            raise click.UsageError(
+                f"--{name} is for models that stream; {codec.name} needs the whole sound."
+            )
 
 
 def _check_outputs(json_out: str | None, plot_out: str | None, force: bool) -> None:

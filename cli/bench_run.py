@@ -19,6 +19,7 @@ import fcs_edge
 from fcs_edge.bench import bench, bench_layers, boards, host
 from fcs_edge.bench.bench import Bench, Facts, Limits
 from fcs_edge.bench.bench_layers import Layer
+from fcs_edge.bench.whole_bench import WholeBench
 from fcs_edge.cli.ui.compile_notice import compile_notice
 from fcs_edge.cli.ui.messages import Messages, print_warning
 from fcs_edge.codec import Codec
@@ -47,6 +48,8 @@ class _Setup(NamedTuple):
 
     activations: int | None
     chunks: int
+    sound_seconds: float
+    """Of the sound that a model without streams encodes and decodes."""
     threads: int
     limits: Limits
     seconds: float
@@ -68,6 +71,7 @@ def measure_model(
     activations: int | None,
     seconds: float,
     chunks: int,
+    sound_seconds: float,
     messages: Messages,
 ) -> Facts:
     """Measure a model with each of some types of weights, and activations of so many bits."""
@@ -82,11 +86,18 @@ def measure_model(
         "weights": codec.model.weights,
         "stored_as": codec.model.scheme,
         "fingerprint": codec.fingerprint.hex(),
-        "chunk_ms": 1e3 * codec.latency,
-        "window_chunks": bench.window_chunks(codec.model.config),
     }
-    setup = _Setup(activations, chunks, codec.threads, limits, remaining / len(schemes))
+    is_causal = codec.model.config.is_causal
+    if is_causal:
+        facts["model"] |= {
+            "chunk_ms": 1e3 * codec.latency,
+            "window_chunks": bench.window_chunks(codec.model.config),
+        }
+    each = remaining / len(schemes)
+    setup = _Setup(activations, chunks, sound_seconds, codec.threads, limits, each)
     facts["runs"] = [_run(codec.model, scheme, setup, messages) for scheme in schemes]
+    if not is_causal:
+        return facts
     where = boards.board(facts["machine"]["board"], facts["machine"]["clock_ghz"])
     if where is not None and chunks == codec.threads == 1:
         facts["projected_for"] = "{} at {:g} GHz".format(*where)
@@ -146,10 +157,17 @@ def _measure(path: Path, setup: _Setup, messages: Messages) -> Facts:
     model = model_file.read(path)
     if setup.activations is not None:
         model = model.with_activations(setup.activations)
-    with compile_notice(messages, f"Loading {model.name} as {model.scheme} ..."):
+    loading, what = f"Loading {model.name} as {model.scheme} ...", f"{model.name} as {model.scheme}"
+    settings = token_settings(model)
+    if not model.config.is_causal:
+        with compile_notice(messages, loading):
+            whole = WholeBench(model, _clip(), setup.sound_seconds)
+        messages.note(f"measuring {what} with {setup.sound_seconds:g} s of sound ...")
+        return {**whole.measure(setup.seconds), "settings": settings}
+    with compile_notice(messages, loading):
         bench = Bench(model, _clip(), setup.chunks, setup.threads)
-    messages.note(f"measuring {model.name} as {model.scheme} for {setup.seconds:.3g} s ...")
-    return {**bench.measure(setup.limits, setup.seconds), "settings": token_settings(model)}
+    messages.note(f"measuring {what} for {setup.seconds:.3g} s ...")
+    return {**bench.measure(setup.limits, setup.seconds), "settings": settings}
 
 
 def _clip() -> F32:

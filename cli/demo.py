@@ -158,7 +158,8 @@ def _process(codec: Codec, clip: F32) -> _Result:
     sounds = [decoder.push(tokens[i : i + codec.chunk_tokens]) for i in blocks]
     sound = np.concatenate([*sounds, decoder.flush()])
     end = time.perf_counter()
-    decoded = sound[: codec.output_length(clip.size)]
+    decoded = new(codec.output_length(clip.size))
+    decoded[: sound.size] = sound[: decoded.size]
     return _Result(clip, tokens, decoded, encoded - start, end - encoded)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import click
 
@@ -36,8 +36,8 @@ from fcs_edge.cli.ui.progress import WholeProgress, progress_bar
 from fcs_edge.cli.whole_sound import (
     WHOLE_OPTIONS,
     check_choice,
+    naming_options,
     require_streams,
-    usage_of,
     whole_options,
 )
 from fcs_edge.codec import Codec
@@ -48,13 +48,13 @@ from fcs_edge.live.latency import Latency
 from fcs_edge.live.loop import Loopback
 from fcs_edge.live.microphone import Microphone
 from fcs_edge.live.session import open_microphone, prompt_threads, stop_on_signals
-from fcs_edge.streams.whole_signal import Choice, SignalEncoder, TooLongError, check_length
+from fcs_edge.streams.whole_signal import Choice, SignalEncoder, check_length
 from fcs_edge.streams.whole_windows import Windows
 from fcs_edge.tokens.fcs import fcs_writer
 from fcs_edge.tokens.fcs_options import FcsOptions
 from fcs_edge.tokens.npy import TOKEN_DTYPES
 from fcs_edge.tokens.npz import array_writer, origin_of
-from fcs_edge.tokens.settings import Settings, token_settings
+from fcs_edge.tokens.settings import token_settings
 from fcs_edge.tokens.sound_writer import PausingWriter, SoundWriter
 
 
@@ -104,11 +104,10 @@ def encode(
     IN is a sound file (WAV, FLAC, Ogg, MP3 or another, of any rate and any channels). As -, it
     is a WAV, AU, AIFF, W64, RF64, Ogg or Opus on standard input, or bare samples with --raw. With
     --mic there is no IN. Of an IN that is cut, what is intact is encoded, and the exit code is 1.
+    A model that is not causal begins when IN has ended.
 
     OUT is a .fcs bitstream, an .npz of tokens with their model and length, or an .npy of bare
     tokens. An .npz or .npy as IN holds tokens, which OUT receives as they are.
-
-    Models that are not causal need the whole sound: they begin when IN has ended.
 
     A bitstream is entropy-coded without loss, in blocks that decode alone. As -, it goes to
     standard output: a pipe receives raw chunks, or blocks with --block, --block-bytes or --fec.
@@ -131,33 +130,34 @@ def encode(
     else:
         if live:
             devices.find("input", microphone)
-        codec = fcs_edge.load(model, activations=activations, threads=threads)
-        _check_model(codec, choice, live, fcs)
-        settings = token_settings(codec.model, resampler=reading.resampler)
-        create = partial(_writer, out, codec, fcs, dtype, settings, live)
+        codec = _loaded(model, activations, threads, choice, live, fcs)
+        create = partial(_writer, out, codec, fcs, dtype, reading.resampler, live)
         output = CountedOutput(output_file(out, force))
         if live:
             opener = partial(open_microphone, codec, microphone, latency, channel)
             seconds, is_whole = _encode_microphone(codec, opener, create, output, messages)
         else:
-            opened = reading.open(source, channel, strict)
-            encode = partial(_encode_input, codec, choice, messages)
-            try:
-                seconds, is_whole = _encode_sound(
-                    codec, source, opened, encode, create, output, messages
-                )
-            except TooLongError as error:
-                raise usage_of(error) from None
+            sound = _Sound(source, reading.open(source, channel, strict), choice)
+            seconds, is_whole = _encode_sound(codec, sound, create, output, messages)
         messages.note(_result(out, output.n_bytes, seconds))
     click.get_current_context().exit(0 if is_whole else 1)
 
 
-def _check_model(codec: Codec, choice: Choice, live: bool, fcs: FcsOptions) -> None:
-    """Refuse options that the model cannot have, and half a model that lacks what they need."""
+def _loaded(
+    model: str | None,
+    activations: int | None,
+    threads: int,
+    choice: Choice,
+    live: bool,
+    fcs: FcsOptions,
+) -> Codec:
+    """Load a model; refuse options that it cannot have, and a half that lacks what they need."""
+    codec = fcs_edge.load(model, activations=activations, threads=threads)
     codec.model.require("encoder", *(["decoder"] if fcs.dtx else []))
     check_choice(codec, choice)
     if live or fcs.dtx:
         require_streams(codec, decoder=fcs.dtx)
+    return codec
 
 
 def _check(source: str, out: str, has_tokens: bool, dtype: str, force: bool) -> str:
@@ -187,22 +187,37 @@ def _check(source: str, out: str, has_tokens: bool, dtype: str, force: bool) -> 
     return out
 
 
+class _Sound(NamedTuple):
+    """A file or pipe to encode."""
+
+    path: str
+    opened: AbstractContextManager[AudioInput]
+    choice: Choice
+    """How a model encodes it that needs the whole sound."""
+
+
 def _encode_sound(
     codec: Codec,
-    source: str,
-    opened: AbstractContextManager[AudioInput],
-    encode: Callable[[Callable[..., SoundWriter], AudioInput, Ending | None], float],
+    source: _Sound,
     create: Callable[..., SoundWriter],
     output: AbstractContextManager[BinaryIO],
     messages: Messages,
 ) -> tuple[float, bool]:
     """Encode a file or pipe; return the seconds of sound, and whether all of it was there."""
     with ExitStack() as stack:
-        ending = stack.enter_context(ending_on_signals()) if source == "-" else None
-        prepare(codec, messages, encoder=True)
-        sound = stack.enter_context(opened)
+        stack.enter_context(naming_options())
+        ending = None
+        if source.path == "-":
+            # A pipe may be live: what it waits for is ready when its first bytes come.
+            ending = stack.enter_context(ending_on_signals())
+            prepare(codec, messages, encoder=True)
+        sound = stack.enter_context(source.opened)
+        check_length(codec.encodes_streams, source.choice, sound.seconds)
+        if ending is None:
+            prepare(codec, messages, encoder=True)
         file = stack.enter_context(output)
-        seconds = encode(partial(create, file), sound, ending)
+        write = partial(create, file)
+        seconds = _encode_input(codec, source.choice, write, sound, ending, messages)
     for line in (*sound.losses, *sound.warnings):
         messages.warn(line)
     if sound.channels > 1 and sound.channel == "mean":
@@ -223,10 +238,10 @@ def _result(out: str, n_bytes: int, seconds: float) -> str:
 def _encode_input(
     codec: Codec,
     choice: Choice,
-    messages: Messages,
     create: Callable[..., SoundWriter],
     sound: AudioInput,
     ending: Ending | None,
+    messages: Messages,
 ) -> float:
     """Encode a file or pipe to its end; return the seconds of sound.
 
@@ -234,7 +249,6 @@ def _encode_input(
     that needs the whole sound has a writer with the first tokens: then it is known whether there
     are windows.
     """
-    check_length(codec.encodes_streams, choice, sound.seconds)
     work = WholeProgress(messages, "Encoding")
     encoder: SignalEncoder = codec.signal_encoder(**choice._asdict(), on_progress=work.show)
     if codec.encodes_streams and ending is not None:
@@ -315,12 +329,13 @@ def _writer(
     codec: Codec,
     fcs: FcsOptions,
     dtype: str,
-    settings: Settings,
+    resampler: str,
     live: bool,
     file: BinaryIO,
     windows: Windows | None,
 ) -> SoundWriter:
-    settings = settings | ({} if windows is None else windows.settings())
+    settings = token_settings(codec.model, resampler=resampler)
+    settings |= {} if windows is None else windows.settings()
     if is_array(out):
         return SoundWriter(array_writer(file, suffix_of(out), origin_of(codec, settings), dtype))
     # Who needs the whole sound sends no chunk early.

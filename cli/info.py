@@ -224,6 +224,8 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
 }
 _OPTIONAL = ("note", "protection", "part")
 """Facts that are shown where there is something to say."""
+_OF_CHUNKS = ("latency", "chunk_size", "chunk_tokens")
+"""Facts that a model which needs the whole sound has in JSON only."""
 _LABEL = max(len(label or key) for key, (label, _) in _UNITS.items())
 
 
@@ -240,6 +242,8 @@ def _print(file: str, facts: Facts) -> None:
 def _print_facts(facts: Facts) -> None:
     for key, value in facts.items():
         if (key in _OPTIONAL and value is None) or key in ("remarks", "further_parts"):
+            continue
+        if key in _OF_CHUNKS and "latency" in facts and facts["latency"] is None:
             continue
         label, show = _UNITS[key]
         click.echo(f"  {label or key:<{_LABEL}}  {printable(show(value))}")

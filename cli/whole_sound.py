@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import click
@@ -79,13 +80,17 @@ def check_choice(codec: Codec, choice: Choice) -> None:
             )
 
 
-def usage_of(error: TooLongError) -> click.UsageError:
-    """Return the error with the names of options."""
-    return click.UsageError(f"{TooLongError('--exact', '--window 30')}.")
+@contextmanager
+def naming_options() -> Iterator[None]:
+    """Turn the refusal of a long sound into one that names options."""
+    try:
+        yield
+    except TooLongError:
+        raise click.UsageError(f"{TooLongError('--exact', '--window 30')}.") from None
 
 
-def require_streams(codec: Codec, *, encoder: bool = True, decoder: bool = True) -> None:
-    """Refuse a model that does not stream, or lacks a half, for live sound.
+def require_streams(codec: Codec, *, encoder: bool = True, decoder: bool = True) -> Codec:
+    """Refuse a model that does not stream, or lacks a half, for live sound; return any other.
 
     Parameters
     ----------
@@ -106,3 +111,4 @@ def require_streams(codec: Codec, *, encoder: bool = True, decoder: bool = True)
         raise FcsError(f"{codec.name} needs the whole sound, and cannot be live; {STREAMING}")
     if decoder and not codec.decodes_streams:
         raise FcsError(f"{codec.name} needs all tokens, and cannot be live; {STREAMING}")
+    return codec

@@ -8,8 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fcs_edge.bench.bench import Facts
+from fcs_edge.cli.ui import whole_report
+from fcs_edge.cli.ui.bench_words import digits, kind, size
 from fcs_edge.cli.ui.messages import plain
-from fcs_edge.modelfile.model_file import ACTIVATION_BITS
 
 _LEGEND = (
     "real-time factor: compute time / audio time; x real time: its inverse; share of the limit: "
@@ -34,6 +35,9 @@ def show(facts: Facts) -> None:
     if "layers" in facts:
         console.print(_layers(facts["layers"]))
         console.print(Text(_LAYER_LEGEND + _disturbed(facts["layers"])))
+        return
+    if any("sound_s" in run for run in facts["runs"]):
+        whole_report.show(console, facts["model"], facts["runs"])
         return
     for run in facts["runs"]:
         console.print(_run(facts["model"], run))
@@ -67,7 +71,7 @@ def board_rows(facts: Facts) -> list[str]:
 
 def verdict(model: Facts, run: Facts) -> str:
     """Return a sentence: whether this machine runs the model live."""
-    what = f"{model['name']} as {_kind(run)}"
+    what = f"{model['name']} as {kind(run)}"
     both, audio = run["modes"]["both"], model["chunk_ms"]
     factor = (
         f"real-time factor {both['real_time_factor']:.2g} (compute time / audio time), "
@@ -98,13 +102,6 @@ def verdict(model: Facts, run: Facts) -> str:
     return f"This machine does not run {what} live: {factor}.{rest}"
 
 
-def _kind(run: Facts) -> str:
-    """Return the type of the weights, and the bits of activations that are not the default."""
-    scheme, bits = run["weights"], run["settings"]["activation_bits"]
-    default = ACTIVATION_BITS[scheme][0]
-    return scheme if bits == default else f"{scheme} with {bits}-bit activations"
-
-
 def _machine(facts: Facts) -> Table:
     machine, limits = facts["machine"], facts["limits"]
     table = Table.grid(padding=(0, 2))
@@ -114,8 +111,8 @@ def _machine(facts: Facts) -> Table:
     title = ", ".join(dict.fromkeys(name for name in names if name))
     table.add_row("machine", plain(f"{title}, {machine['cores']} cores"))
     if machine["memory_bytes"] and machine["memory_available_bytes"]:
-        free = _size(machine["memory_available_bytes"])
-        table.add_row("memory", f"{_size(machine['memory_bytes'])}, {free} of it free")
+        free = size(machine["memory_available_bytes"])
+        table.add_row("memory", f"{size(machine['memory_bytes'])}, {free} of it free")
     table.add_row("CPU features", " ".join(machine["features"]))
     using = machine["limits_measured_with"]
     other = "" if using == machine["kernels"] else f"; limits measured with {using}"
@@ -133,7 +130,7 @@ def _machine(facts: Facts) -> Table:
 
 def _run(model: Facts, run: Facts) -> Table:
     chunks = run["chunks_per_step"]
-    title = f"{model['name']}, {model['weights'] / 1e6:.1f} M weights as {_kind(run)}: "
+    title = f"{model['name']}, {model['weights'] / 1e6:.1f} M weights as {kind(run)}: "
     title += f"chunks of {model['chunk_ms']:g} ms"
     title += f", {chunks} a step" if chunks > 1 else ""
     title += f", {run['threads']} threads" if run["threads"] > 1 else ""
@@ -149,8 +146,8 @@ def _run(model: Facts, run: Facts) -> Table:
         fraction = facts.get("fraction_of_limit")
         table.add_row(
             label,
-            *(_digits(facts[f"chunk_ms_{key}"]) for key in ("p50", "p95", "p99", "max")),
-            _digits(facts["real_time_factor"]),
+            *(digits(facts[f"chunk_ms_{key}"]) for key in ("p50", "p95", "p99", "max")),
+            digits(facts["real_time_factor"]),
             f"{facts['times_real_time']:.1f}",
             "" if fraction is None else f"{fraction:.0%}",
         )
@@ -175,9 +172,9 @@ def _memory(run: Facts) -> str:
     windows = "" if run["windows_full"] else " (too few to fill the history)"
     return (
         f"{run['modes']['both']['chunks']} chunks of both after {run['warm_up_chunks']} of warm-up"
-        f"{windows}; loaded in {run['load_s']:.1f} s; memory {_size(run['memory_bytes'])}, at most "
-        f"{_size(run['memory_peak_bytes'])}, {_size(run['memory_before_load_bytes'])} before the "
-        f"model; file {_size(run['file_bytes'])}{busy}"
+        f"{windows}; loaded in {run['load_s']:.1f} s; memory {size(run['memory_bytes'])}, at most "
+        f"{size(run['memory_peak_bytes'])}, {size(run['memory_before_load_bytes'])} before the "
+        f"model; file {size(run['file_bytes'])}{busy}"
     )
 
 
@@ -191,19 +188,10 @@ def _layers(layers: list[Facts]) -> Table:
         macs = layer["gmac_per_s"]
         table.add_row(
             f"{layer['kind']}:{shape}:{layer['weights']}",
-            _digits(layer["ms_p50"]),
-            _digits(layer["ms_p95"]),
+            digits(layer["ms_p50"]),
+            digits(layer["ms_p95"]),
             f"{layer['gb_per_s']:.1f}",
             "" if macs is None else f"{macs:.1f}",
             f"{layer['fraction_of_limit']:.0%}",
         )
     return table
-
-
-def _digits(value: float) -> str:
-    """Return three digits, or all digits before the point."""
-    return f"{value:#.3g}" if value < 100 else f"{value:.0f}"
-
-
-def _size(n_bytes: int) -> str:
-    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
