@@ -730,7 +730,8 @@ class Codec:
         Returns
         -------
         numpy.ndarray
-            (n * samples_out_per_token,) float32 at `sample_rate_out`, in [-1, 1].
+            (n * samples_out_per_token,) float32 at `sample_rate_out`, in [-1, 1]. Vocos decoders
+            have no such limit, and may add one sample.
 
         Raises
         ------

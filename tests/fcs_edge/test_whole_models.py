@@ -36,7 +36,6 @@ SAMPLES = 5e-6
 LENGTHS = (800, 5000, 30001)
 """Samples of the signals; the last one has more rows than a block."""
 
-CAUSAL = {"encoder": "causal", "compressor": "causal"}
 MODELS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "factors of 3": (
         "nc_tiny",
@@ -84,6 +83,8 @@ Models = Callable[[str], tuple[fcs_edge.Codec, ReferenceModel]]
 
 def write(config: dict[str, Any], folder: Path, seed: int) -> Path:
     """Write a checkpoint of seeded weights; some magnitudes of Vocos are beyond their limit."""
+    # Libraries have kernels for heads of 24 columns, and not for those of the golden cases.
+    config["encoder_config"]["num_heads"] = 2
     checked = config_json.from_dict(config)
     params = {name: list(shape) for name, shape in tensor_shapes(checked).items()}
     tensors = load_script("make_checkpoint").make({"seed": seed, "params": params})
@@ -199,7 +200,7 @@ def test_a_stage_leaves_its_input_as_it_is(models: Models, speech: F32) -> None:
 
 def test_too_few_frames_for_a_downscale(models: Models) -> None:
     codec, _ = models("factors of 3")
-    with pytest.raises(FcsError, match="1 frames are too few for this model's downscale by 3x1x2"):
+    with pytest.raises(FcsError, match=r"too short: .* downscale by 3x1x2 takes more"):
         codec.encode(np.zeros(500, np.float32))
     assert codec.n_tokens(500) == 0
 
