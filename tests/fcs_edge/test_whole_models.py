@@ -168,6 +168,28 @@ def test_what_streams(name: str, models: Models, speech: F32) -> None:
             codec.stream_decoder()
 
 
+@pytest.mark.parametrize("name", [name for name in MODELS if "side" in name or "each" in name])
+def test_stages_that_stream(name: str, models: Models, speech: F32) -> None:
+    """A causal stage streams whatever stands beside it."""
+    codec, _ = models(name)
+    signal = speech[20000:29001]
+    features = codec.features(signal)
+    latents = codec.latents(features)
+    tokens = codec.quantize(latents)
+    decompressed = codec.decompress(codec.codes(tokens))
+    rows = signal, features, tokens, decompressed
+    expected = features, latents, decompressed, codec.synthesize(decompressed)
+    names = "encoder", "compressor", "decompressor", "decoder"
+    for stage, x, result in zip(names, rows, expected, strict=True):
+        if getattr(codec.model.config, stage).causal:
+            stream = codec.stage_stream(stage, stage, 2)
+            parts = [stream.push(x[: len(x) // 3]), stream.push(x[len(x) // 3 :]), stream.flush()]
+            np.testing.assert_array_equal(np.concatenate(parts), result)
+        else:
+            with pytest.raises(FcsError, match=f"the {stage} of whole does not stream: it needs"):
+                codec.stage_stream(stage, stage)
+
+
 @pytest.mark.parametrize("rows", [7, 200])
 @pytest.mark.parametrize("name", ["no levels", "wide kernels", "odd overlap"])
 def test_blocks_change_no_bit(
