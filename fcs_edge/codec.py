@@ -385,9 +385,10 @@ class Codec:
     def output_length(self, n_samples: int) -> int:
         """Return the number of output samples for `n_samples` input samples.
 
-        It is ``round(n_samples * sample_rate_out / sample_rate_in)``, with ties to even. A causal
-        model decodes to as many or more, which are cut. Any other one may decode to fewer, by less
-        than two frames.
+        It is ``round(n_samples * sample_rate_out / sample_rate_in)``, with ties to even. The
+        reference truncates, so that it has one sample less for some numbers. A causal model decodes
+        to as many or more, which are cut. Any other one may decode to fewer, by less than two
+        frames.
 
         Raises
         ------

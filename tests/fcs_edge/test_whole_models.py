@@ -251,6 +251,17 @@ def test_one_more_sample_where_an_odd_number_overlaps(models: Models) -> None:
     assert codec.decode(np.zeros(3, np.uint16)).size == 3 * codec.samples_out_per_token + 1
 
 
+def test_a_voice_replaces_the_features(models: Models, speech: F32) -> None:
+    """Between decompressor and decoder, block by block, as in a stream."""
+    codec, reference = models("wide kernels")
+    rows = codec.features(speech[:40000])
+    voice = fcs_edge.Voice(rows, codec.fingerprint, codec.name, "encoder")
+    tokens = np.arange(150)
+    decompressed = reference.decompress(reference.codes(tokens))
+    expected = reference.synthesize(reference.converted(decompressed, rows.astype(np.float64)))
+    assert relative(codec.decode(tokens, voice=voice), expected) < SAMPLES
+
+
 @pytest.mark.parametrize("weights", ["f16", "int8", "int4"])
 def test_other_weights_run(weights: str, tmp_path: Path, speech: F32) -> None:
     """Their features are those of float32 but for the rounding of the weights."""
