@@ -186,9 +186,8 @@ def attend_panels(
                     bias = position_bias[h, position_bias.shape[1] - count - m - r :]
                     start_scores(gate[m + r, h] * root, bias, first, scores[r, :count])
                 queries = Rows(pointer(qkv, m * qkv.shape[1] + h * head_dim), qkv.shape[1])
-                first_panel = h * keys.shape[1]
                 add_scores(
-                    key_lanes, key_vectors, block, queries, keys, first_panel, scores, count
+                    key_lanes, key_vectors, block, queries, keys, h * keys.shape[1], scores, count
                 )  # fmt: skip
                 for r in range(block):
                     inverse[r] = softmax.exponentials(scores[r, :count], scale)

@@ -171,14 +171,12 @@ def attend_blocks(
         For each block of keys, ``running`` has the largest score so far and the sum of the
         exponentials below it, ``sums`` the values weighed by them. Both shrink when a larger score
         is found. Scores are held times sqrt(head_dim). Every row is computed in the same order,
-        whatever rows stand beside it. The heads are those from `first_head` to the one before
-        `last_head`.
+        whatever rows stand beside it. The heads go from `first_head` to `last_head` - 1.
         """
         rows, dim = q.shape
         panels, head_dim, count = keys.shape[1], keys.shape[2], values.shape[2]
-        root = np.sqrt(np.float32(head_dim))
+        root, zero = np.sqrt(np.float32(head_dim)), bias.shape[1] // 2
         scale = np.float32(1) / root
-        zero = bias.shape[1] // 2
         in_block = BLOCK // (key_lanes * key_vectors)
         for h in range(first_head, last_head):
             start_running(running[:rows], sums[:rows])
@@ -188,16 +186,14 @@ def attend_blocks(
                 while m < rows:
                     block = _ROWS if rows - m >= _ROWS else 1
                     for r in range(block):
-                        distance = j - first - m - r
-                        s = scores[r, :some]
-                        start_block(gate[m + r, h] * root, bias[h], distance + zero, s)
+                        column = j - first - m - r + zero
+                        start_block(gate[m + r, h] * root, bias[h], column, scores[r, :some])
                     queries = Rows(pointer(q, m * dim + h * head_dim), dim)
                     add_scores(
                         key_lanes, key_vectors, block, queries, keys, first_panel, scores, some
                     )
                     for r in range(block):
-                        s = scores[r, :some]
-                        by = softmax.running_exponentials(s, scale, running[m + r])
+                        by = softmax.running_exponentials(scores[r, :some], scale, running[m + r])
                         shrink_row(sums[m + r], by)
                     add_values(
                         value_lanes, value_vectors, block, scores, some, values, h, j, m, sums
