@@ -627,7 +627,7 @@ class Codec:
             bit is the sign of a latent's value, as `quantize` returns it.
             ``token_settings(codec.model, search=False)`` states it.
         exact : bool
-            Whether a model that needs the whole signal encodes it at once beyond 10 minutes too.
+            Whether a model that needs the whole signal encodes it at once beyond an hour too.
         window : float, optional
             Encode overlapping windows of so many seconds, from 1, in place of the whole signal.
             The tokens are other ones, unless one window holds the signal.

@@ -133,13 +133,12 @@ def store_rows(half: bool) -> Kernel:
     """Return the kernel that stores keys and values as float32, or as float16."""
 
     @kernel
-    def store_rows(kv: F32, first: int, keys: Any, values: Any) -> None:
+    def store_all(kv: F32, first: int, keys: Any, values: Any) -> None:
         """Store keys and values; see `WholeAttention.store`."""
         for h in range(keys.shape[0]):
             store(kv, h, first, half, keys, values)
 
-    compiled: Kernel = store_rows
-    return compiled
+    return store_all
 
 
 @factory
@@ -152,7 +151,7 @@ def attend_blocks(
     from fcs_edge.kernels.ops.attention_panels import add_scores, add_values
 
     @kernel
-    def attend_blocks(
+    def attend(
         q: F32,
         gate: F32,
         bias: F32,
@@ -168,15 +167,15 @@ def attend_blocks(
     ) -> None:
         """Attend to all keys; see `WholeAttention`.
 
-        For each block of keys, ``running`` has the largest score so far and the sum of the
-        exponentials below it, ``sums`` the values weighed by them. Both shrink when a larger score
-        is found. Scores are held times sqrt(head_dim). Every row is computed in the same order,
-        whatever rows stand beside it. The heads go from `first_head` to `last_head` - 1.
+        ``running`` has the largest score so far and the sum of the exponentials below it, ``sums``
+        the values weighed by them. Both shrink when a larger score is found. Scores are held times
+        sqrt(head_dim). The heads are those from `first_head` to the one before `last_head`.
         """
         rows, dim = q.shape
         panels, head_dim, count = keys.shape[1], keys.shape[2], values.shape[2]
-        root, zero = np.sqrt(np.float32(head_dim)), bias.shape[1] // 2
+        root = np.sqrt(np.float32(head_dim))
         scale = np.float32(1) / root
+        zero = bias.shape[1] // 2
         in_block = BLOCK // (key_lanes * key_vectors)
         for h in range(first_head, last_head):
             start_running(running[:rows], sums[:rows])
@@ -186,14 +185,14 @@ def attend_blocks(
                 while m < rows:
                     block = _ROWS if rows - m >= _ROWS else 1
                     for r in range(block):
-                        column = j - first - m - r + zero
-                        start_block(gate[m + r, h] * root, bias[h], column, scores[r, :some])
-                    queries = Rows(pointer(q, m * dim + h * head_dim), dim)
-                    add_scores(
-                        key_lanes, key_vectors, block, queries, keys, first_panel, scores, some
-                    )
+                        distance = j - first - m - r
+                        s = scores[r, :some]
+                        start_block(gate[m + r, h] * root, bias[h], distance + zero, s)
+                    at = Rows(pointer(q, m * dim + h * head_dim), dim)
+                    add_scores(key_lanes, key_vectors, block, at, keys, first_panel, scores, some)
                     for r in range(block):
-                        by = softmax.running_exponentials(scores[r, :some], scale, running[m + r])
+                        s = scores[r, :some]
+                        by = softmax.running_exponentials(s, scale, running[m + r])
                         shrink_row(sums[m + r], by)
                     add_values(
                         value_lanes, value_vectors, block, scores, some, values, h, j, m, sums
@@ -201,5 +200,4 @@ def attend_blocks(
                     m += block
             divide_rows(running[:rows], sums, out, h * head_dim, head_dim)
 
-    compiled: Kernel = attend_blocks
-    return compiled
+    return attend
