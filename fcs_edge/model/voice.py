@@ -228,7 +228,7 @@ def load_voice(path: str | os.PathLike[str]) -> Voice:
     except ModelFileError as error:
         raise VoiceError(str(error)) from error
     if metadata.get("format") != FORMAT:
-        raise VoiceError(f"{path}: no voice; make one with 'fcs-edge voice make SOUND {path.name}'")
+        raise VoiceError(f"{path}: no voice; make one with 'fcs-edge voice make SOUND OUT.voice'")
     if metadata.get("format_version") != str(FORMAT_VERSION):
         version = shown(metadata.get("format_version"), 20)
         raise VoiceError(
