@@ -255,9 +255,11 @@ def _encode_input(
     are windows.
     """
     work = WholeProgress(messages, "Encoding")
-    encoder: SignalEncoder = codec.signal_encoder(**choice._asdict(), on_progress=work.show)
+    encoder: SignalEncoder
     if codec.encodes_streams and ending is not None:
         encoder = codec.stream_encoder()
+    else:
+        encoder = codec.signal_encoder(**choice._asdict(), on_progress=work.show)
     writer = None
     n_samples = 0
     label = "Encoding" if codec.encodes_streams or choice.window else "Reading"

@@ -97,6 +97,7 @@ def make(
             raise FcsError(f"{path}: no such file; a recording is read twice, so it is a file")
     codec = fcs_edge.load(model)
     source = _source(codec, stage)
+    codec.model.require("encoder", *(["decoder"] if source == "decompressor" else []))
     prepare(codec, messages, encoder=True, decoder=source == "decompressor")
     recordings = [survey(path, codec.sample_rate_in, resampler) for path in sounds]
     collector = Collector(codec, source, max_rows, resampler)

@@ -339,7 +339,8 @@ class Codec:
         """Return the number of tokens of a signal of `n_samples` samples.
 
         A causal model gives one for each `samples_per_token`, rounded up. For any other model
-        the kernels of its convolutions count too, and the shortest signal has one token.
+        the kernels of its convolutions count too, and the shortest signal has one token: or none,
+        where a downscale by 3 or more takes more frames. That one `encode` refuses.
 
         Raises
         ------
@@ -637,11 +638,13 @@ class Codec:
         Returns
         -------
         numpy.ndarray
-            (ceil(n / samples_per_token),) uint16. Sums of uint16 wrap beyond 65535; a language
-            model's vocabulary needs ``.astype(np.int64)`` first.
+            (`n_tokens` (n),) uint16. Sums of uint16 wrap beyond 65535; a language model's
+            vocabulary needs ``.astype(np.int64)`` first.
 
         Raises
         ------
+        fcs_edge.FcsError
+            The signal is too short for a model that is not causal.
         TypeError
             The samples are not floating point, or the array is masked.
         ValueError
@@ -712,6 +715,8 @@ class Codec:
             for line in _oddities(samples):
                 warnings.warn(f"signal {i}: {line}", AudioWarning, stacklevel=2)
         n_workers = min(self._threads, len(checked))
+        if n_workers > 1:
+            self._stages.prepare("encoder", "compressor")
         how = {"search": search, "threads": 1, **choice._asdict()}
         workers = [self.signal_encoder(**how) for _ in range(n_workers)]
         return batch.run(checked, workers, "signal")
@@ -778,6 +783,8 @@ class Codec:
         check = partial(as_tokens, bits=self.bits_per_token)
         checked = batch.checked(tokens, check, "tokens")
         n_workers = min(self._threads, len(checked))
+        if n_workers > 1:
+            self._stages.prepare("decompressor", "decoder")
         workers = [self.token_decoder(1) for _ in range(n_workers)]
         return batch.run(checked, workers, "tokens")
 

@@ -195,14 +195,15 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
         name = f"gemm.grouped_products.linear_grouped{grouped}"
         yield name, grouped_products.linear_grouped(*grouped), types_
     for bits in (32, 8, 4):
-        arguments = peak.multiplier_arguments(using, bits)
-        dtypes = peak.multiplier_dtypes(peak.integer_dot(using, bits))
-        factor, total = (np.dtype(dtype).char for dtype in dtypes)
-        yield (
-            f"gemm.peak.multiply{arguments}",
-            peak.multiply(*arguments),
-            f"{factor}1 int {total}1w",
-        )
+        yield _multiplier(using, bits)
+
+
+def _multiplier(using: Instructions, bits: int) -> tuple[str, Any, str]:
+    """Return the kernel that finds the peak of multiply-accumulates."""
+    arguments = peak.multiplier_arguments(using, bits)
+    dtypes = peak.multiplier_dtypes(peak.integer_dot(using, bits))
+    factor, total = (np.dtype(dtype).char for dtype in dtypes)
+    return f"gemm.peak.multiply{arguments}", peak.multiply(*arguments), f"{factor}1 int {total}1w"
 
 
 def _attention(panels: tuple[int, int, int, int, bool]) -> tuple[str, Any, str]:
