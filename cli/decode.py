@@ -46,6 +46,7 @@ from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.messages import Capped, Messages
 from fcs_edge.cli.ui.progress import progress_bar
 from fcs_edge.cli.voice_options import VOICE_OPTIONS, VoiceChoice, voice_options
+from fcs_edge.cli.whole_sound import check_streaming
 from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError
 from fcs_edge.files import is_regular
@@ -152,6 +153,8 @@ def decode(
         if playing:
             devices.find("output", speaker)
         codec = fcs_edge.load(model, activations=activations, threads=threads)
+        if threads > 1:
+            check_streaming("threads", codec, codec.decodes_streams)
         codec = voice.applied(codec)
         prepare(codec, messages, decoder=True)
         mode = _Mode(playing, out == "-", strict, salvage, any_model)

@@ -36,6 +36,7 @@ from fcs_edge.cli.ui.progress import WholeProgress, progress_bar
 from fcs_edge.cli.whole_sound import (
     WHOLE_OPTIONS,
     check_choice,
+    check_streaming,
     naming_options,
     require_streams,
     whole_options,
@@ -155,8 +156,12 @@ def _loaded(
     codec = fcs_edge.load(model, activations=activations, threads=threads)
     codec.model.require("encoder", *(["decoder"] if fcs.dtx else []))
     check_choice(codec, choice)
-    if live or fcs.dtx:
-        require_streams(codec, decoder=fcs.dtx)
+    if threads > 1:
+        check_streaming("threads", codec, codec.encodes_streams)
+    if fcs.dtx:
+        check_streaming("dtx", codec, codec.encodes_streams and codec.decodes_streams)
+    if live:
+        require_streams(codec, decoder=False)
     return codec
 
 
