@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     "--to-checkpoint",
     "backwards",
     is_flag=True,
-    help="Write the folder OUT in the layout of the reference: config.json, model.safetensors.",
+    help="Write a checkpoint of the reference. OUT is x.json, and x.safetensors is put beside it, "
+    "or a folder for the files of a hub repository.",
 )
 @force_option
 @common_options
@@ -79,7 +80,7 @@ def convert(
       fcs-edge convert lucadellalib/focalcodec_50hz_4k_causal 4k.safetensors
       fcs-edge convert --weights f32 downloads/focalcodec_50hz_4k_causal 4k.safetensors
       fcs-edge convert --part decoder --weights int4 4k.safetensors 4k-decoder.safetensors
-      fcs-edge convert --to-checkpoint 4k.safetensors checkpoint/
+      fcs-edge convert --to-checkpoint 4k.safetensors checkpoint.json
       fcs-edge encode --model 4k.safetensors speech.wav speech.fcs
     """
     from fcs_edge.convert import LayerErrors, convert_files, locate
@@ -122,20 +123,20 @@ def _print_sizes(out: str, model: ModelFile, before: int, messages: Messages) ->
 
 
 def _write_checkpoint(source: str, out: str, force: bool, messages: Messages) -> None:
-    """Write the folder of --to-checkpoint."""
+    """Write the files of --to-checkpoint."""
     from fcs_edge.convert import locate, write_reference
-    from fcs_edge.convert.reference_layout import CONFIG, WEIGHTS, check_folder
+    from fcs_edge.convert.reference_layout import Target, check_target
     from fcs_edge.modelfile.catalogue import find
 
-    folder = Path(out)
-    check_folder(folder, force)
-    named = os.path.exists(source) or "/" in source
-    found = locate(source) if named else find(source)
-    check_distinct([str(folder / WEIGHTS), str(folder / CONFIG)], map(str, _files(found)))
+    target = Target.of(Path(out))
+    check_target(target, force)
+    is_path = os.path.exists(source) or "/" in source
+    found = locate(source) if is_path else find(source)
+    check_distinct(map(str, target), map(str, _files(found)))
     with spinner(messages, f"Writing {out} ..."):
-        write_reference(found, folder, messages, overwrite=force)
-    size = (folder / WEIGHTS).stat().st_size
-    messages.note(f"{out}: {CONFIG} and {WEIGHTS}, {size / 1e6:.1f} MB")
+        write_reference(found, target, messages, overwrite=force)
+    size = target.weights.stat().st_size
+    messages.note(f"{target.config} and {target.weights.name}, {size / 1e6:.1f} MB")
 
 
 def _files(source: Source | ModelFile) -> tuple[Path, ...]:

@@ -150,6 +150,10 @@ def _found(file: str) -> Found:
     return file_facts.sound(file)
 
 
+def _yes(holds: bool) -> str:
+    return "yes" if holds else "no"
+
+
 def _rates(rates: dict[str, float | None]) -> str:
     kbps = [f"{name} {rate / 1000:.2f}" for name, rate in rates.items() if rate is not None]
     return f"{', '.join(kbps)} kbps" if kbps else ""
@@ -194,6 +198,9 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "token_rate": ("token rate", lambda v: f"{v:g} Hz"),
     "bitrate": ("raw bitrate", lambda v: f"{v / 1000:.2f} kbps"),
     "latency": ("", lambda v: "the whole signal" if v is None else f"{v * 1000:g} ms"),
+    "causal": ("", _yes),
+    "encodes_streams": ("encodes streams", _yes),
+    "decodes_streams": ("decodes streams", _yes),
     "chunk_size": ("chunk", lambda v: f"{v} samples"),
     "chunk_tokens": ("tokens per chunk", str),
     "samples_per_token": ("samples per token", str),

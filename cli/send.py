@@ -70,7 +70,10 @@ _CATCH_UP_SECONDS = 1.0
 @input_option
 @channel_option
 @click.option(
-    "--from", "source", metavar="FILE", help="Send a sound file in place of the microphone."
+    "--from",
+    "source",
+    metavar="FILE",
+    help="Send a sound file in place of the microphone; zeros fill its last chunk.",
 )
 @resampler_option
 @click.option(

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 import fcs_edge
-from fcs_edge.cli.options import common_options, force_option, model_option
+from fcs_edge.cli.options import common_options, force_option, model_option, resampler_option
 from fcs_edge.cli.output_files import check_distinct, check_output
 from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.messages import Messages
@@ -60,6 +60,7 @@ def voice() -> None:
     show_default=True,
     help="Rows of OUT at most; of more, as many are drawn.",
 )
+@resampler_option
 @force_option
 @common_options
 def make(
@@ -69,6 +70,7 @@ def make(
     kind: str,
     stage: str | None,
     max_rows: int,
+    resampler: str,
     force: bool,
     quiet: bool,
 ) -> None:
@@ -96,8 +98,8 @@ def make(
     codec = fcs_edge.load(model)
     source = _source(codec, stage)
     prepare(codec, messages, encoder=True, decoder=source == "decompressor")
-    recordings = [survey(path, codec.sample_rate_in) for path in sounds]
-    collector = Collector(codec, source, max_rows)
+    recordings = [survey(path, codec.sample_rate_in, resampler) for path in sounds]
+    collector = Collector(codec, source, max_rows, resampler)
     _collect(collector, recordings, messages)
     rows = collector.pool.rows
     if not len(rows):

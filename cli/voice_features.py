@@ -51,7 +51,7 @@ def levels(samples: F32) -> NDArray[np.float64]:
     return np.asarray(10 * np.log10(np.mean(frames**2, axis=1) + 1e-20))
 
 
-def survey(path: str, rate: int) -> Recording:
+def survey(path: str, rate: int, resampler: str) -> Recording:
     """Read a recording for the levels of its frames.
 
     Raises
@@ -60,7 +60,7 @@ def survey(path: str, rate: int) -> Recording:
         The file is no sound, or holds none.
     """
     counts, rest, n_samples = np.zeros(_BINS, np.int64), np.zeros(0, np.float32), 0
-    with open_input(path, None, rate, 1) as sound:
+    with open_input(path, None, rate, 1, resampler=resampler) as sound:
         for block in sound.at_rate(rate):
             n_samples += block.size
             samples = np.concatenate([rest, block])
@@ -123,10 +123,13 @@ class Collector:
         The stage whose features are collected: "encoder" or "decompressor".
     most : int
         Rows that stay at most.
+    resampler : str
+        How sound of other rates is resampled, as `open_input` takes it.
     """
 
-    def __init__(self, codec: Codec, source: str, most: int) -> None:
+    def __init__(self, codec: Codec, source: str, most: int, resampler: str) -> None:
         config = codec.model.config
+        self._resampler = resampler
         self._codec, self._source = codec, source
         width = config.encoder.dim if source == "encoder" else config.decompressor.output_dim
         self.pool = RowPool(most, width)
@@ -137,7 +140,8 @@ class Collector:
 
     def collect(self, recording: Recording, show: Callable[[float], None]) -> None:
         """Take the rows of a recording; `show` is given the seconds that are done."""
-        with open_input(recording.path, None, self._codec.sample_rate_in, 1) as sound:
+        rate = self._codec.sample_rate_in
+        with open_input(recording.path, None, rate, 1, resampler=self._resampler) as sound:
             waiting, first = np.zeros(0), 0
             for rows, found, n_samples in self._features(sound):
                 waiting = np.concatenate([waiting, found])
@@ -150,7 +154,7 @@ class Collector:
                     self.pool.add(rows[loud])
                 self.seconds += float(loud.sum()) * self._samples_per_row / 16000
                 first += len(rows)
-                show(n_samples / self._codec.sample_rate_in)
+                show(n_samples / rate)
 
     def _features(self, sound: AudioInput) -> Iterator[tuple[F32, NDArray[np.float64], int]]:
         """Yield rows, the levels of further frames, and the number of samples read so far."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fcs_edge.convert import checkpoint
 from fcs_edge.convert.checkpoint import SourceTensors
 from fcs_edge.convert.layer_errors import LayerErrors
-from fcs_edge.convert.reference_layout import write_checkpoint, write_model_file
+from fcs_edge.convert.reference_layout import Target, write_checkpoint, write_model_file
 from fcs_edge.convert.schemes import default, layout, store
 from fcs_edge.convert.source import Source, locate
 from fcs_edge.convert.weights_file import Report, Silent
@@ -87,7 +87,7 @@ def convert(
 
 
 def to_checkpoint(
-    source: str | os.PathLike[str], folder: str | os.PathLike[str], *, force: bool = False
+    source: str | os.PathLike[str], out: str | os.PathLike[str], *, force: bool = False
 ) -> None:
     """Write a model as a checkpoint that the reference reads.
 
@@ -95,10 +95,12 @@ def to_checkpoint(
     ----------
     source : str or path
         A model file, or any other source of `convert`.
-    folder : str or path
-        The folder that config.json and model.safetensors go to, which need not exist.
+    out : str or path
+        x.json, beside which x.safetensors is written: the reference's ``from_pretrained`` reads
+        the two. Or a folder, which need not exist, for the config.json and model.safetensors of a
+        hub repository.
     force : bool
-        Whether these two are overwritten where they exist.
+        Whether files that exist are overwritten.
 
     Raises
     ------
@@ -110,7 +112,7 @@ def to_checkpoint(
     fcs_edge.errors.CheckpointWarning
         The checkpoint lacks something, or its weights are not the original ones.
     """
-    write_reference(locate(str(source)), Path(folder), _Warnings(), overwrite=force)
+    write_reference(locate(str(source)), Target.of(Path(out)), _Warnings(), overwrite=force)
 
 
 class _Warnings(Silent):
@@ -164,14 +166,14 @@ def convert_files(
 
 
 def write_reference(
-    source: Source | ModelFile, folder: Path, report: Report, *, overwrite: bool
+    source: Source | ModelFile, target: Target, report: Report, *, overwrite: bool
 ) -> None:
     """Write the result of `locate` in the layout of the reference; see `to_checkpoint`."""
     if isinstance(source, ModelFile):
-        write_model_file(folder, source, report, overwrite=overwrite)
+        write_model_file(target, source, report, overwrite=overwrite)
     else:
         config, tensors, _ = _open(source, report)
-        write_checkpoint(folder, config, tensors, tensors.dtypes, report, overwrite=overwrite)
+        write_checkpoint(target, config, tensors, tensors.dtypes, report, overwrite=overwrite)
 
 
 def float_model(source: Source | ModelFile) -> ModelFile:

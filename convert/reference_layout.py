@@ -1,4 +1,4 @@
-"""Writes a model as a checkpoint that the reference reads: config.json and model.safetensors."""
+"""Writes a model as a checkpoint that the reference reads: a JSON file and a safetensors file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,9 +22,31 @@ from fcs_edge.modelfile.tensor_file import TensorFileWriter, TensorSpec
 from fcs_edge.modelfile.tensor_layout import from_matrix, tensor_shapes
 from fcs_edge.modelfile.tensors import Array
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _METADATA = {"format": "pt"}
 """What the library's own writers for PyTorch state."""
+
+
+class Target(NamedTuple):
+    """The two files of a checkpoint."""
+
+    config: Path
+    weights: Path
+
+    @classmethod
+    def of(cls, out: Path) -> Target:
+        """Return the files that an output means.
+
+        The reference reads x.json with x.safetensors, and of a hub repository config.json with
+        model.safetensors: those of a folder.
+        """
+        if out.suffix == ".json":
+            return cls(out, out.with_suffix(".safetensors"))
+        return cls(out / "config.json", out / "model.safetensors")
+
+    @property
+    def folder(self) -> Path:
+        """The folder of both."""
+        return self.config.parent
 
 
 class PublishedTensors(Mapping[str, Array]):
@@ -56,13 +79,13 @@ class PublishedTensors(Mapping[str, Array]):
         return len(self._shapes)
 
 
-def write_model_file(folder: Path, model: ModelFile, report: Report, *, overwrite: bool) -> None:
+def write_model_file(target: Target, model: ModelFile, report: Report, *, overwrite: bool) -> None:
     """Write a model file as a checkpoint; see `write_checkpoint`.
 
     Parameters
     ----------
-    folder : Path
-        The folder to write.
+    target : Target
+        The files to write.
     model : ModelFile
         A whole model.
     report : Report
@@ -85,17 +108,17 @@ def write_model_file(folder: Path, model: ModelFile, report: Report, *, overwrit
     if model.priors:
         report.note(f"{model.path}: the checkpoint has no place for priors; keep the model file")
     identity = write_checkpoint(
-        folder, model.config, tensors, tensors.dtypes, report, overwrite=overwrite
+        target, model.config, tensors, tensors.dtypes, report, overwrite=overwrite
     )
     if identity != model.fingerprint:
         report.warn(
-            f"{folder}: converts to another fingerprint, {identity.hex()}, not "
+            f"{target.weights}: converts to another fingerprint, {identity.hex()}, not "
             f"{model.fingerprint.hex()}: its weights or its parts are not the original ones"
         )
 
 
 def write_checkpoint(
-    folder: Path,
+    target: Target,
     config: CodecConfig,
     tensors: Mapping[str, Array],
     dtypes: Mapping[str, np.dtype[np.generic]],
@@ -103,12 +126,12 @@ def write_checkpoint(
     *,
     overwrite: bool,
 ) -> bytes:
-    """Write config.json and model.safetensors; both appear complete, or neither does.
+    """Write a configuration and its weights; both appear complete, or neither does.
 
     Parameters
     ----------
-    folder : Path
-        The folder to write, which need not exist.
+    target : Target
+        The files to write, whose folder need not exist.
     config : CodecConfig
         The configuration.
     tensors : mapping of str to numpy.ndarray
@@ -134,29 +157,29 @@ def write_checkpoint(
     """
     if config.search is not None:
         report.warn(
-            f"{folder}: the reference has no code search: search_config and its tensors are left "
-            "out, and tokens become the signs of the latents"
+            f"{target.config}: the reference has no code search: search_config and its tensors "
+            "are left out, and tokens become the signs of the latents"
         )
         config = dataclasses.replace(config, search=None)
     shapes = tensor_shapes(config)
     chosen = _Chosen(tensors, shapes)
     # Reading all of it first finds what cannot be used before anything is written.
     identity = model_file.fingerprint(config, chosen)
-    check_folder(folder, overwrite)
-    is_new = not folder.is_dir()
-    folder.mkdir(exist_ok=True)
+    check_target(target, overwrite)
+    is_new = not target.folder.is_dir()
+    target.folder.mkdir(exist_ok=True)
     try:
         specs = {name: TensorSpec(dtypes[name], shape) for name, shape in shapes.items()}
-        _write(folder, config, specs, chosen, overwrite)
+        _write(target, config, specs, chosen, overwrite)
     except BaseException:
         if is_new:
-            shutil.rmtree(folder)
+            shutil.rmtree(target.folder)
         raise
     return identity
 
 
 def _write(
-    folder: Path,
+    target: Target,
     config: CodecConfig,
     specs: Mapping[str, TensorSpec],
     tensors: Mapping[str, Array],
@@ -165,8 +188,8 @@ def _write(
     text = json.dumps(config_json.to_dict(config), indent=2) + "\n"
     # The weights, which may not fit the disk, get their name first.
     with (
-        creating(folder / CONFIG, overwrite=overwrite) as config_file,
-        creating(folder / WEIGHTS, overwrite=overwrite) as file,
+        creating(target.config, overwrite=overwrite) as config_file,
+        creating(target.weights, overwrite=overwrite) as file,
     ):
         config_file.write(text.encode())
         writer = TensorFileWriter(file, specs, _METADATA)
@@ -175,21 +198,24 @@ def _write(
         writer.finish(_METADATA)
 
 
-def check_folder(folder: Path, overwrite: bool) -> None:
-    """Refuse a folder that cannot be written, or whose files would be replaced.
+def check_target(target: Target, overwrite: bool) -> None:
+    """Refuse files whose folder cannot be written, or that would be replaced.
 
     Raises
     ------
     CheckpointError
-        It is a file, is in no folder, or has one of the two files.
+        The folder is a file, or is in no folder, or one of the files exists.
     """
+    folder = target.folder
     if folder.exists() and not folder.is_dir():
-        raise CheckpointError(f"{folder}: is a file; give the folder that the checkpoint goes to")
+        raise CheckpointError(
+            f"{folder}: is a file; give the folder that the checkpoint goes to, or a .json"
+        )
     if not folder.is_dir() and not folder.absolute().parent.is_dir():
         raise CheckpointError(f"{folder.parent}: no such folder")
-    for name in (CONFIG, WEIGHTS):
-        if (folder / name).exists() and not overwrite:
-            raise CheckpointError(f"{folder / name}: exists already; --force overwrites it")
+    for path in target:
+        if path.exists() and not overwrite:
+            raise CheckpointError(f"{path}: exists already; --force overwrites it")
 
 
 class _Chosen(Mapping[str, Array]):

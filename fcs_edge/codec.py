@@ -83,7 +83,7 @@ def load(
     >>> codec = load()
     >>> tokens = codec.encode(np.zeros(16000, np.float32))
     >>> tokens.shape, codec.decode(tokens).shape
-    ((52,), (24960,))
+    ((50,), (24000,))
     """
     return Codec(catalogue.find(model), activations=activations, threads=threads)
 
@@ -194,7 +194,7 @@ class Codec:
         Returns
         -------
         Codec
-            It shares the weights that this codec has prepared. This codec stays as it is.
+            It shares the weights. This codec stays as it is.
 
         Raises
         ------
@@ -203,10 +203,7 @@ class Codec:
         ValueError
             It is another number.
         """
-        other = object.__new__(Codec)
-        other.__dict__.update(self.__dict__)
-        other._threads = as_threads(threads)
-        return other
+        return self._changed(_threads=as_threads(threads))
 
     def with_voice(self, voice: Voice, topk: int = TOPK, *, any_voice: bool = False) -> Codec:
         """Return a codec of the same model that decodes with a voice.
@@ -224,8 +221,8 @@ class Codec:
         -------
         Codec
             Its streams and `decode` replace each row of features by the mean of its `topk`
-            nearest rows of the voice, by cosine. It shares the weights that this codec has
-            prepared. This codec stays as it is.
+            nearest rows of the voice, by cosine. It shares the weights. This codec stays as it
+            is.
 
         Raises
         ------
@@ -236,7 +233,7 @@ class Codec:
         ValueError
             `topk` is out of range.
         """
-        return self._with_voice(self._fitting(voice, topk, any_voice))
+        return self._changed(_voice=self._fitting(voice, topk, any_voice))
 
     def _fitting(self, voice: Voice, topk: int, any_voice: bool) -> _Voiced:
         """Return a voice and how it is used; raise what `with_voice` raises."""
@@ -247,10 +244,10 @@ class Codec:
         fit(voice, self.fingerprint, self._config.decompressor.output_dim, any_voice)
         return _Voiced(voice, topk, any_voice)
 
-    def _with_voice(self, voiced: _Voiced) -> Codec:
+    def _changed(self, **fields: Any) -> Codec:
+        """Return a codec of the same model that shares the prepared stages."""
         other = object.__new__(Codec)
-        other.__dict__.update(self.__dict__)
-        other._voice = voiced
+        other.__dict__.update(self.__dict__, **fields)
         return other
 
     @property
@@ -300,7 +297,7 @@ class Codec:
 
     @property
     def chunk_size(self) -> int:
-        """Input samples per chunk, the step of a stream; per token, where nothing streams."""
+        """Input samples per chunk, the step of a stream; of a token where none is encoded."""
         return self._config.chunk_size
 
     @property
@@ -374,19 +371,24 @@ class Codec:
             where the model needs the whole signal.
         """
         rates = "sample_rate_in", "sample_rate_out", "bits_per_token", "token_rate", "bitrate"
+        streams = "encodes_streams", "decodes_streams"
         sizes = "chunk_size", "chunk_tokens", "samples_per_token", "samples_out_per_token"
         latency = self.latency if math.isfinite(self.latency) else None
         return {
             **model_facts(self._model),
             **{name: getattr(self, name) for name in rates},
             "latency": latency,
-            **{name: getattr(self, name) for name in sizes},
+            "causal": self._config.is_causal,
+            **{name: getattr(self, name) for name in (*streams, *sizes)},
         }
 
     def output_length(self, n_samples: int) -> int:
         """Return the number of output samples for `n_samples` input samples.
 
-        It is ``round(n_samples * sample_rate_out / sample_rate_in)``, with ties to even.
+        It is ``round(n_samples * sample_rate_out / sample_rate_in)``, with ties to even. The
+        reference truncates, so that it has one sample less for some numbers. A causal model decodes
+        to as many or more, which are cut. Any other one may decode to fewer, by less than two
+        frames.
 
         Raises
         ------
@@ -483,7 +485,7 @@ class Codec:
         stages = ReplayedStage(self._stages.decompressor, n), ReplayedStage(self._stages.decoder, n)
         if voiced is None:
             return StreamDecoder(self._config, *stages, max_chunks, n, create=self.stream_decoder)
-        create = self._with_voice(voiced).stream_decoder
+        create = self._changed(_voice=voiced).stream_decoder
         replacing = ReplayedStage(voiced.stage(), n)
         return StreamDecoder(self._config, *stages, max_chunks, n, create, replacing)
 
@@ -688,6 +690,8 @@ class Codec:
         ------
         TypeError, ValueError
             As in `encode`, with the signal's number before the text, from 0. Nothing is encoded.
+        fcs_edge.FcsError
+            As in `encode`, with the signal's number.
 
         Warns
         -----
@@ -695,6 +699,7 @@ class Codec:
             As in `encode`, with the signal's number.
         """
         choice = Choice(exact, window, overlap)
+        choice.check(self.encodes_streams)
 
         def check(signal: ArrayLike) -> F32:
             samples = as_signal(signal)
@@ -708,7 +713,8 @@ class Codec:
                 warnings.warn(f"signal {i}: {line}", AudioWarning, stacklevel=2)
         n_workers = min(self._threads, len(checked))
         how = {"search": search, "threads": 1, **choice._asdict()}
-        return batch.run(checked, [self.signal_encoder(**how) for _ in range(n_workers)])
+        workers = [self.signal_encoder(**how) for _ in range(n_workers)]
+        return batch.run(checked, workers, "signal")
 
     def decode(
         self,
@@ -730,7 +736,8 @@ class Codec:
         Returns
         -------
         numpy.ndarray
-            (n * samples_out_per_token,) float32 at `sample_rate_out`, in [-1, 1].
+            (n * samples_out_per_token,) float32 at `sample_rate_out`, in [-1, 1]. Vocos decoders
+            have no such limit, and may add one sample.
 
         Raises
         ------
@@ -749,7 +756,8 @@ class Codec:
     def decode_batch(self, tokens: Iterable[ArrayLike]) -> list[F32]:
         """Decode several whole streams of tokens, each as `decode` does, to the bit.
 
-        A codec of several `threads` decodes that many of them at a time.
+        A codec of several `threads` decodes that many of them at a time. A voice is that of the
+        codec: `with_voice` gives it one.
 
         Parameters
         ----------
@@ -759,7 +767,7 @@ class Codec:
         Returns
         -------
         list of numpy.ndarray
-            The samples of each, (n * samples_out_per_token,) float32.
+            The samples of each, (n * samples_out_per_token,) float32, as from `decode`.
 
         Raises
         ------
@@ -770,7 +778,8 @@ class Codec:
         check = partial(as_tokens, bits=self.bits_per_token)
         checked = batch.checked(tokens, check, "tokens")
         n_workers = min(self._threads, len(checked))
-        return batch.run(checked, [self.token_decoder(1) for _ in range(n_workers)])
+        workers = [self.token_decoder(1) for _ in range(n_workers)]
+        return batch.run(checked, workers, "tokens")
 
     def features(self, signal: ArrayLike) -> F32:
         """Return the encoder's features of a whole signal.
@@ -806,8 +815,8 @@ class Codec:
         Returns
         -------
         numpy.ndarray
-            (tokens, bits_per_token) float32, rows of unit length: one for each frame of a
-            downscale by 1. A causal compressor rounds partial tokens up.
+            (tokens, bits_per_token) float32, rows of unit length. Each stands for the product of
+            the downscale factors in frames. A causal compressor rounds the last one up.
 
         Raises
         ------

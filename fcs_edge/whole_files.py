@@ -363,6 +363,9 @@ def write_fcs(
     if n_samples is None:
         n_samples = checked.size * codec.samples_per_token
     stated = token_settings(codec.model) if settings is None else dict(settings)
+    if settings is None and length_problem(checked.size, n_samples, codec, stated):
+        # More tokens may be those of a last chunk that zeros filled.
+        stated["token_rules"] = 1
     if problem := length_problem(checked.size, n_samples, codec, stated):
         raise ValueError(problem.removesuffix("; they are left out"))
     with _output(Path(path), force) as file:

@@ -256,7 +256,9 @@ def main() -> None:
         signals: Arrays = [read_sound(path, None) for path in args.sounds]
     except (FcsError, OSError, soundfile.LibsndfileError) as error:
         sys.exit(str(error))
-    scores, sounds = measure(codec, [codec.encode(x) for x in signals], args.seeds)
+    n = codec.chunk_tokens
+    tokens: Arrays = [x[: x.size // n * n] for x in map(codec.encode, signals)]
+    scores, sounds = measure(codec, tokens, args.seeds)
     seconds = sum(x.size for x in signals) / SAMPLE_RATE_IN
     print(f"{codec.name}: {seconds:.1f} s of sound, {args.seeds} seeds\n")
     show(scores)

@@ -1,11 +1,12 @@
 """Measure the README's table of models: size and real-time factor of each kind of weights.
 
-    python scripts/model_table.py [NAME ...] [--like] [--sound 60] [--memory] [--json FILE]
+    python scripts/model_table.py [NAME ...] [--like] [--kinds int8 ...] [--keep FOLDER] [--memory]
 
 NAME is a published model, such as focalcodec_25hz, or edge-65k; without one, all are measured. The
-published ones get their configuration and seeded random weights, in a temporary folder of 1 GB:
-what a model costs does not depend on the values. The three causal ones differ by the bits of a
-token only, so that ``--like`` measures the one of 12 bits for all three.
+published ones get their configuration and seeded random weights: what a model costs does not depend
+on the values. ``--keep`` leaves the model files in a folder, where the next run finds them. The
+three causal ones differ by the bits of a token only, so that ``--like`` measures the one of 12 bits
+for all three.
 
 A real-time factor is the time to encode and decode, over the duration of the sound. It is that of
 live sound, chunk by chunk, for a causal model, and of ``--sound`` seconds at once for another.
@@ -35,6 +36,8 @@ from fcs_edge.modelfile.tensor_layout import tensor_shapes
 
 Facts = dict[str, Any]
 BUILT_IN = "edge-65k"
+_ALONE = 0.97
+"""The share of a core's time that a measurement needs."""
 
 
 class Row(NamedTuple):
@@ -85,48 +88,54 @@ PUBLISHED: dict[str, Facts] = {
 LIKE = "focalcodec_50hz_4k_causal"
 
 
-def write_model(raw: Facts, folder: Path) -> Path:
-    """Write a model file of random float32 weights; return its path."""
+def model_file(name: str, kind: str, folder: Path) -> Path:
+    """Return the model file of a kind of weights; write it where the folder lacks it."""
+    path, floats = (folder / f"{name}-{scheme}.safetensors" for scheme in (kind, "f32"))
+    if not floats.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as checkpoint:
+            write_checkpoint(PUBLISHED[name], Path(checkpoint))
+            convert(checkpoint, floats, name, "f32")
+    if not path.exists():
+        convert(floats, path, name, kind)
+    return path
+
+
+def write_checkpoint(raw: Facts, folder: Path) -> None:
+    """Write a checkpoint of random float32 weights."""
     shapes = tensor_shapes(config_json.from_dict(raw))
     params = {name: list(shape) for name, shape in shapes.items()}
     (folder / "config.json").write_text(json.dumps(raw))
     save_file(make({"seed": 0, "params": params}), folder / "model.safetensors")
-    path = folder / "random.safetensors"
-    convert(folder, path, "random", "f32")
-    (folder / "model.safetensors").unlink()
-    return path
 
 
-def bench(model: str | Path, kinds: tuple[str, ...], seconds: float, sound: float | None) -> Facts:
-    """Return the runs of ``fcs-edge bench`` by kind of weights."""
+def bench(model: str | Path, seconds: float, sound: float | None) -> Facts:
+    """Return the run of ``fcs-edge bench``."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "bench.json"
         command = [sys.executable, "-m", "fcs_edge.cli", "bench", "--model", str(model), "--quiet"]
-        command += ["--seconds", f"{seconds * len(kinds):g}", "--json", str(out)]
-        command += [text for kind in kinds for text in ("--weights", kind)]
+        command += ["--seconds", f"{seconds:g}", "--json", str(out)]
         command += [] if sound is None else ["--sound", f"{sound:g}"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        runs: list[Facts] = json.loads(out.read_text())["runs"]
-    for run in runs:
-        # The times of chunks are thousands of numbers.
-        run["modes"] = {
-            mode: {key: value for key, value in facts.items() if not isinstance(value, list)}
-            for mode, facts in run["modes"].items()
-        }
-    return {run["weights"]: run for run in runs}
+        run: Facts = json.loads(out.read_text())["runs"][0]
+    if run["cpu_share"] < _ALONE:
+        taken = f"{1 - run['cpu_share']:.0%}"
+        print(f"{model}: other programs took {taken} of the time; repeat it", file=sys.stderr)
+    # The times of chunks are thousands of numbers.
+    for facts in run["modes"].values():
+        for key in [key for key, value in facts.items() if isinstance(value, list)]:
+            del facts[key]
+    return run
 
 
-def measure(name: str, seconds: float, sound: float) -> Row:
+def measure(name: str, kinds: list[str], folder: Path, seconds: float, sound: float) -> Row:
     """Measure a model with each kind of weights that it has."""
     if name == BUILT_IN:
-        config = fcs_edge.load(name).model.config
-        kind = fcs_edge.load(name).model.scheme
-        return Row(name, config, bench(name, (kind,), seconds, None))
+        model = fcs_edge.load(name).model
+        return Row(name, model.config, {model.scheme: bench(name, seconds, None)})
     config = config_json.from_dict(PUBLISHED[name])
-    with tempfile.TemporaryDirectory() as folder:
-        path = write_model(PUBLISHED[name], Path(folder))
-        of_sound = None if config.is_causal else sound
-        return Row(name, config, bench(path, tuple(SCHEMES), seconds, of_sound))
+    of_sound = None if config.is_causal else sound
+    runs = {kind: bench(model_file(name, kind, folder), seconds, of_sound) for kind in kinds}
+    return Row(name, config, runs)
 
 
 def table(rows: list[Row], memory: bool) -> str:
@@ -154,30 +163,39 @@ def _cell(run: Facts | None, memory: bool) -> str:
     return f"{run['file_bytes'] / 1e6:,.0f} MB, {factor:.2g}{peak}"
 
 
+def measure_all(arguments: argparse.Namespace, folder: Path) -> list[Row]:
+    """Measure the models of the command line."""
+    rows: dict[str, Row] = {}
+    for name in arguments.names or [*PUBLISHED, BUILT_IN]:
+        source = LIKE if arguments.like and name.endswith("_causal") else name
+        if source not in rows:
+            print(f"measuring {source} ...", file=sys.stderr, flush=True)
+            how = (arguments.kinds, folder, arguments.seconds, arguments.sound)
+            rows[source] = measure(source, *how)
+        if name != source:
+            rows[name] = Row(name, config_json.from_dict(PUBLISHED[name]), rows[source].runs)
+    return [rows[name] for name in arguments.names or [*PUBLISHED, BUILT_IN]]
+
+
 def main() -> None:
     """Measure the models of the command line, and print their rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", choices=[*PUBLISHED, BUILT_IN, []], metavar="NAME")
+    parser.add_argument("--like", action="store_true", help="measure one of the causal models")
+    parser.add_argument("--kinds", nargs="+", choices=SCHEMES, default=SCHEMES)
     parser.add_argument("--seconds", type=float, default=20, help="for each kind of weights")
     parser.add_argument("--sound", type=float, default=60, help="seconds of sound at once")
-    parser.add_argument("--like", action="store_true", help="measure one of the causal models")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the models: 5 GB")
     parser.add_argument("--memory", action="store_true", help="print the peak memory, too")
-    parser.add_argument("--json", type=Path, help="write all results")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all results")
     arguments = parser.parse_args()
-    rows: dict[str, Row] = {}
-    for name in arguments.names or [*PUBLISHED, BUILT_IN]:
-        print(f"measuring {name} ...", file=sys.stderr, flush=True)
-        if arguments.like and name.endswith("_causal"):
-            measured = rows.get(LIKE) or measure(LIKE, arguments.seconds, arguments.sound)
-            rows.setdefault(LIKE, measured)
-            measured = Row(name, config_json.from_dict(PUBLISHED[name]), measured.runs)
-        else:
-            measured = measure(name, arguments.seconds, arguments.sound)
-        rows[name] = measured
-    listed = [rows[name] for name in arguments.names or [*PUBLISHED, BUILT_IN]]
-    print(table(listed, arguments.memory))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = measure_all(arguments, folder)
+    print(table(rows, arguments.memory))
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps({row.name: row.runs for row in listed}, indent=1))
+        arguments.json.write_text(json.dumps({row.name: row.runs for row in rows}, indent=1))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import random
+import re
 import zlib
 from functools import cache
 from pathlib import Path
@@ -115,8 +116,36 @@ def header_case(rng: random.Random) -> bytes:
     return joined(fuzz_cases.to_text(rng, fuzz_cases.mutate_json(rng, header)), data)
 
 
+@cache
+def first_layout() -> tuple[dict[str, Any], bytes]:
+    """Return the parsed header and the data of a checkpoint with the names of version 0.0.1."""
+    from safetensors.numpy import save
+
+    tensors: dict[str, np.ndarray] = {"quantizer.mask": np.array([8, 4, 2, 1])}
+    tensors |= {f"encoder.encoder.norm.{x}": np.ones(8, np.float32) for x in ("weight", "bias")}
+    for name, tensor in drawn(SMALL, 0).items():
+        for old, new in FIRST_NAMES.items():
+            name = re.sub(old, new, name)
+        if "qkv_proj" in name:
+            split = zip("qkv", np.split(tensor, 3), strict=True)
+            tensors |= {name.replace("qkv_proj", f"{x}_proj"): piece.copy() for x, piece in split}
+        else:
+            tensors[f"module.{name}"] = tensor
+    data = save(tensors)
+    size = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + size]), data[8 + size :]
+
+
+FIRST_NAMES = {
+    r"^(compressor\.layers\.\d+)\.downscale\.": r"\1.0.",
+    r"^(compressor\.layers\.\d+)\.focal_block\.": r"\1.1.",
+    r"^(decompressor\.layers\.\d+)\.focal_block\.": r"\1.0.",
+    r"^(decompressor\.layers\.\d+)\.upscale\.": r"\1.1.",
+}
+
+
 def checkpoint_case(rng: random.Random) -> bytes:
-    header, data = parts("")
+    header, data = parts("") if rng.random() < 0.6 else first_layout()
     if rng.random() < 0.3:
         return fuzz_cases.mutate_bytes(rng, joined(json.dumps(header).encode(), data))
     return joined(fuzz_cases.to_text(rng, fuzz_cases.mutate_json(rng, header)), data)

@@ -63,7 +63,7 @@ def test_file_to_tokens(tmp_path: Path, codec: Codec) -> None:
     tokens = np.load(tmp_path / "stereo.npy")
     assert tokens.dtype == np.uint16
     assert f"{tokens.size} tokens of 16 bits" in output
-    assert tokens.size == 4 * np.ceil(signal.size / 2 / codec.chunk_size)
+    assert tokens.size == np.ceil(signal.size / 2 / codec.samples_per_token)
     info = soundfile.info(tmp_path / "stereo.decoded.wav")
     assert (info.samplerate, info.frames) == (24000, codec.output_length(-(-signal.size // 2)))
 

@@ -47,8 +47,8 @@ class WholeCompressor:
         if len(features) and not self.config.n_tokens(len(features)):
             factors = "x".join(map(str, self.config.downscale_factors))
             raise FcsError(
-                f"{len(features)} frames are too few for this model's downscale by {factors}: "
-                "give it a longer sound"
+                f"the sound is too short: this model's downscale by {factors} takes more frames "
+                f"than its {len(features)}"
             )
         x = features
         for i, factor in enumerate(self.config.downscale_factors):

@@ -10,6 +10,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fcs_edge.errors import FcsError
+
 ItemT = TypeVar("ItemT")
 OutT = TypeVar("OutT")
 
@@ -49,12 +51,12 @@ def numbered(name: str, i: int) -> Iterator[None]:
     """Put the name and the number of an item before the text of an error."""
     try:
         yield
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, FcsError) as error:
         error.args = (f"{name} {i}: {error}",)
         raise
 
 
-def run(items: Sequence[Any], streams: Sequence[StreamT]) -> list[Any]:
+def run(items: Sequence[Any], streams: Sequence[StreamT], name: str) -> list[Any]:
     """Return what a stream of its own gives for each item.
 
     Parameters
@@ -63,22 +65,21 @@ def run(items: Sequence[Any], streams: Sequence[StreamT]) -> list[Any]:
         What a stream takes: checked signals or tokens.
     streams : sequence
         Streams at their start, one for each worker. Each takes the next item that waits.
+    name : str
+        What an error calls an item, before its number.
     """
-    if len(streams) <= 1:
-        return [_whole(streams[0], item) for item in items]
     idle = list(streams)
 
-    def next_one(item: Any) -> Any:
-        # A pool has as many threads as there are streams: one is always idle here.
+    def run_one(i: int, item: Any) -> Any:
+        # There are as many threads as streams: one is always idle here.
         stream = idle.pop()
         try:
-            return _whole(stream, item)
+            with numbered(name, i):
+                return np.concatenate([stream.push(item), stream.flush()])
         finally:
             idle.append(stream)
 
+    if len(streams) <= 1:
+        return [run_one(i, item) for i, item in enumerate(items)]
     with ThreadPoolExecutor(len(streams)) as pool:
-        return list(pool.map(next_one, items))
-
-
-def _whole(stream: Pushable, item: Any) -> Any:
-    return np.concatenate([stream.push(item), stream.flush()])
+        return list(pool.map(run_one, range(len(items)), items))

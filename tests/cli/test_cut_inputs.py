@@ -19,6 +19,7 @@ READERS = {
     "demo": ("demo", "-m", "MODEL", "IN"),
     "file_facts": ("info", "IN"),
     "send": ("send", "-m", "MODEL", "--from", "IN", "PORT"),
+    "voice_features": ("voice", "make", "-m", "MODEL", "IN", "out.voice"),
 }
 """By the module of `fcs_edge.cli` that reads the file."""
 

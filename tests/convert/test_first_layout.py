@@ -14,6 +14,7 @@ from conftest import DATA, load_script
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+import fcs_edge
 from fcs_edge.convert import absent_keys, convert
 from fcs_edge.errors import CheckpointError, CheckpointWarning, ConfigError
 from fcs_edge.modelfile import config_json
@@ -84,6 +85,19 @@ def test_the_same_model_by_the_newer_names(
     assert again.sha256 == model.sha256
     ints = converted(folder, "int8"), convert(other, tmp_path / "again.safetensors", "x", "int8")
     assert ints[0].sha256 == ints[1].sha256
+
+
+def test_tokens_and_samples_of_the_reference(
+    folder: Path, second_speech: NDArray[np.float32]
+) -> None:
+    (folder / "out").mkdir()
+    codec = fcs_edge.load(converted(folder).path)
+    with np.load(DATA / "golden/nc_v001.npz") as expected:
+        for n in (401, 5000, 16001):
+            assert np.array_equal(codec.encode(second_speech[:n]), expected[f"toks_{n}"])
+        for n in (5000, 16001):
+            sound = codec.decode(expected[f"toks_{n}"])
+            assert np.abs(sound - expected[f"sig_{n}"]).max() < 1e-4
 
 
 ABSENT = {

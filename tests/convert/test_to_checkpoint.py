@@ -83,6 +83,21 @@ def test_stored_weights_keep_their_values(scheme: str, golden: Callable, tmp_pat
     assert np.abs(fcs_edge.load(again.path).decode(tokens) - expected).max() < 0.5
 
 
+def test_a_file_and_its_weights(golden: Callable, tmp_path: Path) -> None:
+    """The reference reads x.json with x.safetensors; only a hub repository's has the name model."""
+    model = golden("nolookahead").model
+    to_checkpoint(model, tmp_path / "x.json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.json", "x.safetensors"]
+    for source in ("x", "x.json", "x.safetensors"):
+        again = convert(tmp_path / source, tmp_path / "again.safetensors")
+        assert again.fingerprint == golden("nolookahead").codec.fingerprint
+    with pytest.raises(CheckpointError, match=r"x\.json: exists already"):
+        to_checkpoint(model, tmp_path / "x.json")
+    (tmp_path / "x.json").unlink()
+    with pytest.raises(CheckpointError, match=r"x\.safetensors: exists already"):
+        to_checkpoint(model, tmp_path / "x.json")
+
+
 @pytest.mark.parametrize(
     ("name", "shape"),
     [("x.conv.weight", (4, 3, 5)), ("a.upscale.upscale.weight", (4, 3, 2)), ("x.weight", (3, 4))],

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 import fcs_edge
 from fcs_edge import Codec
 from fcs_edge.cli import file_facts
+from fcs_edge.streams import batch, whole_signal
 from fcs_edge.tokens.settings import token_settings
 
 LENGTHS = 0, 1, 1279, 13001, 320, 0, 1280, 2561
@@ -44,6 +45,37 @@ def test_an_error_names_the_item_and_runs_nothing(tiny: Codec) -> None:
         tiny.encode_batch([good[None]])
     with pytest.raises(ValueError, match=r"^tokens 2: tokens of this model are 0 to 2047"):
         tiny.decode_batch([[1], [], [2048]])
+
+
+def test_signals_of_a_model_that_needs_them_whole(
+    golden: Callable, speech: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codec = golden("nc_25").codec
+    clips = [speech[:n] for n in (0, 1, 5000, 721)]
+    for clip, tokens in zip(clips, codec.encode_batch(clips), strict=True):
+        np.testing.assert_array_equal(tokens, codec.encode(clip))
+    with pytest.raises(ValueError, match="give one of them"):
+        codec.encode_batch([], exact=True, window=30)
+    monkeypatch.setattr(whole_signal, "EXACT_LIMIT", 0.25)
+    with pytest.raises(ValueError, match=r"^signal 2: more than .*exact=True"):
+        codec.encode_batch(clips)
+    assert len(codec.encode_batch(clips, exact=True)) == 4
+
+
+def test_a_failure_at_work_names_the_signal() -> None:
+    class Failing:
+        def push(self, item: int) -> NDArray[np.uint16]:
+            if item == 2:
+                raise fcs_edge.FcsError("too few")
+            return np.zeros(item, np.uint16)
+
+        def flush(self) -> NDArray[np.uint16]:
+            return np.zeros(0, np.uint16)
+
+    for n in (1, 2):
+        with pytest.raises(fcs_edge.FcsError, match=r"^signal 1: too few$"):
+            batch.run([1, 2, 3, 4], [Failing() for _ in range(n)], "signal")
+        assert [x.size for x in batch.run([3, 1, 4], [Failing()] * n, "signal")] == [3, 1, 4]
 
 
 def test_a_warning_names_the_signal(tiny: Codec, speech: NDArray[np.float32]) -> None:

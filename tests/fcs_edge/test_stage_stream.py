@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from voice_cases import drawn_voice
 
 import fcs_edge
 from fcs_edge import Codec
+from fcs_edge.convert import convert
 from fcs_edge.streams.stage_stream import STAGES, StageStream
 
 RUNS = [(a, b) for i, a in enumerate(STAGES) for b in STAGES[i:]]
@@ -172,6 +174,15 @@ def test_wrong_names_and_numbers(tiny: Codec) -> None:
         tiny.stage_stream("encoder", "encoder", 0)
     with pytest.raises(ValueError, match="threads"):
         tiny.stage_stream("encoder", "encoder", threads=3)
+
+
+def test_half_a_model_streams_its_stages(whole: Callable, tmp_path: Path) -> None:
+    codec, tokens, features = whole("tiny", "decompressor", "decompressor")
+    path = tmp_path / "half.safetensors"
+    half = Codec(convert(codec.model.path, path, part="decoder"))
+    check(streamed(half.stage_stream("decompressor", "decompressor"), tokens, [3]), features)
+    with pytest.raises(fcs_edge.ModelFileError, match="decoder"):
+        half.stage_stream("encoder", "encoder")
 
 
 @pytest.mark.parametrize("first", STAGES)
