@@ -253,6 +253,8 @@ def main() -> None:
         sys.exit(f"not installed; pip install {' '.join(missing)}")
     try:
         codec = fcs_edge.load(args.model)
+        if not (codec.encodes_streams and codec.decodes_streams):
+            sys.exit(f"{codec.name} does not stream: this measures chunks of models that do")
         signals: Arrays = [read_sound(path, None) for path in args.sounds]
     except (FcsError, OSError, soundfile.LibsndfileError) as error:
         sys.exit(str(error))

@@ -12,6 +12,7 @@ the sound is 0.1 % louder. So the transcripts of that are compared as well, as a
 """
 
 import os
+import sys
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
@@ -166,6 +167,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     codec = fcs_edge.load(args.model)
+    if not (codec.encodes_streams and codec.decodes_streams):
+        sys.exit(f"{codec.name} does not stream: this measures chunks of models that do")
     recogniser: Any = None
     if args.words:
         from train.evaluation.recogniser import Recogniser

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -75,6 +76,9 @@ def main() -> None:
     parser.add_argument("model", nargs="?", help="a model's name or file")
     parser.add_argument("rounds", nargs="?", type=int, default=8)
     options = parser.parse_args()
+    codec = fcs_edge.load(options.model)
+    if not (codec.encodes_streams and codec.decodes_streams):
+        sys.exit(f"{codec.name} does not stream: this measures chunks of models that do")
     cores = sorted(os.sched_getaffinity(0))[:2]
     here, there = multiprocessing.Pipe()
     context = multiprocessing.get_context("spawn")
@@ -82,7 +86,6 @@ def main() -> None:
     other = context.Process(target=_other_process, args=arguments, daemon=True)
     other.start()
     os.sched_setaffinity(0, {cores[0]})
-    codec = fcs_edge.load(options.model)
     one, two = stream(codec, 1), stream(codec, 2)
     place_threads(cores)
     here.recv()

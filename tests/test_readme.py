@@ -30,7 +30,7 @@ NOT_RUN = {
     r"\bapt(-get)? install\b": "network",
     r"\bssh\b|\bscp\b|\brsync\b": "network",
     r"lucadellalib/": "download",
-    r"4k\S*\.safetensors|--model 4k\b|\bFOLDER\b": "a checkpoint to download",
+    r"(4k|25hz)\S*\.safetensors|--model 4k\b|\bFOLDER\b": "a checkpoint to download",
     r"fcs-edge mic\b|--mic\b|--play\b|--list-devices": "sound card",
     r"fcs-edge receive 0\.0\.0\.0": "network and sound card",
     r"(?i)fcs-edge send .*\breceiver:": "network and sound card",

@@ -120,6 +120,12 @@ def test_short_streams(length: int, tiny: Codec, speech: NDArray[np.float32]) ->
     check(streamed(tiny.stage_stream("encoder", "decoder"), signal, [500]), tiny.decode(tokens))
 
 
+@pytest.mark.parametrize("threads", [2, 4])
+def test_threads_change_no_bit(threads: int, whole: Callable) -> None:
+    codec, rows, expected = whole("built-in", "encoder", "decoder")
+    check(streamed(codec.stage_stream("encoder", "decoder", 2, threads), rows, [4000]), expected)
+
+
 def test_plain_signs(speech: NDArray[np.float32]) -> None:
     codec = fcs_edge.load()
     signal = speech[16000:][:9000]
