@@ -126,8 +126,13 @@ def _write_checkpoint(source: str, out: str, force: bool, messages: Messages) ->
     """Write the files of --to-checkpoint."""
     from fcs_edge.convert import locate, write_reference
     from fcs_edge.convert.reference_layout import Target, check_target
+    from fcs_edge.convert.source import WEIGHTS
     from fcs_edge.modelfile.catalogue import find
 
+    if Path(out).suffix in WEIGHTS and not os.path.isdir(out):
+        raise click.UsageError(
+            "--to-checkpoint writes two files: OUT is x.json, or the folder for both."
+        )
     target = Target.of(Path(out))
     check_target(target, force)
     is_path = os.path.exists(source) or "/" in source

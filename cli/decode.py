@@ -46,6 +46,7 @@ from fcs_edge.cli.ui.compile_notice import prepare
 from fcs_edge.cli.ui.messages import Capped, Messages
 from fcs_edge.cli.ui.progress import progress_bar
 from fcs_edge.cli.voice_options import VOICE_OPTIONS, VoiceChoice, voice_options
+from fcs_edge.cli.whole_sound import check_streaming
 from fcs_edge.codec import Codec
 from fcs_edge.errors import BitstreamError
 from fcs_edge.files import is_regular
@@ -151,8 +152,7 @@ def decode(
     else:
         if playing:
             devices.find("output", speaker)
-        codec = fcs_edge.load(model, activations=activations, threads=threads)
-        codec = voice.applied(codec)
+        codec = voice.applied(_loaded(model, activations, threads))
         prepare(codec, messages, decoder=True)
         mode = _Mode(playing, out == "-", strict, salvage, any_model)
         play = partial(open_player, codec, speaker, latency, warn=messages.warn)
@@ -160,6 +160,14 @@ def decode(
         is_whole = _decode_sound(source, codec, mode, play if playing else write, messages)
     if not is_whole:
         click.get_current_context().exit(1)
+
+
+def _loaded(model: str | None, activations: int | None, threads: int) -> Codec:
+    """Load a model; refuse threads that it leaves without effect."""
+    codec = fcs_edge.load(model, activations=activations, threads=threads)
+    if threads > 1:
+        check_streaming("threads", codec, codec.decodes_streams)
+    return codec
 
 
 class _Sink(Protocol):

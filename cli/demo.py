@@ -124,7 +124,8 @@ def demo(
     if not quiet:
         written = [p for p in paths if plotting or p != paths.picture]
         Console().print(_table(codec, result, paths.bitstream.stat().st_size, written))
-        click.echo(_next_steps(paths, source))
+        streams = codec.encodes_streams and codec.decodes_streams
+        click.echo(_next_steps(paths, source, model, streams=streams))
     if playing:
         _play(codec, result, messages)
     if not is_whole:
@@ -249,8 +250,10 @@ def _table(codec: Codec, result: _Result, n_bytes: int, written: list[Path]) -> 
     return table
 
 
-def _next_steps(paths: _Paths, source: str | None) -> str:
-    """Return commands to try next, as they can be typed."""
+def _next_steps(
+    paths: _Paths, source: str | None, model: str | None = None, *, streams: bool = True
+) -> str:
+    """Return commands to try next, as they can be typed: with the model, live if it streams."""
     program = Path(sys.argv[0])
     installed = shutil.which("fcs-edge") or program.name != "fcs-edge"
     command = "fcs-edge" if installed else shlex.quote(str(program))
@@ -261,13 +264,15 @@ def _next_steps(paths: _Paths, source: str | None) -> str:
     again = "" if source is None else f" {shlex.quote(source)}"
     folder = paths.bitstream.parent
     place = "" if folder == Path(".") else f" --out {shlex.quote(str(folder))}"
+    chosen = "" if model is None else f" -m {shlex.quote(model)}"
     steps = [
-        (f"demo --play --force{place}{again}", "play the original, then the decoded sound"),
-        (f"demo --force{place} MY.wav", "use your own recording MY.wav"),
-        (f"encode {original} {speech}", "encode a sound file"),
-        (f"decode {bitstream} {decoded}", "decode a bitstream"),
-        ("mic", "send the microphone through the codec, live"),
+        (f"demo{chosen} --play --force{place}{again}", "play the original, then the decoded sound"),
+        (f"demo{chosen} --force{place} MY.wav", "use your own recording MY.wav"),
+        (f"encode{chosen} {original} {speech}", "encode a sound file"),
+        (f"decode{chosen} {bitstream} {decoded}", "decode a bitstream"),
     ]
+    if streams:
+        steps.append((f"mic{chosen}", "send the microphone through the codec, live"))
     lines = (f"  {printable(f'{command} {step}')}\n      {why}" for step, why in steps)
     return "\nTry next:\n" + "\n".join(lines)
 

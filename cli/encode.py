@@ -36,6 +36,7 @@ from fcs_edge.cli.ui.progress import WholeProgress, progress_bar
 from fcs_edge.cli.whole_sound import (
     WHOLE_OPTIONS,
     check_choice,
+    check_streaming,
     naming_options,
     require_streams,
     whole_options,
@@ -155,8 +156,12 @@ def _loaded(
     codec = fcs_edge.load(model, activations=activations, threads=threads)
     codec.model.require("encoder", *(["decoder"] if fcs.dtx else []))
     check_choice(codec, choice)
-    if live or fcs.dtx:
-        require_streams(codec, decoder=fcs.dtx)
+    if threads > 1:
+        check_streaming("threads", codec, codec.encodes_streams)
+    if fcs.dtx:
+        check_streaming("dtx", codec, codec.encodes_streams and codec.decodes_streams)
+    if live:
+        require_streams(codec, decoder=False)
     return codec
 
 
@@ -250,9 +255,11 @@ def _encode_input(
     are windows.
     """
     work = WholeProgress(messages, "Encoding")
-    encoder: SignalEncoder = codec.signal_encoder(**choice._asdict(), on_progress=work.show)
+    encoder: SignalEncoder
     if codec.encodes_streams and ending is not None:
         encoder = codec.stream_encoder()
+    else:
+        encoder = codec.signal_encoder(**choice._asdict(), on_progress=work.show)
     writer = None
     n_samples = 0
     label = "Encoding" if codec.encodes_streams or choice.window else "Reading"
@@ -268,11 +275,12 @@ def _encode_input(
             if ending is not None and ending.of_file:
                 break
         sound.require_sound(n_samples)
-    with work.bar(n_samples / codec.sample_rate_in):
+    seconds = n_samples / codec.sample_rate_in
+    with work.bar(min(seconds, choice.window or seconds)):
         tokens = encoder.flush()
     writer = writer or create(encoder.used)
     writer.close(n_samples, tokens)
-    return n_samples / codec.sample_rate_in
+    return seconds
 
 
 def _arguments(source: str, out: str | None, live: bool, raw: str | None) -> tuple[str, str]:

@@ -69,7 +69,7 @@ class _Commands(click.Group):
 )
 @click.version_option(package_name="fcs-edge", prog_name="fcs-edge")
 def cli() -> None:
-    """Speech at 0.55 to 0.80 kbps: FocalCodec-Stream on one CPU core.
+    """Speech at 0.16 to 0.80 kbps: FocalCodec-Stream on one CPU core.
 
     \b
     Try it:

@@ -97,6 +97,7 @@ def make(
             raise FcsError(f"{path}: no such file; a recording is read twice, so it is a file")
     codec = fcs_edge.load(model)
     source = _source(codec, stage)
+    codec.model.require("encoder", *(["decoder"] if source == "decompressor" else []))
     prepare(codec, messages, encoder=True, decoder=source == "decompressor")
     recordings = [survey(path, codec.sample_rate_in, resampler) for path in sounds]
     collector = Collector(codec, source, max_rows, resampler)
@@ -108,7 +109,9 @@ def make(
     stored = found if kind == "f16" else found.to_int8()
     stored.save(out, force=force)
     messages.note(_summary(out, stored, collector))
-    messages.note(f"next: fcs-edge decode --voice {shlex.quote(out)} speech.fcs changed.wav")
+    named = [] if model is None else ["-m", model]
+    options = shlex.join([*named, "--voice", out])
+    messages.note(f"next: fcs-edge decode {options} speech.fcs changed.wav")
     click.get_current_context().exit(1 if any(r.losses for r in recordings) else 0)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fcs_edge.audio.reader import AudioInput, open_input
 from fcs_edge.codec import BLOCK_CHUNKS, Codec
 from fcs_edge.model.layers import F32
+from fcs_edge.streams.whole_windows import overhang
 
 FRAME = 320
 """Samples of a level: 20 ms at 16 kHz."""
@@ -26,8 +27,6 @@ LEAST_LEVEL = -75.0
 
 _WINDOW = 30 * 16000
 """Samples whose rows a model that needs the whole signal makes at once."""
-_BEYOND = 80
-"""Samples that a window's last row reads beyond it: a row reads 400, and rows begin each 320."""
 
 _BINS = 960
 """Quarters of a decibel from `_FLOOR` to 40 dB above full scale."""
@@ -134,7 +133,7 @@ class Collector:
         width = config.encoder.dim if source == "encoder" else config.decompressor.output_dim
         self.pool = RowPool(most, width)
         samples = codec.samples_per_token * config.decoder.hop_length / codec.samples_out_per_token
-        self._samples_per_row = FRAME if source == "encoder" else samples
+        self._samples_per_row = config.encoder.frame_size if source == "encoder" else samples
         self.seconds = 0.0
         """Sound that rows were made of, without silence."""
 
@@ -174,7 +173,8 @@ class Collector:
             stream = codec.stage_stream("encoder", source, BLOCK_CHUNKS)
             return stream.push, stream.flush
         features = codec.features if source == "encoder" else self._decompressed
-        windows = _Windows(features, round(_WINDOW / self._samples_per_row))
+        beyond = overhang(codec.model.config.encoder)
+        windows = _Windows(features, round(_WINDOW / self._samples_per_row), beyond)
         return windows.push, windows.flush
 
     def _decompressed(self, samples: F32) -> F32:
@@ -191,18 +191,20 @@ class _Windows:
         Returns the rows of a signal.
     most : int
         Rows of a window.
+    beyond : int
+        Samples that its last row reads beyond it.
     """
 
-    def __init__(self, features: Callable[[F32], F32], most: int) -> None:
-        self._features, self._most = features, most
+    def __init__(self, features: Callable[[F32], F32], most: int, beyond: int) -> None:
+        self._features, self._most, self._size = features, most, _WINDOW + beyond
         self._samples = np.zeros(0, np.float32)
 
     def push(self, samples: F32) -> F32:
         """Take samples; return the rows of the windows that they fill."""
         self._samples = np.concatenate([self._samples, samples])
         rows = []
-        while self._samples.size >= _WINDOW + _BEYOND:
-            rows += list(self._features(self._samples[: _WINDOW + _BEYOND])[: self._most])
+        while self._samples.size >= self._size:
+            rows += list(self._features(self._samples[: self._size])[: self._most])
             self._samples = self._samples[_WINDOW:]
         return np.array(rows, np.float32)
 

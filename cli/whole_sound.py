@@ -80,6 +80,28 @@ def check_choice(codec: Codec, choice: Choice) -> None:
             )
 
 
+def check_streaming(name: str, codec: Codec, streams: bool) -> None:
+    """Refuse an option of streams that a model would leave without effect.
+
+    Parameters
+    ----------
+    name : str
+        The option, without its dashes.
+    codec : Codec
+        The model.
+    streams : bool
+        Whether the part of it that the option is for streams.
+
+    Raises
+    ------
+    click.UsageError
+        That part does not stream.
+    """
+    if not streams:
+        needs = "all tokens" if codec.encodes_streams else "the whole sound"
+        raise click.UsageError(f"--{name} is for models that stream; {codec.name} needs {needs}.")
+
+
 @contextmanager
 def naming_options() -> Iterator[None]:
     """Turn the refusal of a long sound into one that names options."""

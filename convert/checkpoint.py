@@ -10,8 +10,8 @@ import numpy as np
 
 from fcs_edge.convert import absent_keys, first_layout, weights_file
 from fcs_edge.convert.first_layout import Pieces, shape_of
-from fcs_edge.convert.source import Source
-from fcs_edge.convert.weights_file import Report, Silent, listed
+from fcs_edge.convert.source import Source, listed
+from fcs_edge.convert.weights_file import Report, Silent
 from fcs_edge.errors import CheckpointError, ConfigError, parsing, shown
 from fcs_edge.modelfile import config_json, strict_json
 from fcs_edge.modelfile.config import CodecConfig

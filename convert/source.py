@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +97,11 @@ def _of_folder(folder: Path) -> Source:
     if config.is_file():
         return _of_config(config)
     others = _files(folder, (".json",))
-    advice = f"; give the path of its configuration: {_listed(others)}" if others else ""
+    advice = (
+        f"; give the path of its configuration: {listed(path.name for path in others)}"
+        if others
+        else ""
+    )
     raise CheckpointError(f"{folder}: this folder has no {_CONFIG}{advice}")
 
 
@@ -116,7 +120,9 @@ def _of_config(config: Path) -> Source:
         return Source(config, parts[0][1], name, name, parts)
     expected = "model" if config.name == _CONFIG else stem
     others = _files(folder, WEIGHTS)
-    advice = f"; rename its weights, one of: {_listed(others)}" if others else ""
+    advice = (
+        f"; rename its weights, one of: {listed(path.name for path in others)}" if others else ""
+    )
     raise CheckpointError(
         f"{folder}: there is no {expected}.safetensors or {expected}.pt beside "
         f"{config.name}{advice}"
@@ -146,7 +152,11 @@ def _of_weights(weights: Path) -> Source:
         return _local(common, weights)
     if len(configs) == 1:
         return _local(configs[0], weights)
-    there = f"there are {_listed(configs)}; rename one to" if configs else "name it"
+    there = (
+        f"there are {listed(path.name for path in configs)}; rename one to"
+        if configs
+        else "name it"
+    )
     raise CheckpointError(f"{weights}: its configuration is not beside it: {there} {own.name}")
 
 
@@ -173,9 +183,11 @@ def _files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     return [path for path in found if path.is_file()]
 
 
-def _listed(paths: Sequence[Path]) -> str:
-    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-    return ", ".join(shown(path.name, 60) for path in paths[:_SHOWN]) + more
+def listed(names: Iterable[object]) -> str:
+    """Return the first of some names of a source, and how many more there are."""
+    texts = [shown(name, 60) for name in names]
+    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
+    return ", ".join(texts[:_SHOWN]) + more
 
 
 def _remote(source: str, path: Path) -> Source:

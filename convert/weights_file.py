@@ -6,13 +6,13 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from fcs_edge.convert.source import SAFETENSORS
+from fcs_edge.convert.source import SAFETENSORS, listed
 from fcs_edge.errors import CheckpointError, ModelFileError, parsing, shown
 from fcs_edge.modelfile.tensors import StoredTensor, map_tensors
 from fcs_edge.stand_ins import HEAD_BYTES, stand_in
@@ -24,7 +24,6 @@ _DEPTH = 4
 _PREFIX = re.compile(r"(?:(?:module|model|_orig_mod)\.){1,8}")
 """What wrappers of a model put before the names of its tensors: several GPUs, a trainer, a
 compiler. No part of the codec has such a name."""
-_SHOWN = 5
 
 
 class Report(Protocol):
@@ -80,13 +79,6 @@ def read(path: Path, report: Report, part: str | None = None) -> dict[str, Store
     if part is None or all(name.startswith(f"{part}.") for name in tensors):
         return tensors
     return {f"{part}.{name}": tensor for name, tensor in tensors.items()}
-
-
-def listed(names: Iterable[object]) -> str:
-    """Return the first of some names of a file, and how many more there are."""
-    texts = [shown(name, 60) for name in names]
-    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
-    return ", ".join(texts[:_SHOWN]) + more
 
 
 def _from_torch(path: Path, report: Report) -> dict[str, StoredTensor]:

@@ -27,7 +27,7 @@ def main(source: Path) -> None:
     tokens = codec.encode(signal)
     np.save(f"{source.stem}.npy", tokens)
 
-    # The last chunk is filled with zeros, so cut the output to the length of the input.
+    # The last token may stand for more than is left, so cut the output to the input's length.
     decoded = codec.decode(tokens)[: codec.output_length(signal.size)]
     soundfile.write(f"{source.stem}.decoded.wav", decoded, codec.sample_rate_out)
 

@@ -1,4 +1,4 @@
-"""FocalCodec-Stream on one CPU core: speech to tokens at 0.55 to 0.80 kbps, and back.
+"""FocalCodec-Stream on one CPU core: speech to tokens at 0.16 to 0.80 kbps, and back.
 
 >>> import fcs_edge, numpy
 >>> codec = fcs_edge.load()

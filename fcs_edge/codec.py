@@ -339,7 +339,8 @@ class Codec:
         """Return the number of tokens of a signal of `n_samples` samples.
 
         A causal model gives one for each `samples_per_token`, rounded up. For any other model
-        the kernels of its convolutions count too, and the shortest signal has one token.
+        the kernels of its convolutions count too, and the shortest signal has one token: or none,
+        where a downscale by 3 or more takes more frames. That one `encode` refuses.
 
         Raises
         ------
@@ -564,7 +565,8 @@ class Codec:
         threads : int, optional
             As in `stream_encoder`.
         on_progress : callable, optional
-            Takes the share of the work that is done, 0 to 1, while the whole signal is encoded.
+            Takes the share of the work that is done, 0 to 1, while the whole signal is encoded, or
+            each window.
 
         Returns
         -------
@@ -627,7 +629,7 @@ class Codec:
             bit is the sign of a latent's value, as `quantize` returns it.
             ``token_settings(codec.model, search=False)`` states it.
         exact : bool
-            Whether a model that needs the whole signal encodes it at once beyond 10 minutes too.
+            Whether a model that needs the whole signal encodes it at once beyond an hour too.
         window : float, optional
             Encode overlapping windows of so many seconds, from 1, in place of the whole signal.
             The tokens are other ones, unless one window holds the signal.
@@ -637,11 +639,13 @@ class Codec:
         Returns
         -------
         numpy.ndarray
-            (ceil(n / samples_per_token),) uint16. Sums of uint16 wrap beyond 65535; a language
-            model's vocabulary needs ``.astype(np.int64)`` first.
+            (`n_tokens` (n),) uint16. Sums of uint16 wrap beyond 65535; a language model's
+            vocabulary needs ``.astype(np.int64)`` first.
 
         Raises
         ------
+        fcs_edge.FcsError
+            The signal is too short for a model that is not causal.
         TypeError
             The samples are not floating point, or the array is masked.
         ValueError
@@ -712,6 +716,8 @@ class Codec:
             for line in _oddities(samples):
                 warnings.warn(f"signal {i}: {line}", AudioWarning, stacklevel=2)
         n_workers = min(self._threads, len(checked))
+        if n_workers > 1:
+            self._stages.prepare("encoder", "compressor")
         how = {"search": search, "threads": 1, **choice._asdict()}
         workers = [self.signal_encoder(**how) for _ in range(n_workers)]
         return batch.run(checked, workers, "signal")
@@ -778,6 +784,8 @@ class Codec:
         check = partial(as_tokens, bits=self.bits_per_token)
         checked = batch.checked(tokens, check, "tokens")
         n_workers = min(self._threads, len(checked))
+        if n_workers > 1:
+            self._stages.prepare("decompressor", "decoder")
         workers = [self.token_decoder(1) for _ in range(n_workers)]
         return batch.run(checked, workers, "tokens")
 

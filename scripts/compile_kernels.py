@@ -167,11 +167,7 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
         for keys in range(1, using.float_vectors + 1):
             for values in range(1, using.float_vectors + 1):
                 yield _attention((lanes, keys, lanes, values, half))
-        for values in range(1, using.float_vectors + 1):
-            yield _whole_attention((*whole_attention.key_panel(using), lanes, values, half))
-        ring = "H" if half else "f"
-        store = whole_attention.store_rows(half)
-        yield f"ops.whole_attention.store_rows{(half,)}", store, f"f2 int {ring}4w {ring}4w"
+        yield from _whole_attention(using, half)
     search = code_search.shape(using)
     yield (
         f"ops.code_search.search{search}",
@@ -199,14 +195,15 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
         name = f"gemm.grouped_products.linear_grouped{grouped}"
         yield name, grouped_products.linear_grouped(*grouped), types_
     for bits in (32, 8, 4):
-        arguments = peak.multiplier_arguments(using, bits)
-        dtypes = peak.multiplier_dtypes(peak.integer_dot(using, bits))
-        factor, total = (np.dtype(dtype).char for dtype in dtypes)
-        yield (
-            f"gemm.peak.multiply{arguments}",
-            peak.multiply(*arguments),
-            f"{factor}1 int {total}1w",
-        )
+        yield _multiplier(using, bits)
+
+
+def _multiplier(using: Instructions, bits: int) -> tuple[str, Any, str]:
+    """Return the kernel that finds the peak of multiply-accumulates."""
+    arguments = peak.multiplier_arguments(using, bits)
+    dtypes = peak.multiplier_dtypes(peak.integer_dot(using, bits))
+    factor, total = (np.dtype(dtype).char for dtype in dtypes)
+    return f"gemm.peak.multiply{arguments}", peak.multiply(*arguments), f"{factor}1 int {total}1w"
 
 
 def _attention(panels: tuple[int, int, int, int, bool]) -> tuple[str, Any, str]:
@@ -215,10 +212,15 @@ def _attention(panels: tuple[int, int, int, int, bool]) -> tuple[str, Any, str]:
     return f"ops.attention.attend_panels{panels}", attend, types_
 
 
-def _whole_attention(panels: tuple[int, int, int, int, bool]) -> tuple[str, Any, str]:
-    attend, kind = whole_attention.attend_blocks(*panels), "H" if panels[-1] else "f"
-    types_ = f"f2 f2 f2 {kind}4 {kind}4 int f2w f2w f2w f2w int int"
-    return f"ops.whole_attention.attend_blocks{panels}", attend, types_
+def _whole_attention(using: Instructions, half: bool) -> Iterator[tuple[str, Any, str]]:
+    stored = "H" if half else "f"
+    for values in range(1, using.float_vectors + 1):
+        panels = *whole_attention.key_panel(using), using.lanes, values, half
+        attend = whole_attention.attend_blocks(*panels)
+        types_ = f"f2 f2 f2 {stored}4 {stored}4 int f2w f2w f2w f2w int int"
+        yield f"ops.whole_attention.attend_blocks{panels}", attend, types_
+    store = whole_attention.store_rows(half)
+    yield f"ops.whole_attention.store_rows{(half,)}", store, f"f2 int {stored}4w {stored}4w"
 
 
 def tested_kernels(best: Instructions) -> Iterator[tuple[str, Any, str]]:

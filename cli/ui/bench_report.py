@@ -9,7 +9,7 @@ from rich.text import Text
 
 from fcs_edge.bench.bench import Facts
 from fcs_edge.cli.ui import whole_report
-from fcs_edge.cli.ui.bench_words import digits, kind, size
+from fcs_edge.cli.ui.bench_words import digits, disturbed, kind, size
 from fcs_edge.cli.ui.messages import plain
 
 _LEGEND = (
@@ -22,8 +22,6 @@ _LAYER_LEGEND = (
     "Weights and history are read from memory, activations from the nearest cache."
 )
 
-_BUSY = 0.95
-"""Share of the CPU time below which other programs disturbed the measurement."""
 _OVER = 1.05
 """Share of the limit above which the limit is wrong."""
 
@@ -157,8 +155,8 @@ def _run(model: Facts, run: Facts) -> Table:
 def _disturbed(measured: list[Facts]) -> str:
     """Return a line about other programs where they disturbed a measurement, else nothing."""
     share = min(facts.get("cpu_share", 1.0) for facts in measured)
-    if share < _BUSY:
-        return f"\nother programs took {1 - share:.0%} of the time: measure again without them"
+    if line := disturbed(share):
+        return line
     if max(facts.get("fraction_of_limit", 0.0) for facts in measured) > _OVER:
         return (
             "\nmore than 100 % of the limit: other programs ran while the rates were measured; "

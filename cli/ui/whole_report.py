@@ -8,12 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from fcs_edge.bench.bench import Facts
-from fcs_edge.cli.ui.bench_words import digits, kind, size
+from fcs_edge.cli.ui.bench_words import digits, disturbed, kind, size
 from fcs_edge.cli.ui.messages import plain
 
 _LEGEND = "real-time factor: compute time / audio time; x real time: its inverse"
-_BUSY = 0.95
-"""Share of the CPU time below which other programs disturbed the measurement."""
 
 
 def show(console: Console, model: Facts, runs: list[Facts]) -> None:
@@ -58,12 +56,8 @@ def _run(model: Facts, run: Facts) -> Table:
 
 
 def _memory(run: Facts) -> str:
-    busy = ""
-    if run["cpu_share"] < _BUSY:
-        share = 1 - run["cpu_share"]
-        busy = f"\nother programs took {share:.0%} of the time: measure again without them"
     return (
         f"{run['modes']['both']['runs']} runs; loaded in {run['load_s']:.1f} s; memory at most "
         f"{size(run['memory_peak_bytes'])}, {size(run['memory_before_load_bytes'])} before the "
-        f"model; file {size(run['file_bytes'])}{busy}"
+        f"model; file {size(run['file_bytes'])}{disturbed(run['cpu_share'])}"
     )

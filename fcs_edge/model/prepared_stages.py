@@ -46,6 +46,12 @@ class PreparedStages:
         self._block_chunks = block_chunks
         self._block_tokens = block_chunks * model.config.decoded_tokens
 
+    def prepare(self, *names: str) -> None:
+        """Prepare stages now: threads that need one at the same time would each do it."""
+        for name in names:
+            causal = getattr(self._config, name).causal
+            getattr(self, name if causal else f"whole_{name}")
+
     def features(self, samples: F32, on_progress: Progress | None = None) -> F32:
         """Return the features of a whole signal; `on_progress` takes the share done."""
         config = self._config.encoder

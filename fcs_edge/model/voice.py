@@ -43,6 +43,9 @@ MAX_WIDTH = 1 << 14
 LARGEST = 2.0**40
 """Largest magnitude of a row's value: the squares of a row have a sum."""
 
+LEAST = 2.0**-49
+"""A row whose values are not above this magnitude may count as zeros in the search."""
+
 _UNUSABLE = "NaN or infinity, or a number beyond 2 ** 40"
 _BLOCK = 1024
 """Rows that are looked at once."""
@@ -176,7 +179,7 @@ def _check_rows(rows: Any, scales: Scales | None) -> None:
         raise VoiceError(f"a row has {_UNUSABLE}")
     parts = (slice(start, start + _BLOCK) for start in range(0, n, _BLOCK))
     used = (as_float32(rows[p], None if scales is None else scales.of(p)) for p in parts)
-    if not any(part.any() for part in used):
+    if not any((np.abs(part) > LEAST).any() for part in used):
         raise VoiceError("all rows are zeros: the recordings have no sound")
 
 
@@ -228,7 +231,8 @@ def load_voice(path: str | os.PathLike[str]) -> Voice:
     except ModelFileError as error:
         raise VoiceError(str(error)) from error
     if metadata.get("format") != FORMAT:
-        raise VoiceError(f"{path}: no voice; make one with 'fcs-edge voice make SOUND {path.name}'")
+        name = path.with_suffix(".voice").name
+        raise VoiceError(f"{path}: no voice; make one with 'fcs-edge voice make SOUND {name}'")
     if metadata.get("format_version") != str(FORMAT_VERSION):
         version = shown(metadata.get("format_version"), 20)
         raise VoiceError(

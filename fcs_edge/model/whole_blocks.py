@@ -22,10 +22,11 @@ class Conv(Protocol[StateT]):
         """Write the convolution of x into out."""
 
 
-def blocks(rows: int) -> Iterator[slice]:
-    """Cut so many rows into slices of `BLOCK_ROWS` rows, the last one of what is left."""
-    for start in range(0, rows, BLOCK_ROWS):
-        yield slice(start, min(start + BLOCK_ROWS, rows))
+def blocks(rows: int, size: int | None = None) -> Iterator[slice]:
+    """Cut rows into slices of `size` rows, absent `BLOCK_ROWS`, the last one of what is left."""
+    size = BLOCK_ROWS if size is None else size
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))
 
 
 def rows_of(x: F32) -> Iterator[F32]:

@@ -6,7 +6,7 @@ for each frame of the signal. Each row is computed in the same order, whatever r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from fcs_edge.model.layers import (
     new,
 )
 from fcs_edge.model.whole_attention import WholeAttention, WholeMemory
+from fcs_edge.model.whole_blocks import blocks
 from fcs_edge.modelfile.config import EncoderConfig
 
 _FRAMES = 32
@@ -32,11 +33,6 @@ _ROWS = 128
 """Rows of a block of the transformer: a weight, and a key, is read once for all of them."""
 
 Progress = Callable[[float], None]
-
-
-def _blocks(count: int, size: int) -> Iterator[tuple[int, int]]:
-    """Cut rows into blocks: the first row of each, and the one after the last."""
-    return ((start, min(start + size, count)) for start in range(0, count, size))
 
 
 class WholeFeatureBlock:
@@ -99,15 +95,16 @@ class FeatureExtractor:
         widths = [block.outputs for block in reversed(self._blocks)]
         size = max(rows * width for rows, width in zip(outputs, widths, strict=False))
         work, active = new(size), new(size)
-        for start, stop in _blocks(count, _FRAMES):
-            first = start * self._frame_size
-            x = samples[first : first + self._inputs(stop - start)[-1]].reshape(-1, 1)
+        for frames in blocks(count, _FRAMES):
+            first = frames.start * self._frame_size
+            n_inputs = self._inputs(frames.stop - frames.start)[-1]
+            x = samples[first : first + n_inputs].reshape(-1, 1)
             for block in self._blocks:
                 x = block(x, work, active)
             normed = work[: x.size].reshape(x.shape)
             self._norm(x, normed)
-            self._project(normed, out[start:stop])
-            progress(stop / count)
+            self._project(normed, out[frames])
+            progress(frames.stop / count)
 
 
 class PositionalConv:
@@ -131,13 +128,13 @@ class PositionalConv:
         window = new(self._groups, past + block, dim // self._groups)
         active = new(block, dim)
         _append(x[:ahead], before, window[:, :past])
-        for start, stop in _blocks(count, _ROWS):
-            rows, column = stop - start, 0
-            _append(x[start + ahead : stop + ahead], past, window[:, : past + rows])
+        for some in blocks(count, _ROWS):
+            rows, column = some.stop - some.start, 0
+            _append(x[some.start + ahead : some.stop + ahead], past, window[:, : past + rows])
             for part, product in zip(window, self._products, strict=True):
                 product(part.reshape(-1), part.shape[1], active[:rows], column, GELU)
                 column += product.outputs
-            residual.add(x[start:stop], active[:rows])
+            residual.add(x[some], active[:rows])
             history.keep_last(window, rows, past)
 
 
@@ -229,11 +226,11 @@ class WholeEncoder:
         memory = WholeMemory(self._layers[0].attention, count, block)
         normed, hidden = new(block, self.config.dim), new(block, self.config.ffn_dim)
         for i, layer in enumerate(self._layers):
-            for start, stop in _blocks(count, _ROWS):
-                layer.store(x[start:stop], start, normed, memory)
-            for start, stop in _blocks(count, _ROWS):
-                layer(x[start:stop], start, bias, normed, hidden, memory)
-                progress((i + stop / count) / len(self._layers))
+            for rows in blocks(count, _ROWS):
+                layer.store(x[rows], rows.start, normed, memory)
+            for rows in blocks(count, _ROWS):
+                layer(x[rows], rows.start, bias, normed, hidden, memory)
+                progress((i + rows.stop / count) / len(self._layers))
 
 
 def _ignore(done: float) -> None:

@@ -33,7 +33,7 @@ _LAYERS_LIMIT, _LEVELS_LIMIT = 256, 64
 _CHUNK_LIMIT = 1 << 17
 """Samples of a chunk, input and output: the stages' work arrays grow with it."""
 _N_FFT_LIMIT = 1 << 14
-"""Samples of an inverse Fourier transform: a prime factor of it takes a table of its square."""
+"""Samples of an inverse Fourier transform: the time of a prime factor grows with its square."""
 _FLIPS_LIMIT, _BEAM_LIMIT, _BANDS_LIMIT, _SEARCH_LIMIT = 64, 64, 48, 1 << 18
 _HOP_LIMIT = 512
 """Samples per hop of the code search: the length of a spectrum's window."""

@@ -14,8 +14,12 @@ from fcs_edge.model.layers import F32, U16
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, CodecConfig
 from fcs_edge.streams.whole_windows import WindowEncoder, Windows
 
-EXACT_LIMIT = 600.0
-"""Seconds of the longest signal that is encoded as a whole without being asked for."""
+EXACT_LIMIT = 3600.0
+"""Seconds of the longest signal that is encoded as a whole without being asked for.
+
+With float32 weights, longer ones take up to twice real time on a core of a server: see
+docs/explanation/whole-signals.md.
+"""
 _GROWTH = 8
 """A full array of samples grows by one part in so many."""
 

@@ -132,6 +132,9 @@ class WindowEncoder:
             # The last window begins behind this one, and perhaps before the next one.
             self._drop(self._next)
             self._next += self._step
+        if self._held is samples or self._held.base is not None:
+            # The caller may write into its array again, and a view holds all of it in memory.
+            self._held = self._held.copy()
         return np.concatenate(parts)
 
     def flush(self) -> U16:
@@ -149,7 +152,7 @@ class WindowEncoder:
 
     def _drop(self, first: int) -> None:
         """Release the samples before a token."""
-        self._held = self._held[(first - self._first) * self._windows.samples_per_token :].copy()
+        self._held = self._held[(first - self._first) * self._windows.samples_per_token :]
         self._first = first
 
 

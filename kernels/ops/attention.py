@@ -166,11 +166,10 @@ def attend_panels(
         """Store a chunk and attend; see `RingAttention`.
 
         Keys are read in the order of their slots, wherever the oldest one is: only the position
-        bias depends on that. Scores are held times sqrt(head_dim). Every row is computed in the
-        same order, whatever rows stand beside it. The heads are those from `first_head` to the
-        one before `last_head`.
+        bias depends on that. Scores are held times sqrt(head_dim). The heads are those from
+        `first_head` to the one before `last_head`.
         """
-        rows = gate.shape[0]
+        rows, pitch = gate.shape[0], qkv.shape[1]
         head_dim, size = keys.shape[2], values.shape[2]
         root = np.sqrt(np.float32(head_dim))
         scale = np.float32(1) / root
@@ -185,11 +184,8 @@ def attend_panels(
                 for r in range(block):
                     bias = position_bias[h, position_bias.shape[1] - count - m - r :]
                     start_scores(gate[m + r, h] * root, bias, first, scores[r, :count])
-                queries = Rows(pointer(qkv, m * qkv.shape[1] + h * head_dim), qkv.shape[1])
-                first_panel = h * keys.shape[1]
-                add_scores(
-                    key_lanes, key_vectors, block, queries, keys, first_panel, scores, count
-                )  # fmt: skip
+                at, start = Rows(pointer(qkv, m * pitch + h * head_dim), pitch), h * keys.shape[1]
+                add_scores(key_lanes, key_vectors, block, at, keys, start, scores, count)
                 for r in range(block):
                     inverse[r] = softmax.exponentials(scores[r, :count], scale)
                 weigh_values(

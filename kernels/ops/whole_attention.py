@@ -133,13 +133,12 @@ def store_rows(half: bool) -> Kernel:
     """Return the kernel that stores keys and values as float32, or as float16."""
 
     @kernel
-    def store_rows(kv: F32, first: int, keys: Any, values: Any) -> None:
+    def store_all(kv: F32, first: int, keys: Any, values: Any) -> None:
         """Store keys and values; see `WholeAttention.store`."""
         for h in range(keys.shape[0]):
             store(kv, h, first, half, keys, values)
 
-    compiled: Kernel = store_rows
-    return compiled
+    return store_all
 
 
 @factory
@@ -152,7 +151,7 @@ def attend_blocks(
     from fcs_edge.kernels.ops.attention_panels import add_scores, add_values
 
     @kernel
-    def attend_blocks(
+    def attend(
         q: F32,
         gate: F32,
         bias: F32,
@@ -168,11 +167,9 @@ def attend_blocks(
     ) -> None:
         """Attend to all keys; see `WholeAttention`.
 
-        For each block of keys, ``running`` has the largest score so far and the sum of the
-        exponentials below it, ``sums`` the values weighed by them. Both shrink when a larger score
-        is found. Scores are held times sqrt(head_dim). Every row is computed in the same order,
-        whatever rows stand beside it. The heads are those from `first_head` to the one before
-        `last_head`.
+        ``running`` has the largest score so far and the sum of the exponentials below it, ``sums``
+        the values weighed by them. Both shrink when a larger score is found. Scores are held times
+        sqrt(head_dim). The heads are those from `first_head` to the one before `last_head`.
         """
         rows, dim = q.shape
         panels, head_dim, count = keys.shape[1], keys.shape[2], values.shape[2]
@@ -191,10 +188,8 @@ def attend_blocks(
                         distance = j - first - m - r
                         s = scores[r, :some]
                         start_block(gate[m + r, h] * root, bias[h], distance + zero, s)
-                    queries = Rows(pointer(q, m * dim + h * head_dim), dim)
-                    add_scores(
-                        key_lanes, key_vectors, block, queries, keys, first_panel, scores, some
-                    )
+                    at = Rows(pointer(q, m * dim + h * head_dim), dim)
+                    add_scores(key_lanes, key_vectors, block, at, keys, first_panel, scores, some)
                     for r in range(block):
                         s = scores[r, :some]
                         by = softmax.running_exponentials(s, scale, running[m + r])
@@ -205,5 +200,4 @@ def attend_blocks(
                     m += block
             divide_rows(running[:rows], sums, out, h * head_dim, head_dim)
 
-    compiled: Kernel = attend_blocks
-    return compiled
+    return attend

@@ -240,7 +240,13 @@ def test_bench(
 
 def test_demo(tiny: fcs_edge.Codec, monkeypatch: pytest.MonkeyPatch) -> None:
     codec: Any = SimpleNamespace(
-        name=NAME, sample_rate_in=16000, sample_rate_out=24000, bitrate=800, latency=0.08
+        name=NAME,
+        sample_rate_in=16000,
+        sample_rate_out=24000,
+        bitrate=800,
+        latency=0.08,
+        encodes_streams=True,
+        decodes_streams=True,
     )
     clip = np.zeros(16000, np.float32)
     result = demo._Result(clip, np.zeros(50, np.uint16), clip, 1.0, 1.0)

@@ -53,6 +53,8 @@ def test_two_halves_are_a_whole(
         (("bench",), "encoder"),
         (("demo", "--out", "OUT"), "decoder"),
         (("prior", "train", "IN", "OUT.safetensors"), "decoder"),
+        (("voice", "make", "--from", "decompressor", "IN", "OUT.voice"), "encoder"),
+        (("voice", "make", "--from", "decompressor", "IN", "OUT.voice"), "decoder"),
     ],
 )
 def test_a_missing_half_is_one_line(

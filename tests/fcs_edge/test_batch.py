@@ -52,8 +52,12 @@ def test_signals_of_a_model_that_needs_them_whole(
 ) -> None:
     codec = golden("nc_25").codec
     clips = [speech[:n] for n in (0, 1, 5000, 721)]
-    for clip, tokens in zip(clips, codec.encode_batch(clips), strict=True):
+    threaded = codec.with_threads(2)
+    encoded = threaded.encode_batch(clips)
+    for clip, tokens in zip(clips, encoded, strict=True):
         np.testing.assert_array_equal(tokens, codec.encode(clip))
+    for tokens, samples in zip(encoded, threaded.decode_batch(encoded), strict=True):
+        np.testing.assert_array_equal(samples, codec.decode(tokens))
     with pytest.raises(ValueError, match="give one of them"):
         codec.encode_batch([], exact=True, window=30)
     monkeypatch.setattr(whole_signal, "EXACT_LIMIT", 0.25)

@@ -86,6 +86,10 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
     "infinite": (lambda p: saved(p, {"rows": ROWS * np.float16(np.inf)}), "NaN or infinity"),
     "large": (lambda p: saved(p, {"rows": np.full((2, 2), 1e30, np.float32)}), "2 .. 40"),
     "zeros": (lambda p: saved(p, {"rows": ROWS * 0}), "all rows are zeros"),
+    "nearly zeros": (
+        lambda p: saved(p, {"rows": ROWS.astype(np.float32) * np.float32(1e-20)}),
+        "all rows are zeros",
+    ),
     "unknown tensor": (lambda p: saved(p, {"rows": ROWS, "\x1b": ROWS}), "missing or unexpected"),
     "no scales": (lambda p: saved(p, {"rows": INT8["rows"]}), "tensor columns is missing"),
     "scales of floats": (lambda p: saved(p, {**INT8, "rows": ROWS}), "unexpected"),

@@ -72,6 +72,18 @@ def test_any_cutting_gives_each_token_once(name: str) -> None:
         assert 0 < starts[-1] - starts[-2] <= windows.tokens - windows.overlap
 
 
+def test_the_caller_may_write_into_its_array_again() -> None:
+    config = config_of("nc_tiny")
+    signal, array = Stub(config).signal(48000), np.zeros(800, np.float32)
+    encoder = WindowEncoder(config, Stub(config), Windows.of(config, 2))
+    parts = []
+    for piece in signal.reshape(-1, 800):
+        array[:] = piece
+        parts.append(encoder.push(array))
+    tokens = np.concatenate([*parts, encoder.flush()])
+    np.testing.assert_array_equal(tokens, np.arange(config.n_tokens(signal.size)))
+
+
 def test_tokens_that_count_have_sound_on_both_sides() -> None:
     config = config_of("nc_tiny")
     windows = Windows.of(config, 2, 0.6)
