@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from fcs_edge.modelfile.config import CodecConfig
+from fcs_edge.errors import ConfigError
+from fcs_edge.modelfile.config import CodecConfig, VocosConfig
 from train.model.code_search import Search
 from train.model.compressor import Compressor
 from train.model.decoder import Decoder
@@ -38,9 +39,16 @@ class FocalCodecStream(nn.Module):
         Its sizes.
     whiten : bool
         Whether latents are whitened, for training.
+
+    Raises
+    ------
+    fcs_edge.errors.ConfigError
+        A stage is not causal, or the decoder is Vocos.
     """
 
     def __init__(self, config: CodecConfig, whiten: bool = False) -> None:
+        if not config.is_causal or isinstance(config.decoder, VocosConfig):
+            raise ConfigError("train builds causal models with a WaveNeXt decoder, and no others")
         super().__init__()
         self.config = config
         self.encoder = Encoder(config.encoder)
