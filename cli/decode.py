@@ -152,10 +152,8 @@ def decode(
     else:
         if playing:
             devices.find("output", speaker)
-        codec = fcs_edge.load(model, activations=activations, threads=threads)
-        if threads > 1:
-            check_streaming("threads", codec, codec.decodes_streams)
-        codec = voice.applied(codec)
+        codec = voice.applied(fcs_edge.load(model, activations=activations, threads=threads))
+        check_streaming("threads", codec, threads == 1 or codec.decodes_streams)
         prepare(codec, messages, decoder=True)
         mode = _Mode(playing, out == "-", strict, salvage, any_model)
         play = partial(open_player, codec, speaker, latency, warn=messages.warn)
