@@ -152,8 +152,7 @@ def decode(
     else:
         if playing:
             devices.find("output", speaker)
-        codec = voice.applied(fcs_edge.load(model, activations=activations, threads=threads))
-        check_streaming("threads", codec, threads == 1 or codec.decodes_streams)
+        codec = voice.applied(_loaded(model, activations, threads))
         prepare(codec, messages, decoder=True)
         mode = _Mode(playing, out == "-", strict, salvage, any_model)
         play = partial(open_player, codec, speaker, latency, warn=messages.warn)
@@ -161,6 +160,14 @@ def decode(
         is_whole = _decode_sound(source, codec, mode, play if playing else write, messages)
     if not is_whole:
         click.get_current_context().exit(1)
+
+
+def _loaded(model: str | None, activations: int | None, threads: int) -> Codec:
+    """Load a model; refuse threads that it leaves without effect."""
+    codec = fcs_edge.load(model, activations=activations, threads=threads)
+    if threads > 1:
+        check_streaming("threads", codec, codec.decodes_streams)
+    return codec
 
 
 class _Sink(Protocol):

@@ -275,11 +275,12 @@ def _encode_input(
             if ending is not None and ending.of_file:
                 break
         sound.require_sound(n_samples)
-    with work.bar(n_samples / codec.sample_rate_in):
+    seconds = n_samples / codec.sample_rate_in
+    with work.bar(min(seconds, choice.window or seconds)):
         tokens = encoder.flush()
     writer = writer or create(encoder.used)
     writer.close(n_samples, tokens)
-    return n_samples / codec.sample_rate_in
+    return seconds
 
 
 def _arguments(source: str, out: str | None, live: bool, raw: str | None) -> tuple[str, str]:

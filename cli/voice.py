@@ -109,7 +109,9 @@ def make(
     stored = found if kind == "f16" else found.to_int8()
     stored.save(out, force=force)
     messages.note(_summary(out, stored, collector))
-    messages.note(f"next: fcs-edge decode --voice {shlex.quote(out)} speech.fcs changed.wav")
+    named = [] if model is None else ["-m", model]
+    options = shlex.join([*named, "--voice", out])
+    messages.note(f"next: fcs-edge decode {options} speech.fcs changed.wav")
     click.get_current_context().exit(1 if any(r.losses for r in recordings) else 0)
 
 

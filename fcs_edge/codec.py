@@ -573,7 +573,8 @@ class Codec:
         threads : int, optional
             As in `stream_encoder`.
         on_progress : callable, optional
-            Takes the share of the work that is done, 0 to 1, while the whole signal is encoded.
+            Takes the share of the work that is done, 0 to 1, while the whole signal is encoded, or
+            each window.
 
         Returns
         -------

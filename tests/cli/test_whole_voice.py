@@ -33,6 +33,7 @@ def test_rows_come_from_windows(
     path = tmp_path / "a.voice"
     result = run("voice", "make", "-m", case.model, "--from", stage, tmp_path / "a.wav", path)
     assert result.code == 0, result.err
+    assert f"next: fcs-edge decode -m {case.model} --voice {path} speech" in result.err
     voice, codec = fcs_edge.load_voice(path), case.codec
     window = signal[RATE : 2 * RATE + 80]
     rows = codec.features(window)
