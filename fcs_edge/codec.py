@@ -244,6 +244,14 @@ class Codec:
         fit(voice, self.fingerprint, self._config.decompressor.output_dim, any_voice)
         return _Voiced(voice, topk, any_voice)
 
+    def _chosen(self, voice: Voice | None, topk: int, any_voice: bool) -> _Voiced | None:
+        """Return a call's voice, or else the codec's; refuse what only a call's voice uses."""
+        if voice is not None:
+            return self._fitting(voice, topk, any_voice)
+        if topk != TOPK or any_voice:
+            raise ValueError("topk and any_voice say how a voice is used: give voice too")
+        return self._voice
+
     def _changed(self, **fields: Any) -> Codec:
         """Return a codec of the same model that shares the prepared stages."""
         other = object.__new__(Codec)
@@ -477,9 +485,9 @@ class Codec:
         TypeError
             `max_chunks`, `threads` or `topk` is no integer.
         ValueError
-            One of them is out of range.
+            One of them is out of range, or only `voice` uses what is given.
         """
-        voiced = self._voice if voice is None else self._fitting(voice, topk, any_voice)
+        voiced = self._chosen(voice, topk, any_voice)
         if not self.decodes_streams:
             raise FcsError(f"{self.name} does not decode streams: it needs all tokens; {STREAMING}")
         n = self._threads if threads is None else as_threads(threads)
@@ -752,9 +760,11 @@ class Codec:
         TypeError
             The tokens are not integers, or the array is masked.
         ValueError
-            The tokens are not one-dimensional, or one is out of range.
+            The tokens are not one-dimensional, or one is out of range, or only `voice` uses
+            what is given.
         """
-        codec = self if voice is None else self.with_voice(voice, topk, any_voice=any_voice)
+        voiced = self._chosen(voice, topk, any_voice)
+        codec = self if voice is None else self._changed(_voice=voiced)
         decoder = codec.token_decoder()
         checked = as_tokens(tokens, self.bits_per_token)
         return np.concatenate([decoder.push(checked), decoder.flush()])

@@ -98,6 +98,15 @@ def test_voices_that_do_not_fit(tiny: Codec, golden: Callable[[str], Any]) -> No
     assert np.array_equal(tiny.decode([1, 2], voice=stranger, any_voice=True), expected)
 
 
+@pytest.mark.parametrize("how", [{"topk": 1}, {"any_voice": True}])
+def test_what_only_a_voice_uses(how: dict[str, Any], tiny: Codec) -> None:
+    for codec in (tiny, tiny.with_voice(drawn_voice(tiny, 3), 2)):
+        with pytest.raises(ValueError, match="give voice too"):
+            codec.decode([1], **how)
+        with pytest.raises(ValueError, match="give voice too"):
+            codec.stream_decoder(**how)
+
+
 @pytest.mark.parametrize("topk", [0, 65, 2.0, True])
 def test_topk_out_of_range(topk: Any, tiny: Codec) -> None:
     with pytest.raises((ValueError, TypeError), match="topk"):
