@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 from numpy.typing import NDArray
+from voice_cases import drawn_voice
+
+import fcs_edge
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -159,13 +162,15 @@ def test_make_targets_are_in_the_makefile() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_python() -> None:
+def test_python(tmp_path: Path) -> None:
+    """In a folder that has the voice which a how-to makes first."""
+    drawn_voice(fcs_edge.load(), 8).save(tmp_path / "anna.voice")
     # How to add a file shows a part of it.
     pages = [page for page in GUIDES if not page.name.startswith("add-")]
     found = [text for page in pages for _, text in fences(page, "python")]
     assert found
     for text in found:
-        subprocess.run([sys.executable, "-c", text], check=True, timeout=120)
+        subprocess.run([sys.executable, "-c", text], check=True, timeout=120, cwd=tmp_path)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
