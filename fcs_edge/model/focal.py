@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import numpy as np
 
 from fcs_edge.kernels.gemm import quantized_weights as stored
@@ -20,6 +23,10 @@ from fcs_edge.model.layers import (
     new,
 )
 from fcs_edge.modelfile.config import FocalConfig
+
+Norm: TypeAlias = Callable[[F32, F32], None]
+"""Writes the normalised rows of the first array into the second."""
+Modulate: TypeAlias = Callable[[F32, F32, int], None]
 
 
 class DynamicTanh:
@@ -114,18 +121,54 @@ class FocalModulation:
         self._out(convolved, out, epilogue)
 
 
-class FocalBlock:
-    """Focal modulation and feed-forward, each with dynamic tanh and a residual connection."""
+class FocalResiduals:
+    """The residual connections of a focal block: modulation and feed-forward, each with a norm."""
 
-    def __init__(self, config: FocalConfig, tensors: Tensors, name: str, window: int) -> None:
-        self._post_norm = config.use_post_norm
-        self._modulation_norm = DynamicTanh(tensors, f"{name}.modulation_norm")
-        self.modulation = FocalModulation(config, tensors, f"{name}.modulation", window)
-        self._feed_forward_norm = DynamicTanh(tensors, f"{name}.feed_forward_norm")
+    def __init__(
+        self, config: FocalConfig, tensors: Tensors, name: str, norm: Callable[[Tensors, str], Norm]
+    ) -> None:
+        self.post_norm = config.use_post_norm
+        self.modulation_norm = norm(tensors, f"{name}.modulation_norm")
+        self._feed_forward_norm = norm(tensors, f"{name}.feed_forward_norm")
         self.feed_forward = FeedForward(tensors, f"{name}.feed_forward")
         scaled = config.use_layerscale
         self._modulation_gamma = tensors[f"{name}.modulation_gamma"] if scaled else None
         self._feed_forward_gamma = tensors[f"{name}.feed_forward_gamma"] if scaled else None
+
+    def __call__(self, x: F32, modulate: Modulate, normed: F32, out: F32, hidden: F32) -> None:
+        """Replace x (rows, width) by the block's output; the other arrays are workspace.
+
+        ``modulate(signal, out, epilogue)`` writes the modulation of a signal, or adds it.
+        """
+        if self.post_norm:
+            modulate(x, out, WRITE)
+            self.modulation_norm(out, normed)
+            _add(x, normed, self._modulation_gamma)
+            self.feed_forward(x, out, hidden)
+            self._feed_forward_norm(out, normed)
+            _add(x, normed, self._feed_forward_gamma)
+            return
+        self.modulation_norm(x, normed)
+        if self._modulation_gamma is None:
+            modulate(normed, x, ADD)
+        else:
+            modulate(normed, out, WRITE)
+            residual.add_scaled(x, out, self._modulation_gamma)
+        self._feed_forward_norm(x, normed)
+        if self._feed_forward_gamma is None:
+            self.feed_forward(normed, x, hidden, ADD)
+        else:
+            self.feed_forward(normed, out, hidden)
+            residual.add_scaled(x, out, self._feed_forward_gamma)
+
+
+class FocalBlock:
+    """Focal modulation and feed-forward, each with dynamic tanh and a residual connection."""
+
+    def __init__(self, config: FocalConfig, tensors: Tensors, name: str, window: int) -> None:
+        self.modulation = FocalModulation(config, tensors, f"{name}.modulation", window)
+        self._residuals = FocalResiduals(config, tensors, name, DynamicTanh)
+        self.feed_forward = self._residuals.feed_forward
 
     def state(self, max_rows: int) -> FocalState:
         """Return the state of a new stream whose calls take up to `max_rows` rows."""
@@ -134,27 +177,12 @@ class FocalBlock:
     def __call__(self, x: F32, state: FocalState) -> None:
         """Replace x (rows, width) by the block's output."""
         rows = x.shape[0]
-        normed, out, hidden = state.normed[:rows], state.out[:rows], state.hidden[:rows]
-        if self._post_norm:
-            self.modulation(x, out, state)
-            self._modulation_norm(out, normed)
-            _add(x, normed, self._modulation_gamma)
-            self.feed_forward(x, out, hidden)
-            self._feed_forward_norm(out, normed)
-            _add(x, normed, self._feed_forward_gamma)
-            return
-        self._modulation_norm(x, normed)
-        if self._modulation_gamma is None:
-            self.modulation(normed, x, state, ADD)
-        else:
-            self.modulation(normed, out, state)
-            residual.add_scaled(x, out, self._modulation_gamma)
-        self._feed_forward_norm(x, normed)
-        if self._feed_forward_gamma is None:
-            self.feed_forward(normed, x, hidden, ADD)
-        else:
-            self.feed_forward(normed, out, hidden)
-            residual.add_scaled(x, out, self._feed_forward_gamma)
+
+        def modulate(signal: F32, out: F32, epilogue: int) -> None:
+            self.modulation(signal, out, state, epilogue)
+
+        work = state.normed[:rows], state.out[:rows], state.hidden[:rows]
+        self._residuals(x, modulate, *work)
 
 
 def _add(x: F32, y: F32, gamma: F32 | None) -> None:

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from fcs_edge.kernels.gemm import quantized_weights as stored
-from fcs_edge.kernels.ops import focal, residual
+from fcs_edge.kernels.ops import focal
+from fcs_edge.model.focal import FocalResiduals
 from fcs_edge.model.layers import (
-    ADD,
     F32,
     WRITE,
     DepthwiseConv,
-    FeedForward,
     LayerNorm,
     Linear,
     Tensors,
@@ -123,62 +122,28 @@ class WholeFocalBlock:
     """Focal modulation and feed-forward, each with LayerNorm and a residual connection."""
 
     def __init__(self, config: FocalConfig, tensors: Tensors, name: str) -> None:
-        self._post_norm = config.use_post_norm
-        self._modulation_norm = LayerNorm(tensors, f"{name}.modulation_norm")
         self._modulation = WholeFocalModulation(config, tensors, f"{name}.modulation")
-        self._feed_forward_norm = LayerNorm(tensors, f"{name}.feed_forward_norm")
-        self._feed_forward = FeedForward(tensors, f"{name}.feed_forward")
-        scaled = config.use_layerscale
-        self._modulation_gamma = tensors[f"{name}.modulation_gamma"] if scaled else None
-        self._feed_forward_gamma = tensors[f"{name}.feed_forward_gamma"] if scaled else None
+        self._residuals = FocalResiduals(config, tensors, name, LayerNorm)
 
     def __call__(self, x: F32) -> None:
         """Replace x (rows, width) by the block's output."""
         rows, width = x.shape
-        work = _Work(width, self._feed_forward.inner)
-        signal = rows_of(x) if self._post_norm else self._normed(x, work)
+        work = _Work(width, self._residuals.feed_forward.inner)
+        signal = rows_of(x) if self._residuals.post_norm else self._normed(x, work)
         found = self._modulation.gather(rows, signal)
         for block in blocks(rows):
-            if self._post_norm:
-                self._run_post_norm(x[block], block, found, work)
-            else:
-                self._run(x[block], block, found, work)
+            self._run(x[block], block, found, work)
 
     def _normed(self, x: F32, work: _Work) -> Iterator[F32]:
         for part in rows_of(x):
             normed = work.normed[: part.shape[0]]
-            self._modulation_norm(part, normed)
+            self._residuals.modulation_norm(part, normed)
             yield normed
 
     def _run(self, x: F32, block: slice, found: _Contexts, work: _Work) -> None:
         rows = x.shape[0]
-        normed, out, hidden = work.normed[:rows], work.out[:rows], work.hidden[:rows]
-        self._modulation_norm(x, normed)
-        if self._modulation_gamma is None:
-            self._modulation(normed, block, found, x, work, ADD)
-        else:
-            self._modulation(normed, block, found, out, work)
-            residual.add_scaled(x, out, self._modulation_gamma)
-        self._feed_forward_norm(x, normed)
-        if self._feed_forward_gamma is None:
-            self._feed_forward(normed, x, hidden, ADD)
-        else:
-            self._feed_forward(normed, out, hidden)
-            residual.add_scaled(x, out, self._feed_forward_gamma)
 
-    def _run_post_norm(self, x: F32, block: slice, found: _Contexts, work: _Work) -> None:
-        rows = x.shape[0]
-        normed, out, hidden = work.normed[:rows], work.out[:rows], work.hidden[:rows]
-        self._modulation(x, block, found, out, work)
-        self._modulation_norm(out, normed)
-        _add(x, normed, self._modulation_gamma)
-        self._feed_forward(x, out, hidden)
-        self._feed_forward_norm(out, normed)
-        _add(x, normed, self._feed_forward_gamma)
+        def modulate(signal: F32, out: F32, epilogue: int) -> None:
+            self._modulation(signal, block, found, out, work, epilogue)
 
-
-def _add(x: F32, y: F32, gamma: F32 | None) -> None:
-    if gamma is None:
-        residual.add(x, y)
-    else:
-        residual.add_scaled(x, y, gamma)
+        self._residuals(x, modulate, work.normed[:rows], work.out[:rows], work.hidden[:rows])
