@@ -6,8 +6,23 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from fcs_edge.cli.ui.messages import Messages, plain
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def _terminal(messages: Messages) -> Console | None:
+    """Return the terminal of standard error; None where it is none, or messages are quiet."""
+    if messages.quiet or not sys.stderr.isatty():
+        return None
+    # Imported for a terminal only: it takes longer than a short command.
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return console if console.is_terminal else None
 
 
 @contextmanager
@@ -25,17 +40,12 @@ def progress_bar(
     seconds : float or None
         Seconds of audio in all; None where they are unknown.
     """
-    if messages.quiet or not sys.stderr.isatty():
+    console = _terminal(messages)
+    if console is None:
         yield lambda _: None
         return
-    # Imported for a terminal only: it takes longer than a short command.
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda _: None
-        return
     columns = (
         TextColumn(label, markup=False),
         BarColumn(),
@@ -70,16 +80,12 @@ class WholeProgress:
     @contextmanager
     def bar(self, seconds: float) -> Iterator[None]:
         """Show a bar with percent and rate while the block works on so many seconds of sound."""
-        if self._messages.quiet or not sys.stderr.isatty():
+        console = _terminal(self._messages)
+        if console is None:
             yield
             return
-        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        console = Console(stderr=True)
-        if not console.is_terminal:
-            yield
-            return
         columns = (
             TextColumn(self._label, markup=False),
             BarColumn(),
@@ -105,13 +111,8 @@ class WholeProgress:
 @contextmanager
 def spinner(messages: Messages, label: str) -> Iterator[None]:
     """Show a spinner while the block runs."""
-    if messages.quiet or not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    console = _terminal(messages)
+    if console is None:
         yield
         return
     with console.status(plain(label)):
