@@ -1,0 +1,1 @@
+"""Whole corpora: many sound files to Parquet shards of tokens, and back."""
