@@ -229,7 +229,7 @@ _UNITS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "protection": ("protected", _protection),
     "intact": ("checks", lambda v: "all pass" if v else "FAILED"),
 }
-_OPTIONAL = ("note", "protection", "part")
+_OPTIONAL = ("note", "protection", "part", "encodes_streams", "decodes_streams")
 """Facts that are shown where there is something to say."""
 _OF_CHUNKS = ("latency", "chunk_size", "chunk_tokens")
 """Facts that a model which needs the whole sound has in JSON only."""
@@ -252,5 +252,8 @@ def _print_facts(facts: Facts) -> None:
             continue
         if key in _OF_CHUNKS and "latency" in facts and facts["latency"] is None:
             continue
+        if key == "metadata":
+            # Windows are shown as settings, in seconds.
+            value = {k: v for k, v in value.items() if k not in facts["settings"]}
         label, show = _UNITS[key]
         click.echo(f"  {label or key:<{_LABEL}}  {printable(show(value))}")

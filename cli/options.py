@@ -229,7 +229,7 @@ resampler_option = _option(
     default=DEFAULT_RESAMPLER,
     show_default=True,
     help="What brings a file or a pipe to the model's rate. torchaudio: other tokens, those of a "
-    "PyTorch pipeline. Microphones keep soxr.",
+    "PyTorch pipeline.",
 )
 reconnect_option = _option(
     "--reconnect", is_flag=True, help="Wait for a device that is lost, and continue with it."

@@ -37,6 +37,7 @@ from fcs_edge.streams.whole_signal import (
     WholeDecoder,
     signal_encoder,
 )
+from fcs_edge.tokens.settings import token_settings
 
 TOPK = 4
 """Rows of a voice that are averaged."""
@@ -377,18 +378,26 @@ class Codec:
         dict
             Values for JSON by name, in plain units: Hz, bits per second, seconds, bytes.
             ``settings`` says what changes tokens beside the fingerprint. ``latency`` is None
-            where the model needs the whole signal.
+            where the model needs the whole signal; ``encodes_streams`` and ``decodes_streams``
+            are None where a half model lacks those stages. ``causal`` is True of a model whose
+            stages are all causal.
         """
         rates = "sample_rate_in", "sample_rate_out", "bits_per_token", "token_rate", "bitrate"
-        streams = "encodes_streams", "decodes_streams"
+        part = self._model.part
+        streams = {
+            "encodes_streams": None if part == "decoder" else self.encodes_streams,
+            "decodes_streams": None if part == "encoder" else self.decodes_streams,
+        }
         sizes = "chunk_size", "chunk_tokens", "samples_per_token", "samples_out_per_token"
         latency = self.latency if math.isfinite(self.latency) else None
         return {
             **model_facts(self._model),
+            "settings": token_settings(self._model),
             **{name: getattr(self, name) for name in rates},
             "latency": latency,
             "causal": self._config.is_causal,
-            **{name: getattr(self, name) for name in (*streams, *sizes)},
+            **{name: getattr(self, name) for name in sizes},
+            **streams,
         }
 
     def output_length(self, n_samples: int) -> int:

@@ -240,7 +240,7 @@ def show_words(scores: Facts) -> None:
 
 def main() -> None:
     """Measure, print Markdown and write JSON."""
-    parser = argparse.ArgumentParser(usage=__doc__)
+    parser = argparse.ArgumentParser(usage=__doc__.replace("%", "%%"))
     parser.add_argument("sounds", nargs="+", type=Path)
     parser.add_argument("--model")
     parser.add_argument("--seeds", type=int, default=4)

@@ -160,7 +160,7 @@ def measure(codec: fcs_edge.Codec, sounds: list[F32], name: str | None, recognis
 
 def main() -> None:
     """Measure, print Markdown and write JSON."""
-    parser = argparse.ArgumentParser(usage=__doc__)
+    parser = argparse.ArgumentParser(usage=__doc__.replace("%", "%%"))
     parser.add_argument("sounds", nargs="+", type=Path)
     parser.add_argument("--model")
     parser.add_argument("--words", action="store_true")

@@ -326,7 +326,7 @@ def table(rows: list[Facts]) -> None:
 
 def main() -> None:
     """Measure, print Markdown and write JSON."""
-    parser = argparse.ArgumentParser(usage=__doc__)
+    parser = argparse.ArgumentParser(usage=__doc__.replace("%", "%%"))
     parser.add_argument("model")
     parser.add_argument("sounds", nargs="+", type=Path)
     parser.add_argument("--seconds", type=float)

@@ -6,7 +6,6 @@ from typing import Any
 
 from fcs_edge.modelfile.catalogue import BUILT_IN
 from fcs_edge.modelfile.model_file import ModelFile
-from fcs_edge.tokens.settings import token_settings
 
 Facts = dict[str, Any]
 """Values for JSON by name, in plain units."""
@@ -27,7 +26,6 @@ def model_facts(model: ModelFile) -> Facts:
         "weights": model.weights,
         "part": model.part,
         "stored_as": model.scheme,
-        "settings": token_settings(model),
         "priors": [f"{prior.check:08x}" for prior in model.priors],
         "bytes": n_bytes,
     }

@@ -182,3 +182,29 @@ def test_listed_kernels_have_the_arguments_that_libraries_are_built_with() -> No
         assert found, f"{path} has no {function}"
         arguments = types_.partition(" -> ")[0].split()
         assert len(found[0].args.args) == len(arguments), name
+
+
+class _Percent(dict[str, object]):
+    """Any name that a help text may ask for."""
+
+    def __missing__(self, key: str) -> str:
+        return key
+
+
+def _argparse_texts(tree: ast.Module) -> list[str]:
+    """Return what argparse formats with %: the usage, and the help of each option."""
+    document = ast.get_docstring(tree) or ""
+    found = []
+    for node in ast.walk(tree):
+        for keyword in node.keywords if isinstance(node, ast.Call) else []:
+            if keyword.arg == "help" and isinstance(keyword.value, ast.Constant):
+                found.append(keyword.value.value)
+            elif keyword.arg == "usage":
+                found.append(eval(ast.unparse(keyword.value), {"__doc__": document}))
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "scripts").glob("*.py")))
+def test_argparse_can_print_the_help_of_a_script(name: str) -> None:
+    for text in _argparse_texts(ast.parse((ROOT / "scripts" / name).read_text())):
+        assert text % _Percent(prog=name)

@@ -125,3 +125,11 @@ def test_the_command_that_writes_checkpoints(
     assert "int8 weights become float32" in out
     assert "the reference has no code search" in out
     assert "no place for priors" in out
+
+
+def test_info_says_what_a_half_can_do(halves: tuple[Path, Path], run: Callable) -> None:
+    names = "encodes_streams", "decodes_streams"
+    for path, own, other in zip(halves, names, reversed(names), strict=True):
+        facts = json.loads(run("info", "--json", path).out)
+        assert (facts[own], facts[other]) == (True, None)
+        assert other.replace("_", " ") not in run("info", path).out

@@ -81,6 +81,7 @@ def test_windows(model: Path, sound: Callable, run: Callable, tmp_path: Path) ->
     facts = json.loads(run("info", "--json", tmp_path / "w.fcs").out)
     assert facts["metadata"] == {"window": "32000", "overlap": "16000"}
     assert (facts["settings"]["window"], facts["settings"]["overlap"]) == (2.0, 1.0)
+    assert run("info", tmp_path / "w.fcs").out.count("window ") == 1
     # Settings go along from file to file.
     assert run("decode", "-m", model, tmp_path / "w.fcs", tmp_path / "c.npz").code == 0
     assert run("encode", "-m", model, tmp_path / "c.npz", tmp_path / "c.fcs").code == 0
