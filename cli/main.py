@@ -8,12 +8,12 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from importlib import import_module
 
 import click
 
 from fcs_edge import signals
 from fcs_edge.cli import descriptors
+from fcs_edge.cli.command_group import CommandGroup
 from fcs_edge.cli.memory import shortage
 from fcs_edge.cli.ui.messages import print_warning
 from fcs_edge.errors import FcsError
@@ -22,6 +22,7 @@ from fcs_edge.text import printable
 COMMANDS = {
     "bench": "Measure the speed of a model on one core of this machine, or on several.",
     "convert": "Convert the checkpoint SOURCE to the model file OUT.",
+    "corpus": "Encode whole corpora of sound to a dataset of tokens, and work with it.",
     "decode": "Decode the tokens IN to the sound OUT.",
     "demo": "Send a clip of speech, or the sound file SOUND, through the codec.",
     "encode": "Encode the sound IN to the bitstream OUT.",
@@ -39,32 +40,14 @@ COMMANDS = {
 }
 """Modules of `fcs_edge.cli`, each with the command of the same name; first lines of their help."""
 
-
-class _Commands(click.Group):
-    """A group that imports a command when it is called: `info` needs no sound and no network."""
-
-    def list_commands(self, context: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        command: click.Command = getattr(import_module(f"fcs_edge.cli.{name}"), name)
-        return command
-
-    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
-        limit = formatter.width - 6 - max(map(len, COMMANDS))
-        listed = [
-            (name, click.Command(name, help=line).get_short_help_str(limit))
-            for name, line in COMMANDS.items()
-        ]
-        with formatter.section("Commands"):
-            formatter.write_dl(listed)
+_NO_ARGUMENTS: type[Exception] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""What a group without its command raises; click below 8.2 prints the help instead."""
 
 
 @click.group(
-    cls=_Commands,
+    cls=CommandGroup,
+    lines=COMMANDS,
+    prefix="fcs_edge.cli.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="fcs-edge", prog_name="fcs-edge")
@@ -111,7 +94,7 @@ def _run(arguments: list[str]) -> int:
     try:
         return cli.main(arguments, "fcs-edge", standalone_mode=False) or 0
     except click.UsageError as error:
-        if not arguments:
+        if not arguments or isinstance(error, _NO_ARGUMENTS):
             # The error's text is the help, of many lines.
             error.show()
             return 2

@@ -24,8 +24,8 @@ Whole files, as the commands encode and decode them
     load_voice(path)          a .voice file to a Voice, a speaker's features, to decode with
 
 Errors
-    FcsError          base class; the text of each is one line that says what to do: AudioError,
-    BitstreamError, CheckpointError, ConfigError, ModelFileError, VoiceError, and AudioWarning
+    FcsError          base class; its text is one line with what to do: AudioError, BitstreamError,
+    CheckpointError, ConfigError, CorpusError, ModelFileError, VoiceError, and AudioWarning
 
 Signals are one-dimensional float32 in [-1, 1] at Codec.sample_rate_in, 16 kHz. Tokens are uint16.
 """
@@ -45,6 +45,7 @@ if _typing.TYPE_CHECKING:
     from fcs_edge.errors import BitstreamError as BitstreamError
     from fcs_edge.errors import CheckpointError as CheckpointError
     from fcs_edge.errors import ConfigError as ConfigError
+    from fcs_edge.errors import CorpusError as CorpusError
     from fcs_edge.errors import FcsError as FcsError
     from fcs_edge.errors import ModelFileError as ModelFileError
     from fcs_edge.errors import VoiceError as VoiceError
@@ -71,7 +72,7 @@ __getattr__, __dir__ = _lazy_names(
         "codec": ("Codec", "load"),
         "errors": (
             *("AudioError", "AudioWarning", "BitstreamError", "CheckpointError", "ConfigError"),
-            *("FcsError", "ModelFileError", "VoiceError"),
+            *("CorpusError", "FcsError", "ModelFileError", "VoiceError"),
         ),
         "model.voice": ("Voice", "load_voice"),
         "modelfile.catalogue": ("BUILT_IN", "DEFAULT_MODEL"),

@@ -36,6 +36,10 @@ class AudioError(FcsError):
     """An audio file cannot be read or written."""
 
 
+class CorpusError(FcsError):
+    """Inputs of a corpus, or a dataset of tokens, are missing, damaged or do not fit."""
+
+
 class VoiceError(FcsError):
     """A voice is damaged, or does not fit the model."""
 

@@ -1,0 +1,62 @@
+"""Paths of files that are named by the ids of a corpus, which are foreign text."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import PurePosixPath
+
+_MOST_BYTES = 240
+"""Bytes of a component: file systems allow 255, and a hidden file needs a few more."""
+
+SOUND_SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au"),
+    *(".snd", ".w64", ".caf", ".rf64", ".sph", ".voc"),
+)
+"""Suffixes of ids that stand for a format of sound."""
+
+
+def safe_path(id: str, suffix: str, *, keep_suffix: bool = False) -> str:
+    """Return an id as a relative path with another suffix.
+
+    The path stays below its folder: parts of the id that are empty, ``.`` or ``..``, and
+    characters that a file name cannot hold, are written with underscores. Where that
+    changes the id, or a part is too long, a hash of the id keeps the path unlike others.
+
+    Parameters
+    ----------
+    id : str
+        Any text.
+    suffix : str
+        The suffix of the path, with its dot.
+    keep_suffix : bool
+        Whether a suffix of sound stays in front of the new one.
+    """
+    parts = id.split("/")
+    safe = [_safe_part(part) for part in parts]
+    if not keep_suffix:
+        stem = PurePosixPath(safe[-1])
+        if stem.suffix.lower() in SOUND_SUFFIXES:
+            safe[-1] = stem.stem
+    if parts != [_safe_part(part) for part in parts] or _is_long(safe[-1] + suffix):
+        safe[-1] = f"{_cut(safe[-1])}-{_digest(id)}"
+    return "/".join([*safe[:-1], safe[-1] + suffix])
+
+
+def _safe_part(part: str) -> str:
+    clean = "".join("_" if c < " " or c == "\x7f" or "\ud800" <= c <= "\udfff" else c for c in part)
+    # A hidden file may be a writer's, and dots alone lead elsewhere.
+    if not clean or clean[0] == ".":
+        clean = f"_{clean[1:]}"
+    return clean if not _is_long(clean) else f"{_cut(clean)}-{_digest(part)}"
+
+
+def _is_long(text: str) -> bool:
+    return len(text.encode()) > _MOST_BYTES
+
+
+def _cut(text: str) -> str:
+    return text.encode()[: _MOST_BYTES - 40].decode("utf-8", "ignore")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
