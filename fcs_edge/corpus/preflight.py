@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fcs_edge.audio.resampling import open_resampler
 from fcs_edge.codec import Codec, load
+from fcs_edge.corpus import child_python
 from fcs_edge.corpus.job import Recipe
+from fcs_edge.corpus.model_cache import find_here
+from fcs_edge.corpus.storage import open_storage
 from fcs_edge.corpus.wire import recipe_of, to_json
-from fcs_edge.errors import CorpusError, FcsError, reason
+from fcs_edge.errors import CorpusError, FcsError, reason, shown
 from fcs_edge.model.layers import F32
-
-if TYPE_CHECKING:
-    from fcs_edge.corpus.storage import Storage
 
 SOUND_RATE = 22050
 """Hz of the fixed sound: it goes through the resampler, as most sounds do."""
@@ -98,9 +98,7 @@ def setup_of(recipe: Recipe, codec: Codec | None = None) -> Setup:
     codec = codec or load(recipe.model, activations=recipe.activations)
     resampler = open_resampler(SOUND_RATE, codec.sample_rate_in, recipe.resampler)
     samples = np.concatenate([resampler.push(fixed_sound()), resampler.flush()])
-    tokens = codec.encode(
-        samples, exact=recipe.exact, window=recipe.window, overlap=recipe.overlap
-    )
+    tokens = codec.encode(samples, exact=recipe.exact, window=recipe.window, overlap=recipe.overlap)
     arithmetic = {
         SAMPLES: _hash(samples),
         LATENTS: _hash(codec.latents(codec.features(samples))),
@@ -123,80 +121,122 @@ def setup_in_child(recipe: Recipe) -> Setup:
     fcs_edge.CorpusError
         The child cannot load the model, or ends without an answer.
     """
-    code = (
-        "import sys; sys.path[:] = [p for p in sys.path if p]; "
-        "from fcs_edge.corpus.preflight import main; main()"
-    )
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            input=to_json(recipe),
-            capture_output=True,
-            text=True,
-            env=worker_environment(),
-            timeout=_SECONDS,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CorpusError(f"a worker cannot be tried: {reason(error)}") from error
-    try:
-        answer = json.loads(done.stdout)
-    except ValueError:
-        words = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise CorpusError(f"a worker cannot be tried: {words[-1]}") from None
-    if "error" in answer:
-        raise CorpusError(answer["error"])
-    return Setup(**answer)
+    answer = ask_child({"recipe": json.loads(to_json(recipe))})
+    return Setup(**answer["setup"])
 
 
-def main() -> None:
-    """Read a recipe from standard input; write this process's setup, or an error, as JSON."""
-    try:
-        answer: Mapping[str, Any] = vars(setup_of(recipe_of(sys.stdin.read())))
-    except FcsError as error:
-        answer = {"error": str(error)}
-    print(json.dumps(answer))
-
-
-def check_output(storage: Storage) -> None:
-    """Write a file into a dataset and remove it.
+def ask_child(order: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `examine` answers in a child process.
 
     Raises
     ------
     fcs_edge.CorpusError
-        The dataset cannot be written from this machine.
+        The child finds an error, or ends without an answer.
     """
-    name = f".probe-{secrets.token_hex(8)}"
     try:
-        with storage.write(name) as file:
-            file.write(b"fcs-edge\n")
-        storage.delete(name)
-    except OSError as error:
-        raise CorpusError(f"{storage.place}: cannot be written: {reason(error)}") from error
+        done = subprocess.run(
+            child_python.command(__name__),
+            input=json.dumps(order),
+            capture_output=True,
+            text=True,
+            env=child_python.environment(),
+            timeout=_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CorpusError(f"no worker can be tried: {reason(error)}") from error
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        words = done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"]
+        raise CorpusError(f"no worker can be tried: {shown(words[-1])}") from None
+    if "error" in answer:
+        raise CorpusError(answer["error"])
+    return answer
 
 
-def differences(own: Setup, other: Setup, *, mixed_cpus: bool = False) -> list[str]:
-    """Return what another machine has that differs from this one, each with what to do.
+def main() -> None:
+    """Answer the order of standard input on standard output: a child's main function."""
+    warnings.simplefilter("ignore")
+    try:
+        answer = examine(json.load(sys.stdin))
+    except (FcsError, OSError) as error:
+        answer = {"error": str(error)}
+    print(json.dumps(answer))
+
+
+def examine(order: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what this process has, for the one that leads the run.
 
     Parameters
     ----------
-    own, other : Setup
-        Of this machine and of the other one.
-    mixed_cpus : bool
-        Whether another arithmetic is accepted.
+    order : mapping
+        ``recipe``; and for a process of another machine what is ``expected``, the fields of the
+        leader's `Setup`; ``mixed_cpus``; and ``seen``, a file of the dataset.
+
+    Returns
+    -------
+    dict
+        ``wrong``, lines; ``lacks``, whether only the model's file is missing; ``setup``, where all
+        is there; ``model``, the name or path of the model here.
     """
-    lines = []
-    pairs = [(name, own.versions[name], other.versions.get(name, _MISSING)) for name in own.versions]
-    wrong = [(name, here, there) for name, here, there in pairs if here != there]
-    if wrong:
-        there = ", ".join(f"{name} {there}" for name, _, there in wrong)
-        here = ", ".join(f"{name} {here}" for name, here, _ in wrong)
-        lines.append(f"has {there}, and this machine {here}: install the same there")
-    if own.model_sha256 != other.model_sha256:
-        lines.append("has another model under this name: use the model's file")
-    elif not mixed_cpus and own.arithmetic != other.arithmetic:
-        stages = [s for s in own.arithmetic if own.arithmetic[s] != other.arithmetic.get(s)]
-        lines.append(
-            f"computes other {' and '.join(stages)} than this machine, so that tokens would depend "
-            "on who encodes; take its workers out, or accept it with --mixed-cpus"
+    expected = order.get("expected")
+    if expected is not None:
+        # Nothing else of another version can be understood.
+        wrong = other_versions(expected["versions"], versions())
+        if wrong:
+            return {"wrong": [wrong]}
+    recipe = recipe_of(json.dumps(order["recipe"]))
+    if expected is None:
+        return {"wrong": [], "setup": vars(setup_of(recipe))}
+    check_output(recipe.out, order["seen"])
+    model = find_here(recipe.model, recipe.model_sha256)
+    if model is None:
+        return {"wrong": [], "lacks": True}
+    setup = setup_of(replace(recipe, model=model))
+    wrong = other_arithmetic(expected["arithmetic"], setup.arithmetic)
+    lines = [wrong] if wrong and not order["mixed_cpus"] else []
+    return {"wrong": lines, "setup": vars(setup), "model": model}
+
+
+def check_output(out: str, seen: str | None = None) -> None:
+    """Refuse a dataset that cannot be written from this machine.
+
+    Parameters
+    ----------
+    out : str
+        The dataset.
+    seen : str, optional
+        A file that the leader of the run has written into it.
+
+    Raises
+    ------
+    fcs_edge.CorpusError
+        It cannot be written, or is another folder than the leader's.
+    """
+    storage = open_storage(out)
+    if seen is not None and not storage.exists(seen):
+        raise CorpusError(
+            f"{storage.location} is another folder there: all machines must share its disk"
         )
-    return lines
+    storage.probe()
+
+
+def other_versions(own: Mapping[str, str], there: Mapping[str, str]) -> str | None:
+    """Return which versions of another machine differ from this one's, and what to do; or None."""
+    names = [name for name in own if own[name] != there.get(name, _MISSING)]
+    if not names:
+        return None
+    theirs = ", ".join(f"{name} {there.get(name, _MISSING)}" for name in names)
+    ours = ", ".join(own[name] for name in names)
+    return f"has {theirs} (here {ours}): install the same there"
+
+
+def other_arithmetic(own: Mapping[str, str], there: Mapping[str, str]) -> str | None:
+    """Return that another machine computes otherwise than this one, and what to do; or None."""
+    stages = [stage for stage in own if own[stage] != there.get(stage)]
+    if not stages:
+        return None
+    return (
+        f"computes other {' and '.join(stages)} than this machine, and tokens would depend on who "
+        "encodes: leave it out, or accept it with --mixed-cpus"
+    )
