@@ -61,7 +61,7 @@ class ShardFacts(NamedTuple):
 
 
 def text_column(name: str) -> str:
-    """Return a manifest column's name in a shard: its own, or ``manifest_NAME`` where that is taken."""
+    """Return a manifest column's name in a shard: ``manifest_NAME`` where its own is taken."""
     return f"manifest_{name}" if name in COLUMNS else name
 
 
