@@ -125,7 +125,8 @@ class Cluster:
 
     def call_scheduler(self, function: Callable[..., T]) -> T:
         """Call a function on the scheduler; raise what it raises."""
-        return self._answer(lambda: self._client.run_on_scheduler(function))
+        result: T = self._answer(lambda: self._client.run_on_scheduler(function))
+        return result
 
     def submit(
         self, function: Callable[[str], str], text: str, key: str, workers: Sequence[str] | None

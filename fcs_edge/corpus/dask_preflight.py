@@ -93,9 +93,7 @@ def _answers(
 ) -> dict[str, Mapping[str, Any]]:
     if not workers:
         return {}
-    said = cluster.call(
-        dask_task.check, json.dumps(order), workers=workers, seconds=CHECK_SECONDS
-    )
+    said = cluster.call(dask_task.check, json.dumps(order), workers=workers, seconds=CHECK_SECONDS)
     return {address: _read(answer, order) for address, answer in said.items()}
 
 

@@ -46,7 +46,10 @@ def work(text: str) -> str:
 
 
 def _done(run: _RunHere, task: dict[str, Any]) -> dict[str, Any]:
-    """Return ``totals``, ``failure`` and ``blamed`` of a job, or ``refused``, ``fault``, ``ended``."""
+    """Return ``totals``, ``failure`` and ``blamed`` of a job; or ``refused``, ``fault``, ``ended``.
+
+    The last three say why it is not done: the dataset, a fault of this package, `end`.
+    """
     from fcs_edge.corpus.wire import job_of
     from fcs_edge.corpus.worker_process import WorkerError
     from fcs_edge.errors import FcsError
@@ -176,12 +179,15 @@ class _RunHere:
     def _give_back(self, shard: str, child: WorkerProcess | None) -> None:
         with self._lock:
             del self._busy[shard]
-            if child is not None:
+            if child is not None and not self.ended:
                 self._idle.append(child)
+                child = None
             if not self._busy and not self.ended:
                 self._timer = threading.Timer(IDLE_SECONDS, self._expire)
                 self._timer.daemon = True
                 self._timer.start()
+        if child is not None:
+            child.close()
 
     def _expire(self) -> None:
         """End the children if nothing came: the driver may be dead."""
