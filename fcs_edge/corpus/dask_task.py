@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fcs_edge.corpus.job import Report
     from fcs_edge.corpus.worker_process import WorkerProcess
 
-IDLE_SECONDS = 30.0
+IDLE_SECONDS = 5.0
 """That a child waits for the next shard, where the driver does not end it."""
 
 
