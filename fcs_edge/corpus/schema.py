@@ -108,11 +108,15 @@ def write_shard(storage: Storage, name: str, rows: Sequence[Row], recipe: Recipe
     Totals
         The sums over the rows.
     """
-    totals = sums(rows)
-    data = _parquet(_table(rows, recipe, totals))
+    data = shard_bytes(rows, recipe)
     with storage.write(data_name(name)) as file:
         file.write(data)
-    return totals
+    return sums(rows)
+
+
+def shard_bytes(rows: Sequence[Row], recipe: Recipe) -> Any:
+    """Return rows as the bytes of a shard; see `write_shard`."""
+    return _parquet(_table(rows, recipe, sums(rows)))
 
 
 def sums(rows: Sequence[Row]) -> Totals:
