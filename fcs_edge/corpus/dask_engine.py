@@ -25,8 +25,8 @@ from fcs_edge.errors import CorpusError, FcsError, reason
 
 JOBS_A_THREAD = 3
 """Shards in flight for each thread of the cluster: few, as a death taints all of them."""
-MOST_TRIES = 3
-"""Tries of a shard that the cluster does not finish, each of several workers where they die."""
+MOST_ATTEMPTS = 3
+"""Attempts at a shard that the cluster does not finish; each ends several workers that die."""
 WAIT_SECONDS = 600.0
 """That a run waits for workers, where there are none."""
 _POLL_SECONDS = 0.05
@@ -39,7 +39,7 @@ class _Flight:
     """A shard that the cluster has."""
 
     job: Job
-    tries: int = 0
+    attempts: int = 0
     """Those that failed."""
     places: list[int] = field(default_factory=list)
     """Where each start of it on a worker came to: the number of the item, -1 before the first."""
@@ -216,7 +216,7 @@ class DaskEngine:
             "order": self._order,
             "job": json.loads(to_json(flight.job)),
             # After a death it must be known at which item.
-            "report_seconds": 0.0 if flight.tries else _REPORT_SECONDS,
+            "report_seconds": 0.0 if flight.attempts else _REPORT_SECONDS,
         }
         # Another run may have a shard of this name for another dataset.
         key = f"fcs-edge-{flight.job.name}-{self._run}-{secrets.token_hex(4)}"
@@ -226,14 +226,14 @@ class DaskEngine:
         self._flights.append(flight)
 
     def _drop_waiting(self) -> None:
-        """Cancel the shards that no worker has begun, once."""
+        """Cancel the shards that no worker has started, once."""
         self._again.clear()
         if self._stopped:
             return
         self._stopped = True
-        answers = self._cluster.call(dask_task.begun, self._run).values()
-        begun = {name for answer in answers if isinstance(answer, list) for name in answer}
-        waiting = [f for f in self._flights if f.job.name not in begun]
+        answers = self._cluster.call(dask_task.running, self._run).values()
+        started = {name for answer in answers if isinstance(answer, list) for name in answer}
+        waiting = [f for f in self._flights if f.job.name not in started]
         waiting = [f for f in waiting if f.future.status == "pending"]
         self._cluster.cancel([flight.future for flight in waiting])
         for flight in waiting:
@@ -292,15 +292,15 @@ class DaskEngine:
         return None
 
     def _try_again(self, flight: _Flight, why: str, *, died: bool = False) -> Outcome | None:
-        """Let a shard go again; give it up after some tries. Blame the item that kills workers."""
-        flight.tries += 1
-        if flight.tries >= MOST_TRIES:
-            return Outcome(flight.job, failure=f"{why}, {flight.tries} times")
+        """Let a shard go again, or give it up; blame the item at which its workers died."""
+        flight.attempts += 1
+        if flight.attempts >= MOST_ATTEMPTS:
+            return Outcome(flight.job, failure=f"{why}, {flight.attempts} times")
         places = flight.places
         if died and len(places) > 1 and places[-1] == places[-2] >= 0:
             blamed = {flight.job.items[places[-1]].id: "killed its worker"}
             flight.job = replace(flight.job, blamed={**flight.job.blamed, **blamed})
-            flight.tries = 1
+            flight.attempts = 1
         flight.places = []
         self._again.append(flight)
         return None

@@ -93,8 +93,10 @@ def _answers(
 ) -> dict[str, Mapping[str, Any]]:
     if not workers:
         return {}
-    said = cluster.call(dask_task.check, json.dumps(order), workers=workers, seconds=CHECK_SECONDS)
-    return {address: _read(answer, order) for address, answer in said.items()}
+    answers = cluster.call(
+        dask_task.check, json.dumps(order), workers=workers, seconds=CHECK_SECONDS
+    )
+    return {address: _read(answer, order) for address, answer in answers.items()}
 
 
 def _read(answer: str | BaseException, order: Order) -> Mapping[str, Any]:
@@ -102,8 +104,8 @@ def _read(answer: str | BaseException, order: Order) -> Mapping[str, Any]:
         read: Mapping[str, Any] = json.loads(answer)
         return read
     if isinstance(answer, ImportError | AttributeError):
-        wanted = order["expected"]["versions"]["fcs-edge"]
-        return {"wrong": [f"has no fcs-edge {wanted} ({reason(answer)}): install it there"]}
+        expected = order["expected"]["versions"]["fcs-edge"]
+        return {"wrong": [f"has no fcs-edge {expected} ({reason(answer)}): install it there"]}
     if isinstance(answer, OSError):
         # It left while it was asked.
         return {"model": ""}

@@ -93,7 +93,7 @@ def fcs_edge_version() -> str:
     return version("fcs-edge")
 
 
-def begun(run: str) -> list[str]:
+def running(run: str) -> list[str]:
     """Return the names of the shards that this worker is encoding for a run."""
     here = _RUNS.get(run)
     return [] if here is None else here.busy()
@@ -143,9 +143,10 @@ class _RunHere:
         with self._checking:
             if self._answer and not self._answer.get("lacks"):
                 return self._answer
-            if (here := fcs_edge_version()) != order["expected"]["versions"]["fcs-edge"]:
-                wanted = order["expected"]["versions"]["fcs-edge"]
-                self._answer = {"wrong": [f"has fcs-edge {here}: install {wanted} there"]}
+            here, expected = fcs_edge_version(), order["expected"]["versions"]["fcs-edge"]
+            if here != expected:
+                # Nothing else of another version can be understood.
+                self._answer = {"wrong": [f"has fcs-edge {here}: install {expected} there"]}
                 return self._answer
             try:
                 self._answer = ask_child(order)
@@ -221,7 +222,7 @@ class _Reports:
         self._topic, self._shard, self._seconds = topic(run), shard, seconds
         self._lines: list[tuple[str, str]] = []
         self._sent = 0.0
-        # The beginning is an event too: a driver counts the tries of a shard by them.
+        # The beginning is an event too: a driver counts by them how often a shard began.
         self._log()
 
     def add(self, report: Report) -> None:
