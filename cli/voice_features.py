@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcs_edge.audio.reader import AudioInput, open_input
-from fcs_edge.codec import Codec
+from fcs_edge.codec import BLOCK_CHUNKS, Codec
 from fcs_edge.model.layers import F32
-from fcs_edge.modelfile.stream_memory import BLOCK_CHUNKS
 from fcs_edge.streams.whole_windows import overhang
 
 FRAME = 320

@@ -27,7 +27,6 @@ from fcs_edge.modelfile import catalogue
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, STREAMING
 from fcs_edge.modelfile.facts import Facts, model_facts
 from fcs_edge.modelfile.model_file import ModelFile
-from fcs_edge.modelfile.stream_memory import block_chunks
 from fcs_edge.stream import StreamDecoder, StreamEncoder, sanitized
 from fcs_edge.streams import batch, stage_stream
 from fcs_edge.streams.idle import IdleStreams
@@ -43,6 +42,9 @@ from fcs_edge.tokens.settings import token_settings
 
 TOPK = 4
 """Rows of a voice that are averaged."""
+
+BLOCK_CHUNKS = 8
+"""Chunks per step over a whole signal: each step reads every weight once."""
 
 
 def load(
@@ -149,8 +151,7 @@ class Codec:
         self._voice: _Voiced | None = None
         self._model = model
         self._config = model.config
-        self._block_chunks = block_chunks(model.config)
-        self._stages = PreparedStages(model, self._block_chunks)
+        self._stages = PreparedStages(model, BLOCK_CHUNKS)
         self._encoders: IdleStreams[StreamEncoder] = IdleStreams()
         # Now: the program may change its folder later.
         self._reference = catalogue.reference(model)
@@ -597,9 +598,8 @@ class Codec:
         """Return what encodes one signal that comes in pieces, with any model.
 
         It has the methods `push` and `flush` of a stream encoder, and is one where the model
-        encodes streams. It collects the samples of whole steps, of 8 or 12 chunks, each of which
-        reads the weights once. Any other model returns its tokens from `flush`, or window by
-        window.
+        encodes streams. It collects the samples of whole steps, 8 chunks each, which read the
+        weights once. Any other model returns its tokens from `flush`, or window by window.
 
         Parameters
         ----------
@@ -624,7 +624,7 @@ class Codec:
         choice = Choice(exact, window, overlap)
         choice.check(self.encodes_streams)
         if self.encodes_streams:
-            return self._step_encoder(self._block_chunks, threads, search=search)
+            return self._step_encoder(BLOCK_CHUNKS, threads, search=search)
 
         def encode(samples: F32) -> U16:
             return self._stages.encode(sanitized(samples), on_progress)
@@ -648,7 +648,7 @@ class Codec:
             A decoder at the start of its tokens.
         """
         if self.decodes_streams:
-            return self.stream_decoder(self._block_chunks, threads)
+            return self.stream_decoder(BLOCK_CHUNKS, threads)
         voice = None if self._voice is None else self._voice.stage()
         return WholeDecoder(partial(self._stages.decode, voice=voice))
 
@@ -709,7 +709,7 @@ class Codec:
         if not self.encodes_streams or choice != Choice():
             whole = self.signal_encoder(search=search, **choice._asdict())
             return np.concatenate([whole.push(samples), whole.flush()])
-        create = partial(self._step_encoder, self._block_chunks, self._threads, search=search)
+        create = partial(self._step_encoder, BLOCK_CHUNKS, self._threads, search=search)
         with self._encoders.taken((self._threads, search), create) as encoder:
             return np.concatenate([encoder.push(samples), encoder.flush()])
 

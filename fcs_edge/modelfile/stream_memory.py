@@ -19,12 +19,8 @@ from fcs_edge.modelfile.config import (
 from fcs_edge.modelfile.parts import part_shapes
 from fcs_edge.modelfile.tensor_layout import Shape, matrix_shape
 
-BLOCK_CHUNKS = 8
-"""Chunks per step over a whole signal: each step reads every weight once."""
-SMALL_BLOCK_CHUNKS = 12
-"""Chunks per step with a small model, whose calls take longer than its weights."""
-SMALL_WEIGHTS = 32 << 20
-"""Weights of the largest small model; measured are models of 8 and of 249 million."""
+CHUNKS = 8
+"""Chunks per step that the estimate is for: those of a whole file."""
 
 BLOCK_ROWS = 64
 """Rows per step of a stage that is not causal: frames, or tokens in a decompressor."""
@@ -61,12 +57,6 @@ def check_memory(config: CodecConfig, part: str | None = None) -> None:
         )
 
 
-def block_chunks(config: CodecConfig) -> int:
-    """Return the chunks per step over a whole signal, of a model and of its halves."""
-    weights = sum(math.prod(shape) for shape in part_shapes(config, None).values())
-    return SMALL_BLOCK_CHUNKS if weights <= SMALL_WEIGHTS else BLOCK_CHUNKS
-
-
 def memory_bytes(config: CodecConfig, shapes: dict[str, Shape], part: str | None = None) -> int:
     """Return the bytes of a stream's state and workspace and of the packed weights, roughly.
 
@@ -79,9 +69,9 @@ def memory_bytes(config: CodecConfig, shapes: dict[str, Shape], part: str | None
     part : str, optional
         The half that there is; absent: the whole model.
     """
-    enc, floats, chunks = config.encoder, 0, block_chunks(config)
-    frames = chunks * enc.chunk_frames if enc.causal else BLOCK_ROWS
-    tokens = chunks * config.decoded_tokens if config.decodes_streams else BLOCK_ROWS
+    enc, floats = config.encoder, 0
+    frames = CHUNKS * enc.chunk_frames if enc.causal else BLOCK_ROWS
+    tokens = CHUNKS * config.decoded_tokens if config.decodes_streams else BLOCK_ROWS
     if part != "decoder":
         floats += _encoder(enc, frames)
         floats += _compressor(config, frames if config.encodes_streams else BLOCK_ROWS)

@@ -20,7 +20,7 @@ import fcs_edge
 from fcs_edge import Codec
 from fcs_edge.arguments import as_matrix, as_signal, as_tokens
 from fcs_edge.bitstream import BitstreamReader, BitstreamWriter, Header
-from fcs_edge.modelfile.stream_memory import BLOCK_CHUNKS
+from fcs_edge.codec import BLOCK_CHUNKS
 from fcs_edge.streams.resumable import MAX_CHUNKS
 
 FIXED = settings(max_examples=150, derandomize=True, deadline=None, database=None)

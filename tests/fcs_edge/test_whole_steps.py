@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 import fcs_edge
 from fcs_edge import Codec
+from fcs_edge.codec import BLOCK_CHUNKS
 from fcs_edge.model.replayed_stage import ReplayedStage
-from fcs_edge.modelfile.stream_memory import BLOCK_CHUNKS, SMALL_BLOCK_CHUNKS, block_chunks
 from fcs_edge.stream import StreamEncoder
 from fcs_edge.streams.idle import IdleStreams
 
 F32 = NDArray[np.float32]
 NAMES = "tiny", "options", "nolookahead"
 CHUNK = 1280
-LENGTHS = 0, 1, 319, 320, 1279, 1280, 1281, 5000, 12 * CHUNK, 12 * CHUNK + 1, 40000
+LENGTHS = 0, 1, 319, 320, 1279, 1280, 1281, 5000, 8 * CHUNK, 8 * CHUNK + 1, 40000
 
 
 def reference(codec: Codec, signal: F32) -> NDArray[np.uint16]:
@@ -65,7 +65,7 @@ def test_any_length_and_any_cutting(name: str, golden: Callable, speech: F32) ->
         signal = speech[9000 + 17 * seed :][:n]
         expected = reference(codec, signal)
         parts = [encoder.push(piece) for piece in pieces(signal, seed)]
-        assert encoder.n_pending < codec.chunk_size * block_chunks(codec.model.config)
+        assert encoder.n_pending < codec.chunk_size * BLOCK_CHUNKS
         assert np.array_equal(np.concatenate([*parts, encoder.flush()]), expected), n
         assert np.array_equal(codec.encode(signal), expected), n
 
@@ -73,7 +73,7 @@ def test_any_length_and_any_cutting(name: str, golden: Callable, speech: F32) ->
 def test_the_built_in_model_and_its_search(speech: F32) -> None:
     codec = fcs_edge.load()
     encoder = codec.signal_encoder()
-    for n in (700, 1281, 12 * CHUNK + 3 * CHUNK + 333, 30011):
+    for n in (700, 1281, 8 * CHUNK + 3 * CHUNK + 333, 30011):
         signal = speech[12000:][:n]
         expected = reference(codec, signal)
         parts = [encoder.push(piece) for piece in pieces(signal, n)]
@@ -87,7 +87,7 @@ def test_steps_are_whole_and_the_rest_is_one_call(
     tiny: Codec, speech: F32, calls: list[tuple[str, int]]
 ) -> None:
     """Blocks of a second make no step of their own, and the last partial chunk makes none."""
-    step = CHUNK * block_chunks(tiny.model.config)
+    step = CHUNK * BLOCK_CHUNKS
     encoder = tiny.signal_encoder()
     for at in range(0, 48000, 16000):
         encoder.push(speech[at : at + 16000])
@@ -103,12 +103,6 @@ def test_live_streams_wait_for_no_further_chunk(tiny: Codec, speech: F32) -> Non
     encoder = tiny.stream_encoder(8)
     assert encoder.push(speech[:16000]).size == 12 * tiny.chunk_tokens
     assert encoder.n_pending == 640
-
-
-def test_a_step_has_more_chunks_with_a_small_model(golden: Callable) -> None:
-    assert block_chunks(fcs_edge.load().model.config) == SMALL_BLOCK_CHUNKS
-    large = golden("tiny").codec.model.config
-    assert block_chunks(large) == SMALL_BLOCK_CHUNKS > BLOCK_CHUNKS
 
 
 def test_copies_and_pickles_continue(tiny: Codec, speech: F32) -> None:
