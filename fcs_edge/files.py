@@ -100,14 +100,21 @@ def _opened(path: Path, overwrite: bool) -> Iterator[tuple[BinaryIO, Path]]:
 def remains(path: Path) -> list[Path]:
     """Return the hidden files that killed processes left of an output; no process writes them."""
     target = Path(os.path.realpath(path))
-    pattern = re.compile(
-        re.escape(f".{target.stem[:_NAME_CHARACTERS]}-") + "[0-9a-f]{8}" + re.escape(target.suffix)
-    )
+    stem, suffix = re.escape(target.stem[:_NAME_CHARACTERS]), re.escape(target.suffix)
+    return _remains(target.parent, re.compile(rf"\.{stem}-[0-9a-f]{{8}}{suffix}"))
+
+
+def remains_in(folder: Path) -> list[Path]:
+    """Return the hidden files that killed processes left in a folder; no process writes them."""
+    return _remains(folder, re.compile(r"\..+-[0-9a-f]{8}(\.[^.]*)?", re.DOTALL))
+
+
+def _remains(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
     try:
-        names = sorted(name for name in os.listdir(target.parent) if pattern.fullmatch(name))
+        names = sorted(name for name in os.listdir(folder) if pattern.fullmatch(name))
     except OSError:
         return []
-    return [target.parent / name for name in names if _is_abandoned(target.parent / name)]
+    return [folder / name for name in names if _is_abandoned(folder / name)]
 
 
 def _is_abandoned(path: Path) -> bool:

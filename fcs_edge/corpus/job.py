@@ -38,6 +38,10 @@ class Recipe:
     """Suffixes of files that are written beside the shards: "npz", "fcs"."""
     file_timeout: float | None = None
     """Seconds that one item may take; None: 60 s and 60 times its duration."""
+    kind: str = "encode"
+    """The kind of work: a name of `worker.KINDS`."""
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    """What other kinds of work need beside this, as JSON values."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +83,17 @@ class Totals:
 class Report:
     """What a worker says while it works on a shard."""
 
-    kind: Literal["file", "progress"]
-    """An item begins, or sound of the current one is done."""
+    kind: Literal["file", "progress", "done", "again", "stopping"]
+    """An item begins, sound of the current one is done, or all of it is. Or the shard begins again,
+    as its worker died; or the engine was asked to stop, which names no shard."""
     name: str
     """The shard."""
-    index: int
+    index: int = 0
     """The item's number in the shard."""
     seconds: float = 0.0
     """Sound of the item that is done."""
+    error: str | None = None
+    """Why a "done" item has no tokens; None if it has."""
 
 
 @dataclass(frozen=True)
