@@ -80,6 +80,7 @@ class LoopbackCluster:
 
     def __init__(self, folder: Path, *, with_fcs_edge: bool = True) -> None:
         self.folder, self.mark = folder, f"loopback-{folder}"
+        self._environment = {"LOOPBACK": self.mark, "XDG_CACHE_HOME": str(folder / "cache")}
         self._file = folder / "scheduler.json"
         self._log = (folder / "log").open("ab")
         self.workers: list[subprocess.Popen[bytes]] = []
@@ -99,7 +100,7 @@ class LoopbackCluster:
     def _started(self, code: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-c", code, *arguments],
-            env={**os.environ, **_QUIET, "LOOPBACK": self.mark, **environment},
+            env={**os.environ, **_QUIET, **self._environment, **environment},
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -125,6 +126,13 @@ class LoopbackCluster:
             return [p for p in children(nanny.pid) if "spawn_main" in command_of(p)]
 
         return int(wait_for(found, "the worker's start")[0])
+
+    def n_workers(self) -> int:
+        """Return the number of workers that the scheduler knows."""
+        from distributed import Client
+
+        with Client(self.address, set_as_default=False) as client:
+            return len(client.nthreads())
 
     def encoders(self) -> list[int]:
         """Return the child processes that encode."""
