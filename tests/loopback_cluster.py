@@ -16,6 +16,7 @@ from typing import Any
 WAIT = 60.0
 """Seconds that something may take that must happen."""
 
+_END_WITH_PARENT = "import ctypes; ctypes.CDLL(None).prctl(1, 9); "
 _BLOCKED = "import sys; sys.modules['fcs_edge'] = None; "
 _QUIET = {
     "DASK_DISTRIBUTED__WORKER__MEMORY__TARGET": "False",
@@ -99,7 +100,7 @@ class LoopbackCluster:
 
     def _started(self, code: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-c", code, *arguments],
+            [sys.executable, "-c", _END_WITH_PARENT + code, *arguments],
             env={**os.environ, **_QUIET, **self._environment, **environment},
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
@@ -148,4 +149,5 @@ class LoopbackCluster:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
             process.wait()
-        self._log.close()
+        if not self._log.closed:
+            self._log.close()
