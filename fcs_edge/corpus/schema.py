@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple, TypeVar
 
+import numpy as np
+
+from fcs_edge.corpus.arrow import pyarrow
 from fcs_edge.corpus.job import Recipe, Row, Totals
-from fcs_edge.corpus.storage import Storage
+from fcs_edge.corpus.storage import Storage, data_name
+from fcs_edge.errors import CorpusError, parsing, shown
+from fcs_edge.modelfile import catalogue, strict_json
+from fcs_edge.modelfile.config import SAMPLE_RATE_IN
 
 SCHEMA_VERSION = 1
+
+ROW_GROUP_ROWS = 2000
+"""Rows that a reader has in memory at least."""
+
+_PREFIX = "fcs_edge."
+_TOKENS = "list<uint16>"
+_RANDOM = ("tokens", "sha256")
+_LEVEL = 9
+_MOST_TOKENS = (1 << 31) - 1
+_T = TypeVar("_T")
 
 COLUMNS: Mapping[str, str] = {
     "id": "string",
@@ -55,7 +76,7 @@ class ShardFacts(NamedTuple):
     token_rate: float
     sample_rate: int
     settings: Mapping[str, Any]
-    channel: int | str
+    channel: int | Literal["mean"]
     totals: Totals
     columns: tuple[str, ...]
 
@@ -86,7 +107,142 @@ def write_shard(storage: Storage, name: str, rows: Sequence[Row], recipe: Recipe
     Totals
         The sums over the rows.
     """
-    raise NotImplementedError
+    totals = sums(rows)
+    data = _parquet(_table(rows, recipe, totals))
+    with storage.write(data_name(name)) as file:
+        file.write(data)
+    return totals
+
+
+def sums(rows: Sequence[Row]) -> Totals:
+    """Return the sums over rows."""
+    intact = [row for row in rows if row.get("error") is None]
+    return Totals(
+        files=len(rows),
+        errors=len(rows) - len(intact),
+        cut=sum((row.get("warning") or "").startswith(CUT) for row in intact),
+        samples=sum(row["n_samples"] for row in intact),
+        tokens=sum(row["n_tokens"] for row in intact),
+        not_finite=sum(row.get("n_not_finite") or 0 for row in intact),
+        size=sum(row.get("size") or 0 for row in rows),
+    )
+
+
+def arrow_schema(recipe: Recipe, totals: Totals) -> Any:
+    """Return a shard's columns, and what it states of all its rows, as a pyarrow.Schema."""
+    pa = pyarrow()
+    texts = dict.fromkeys(map(text_column, recipe.text_columns), "string")
+    columns = [(name, _arrow_type(kind)) for name, kind in {**COLUMNS, **texts}.items()]
+    return pa.schema(
+        columns, {_PREFIX + key: text for key, text in _stated(recipe, totals).items()}
+    )
+
+
+def _arrow_type(kind: str) -> Any:
+    pa = pyarrow()
+    return pa.list_(pa.uint16()) if kind == _TOKENS else pa.type_for_alias(kind)
+
+
+def _stated(recipe: Recipe, totals: Totals) -> dict[str, str]:
+    bits, token_rate, sample_rate, name = model_rates(recipe.model, recipe.model_sha256)
+    return {
+        "schema_version": str(SCHEMA_VERSION),
+        "model": name,
+        "model_sha256": recipe.model_sha256,
+        "fingerprint": recipe.fingerprint,
+        "bits_per_token": str(bits),
+        "token_rate": repr(token_rate),
+        "sample_rate": str(sample_rate),
+        "settings": json.dumps(recipe.settings, sort_keys=True),
+        "channel": str(recipe.channel),
+        "totals": json.dumps(asdict(totals), sort_keys=True),
+    }
+
+
+class Rates(NamedTuple):
+    """What turns a model's tokens into bits and seconds."""
+
+    bits_per_token: int
+    token_rate: float
+    sample_rate: int
+    name: str
+    """The model's own name."""
+
+
+@lru_cache(maxsize=4)
+def model_rates(model: str, sha256: str) -> Rates:
+    """Return the rates of a model.
+
+    Parameters
+    ----------
+    model, sha256 : str
+        Those of a `Recipe`.
+
+    Raises
+    ------
+    CorpusError
+        The model's file is another one by now.
+    """
+    found = catalogue.find(model)
+    if found.sha256 != sha256:
+        raise CorpusError(f"{found.path}: has changed since the run began; start it again")
+    config = found.config
+    token_rate = SAMPLE_RATE_IN / config.samples_per_token
+    return Rates(config.bits_per_token, token_rate, SAMPLE_RATE_IN, found.name)
+
+
+def _table(rows: Sequence[Row], recipe: Recipe, totals: Totals) -> Any:
+    pa = pyarrow()
+    schema = arrow_schema(recipe, totals)
+    arrays = []
+    for column in schema:
+        values = [row.get(column.name) for row in rows]
+        if column.name == "tokens":
+            arrays.append(_token_lists(values))
+        elif pa.types.is_string(column.type):
+            arrays.append(pa.array(map(_text, values), column.type, size=len(values)))
+        else:
+            arrays.append(pa.array(values, column.type))
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _token_lists(values: Sequence[Any]) -> Any:
+    """Return the tokens of rows, (n,) uint16 or None each, as one array of lists."""
+    pa = pyarrow()
+    arrays = [np.zeros(0, np.uint16) if tokens is None else tokens for tokens in values]
+    ends = np.cumsum([0, *map(len, arrays)], dtype=np.int64)
+    if ends[-1] > _MOST_TOKENS:
+        raise CorpusError(f"a shard of {ends[-1]:,} tokens is too large; use a lower --shard-hours")
+    absent = np.array([*(tokens is None for tokens in values), False])
+    offsets = pa.array(ends.astype(np.int32), mask=absent)
+    flat = np.concatenate([np.zeros(0, np.uint16), *arrays]).astype(np.uint16, copy=False)
+    return pa.ListArray.from_arrays(offsets, pa.array(flat))
+
+
+def _text(value: object) -> str | None:
+    """Return text that any table holds: JSON allows halves of surrogate pairs."""
+    if value is None:
+        return None
+    return str(value).encode("utf-8", "backslashreplace").decode()
+
+
+def _parquet(table: Any) -> Any:
+    """Return a table as the bytes of a Parquet file that any reader of it reads."""
+    names = [name for name in table.column_names if name not in _RANDOM]
+    sink = pyarrow().BufferOutputStream()
+    pyarrow("pyarrow.parquet").write_table(
+        table,
+        sink,
+        row_group_size=ROW_GROUP_ROWS,
+        version="2.6",
+        data_page_version="1.0",
+        compression="zstd",
+        compression_level=_LEVEL,
+        # Tokens hardly repeat: an index into a list of them is longer than they are.
+        use_dictionary=names,
+        write_statistics=names,
+    )
+    return sink.getvalue()
 
 
 def read_totals(storage: Storage, name: str) -> Totals:
@@ -102,9 +258,124 @@ def read_facts(storage: Storage, name: str) -> ShardFacts:
     CorpusError
         The file is missing, damaged, or no shard of this version.
     """
-    raise NotImplementedError
+    with open_shard(storage, data_name(name)) as shard:
+        return shard_facts(shard)
+
+
+@contextmanager
+def open_shard(storage: Storage, path: str) -> Iterator[Any]:
+    """Open a shard by its name in the dataset, as a pyarrow.parquet.ParquetFile.
+
+    Whatever pyarrow raises in the block becomes a CorpusError that names the file.
+    """
+    parquet = pyarrow("pyarrow.parquet")
+    label = storage.label(path)
+    with storage.open(path) as file, parsing(label, CorpusError, "not a readable shard"):
+        yield parquet.ParquetFile(file)
+
+
+def shard_facts(shard: Any) -> ShardFacts:
+    """Return what a shard, a pyarrow.parquet.ParquetFile, states of all its rows.
+
+    Raises
+    ------
+    ValueError
+        It states something else than a shard of this version does.
+    """
+    schema = shard.schema_arrow
+    stated = {
+        key.decode()[len(_PREFIX) :]: value.decode()
+        for key, value in (schema.metadata or {}).items()
+        if key.startswith(_PREFIX.encode())
+    }
+    if stated.get("schema_version") != str(SCHEMA_VERSION):
+        raise ValueError("its schema is not that of a shard of this version")
+    _check_columns(schema)
+    facts = facts_of(stated, tuple(schema.names))
+    if facts.totals.files != shard.metadata.num_rows:
+        raise ValueError(f"it holds {shard.metadata.num_rows} rows, not {facts.totals.files}")
+    return facts
+
+
+def _check_columns(schema: Any) -> None:
+    types = [(column.name, column.type) for column in schema]
+    for found, (name, kind) in zip(types, COLUMNS.items(), strict=False):
+        if found != (name, _arrow_type(kind)):
+            raise ValueError(f"its column {shown(found[0], 40)} is not {name}, {kind}")
+    others = types[len(COLUMNS) :]
+    text = _arrow_type("string")
+    if len(types) < len(COLUMNS) or any(kind != text for _, kind in others):
+        raise ValueError("its columns are not those of a shard")
+
+
+def facts_of(stated: Mapping[str, Any], columns: tuple[str, ...]) -> ShardFacts:
+    """Return checked facts from the text of a shard, or from values of dataset.json.
+
+    Raises
+    ------
+    ValueError
+        One is missing, or not valid.
+    """
+    get = _Checked(stated)
+    return ShardFacts(
+        model=get("model", str, lambda name: len(name) < 1000),
+        model_sha256=get("model_sha256", str, lambda text: _is_hex(text, 64)),
+        fingerprint=get("fingerprint", str, lambda text: _is_hex(text, 16)),
+        bits_per_token=get("bits_per_token", int, lambda n: 1 <= n <= 16),
+        token_rate=get("token_rate", float, lambda rate: 0 < rate < math.inf),
+        sample_rate=get("sample_rate", int, lambda n: 0 < n < 1 << 24),
+        settings=get("settings", dict, lambda _: True),
+        channel=channel_of(get("channel", str, lambda text: text == "mean" or text.isdecimal())),
+        totals=totals_of(get("totals", dict, lambda _: True)),
+        columns=columns,
+    )
+
+
+def totals_of(stated: Mapping[str, Any]) -> Totals:
+    """Return checked sums.
+
+    Raises
+    ------
+    ValueError
+        One is missing, or no number.
+    """
+    get = _Checked(stated)
+    return Totals(**{f.name: get(f.name, int, lambda n: 0 <= n < 1 << 63) for f in fields(Totals)})
+
+
+def channel_of(text: str) -> int | Literal["mean"]:
+    """Return `Recipe.channel` from its text."""
+    return "mean" if text == "mean" else int(text)
+
+
+def _is_hex(text: str, digits: int) -> bool:
+    return len(text) == digits and all(c in "0123456789abcdef" for c in text)
+
+
+class _Checked:
+    """Values of a foreign mapping, each of a type and within bounds; numbers may be text."""
+
+    def __init__(self, stated: Mapping[str, Any]) -> None:
+        self._stated = stated
+
+    def __call__(self, key: str, kind: type[_T], is_valid: Callable[[_T], bool]) -> _T:
+        value = self._stated.get(key)
+        if isinstance(value, str) and kind is not str:
+            value = strict_json.loads(value)
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind or not is_valid(value):
+            raise ValueError(f"its {key} is {shown(value, 40)!r}")
+        return value
 
 
 def failed_rows(storage: Storage, name: str) -> list[FailedRow]:
     """Return the rows of a shard that have no tokens, or whose sound is cut."""
-    raise NotImplementedError
+    with open_shard(storage, data_name(name)) as shard:
+        table = shard.read(["id", "path", "warning", "error"])
+        columns = (table[column].to_pylist() for column in table.column_names)
+        return [
+            FailedRow(id, path, error or warning, error is not None)
+            for id, path, warning, error in zip(*columns, strict=True)
+            if error is not None or (warning or "").startswith(CUT)
+        ]
