@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from fcs_edge.text import printable
 
@@ -33,8 +34,24 @@ class Item:
     """Why the item is not read; None if it is."""
     columns: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Further columns of a manifest, as text."""
+    channel: int | None = None
+    """The channel to read, from 1, where a manifest names one; None: the recipe's."""
+    seconds: float | None = None
+    """The length of the sound that a manifest states, or None: for estimates, never to cut."""
 
     @property
     def path_text(self) -> str:
         """The path as text that any table holds: bytes that are not UTF-8 are escaped."""
         return printable(self.path)
+
+
+def values_of(item: Item) -> list[Any]:
+    """Return an item as values of JSON. Only ASCII JSON holds paths that are not UTF-8."""
+    place = [item.id, item.path, item.member, item.start, item.size, item.mtime_ns]
+    part = [item.offset, item.duration, item.error, dict(item.columns), item.channel, item.seconds]
+    return place + part
+
+
+def item_of(values: list[Any]) -> Item:
+    """Return the item of `values_of`."""
+    return Item(*values)
