@@ -15,13 +15,6 @@ from fcs_edge.errors import shown
 if TYPE_CHECKING:
     from fcs_edge.corpus.schema import ShardFacts
 
-COLUMNS = (
-    *("id", "path", "member", "offset", "duration", "n_samples", "n_tokens", "tokens"),
-    *("sample_rate_in", "channels", "n_not_finite", "size", "mtime_ns"),
-    *("sha256", "warning", "error"),
-)
-"""The columns that are looked at."""
-
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +14,16 @@ from fcs_edge.corpus.checked_rows import RowRules
 from fcs_edge.corpus.encoding_again import Sample, encode_again
 from fcs_edge.corpus.job import Totals
 from fcs_edge.corpus.models import model_of
-from fcs_edge.corpus.shard_reading import TokenRows, batches, open_shard
+from fcs_edge.corpus.schema import COLUMNS, ShardFacts, read_facts, sums
+from fcs_edge.corpus.shard_reading import TokenRows, batches
 from fcs_edge.corpus.sources import SourceRules
-from fcs_edge.corpus.storage import DATA, MIRRORS, STALE, data_name, open_storage, shard_names
+from fcs_edge.corpus.storage import DATA, STALE, data_name, open_storage, shard_names
 from fcs_edge.corpus.unique_texts import UniqueTexts
 from fcs_edge.errors import CorpusError, shown
+from fcs_edge.files import remains_in
 from fcs_edge.text import printable
 
 if TYPE_CHECKING:
-    from fcs_edge.corpus.schema import ShardFacts
     from fcs_edge.corpus.storage import Storage
 
 MOST_FAULTS = 1000
@@ -150,3 +151,207 @@ def check(
         n_again,
         differing,
     )
+
+
+class _Check:
+    """The faults of a dataset, and what was looked at."""
+
+    def __init__(self, storage: Storage, on_fault: Callable[[Fault], None]) -> None:
+        self._storage, self._on_fault = storage, on_fault
+        self.faults: list[Fault] = []
+        self.n_faults = self.n_shards = 0
+        self.totals = Totals()
+        self.facts: ShardFacts | None = None
+        """What the first readable shard states."""
+        self._stated: dict[str, Any] = {}
+        self._ids = UniqueTexts()
+        self._is_whole = True
+        """Whether all shards were read."""
+
+    def fault(self, where: str, message: str) -> None:
+        """Take a fault."""
+        found = Fault(where, message)
+        self.n_faults += 1
+        if len(self.faults) < MOST_FAULTS:
+            self.faults.append(found)
+        self._on_fault(found)
+
+    def read_stated(self) -> dict[str, dict[str, Any]] | None:
+        """Return the shards that dataset.json states, by name; None where it says nothing."""
+        if not self._storage.exists(_STATED):
+            if shard_names(self._storage):
+                self.fault(
+                    _STATED, "is missing: the run is not finished; fcs-edge corpus encode goes on"
+                )
+            return None
+        try:
+            stated = json.loads(self._storage.read(_STATED))
+            shards = {shard["name"]: shard for shard in stated["shards"]}
+            if not all(isinstance(name, str) for name in shards):
+                raise TypeError("names of shards")
+        except (ValueError, TypeError, KeyError, RecursionError):
+            self.fault(_STATED, "is damaged: not the JSON that fcs-edge corpus encode writes")
+            return None
+        self._stated = stated
+        return shards
+
+    def shards(self, stated: dict[str, dict[str, Any]] | None) -> list[str]:
+        """Return the shards to read; report those that are missing, and files that are no data."""
+        present = shard_names(self._storage)
+        if stated is not None:
+            for name in sorted(stated.keys() - set(present)):
+                self._is_whole = False
+                self.fault(self._label(name), "is missing, and dataset.json names it")
+            for name in sorted(set(present) - stated.keys()):
+                self.fault(
+                    self._label(name),
+                    "is not in dataset.json, and readers take its rows for data; "
+                    "fcs-edge corpus encode sets it aside",
+                )
+            present = [name for name in present if name in stated]
+        known = {f"{name}.parquet" for name in shard_names(self._storage)}
+        for file in self._storage.names(DATA):
+            if file not in known:
+                self.fault(f"{DATA}/{shown(file, 80)}", "is no file of the dataset; remove it")
+        return present
+
+    def check_shard(
+        self,
+        name: str,
+        stated: dict[str, Any] | None,
+        sample: Sample,
+        sources: SourceRules | None,
+    ) -> None:
+        """Read a shard to its end, and check its rows."""
+        label = self._label(name)
+        try:
+            if stated is not None and self._sha256(name) != stated.get("sha256"):
+                self._is_whole = False
+                self.fault(label, "is damaged: its SHA-256 is not the one in dataset.json")
+                return
+            facts = read_facts(self._storage, name)
+            self._check_facts(label, facts)
+            totals = self._check_rows(name, facts, sample, sources)
+        except CorpusError as error:
+            self._is_whole = False
+            # The message names the file by its whole path.
+            self.fault(label, str(error).removeprefix(f"{self._storage.label(label)}: "))
+            return
+        self.n_shards += 1
+        self.totals += totals
+        if totals != facts.totals:
+            self.fault(label, f"its rows have {_difference(totals, facts.totals)} that it states")
+        if stated is not None and stated.get("totals") != vars(totals):
+            self.fault(label, "its totals are not those in dataset.json")
+
+    def _check_facts(self, label: str, facts: ShardFacts) -> None:
+        if self.facts is None:
+            self.facts = facts
+        first = self.facts
+        if facts.fingerprint != first.fingerprint:
+            self.fault(
+                label,
+                f"is of the model {shown(facts.model, 60)} ({facts.fingerprint}), and others of "
+                f"{shown(first.model, 60)} ({first.fingerprint})",
+            )
+        elif (facts.settings, facts.channel) != (first.settings, first.channel):
+            self.fault(label, "was encoded with other settings than others")
+
+    def _check_rows(
+        self, name: str, facts: ShardFacts, sample: Sample, sources: SourceRules | None
+    ) -> Totals:
+        label, rules, totals = self._label(name), RowRules(facts), Totals()
+        for batch in batches(self._storage, label, tuple(COLUMNS)):
+            column = batch.column("tokens")
+            tokens = TokenRows(column, label)
+            present = column.is_valid().to_pylist()
+            others = batch.drop_columns(["tokens"]).to_pylist()
+            rows = [
+                {**row, "has_tokens": is_there}
+                for row, is_there in zip(others, present, strict=True)
+            ]
+            wrong = set()
+            for place, problem in rules.problems(rows, tokens):
+                wrong.add(place)
+                self.fault(_place(label, rows[place]), problem)
+            for place, row in enumerate(rows):
+                self._ids.add(row["id"] or "")
+                if row["error"] is not None or place in wrong:
+                    continue
+                where = _place(label, row)
+                if sources is not None and (other := sources.problem(row)):
+                    self.fault(where, other)
+                    continue
+                sample.add(where, row, tokens.row(place))
+            totals += sums(rows)
+        return totals
+
+    def check_ids(self, names: list[str]) -> None:
+        """Report ids that several rows have."""
+        repeated = self._ids.repeated()
+        if not repeated:
+            return
+        places: dict[str, str] = {}
+        for name in names:
+            label = self._label(name)
+            try:
+                for batch in batches(self._storage, label, ["id"], 4096):
+                    for id in batch.column("id").to_pylist():
+                        if UniqueTexts.key(id or "") in repeated:
+                            if id in places:
+                                self.fault(_place(label, {"id": id}), f"is in {places[id]}, too")
+                            places[id] = label
+            except CorpusError:
+                continue  # reported before
+
+    def check_totals(self) -> None:
+        """Compare the sums over all rows with those of dataset.json."""
+        stated = self._stated.get("totals")
+        if self._is_whole and stated is not None and stated != vars(self.totals):
+            self.fault(_STATED, "its totals are not those of the rows")
+        for key in ("fingerprint",):
+            model = self._stated.get("model")
+            if self.facts is None or not isinstance(model, dict):
+                continue
+            if model.get(key) != getattr(self.facts, key):
+                self.fault(
+                    _STATED, f"its {key} is {shown(model.get(key), 40)}, and the shards' another"
+                )
+
+    def check_left_over(self, names: list[str]) -> None:
+        """Report hidden files that killed runs left."""
+        root = Path(self._storage.location)
+        for folder in ("", DATA, STALE):
+            for path in remains_in(root / folder) if root.is_dir() else ():
+                self.fault(
+                    str(path.relative_to(root)),
+                    "is what a killed run left; fcs-edge corpus encode removes it",
+                )
+
+    def check_files(self, names: list[str]) -> None:
+        """Report what stands beside the shards, and is missing."""
+        if self._stated:
+            for file in (_CARD, _ERRORS):
+                if not self._storage.exists(file):
+                    self.fault(file, "is missing; fcs-edge corpus encode writes it")
+
+    def _sha256(self, name: str) -> str:
+        digest = hashlib.sha256()
+        with self._storage.open(self._label(name)) as file:
+            while data := file.read(_BLOCK):
+                digest.update(data)
+        return digest.hexdigest()
+
+    @staticmethod
+    def _label(name: str) -> str:
+        return data_name(name)
+
+
+def _place(label: str, row: dict[str, Any]) -> str:
+    return f"{label}: {printable(shown(row['id'], 200))}"
+
+
+def _difference(found: Totals, stated: Totals) -> str:
+    """Return the first sum that differs: "12 tokens, not the 13"."""
+    pairs = zip(vars(found).items(), vars(stated).values(), strict=True)
+    return next(f"{n} {key}, not the {other}" for (key, n), other in pairs if n != other)

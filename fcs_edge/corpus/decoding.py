@@ -18,11 +18,14 @@ import numpy as np
 import fcs_edge
 from fcs_edge.audio.writer import FILE_FORMATS, file_output
 from fcs_edge.codec import TOPK, Codec
+from fcs_edge.corpus.dataset import TokenDataset
+from fcs_edge.corpus.dataset import open as open_dataset
 from fcs_edge.corpus.items import Item
 from fcs_edge.corpus.job import Job, OnReport, Recipe, Report, Totals
 from fcs_edge.corpus.models import decoding_model
 from fcs_edge.corpus.safe_paths import safe_path
-from fcs_edge.corpus.shard_reading import TokenRows, batches, open_shard
+from fcs_edge.corpus.schema import read_facts
+from fcs_edge.corpus.shard_reading import TokenRows, batches
 from fcs_edge.corpus.storage import data_name, open_storage
 from fcs_edge.corpus.unique_texts import UniqueTexts
 from fcs_edge.corpus.watcher import Watcher
@@ -30,12 +33,12 @@ from fcs_edge.errors import CorpusError, FcsError, reason
 from fcs_edge.files import creating
 from fcs_edge.model.layers import U16
 from fcs_edge.modelfile import catalogue
+from fcs_edge.modelfile.config import SAMPLE_RATE_IN
 from fcs_edge.tokens.event_decoder import decode_array, length_problem
 from fcs_edge.tokens.npy import TokenArray
 from fcs_edge.tokens.settings import token_settings
 
 if TYPE_CHECKING:
-    from fcs_edge.corpus.dataset import TokenDataset
     from fcs_edge.corpus.engine import Engine
 
 PathLike = str | os.PathLike[str]
@@ -144,14 +147,11 @@ def decode(
     ValueError
         The suffix is not valid.
     """
-    from fcs_edge.corpus.dataset import TokenDataset
-    from fcs_edge.corpus.dataset import open as open_dataset
-
     if suffix not in FILE_FORMATS:
         raise ValueError(f"suffix must be {', '.join(FILE_FORMATS)}, not {suffix!r}")
     opened = dataset if isinstance(dataset, TokenDataset) else open_dataset(dataset, partial=True)
     codec = decoding_model(opened.facts.fingerprint, model, any_model, activations)
-    options = {
+    options: dict[str, Any] = {
         "dataset": opened.storage.location,
         "folder": os.path.abspath(out),
         "suffix": suffix,
@@ -260,17 +260,14 @@ class _Plan:
         return not self._force and os.path.lexists(self._folder / path)
 
     def _rows(self, shard: str) -> Iterator[dict[str, Any]]:
-        name = data_name(shard)
-        with open_shard(self._opened.storage, name) as parquet:
-            for batch in batches(parquet, name, ("id", "n_samples", "error"), 4096):
-                for row in batch.to_pylist():
-                    if self._ids is None or row["id"] in self._ids:
-                        yield row
+        columns = ("id", "n_samples", "error")
+        for batch in batches(self._opened.storage, data_name(shard), columns, 4096):
+            for row in batch.to_pylist():
+                if self._ids is None or row["id"] in self._ids:
+                    yield row
 
     def _check_model(self, shard: str) -> None:
         """Refuse a shard of another model than the dataset's first one."""
-        from fcs_edge.corpus.schema import read_facts
-
         found = read_facts(self._opened.storage, shard).fingerprint
         if found != self._opened.facts.fingerprint and not self._recipe.options["any_model"]:
             raise CorpusError(
@@ -301,7 +298,8 @@ def sound_path(id: str, recipe: Recipe) -> str:
 
 def _run(plan: _Plan, recipe: Recipe, engine: Engine, watcher: Watcher) -> Decoded:
     """Run the jobs; Ctrl-C ends them at once, and leaves no file that is not whole."""
-    n, failed = plan.n, []
+    n = plan.n
+    failed: list[tuple[str, str]] = []
     watcher.planned(n["rows"], plan.seconds, 0, len(plan._opened.shards))
 
     def fail(id: str, why: str) -> None:
@@ -340,7 +338,7 @@ def _run(plan: _Plan, recipe: Recipe, engine: Engine, watcher: Watcher) -> Decod
         n["without_tokens"],
         n["failed"],
         tuple(failed),
-        totals.samples / fcs_edge.codec.SAMPLE_RATE_IN,
+        totals.samples / SAMPLE_RATE_IN,
         interrupted,
     )
 
@@ -364,27 +362,25 @@ def _decode_shard(codec: Codec, recipe: Recipe, job: Job, on_report: OnReport) -
     storage, name = open_storage(recipe.options["dataset"]), data_name(job.name)
     places = {item.id: index for index, item in enumerate(job.items)}
     n: Counter[str] = Counter()
-    with open_shard(storage, name) as parquet:
-        for batch in batches(parquet, name, ("id", "n_samples", "tokens"), _ROWS):
-            rows = TokenRows(batch.column("tokens"), name)
-            values = zip(
-                batch.column("id").to_pylist(), batch.column("n_samples").to_pylist(), strict=True
-            )
-            for at, (id, n_samples) in enumerate(values):
-                place = places.pop(id, None)
-                if place is None:
-                    continue
-                on_report(Report("file", job.name, place))
-                error = job.blamed.get(id)
-                if error is None:
-                    error = _written(codec, recipe, id, n_samples, rows.row(at))
-                n["files"] += 1
-                n["errors"] += error is not None
-                if error is None:
-                    n["samples"] += n_samples
-                    n["tokens"] += int(rows.lengths[at])
-                seconds = n_samples / codec.sample_rate_in
-                on_report(Report("done", job.name, place, seconds, error))
+    for batch in batches(storage, name, ("id", "n_samples", "tokens"), _ROWS):
+        rows = TokenRows(batch.column("tokens"), name)
+        columns = (batch.column(key).to_pylist() for key in ("id", "n_samples"))
+        for at, (id, n_samples) in enumerate(zip(*columns, strict=True)):
+            place = places.pop(id, None)
+            if place is None:
+                continue
+            on_report(Report("file", job.name, place))
+            error = job.blamed.get(id)
+            if error is None:
+                error = _written(codec, recipe, id, n_samples, rows.row(at))
+            n["files"] += 1
+            if error is None:
+                n["samples"] += n_samples
+                n["tokens"] += int(rows.lengths[at])
+            else:
+                n["errors"] += 1
+            seconds = n_samples / codec.sample_rate_in
+            on_report(Report("done", job.name, place, seconds, error))
     return Totals(files=n["files"], errors=n["errors"], samples=n["samples"], tokens=n["tokens"])
 
 

@@ -168,7 +168,6 @@ def _recipe(codec: Codec, facts: ShardFacts) -> Recipe:
     settings = dict(facts.settings)
     names = {value: name for name, value in RESAMPLERS.items()}
     windowed = "window" in settings
-    channel = facts.channel if facts.channel == "mean" else int(facts.channel)
     return Recipe(
         model=catalogue.reference(codec.model),
         model_sha256=codec.model.sha256,
@@ -176,7 +175,7 @@ def _recipe(codec: Codec, facts: ShardFacts) -> Recipe:
         settings=settings,
         out="",
         activations=codec.activation_bits,
-        channel=channel,  # type: ignore[arg-type]
+        channel=facts.channel,
         resampler=names.get(settings.get("resampler", ""), DEFAULT_RESAMPLER),
         exact=not codec.encodes_streams and not windowed,
         window=settings.get("window"),

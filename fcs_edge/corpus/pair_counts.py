@@ -112,7 +112,7 @@ class PairCounts:
 
     def _is_counted(self, keys: U64) -> NDArray[np.bool_]:
         mask = np.uint64((1 << self.level) - 1)
-        counted = (_hashes(keys) & mask) == 0
+        counted: NDArray[np.bool_] = (_hashes(keys) & mask) == 0
         if self._frequent:
             counted |= np.isin(keys, np.fromiter(self._frequent, np.uint64))
         return counted
@@ -120,7 +120,8 @@ class PairCounts:
 
 def _hashes(keys: U64) -> U64:
     """Return well-mixed 64 bits of each key: the finish of SplitMix64."""
-    mixed = keys + np.uint64(0x9E3779B97F4A7C15)
+    mixed: U64 = keys + np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+    mixed ^= mixed >> np.uint64(31)
+    return mixed

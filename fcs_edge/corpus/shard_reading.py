@@ -2,79 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fcs_edge.errors import CorpusError, parsing
+from fcs_edge.corpus.arrow import pyarrow
+from fcs_edge.corpus.schema import open_shard
+from fcs_edge.errors import CorpusError
 from fcs_edge.model.layers import U16
 
 if TYPE_CHECKING:
-    from pyarrow import RecordBatch
-    from pyarrow.parquet import ParquetFile
-
     from fcs_edge.corpus.storage import Storage
 
 BATCH_ROWS = 128
 """Rows that are in memory at once."""
 
-_EXPECTED = "not a readable Parquet file"
 
-
-@contextmanager
-def open_shard(storage: Storage, name: str) -> Iterator[ParquetFile]:
-    """Open a shard for reading.
+def batches(
+    storage: Storage, path: str, columns: Sequence[str], size: int = BATCH_ROWS
+) -> Iterator[Any]:
+    """Yield some columns of a shard, a number of rows at a time, as pyarrow.RecordBatch.
 
     Parameters
     ----------
     storage : Storage
         The dataset.
-    name : str
-        The file's name there, "data/0123456789abcdef.parquet".
+    path : str
+        The shard's file there, "data/0123456789abcdef.parquet".
+    columns : sequence of str
+        The columns.
+    size : int
+        Rows of a batch.
 
     Raises
     ------
     CorpusError
-        The file is missing or is no Parquet; one line that names it.
+        The file is missing, damaged, or no shard of tokens.
     """
-    import pyarrow.parquet as pq
-
-    with parsing(name, CorpusError, _EXPECTED):
-        file = storage.open(name)
-    with file:
-        with parsing(name, CorpusError, _EXPECTED):
-            parquet = pq.ParquetFile(file)
-        yield parquet
+    with open_shard(storage, path) as shard:
+        present = shard.schema_arrow.names
+        missing = [column for column in columns if column not in present]
+        if missing:
+            raise CorpusError(f"{storage.label(path)}: no shard; it has no column {missing[0]}")
+        yield from shard.iter_batches(batch_size=size, columns=list(columns))
 
 
-def facts_of(parquet: ParquetFile) -> Mapping[str, str]:
-    """Return what the schema of a shard states beside its columns."""
-    metadata = parquet.schema_arrow.metadata or {}
-    return {
-        key.decode("utf-8", "replace"): value.decode("utf-8", "replace")
-        for key, value in metadata.items()
-    }
-
-
-def batches(
-    parquet: ParquetFile, name: str, columns: Sequence[str], size: int = BATCH_ROWS
-) -> Iterator[RecordBatch]:
-    """Yield some columns of a shard, a number of rows at a time.
-
-    Raises
-    ------
-    CorpusError
-        The file is damaged, or is no shard of tokens.
-    """
-    present = parquet.schema_arrow.names
-    missing = [column for column in columns if column not in present]
-    if missing:
-        raise CorpusError(f"{name}: no shard of tokens; it has no column {missing[0]}")
-    with parsing(name, CorpusError, "damaged"):
-        yield from parquet.iter_batches(batch_size=size, columns=list(columns))
+def tokens_bytes(storage: Storage, path: str) -> int:
+    """Return the bytes that the tokens of a shard take in its file."""
+    with open_shard(storage, path) as shard:
+        groups = map(shard.metadata.row_group, range(shard.metadata.num_row_groups))
+        chunks = (group.column(i) for group in groups for i in range(group.num_columns))
+        return sum(
+            chunk.total_compressed_size
+            for chunk in chunks
+            if chunk.path_in_schema.split(".")[0] == "tokens"
+        )
 
 
 class TokenRows:
@@ -98,8 +82,7 @@ class TokenRows:
     """
 
     def __init__(self, column: Any, name: str) -> None:
-        import pyarrow as pa
-
+        pa = pyarrow()
         if column.type != pa.list_(pa.uint16()):
             raise CorpusError(f"{name}: no shard of tokens; they are {column.type}, not uint16")
         lengths = column.value_lengths().fill_null(0)

@@ -47,9 +47,7 @@ class SourceRules:
         if not stat.S_ISREG(found.st_mode):
             return f"its source {row['path']} is no file"
         if row["member"] is None and found.st_size != row["size"]:
-            return (
-                f"its source {row['path']} has {found.st_size:,} bytes, and had {row['size']:,}"
-            )
+            return f"its source {row['path']} has {found.st_size:,} bytes, and had {row['size']:,}"
         if found.st_mtime_ns != row["mtime_ns"]:
             return f"its source {row['path']} was modified since"
         return None

@@ -5,23 +5,22 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fcs_edge.corpus.dataset import TokenDataset
+from fcs_edge.corpus.dataset import open as open_dataset
 from fcs_edge.corpus.durations import Durations
 from fcs_edge.corpus.kinds import kind_of
 from fcs_edge.corpus.models import model_of
 from fcs_edge.corpus.pair_counts import PairCounts, entropy
-from fcs_edge.corpus.shard_reading import TokenRows, batches, open_shard
+from fcs_edge.corpus.shard_reading import TokenRows, batches, tokens_bytes
 from fcs_edge.corpus.silence import silence_tokens
 from fcs_edge.corpus.storage import data_name
 from fcs_edge.errors import CorpusError
 from fcs_edge.model.layers import U16
-
-if TYPE_CHECKING:
-    from fcs_edge.corpus.dataset import TokenDataset
 
 Facts = dict[str, Any]
 """Values for JSON by name."""
@@ -64,9 +63,6 @@ def stats(
     fcs_edge.CorpusError
         There is no such dataset, or a shard of it is damaged.
     """
-    from fcs_edge.corpus.dataset import TokenDataset
-    from fcs_edge.corpus.dataset import open as open_dataset
-
     opened = dataset if isinstance(dataset, TokenDataset) else open_dataset(dataset, partial=True)
     stated = opened.facts
     codec = model_of(bytes.fromhex(stated.fingerprint), model)
@@ -94,11 +90,9 @@ def stats(
 def _read(opened: TokenDataset, shard: str, tally: _Tally) -> int:
     """Count the rows of a shard; return the bytes of its file."""
     name = data_name(shard)
-    with open_shard(opened.storage, name) as parquet:
-        for batch in batches(parquet, name, _COLUMNS):
-            tally.add(batch, name)
-        metadata = parquet.metadata
-        tally.add_size(metadata)
+    for batch in batches(opened.storage, name, _COLUMNS):
+        tally.add(batch, name)
+    tally.add_size(tokens_bytes(opened.storage, name))
     with opened.storage.open(name) as file:
         return file.seek(0, os.SEEK_END)
 
@@ -206,14 +200,9 @@ class _Tally:
         counter = self._kinds[kinds]
         counter[kind if kind in counter or len(counter) < _MOST_KINDS else "other"] += 1
 
-    def add_size(self, metadata: Any) -> None:
-        """Count the bytes of the column of tokens, from the end of a shard's file."""
-        for group in range(metadata.num_row_groups):
-            part = metadata.row_group(group)
-            for column in range(part.num_columns):
-                chunk = part.column(column)
-                if chunk.path_in_schema.split(".")[0] == "tokens":
-                    self._n["tokens_bytes"] += chunk.total_compressed_size
+    def add_size(self, n_bytes: int) -> None:
+        """Count the bytes that the tokens of a shard take in its file."""
+        self._n["tokens_bytes"] += n_bytes
 
     def facts(self, token_rate: float) -> Facts:
         """Return the sums, and what follows from them."""
@@ -310,7 +299,8 @@ def _ratio(part: float, whole: float) -> float | None:
 
 
 def _binary_entropy(share: float) -> float:
-    return entropy(np.array([share, 1 - share]) * 2.0**40) if 0 < share < 1 else 0.0
+    parts = np.array([share, 1 - share])
+    return float(-(parts * np.log2(parts)).sum()) if 0 < share < 1 else 0.0
 
 
 def _ranks(n: int) -> NDArray[np.int64]:
