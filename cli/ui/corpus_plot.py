@@ -33,10 +33,11 @@ def save_png(file: BinaryIO, facts: Facts) -> None:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(14, 8.5), dpi=150, layout="constrained")
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12, rect=(0, 0, 1, 0.9))
+    figure = Figure(figsize=(14, 8.5), dpi=150, layout=layout)
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12, rect=(0, 0, 1, 0.9))
     figure.text(0.012, 0.955, headline(facts), fontsize=17, fontweight="bold", parse_math=False)
     figure.text(0.012, 0.92, subtitle(facts), fontsize=11, color="#555555", parse_math=False)
     panels = figure.subplots(2, 3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fcs_edge.corpus.checked_rows import RowRules
+from fcs_edge.corpus.dataset_files import CARD, DATASET, ERRORS, Contents, Shard, read_dataset
 from fcs_edge.corpus.encoding_again import Sample, encode_again
 from fcs_edge.corpus.job import Totals
 from fcs_edge.corpus.models import model_of
@@ -30,7 +30,6 @@ MOST_FAULTS = 1000
 """Faults that a result lists; more are counted."""
 
 _BLOCK = 1 << 20
-_CARD, _ERRORS, _STATED = "README.md", "_errors.tsv", "dataset.json"
 
 
 @dataclass(frozen=True)
@@ -117,20 +116,19 @@ def check(
     """
     storage = open_storage(dataset)
     run = _Check(storage, on_fault)
-    stated = run.read_stated()
-    names = run.shards(stated)
-    if not names and stated is None:
+    contents = run.read_contents()
+    names = run.shards()
+    if not names and contents is None and not run.n_faults:
         raise CorpusError(f"{storage.location}: holds no dataset of tokens")
     sample = Sample(again, seed)
     source_rules = SourceRules() if sources else None
     for index, name in enumerate(names):
         on_progress("shards", index, len(names))
-        run.check_shard(name, (stated or {}).get(name), sample, source_rules)
+        run.check_shard(name, sample, source_rules)
     on_progress("shards", len(names), len(names))
     run.check_ids(names)
-    run.check_totals()
-    run.check_left_over(names)
-    run.check_files(names)
+    run.check_model()
+    run.check_files()
     n_again = differing = 0
     if again and run.facts is not None:
         codec = model_of(bytes.fromhex(run.facts.fingerprint), model)
@@ -163,7 +161,8 @@ class _Check:
         self.totals = Totals()
         self.facts: ShardFacts | None = None
         """What the first readable shard states."""
-        self._stated: dict[str, Any] = {}
+        self._contents: Contents | None = None
+        self._stated: dict[str, Shard] = {}
         self._ids = UniqueTexts()
         self._is_whole = True
         """Whether all shards were read."""
@@ -176,73 +175,68 @@ class _Check:
             self.faults.append(found)
         self._on_fault(found)
 
-    def read_stated(self) -> dict[str, dict[str, Any]] | None:
-        """Return the shards that dataset.json states, by name; None where it says nothing."""
-        if not self._storage.exists(_STATED):
+    def read_contents(self) -> Contents | None:
+        """Return what dataset.json states; None where it says nothing."""
+        if not self._storage.exists(DATASET):
             if shard_names(self._storage):
                 self.fault(
-                    _STATED, "is missing: the run is not finished; fcs-edge corpus encode goes on"
+                    DATASET, "is missing: the run is not finished; fcs-edge corpus encode goes on"
                 )
             return None
         try:
-            stated = json.loads(self._storage.read(_STATED))
-            shards = {shard["name"]: shard for shard in stated["shards"]}
-            if not all(isinstance(name, str) for name in shards):
-                raise TypeError("names of shards")
-        except (ValueError, TypeError, KeyError, RecursionError):
-            self.fault(_STATED, "is damaged: not the JSON that fcs-edge corpus encode writes")
-            return None
-        self._stated = stated
-        return shards
+            self._contents = read_dataset(self._storage)
+            self._stated = {shard.name: shard for shard in self._contents.shards}
+        except CorpusError as error:
+            self._fail(DATASET, error)
+        return self._contents
 
-    def shards(self, stated: dict[str, dict[str, Any]] | None) -> list[str]:
+    def shards(self) -> list[str]:
         """Return the shards to read; report those that are missing, and files that are no data."""
         present = shard_names(self._storage)
-        if stated is not None:
-            for name in sorted(stated.keys() - set(present)):
-                self._is_whole = False
-                self.fault(self._label(name), "is missing, and dataset.json names it")
-            for name in sorted(set(present) - stated.keys()):
-                self.fault(
-                    self._label(name),
-                    "is not in dataset.json, and readers take its rows for data; "
-                    "fcs-edge corpus encode sets it aside",
-                )
-            present = [name for name in present if name in stated]
-        known = {f"{name}.parquet" for name in shard_names(self._storage)}
+        known = {f"{name}.parquet" for name in present}
         for file in self._storage.names(DATA):
             if file not in known:
                 self.fault(f"{DATA}/{shown(file, 80)}", "is no file of the dataset; remove it")
-        return present
-
-    def check_shard(
-        self,
-        name: str,
-        stated: dict[str, Any] | None,
-        sample: Sample,
-        sources: SourceRules | None,
-    ) -> None:
-        """Read a shard to its end, and check its rows."""
-        label = self._label(name)
-        try:
-            if stated is not None and self._sha256(name) != stated.get("sha256"):
+        if self._contents is None:
+            return present
+        there = set(present)
+        for name in self._stated:
+            if name not in there:
                 self._is_whole = False
-                self.fault(label, "is damaged: its SHA-256 is not the one in dataset.json")
-                return
+                self.fault(data_name(name), "is missing, and dataset.json names it")
+        for name in present:
+            if name not in self._stated:
+                self.fault(
+                    data_name(name),
+                    "is not in dataset.json, and readers take its rows for data; "
+                    "fcs-edge corpus encode sets it aside",
+                )
+        return [name for name in self._stated if name in there]
+
+    def check_shard(self, name: str, sample: Sample, sources: SourceRules | None) -> None:
+        """Read a shard to its end, and check its rows."""
+        label = data_name(name)
+        stated = self._stated.get(name)
+        try:
+            if stated is not None and self._sha256(label) != stated.sha256:
+                raise CorpusError("is damaged: its SHA-256 is not the one in dataset.json")
             facts = read_facts(self._storage, name)
             self._check_facts(label, facts)
-            totals = self._check_rows(name, facts, sample, sources)
+            totals = self._check_rows(label, facts, sample, sources)
         except CorpusError as error:
             self._is_whole = False
-            # The message names the file by its whole path.
-            self.fault(label, str(error).removeprefix(f"{self._storage.label(label)}: "))
+            self._fail(label, error)
             return
         self.n_shards += 1
         self.totals += totals
         if totals != facts.totals:
             self.fault(label, f"its rows have {_difference(totals, facts.totals)} that it states")
-        if stated is not None and stated.get("totals") != vars(totals):
-            self.fault(label, "its totals are not those in dataset.json")
+        elif stated is not None and totals != stated.totals:
+            self.fault(label, f"has {_difference(totals, stated.totals)} of dataset.json")
+
+    def _fail(self, label: str, error: CorpusError) -> None:
+        """Report an error; its message names the file by the whole path."""
+        self.fault(label, str(error).removeprefix(f"{self._storage.label(label)}: "))
 
     def _check_facts(self, label: str, facts: ShardFacts) -> None:
         if self.facts is None:
@@ -258,9 +252,9 @@ class _Check:
             self.fault(label, "was encoded with other settings than others")
 
     def _check_rows(
-        self, name: str, facts: ShardFacts, sample: Sample, sources: SourceRules | None
+        self, label: str, facts: ShardFacts, sample: Sample, sources: SourceRules | None
     ) -> Totals:
-        label, rules, totals = self._label(name), RowRules(facts), Totals()
+        rules, totals = RowRules(facts), Totals()
         for batch in batches(self._storage, label, tuple(COLUMNS)):
             column = batch.column("tokens")
             tokens = TokenRows(column, label)
@@ -293,7 +287,7 @@ class _Check:
             return
         places: dict[str, str] = {}
         for name in names:
-            label = self._label(name)
+            label = data_name(name)
             try:
                 for batch in batches(self._storage, label, ["id"], 4096):
                     for id in batch.column("id").to_pylist():
@@ -304,22 +298,18 @@ class _Check:
             except CorpusError:
                 continue  # reported before
 
-    def check_totals(self) -> None:
-        """Compare the sums over all rows with those of dataset.json."""
-        stated = self._stated.get("totals")
-        if self._is_whole and stated is not None and stated != vars(self.totals):
-            self.fault(_STATED, "its totals are not those of the rows")
-        for key in ("fingerprint",):
-            model = self._stated.get("model")
-            if self.facts is None or not isinstance(model, dict):
-                continue
-            if model.get(key) != getattr(self.facts, key):
-                self.fault(
-                    _STATED, f"its {key} is {shown(model.get(key), 40)}, and the shards' another"
-                )
+    def check_model(self) -> None:
+        """Compare the shards' model and settings with those of dataset.json."""
+        if self._contents is None or self.facts is None:
+            return
+        stated = self._contents.facts._asdict()
+        for key, value in self.facts._asdict().items():
+            if key not in ("totals", "columns") and stated[key] != value:
+                there = shown(stated[key], 80)
+                self.fault(DATASET, f"its {key} is {there}, and that of the shards {shown(value)}")
 
-    def check_left_over(self, names: list[str]) -> None:
-        """Report hidden files that killed runs left."""
+    def check_files(self) -> None:
+        """Report what stands beside the shards, where it is missing, wrong or left over."""
         root = Path(self._storage.location)
         for folder in ("", DATA, STALE):
             for path in remains_in(root / folder) if root.is_dir() else ():
@@ -327,24 +317,24 @@ class _Check:
                     str(path.relative_to(root)),
                     "is what a killed run left; fcs-edge corpus encode removes it",
                 )
+        if self._contents is None:
+            return
+        for file in (CARD, ERRORS):
+            if not self._storage.exists(file):
+                self.fault(file, "is missing; fcs-edge corpus encode writes it")
+        if self._is_whole and self._storage.exists(ERRORS):
+            with self._storage.open(ERRORS) as table:
+                n_rows = sum(1 for _ in table) - 1
+            expected = self.totals.errors + self.totals.cut
+            if n_rows != expected:
+                self.fault(ERRORS, f"lists {n_rows:,} rows, and the shards have {expected:,}")
 
-    def check_files(self, names: list[str]) -> None:
-        """Report what stands beside the shards, and is missing."""
-        if self._stated:
-            for file in (_CARD, _ERRORS):
-                if not self._storage.exists(file):
-                    self.fault(file, "is missing; fcs-edge corpus encode writes it")
-
-    def _sha256(self, name: str) -> str:
+    def _sha256(self, label: str) -> str:
         digest = hashlib.sha256()
-        with self._storage.open(self._label(name)) as file:
+        with self._storage.open(label) as file:
             while data := file.read(_BLOCK):
                 digest.update(data)
         return digest.hexdigest()
-
-    @staticmethod
-    def _label(name: str) -> str:
-        return data_name(name)
 
 
 def _place(label: str, row: dict[str, Any]) -> str:

@@ -206,6 +206,7 @@ class _Plan:
         self._opened, self._recipe, self._ids = opened, recipe, ids
         self._force = bool(recipe.options["force"])
         self._folder = Path(recipe.options["folder"])
+        self.shards = opened.shards
         self.n: Counter[str] = Counter()
         self.seconds = 0.0
         """Of sound that is to be written."""
@@ -298,37 +299,22 @@ def sound_path(id: str, recipe: Recipe) -> str:
 
 def _run(plan: _Plan, recipe: Recipe, engine: Engine, watcher: Watcher) -> Decoded:
     """Run the jobs; Ctrl-C ends them at once, and leaves no file that is not whole."""
-    n = plan.n
-    failed: list[tuple[str, str]] = []
-    watcher.planned(n["rows"], plan.seconds, 0, len(plan._opened.shards))
+    n, given, failed = plan.n, _Given(plan, watcher), _Failed()
+    watcher.planned(n["rows"], plan.seconds, 0, len(plan.shards))
 
-    def fail(id: str, why: str) -> None:
-        n["failed"] += 1
-        if len(failed) < _MOST_FAILED:
-            failed.append((id, why))
-
-    def report(jobs: dict[str, Job], report: Report) -> None:
-        watcher.report(report)
-        if report.kind == "done" and report.error is not None:
-            fail(jobs[report.name].items[report.index].id, report.error)
-
-    running: dict[str, Job] = {}
-
-    def started() -> Iterator[Job]:
-        for job in plan.jobs():
-            running[job.name] = job
-            watcher.started(job)
-            yield job
+    def report(report: Report) -> None:
+        job = given.report(report)
+        if job is not None and report.kind == "done" and report.error is not None:
+            failed.add(job.items[report.index].id, report.error)
 
     totals, interrupted = Totals(), False
     try:
         with engine if n["rows"] else nullcontext():
-            outcomes = engine.run(started(), recipe, partial(report, running)) if n["rows"] else ()
-            for outcome in outcomes:
+            watcher.encoding(engine.workers)
+            for outcome in engine.run(given.jobs(), recipe, report) if n["rows"] else ():
                 watcher.finished(outcome)
-                running.pop(outcome.job.name, None)
                 if outcome.totals is None:
-                    raise CorpusError(outcome.failure or f"{outcome.job.name}: not decoded")
+                    raise CorpusError(outcome.failure or f"{outcome.job.name}: is not decoded")
                 totals += outcome.totals
     except KeyboardInterrupt:
         interrupted = True
@@ -336,11 +322,54 @@ def _run(plan: _Plan, recipe: Recipe, engine: Engine, watcher: Watcher) -> Decod
         totals.files - totals.errors,
         n["existing"],
         n["without_tokens"],
-        n["failed"],
-        tuple(failed),
+        failed.n,
+        tuple(failed.first),
         totals.samples / SAMPLE_RATE_IN,
         interrupted,
     )
+
+
+class _Given:
+    """The jobs that workers have."""
+
+    def __init__(self, plan: _Plan, watcher: Watcher) -> None:
+        self._plan, self._watcher = plan, watcher
+        self._jobs: dict[str, Job] = {}
+        self._started: set[str] = set()
+
+    def jobs(self) -> Iterator[Job]:
+        """Yield jobs one by one, as workers take them, in threads of theirs."""
+        for job in self._plan.jobs():
+            self._jobs[job.name] = job
+            yield job
+
+    def report(self, report: Report) -> Job | None:
+        """Pass a report on; return its job."""
+        job = self._jobs.get(report.name)
+        if job is not None and job.name not in self._started:
+            self._started.add(job.name)
+            self._watcher.started(job)
+        self._watcher.report(report)
+        return job
+
+
+class _Failed:
+    """Rows that could not be decoded, and why; a row of a shard that goes again counts once."""
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+        self.first: list[tuple[str, str]] = []
+
+    @property
+    def n(self) -> int:
+        """How many there are."""
+        return len(self._ids)
+
+    def add(self, id: str, why: str) -> None:
+        """Take a row."""
+        if id not in self._ids and len(self.first) < _MOST_FAILED:
+            self.first.append((id, why))
+        self._ids.add(id)
 
 
 def _voiced(codec: Codec, options: Any) -> Codec:
