@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from fcs_edge.corpus import run
 from fcs_edge.corpus.job import Job, OnReport, Outcome, Recipe
-from fcs_edge.corpus.shard_work import prepare
+from fcs_edge.corpus.worker import KINDS
 
 pytest.importorskip("pyarrow")
 
@@ -91,7 +92,7 @@ class SerialEngine:
         pass
 
     def run(self, jobs: Iterator[Job], recipe: Recipe, on_report: OnReport) -> Iterator[Outcome]:
-        work = prepare(recipe)
+        work = import_module(KINDS[recipe.kind]).prepare(recipe)
         for job in jobs:
             if self.stopped:
                 return
@@ -100,6 +101,12 @@ class SerialEngine:
 
     def stop(self) -> None:
         self.stopped = True
+
+
+@pytest.fixture
+def serial_engine() -> Callable[[], SerialEngine]:
+    """Return what makes an engine that does the jobs in this process."""
+    return SerialEngine
 
 
 @pytest.fixture
