@@ -2,13 +2,11 @@
 
 >>> import fcs_edge, numpy
 >>> codec = fcs_edge.load()
->>> tokens = codec.encode(numpy.zeros(16000, numpy.float32))
->>> signal = codec.decode(tokens)
+>>> signal = codec.decode(codec.encode(numpy.zeros(16000, numpy.float32)))
 
 Models
     load(model=None)  return a Codec by a model's name or path; help(fcs_edge.load) says more
-    BUILT_IN          the built-in models' names, each with its quality in one line
-    DEFAULT_MODEL     the name of the model that load() returns, unless FCS_EDGE_MODEL names one
+    BUILT_IN          the built-in models' names, each with its quality; DEFAULT_MODEL is load()'s
 
 Codecs and streams
     Codec             encode and decode whole signals; help(fcs_edge.Codec) lists all it does
@@ -21,6 +19,7 @@ Whole files, as the commands encode and decode them
     decode_file(source, out)  .fcs, .npz or .npy to a sound file, or without `out` to an array
     read_audio(path)          a sound file to the samples that encode_file encodes
     read_fcs, write_fcs       a .fcs file to its tokens and what it states of them, and back
+    corpus                    whole corpora to Parquet files of tokens; help(fcs_edge.corpus)
     load_voice(path)          a .voice file to a Voice, a speaker's features, to decode with
 
 Errors
@@ -81,4 +80,5 @@ __getattr__, __dir__ = _lazy_names(
         "version": ("__version__",),
         "whole_files": ("FileTokens", "decode_file", "encode_file", "read_fcs", "write_fcs"),
     },
+    packages=("corpus",),
 )

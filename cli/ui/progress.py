@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def _terminal(messages: Messages) -> Console | None:
+def terminal(messages: Messages) -> Console | None:
     """Return the terminal of standard error; None where it is none, or messages are quiet."""
     if messages.quiet or not sys.stderr.isatty():
         return None
@@ -40,7 +40,7 @@ def progress_bar(
     seconds : float or None
         Seconds of audio in all; None where they are unknown.
     """
-    console = _terminal(messages)
+    console = terminal(messages)
     if console is None:
         yield lambda _: None
         return
@@ -80,7 +80,7 @@ class WholeProgress:
     @contextmanager
     def bar(self, seconds: float) -> Iterator[None]:
         """Show a bar with percent and rate while the block works on so many seconds of sound."""
-        console = _terminal(self._messages)
+        console = terminal(self._messages)
         if console is None:
             yield
             return
@@ -111,7 +111,7 @@ class WholeProgress:
 @contextmanager
 def spinner(messages: Messages, label: str) -> Iterator[None]:
     """Show a spinner while the block runs."""
-    console = _terminal(messages)
+    console = terminal(messages)
     if console is None:
         yield
         return

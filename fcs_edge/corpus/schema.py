@@ -29,6 +29,7 @@ _TOKENS = "list<uint16>"
 _RANDOM = ("tokens", "sha256")
 _LEVEL = 9
 _MOST_TOKENS = (1 << 31) - 1
+_UNREADABLE = "not a readable shard; a run encodes its files again once it is deleted"
 _T = TypeVar("_T")
 
 COLUMNS: Mapping[str, str] = {
@@ -107,11 +108,15 @@ def write_shard(storage: Storage, name: str, rows: Sequence[Row], recipe: Recipe
     Totals
         The sums over the rows.
     """
-    totals = sums(rows)
-    data = _parquet(_table(rows, recipe, totals))
+    data = shard_bytes(rows, recipe)
     with storage.write(data_name(name)) as file:
         file.write(data)
-    return totals
+    return sums(rows)
+
+
+def shard_bytes(rows: Sequence[Row], recipe: Recipe) -> Any:
+    """Return rows as the bytes of a shard; see `write_shard`."""
+    return _parquet(_table(rows, recipe, sums(rows)))
 
 
 def sums(rows: Sequence[Row]) -> Totals:
@@ -128,17 +133,22 @@ def sums(rows: Sequence[Row]) -> Totals:
     )
 
 
+def columns_of(recipe: Recipe) -> dict[str, str]:
+    """Return the types of all columns of a recipe's shards by name, as `COLUMNS` has them."""
+    return {**COLUMNS, **dict.fromkeys(map(text_column, recipe.text_columns), "string")}
+
+
 def arrow_schema(recipe: Recipe, totals: Totals) -> Any:
     """Return a shard's columns, and what it states of all its rows, as a pyarrow.Schema."""
     pa = pyarrow()
-    texts = dict.fromkeys(map(text_column, recipe.text_columns), "string")
-    columns = [(name, _arrow_type(kind)) for name, kind in {**COLUMNS, **texts}.items()]
+    columns = [(name, arrow_type(kind)) for name, kind in columns_of(recipe).items()]
     return pa.schema(
         columns, {_PREFIX + key: text for key, text in _stated(recipe, totals).items()}
     )
 
 
-def _arrow_type(kind: str) -> Any:
+def arrow_type(kind: str) -> Any:
+    """Return the type of Arrow that `COLUMNS` names."""
     pa = pyarrow()
     return pa.list_(pa.uint16()) if kind == _TOKENS else pa.type_for_alias(kind)
 
@@ -270,7 +280,7 @@ def open_shard(storage: Storage, path: str) -> Iterator[Any]:
     """
     parquet = pyarrow("pyarrow.parquet")
     label = storage.label(path)
-    with storage.open(path) as file, parsing(label, CorpusError, "not a readable shard"):
+    with storage.open(path) as file, parsing(label, CorpusError, _UNREADABLE):
         yield parquet.ParquetFile(file)
 
 
@@ -300,10 +310,10 @@ def shard_facts(shard: Any) -> ShardFacts:
 def _check_columns(schema: Any) -> None:
     types = [(column.name, column.type) for column in schema]
     for found, (name, kind) in zip(types, COLUMNS.items(), strict=False):
-        if found != (name, _arrow_type(kind)):
+        if found != (name, arrow_type(kind)):
             raise ValueError(f"its column {shown(found[0], 40)} is not {name}, {kind}")
     others = types[len(COLUMNS) :]
-    text = _arrow_type("string")
+    text = arrow_type("string")
     if len(types) < len(COLUMNS) or any(kind != text for _, kind in others):
         raise ValueError("its columns are not those of a shard")
 
@@ -319,8 +329,8 @@ def facts_of(stated: Mapping[str, Any], columns: tuple[str, ...]) -> ShardFacts:
     get = _Checked(stated)
     return ShardFacts(
         model=get("model", str, lambda name: len(name) < 1000),
-        model_sha256=get("model_sha256", str, lambda text: _is_hex(text, 64)),
-        fingerprint=get("fingerprint", str, lambda text: _is_hex(text, 16)),
+        model_sha256=get("model_sha256", str, lambda text: is_hex(text, 64)),
+        fingerprint=get("fingerprint", str, lambda text: is_hex(text, 16)),
         bits_per_token=get("bits_per_token", int, lambda n: 1 <= n <= 16),
         token_rate=get("token_rate", float, lambda rate: 0 < rate < math.inf),
         sample_rate=get("sample_rate", int, lambda n: 0 < n < 1 << 24),
@@ -348,8 +358,10 @@ def channel_of(text: str) -> int | Literal["mean"]:
     return "mean" if text == "mean" else int(text)
 
 
-def _is_hex(text: str, digits: int) -> bool:
-    return len(text) == digits and all(c in "0123456789abcdef" for c in text)
+def is_hex(text: object, digits: int) -> bool:
+    """Return whether a value is text of so many hexadecimal digits."""
+    is_text = isinstance(text, str) and len(text) == digits
+    return is_text and all(c in "0123456789abcdef" for c in str(text))
 
 
 class _Checked:
@@ -367,6 +379,30 @@ class _Checked:
         if type(value) is not kind or not is_valid(value):
             raise ValueError(f"its {key} is {shown(value, 40)!r}")
         return value
+
+
+def shard_rows(storage: Storage, path: str, columns: Sequence[str]) -> Iterator[Row]:
+    """Yield some columns of a shard's rows by its name in the dataset; tokens are uint16 arrays."""
+    with open_shard(storage, path) as shard:
+        table = shard.read(list(columns))
+    yield from table_rows(table)
+
+
+def table_rows(table: Any) -> Iterator[Row]:
+    """Yield the rows of a table; tokens are (n,) uint16 arrays, or None."""
+    others = [name for name in table.column_names if name != "tokens"]
+    for batch in table.to_batches():
+        values = zip(*(batch.column(name).to_pylist() for name in others), strict=True)
+        rows = [dict(zip(others, row, strict=True)) for row in values] or [{}] * batch.num_rows
+        if "tokens" not in table.column_names:
+            yield from rows
+            continue
+        lists = batch.column("tokens")
+        flat, ends = lists.values.to_numpy(), lists.offsets.to_pylist()
+        for n, (row, is_there) in enumerate(zip(rows, lists.is_valid().to_pylist(), strict=True)):
+            # A copy may be written to, and outlives the shard.
+            tokens = flat[ends[n] : ends[n + 1]].copy() if is_there else None
+            yield {name: tokens if name == "tokens" else row[name] for name in table.column_names}
 
 
 def failed_rows(storage: Storage, name: str) -> list[FailedRow]:

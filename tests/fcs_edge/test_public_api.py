@@ -5,11 +5,25 @@ from __future__ import annotations
 import ast
 import importlib
 import pydoc
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import fcs_edge
 
-PACKAGES = ("bench", "bitstream", "cli", "convert", "kernels", "link", "live", "model", "modelfile")
+PACKAGES = (
+    "bench",
+    "bitstream",
+    "cli",
+    "convert",
+    "corpus",
+    "kernels",
+    "link",
+    "live",
+    "model",
+    "modelfile",
+)
 
 
 def exported() -> list[str]:
@@ -32,8 +46,17 @@ def test_help_fits_on_a_screen() -> None:
 
 def test_help_names_all_that_is_exported() -> None:
     names = exported()
-    assert len(names) == 23
+    assert len(names) == 24
     assert fcs_edge.__doc__ is not None
     for name in names:
         assert name in fcs_edge.__doc__, name
         assert hasattr(fcs_edge, name)
+
+
+def test_corpora_are_there_without_an_import_of_their_own() -> None:
+    for line in (fcs_edge.corpus.__doc__ or "").splitlines():
+        for name in re.findall(r"^    ([\w, ]+?)(?:\(|  )", line):
+            assert hasattr(fcs_edge.corpus, name), name
+    assert "corpus" in dir(fcs_edge)
+    script = "import fcs_edge.corpus, sys; assert not {'pyarrow', 'distributed'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True)
