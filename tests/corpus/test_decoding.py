@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from voice_cases import drawn_voice
 
 import fcs_edge
+from corpus_cases import SerialEngine
 from fcs_edge import Codec, CorpusError, FcsError
 from fcs_edge.corpus import Decoded, Watcher, decode
 from fcs_edge.corpus.job import Report
@@ -44,11 +45,11 @@ def dataset(
 
 
 @pytest.fixture
-def run(model: Path, serial_engine: Callable[[], Any]) -> Callable[..., Decoded]:
+def run(model: Path) -> Callable[..., Decoded]:
     """Return `decode` with the tiny model, in this process."""
 
     def call(dataset: Path, out: Path, **options: Any) -> Decoded:
-        return decode(dataset, out, **{"model": model, "engine": serial_engine(), **options})
+        return decode(dataset, out, **{"model": model, "engine": SerialEngine(), **options})
 
     return call
 
