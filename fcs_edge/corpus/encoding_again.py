@@ -68,10 +68,17 @@ class Sample:
         return sorted(drawn, key=lambda r: (r.row["path"], r.row["offset"] or 0.0, r.where))
 
 
-def encode_again(
-    sample: Sample, codec: Codec | None, facts: ShardFacts
-) -> Iterator[tuple[DrawnRow, str | None]]:
-    """Encode rows anew; yield each with what differs, in one line, or None.
+class Compared(NamedTuple):
+    """What became of a row that was to be encoded anew."""
+
+    where: str
+    problem: str | None
+    """What differs, or why it is not encoded, in one line; None if the tokens are equal."""
+    is_encoded: bool
+
+
+def encode_again(sample: Sample, codec: Codec | None, facts: ShardFacts) -> Iterator[Compared]:
+    """Encode rows anew and compare their tokens.
 
     Raises
     ------
@@ -81,34 +88,32 @@ def encode_again(
     from fcs_edge.corpus.item_encoder import ItemEncoder
 
     codec = _fitting(codec, facts)
-    recipe = _recipe(codec, facts)
-    encoder = ItemEncoder(codec, recipe)
+    encoder = ItemEncoder(codec, _recipe(codec, facts))
     places = _Members()
     try:
         for drawn in sample.rows():
-            yield drawn, _problem(encoder, places, drawn)
+            yield _compared(encoder, places, drawn)
     finally:
         encoder.close()
 
 
-def _problem(encoder: Any, places: _Members, drawn: DrawnRow) -> str | None:
-    row = drawn.row
+def _compared(encoder: Any, places: _Members, drawn: DrawnRow) -> Compared:
+    where, row, old = drawn
+    source = f"its source {row['path']}"
     try:
-        item = places.item(row)
+        new = encoder.row(places.item(row))
     except (OSError, tarfile.TarError, LookupError) as error:
-        return f"its source {row['path']} is not encoded anew: {reason(error)}"
-    new = encoder.row(item)
+        return Compared(where, f"{source} is not encoded anew: {reason(error)}", False)
     if new["error"] is not None:
-        return f"its source {row['path']} is not encoded anew: {new['error']}"
+        return Compared(where, f"{source} is not encoded anew: {new['error']}", False)
     if new["sha256"] != row["sha256"]:
-        return f"its source {row['path']} has other bytes than it had: another SHA-256"
-    tokens = new["tokens"]
-    if tokens.size != drawn.tokens.size:
-        return f"encoded anew it has {tokens.size} tokens, and had {drawn.tokens.size}"
-    n_differing = int(np.count_nonzero(tokens != drawn.tokens))
-    if n_differing:
-        return f"encoded anew, {n_differing} of its {tokens.size} tokens differ"
-    return None
+        return Compared(where, f"{source} has other bytes than it had: another SHA-256", False)
+    tokens, problem = new["tokens"], None
+    if tokens.size != old.size:
+        problem = f"encoded anew it has {tokens.size} tokens, and had {old.size}"
+    elif n_differing := int(np.count_nonzero(tokens != old)):
+        problem = f"encoded anew, {n_differing} of its {tokens.size} tokens differ"
+    return Compared(where, problem, True)
 
 
 class _Members:
