@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import tarfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +14,8 @@ from fcs_edge.codec import Codec
 from fcs_edge.corpus.items import Item
 from fcs_edge.corpus.job import Recipe
 from fcs_edge.corpus.sources import source_path
-from fcs_edge.errors import FcsError, reason
+from fcs_edge.corpus.tars import tar_items
+from fcs_edge.errors import FcsError
 from fcs_edge.model.layers import U16
 from fcs_edge.modelfile import catalogue
 from fcs_edge.tokens.settings import differences, token_settings
@@ -102,8 +102,8 @@ def _compared(encoder: Any, places: _Members, drawn: DrawnRow) -> Compared:
     source = f"its source {row['path']}"
     try:
         new = encoder.row(places.item(row))
-    except (OSError, tarfile.TarError, LookupError) as error:
-        return Compared(where, f"{source} is not encoded anew: {reason(error)}", False)
+    except LookupError as error:
+        return Compared(where, f"{source} is not encoded anew: {error}", False)
     if new["error"] is not None:
         return Compared(where, f"{source} is not encoded anew: {new['error']}", False)
     if new["sha256"] != row["sha256"]:
@@ -147,10 +147,9 @@ class _Members:
 
     def _read(self, path: str) -> None:
         self._path, self._starts = path, {}
-        with tarfile.open(path, "r:") as archive:
-            for member in archive:
-                self._starts.setdefault((member.name, member.size), member.offset_data)
-                archive.members = []  # type: ignore[attr-defined]
+        for item in tar_items(path, ""):
+            if item.member is not None:
+                self._starts.setdefault((item.member, item.size), item.start)
 
 
 def _fitting(codec: Codec | None, facts: ShardFacts) -> Codec:
