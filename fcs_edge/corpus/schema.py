@@ -15,7 +15,7 @@ import numpy as np
 from fcs_edge.corpus.arrow import pyarrow
 from fcs_edge.corpus.job import Recipe, Row, Totals
 from fcs_edge.corpus.storage import Storage, data_name
-from fcs_edge.errors import CorpusError, parsing, shown
+from fcs_edge.errors import CorpusError, parsing, reason, shown
 from fcs_edge.modelfile import catalogue, strict_json
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN
 
@@ -281,7 +281,13 @@ def open_shard(storage: Storage, path: str) -> Iterator[Any]:
     parquet = pyarrow("pyarrow.parquet")
     label = storage.label(path)
     with storage.open(path) as file, parsing(label, CorpusError, _UNREADABLE):
-        yield parquet.ParquetFile(file)
+        try:
+            yield parquet.ParquetFile(file)
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            # That is how pyarrow reports what it cannot decode.
+            raise ValueError(reason(error)) from error
 
 
 def shard_facts(shard: Any) -> ShardFacts:

@@ -102,6 +102,8 @@ def open_storage(out: str | os.PathLike[str], *, create: bool = False) -> Storag
     fs = pyarrow("pyarrow.fs")
     with parsing(text, CorpusError, "not the URI of a folder that pyarrow can open"):
         files, root = fs.FileSystem.from_uri(text)
+        if not root.strip("/"):
+            raise ValueError("it names no bucket")
     return ObjectStore(files, root, text.rstrip("/"))
 
 
@@ -182,7 +184,9 @@ class Folder:
             self._create_folders(path.parent)
             with creating(path) as file:
                 yield file
-            _sync(path.parent)
+            # A mirror's file that the system forgets is missing, and so written again.
+            if name.split("/")[0] not in MIRRORS:
+                _sync(path.parent)
 
     def delete(self, name: str) -> None:
         """Remove a file, if it is there."""
