@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 
 from fcs_edge.cli.ui.messages import Messages, plain
@@ -113,7 +113,7 @@ class CorpusProgress(Watcher):
     ) -> None:
         self._messages, self._verb, self._clock = messages, verb, clock
         self._console: Console | None = None
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._n_found = self._n_items = 0
         self._estimated = self._shares = 0.0
         self._workers = 1
@@ -318,7 +318,7 @@ def _inside(running: Running) -> str:
 @contextmanager
 def _each_minute(show: Callable[[], None]) -> Iterator[None]:
     """Call a function soon and then each minute, while the block runs."""
-    ended = threading.Event()
+    ended = Event()
 
     def repeat() -> None:
         wait = FIRST_SECONDS
@@ -326,7 +326,7 @@ def _each_minute(show: Callable[[], None]) -> Iterator[None]:
             show()
             wait = LINE_SECONDS
 
-    thread = threading.Thread(target=repeat, daemon=True)
+    thread = Thread(target=repeat, daemon=True)
     thread.start()
     try:
         yield

@@ -12,6 +12,10 @@ from fcs_edge.corpus.job import Job, OnReport, Outcome, Recipe
 class Engine(Protocol):
     """Runs jobs in worker processes; a context whose end is the end of all of them."""
 
+    @property
+    def workers(self) -> int:
+        """Number of processes; of a cluster those that are there now."""
+
     def __enter__(self) -> Engine:
         """Prepare the workers."""
 
@@ -33,7 +37,8 @@ class Engine(Protocol):
         recipe : Recipe
             What the jobs share.
         on_report : callable
-            Takes what workers say, in the caller's thread, while it waits for an outcome.
+            Takes what workers say, in the caller's thread, while it waits for an outcome. After
+            `stop` it soon takes a report of the kind "stopping".
 
         Raises
         ------

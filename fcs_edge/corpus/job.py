@@ -83,11 +83,12 @@ class Totals:
 class Report:
     """What a worker says while it works on a shard."""
 
-    kind: Literal["file", "progress", "done"]
-    """An item begins, sound of the current one is done, or all of it is."""
+    kind: Literal["file", "progress", "done", "again", "stopping"]
+    """An item begins, sound of the current one is done, or all of it is. Or the shard begins again,
+    as its worker died; or the engine was asked to stop, which names no shard."""
     name: str
     """The shard."""
-    index: int
+    index: int = 0
     """The item's number in the shard."""
     seconds: float = 0.0
     """Sound of the item that is done."""

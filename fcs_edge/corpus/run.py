@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import BinaryIO, Literal, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Literal
 
+from fcs_edge import signals
 from fcs_edge.audio.resampling import DEFAULT_RESAMPLER
+from fcs_edge.corpus.driver import Driver, Request
+from fcs_edge.corpus.driver import Shard as Shard
 from fcs_edge.corpus.engine import Engine
-from fcs_edge.corpus.job import Outcome, Report, Totals
+from fcs_edge.corpus.error_groups import ErrorGroup, ErrorGroups
+from fcs_edge.corpus.job import Totals
+from fcs_edge.corpus.schema import FailedRow, failed_rows
+from fcs_edge.corpus.sharding import Plan
+from fcs_edge.corpus.storage import Storage
+from fcs_edge.corpus.watcher import Watcher
+from fcs_edge.modelfile.config import SAMPLE_RATE_IN
 
 PathLike = str | os.PathLike[str]
-
-
-class Shard(NamedTuple):
-    """A shard of the dataset that is written."""
-
-    name: str
-    """16 hexadecimal digits."""
-    path: str
-    """Its file, or the URI of it."""
-    totals: Totals
-    resumed: bool
-    """Whether an earlier run wrote it."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +30,12 @@ class Run:
     """What a run did. Totals are those of the whole dataset, with what earlier runs wrote."""
 
     totals: Totals
-    hours: float
-    """Of sound that has tokens."""
+    fresh: Totals
+    """Of the shards that this run wrote."""
     seconds: float
-    """Of wall clock, of this run alone."""
-    speed: float
-    """Hours of sound in an hour, of this run's shards; 0 if it encoded none."""
+    """Of wall clock, of this run."""
+    workers: int
+    """Number of processes."""
     shards: int
     """That the inputs have."""
     resumed: int
@@ -47,13 +46,42 @@ class Run:
     """Shards of other inputs that were moved aside or deleted."""
     interrupted: bool
     """Whether Ctrl-C ended it before all shards were written."""
-    errors: tuple[tuple[str, str], ...]
-    """Id and error of rows without tokens, the first 1000 in the order of shards' names."""
+    error_groups: tuple[ErrorGroup, ...]
+    """Errors and cut sounds of the whole dataset, in groups that differ in numbers and names."""
+    names: tuple[str, ...] = field(repr=False)
+    """Of the shards that stand in the dataset, in the order of the input."""
+    storage: Storage = field(repr=False)
+    """Where they stand."""
 
     @property
     def files(self) -> int:
         """Rows, with and without tokens."""
         return self.totals.files
+
+    @property
+    def hours(self) -> float:
+        """Hours of sound that has tokens."""
+        return self.totals.samples / SAMPLE_RATE_IN / 3600
+
+    @property
+    def errors(self) -> int:
+        """Rows without tokens."""
+        return self.totals.errors
+
+    @property
+    def cut(self) -> int:
+        """Rows with the tokens of what is intact: sound is missing."""
+        return self.totals.cut
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all rows."""
+        return self.totals.tokens
+
+    @property
+    def speed(self) -> float:
+        """Hours of sound that the run encoded in an hour."""
+        return self.fresh.samples / SAMPLE_RATE_IN / self.seconds
 
     @property
     def is_complete(self) -> bool:
@@ -67,33 +95,9 @@ class Run:
             return 130
         return 1 if self.totals.errors or self.totals.cut or self.lost else 0
 
-
-class Watcher:
-    """What is called while a run goes on; a subclass shows it. All in the caller's thread."""
-
-    def scanning(self, n_items: int) -> None:
-        """Take the number of items that are found so far."""
-
-    def planned(self, n_items: int, seconds: float, size: int, n_shards: int) -> None:
-        """Take what there is in all: items, estimated seconds, bytes, shards."""
-
-    def resumed(self, n_shards: int, totals: Totals, seconds: float, size: int) -> None:
-        """Take what of it earlier runs did: shards, totals, estimated seconds, bytes."""
-
-    def started(self, name: str, n_items: int, seconds: float, size: int) -> None:
-        """Take a shard that is given to a worker: items, estimated seconds, bytes."""
-
-    def report(self, report: Report) -> None:
-        """Take what a worker says."""
-
-    def finished(self, outcome: Outcome) -> None:
-        """Take what became of a shard."""
-
-    def stopping(self, n_running: int, seconds: float | None) -> None:
-        """Take that Ctrl-C came, how many shards end first, and in about how many seconds."""
-
-    def note(self, text: str) -> None:
-        """Take a line to show."""
+    def failed(self) -> Iterator[FailedRow]:
+        """Yield the rows of the dataset that have no tokens, or whose sound is cut."""
+        return _failed(self.storage, self.names)
 
 
 def encode(
@@ -124,37 +128,194 @@ def encode(
     mixed_cpus: bool = False,
     watcher: Watcher | None = None,
 ) -> Run:
-    """Encode a corpus to a dataset of tokens, as ``fcs-edge corpus encode`` does."""
-    raise NotImplementedError
+    """Encode a corpus to a dataset of tokens, as ``fcs-edge corpus encode`` does.
+
+    A run that ended early, however it did, goes on where it was. The dataset does not depend on
+    how often that was, nor on the number of workers. Ctrl-C ends the run after the shards that
+    have begun, a second one at once.
+
+    Parameters
+    ----------
+    inputs : str, path, or sequence of them
+        Folders, globs, sound files, manifests, tar archives; ``-`` for the paths in `names`.
+    out : str or path
+        The dataset: a folder, or a URI of an object store.
+    model : str or path, optional
+        As in `fcs_edge.load`.
+    workers : int, optional
+        Processes, each of one thread. Absent: the cores that this process may use.
+    engine : str or Engine
+        ``"local"``; ``"dask://HOST:PORT"``, a scheduler of Dask; or ``"dask"``, that of the
+        environment.
+    root : str or path, optional
+        The folder that ids are relative to. Absent: each input's own.
+    names : binary file, optional
+        Paths, one a line.
+    nul : bool
+        Whether NUL ends each path of `names` in place of the line.
+    shard_rows, shard_hours : int, float
+        Sounds and hours of a shard in the mean; it ends at what is reached first.
+    keep_text : bool
+        Whether the dataset has the further columns of manifests, as strings.
+    also : sequence of str
+        ``"npz"``, ``"fcs"``: files of each sound that are written beside the table.
+    retry_errors : bool
+        Whether shards with errors are encoded again.
+    force : bool
+        Whether a dataset of another model or of other settings is replaced.
+    prune : bool
+        Whether shards of other inputs are deleted. If not, they move to the folder ``stale``.
+    strict : bool
+        Whether a cut sound is an error.
+    file_timeout : float, optional
+        Seconds that one sound may take. Absent: 60, and 60 a second of sound.
+    channel, resampler : int or str, str
+        As in `read_audio`.
+    activations : int, optional
+        As in `fcs_edge.load`.
+    exact, window, overlap
+        As in `Codec.encode`.
+    mixed_cpus : bool
+        Whether workers of a cluster take part whose CPU gives other tokens.
+    watcher : Watcher, optional
+        Is called while the run goes on.
+
+    Returns
+    -------
+    Run
+        What the run did. Sounds that cannot be encoded are rows with an error.
+
+    Raises
+    ------
+    fcs_edge.FcsError
+        The run cannot begin or go on; what is written stays.
+    TypeError, ValueError
+        An argument is not valid.
+
+    Examples
+    --------
+    >>> encode("speech/", "tokens/", workers=2).exit_code  # doctest: +SKIP
+    0
+    """
+    request = _request(
+        inputs,
+        out,
+        model=model,
+        workers=workers,
+        engine=engine,
+        root=root,
+        names=names,
+        nul=nul,
+        shard_rows=shard_rows,
+        shard_hours=shard_hours,
+        keep_text=keep_text,
+        also=also,
+        retry_errors=retry_errors,
+        force=force,
+        prune=prune,
+        strict=strict,
+        file_timeout=file_timeout,
+        channel=channel,
+        resampler=resampler,
+        activations=activations,
+        exact=exact,
+        window=window,
+        overlap=overlap,
+        mixed_cpus=mixed_cpus,
+        watcher=watcher,
+    )
+    began = time.monotonic()
+    driver = Driver(request)
+    with signals.handled(driver.interrupt, (signal.SIGINT,)):
+        for _ in driver.shards():
+            pass
+    return _run(driver, time.monotonic() - began)
 
 
 def iter_encode(
+    inputs: PathLike | Sequence[PathLike], out: PathLike, **options: Any
+) -> Iterator[Shard]:
+    """Encode a corpus as `encode` does, and yield each shard once it is written.
+
+    Those of earlier runs come first. An iteration that is left early ends the workers at once, and
+    a later run goes on. The dataset is complete when the iteration ends.
+
+    Parameters
+    ----------
+    inputs, out
+        As in `encode`.
+    **options
+        The further arguments of `encode`.
+
+    Yields
+    ------
+    Shard
+        Its name, path and totals.
+
+    Raises
+    ------
+    fcs_edge.FcsError
+        As in `encode`.
+    TypeError, ValueError
+        An argument is not valid.
+    """
+    return Driver(_request(inputs, out, **options)).shards()
+
+
+def planned(inputs: PathLike | Sequence[PathLike], out: PathLike, **options: Any) -> Plan:
+    """Return the shards that `encode` would have, with the same arguments; nothing is written."""
+    request = _request(inputs, out, **options)
+    request.check()
+    return request.planned(request.recipe(os.path.abspath(request.out)))
+
+
+def _request(
     inputs: PathLike | Sequence[PathLike],
     out: PathLike,
     *,
     model: PathLike | None = None,
-    workers: int | None = None,
-    engine: str | Engine = "local",
     root: PathLike | None = None,
-    names: BinaryIO | None = None,
-    nul: bool = False,
-    shard_rows: int = 1000,
-    shard_hours: float = 2.0,
-    keep_text: bool = False,
     also: Sequence[str] = (),
-    retry_errors: bool = False,
-    force: bool = False,
-    prune: bool = False,
-    strict: bool = False,
-    file_timeout: float | None = None,
-    channel: int | Literal["mean"] = "mean",
-    resampler: str = DEFAULT_RESAMPLER,
-    activations: int | None = None,
-    exact: bool = False,
-    window: float | None = None,
-    overlap: float | None = None,
-    mixed_cpus: bool = False,
     watcher: Watcher | None = None,
-) -> Iterator[Shard]:
-    """Encode a corpus as `encode` does, and yield each shard as it is written."""
-    raise NotImplementedError
+    **options: Any,
+) -> Request:
+    """Return arguments of `encode` as a request."""
+    several = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
+    return Request(
+        tuple(os.fspath(path) for path in several),
+        os.fspath(out),
+        model=None if model is None else os.fspath(model),
+        root=None if root is None else os.fspath(root),
+        also=tuple(dict.fromkeys([also] if isinstance(also, str) else also)),
+        watcher=watcher or Watcher(),
+        **options,
+    )
+
+
+def _run(driver: Driver, seconds: float) -> Run:
+    """Return what a driver did."""
+    assert driver.plan is not None
+    assert driver.storage is not None
+    names = tuple(s.name for s in driver.plan.shards if s.name in driver.totals)
+    groups = ErrorGroups()
+    for row in _failed(driver.storage, names):
+        groups.add(row.id, row.problem)
+    return Run(
+        totals=sum(driver.totals.values(), Totals()),
+        fresh=sum((driver.totals[name] for name in driver.fresh), Totals()),
+        seconds=seconds,
+        workers=driver.workers,
+        shards=len(driver.plan.shards),
+        resumed=len(names) - len(driver.fresh),
+        lost=tuple(driver.lost.items()),
+        stale=len(driver.stale),
+        interrupted=driver.interrupted,
+        error_groups=groups.groups(),
+        names=names,
+        storage=driver.storage,
+    )
+
+
+def _failed(storage: Storage, names: Sequence[str]) -> Iterator[FailedRow]:
+    for name in names:
+        yield from failed_rows(storage, name)

@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
-from fcs_edge.corpus.job import Job, OnReport, Recipe, Totals
+from fcs_edge.codec import Codec
+from fcs_edge.corpus.item_encoder import ItemEncoder, row_without_tokens
+from fcs_edge.corpus.job import Job, OnReport, Recipe, Report, Row, Totals
+from fcs_edge.corpus.mirror import write_mirror
+from fcs_edge.corpus.schema import write_shard
+from fcs_edge.corpus.storage import Storage, open_storage
+from fcs_edge.errors import CorpusError
+from fcs_edge.modelfile import catalogue
+from fcs_edge.modelfile.config import SAMPLE_RATE_IN
 
-if TYPE_CHECKING:
-    from fcs_edge.corpus.item_encoder import ItemEncoder  # type: ignore[import-not-found]
-    from fcs_edge.corpus.storage import Storage  # type: ignore[import-not-found]
-else:
-    ItemEncoder = Storage = Any
+_REPORT_SECONDS = 0.3
+"""Between two reports of progress."""
+
+
+def prepare(recipe: Recipe) -> Callable[[Job, OnReport], Totals]:
+    """Load a recipe's model and open its dataset; return what does one job.
+
+    Raises
+    ------
+    fcs_edge.FcsError
+        The model's file is missing, damaged or another one than the recipe's; or the dataset is
+        gone.
+    """
+    codec = Codec(catalogue.referenced(recipe.model), activations=recipe.activations)
+    if codec.model.sha256 != recipe.model_sha256:
+        raise CorpusError(f"{recipe.model}: the file is another one than when the run began")
+    encoder, storage = ItemEncoder(codec, recipe), open_storage(recipe.out)
+
+    def work(job: Job, on_report: OnReport) -> Totals:
+        return run_shard(job, recipe, encoder, storage, on_report)
+
+    return work
 
 
 def run_shard(
@@ -39,9 +64,37 @@ def run_shard(
     OSError, fcs_edge.FcsError
         The shard cannot be written. A fault of a file is an error in its row.
     """
-    raise NotImplementedError
+    rows = [_row(job, index, encoder, on_report) for index in range(len(job.items))]
+    encoder.close()
+    if recipe.also:
+        # A shard that is there has its files.
+        write_mirror(storage, job.name, recipe, rows)
+    return write_shard(storage, job.name, rows, recipe)
 
 
-def prepare(recipe: Recipe) -> Callable[[Job, OnReport], Totals]:
-    """Load a recipe's model and open its dataset; return what does one job."""
-    raise NotImplementedError
+def _row(job: Job, index: int, encoder: ItemEncoder, on_report: OnReport) -> Row:
+    """Return an item's row; report its begin, progress and end."""
+    item = job.items[index]
+    if item.id in job.blamed:
+        row = row_without_tokens(item, job.blamed[item.id])
+    else:
+        on_report(Report("file", job.name, index))
+        row = encoder.row(item, _Progress(job.name, index, on_report).take)
+    seconds = 0.0 if row["n_samples"] is None else row["n_samples"] / SAMPLE_RATE_IN
+    on_report(Report("done", job.name, index, seconds, row["error"]))
+    return row
+
+
+class _Progress:
+    """Reports of how much of an item is done, a few a second at most."""
+
+    def __init__(self, name: str, index: int, on_report: OnReport) -> None:
+        self._name, self._index, self._on_report = name, index, on_report
+        self._last = time.monotonic()
+
+    def take(self, seconds: float) -> None:
+        """Take the seconds of sound that are done."""
+        now = time.monotonic()
+        if now - self._last >= _REPORT_SECONDS:
+            self._last = now
+            self._on_report(Report("progress", self._name, self._index, seconds))

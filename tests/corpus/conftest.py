@@ -75,6 +75,10 @@ class SerialEngine:
         self.done: list[str] = []
         self.stopped = False
 
+    @property
+    def workers(self) -> int:
+        return 1
+
     def __enter__(self) -> SerialEngine:
         return self
 
