@@ -193,6 +193,13 @@ class Folder:
         path = self._path(name)
         with _refusing(str(path)):
             path.unlink(missing_ok=True)
+        self._remove_empty(name)
+
+    def _remove_empty(self, name: str) -> None:
+        """Remove the folder of shards that were set aside with the last of them."""
+        if name.split("/")[0] == STALE:
+            with suppress(OSError):
+                self._path(name).parent.rmdir()
 
     def move(self, name: str, to: str) -> None:
         """Rename a file; one that is there is replaced."""
@@ -202,6 +209,7 @@ class Folder:
             path.replace(target)
             _sync(target.parent)
             _sync(path.parent)
+        self._remove_empty(name)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
