@@ -193,7 +193,7 @@ class TokenDataset:
                 raise ValueError("it is a shard of another model, or of other settings")
             if facts.totals != self._totals[name]:
                 raise ValueError("its sums are not those that dataset.json states")
-            table = shard.read(list(dict.fromkeys([*wanted, "error"])))
+            table = shard.read(list(dict.fromkeys([*wanted, "error"])), use_threads=False)
             if not failed and facts.totals.errors:
                 table = table.filter(pyarrow("pyarrow.compute").is_null(table["error"]))
             return table.select(wanted)
