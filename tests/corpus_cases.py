@@ -72,6 +72,15 @@ def children(pid: int | None = None) -> list[int]:
     return found
 
 
+def ended(pid: int) -> bool:
+    """Return whether a process has ended; its parent may not have noticed."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state == "Z"
+
+
 def wait_until(condition: object, seconds: float = 30.0) -> None:
     """Wait until a callable returns true; fail after some seconds."""
     assert callable(condition)
