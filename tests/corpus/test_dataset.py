@@ -94,7 +94,7 @@ def test_a_row_is_found_by_its_id(dataset: TokenDataset) -> None:
         dataset["another"]
 
 
-def test_ids_of_equal_hash_are_told_apart_by_their_text(
+def test_ids_of_equal_hash_differ_by_their_text(
     dataset: TokenDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fcs_edge.corpus.dataset.hash", lambda _: 7, raising=False)
@@ -147,7 +147,7 @@ def test_a_row_decodes_as_its_file_does(tmp_path: Path, model: Path) -> None:
         dataset.decode("another", codec)
 
 
-def test_a_run_that_is_not_finished_opens_where_asked_for(tmp_path: Path) -> None:
+def test_a_run_that_is_not_finished_opens_if_requested(tmp_path: Path) -> None:
     begin_dataset(fill(Folder(tmp_path, create=True)))
     with pytest.raises(CorpusError, match=r"has no dataset\.json: the run .* is not finished"):
         fcs_edge.corpus.open(tmp_path)

@@ -169,7 +169,7 @@ def test_stale_shards_go_aside_and_come_back(storage: Folder) -> None:
     assert take_back(storage, [A, B]) == []
 
 
-def test_stale_shards_are_deleted_where_asked_for(storage: Folder) -> None:
+def test_stale_shards_are_deleted_if_requested(storage: Folder) -> None:
     write_all(storage)
     set_aside(storage, [A, B], RECIPE)
     assert set_aside(storage, [A], RECIPE, prune=True) == [B]

@@ -27,7 +27,7 @@ ROWS: dict[str, list[Row]] = {
     A: [row_of(0, text="one"), failed_row(1), row_of(2, member="b.flac")],
     B: [cut_row(3), row_of(4)],
 }
-WANTED = {
+EXPECTED = {
     row["id"]: None if row["tokens"] is None else row["tokens"].tolist()
     for rows in ROWS.values()
     for row in rows
@@ -66,15 +66,15 @@ def test_datasets(out: Path, tmp_path: Path) -> None:
     assert list(loaded) == ["train"]
     rows = loaded["train"]
     assert rows.column_names == [*COLUMNS, "text"]
-    assert {row["id"]: row["tokens"] for row in rows} == WANTED
-    assert rows.num_rows == len(WANTED)
+    assert {row["id"]: row["tokens"] for row in rows} == EXPECTED
+    assert rows.num_rows == len(EXPECTED)
     assert rows.features["tokens"].feature.dtype == "uint16"
 
 
 def test_datasets_as_a_stream(out: Path, tmp_path: Path) -> None:
     rows = load(out, tmp_path / "cache", split="train", streaming=True)
     assert [(row["id"], row["tokens"]) for row in rows] == [
-        (row["id"], WANTED[row["id"]]) for shard in ROWS.values() for row in shard
+        (row["id"], EXPECTED[row["id"]]) for shard in ROWS.values() for row in shard
     ]
 
 
@@ -88,8 +88,8 @@ def test_datasets_after_a_change(tmp_path: Path) -> None:
     assert between["id"] == before["id"]
     write(tmp_path / "out", ROWS)
     after = load(tmp_path / "out", tmp_path / "cache", split="train")
-    assert {row["id"]: row["tokens"] for row in after} == WANTED
-    assert after.num_rows == len(WANTED)
+    assert {row["id"]: row["tokens"] for row in after} == EXPECTED
+    assert after.num_rows == len(EXPECTED)
     # Files that failed are encoded again into shards of the same names.
     write(tmp_path / "out", ROWS | {A: [row_of(0), row_of(1), row_of(2)]})
     again = load(tmp_path / "out", tmp_path / "cache", split="train")
@@ -121,8 +121,8 @@ def by_pyarrow(out: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("read", [by_polars, by_duckdb, by_pyarrow])
 def test_other_libraries(read: Callable[[Path], list[dict[str, Any]]], out: Path) -> None:
     rows = read(out)
-    assert len(rows) == len(WANTED)
-    assert {row["id"]: row["tokens"] for row in rows} == WANTED
+    assert len(rows) == len(EXPECTED)
+    assert {row["id"]: row["tokens"] for row in rows} == EXPECTED
     assert list(rows[0]) == [*COLUMNS, "text"]
     texts = {row["id"]: (row["text"], row["member"], row["error"]) for row in rows}
     assert texts[row_of(0)["id"]] == ("one", None, None)

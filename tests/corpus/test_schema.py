@@ -180,8 +180,8 @@ def changed(storage: Folder, metadata: dict[str, str | None], **columns: Any) ->
         )
     stated = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
     stated |= {f"fcs_edge.{key}": value for key, value in metadata.items()}
-    kept_metadata = {key: value for key, value in stated.items() if value is not None}
-    pq.write_table(table.replace_schema_metadata(kept_metadata), storage.label(data_name(NAME)))
+    metadata_there = {key: value for key, value in stated.items() if value is not None}
+    pq.write_table(table.replace_schema_metadata(metadata_there), storage.label(data_name(NAME)))
 
 
 @pytest.mark.parametrize(
