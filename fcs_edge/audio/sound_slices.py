@@ -190,7 +190,7 @@ class SlicedSound:
             part.lose("ends before its archive says")
         if start and not n_read:
             why = "".join(f"; {line}" for line in part.losses)
-            raise AudioError(f"{part.label}: ends before {start / part.rate:g} s{why}")
+            raise AudioError(f"{part.label}: ends before {round(start / part.rate, 2):g} s{why}")
         missing = 0.0 if n is None else (n - n_read) / part.rate
         if n_read and not part.losses and missing > _ROUNDED:
             part.remark(f"ends {duration(missing)} before its stated end")
@@ -220,7 +220,7 @@ def slice_of(samples: F32, rate: int, offset: float | None, seconds: float | Non
     _check_times(offset, seconds)
     start, n = _place(rate, offset, seconds)
     if start and start >= len(samples):
-        raise AudioError(f"ends before {start / rate:g} s")
+        raise AudioError(f"ends before {round(start / rate, 2):g} s")
     return samples[start : None if n is None else start + n]
 
 
