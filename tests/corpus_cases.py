@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 
@@ -13,7 +14,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from fcs_edge.corpus.job import Job, OnReport, Outcome, Recipe, Report
-from fcs_edge.corpus.shard_work import prepare
+from fcs_edge.corpus.worker import KINDS
 
 SOUNDS = {
     "a/one.wav": (16000, 1.0, 1),
@@ -71,6 +72,15 @@ def children(pid: int | None = None) -> list[int]:
     return found
 
 
+def ended(pid: int) -> bool:
+    """Return whether a process has ended; its parent may not have noticed."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state == "Z"
+
+
 def wait_until(condition: object, seconds: float = 30.0) -> None:
     """Wait until a callable returns true; fail after some seconds."""
     assert callable(condition)
@@ -103,7 +113,7 @@ class SerialEngine:
         pass
 
     def run(self, jobs: Iterator[Job], recipe: Recipe, on_report: OnReport) -> Iterator[Outcome]:
-        work = prepare(recipe)
+        work = import_module(KINDS[recipe.kind]).prepare(recipe)
         for job in jobs:
             totals = work(job, on_report)
             self.done.append(job.name)

@@ -86,6 +86,7 @@ def _hang(item: Item) -> None:
 
 
 def _stop(item: Item) -> None:
+    _first(item)
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
