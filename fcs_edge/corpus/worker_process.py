@@ -78,10 +78,9 @@ class WorkerProcess:
         trace: TracebackType | None,
     ) -> None:
         """End the child: at once if the block raised, else when it has ended what it does."""
-        if kind is None:
-            self.close()
-        else:
+        if kind is not None:
             self.kill()
+        self.close()
 
     @property
     def is_alive(self) -> bool:
@@ -140,7 +139,7 @@ class WorkerProcess:
                 self._child.process.kill()
 
     def close(self) -> None:
-        """End the child when it has ended what it does; only its own thread calls it."""
+        """End the child's input, which ends the child; the thread that runs jobs calls it."""
         with self._lock:
             self._killed = True
         if self._child is not None:
@@ -370,7 +369,7 @@ class _Conversation:
     def _lateness(self) -> _DeathError:
         assert self._current is not None
         self._child.end()
-        blame = f"took longer than {self._limit(self._current):.0f} s"
+        blame = f"took longer than {self._limit(self._current):.4g} s"
         return _DeathError(blame, self._current.index, blame, is_late=True)
 
 
