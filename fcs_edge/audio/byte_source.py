@@ -130,6 +130,8 @@ class FilePart(io.RawIOBase):
         there = os.fstat(descriptor).st_size - first
         self.size = max(min(size, there), 0)
         self.fault: OSError | None = None
+        self.ending: Any = None
+        """What a reader of sound found out about the end: it reads all bytes for that."""
 
     def bytes(self) -> FileBytes:
         """Return the bytes of the part, read where they are needed."""

@@ -126,7 +126,7 @@ def flac_holds_another_sound(data: Any) -> bool:
 
 def _occurrences(data: Any, *names: bytes) -> int:
     """Return how often names occur, all of one length."""
-    n, step = 0, 1 << 20
+    n, step = 0, 1 << 16
     for at in range(0, len(data), step):
         block = data[at : at + step + len(names[0]) - 1]
         n += sum(map(block.count, names))

@@ -132,12 +132,12 @@ def check(
     n_again = differing = 0
     if again and run.facts is not None:
         codec = model_of(bytes.fromhex(run.facts.fingerprint), model)
-        for index, (row, problem) in enumerate(encode_again(sample, codec, run.facts)):
+        for index, row in enumerate(encode_again(sample, codec, run.facts)):
             on_progress("rows", index, len(sample))
-            n_again += 1
-            if problem is not None:
-                differing += 1
-                run.fault(row.where, problem)
+            n_again += row.is_encoded
+            if row.problem is not None:
+                differing += row.is_encoded
+                run.fault(row.where, row.problem)
     return Checked(
         tuple(run.faults),
         run.n_faults,

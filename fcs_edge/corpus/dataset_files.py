@@ -233,8 +233,8 @@ def take_back(storage: Storage, names: Collection[str]) -> list[str]:
 
     Their mirrors are removed: `mirror.incomplete` then names the shards.
     """
-    wanted = set(names) - set(shard_names(storage))
-    taken = [name for name in shard_names(storage, STALE) if name in wanted]
+    expected = set(names) - set(shard_names(storage))
+    taken = [name for name in shard_names(storage, STALE) if name in expected]
     for name in taken:
         if _mirrors(storage):
             mirror.remove(storage, _ids(storage, f"{STALE}/{name}.parquet"))
@@ -250,10 +250,10 @@ def set_aside(
     With `prune`, shards that earlier runs set aside are deleted too. The mirrors of rows that
     the dataset no longer has, or that the run did not write, are removed.
     """
-    wanted = set(names)
-    stale = [name for name in shard_names(storage) if name not in wanted]
+    expected = set(names)
+    stale = [name for name in shard_names(storage) if name not in expected]
     if stale:
-        _remove_mirrors(storage, stale, wanted, recipe)
+        _remove_mirrors(storage, stale, expected, recipe)
     for name in stale:
         if prune:
             storage.delete(data_name(name))
@@ -266,14 +266,14 @@ def set_aside(
 
 
 def _remove_mirrors(
-    storage: Storage, stale: Sequence[str], wanted: Collection[str], recipe: Recipe
+    storage: Storage, stale: Sequence[str], expected: Collection[str], recipe: Recipe
 ) -> None:
     kinds = _mirrors(storage)
     if not kinds:
         return
     gone = {id for name in stale for id in _ids(storage, data_name(name))}
     mirror.remove(storage, gone, [kind for kind in kinds if kind not in recipe.also])
-    for name in wanted:
+    for name in expected:
         gone.difference_update(_ids(storage, data_name(name)))
     mirror.remove(storage, gone, [kind for kind in kinds if kind in recipe.also])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import tarfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +14,8 @@ from fcs_edge.codec import Codec
 from fcs_edge.corpus.items import Item
 from fcs_edge.corpus.job import Recipe
 from fcs_edge.corpus.sources import source_path
-from fcs_edge.errors import FcsError, reason
+from fcs_edge.corpus.tars import tar_items
+from fcs_edge.errors import FcsError
 from fcs_edge.model.layers import U16
 from fcs_edge.modelfile import catalogue
 from fcs_edge.tokens.settings import differences, token_settings
@@ -68,10 +68,17 @@ class Sample:
         return sorted(drawn, key=lambda r: (r.row["path"], r.row["offset"] or 0.0, r.where))
 
 
-def encode_again(
-    sample: Sample, codec: Codec | None, facts: ShardFacts
-) -> Iterator[tuple[DrawnRow, str | None]]:
-    """Encode rows anew; yield each with what differs, in one line, or None.
+class Compared(NamedTuple):
+    """What became of a row that was to be encoded anew."""
+
+    where: str
+    problem: str | None
+    """What differs, or why it is not encoded, in one line; None if the tokens are equal."""
+    is_encoded: bool
+
+
+def encode_again(sample: Sample, codec: Codec | None, facts: ShardFacts) -> Iterator[Compared]:
+    """Encode rows anew and compare their tokens.
 
     Raises
     ------
@@ -81,34 +88,32 @@ def encode_again(
     from fcs_edge.corpus.item_encoder import ItemEncoder
 
     codec = _fitting(codec, facts)
-    recipe = _recipe(codec, facts)
-    encoder = ItemEncoder(codec, recipe)
+    encoder = ItemEncoder(codec, _recipe(codec, facts))
     places = _Members()
     try:
         for drawn in sample.rows():
-            yield drawn, _problem(encoder, places, drawn)
+            yield _compared(encoder, places, drawn)
     finally:
         encoder.close()
 
 
-def _problem(encoder: Any, places: _Members, drawn: DrawnRow) -> str | None:
-    row = drawn.row
+def _compared(encoder: Any, places: _Members, drawn: DrawnRow) -> Compared:
+    where, row, old = drawn
+    source = f"its source {row['path']}"
     try:
-        item = places.item(row)
-    except (OSError, tarfile.TarError, LookupError) as error:
-        return f"its source {row['path']} is not encoded anew: {reason(error)}"
-    new = encoder.row(item)
+        new = encoder.row(places.item(row))
+    except LookupError as error:
+        return Compared(where, f"{source} is not encoded anew: {error}", False)
     if new["error"] is not None:
-        return f"its source {row['path']} is not encoded anew: {new['error']}"
+        return Compared(where, f"{source} is not encoded anew: {new['error']}", False)
     if new["sha256"] != row["sha256"]:
-        return f"its source {row['path']} has other bytes than it had: another SHA-256"
-    tokens = new["tokens"]
-    if tokens.size != drawn.tokens.size:
-        return f"encoded anew it has {tokens.size} tokens, and had {drawn.tokens.size}"
-    n_differing = int(np.count_nonzero(tokens != drawn.tokens))
-    if n_differing:
-        return f"encoded anew, {n_differing} of its {tokens.size} tokens differ"
-    return None
+        return Compared(where, f"{source} has other bytes than it had: another SHA-256", False)
+    tokens, problem = new["tokens"], None
+    if tokens.size != old.size:
+        problem = f"encoded anew it has {tokens.size} tokens, and had {old.size}"
+    elif n_differing := int(np.count_nonzero(tokens != old)):
+        problem = f"encoded anew, {n_differing} of its {tokens.size} tokens differ"
+    return Compared(where, problem, True)
 
 
 class _Members:
@@ -142,10 +147,9 @@ class _Members:
 
     def _read(self, path: str) -> None:
         self._path, self._starts = path, {}
-        with tarfile.open(path, "r:") as archive:
-            for member in archive:
-                self._starts.setdefault((member.name, member.size), member.offset_data)
-                archive.members = []  # type: ignore[attr-defined]
+        for item in tar_items(path, ""):
+            if item.member is not None:
+                self._starts.setdefault((item.member, item.size), item.start)
 
 
 def _fitting(codec: Codec | None, facts: ShardFacts) -> Codec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ import numpy as np
 from fcs_edge.corpus.arrow import pyarrow
 from fcs_edge.corpus.job import Recipe, Row, Totals
 from fcs_edge.corpus.storage import Storage, data_name
-from fcs_edge.errors import CorpusError, parsing, shown
+from fcs_edge.errors import CorpusError, parsing, reason, shown
 from fcs_edge.modelfile import catalogue, strict_json
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN
 
@@ -281,7 +282,15 @@ def open_shard(storage: Storage, path: str) -> Iterator[Any]:
     parquet = pyarrow("pyarrow.parquet")
     label = storage.label(path)
     with storage.open(path) as file, parsing(label, CorpusError, _UNREADABLE):
-        yield parquet.ParquetFile(file)
+        # A thread of pyarrow that still holds a file of Python as the program ends aborts it.
+        source = pyarrow().OSFile(file.name) if isinstance(file, io.BufferedReader) else file
+        try:
+            yield parquet.ParquetFile(source, pre_buffer=False)
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            # That is how pyarrow reports what it cannot decode.
+            raise ValueError(reason(error)) from error
 
 
 def shard_facts(shard: Any) -> ShardFacts:
@@ -384,7 +393,7 @@ class _Checked:
 def shard_rows(storage: Storage, path: str, columns: Sequence[str]) -> Iterator[Row]:
     """Yield some columns of a shard's rows by its name in the dataset; tokens are uint16 arrays."""
     with open_shard(storage, path) as shard:
-        table = shard.read(list(columns))
+        table = shard.read(list(columns), use_threads=False)
     yield from table_rows(table)
 
 
@@ -408,7 +417,7 @@ def table_rows(table: Any) -> Iterator[Row]:
 def failed_rows(storage: Storage, name: str) -> list[FailedRow]:
     """Return the rows of a shard that have no tokens, or whose sound is cut."""
     with open_shard(storage, data_name(name)) as shard:
-        table = shard.read(["id", "path", "warning", "error"])
+        table = shard.read(["id", "path", "warning", "error"], use_threads=False)
         columns = (table[column].to_pylist() for column in table.column_names)
         return [
             FailedRow(id, path, error or warning, error is not None)

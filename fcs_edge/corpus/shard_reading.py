@@ -46,7 +46,8 @@ def batches(
         missing = [column for column in columns if column not in present]
         if missing:
             raise CorpusError(f"{storage.label(path)}: no shard; it has no column {missing[0]}")
-        yield from shard.iter_batches(batch_size=size, columns=list(columns))
+        # A thread of pyarrow's may outlive the interpreter, and abort it.
+        yield from shard.iter_batches(size, columns=list(columns), use_threads=False)
 
 
 def tokens_bytes(storage: Storage, path: str) -> int:

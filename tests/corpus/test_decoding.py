@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from dataset_cases import error_row, sound_row, store
 from numpy.typing import NDArray
 from voice_cases import drawn_voice
 
 import fcs_edge
 from corpus_cases import SerialEngine
+from dataset_cases import error_row, sound_row, store
 from fcs_edge import Codec, CorpusError, FcsError
 from fcs_edge.corpus import Decoded, Watcher, decode
 from fcs_edge.corpus.job import Report

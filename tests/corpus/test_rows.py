@@ -154,12 +154,13 @@ def test_batches_in_columns(flac: Path, tiny: fcs_edge.Codec) -> None:
     }
 
 
-def test_rows_need_no_pyarrow(flac: Path) -> None:
+def test_rows_need_no_pyarrow(flac: Path, golden: Callable[[str], Any]) -> None:
     code = (
         "import sys\nsys.modules['pyarrow'] = sys.modules['distributed'] = None\n"
         "import fcs_edge\nfrom fcs_edge.corpus.rows import encode_rows\n"
-        "[row] = encode_rows([{'path': sys.argv[1]}], fcs_edge.load())\n"
+        "[row] = encode_rows([{'path': sys.argv[1]}], fcs_edge.load(sys.argv[2]))\n"
         "print(row['n_tokens'], row['error'])"
     )
-    done = subprocess.run([sys.executable, "-c", code, flac], capture_output=True, check=True)
+    command = [sys.executable, "-c", code, flac, golden("tiny").model]
+    done = subprocess.run(command, capture_output=True, check=True)
     assert done.stdout == b"125 None\n"

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dataset_cases import error_row, sound_row, store
 from numpy.typing import NDArray
 
+from dataset_cases import error_row, sound_row, store
 from fcs_edge import Codec, CorpusError, FcsError
 from fcs_edge.corpus import stats
 from fcs_edge.corpus.durations import Durations
