@@ -11,11 +11,11 @@ from dataclasses import asdict, fields
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeVar
 
-import numpy as np
-
+from fcs_edge.corpus import arrow_columns
 from fcs_edge.corpus.arrow import pyarrow
 from fcs_edge.corpus.job import Recipe, Row, Totals
 from fcs_edge.corpus.storage import Storage, data_name
+from fcs_edge.corpus.versions import versions
 from fcs_edge.errors import CorpusError, parsing, reason, shown
 from fcs_edge.modelfile import catalogue, strict_json
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN
@@ -79,6 +79,8 @@ class ShardFacts(NamedTuple):
     sample_rate: int
     settings: Mapping[str, Any]
     channel: int | Literal["mean"]
+    versions: Mapping[str, str]
+    """Of fcs-edge and of the libraries that took part, by name."""
     totals: Totals
     columns: tuple[str, ...]
 
@@ -166,6 +168,7 @@ def _stated(recipe: Recipe, totals: Totals) -> dict[str, str]:
         "sample_rate": str(sample_rate),
         "settings": json.dumps(recipe.settings, sort_keys=True),
         "channel": str(recipe.channel),
+        "versions": json.dumps(versions(), sort_keys=True),
         "totals": json.dumps(asdict(totals), sort_keys=True),
     }
 
@@ -203,38 +206,20 @@ def model_rates(model: str, sha256: str) -> Rates:
 
 
 def _table(rows: Sequence[Row], recipe: Recipe, totals: Totals) -> Any:
-    pa = pyarrow()
-    schema = arrow_schema(recipe, totals)
+    if totals.tokens > _MOST_TOKENS:
+        raise CorpusError(
+            f"a shard of {totals.tokens:,} tokens is too large; use a lower --shard-hours"
+        )
     arrays = []
-    for column in schema:
-        values = [row.get(column.name) for row in rows]
-        if column.name == "tokens":
-            arrays.append(_token_lists(values))
-        elif pa.types.is_string(column.type):
-            arrays.append(pa.array(map(_text, values), column.type, size=len(values)))
+    for name, kind in columns_of(recipe).items():
+        values = [row.get(name) for row in rows]
+        if kind == _TOKENS:
+            arrays.append(arrow_columns.lists(values))
+        elif kind == "string":
+            arrays.append(arrow_columns.strings(values))
         else:
-            arrays.append(pa.array(values, column.type))
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def _token_lists(values: Sequence[Any]) -> Any:
-    """Return the tokens of rows, (n,) uint16 or None each, as one array of lists."""
-    pa = pyarrow()
-    arrays = [np.zeros(0, np.uint16) if tokens is None else tokens for tokens in values]
-    ends = np.cumsum([0, *map(len, arrays)], dtype=np.int64)
-    if ends[-1] > _MOST_TOKENS:
-        raise CorpusError(f"a shard of {ends[-1]:,} tokens is too large; use a lower --shard-hours")
-    absent = np.array([*(tokens is None for tokens in values), False])
-    offsets = pa.array(ends.astype(np.int32), mask=absent)
-    flat = np.concatenate([np.zeros(0, np.uint16), *arrays]).astype(np.uint16, copy=False)
-    return pa.ListArray.from_arrays(offsets, pa.array(flat))
-
-
-def _text(value: object) -> str | None:
-    """Return text that any table holds: JSON allows halves of surrogate pairs."""
-    if value is None:
-        return None
-    return str(value).encode("utf-8", "backslashreplace").decode()
+            arrays.append(arrow_columns.numbers(values, kind))
+    return pyarrow().Table.from_arrays(arrays, schema=arrow_schema(recipe, totals))
 
 
 def _parquet(table: Any) -> Any:
@@ -345,9 +330,14 @@ def facts_of(stated: Mapping[str, Any], columns: tuple[str, ...]) -> ShardFacts:
         sample_rate=get("sample_rate", int, lambda n: 0 < n < 1 << 24),
         settings=get("settings", dict, lambda _: True),
         channel=channel_of(get("channel", str, lambda text: text == "mean" or text.isdecimal())),
+        versions=get("versions", dict, _is_text),
         totals=totals_of(get("totals", dict, lambda _: True)),
         columns=columns,
     )
+
+
+def _is_text(values: dict[Any, Any]) -> bool:
+    return all(isinstance(value, str) for value in values.values())
 
 
 def totals_of(stated: Mapping[str, Any]) -> Totals:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 _BLOCK = 512
 _MOST_EXTENDED = 1 << 20
-_MOST_AFTER = 1 << 20
+_MOST_AFTER = 1 << 16
 _MOST_SIZE = (1 << 63) - 1
 _PLAIN = b"0\0" + b"7"
 _WITHOUT_BYTES = {
@@ -195,10 +195,12 @@ def _read_pax(data: bytes, extended: _Extended, at: int) -> None:
     place = 0
     while place < len(data) and data[place]:
         digits = data[place : place + 20].split(b" ")[0]
-        length = int(digits) if digits.isdigit() else 0
-        key, equals, value = data[place + len(digits) + 1 : place + length - 1].partition(b"=")
-        if not equals or place + length > len(data):
+        end = place + (int(digits) if digits.isdigit() else 0)
+        # A length that is too short leaves no place for what a record has, not even nothing.
+        key, equals, value = data[place + len(digits) + 1 : max(end - 1, 0)].partition(b"=")
+        if not equals or data[end - 1 : end] != b"\n":
             raise TarDamage(f"is damaged: the extended header at byte {at} is malformed")
+        place = end
         if key == b"path":
             extended.name = value
         elif key == b"size":
@@ -207,7 +209,6 @@ def _read_pax(data: bytes, extended: _Extended, at: int) -> None:
             extended.is_sparse = True
             if key == b"GNU.sparse.name":
                 extended.name = value
-        place += length
 
 
 def _pax_size(value: bytes, at: int) -> int:
