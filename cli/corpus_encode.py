@@ -2,17 +2,239 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
 import click
+
+import fcs_edge
+from fcs_edge.bench.host import uses_numba
+from fcs_edge.cli.options import (
+    FiniteRange,
+    Seconds,
+    activations_option,
+    channel_option,
+    common_options,
+    model_option,
+    refuse_unused,
+    resampler_option,
+)
+from fcs_edge.cli.output_files import check_input, check_output, output_file, standard
+from fcs_edge.cli.ui.compile_notice import prepare
+from fcs_edge.cli.ui.corpus_progress import CorpusProgress
+from fcs_edge.cli.ui.messages import Messages
+from fcs_edge.cli.ui.progress import progress_bar
+from fcs_edge.cli.whole_sound import check_choice, whole_options
+from fcs_edge.corpus.arrow import pyarrow
+from fcs_edge.streams.whole_signal import Choice
+
+CONTINUES = "what is complete stays, and the same command continues"
+
+MANIFESTS = (".jsonl", ".csv", ".tsv")
+"""Suffixes of manifests whose columns a dataset can keep."""
+
+
+def _engine(context: click.Context, option: click.Parameter, value: str) -> str:
+    """Return the name of an engine."""
+    address = value.removeprefix("dask://")
+    if value in ("local", "dask") or (value.startswith("dask://") and ":" in address):
+        return value
+    raise click.BadParameter(f"{value!r} is not local, dask or dask://HOST:PORT.")
 
 
 @click.command()
-@click.argument("inputs", metavar="IN...", nargs=-1, required=True)
-@click.argument("out", metavar="OUT")
-def encode(inputs: tuple[str, ...], out: str) -> None:
+@click.argument("inputs", metavar="IN...", nargs=-1)
+@click.argument("out", metavar="OUT", required=False)
+@model_option
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 4096),
+    help="Processes that encode, of one thread each. [default: the cores that the command may use]",
+)
+@click.option(
+    "--engine",
+    metavar="local|dask|dask://HOST:PORT",
+    callback=_engine,
+    default="local",
+    show_default=True,
+    help="Where they run: here, or on the cluster of a Dask scheduler. dask: the cluster that the "
+    "environment names.",
+)
+@click.option("--root", metavar="FOLDER", help="Ids are paths relative to it. [default: each IN]")
+@click.option("-0", "--null", "nul", is_flag=True, help="Paths on standard input end in NUL.")
+@click.option("--keep-text", is_flag=True, help="Keep the columns of manifests, as strings.")
+@click.option(
+    "--also",
+    type=click.Choice(["npz", "fcs"]),
+    multiple=True,
+    help="Write each sound's tokens as a file too, in OUT/npz or OUT/fcs.",
+)
+@click.option("--retry-errors", is_flag=True, help="Encode shards again that have errors.")
+@click.option("--strict", is_flag=True, help="Keep no tokens of a sound that is cut.")
+@click.option(
+    "--shard-rows",
+    type=click.IntRange(1, 1_000_000),
+    default=1000,
+    show_default=True,
+    help="Sounds in a Parquet file, in the mean.",
+)
+@click.option(
+    "--shard-hours",
+    type=FiniteRange(0, 10_000, min_open=True),
+    default=2.0,
+    show_default=True,
+    help="Hours in a Parquet file, in the mean, estimated from bytes; what comes first ends it.",
+)
+@click.option(
+    "--file-timeout",
+    type=Seconds(),
+    metavar="SECONDS",
+    help="Give up a sound after so long. [default: 60 s, and 60 times its duration]",
+)
+@activations_option
+@channel_option
+@resampler_option
+@whole_options
+@click.option("--mixed-cpus", is_flag=True, help="Accept workers whose CPUs give other tokens.")
+@click.option(
+    "--dry-run", is_flag=True, help="Encode a minute, say what all takes, and write nothing."
+)
+@click.option("--prune", is_flag=True, help="Delete Parquet files of OUT that IN no longer has.")
+@click.option(
+    "-f",
+    "--force",
+    is_flag=True,
+    help="Encode into an OUT of another model; overwrite the file of --json.",
+)
+@click.option("--json", "json_out", metavar="FILE", help="Write a summary as JSON; - prints it.")
+@common_options
+def encode(
+    inputs: tuple[str, ...],
+    out: str | None,
+    choice: Choice,
+    dry_run: bool,
+    json_out: str | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
     """Encode all sounds of IN to a dataset of Parquet files in the folder OUT.
+
+    IN is folders, files, patterns, .tar archives (WebDataset), and lists: .jsonl (NeMo, lhotse),
+    .csv, .tsv and wav.scp. As -, it is paths on standard input. Paths in a list are relative to
+    the list.
+
+    OUT is a folder, or s3://BUCKET/FOLDER or gs://BUCKET/FOLDER. The same command continues
+    a run that ended early, and encodes what is new. A sound that cannot be encoded is a row with
+    its error; OUT/_errors.tsv lists them, and the exit code is 1.
+
+    Ctrl-C ends after the files that are being written, a second one at once.
 
     \b
     Examples:
       fcs-edge corpus encode speech/ tokens/
+      fcs-edge corpus encode --dry-run speech/ tokens/
+      fcs-edge corpus encode -m 4k.safetensors train.jsonl 'shards/*.tar' tokens/
+      fcs-edge corpus encode --engine dask://host:8786 speech/ s3://bucket/tokens/
+      find speech -name '*.wav' -print0 | fcs-edge corpus encode -0 - tokens/
     """
-    raise click.UsageError("not there yet")
+    if out is None or not inputs:
+        raise click.UsageError("Missing argument 'OUT': give IN, one or more, and then OUT.")
+    messages = Messages(quiet)
+    json_out = None if json_out is None else standard(json_out)
+    _check(inputs, out, json_out, options)
+    codec = fcs_edge.load(options["model"], activations=options["activations"])
+    codec.model.require("encoder")
+    check_choice(codec, choice)
+    if uses_numba():
+        # The workers find the kernels compiled.
+        prepare(codec, messages, encoder=True)
+    options |= choice._asdict()
+    if "-" in inputs:
+        options["names"] = sys.stdin.buffer
+    if dry_run:
+        code = _estimate(inputs, out, options, json_out, messages)
+    else:
+        code = _run(inputs, out, options, json_out, messages)
+    click.get_current_context().exit(code)
+
+
+def _check(
+    inputs: tuple[str, ...], out: str, json_out: str | None, options: dict[str, Any]
+) -> None:
+    """Refuse options without effect and outputs that cannot be written, before any work."""
+    is_dask = options["engine"] != "local"
+    lists = any(name.lower().endswith(MANIFESTS) for name in inputs)
+    refuse_unused(
+        ("an IN of -", "-" in inputs, ("nul",)),
+        ("an IN that is a .jsonl, .csv or .tsv", lists, ("keep_text",)),
+        ("--engine dask", is_dask, ("mixed_cpus",)),
+        ("--engine local", not is_dask, ("workers",)),
+    )
+    if out == "-":
+        raise click.UsageError("OUT is a folder; it cannot be standard output.")
+    if json_out is not None and json_out != "-":
+        check_output(json_out, options["force"])
+    if "-" in inputs:
+        check_input("-")
+        if sys.stdin.isatty():
+            raise click.UsageError("IN is -, but standard input is a terminal; pipe paths to it.")
+    # Its absence is said before any scan.
+    pyarrow()
+
+
+def _run(
+    inputs: tuple[str, ...],
+    out: str,
+    options: dict[str, Any],
+    json_out: str | None,
+    messages: Messages,
+) -> int:
+    """Encode, and say what came of it; return the exit code."""
+    # No other command needs the modules of workers.
+    from fcs_edge.cli.ui import corpus_summary
+    from fcs_edge.corpus import run
+
+    progress = CorpusProgress(messages)
+    try:
+        with progress.showing():
+            done = run.encode(inputs, out, **options, watcher=progress)
+    except KeyboardInterrupt:
+        messages.warn(f"interrupted; {CONTINUES}")
+        return 130
+    if done.interrupted:
+        messages.warn(f"interrupted; {CONTINUES}")
+    corpus_summary.show(done, out, messages)
+    if json_out is not None:
+        _write(corpus_summary.facts(done, out), json_out, options["force"])
+    return done.exit_code
+
+
+def _estimate(
+    inputs: tuple[str, ...],
+    out: str,
+    options: dict[str, Any],
+    json_out: str | None,
+    messages: Messages,
+) -> int:
+    """Encode some of the sound, and say what all of it takes; return the exit code."""
+    from fcs_edge.cli.ui import corpus_summary
+    from fcs_edge.corpus import estimate, run
+    from fcs_edge.corpus.local_engine import usable_cores
+
+    progress = CorpusProgress(messages)
+    with progress.showing():
+        plan = run.planned(inputs, out, **options, watcher=progress)
+    workers = options["workers"] or usable_cores()
+    with progress_bar(messages, "Encoding", estimate.SECONDS) as show:
+        found = estimate.estimate(plan, workers=workers, on_progress=show)
+    corpus_summary.show_estimate(found, messages)
+    if json_out is not None:
+        _write(asdict(found), json_out, options["force"])
+    return 0
+
+
+def _write(facts: dict[str, Any], json_out: str, force: bool) -> None:
+    with output_file(json_out, force) as file:
+        file.write(f"{json.dumps(facts, indent=2)}\n".encode())

@@ -29,6 +29,7 @@ from fcs_edge.modelfile.facts import Facts, model_facts
 from fcs_edge.modelfile.model_file import ModelFile
 from fcs_edge.stream import StreamDecoder, StreamEncoder, sanitized
 from fcs_edge.streams import batch, stage_stream
+from fcs_edge.streams.idle import IdleStreams
 from fcs_edge.streams.stage_stream import StageStream
 from fcs_edge.streams.whole_signal import (
     Choice,
@@ -151,6 +152,7 @@ class Codec:
         self._model = model
         self._config = model.config
         self._stages = PreparedStages(model, BLOCK_CHUNKS)
+        self._encoders: IdleStreams[StreamEncoder] = IdleStreams()
         # Now: the program may change its folder later.
         self._reference = catalogue.reference(model)
 
@@ -455,11 +457,34 @@ class Codec:
                 f"{self.name} does not encode streams: it needs the whole sound; {STREAMING}"
             )
         n = self._threads if threads is None else as_threads(threads)
-        prepared = self._stages
-        stages = ReplayedStage(prepared.encoder, n), ReplayedStage(prepared.compressor, n)
-        chosen = ReplayedStage(prepared.search, n) if search and prepared.search else None
         create = self.stream_encoder if search else partial(self.stream_encoder, search=False)
-        return StreamEncoder(self._config, *stages, max_chunks, chosen, n, create=create)
+        return self._stream_encoder(max_chunks, n, search, create)
+
+    def _step_encoder(
+        self, max_chunks: int, threads: int | None, *, search: bool = True
+    ) -> StreamEncoder:
+        """Return an encoder of one signal, which waits for whole steps."""
+        n = self._threads if threads is None else as_threads(threads)
+        create = partial(self._step_encoder, search=search)
+        return self._stream_encoder(max_chunks, n, search, create, whole_steps=True)
+
+    def _stream_encoder(
+        self,
+        max_chunks: int,
+        threads: int,
+        search: bool,
+        create: Callable[[int, int], StreamEncoder],
+        whole_steps: bool = False,
+    ) -> StreamEncoder:
+        prepared = self._stages
+        stages = (
+            ReplayedStage(prepared.encoder, threads),
+            ReplayedStage(prepared.compressor, threads),
+        )
+        chosen = ReplayedStage(prepared.search, threads) if search and prepared.search else None
+        return StreamEncoder(
+            *(self._config, *stages, max_chunks, chosen, threads, create), whole_steps=whole_steps
+        )
 
     def stream_decoder(
         self,
@@ -573,7 +598,8 @@ class Codec:
         """Return what encodes one signal that comes in pieces, with any model.
 
         It has the methods `push` and `flush` of a stream encoder, and is one where the model
-        encodes streams. Any other model returns its tokens from `flush`, or window by window.
+        encodes streams. It collects the samples of whole steps, 8 chunks each, which read the
+        weights once. Any other model returns its tokens from `flush`, or window by window.
 
         Parameters
         ----------
@@ -598,7 +624,7 @@ class Codec:
         choice = Choice(exact, window, overlap)
         choice.check(self.encodes_streams)
         if self.encodes_streams:
-            return self.stream_encoder(BLOCK_CHUNKS, threads, search=search)
+            return self._step_encoder(BLOCK_CHUNKS, threads, search=search)
 
         def encode(samples: F32) -> U16:
             return self._stages.encode(sanitized(samples), on_progress)
@@ -679,8 +705,13 @@ class Codec:
         samples = as_signal(signal)
         for line in _oddities(samples):
             warnings.warn(line, AudioWarning, stacklevel=2)
-        encoder = self.signal_encoder(search=search, exact=exact, window=window, overlap=overlap)
-        return np.concatenate([encoder.push(samples), encoder.flush()])
+        choice = Choice(exact, window, overlap)
+        if not self.encodes_streams or choice != Choice():
+            whole = self.signal_encoder(search=search, **choice._asdict())
+            return np.concatenate([whole.push(samples), whole.flush()])
+        create = partial(self._step_encoder, BLOCK_CHUNKS, self._threads, search=search)
+        with self._encoders.taken((self._threads, search), create) as encoder:
+            return np.concatenate([encoder.push(samples), encoder.flush()])
 
     def encode_batch(
         self,

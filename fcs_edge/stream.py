@@ -60,6 +60,7 @@ class _EncodeState:
         compressor: CompressorStage,
         max_chunks: int,
         search: SearchStage | None,
+        whole_steps: bool,
     ) -> None:
         frames = max_chunks * config.encoder.chunk_frames
         tokens = max_chunks * config.chunk_tokens
@@ -71,7 +72,10 @@ class _EncodeState:
         self.samples = new(max_chunks * config.chunk_size)
         self.features = new(frames, config.encoder.dim)
         self.latents = new(tokens, config.bits_per_token)
-        self.chunker = Chunker(config.chunk_size, max_chunks, np.float32)
+        size, runs = config.chunk_size, max_chunks
+        if whole_steps:
+            size, runs = size * max_chunks, 1
+        self.chunker = Chunker(size, runs, np.float32)
         self.n_not_finite = np.zeros(1, np.int64)
 
     def reset(self) -> None:
@@ -120,19 +124,24 @@ class StreamEncoder(ResumableStream):
         search: SearchStage | None = None,
         threads: int = 1,
         create: Callable[[int, int], StreamEncoder] | None = None,
+        whole_steps: bool = False,
     ) -> None:
         super().__init__(create, max_chunks, threads)
         self._config, self._encoder, self._compressor = config, encoder, compressor
         self._search = search
-        self._state = _EncodeState(config, encoder, compressor, self._max_chunks, search)
+        self._state = _EncodeState(
+            config, encoder, compressor, self._max_chunks, search, whole_steps
+        )
         self._frames_per_token = config.frames_per_token
         size, n_tokens = config.chunk_size, config.chunk_tokens
+        self._run_tokens = n_tokens * (self._max_chunks if whole_steps else 1)
+        """Tokens of the shortest run of samples that `push` encodes."""
         self._shapes: Shapes = {(n * size,): (n * n_tokens,) for n in self._all_chunks}
         """Shapes of the samples that a step takes, and of the tokens that it writes."""
 
     @property
     def n_pending(self) -> int:
-        """Samples that wait for the rest of their chunk."""
+        """Samples that wait for the rest of their chunk, or of their step; see `push`."""
         return self._state.chunker.n_pending
 
     @property
@@ -142,6 +151,9 @@ class StreamEncoder(ResumableStream):
 
     def push(self, samples: ArrayLike) -> U16:
         """Encode the chunks that these samples complete.
+
+        An encoder of `Codec.signal_encoder` encodes the steps of `max_chunks` chunks that they
+        complete: each step reads the weights once.
 
         Parameters
         ----------
@@ -162,7 +174,7 @@ class StreamEncoder(ResumableStream):
         """
         signal = as_signal(samples)
         config, chunker = self._config, self._state.chunker
-        tokens = np.empty(chunker.whole_chunks(signal.size) * config.chunk_tokens, np.uint16)
+        tokens = np.empty(chunker.whole_chunks(signal.size) * self._run_tokens, np.uint16)
         start = 0
         for run in chunker.runs(signal):
             stop = start + run.size // config.samples_per_token
@@ -171,7 +183,7 @@ class StreamEncoder(ResumableStream):
         return tokens
 
     def flush(self) -> U16:
-        """Encode the last, partial chunk on its own samples, and start a new stream.
+        """Encode what waits, the last, partial chunk on its own samples, and start a new stream.
 
         Returns
         -------
@@ -186,7 +198,10 @@ class StreamEncoder(ResumableStream):
         return tokens
 
     def _tail(self, samples: F32, tokens: U16) -> None:
-        """Encode a partial chunk outside the recorded calls. Zeros follow it for the search."""
+        """Encode what ends the stream, outside the recorded calls: chunks, the last one partial.
+
+        Zeros follow the samples for the search.
+        """
         state, config = self._state, self._config
         frames = math.ceil(samples.size / config.encoder.frame_size)
         clean, latents = state.samples[: samples.size], state.latents[: tokens.size]

@@ -167,6 +167,22 @@ def test_who_may_import_torch_and_pickle(sources: dict[str, list[str]]) -> None:
             assert not tops & {"torch", "huggingface_hub", "pickle", "train"} - allowed, module
 
 
+def test_who_imports_corpora_and_their_libraries(
+    sources: dict[str, list[str]], graph: dict[str, set[str]]
+) -> None:
+    def inside(module: str) -> bool:
+        return f"{module}.".startswith("fcs_edge.corpus.")
+
+    libraries = {"pyarrow", "distributed", "dask"}
+    for module, imported in graph.items():
+        if inside(module):
+            continue
+        if any(map(inside, imported)):
+            assert package(module) in ("fcs_edge.cli", "scripts"), module
+        if package(module) in RUNTIME:
+            assert not {name.split(".")[0] for name in sources[module]} & libraries, module
+
+
 def test_every_kind_of_cycle_is_found() -> None:
     """Three modules in a ring, two of a package, and one that imports its own package."""
     ring = {"a": ["b.f"], "b": ["c"], "c": ["a"], "d": ["a"]}

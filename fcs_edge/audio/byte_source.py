@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import select
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 _SKIP_BYTES = 1 << 16
 _AHEAD_BYTES = 1 << 16
@@ -85,11 +86,15 @@ class FileBytes:
     ----------
     descriptor : int
         The open file. Its position stays.
+    first : int
+        The position in the file that is 0 here.
+    size : int, optional
+        How many bytes there are. Absent: those up to the file's end.
     """
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._size = os.fstat(descriptor).st_size
+    def __init__(self, descriptor: int, first: int = 0, size: int | None = None) -> None:
+        self._descriptor, self._first = descriptor, first
+        self._size = os.fstat(descriptor).st_size - first if size is None else size
         self._start, self._data = 0, b""
 
     def __len__(self) -> int:
@@ -100,6 +105,68 @@ class FileBytes:
         """Return the bytes of a slice from one position to another; fewer after the end."""
         start, end, _ = place.indices(self._size)
         if not self._start <= start <= end <= self._start + len(self._data):
-            n = max(end - start, _AHEAD_BYTES)
-            self._start, self._data = start, os.pread(self._descriptor, n, start)
+            n = min(max(end - start, _AHEAD_BYTES), self._size - start)
+            data = os.pread(self._descriptor, n, self._first + start)
+            self._start, self._data = start, data
         return self._data[start - self._start : end - self._start]
+
+
+class FilePart(io.RawIOBase):
+    """A part of an open regular file, as a file that has its own position.
+
+    Nothing is raised for a decoder that calls it from C: `fault` holds what went wrong.
+
+    Parameters
+    ----------
+    descriptor : int
+        The open file. Its position stays.
+    first, size : int
+        Where the part begins, and its bytes. What the file does not hold is missing.
+    """
+
+    def __init__(self, descriptor: int, first: int, size: int) -> None:
+        self._descriptor, self._first = descriptor, first
+        self._at = 0
+        there = os.fstat(descriptor).st_size - first
+        self.size = max(min(size, there), 0)
+        self.fault: BaseException | None = None
+        self.ending: Any = None
+        """What a reader of sound found out about the end: it reads all bytes for that."""
+
+    def bytes(self) -> FileBytes:
+        """Return the bytes of the part, read where they are needed."""
+        return FileBytes(self._descriptor, self._first, self.size)
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a position; stay where that is before the part."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
+        if base + offset >= 0:
+            self._at = base + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer; return the number of bytes, less at the end alone."""
+        n, room = 0, min(len(buffer), self.size - self._at)
+        try:
+            while n < room:
+                data = os.pread(self._descriptor, room - n, self._first + self._at)
+                if not data:
+                    break
+                buffer[n : n + len(data)] = data
+                n += len(data)
+                self._at += len(data)
+        except BaseException as error:
+            self.fault = error
+        return n

@@ -20,7 +20,7 @@ from fcs_edge.model.layers import F32
 Decoder: TypeAlias = soundfile.SoundFile
 
 _NO_COUNT = 1 << 62
-_NOISE = (b"[src/libmpg123/", b"Note: ", b"Warning: ")
+_NOISE = re.compile(rb"\[\S*libmpg123/|Note: |Warning: ")
 """How lines of libmpg123 begin."""
 
 _LOGGED_FRAMES = {
@@ -41,7 +41,7 @@ class Damage(Exception):  # noqa: N818 - it does not leave this package
 class PatchedFile(io.RawIOBase):
     """A file that reads as if some of its bytes were others, without a copy."""
 
-    def __init__(self, file: BinaryIO, at: int, patch: bytes) -> None:
+    def __init__(self, file: BinaryIO | io.RawIOBase, at: int, patch: bytes) -> None:
         self._file, self._at, self._patch = file, at, patch
         file.seek(0)
 
@@ -60,7 +60,7 @@ class PatchedFile(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Read into a buffer; return the number of bytes."""
         start = self._file.tell()
-        data = bytearray(self._file.read(len(buffer)))
+        data = bytearray(self._file.read(len(buffer)) or b"")
         for i, value in enumerate(self._patch):
             if 0 <= self._at + i - start < len(data):
                 data[self._at + i - start] = value
@@ -68,7 +68,9 @@ class PatchedFile(io.RawIOBase):
         return len(data)
 
 
-def open_library(file: int | io.RawIOBase, label: str, *, quiet: bool = True) -> Decoder:
+def open_library(
+    file: int | io.RawIOBase, label: str, *, quiet: bool = True, printed: list[str] | None = None
+) -> Decoder:
     """Open a descriptor or a file object with libsndfile, to be read once and in order.
 
     Parameters
@@ -79,6 +81,8 @@ def open_library(file: int | io.RawIOBase, label: str, *, quiet: bool = True) ->
         Its name in messages.
     quiet : bool
         Whether standard error is withheld from the library.
+    printed : list, optional
+        Takes the lines that libmpg123 prints.
 
     Raises
     ------
@@ -86,7 +90,7 @@ def open_library(file: int | io.RawIOBase, label: str, *, quiet: bool = True) ->
         libsndfile does not read it.
     """
     try:
-        with quiet_libraries() if quiet else nullcontext(), _left_open(file):
+        with quiet_libraries(printed) if quiet else nullcontext(), _left_open(file):
             sound = soundfile.SoundFile(file, closefd=False)
     except (soundfile.LibsndfileError, TypeError) as error:
         raise AudioError(
@@ -120,8 +124,10 @@ def stated_frames(sound: Decoder) -> int | None:
     return n if 0 < n < _NO_COUNT else None
 
 
-def read_blocks(sound: Decoder, frames: int) -> Iterator[F32]:
+def read_blocks(sound: Decoder, frames: int, printed: list[str] | None = None) -> Iterator[F32]:
     """Yield (n, channels) float32, at most `frames` at a time.
+
+    A list `printed` takes the lines that libmpg123 prints.
 
     Raises
     ------
@@ -133,7 +139,7 @@ def read_blocks(sound: Decoder, frames: int) -> Iterator[F32]:
         block = np.full((frames, sound.channels), np.nan, np.float32)
         reason = None
         try:
-            with quiet_libraries() if noisy else nullcontext():
+            with quiet_libraries(printed) if noisy else nullcontext():
                 n = len(sound.read(out=block))
         except soundfile.LibsndfileError as error:
             # The count is lost with the exception; what is still NaN was not decoded.
@@ -150,12 +156,16 @@ def read_blocks(sound: Decoder, frames: int) -> Iterator[F32]:
 
 def libsndfile_reason(error: Exception) -> str:
     """Return the reason in an error of libsndfile, without the file's name."""
-    return str(error).rsplit(": ", 1)[-1].strip().rstrip(".")
+    text = str(error).rsplit(": ", 1)[-1].strip().rstrip(".")
+    # It also says so where no frame of a format is found in a file that is open.
+    return "it holds no whole frame" if text.startswith("File does not exist") else text
 
 
 @contextmanager
-def quiet_libraries() -> Iterator[None]:
+def quiet_libraries(printed: list[str] | None = None) -> Iterator[None]:
     """Withhold what libmpg123 prints on standard error from the user, and from an output file.
+
+    A list `printed` takes its lines.
 
     It writes to descriptor 2, whatever that is. In the meantime the descriptor leads to memory.
     What others wrote there is passed on afterwards. One thread at a time is in such a block.
@@ -175,7 +185,7 @@ def quiet_libraries() -> Iterator[None]:
             else:
                 os.dup2(before, 2)
                 os.close(before)
-            _pass_on(held, before is not None)
+            _pass_on(held, before is not None, printed)
             os.close(held)
 
 
@@ -193,12 +203,14 @@ def _memory() -> int:
     return other
 
 
-def _pass_on(held: int, is_open: bool) -> None:
-    """Write to standard error what libmpg123 did not write."""
+def _pass_on(held: int, is_open: bool, printed: list[str] | None) -> None:
+    """Write to standard error what libmpg123 did not write, and to a list what it did."""
     size = os.lseek(held, 0, os.SEEK_END)
-    if not size or not is_open:
+    if not size:
         return
     lines = os.pread(held, size, 0).splitlines(keepends=True)
-    others = b"".join(line for line in lines if not line.startswith(_NOISE))
-    if others:
+    if printed is not None:
+        printed += [line.decode(errors="replace") for line in lines if _NOISE.match(line)]
+    others = b"".join(line for line in lines if not _NOISE.match(line))
+    if others and is_open:
         os.write(2, others)

@@ -6,10 +6,13 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import BinaryIO
+from functools import partial
+from typing import BinaryIO, TypeAlias
+
+import soundfile
 
 from fcs_edge.audio import endings, foreign, library
-from fcs_edge.audio.byte_source import ByteSource, FileBytes
+from fcs_edge.audio.byte_source import ByteSource, FileBytes, FilePart
 from fcs_edge.audio.chunk_list import list_start
 from fcs_edge.audio.endings import OggPages
 from fcs_edge.audio.header import DamagedHeader, SoundHeader, read_header
@@ -20,6 +23,7 @@ from fcs_edge.audio.sound_input import (
     PIPE_BYTES,
     REST_BYTES,
     AudioInput,
+    CannotSeekError,
     Request,
     duration,
 )
@@ -30,10 +34,14 @@ from fcs_edge.model.layers import F32
 _TAIL_BYTES = 1 << 25
 _MP3_FRAME = 1152
 _MAX_SIZE = 0xFFFFFFFE
+_SEEKABLE = ("FLAC", "NIST")
+"""Formats of libsndfile where a seek is exact: what is read after it does not depend on it."""
+
+File: TypeAlias = BinaryIO | FilePart
 
 
-def open_file(request: Request, source: ByteSource, file: BinaryIO, stack: ExitStack) -> AudioInput:
-    """Return what a file holds."""
+def open_file(request: Request, source: ByteSource, file: File, stack: ExitStack) -> AudioInput:
+    """Return what a file holds, or a part of one."""
     try:
         header = read_header(source)
     except DamagedHeader:
@@ -54,19 +62,24 @@ def _stored_file(request: Request, source: ByteSource, header: SoundHeader) -> A
     n_bytes = _sound_bytes(source, header)
     sound = request.input(header.rate, header.channels, header.seconds(n_bytes))
     _check_size(sound, source, header, n_bytes)
-    source.seek(header.start)
     frames = max(min(round(FILE_SECONDS * header.rate), BLOCK_SAMPLES // header.channels), 1)
 
-    def pieces() -> Iterator[bytes]:
-        left = n_bytes
-        while left and (data := source.read(min(frames * header.frame_bytes, left))):
+    def pieces(start: int) -> Iterator[bytes]:
+        source.seek(header.start + start)
+        left = n_bytes - start
+        while left > 0 and (data := source.read(min(frames * header.frame_bytes, left))):
             left -= len(data)
             yield data
-        if left:
+        if left > 0:
             sound.lose("became shorter while it was read")
 
-    assert header.kind is not None
-    sound.read(stored_frames(pieces(), header.kind, header.order, header.channels))
+    def seek(frame: int) -> Iterator[F32]:
+        assert header.kind is not None
+        data = pieces(frame * header.frame_bytes)
+        return stored_frames(data, header.kind, header.order, header.channels)
+
+    sound.seek, sound.is_stored = seek, True
+    sound.read(seek(0))
     return sound
 
 
@@ -89,6 +102,7 @@ def _check_size(sound: AudioInput, source: ByteSource, header: SoundHeader, n_by
     if n_bytes < header.stated and not header.is_open:
         missing = header.seconds(header.stated) - header.seconds(n_bytes)
         known = header.kind or header.codec_rate
+        sound.cut_bytes = n_bytes, header.stated
         what = f"{duration(missing)} before" if known else "before the place that"
         sound.lose(f"ends {what} its header says")
     elif n_bytes != header.stated and n_bytes and not header.may_be_open:
@@ -103,12 +117,13 @@ def _check_size(sound: AudioInput, source: ByteSource, header: SoundHeader, n_by
 def _library_file(
     request: Request,
     source: ByteSource,
-    file: BinaryIO,
+    file: File,
     header: SoundHeader | None,
     stack: ExitStack,
 ) -> AudioInput:
     """Return the sound of a file that libsndfile decodes."""
-    opened: int | library.PatchedFile = file.fileno()
+    opened: int | FilePart | library.PatchedFile
+    opened = file if isinstance(file, FilePart) else file.fileno()
     if opened == 2:
         # Standard error is closed. While the library works, its descriptor is another file's.
         opened = os.dup(opened)
@@ -124,26 +139,48 @@ def _library_file(
     source.seek(0)
     if isinstance(opened, int):
         os.lseek(opened, file.tell(), os.SEEK_SET)
+    quiet, printed = not isinstance(opened, library.PatchedFile), list[str]()
     decoder = stack.enter_context(
-        library.open_library(opened, request.label, quiet=isinstance(opened, int))
+        library.open_library(opened, request.label, quiet=quiet, printed=printed)
     )
-    n_frames, problem = _ending(decoder, file)
+    if not isinstance(file, FilePart):
+        n_frames, problem = _ending(decoder, FileBytes(file.fileno()))
+    else:
+        n_frames, problem = file.ending = file.ending or _ending(decoder, file.bytes())
     if sound is None:
         sound = request.input(decoder.samplerate, decoder.channels, None)
+    sound.printed = printed
     if n_frames:
         sound.seconds = n_frames / sound.rate
+        if decoder.format in _SEEKABLE:
+            sound.seek = partial(_decoded_from, decoder, sound, n_frames, problem)
     sound.read(_library_blocks(decoder, sound, n_frames, problem))
     return sound
 
 
-def _library_blocks(
-    decoder: library.Decoder, sound: AudioInput, n_frames: int | None, problem: str | None
+def _decoded_from(
+    decoder: library.Decoder, sound: AudioInput, n_frames: int, problem: str | None, frame: int
 ) -> Iterator[F32]:
-    """Yield what a decoder gives; note what is missing at its end."""
-    frames = min(round(FILE_SECONDS * sound.rate), BLOCK_SAMPLES // sound.channels)
-    n, reason = 0, None
+    """Return what a decoder gives from a sample on."""
     try:
-        for block in library.read_blocks(decoder, frames):
+        decoder.seek(min(frame, n_frames))
+    except soundfile.LibsndfileError as error:
+        raise CannotSeekError from error
+    return _library_blocks(decoder, sound, n_frames, problem, frame)
+
+
+def _library_blocks(
+    decoder: library.Decoder,
+    sound: AudioInput,
+    n_frames: int | None,
+    problem: str | None,
+    n: int = 0,
+) -> Iterator[F32]:
+    """Yield what a decoder gives, from sample `n` on; note what is missing at its end."""
+    frames = min(round(FILE_SECONDS * sound.rate), BLOCK_SAMPLES // sound.channels)
+    reason = None
+    try:
+        for block in library.read_blocks(decoder, frames, sound.printed):
             if decoder.format == "FLAC" and n_frames:
                 # After the sound, libsndfile fills the block where another one follows.
                 block = block[: max(n_frames - n, 0)]
@@ -154,9 +191,8 @@ def _library_blocks(
     sound.check_end(n, n_frames, reason, problem)
 
 
-def _ending(decoder: library.Decoder, file: BinaryIO) -> tuple[int | None, str | None]:
+def _ending(decoder: library.Decoder, data: FileBytes) -> tuple[int | None, str | None]:
     """Return the samples that a file states, and what is wrong with its end."""
-    data = FileBytes(file.fileno())
     if decoder.format == "OGG":
         pages = OggPages()
         for at in range(0, len(data), PIPE_BYTES):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -39,6 +39,10 @@ _CANCELLED = 100.0
 """Energy of the louder channel over that of the mean: 20 dB."""
 
 
+class CannotSeekError(Exception):
+    """A decoder does not find a sample of a file that is damaged; reading in order may."""
+
+
 @dataclass
 class AudioInput:
     """A sound that is being read.
@@ -66,8 +70,18 @@ class AudioInput:
     """Largest magnitude so far."""
     losses: list[str] = field(default_factory=list)
     """What sound is missing, a line each."""
+    cut_bytes: tuple[int, int] | None = None
+    """Of stored samples that end too early: the bytes that are there, and those that should be."""
+    printed: list[str] = field(default_factory=list)
+    """Lines that the decoder printed so far."""
+    all_channels: Iterator[F32] = field(default_factory=lambda: iter(()))
+    """(n, channels) float32: what `blocks` are read from."""
+    seek: Callable[[int], Iterator[F32]] | None = None
+    """Returns `all_channels` from a sample on, or raises `CannotSeekError`; None where such a
+    seek is not exact."""
+    is_stored: bool = False
+    """Whether the samples are stored as they are: no decoder has a state."""
     _remarks: list[str] = field(default_factory=list)
-    _all_channels: Iterator[F32] = field(default_factory=lambda: iter(()))
     _energies: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     _mean_energy: float = 0.0
 
@@ -153,6 +167,16 @@ class AudioInput:
         elif problem:
             self.lose(problem)
 
+    def part(self, seconds: float | None) -> AudioInput:
+        """Return an input for a part of this sound, without blocks.
+
+        What was odd about the whole before a block was read holds for the part too.
+        """
+        how = self.channel, self.strict, self.resampler
+        part = AudioInput(self.label, self.rate, self.channels, seconds, *how)
+        part._remarks += self._remarks
+        return part
+
     def require_sound(self, n_samples: int) -> None:
         """Raise AudioError where no sample was read."""
         if not n_samples:
@@ -161,8 +185,8 @@ class AudioInput:
 
     def read(self, blocks: Iterable[F32]) -> None:
         """Read from blocks of (n, channels) float32."""
-        self._all_channels = iter(blocks)
-        self.blocks = map(self._one_channel, self._all_channels)
+        self.all_channels = iter(blocks)
+        self.blocks = map(self._one_channel, self.all_channels)
 
     def _one_channel(self, block: F32) -> F32:
         if self.channel != "mean" or block.shape[1] == 1:
@@ -195,7 +219,7 @@ class AudioInput:
     def _mean_of_resampled(self, rate: int) -> Iterator[F32]:
         """Yield the mean of the channels, each resampled alone: torchaudio's order."""
         resampler = SincResampler(self.rate, rate, self.channels)
-        for block in self._all_channels:
+        for block in self.all_channels:
             finite = self._count(self._one_channel(block))
             channels = block if finite.all() else np.where(finite[:, None], block, np.float32(0))
             yield _mean(resampler.push(np.ascontiguousarray(channels.T)))

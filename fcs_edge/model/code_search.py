@@ -166,7 +166,7 @@ class Search:
             (tokens * samples_per_token,) float32, the latents' samples.
         latents : numpy.ndarray
             (tokens, bits) float32, rows of unit length; overwritten with ``+-1 / sqrt(bits)``. They
-            are whole chunks, or one partial chunk, which ends the stream.
+            are chunks. Where the last one is partial, the stream ends with it.
         state : SearchState
             The stream's state; it advances by these tokens.
         """
@@ -192,5 +192,9 @@ class Search:
         code_search.rectify(inner)
         self._target_out(inner, target)
         self._cepstra(log_bands, target.reshape(n * SPECTRA_A_TOKEN, -1), ADD)
-        self.codes(latents, target, state.past, state.workspace, latents)
+        whole = n - n % self.chunk
+        for rows in (slice(0, whole), slice(whole, n)):
+            if rows.start < rows.stop:
+                part = latents[rows]
+                self.codes(part, target[rows], state.past, state.workspace, part)
         binary.normalize(latents, latents)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fcs_edge.errors import FcsError
+from fcs_edge.errors import AudioError
 from fcs_edge.kernels.ops import binary, history
 from fcs_edge.model.focal import Snake
 from fcs_edge.model.layers import F32, Linear, Tensors, new
@@ -41,12 +41,12 @@ class WholeCompressor:
 
         Raises
         ------
-        fcs_edge.FcsError
+        fcs_edge.AudioError
             There are too few frames for a downscale.
         """
         if len(features) and not self.config.n_tokens(len(features)):
             factors = "x".join(map(str, self.config.downscale_factors))
-            raise FcsError(
+            raise AudioError(
                 f"the sound is too short: this model's downscale by {factors} takes more frames "
                 f"than its {len(features)}"
             )
