@@ -28,7 +28,8 @@ ROW_GROUP_ROWS = 2000
 _PREFIX = "fcs_edge."
 _TOKENS = "list<uint16>"
 _RANDOM = ("tokens", "sha256")
-_LEVEL = 9
+_LEVEL = 5
+"""Of zstd: 9 takes 2 % fewer bytes, and more memory."""
 _MOST_TOKENS = (1 << 31) - 1
 _UNREADABLE = "not a readable shard; a run encodes its files again once it is deleted"
 _T = TypeVar("_T")
@@ -336,7 +337,7 @@ def facts_of(stated: Mapping[str, Any], columns: tuple[str, ...]) -> ShardFacts:
     )
 
 
-def _is_text(values: dict[Any, Any]) -> bool:
+def _is_text(values: Mapping[str, str]) -> bool:
     return all(isinstance(value, str) for value in values.values())
 
 
