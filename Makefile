@@ -31,7 +31,7 @@ test-full: $(VENV)/.test  ## the 249 M-weight model too: 4 GB of memory and of d
 
 # A shim of pyenv may be called python3.10 and be none. Old packages call what newer ones deprecate.
 OLDEST := $(VENV)-oldest
-test-oldest:  ## kernels, golden cases, fuzzing and commands with the lowest versions of pyproject.toml
+test-oldest:  ## kernels, golden cases, fuzzing, commands and shards with the lowest versions of pyproject.toml
 	@for python in python3.10 "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.10*/bin/python3.10; do \
 	    if "$$python" -c 'import ensurepip' 2>/dev/null; then \
 	        exec $(MAKE) $(OLDEST)/.test OLDEST_PYTHON="$$python"; \
@@ -44,7 +44,8 @@ $(OLDEST)/.test: FORCE
 	$(PYTHON) scripts/oldest_versions.py test > $(OLDEST)/constraints.txt
 	$(OLDEST)/bin/python $(PIP) --quiet --constraint $(OLDEST)/constraints.txt --editable '.[test]'
 	$(OLDEST)/bin/python -m pytest -n $(JOBS) -W default::DeprecationWarning tests/kernels tests/cli \
-	    tests/fcs_edge/test_golden.py tests/fcs_edge/test_bitstream_fuzz.py
+	    tests/fcs_edge/test_golden.py tests/fcs_edge/test_bitstream_fuzz.py \
+	    tests/corpus/test_schema.py tests/corpus/test_storage.py tests/corpus/test_dataset.py
 
 .PHONY: FORCE
 

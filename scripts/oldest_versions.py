@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).parent.parent / "pyproject.toml"
+_OWN = re.compile(r"fcs-edge\[([a-z,]+)\]")
 _FLOOR = re.compile(r"([A-Za-z0-9_.-]+)(?:\[.*\])?>=([0-9.]+)")
 
 
@@ -30,10 +31,14 @@ def requirements(name: str) -> list[str]:
 def floors(names: list[str]) -> dict[str, str]:
     """Return the lowest version of each package in the lists called `names`.
 
-    A requirement with no lower bound ends the program: nobody can test its oldest version.
+    An extra of the package itself counts with what it lists. A requirement with no lower bound
+    ends the program: nobody can test its oldest version.
     """
     lowest: dict[str, str] = {}
     for requirement in (r for name in names for r in requirements(name)):
+        if own := _OWN.fullmatch(requirement):
+            lowest |= floors(own[1].split(","))
+            continue
         match = _FLOOR.match(requirement)
         if match is None:
             sys.exit(f"oldest_versions: {requirement} has no lowest version")

@@ -30,6 +30,8 @@ LONG_SECONDS = 10.0
 MOST_LONG = 4
 """Files that have their own progress at a time."""
 _BAR_CELLS = 40
+_WORTH_HOURS = 0.5
+"""Sound that is worth another worker."""
 
 
 class Running:
@@ -114,7 +116,7 @@ class CorpusProgress(Watcher):
         self._messages, self._verb, self._clock = messages, verb, clock
         self._console: Console | None = None
         self._lock = Lock()
-        self._n_found = self._n_items = 0
+        self._n_found = self._n_items = self._n_shards = 0
         self._estimated = self._shares = 0.0
         self._workers = 1
         self._start: float | None = None
@@ -127,12 +129,13 @@ class CorpusProgress(Watcher):
 
     def planned(self, n_items: int, seconds: float, size: int, n_shards: int) -> None:
         """Take what there is in all."""
-        self._n_items, self._estimated = n_items, seconds
+        self._n_items, self._estimated, self._n_shards = n_items, seconds, n_shards
 
     def resumed(self, n_shards: int, totals: Totals, seconds: float, size: int) -> None:
         """Take what of it earlier runs did."""
         self._earlier = totals
         self._estimated -= seconds
+        self._n_shards -= n_shards
         if n_shards:
             self.note(
                 f"{counted_files(totals.files)} in {counted(n_shards, 'shard')} are there already"
@@ -141,8 +144,10 @@ class CorpusProgress(Watcher):
     def encoding(self, workers: int) -> None:
         """Take that workers begin."""
         with self._lock:
-            self._workers = max(workers, 1)
+            self._workers = max(min(workers, self._n_shards), 1)
             self._start = self._start or self._clock()
+        if line := idle_workers(workers, self._n_shards, self._estimated / 3600):
+            self.note(line)
 
     def started(self, job: Job) -> None:
         """Take a shard that is given to a worker."""
@@ -263,7 +268,7 @@ class CorpusProgress(Watcher):
         errors = done.errors + sum(shard.errors for shard in running)
         seconds = self._seconds() + self._earlier.samples / SAMPLE_RATE_IN
         failed = f"; {errors:,} failed" if errors else ""
-        return f"{files:,} of {counted_files(self._n_items)}, {seconds / 3600:.2f} h{failed}"
+        return f"{files:,} of {counted_files(self._n_items)}, {length(seconds)}{failed}"
 
     def _rates(self, now: float) -> list[str]:
         """Return how fast this run is, and when it ends."""
@@ -338,6 +343,20 @@ def _each_minute(show: Callable[[], None]) -> Iterator[None]:
 def counted_files(number: int) -> str:
     """Return a number of files with its noun."""
     return f"{number:,} {'file' if number == 1 else 'files'}"
+
+
+def idle_workers(workers: int, shards: int, hours: float) -> str:
+    """Return a line where workers have no shard, and enough sound to share; else nothing."""
+    if not 0 < shards < workers or hours < _WORTH_HOURS:
+        return ""
+    share = f"{hours / workers / 2:.1g}"
+    what = counted(shards, "shard")
+    return f"{what} for {workers} workers; --shard-hours {share} gives work to all"
+
+
+def length(seconds: float) -> str:
+    """Return how much sound there is: hours, where there is one."""
+    return clock_time(seconds) if seconds < 3600 else f"{seconds / 3600:,.2f} h"
 
 
 def clock_time(seconds: float) -> str:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from fcs_edge.cli.ui.corpus_progress import clock_time, counted_files
+from fcs_edge.cli.ui.corpus_progress import clock_time, counted_files, idle_workers, length
 from fcs_edge.cli.ui.messages import MOST_OF_A_KIND, Messages
 from fcs_edge.corpus.error_groups import ErrorGroup
 from fcs_edge.corpus.estimate import Estimate
 from fcs_edge.corpus.run import Run
 from fcs_edge.text import counted
 
+_SPEED_SECONDS = 10.0
+"""That a run takes before its speed says something."""
+
 
 def show(run: Run, out: str, messages: Messages) -> None:
     """Print the totals, what failed, and how the dataset is read."""
     totals = run.totals
-    messages.note(
-        f"{out}: {counted_files(totals.files)}, {run.hours:.2f} h, {totals.tokens:,} tokens in "
-        f"{counted(run.shards - len(run.lost), 'shard')}; {_this_run(run)}"
-    )
+    sound = f"{counted_files(totals.files)}, {length(3600 * run.hours)}, {totals.tokens:,} tokens"
+    messages.note(f"{out}: {sound} in {counted(len(run.names), 'shard')}; {_this_run(run)}")
     if totals.errors or totals.cut:
         _show_failed(run, out, messages)
     if totals.not_finite:
@@ -35,7 +36,16 @@ def _this_run(run: Run) -> str:
     if not run.speed:
         return f"nothing was left to encode ({took})"
     earlier = f", {run.resumed:,} of them by earlier runs" if run.resumed else ""
-    return f"{took}, {run.speed / run.workers:.1f} h of speech a core-hour{earlier}"
+    if run.seconds < _SPEED_SECONDS:
+        # The start of the workers would be most of it.
+        return f"{took}{earlier}"
+    return f"{took}, {speed(run):.3g} h of speech a core-hour{earlier}"
+
+
+def speed(run: Run) -> float:
+    """Return the hours of sound that the run encoded in an hour of one worker."""
+    busy = min(run.workers, run.shards - run.resumed)
+    return run.speed / max(busy, 1)
 
 
 def _show_failed(run: Run, out: str, messages: Messages) -> None:
@@ -49,16 +59,18 @@ def _show_failed(run: Run, out: str, messages: Messages) -> None:
     listed = f"; {out.rstrip('/')}/_errors.tsv lists them" if run.is_complete else ""
     messages.warn(f"{', '.join(parts)}{listed}")
     width = max(len(f"{group.files:,}") for group in run.error_groups)
+    # They belong to the warning above, which quiet messages have, too.
+    lines = Messages()
     for group in run.error_groups[:MOST_OF_A_KIND]:
-        messages.warn(_line(group, width))
+        lines.note(_line(group, width))
     rest = len(run.error_groups) - MOST_OF_A_KIND
     if rest > 0:
-        messages.warn(f"and {counted(rest, 'kind')} more")
+        lines.note(f"  and {counted(rest, 'kind')} more")
 
 
 def _line(group: ErrorGroup, width: int) -> str:
     first = ", the first" if group.files > 1 else ""
-    return f"{group.files:{width},} x {group.message} ({group.example}{first})"
+    return f"  {group.files:{width},} x {group.message} ({group.example}{first})"
 
 
 def facts(run: Run, out: str) -> dict[str, Any]:
@@ -82,17 +94,16 @@ def facts(run: Run, out: str) -> dict[str, Any]:
         "shards_stale": run.stale,
         "seconds": run.seconds,
         "workers": run.workers,
-        "hours_a_core_hour": run.speed / run.workers,
+        "hours_a_core_hour": speed(run),
         "error_groups": [group._asdict() for group in run.error_groups],
     }
 
 
 def show_estimate(found: Estimate, messages: Messages) -> None:
     """Print what a corpus takes, and how that is known."""
-    messages.note(
-        f"{counted_files(found.files)}, {_size(found.sound_bytes)}, about {found.hours:.3g} h of "
-        f"sound in {counted(found.shards, 'shard')}"
-    )
+    sound = f"about {length(3600 * found.hours)} of sound"
+    size, shards = _size(found.sound_bytes), counted(found.shards, "shard")
+    messages.note(f"{counted_files(found.files)}, {size}, {sound} in {shards}")
     if found.failed:
         messages.warn(f"{found.failed:,} of the {found.tried:,} files that were tried failed")
     if not found.speed:
@@ -102,10 +113,13 @@ def show_estimate(found: Estimate, messages: Messages) -> None:
         f"{found.seconds_tried:.0f} s of it, from {counted_files(found.tried)}, were encoded: "
         f"{found.speed:.3g} h of speech a core-hour"
     )
+    busy = min(found.workers, found.shards)
     messages.note(
-        f"all of it: about {clock_time(found.seconds)} on {counted(found.workers, 'worker')}, and "
+        f"all of it: about {clock_time(found.seconds)} on {counted(busy, 'worker')}, and "
         f"{_size(found.dataset_bytes)} on disk; nothing is written"
     )
+    if line := idle_workers(found.workers, found.shards, found.hours):
+        messages.note(line)
 
 
 def _size(n_bytes: float) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from typing import Any
+
+from fcs_edge.text import counted
 
 _SEARCH_BYTES = 1 << 8
 
 
 class OggPages:
-    """Follows the pages of an Ogg stream, to know whether its end is there.
+    """Follows the pages of an Ogg stream, to know whether all of them, and its end, are there.
 
     References
     ----------
@@ -19,17 +22,15 @@ class OggPages:
 
     def __init__(self) -> None:
         self._data = b""
-        self._skip = 0
-        self._serial: int | None = None
         self._open: set[int] = set()
         self.n_links = 0
+        self.n_damaged = 0
+        """Pages that a decoder leaves out without a word: their check fails."""
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes."""
-        n = min(self._skip, len(data))
-        self._skip -= n
-        self._data += data[n:]
-        while self._skip == 0 and len(self._data) >= 27:
+        self._data += data
+        while len(self._data) >= 27:
             if self._data[:4] != b"OggS":
                 start = self._data.find(b"OggS", 1)
                 self._data = self._data[start if start > 0 else -3 :]
@@ -37,11 +38,15 @@ class OggPages:
                     return
                 continue
             n_segments = self._data[26]
-            if len(self._data) < 27 + n_segments:
-                return
-            self._page(self._data[5], struct.unpack_from("<I", self._data, 14)[0])
             size = 27 + n_segments + sum(self._data[27 : 27 + n_segments])
-            self._skip = max(size - len(self._data), 0)
+            if len(self._data) < max(size, 27 + n_segments):
+                return
+            if not _is_intact(self._data[:size]):
+                self.n_damaged += 1
+                # Its size may be what is damaged: the next page is searched for.
+                self._data = self._data[4:]
+                continue
+            self._page(self._data[5], struct.unpack_from("<I", self._data, 14)[0])
             self._data = self._data[size:]
 
     def _page(self, flags: int, serial: int) -> None:
@@ -56,9 +61,23 @@ class OggPages:
         """What is wrong with the stream's end; None where all pages are there and are read."""
         if self.n_links > 1:
             return f"holds {self.n_links} streams one after the other; only the first is read"
-        if self._open or self._skip or self._data[:4] == b"OggS":
+        if self._open or self._data[:4] == b"OggS":
             return "is cut: the mark of its end is missing"
+        if self.n_damaged:
+            return f"is damaged: {counted(self.n_damaged, 'page')} left out"
         return None
+
+
+def _is_intact(page: bytes) -> bool:
+    """Return whether the check of an Ogg page holds: CRC-32 of the bytes, high bits first."""
+    unchecked = page[:22] + bytes(4) + page[26:]
+    # zlib computes it low bits first, from and to complements.
+    reverse = zlib.crc32(unchecked.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return reverse.to_bytes(4, "big").translate(_REVERSED) == page[22:26]
+
+
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+"""Each byte with its bits in reverse."""
 
 
 def mp3_states_its_length(data: Any) -> bool:
@@ -107,7 +126,7 @@ def flac_holds_another_sound(data: Any) -> bool:
 
 def _occurrences(data: Any, *names: bytes) -> int:
     """Return how often names occur, all of one length."""
-    n, step = 0, 1 << 20
+    n, step = 0, 1 << 16
     for at in range(0, len(data), step):
         block = data[at : at + step + len(names[0]) - 1]
         n += sum(map(block.count, names))

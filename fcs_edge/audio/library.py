@@ -156,7 +156,9 @@ def read_blocks(sound: Decoder, frames: int, printed: list[str] | None = None) -
 
 def libsndfile_reason(error: Exception) -> str:
     """Return the reason in an error of libsndfile, without the file's name."""
-    return str(error).rsplit(": ", 1)[-1].strip().rstrip(".")
+    text = str(error).rsplit(": ", 1)[-1].strip().rstrip(".")
+    # It also says so where no frame of a format is found in a file that is open.
+    return "it holds no whole frame" if text.startswith("File does not exist") else text
 
 
 @contextmanager

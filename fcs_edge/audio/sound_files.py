@@ -78,7 +78,7 @@ def _stored_file(request: Request, source: ByteSource, header: SoundHeader) -> A
         data = pieces(frame * header.frame_bytes)
         return stored_frames(data, header.kind, header.order, header.channels)
 
-    sound.seek = seek
+    sound.seek, sound.is_stored = seek, True
     sound.read(seek(0))
     return sound
 
@@ -143,8 +143,10 @@ def _library_file(
     decoder = stack.enter_context(
         library.open_library(opened, request.label, quiet=quiet, printed=printed)
     )
-    data = file.bytes() if isinstance(file, FilePart) else FileBytes(file.fileno())
-    n_frames, problem = _ending(decoder, data)
+    if not isinstance(file, FilePart):
+        n_frames, problem = _ending(decoder, FileBytes(file.fileno()))
+    else:
+        n_frames, problem = file.ending = file.ending or _ending(decoder, file.bytes())
     if sound is None:
         sound = request.input(decoder.samplerate, decoder.channels, None)
     sound.printed = printed

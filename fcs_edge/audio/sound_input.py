@@ -79,6 +79,8 @@ class AudioInput:
     seek: Callable[[int], Iterator[F32]] | None = None
     """Returns `all_channels` from a sample on, or raises `CannotSeekError`; None where such a
     seek is not exact."""
+    is_stored: bool = False
+    """Whether the samples are stored as they are: no decoder has a state."""
     _remarks: list[str] = field(default_factory=list)
     _energies: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     _mean_energy: float = 0.0

@@ -62,7 +62,7 @@ class SlicedSound:
         self._sha256: str | None = None
         self._stack = ExitStack()
         self._sound: AudioInput | None = None
-        self._can_seek = True
+        self._part = FilePart(descriptor, first, size)
 
     def sha256(self) -> str:
         """Return the SHA-256 of the sound's bytes, in hexadecimal; they are read once."""
@@ -92,7 +92,10 @@ class SlicedSound:
             The file cannot be read: here or while the blocks are read.
         """
         _check_times(offset, seconds)
-        sound = self._sound or self._opened()
+        sound = self._sound
+        if sound is None or (sound.seek is not None and not sound.is_stored):
+            # Where a file is damaged, what a decoder finds depends on what it did before.
+            sound = self._opened()
         start, n = _place(sound.rate, offset, seconds)
         expected = sound.seconds
         if expected is not None:
@@ -108,7 +111,8 @@ class SlicedSound:
     def _opened(self) -> AudioInput:
         """Open the sound anew, and read from its start."""
         self.close()
-        self._part = FilePart(self._descriptor, self._first, self._size)
+        self._part.seek(0)
+        self._part.fault = None
         source = ByteSource(cast(BinaryIO, self._part), self._part.size)
         try:
             if not source.peek(1):
@@ -117,8 +121,7 @@ class SlicedSound:
         except AudioError:
             self._raise_fault()
             raise
-        self._sound = sound
-        self._n_losses, self._first_lines = len(sound.losses), list(sound.printed)
+        self._sound, self._first_lines = sound, list(sound.printed)
         self._held, self._start = new(0, sound.channels), 0
         self._lines: list[str] = []
         self._last_lines: list[str] = []
@@ -143,14 +146,12 @@ class SlicedSound:
     def _from(self, part: AudioInput, start: int) -> Iterator[F32]:
         """Yield the samples from one to the end, (n, channels)."""
         sound = self._sound or self._opened()
-        if sound.seek is not None and self._can_seek:
+        if sound.seek is not None:
             try:
                 blocks = sound.seek(start)
             except CannotSeekError:
-                self._can_seek = False
                 sound = self._opened()
             else:
-                del sound.losses[self._n_losses :]
                 yield from self._checked(blocks)
                 return
         if start < self._start:
@@ -190,7 +191,7 @@ class SlicedSound:
             part.lose("ends before its archive says")
         if start and not n_read:
             why = "".join(f"; {line}" for line in part.losses)
-            raise AudioError(f"{part.label}: ends before {start / part.rate:g} s{why}")
+            raise AudioError(f"{part.label}: ends before {round(start / part.rate, 2):g} s{why}")
         missing = 0.0 if n is None else (n - n_read) / part.rate
         if n_read and not part.losses and missing > _ROUNDED:
             part.remark(f"ends {duration(missing)} before its stated end")
@@ -220,7 +221,7 @@ def slice_of(samples: F32, rate: int, offset: float | None, seconds: float | Non
     _check_times(offset, seconds)
     start, n = _place(rate, offset, seconds)
     if start and start >= len(samples):
-        raise AudioError(f"ends before {start / rate:g} s")
+        raise AudioError(f"ends before {round(start / rate, 2):g} s")
     return samples[start : None if n is None else start + n]
 
 

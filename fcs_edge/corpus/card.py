@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
+
+from fcs_edge.corpus.storage import data_name
 
 _LAST = (
     b"<!-- fcs-edge corpus writes this page after each run. Without this line the page stays. -->"
@@ -13,7 +16,9 @@ _CARD = """\
 ---
 configs:
 - config_name: default
-  data_files: data/*.parquet
+  description: {digest}
+  data_files:
+{files_of_data}
 tags:
 - audio
 - speech
@@ -60,15 +65,21 @@ The project fcs-edge describes the columns in docs/reference/corpus-dataset.md.
 def dataset_card(stated: Mapping[str, Any]) -> str:
     """Return the text of a card.
 
+    It lists the shards, so that a reader never sees those of a run that is not finished.
+    `datasets` finds what it once read by the card's header alone: a digest of all shards is there.
+
     Parameters
     ----------
     stated : mapping
         The values of dataset.json.
     """
-    totals, model = stated["totals"], stated["model"]
+    totals, model, shards = stated["totals"], stated["model"], stated["shards"]
+    digests = "".join(shard["sha256"] for shard in shards)
     return _CARD.format(
         **totals,
         **model,
+        digest=f"shards {hashlib.sha256(digests.encode()).hexdigest()[:16]}",
+        files_of_data="\n".join(f"  - {data_name(shard['name'])}" for shard in shards),
         intact=totals["files"] - totals["errors"],
         hours=totals["samples"] / model["sample_rate"] / 3600,
         last=_LAST.decode(),

@@ -184,19 +184,19 @@ class TokenDataset:
 
     def _table(self, name: str, columns: Sequence[str] | None, failed: bool) -> Any:
         """Return rows of a shard as a table, once it is known to be a shard of this dataset."""
-        wanted = list(self.facts.columns if columns is None else columns)
-        if unknown := [column for column in wanted if column not in self.facts.columns]:
+        expected = list(self.facts.columns if columns is None else columns)
+        if unknown := [column for column in expected if column not in self.facts.columns]:
             raise ValueError(f"no column {unknown[0]!r}; there are {', '.join(self.facts.columns)}")
         with open_shard(self.storage, data_name(name)) as shard:
             facts = shard_facts(shard)
-            if facts._replace(totals=self.totals) != self.facts:
+            if facts._replace(totals=self.totals, versions=self.facts.versions) != self.facts:
                 raise ValueError("it is a shard of another model, or of other settings")
             if facts.totals != self._totals[name]:
                 raise ValueError("its sums are not those that dataset.json states")
-            table = shard.read(list(dict.fromkeys([*wanted, "error"])))
+            table = shard.read(list(dict.fromkeys([*expected, "error"])), use_threads=False)
             if not failed and facts.totals.errors:
                 table = table.filter(pyarrow("pyarrow.compute").is_null(table["error"]))
-            return table.select(wanted)
+            return table.select(expected)
 
     def _row(self, id: str) -> Row | None:
         hashes, shards, rows = self._index

@@ -25,7 +25,14 @@ from fcs_edge.corpus.pace import Pace
 from fcs_edge.corpus.scan import scan
 from fcs_edge.corpus.schema import read_totals
 from fcs_edge.corpus.sharding import Plan, PlannedShard, plan
-from fcs_edge.corpus.storage import MIRRORS, Storage, data_name, open_storage, shard_names
+from fcs_edge.corpus.storage import (
+    DATA,
+    MIRRORS,
+    Storage,
+    data_name,
+    open_storage,
+    shard_names,
+)
 from fcs_edge.corpus.watcher import Watcher
 from fcs_edge.errors import CorpusError
 from fcs_edge.modelfile import catalogue
@@ -290,7 +297,7 @@ class Driver:
         """Run the shards that are to do, and yield those that are written."""
         try:
             with self._engine as engine:
-                self._pace = Pace(min(engine.workers, len(todo)))
+                self._pace = Pace()
                 self._watcher.encoding(engine.workers)
                 for outcome in engine.run(self._jobs(todo), recipe, self._report):
                     if self._take(outcome):
@@ -369,11 +376,12 @@ class _AllFailError(Exception):
 
 @contextmanager
 def _unless_empty(out: str) -> Iterator[None]:
-    """Remove a folder at the end that the block created and left empty."""
+    """Remove the folder of a dataset at the end that the block created and left empty."""
     is_there = os.path.lexists(out)
     try:
         yield
     finally:
         if not is_there:
-            with suppress(OSError):
-                os.rmdir(out)
+            for folder in (os.path.join(out, DATA), out):
+                with suppress(OSError):
+                    os.rmdir(folder)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, BinaryIO
 
 from fcs_edge.corpus.items import Item
-from fcs_edge.errors import CorpusError
+from fcs_edge.errors import CorpusError, reason
 from fcs_edge.text import printable
 
 SOUND_SUFFIXES = frozenset(
@@ -29,11 +29,18 @@ def is_sound(name: str) -> bool:
     return name.rpartition(".")[2].lower() in SOUND_SUFFIXES and "." in name
 
 
+def is_address(path: str) -> bool:
+    """Return whether a path is an address, as of an object store: it stays as it is."""
+    return "://" in path and not path.startswith("/")
+
+
 def absolute(path: str, folder: str | None = None) -> str:
     """Return an absolute path, of a path relative to a folder or to the current one.
 
     Links stay in it, except where ``..`` follows: there only the real folder leads to the file.
     """
+    if is_address(path):
+        return path
     joined = os.path.join(folder or os.getcwd(), path)
     if ".." not in joined:
         return os.path.normpath(joined)
@@ -73,6 +80,8 @@ class Naming:
         below = self.base if self.base.endswith("/") else f"{self.base}/"
         if path.startswith(below):
             return printable(path[len(below) :])
+        if is_address(path):
+            return printable(path)
         if self.root is not None:
             raise CorpusError(
                 f"{printable(path)}: is not below {printable(self.root)}, which --root names"
@@ -100,12 +109,12 @@ def _missing(path: str, cause: OSError | ValueError) -> str:
         return fault(cause)
     if os.path.islink(path):
         return "is a link that leads nowhere"
-    return "is an address; only files are read" if "://" in path else "no such file"
+    return "is an address; only files are read" if is_address(path) else "no such file"
 
 
 def fault(cause: OSError) -> str:
     """Return what the system says of a file, without its name."""
-    return (cause.strerror or type(cause).__name__).lower()
+    return cause.strerror.lower() if cause.strerror else reason(cause)
 
 
 def _kind(mode: int) -> str:

@@ -33,11 +33,14 @@ def safe_path(id: str, suffix: str, *, keep_suffix: bool = False) -> str:
     """
     parts = id.split("/")
     safe = [_safe_part(part) for part in parts]
+    # A folder of this suffix may have the name of another id's file.
+    safe[:-1] = [f"{part}_" if part.endswith(suffix) else part for part in safe[:-1]]
+    is_changed = safe != parts
     if not keep_suffix:
         stem = PurePosixPath(safe[-1])
         if stem.suffix.lower() in SOUND_SUFFIXES:
             safe[-1] = stem.stem
-    if parts != [_safe_part(part) for part in parts] or _is_long(safe[-1] + suffix):
+    if is_changed or _is_long(safe[-1] + suffix):
         safe[-1] = f"{_cut(safe[-1])}-{_digest(id)}"
     return "/".join([*safe[:-1], safe[-1] + suffix])
 

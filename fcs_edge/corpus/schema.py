@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,12 +11,12 @@ from dataclasses import asdict, fields
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeVar
 
-import numpy as np
-
+from fcs_edge.corpus import arrow_columns
 from fcs_edge.corpus.arrow import pyarrow
 from fcs_edge.corpus.job import Recipe, Row, Totals
 from fcs_edge.corpus.storage import Storage, data_name
-from fcs_edge.errors import CorpusError, parsing, shown
+from fcs_edge.corpus.versions import versions
+from fcs_edge.errors import CorpusError, parsing, reason, shown
 from fcs_edge.modelfile import catalogue, strict_json
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN
 
@@ -27,7 +28,8 @@ ROW_GROUP_ROWS = 2000
 _PREFIX = "fcs_edge."
 _TOKENS = "list<uint16>"
 _RANDOM = ("tokens", "sha256")
-_LEVEL = 9
+_LEVEL = 5
+"""Of zstd: 9 takes 2 % fewer bytes, and more memory."""
 _MOST_TOKENS = (1 << 31) - 1
 _UNREADABLE = "not a readable shard; a run encodes its files again once it is deleted"
 _T = TypeVar("_T")
@@ -78,6 +80,8 @@ class ShardFacts(NamedTuple):
     sample_rate: int
     settings: Mapping[str, Any]
     channel: int | Literal["mean"]
+    versions: Mapping[str, str]
+    """Of fcs-edge and of the libraries that took part, by name."""
     totals: Totals
     columns: tuple[str, ...]
 
@@ -165,6 +169,7 @@ def _stated(recipe: Recipe, totals: Totals) -> dict[str, str]:
         "sample_rate": str(sample_rate),
         "settings": json.dumps(recipe.settings, sort_keys=True),
         "channel": str(recipe.channel),
+        "versions": json.dumps(versions(), sort_keys=True),
         "totals": json.dumps(asdict(totals), sort_keys=True),
     }
 
@@ -202,38 +207,20 @@ def model_rates(model: str, sha256: str) -> Rates:
 
 
 def _table(rows: Sequence[Row], recipe: Recipe, totals: Totals) -> Any:
-    pa = pyarrow()
-    schema = arrow_schema(recipe, totals)
+    if totals.tokens > _MOST_TOKENS:
+        raise CorpusError(
+            f"a shard of {totals.tokens:,} tokens is too large; use a lower --shard-hours"
+        )
     arrays = []
-    for column in schema:
-        values = [row.get(column.name) for row in rows]
-        if column.name == "tokens":
-            arrays.append(_token_lists(values))
-        elif pa.types.is_string(column.type):
-            arrays.append(pa.array(map(_text, values), column.type, size=len(values)))
+    for name, kind in columns_of(recipe).items():
+        values = [row.get(name) for row in rows]
+        if kind == _TOKENS:
+            arrays.append(arrow_columns.lists(values))
+        elif kind == "string":
+            arrays.append(arrow_columns.strings(values))
         else:
-            arrays.append(pa.array(values, column.type))
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def _token_lists(values: Sequence[Any]) -> Any:
-    """Return the tokens of rows, (n,) uint16 or None each, as one array of lists."""
-    pa = pyarrow()
-    arrays = [np.zeros(0, np.uint16) if tokens is None else tokens for tokens in values]
-    ends = np.cumsum([0, *map(len, arrays)], dtype=np.int64)
-    if ends[-1] > _MOST_TOKENS:
-        raise CorpusError(f"a shard of {ends[-1]:,} tokens is too large; use a lower --shard-hours")
-    absent = np.array([*(tokens is None for tokens in values), False])
-    offsets = pa.array(ends.astype(np.int32), mask=absent)
-    flat = np.concatenate([np.zeros(0, np.uint16), *arrays]).astype(np.uint16, copy=False)
-    return pa.ListArray.from_arrays(offsets, pa.array(flat))
-
-
-def _text(value: object) -> str | None:
-    """Return text that any table holds: JSON allows halves of surrogate pairs."""
-    if value is None:
-        return None
-    return str(value).encode("utf-8", "backslashreplace").decode()
+            arrays.append(arrow_columns.numbers(values, kind))
+    return pyarrow().Table.from_arrays(arrays, schema=arrow_schema(recipe, totals))
 
 
 def _parquet(table: Any) -> Any:
@@ -281,7 +268,15 @@ def open_shard(storage: Storage, path: str) -> Iterator[Any]:
     parquet = pyarrow("pyarrow.parquet")
     label = storage.label(path)
     with storage.open(path) as file, parsing(label, CorpusError, _UNREADABLE):
-        yield parquet.ParquetFile(file)
+        # A thread of pyarrow that still holds a file of Python as the program ends aborts it.
+        source = pyarrow().OSFile(file.name) if isinstance(file, io.BufferedReader) else file
+        try:
+            yield parquet.ParquetFile(source, pre_buffer=False)
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            # That is how pyarrow reports what it cannot decode.
+            raise ValueError(reason(error)) from error
 
 
 def shard_facts(shard: Any) -> ShardFacts:
@@ -336,9 +331,14 @@ def facts_of(stated: Mapping[str, Any], columns: tuple[str, ...]) -> ShardFacts:
         sample_rate=get("sample_rate", int, lambda n: 0 < n < 1 << 24),
         settings=get("settings", dict, lambda _: True),
         channel=channel_of(get("channel", str, lambda text: text == "mean" or text.isdecimal())),
+        versions=get("versions", dict, _is_text),
         totals=totals_of(get("totals", dict, lambda _: True)),
         columns=columns,
     )
+
+
+def _is_text(values: Mapping[str, str]) -> bool:
+    return all(isinstance(value, str) for value in values.values())
 
 
 def totals_of(stated: Mapping[str, Any]) -> Totals:
@@ -384,7 +384,7 @@ class _Checked:
 def shard_rows(storage: Storage, path: str, columns: Sequence[str]) -> Iterator[Row]:
     """Yield some columns of a shard's rows by its name in the dataset; tokens are uint16 arrays."""
     with open_shard(storage, path) as shard:
-        table = shard.read(list(columns))
+        table = shard.read(list(columns), use_threads=False)
     yield from table_rows(table)
 
 
@@ -408,7 +408,7 @@ def table_rows(table: Any) -> Iterator[Row]:
 def failed_rows(storage: Storage, name: str) -> list[FailedRow]:
     """Return the rows of a shard that have no tokens, or whose sound is cut."""
     with open_shard(storage, data_name(name)) as shard:
-        table = shard.read(["id", "path", "warning", "error"])
+        table = shard.read(["id", "path", "warning", "error"], use_threads=False)
         columns = (table[column].to_pylist() for column in table.column_names)
         return [
             FailedRow(id, path, error or warning, error is not None)

@@ -102,6 +102,8 @@ def open_storage(out: str | os.PathLike[str], *, create: bool = False) -> Storag
     fs = pyarrow("pyarrow.fs")
     with parsing(text, CorpusError, "not the URI of a folder that pyarrow can open"):
         files, root = fs.FileSystem.from_uri(text)
+        if not root.strip("/"):
+            raise ValueError("it names no bucket")
     return ObjectStore(files, root, text.rstrip("/"))
 
 
@@ -182,13 +184,22 @@ class Folder:
             self._create_folders(path.parent)
             with creating(path) as file:
                 yield file
-            _sync(path.parent)
+            # A mirror's file that the system forgets is missing, and so written again.
+            if name.split("/")[0] not in MIRRORS:
+                _sync(path.parent)
 
     def delete(self, name: str) -> None:
         """Remove a file, if it is there."""
         path = self._path(name)
         with _refusing(str(path)):
             path.unlink(missing_ok=True)
+        self._remove_empty(name)
+
+    def _remove_empty(self, name: str) -> None:
+        """Remove the folder of shards that were set aside with the last of them."""
+        if name.split("/")[0] == STALE:
+            with suppress(OSError):
+                self._path(name).parent.rmdir()
 
     def move(self, name: str, to: str) -> None:
         """Rename a file; one that is there is replaced."""
@@ -198,6 +209,7 @@ class Folder:
             path.replace(target)
             _sync(target.parent)
             _sync(path.parent)
+        self._remove_empty(name)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -156,11 +156,12 @@ def test_types_are_checked_in_a_tree_of_links(
 
 
 def test_oldest_versions_are_those_of_the_project() -> None:
-    floors = oldest_versions.floors(["dependencies", "test"])
+    floors = oldest_versions.floors(["dependencies", "test", "cluster", "dev"])
     project = (ROOT / "pyproject.toml").read_text()
     for package, version in floors.items():
         assert re.search(rf'"{package}>={re.escape(version)}"', project)
-    assert {"numpy", "numba", "click", "pytest"} <= set(floors)
+    assert {"numpy", "numba", "click", "pytest", "pyarrow", "distributed", "mypy"} <= set(floors)
+    assert oldest_versions.floors(["cluster"]) == {"pyarrow": "15", "distributed": "2024.1"}
 
 
 def test_listed_kernels_have_the_arguments_that_libraries_are_built_with() -> None:

@@ -30,7 +30,7 @@ def job(name: str, *seconds: int) -> Job:
     return Job(name, tuple(items))
 
 
-def begun(clock: Clock, quiet: bool = False) -> CorpusProgress:
+def underway(clock: Clock, quiet: bool = False) -> CorpusProgress:
     """A run of ten hours in three shards on two workers; an earlier run did the first of them."""
     shown = CorpusProgress(Messages(quiet), clock=clock)
     shown.scanning(50)
@@ -46,13 +46,13 @@ def test_a_scan_counts_what_is_found(capsys: pytest.CaptureFixture[str]) -> None
     assert shown.line() == "looking for sound: 1 file so far"
     shown.scanning(12345)
     assert shown.line() == "looking for sound: 12,345 files so far"
-    begun(Clock())
+    underway(Clock())
     assert capsys.readouterr().err == "40 files in 1 shard are there already\n"
 
 
 def test_a_line_has_files_hours_errors_speed_and_time_left() -> None:
     clock = Clock()
-    shown = begun(clock)
+    shown = underway(clock)
     shown.started(job("a", 1 * HOUR, 3 * HOUR))
     shown.started(job("b", 4 * HOUR))
     assert shown.line() == "40 of 100 files, 2.00 h; 1 failed"
@@ -72,7 +72,7 @@ def test_a_line_has_files_hours_errors_speed_and_time_left() -> None:
 
 def test_the_longest_shard_says_when_the_run_ends() -> None:
     clock = Clock()
-    shown = begun(clock)
+    shown = underway(clock)
     shown.started(job("a", 4 * HOUR))
     shown.started(job("b", 4 * HOUR))
     shown.report(Report("file", "a", 0))
@@ -85,7 +85,7 @@ def test_the_longest_shard_says_when_the_run_ends() -> None:
 
 def test_a_finished_shard_counts_once_and_one_that_goes_again_counts_anew() -> None:
     clock = Clock()
-    shown = begun(clock)
+    shown = underway(clock)
     for name in "ab":
         shown.started(job(name, 2 * HOUR, 2 * HOUR))
         for i in range(2):
@@ -108,7 +108,7 @@ def test_a_terminal_has_bars_and_messages_above_them(monkeypatch: pytest.MonkeyP
     console = Console(file=screen, force_terminal=True, width=100, color_system=None)
     monkeypatch.setattr(corpus_progress, "terminal", lambda messages: console)
     clock = Clock()
-    shown = begun(clock)
+    shown = underway(clock)
     with shown.showing():
         shown.warn("a worker died: [bold]x\x1b")
         shown.stopping(1, 75)
@@ -140,7 +140,7 @@ def test_a_pipe_gets_a_line_soon_and_then_each_minute(
             pass
 
     monkeypatch.setattr(corpus_progress, "Event", Ended)
-    shown = begun(Clock())
+    shown = underway(Clock())
     with shown.showing():
         pass
     assert waits == [5, 60, 60, 60]
@@ -148,7 +148,7 @@ def test_a_pipe_gets_a_line_soon_and_then_each_minute(
 
 
 def test_quiet_runs_warn_only(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = begun(Clock(), quiet=True)
+    shown = underway(Clock(), quiet=True)
     with shown.showing():
         shown.note("x")
         shown.warn("y")

@@ -2,54 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
-from numpy.typing import NDArray
-
-from fcs_edge.corpus import run
-from fcs_edge.corpus.job import Job, OnReport, Outcome, Recipe
-from fcs_edge.corpus.shard_work import prepare
 
 pytest.importorskip("pyarrow")
 
-SOUNDS = {
-    "a/one.wav": (16000, 1.0, 1),
-    "a/two.flac": (16000, 0.7, 1),
-    "a/three.ogg": (22050, 1.3, 1),
-    "a/b/four.wav": (8000, 0.9, 1),
-    "a/b/five.flac": (44100, 0.5, 2),
-    "a/b/six.mp3": (24000, 0.8, 1),
-    "c/seven.wav": (48000, 0.4, 1),
-    "c/eight.flac": (16000, 1.6, 1),
-    "c/nine.opus": (48000, 0.6, 1),
-    "c/ten.aiff": (32000, 0.3, 2),
-    "eleven.WAV": (11025, 1.1, 1),
-    "twelve.au": (16000, 0.02, 1),
-}
-"""Rate in Hz, seconds and channels of each sound of the corpus."""
-
-
-def sound_of(seed: int, rate: int, seconds: float, channels: int = 1) -> NDArray[np.float32]:
-    """Return a sound that is like no other: swept tones and noise, (n, channels) float32."""
-    rng = np.random.default_rng(seed)
-    t = np.arange(round(rate * seconds)) / rate
-    tone = np.sin(2 * np.pi * (100 + 20 * seed) * t * (1 + t))
-    noise = rng.standard_normal((t.size, channels))
-    return (0.2 * tone[:, None] + 0.05 * noise).astype(np.float32)
-
-
-def write_sound(path: Path, seed: int, rate: int, seconds: float, channels: int = 1) -> Path:
-    """Write such a sound in the format of the path's suffix, and return the path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    options = {"format": "OGG", "subtype": "OPUS"} if path.suffix == ".opus" else {}
-    soundfile.write(path, sound_of(seed, rate, seconds, channels), rate, **options)
-    return path
+import hostile_worker
+from corpus_cases import SOUNDS, SerialEngine, write_sound
+from fcs_edge.corpus import child_python, run
 
 
 @pytest.fixture
@@ -68,43 +31,9 @@ def model(golden: Callable[[str], Any]) -> Path:
     return path
 
 
-class SerialEngine:
-    """An engine that does the jobs in this process, one after the other."""
-
-    def __init__(self) -> None:
-        self.done: list[str] = []
-        self.stopped = False
-
-    @property
-    def workers(self) -> int:
-        return 1
-
-    def __enter__(self) -> SerialEngine:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        pass
-
-    def run(self, jobs: Iterator[Job], recipe: Recipe, on_report: OnReport) -> Iterator[Outcome]:
-        work = prepare(recipe)
-        for job in jobs:
-            if self.stopped:
-                return
-            self.done.append(job.name)
-            yield Outcome(job, work(job, on_report))
-
-    def stop(self) -> None:
-        self.stopped = True
-
-
 @pytest.fixture
 def encode(model: Path) -> Callable[..., run.Run]:
-    """Return `corpus.encode` with the tiny model, in this process, in shards of five rows."""
+    """Return `corpus.encode` with the tiny model, in this process, in shards of about 5 rows."""
 
     def call(inputs: Any, out: Path, **options: Any) -> run.Run:
         options = {"model": model, "engine": SerialEngine(), "shard_rows": 5, **options}
@@ -113,7 +42,11 @@ def encode(model: Path) -> Callable[..., run.Run]:
     return call
 
 
-def tree(folder: Path) -> dict[str, bytes]:
-    """Return the bytes of all files in a folder, hidden ones too, by path."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+@pytest.fixture
+def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Start workers that do what names of items say; return the folder of their marks."""
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    monkeypatch.setenv(hostile_worker.MARKS, str(marks))
+    monkeypatch.setattr(child_python, "command", hostile_worker.command)
+    return marks

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from corpus_cases import write_sound
 from numpy.typing import NDArray
 
 import fcs_edge
+from corpus_cases import write_sound
 from fcs_edge.corpus import encode_columns
 
 datasets = pytest.importorskip("datasets")
