@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -13,8 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
+import soxr
 from numpy.typing import NDArray
 
+import fcs_edge
 from dataset_cases import error_row, recipe_of, sound_row, store
 from fcs_edge import Codec, CorpusError, FcsError
 from fcs_edge.corpus import Checked, check
@@ -362,3 +366,28 @@ def test_hashes_are_those_of_the_files(dataset: Path) -> None:
     stated = json.loads((dataset / "dataset.json").read_text())["shards"][0]
     data = (dataset / "data" / f"{stated['name']}.parquet").read_bytes()
     assert hashlib.sha256(data).hexdigest() == stated["sha256"]
+
+
+def test_a_channel_that_a_manifest_named_is_found(
+    tiny: Codec, speech: NDArray[np.float32], model: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "two.wav"
+    both = np.stack([speech[:9000], speech[30000:39000]], 1)
+    row = sound_row(tiny, path, "two.wav", both[:, 1])
+    soundfile.write(path, both, 16000, subtype="FLOAT")
+    status = os.stat(path)
+    row |= {"channels": 2, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    row["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = check(store(tiny, tmp_path / "tokens", [[row]]), again=1, model=model)
+    assert (found.again, found.differing, found.faults) == (1, 0, ())
+
+
+def test_other_libraries_are_named_where_tokens_differ(
+    tiny: Codec, rows: Rows, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = rows[0]["tokens"] ^ 1
+    folder = store(tiny, tmp_path / "tokens", [[{**rows[0], "tokens": tokens}]])
+    others = {"libsndfile": "0.1", "soxr": soxr.__version__, "fcs-edge": fcs_edge.__version__}
+    monkeypatch.setattr("fcs_edge.corpus.encoding_again.versions", lambda: others)
+    line = only_fault(check(folder, again=1, model=model))
+    assert re.search(r"tokens differ; it was encoded with libsndfile \S+ \(here 0\.1\)$", line)
