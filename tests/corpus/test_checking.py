@@ -9,6 +9,7 @@ import re
 import shutil
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from fcs_edge import Codec, CorpusError, FcsError
 from fcs_edge.corpus import Checked, check
 from fcs_edge.corpus.checking import MOST_FAULTS
 from fcs_edge.corpus.encoding_again import Sample
+from fcs_edge.corpus.mirror import write_mirror
 from fcs_edge.corpus.schema import write_shard
 from fcs_edge.corpus.storage import open_storage
 
@@ -192,6 +194,18 @@ def test_a_table_of_errors_with_other_rows(dataset: Path) -> None:
 def test_what_a_killed_run_left(dataset: Path) -> None:
     (dataset / "data" / ".0000000000000000-0123abcd.parquet").write_bytes(b"part")
     assert "is what a killed run left" in only_fault(check(dataset))
+
+
+def test_files_of_rows_that_are_missing(dataset: Path, tiny: Codec, rows: Rows) -> None:
+    recipe = replace(recipe_of(tiny, dataset), also=("npz",))
+    for name in ("0" * 16, "0" * 15 + "1"):
+        write_mirror(open_storage(dataset), name, recipe)
+    assert check(dataset).faults == ()
+    (dataset / "npz" / "1.wav.npz").unlink()
+    assert only_fault(check(dataset)) == (
+        "data/0000000000000000.parquet: 1 file of its rows not in npz/; "
+        "fcs-edge corpus encode --also npz writes them"
+    )
 
 
 def test_shards_set_aside_are_no_fault(dataset: Path, tiny: Codec, rows: Rows) -> None:
