@@ -189,7 +189,7 @@ class TokenDataset:
             raise ValueError(f"no column {unknown[0]!r}; there are {', '.join(self.facts.columns)}")
         with open_shard(self.storage, data_name(name)) as shard:
             facts = shard_facts(shard)
-            if facts._replace(totals=self.totals) != self.facts:
+            if facts._replace(totals=self.totals, versions=self.facts.versions) != self.facts:
                 raise ValueError("it is a shard of another model, or of other settings")
             if facts.totals != self._totals[name]:
                 raise ValueError("its sums are not those that dataset.json states")

@@ -299,7 +299,7 @@ class Driver:
         """Run the shards that are to do, and yield those that are written."""
         try:
             with self._engine as engine:
-                self._pace = Pace(min(engine.workers, len(todo)))
+                self._pace = Pace()
                 self._watcher.encoding(engine.workers)
                 for outcome in engine.run(self._jobs(todo), recipe, self._report):
                     if self._take(outcome):
