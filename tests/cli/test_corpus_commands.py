@@ -203,7 +203,7 @@ def test_ctrl_c_twice_says_how_to_go_on(
     )
 
 
-def test_ctrl_c_once_ends_after_what_has_begun(
+def test_ctrl_c_once_ends_after_the_running_shards(
     encode: Callable, sounds: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def first_only(self: SerialEngine, *arguments: Any) -> Any:
@@ -228,7 +228,7 @@ def test_ctrl_c_once_ends_after_what_has_begun(
     assert not Path("tokens/dataset.json").exists()
 
 
-def test_pyarrow_is_asked_for_before_any_scan(
+def test_pyarrow_is_required_before_any_scan(
     encode: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
