@@ -11,6 +11,7 @@ import numpy as np
 
 from fcs_edge.audio.resampling import DEFAULT_RESAMPLER, RESAMPLERS
 from fcs_edge.codec import Codec
+from fcs_edge.corpus.item_encoder import ItemEncoder
 from fcs_edge.corpus.items import Item
 from fcs_edge.corpus.job import Recipe
 from fcs_edge.corpus.sources import source_path
@@ -77,43 +78,53 @@ class Compared(NamedTuple):
     is_encoded: bool
 
 
-def encode_again(sample: Sample, codec: Codec | None, facts: ShardFacts) -> Iterator[Compared]:
-    """Encode rows anew and compare their tokens.
+class RowEncoder:
+    """Encodes rows anew and compares their tokens.
+
+    Parameters
+    ----------
+    codec : Codec or None
+        The dataset's model.
+    facts : ShardFacts
+        What a shard of the dataset states.
 
     Raises
     ------
     FcsError
         There is no model of the dataset's fingerprint, or it would give other tokens.
     """
-    from fcs_edge.corpus.item_encoder import ItemEncoder
 
-    codec = _fitting(codec, facts)
-    encoder = ItemEncoder(codec, _recipe(codec, facts))
-    places = _Members()
-    try:
-        for drawn in sample.rows():
-            yield _compared(encoder, places, drawn)
-    finally:
-        encoder.close()
+    def __init__(self, codec: Codec | None, facts: ShardFacts) -> None:
+        self._codec = _fitting(codec, facts)
+        self._recipe = _recipe(self._codec, facts)
+        self._members = _Members()
 
+    def compared(self, sample: Sample) -> Iterator[Compared]:
+        """Yield what became of each row that is drawn."""
+        encoder = ItemEncoder(self._codec, self._recipe)
+        try:
+            for drawn in sample.rows():
+                yield self._compared(encoder, drawn)
+        finally:
+            encoder.close()
 
-def _compared(encoder: Any, places: _Members, drawn: DrawnRow) -> Compared:
-    where, row, old = drawn
-    source = f"its source {row['path']}"
-    try:
-        new = encoder.row(places.item(row))
-    except LookupError as error:
-        return Compared(where, f"{source} is not encoded anew: {error}", False)
-    if new["error"] is not None:
-        return Compared(where, f"{source} is not encoded anew: {new['error']}", False)
-    if new["sha256"] != row["sha256"]:
-        return Compared(where, f"{source} has other bytes than it had: another SHA-256", False)
-    tokens, problem = new["tokens"], None
-    if tokens.size != old.size:
-        problem = f"encoded anew it has {tokens.size} tokens, and had {old.size}"
-    elif n_differing := int(np.count_nonzero(tokens != old)):
-        problem = f"encoded anew, {n_differing} of its {tokens.size} tokens differ"
-    return Compared(where, problem, True)
+    def _compared(self, encoder: ItemEncoder, drawn: DrawnRow) -> Compared:
+        where, row, old = drawn
+        source = f"its source {row['path']}"
+        try:
+            new = encoder.row(self._members.item(row))
+        except LookupError as error:
+            return Compared(where, f"{source} is not encoded anew: {error}", False)
+        if new["error"] is not None:
+            return Compared(where, f"{source} is not encoded anew: {new['error']}", False)
+        if new["sha256"] != row["sha256"]:
+            return Compared(where, f"{source} has other bytes than it had: another SHA-256", False)
+        tokens, problem = new["tokens"], None
+        if tokens.size != old.size:
+            problem = f"encoded anew it has {tokens.size} tokens, and had {old.size}"
+        elif n_differing := int(np.count_nonzero(tokens != old)):
+            problem = f"encoded anew, {n_differing} of its {tokens.size} tokens differ"
+        return Compared(where, problem, True)
 
 
 class _Members:

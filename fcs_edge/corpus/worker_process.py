@@ -29,6 +29,8 @@ MOST_STARTS = 3
 _WORKER = "fcs_edge.corpus.worker"
 _GRACE = 5.0
 """Seconds that a child has to end when its input ends."""
+_LONGEST_WAIT = 1e5
+"""Seconds of one wait; a manifest may state any duration."""
 _WORDS = 4000
 """Bytes of a child's last output that are kept for an error."""
 
@@ -243,7 +245,7 @@ class _Child:
         poll.register(output, select.POLLIN)
         poll.register(errors, select.POLLIN)
         while True:
-            ready = dict(poll.poll(None if timeout is None else max(timeout * 1000, 0)))
+            ready = dict(poll.poll(None if timeout is None else min(timeout, _LONGEST_WAIT) * 1000))
             if not ready:
                 return
             if errors in ready and not self._take_words(errors):

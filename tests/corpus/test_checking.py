@@ -340,7 +340,7 @@ def test_a_member_of_an_archive_is_found_again(
     assert (found.again, found.differing, found.faults) == (3, 0, ())
 
 
-def test_a_source_with_other_bytes_is_said(
+def test_a_source_with_other_bytes_is_reported(
     tiny: Codec, rows: Rows, model: Path, tmp_path: Path
 ) -> None:
     own = copied(rows[:1], tmp_path / "copies")
