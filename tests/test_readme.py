@@ -34,6 +34,7 @@ NOT_RUN = {
     r"\bpip install\b": "network",
     r"python3 -m venv|bin/activate": "an installation; `make wheel` tries one",
     r"\bapt(-get)? install\b": "network",
+    r"--engine dask\b": "a cluster",
     r"\bssh\b|\bscp\b|\brsync\b": "network",
     r"lucadellalib/": "download",
     r"(4k|25hz)\S*\.safetensors|--model 4k\b|\bFOLDER\b": "a checkpoint to download",

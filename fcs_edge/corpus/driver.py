@@ -242,8 +242,10 @@ class Driver:
             planned = self.plan = request.planned(recipe)
             todo = self._resume(storage, planned)
             yield from [self._shard(storage, name, resumed=True) for name in self.totals]
-            if todo:
+            names = {shard.name for shard in planned.shards}
+            if todo or not names.issuperset(shard_names(storage)):
                 begin_dataset(storage)
+            if todo:
                 yield from self._encode(storage, planned.recipe, todo)
             if len(self.totals) == len(planned.shards):
                 self._finish(storage, planned)
