@@ -82,12 +82,6 @@ class WorkerProcess:
             self.kill()
         self.close()
 
-    @property
-    def is_alive(self) -> bool:
-        """Whether the child runs."""
-        child = self._child
-        return child is not None and child.process.poll() is None
-
     def run(self, job: Job, on_report: OnReport) -> Outcome:
         """Do a job, in one child after another if they die.
 
@@ -172,6 +166,11 @@ class WorkerProcess:
         except _DeathError:
             if self._killed:
                 raise CorpusError("the worker is ended") from None
+            raise
+        except BaseException:
+            # What it does is nobody's concern any more.
+            child.process.kill()
+            self._discard()
             raise
         raise AssertionError("a conversation ends with totals")
 
