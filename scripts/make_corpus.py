@@ -170,7 +170,10 @@ class Maker:
 
     def _seconds(self, random: np.random.Generator, middling: bool) -> float:
         """Draw a length: few seconds mostly, 0.01 s and minutes now and then."""
-        draw = 0.5 if middling else random.random()
+        if middling:
+            # Ogg has pages of seconds: of a shorter one, nothing would be intact.
+            return float(random.uniform(6, 10))
+        draw = random.random()
         if draw < 0.02:
             return min(0.01, self._longest)
         if draw > 0.99:
