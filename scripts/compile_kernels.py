@@ -215,12 +215,16 @@ def _attention(panels: tuple[int, int, int, int, bool]) -> tuple[str, Any, str]:
 def _whole_attention(using: Instructions, half: bool) -> Iterator[tuple[str, Any, str]]:
     stored = "H" if half else "f"
     for values in range(1, using.float_vectors + 1):
-        panels = *whole_attention.key_panel(using), using.lanes, values, half
-        attend = whole_attention.attend_blocks(*panels)
-        types_ = f"f2 f2 f2 {stored}4 {stored}4 int f2w f2w f2w f2w int int"
-        yield f"ops.whole_attention.attend_blocks{panels}", attend, types_
+        yield _blocks(using, (using.lanes, values), half)
     store = whole_attention.store_rows(half)
     yield f"ops.whole_attention.store_rows{(half,)}", store, f"f2 int {stored}4w {stored}4w"
+
+
+def _blocks(using: Instructions, columns: tuple[int, int], half: bool) -> tuple[str, Any, str]:
+    panels = *whole_attention.key_panel(using), *columns, half
+    attend, stored = whole_attention.attend_blocks(*panels), "H" if half else "f"
+    types_ = f"f2 f2 f2 {stored}4 {stored}4 int f2w f2w f2w f2w int int"
+    return f"ops.whole_attention.attend_blocks{panels}", attend, types_
 
 
 def tested_kernels(best: Instructions) -> Iterator[tuple[str, Any, str]]:
@@ -232,6 +236,7 @@ def tested_kernels(best: Instructions) -> Iterator[tuple[str, Any, str]]:
             # Heads of one column.
             for half, keys in product((False, True), range(1, using.float_vectors + 1)):
                 yield _attention((using.lanes, keys, 1, 1, half))
+            yield from (_blocks(using, (1, 1), half) for half in (False, True))
 
 
 def named_kernels(signatures: dict[str, str]) -> Iterator[tuple[str, Any, str]]:

@@ -29,7 +29,7 @@ START = "FCS_EDGE_TEST_START"
 
 def command(module: str) -> list[str]:
     """Return the command of such a worker."""
-    code = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r}); "
+    code = f"import sys; sys.path.append({os.path.dirname(__file__)!r}); "
     return [sys.executable, "-c", f"{code}from hostile_worker import main; main()"]
 
 

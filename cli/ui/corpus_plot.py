@@ -208,7 +208,7 @@ def _parts(axes: Any, facts: Facts) -> None:
     most = max(n for _, n, _ in rows)
     axes.set_xscale("symlog", linthresh=10)
     axes.set_xlim(0, 4 * max(1, most))
-    _hide_x(axes, "files on a logarithmic scale (red: no tokens; yellow: a warning)")
+    _hide_x(axes, "files, logarithmic (red: no tokens; yellow: warning)")
 
 
 def _hide_x(axes: Any, label: str) -> None:

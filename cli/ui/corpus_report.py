@@ -10,6 +10,7 @@ from rich.text import Text
 from fcs_edge.cli.ui.corpus_plot import headline, hours_text
 from fcs_edge.cli.ui.messages import plain
 from fcs_edge.corpus.statistics import Facts
+from fcs_edge.text import counted
 
 _MOST = 8
 """Lines of one kind."""
@@ -57,9 +58,9 @@ def _lines(facts: Facts) -> list[tuple[str, str]]:
 
 
 def _files(facts: Facts) -> str:
+    shards = counted(facts["shards"], "shard")
     return (
-        f"{facts['files']:,} in {facts['shards']:,} shards; {facts['errors']:,} without tokens, "
-        f"{facts['cut']:,} cut"
+        f"{facts['files']:,} in {shards}; {facts['errors']:,} without tokens, {facts['cut']:,} cut"
     )
 
 

@@ -129,7 +129,7 @@ class FilePart(io.RawIOBase):
         self._at = 0
         there = os.fstat(descriptor).st_size - first
         self.size = max(min(size, there), 0)
-        self.fault: OSError | None = None
+        self.fault: BaseException | None = None
         self.ending: Any = None
         """What a reader of sound found out about the end: it reads all bytes for that."""
 
@@ -167,6 +167,6 @@ class FilePart(io.RawIOBase):
                 buffer[n : n + len(data)] = data
                 n += len(data)
                 self._at += len(data)
-        except OSError as error:
+        except BaseException as error:
             self.fault = error
         return n

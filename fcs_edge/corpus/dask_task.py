@@ -221,9 +221,9 @@ class _Reports:
     def __init__(self, run: str, shard: str, seconds: float) -> None:
         self._topic, self._shard, self._seconds = topic(run), shard, seconds
         self._lines: list[tuple[str, str]] = []
-        self._sent = 0.0
         # The beginning is an event too: a driver counts by them how often a shard began.
         self._log()
+        self._sent = 0.0
 
     def add(self, report: Report) -> None:
         """Take a report; of those of progress, the last one counts."""

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from fcs_edge.corpus import mirror
-from fcs_edge.corpus.arrow import pyarrow
 from fcs_edge.corpus.card import dataset_card, is_own_card
 from fcs_edge.corpus.job import Recipe, Totals
 from fcs_edge.corpus.schema import (
@@ -26,9 +25,9 @@ from fcs_edge.corpus.schema import (
     totals_of,
 )
 from fcs_edge.corpus.storage import MIRRORS, STALE, Storage, data_name, shard_names
+from fcs_edge.corpus.versions import versions
 from fcs_edge.errors import CorpusError, parsing, shown
 from fcs_edge.modelfile import strict_json
-from fcs_edge.version import __version__
 
 DATASET, CARD, ERRORS = "dataset.json", "README.md", "_errors.tsv"
 _FORMAT = "fcs-edge corpus"
@@ -96,8 +95,11 @@ def _origin_of(recipe: Recipe) -> dict[str, str]:
 def _facts_there(storage: Storage) -> ShardFacts | None:
     if storage.exists(DATASET):
         return read_dataset(storage).facts
-    names = shard_names(storage)
-    return read_facts(storage, names[0]) if names else None
+    for name in shard_names(storage):
+        # A run encodes what is damaged again.
+        with suppress(CorpusError):
+            return read_facts(storage, name)
+    return None
 
 
 def begin_dataset(storage: Storage) -> None:
@@ -108,7 +110,7 @@ def begin_dataset(storage: Storage) -> None:
 def write_dataset(
     storage: Storage, recipe: Recipe, names: Sequence[str], totals: Mapping[str, Totals]
 ) -> None:
-    """Write the table of errors, the dataset card, and dataset.json last.
+    """Write the table of errors, the dataset card, and dataset.json last, unless they are there.
 
     A card without the last line of those that this function writes is its owner's, and stays.
 
@@ -123,12 +125,21 @@ def write_dataset(
     totals : mapping of str to Totals
         The sums of each shard by its name.
     """
+    stated = _stated(storage, recipe, names, totals)
+    text = json.dumps(stated, indent=1, ensure_ascii=False) + "\n"
+    if _is_written(storage, text.encode()):
+        return
     storage.delete(DATASET)
     _write_errors(storage, names, totals)
-    stated = _stated(storage, recipe, names, totals)
     if not storage.exists(CARD) or is_own_card(storage.read(CARD)):
         _write_text(storage, CARD, dataset_card(stated))
-    _write_text(storage, DATASET, json.dumps(stated, indent=1, ensure_ascii=False) + "\n")
+    _write_text(storage, DATASET, text)
+
+
+def _is_written(storage: Storage, data: bytes) -> bool:
+    """Return whether all files are there already: dataset.json states what they depend on."""
+    there = all(storage.exists(name) for name in (ERRORS, CARD, DATASET))
+    return there and storage.read(DATASET) == data
 
 
 def _write_errors(storage: Storage, names: Sequence[str], totals: Mapping[str, Totals]) -> None:
@@ -165,7 +176,7 @@ def _stated(
         },
         "settings": recipe.settings,
         "channel": str(recipe.channel),
-        "versions": versions(),
+        "versions": _versions(storage, names),
         "columns": columns_of(recipe),
         "totals": asdict(total),
         "shards": [
@@ -175,17 +186,13 @@ def _stated(
     }
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of what reads sound and writes shards."""
-    import soundfile
-    import soxr
-
-    return {
-        "fcs-edge": __version__,
-        "libsndfile": soundfile.__libsndfile_version__,
-        "soxr": soxr.__version__,
-        "pyarrow": pyarrow().__version__,
-    }
+def _versions(storage: Storage, names: Sequence[str]) -> dict[str, str]:
+    """Return the versions that wrote the shards, of several runs with commas between them."""
+    found: dict[str, set[str]] = {name: set() for name in versions()}
+    for name in names:
+        for package, version in read_facts(storage, name).versions.items():
+            found.setdefault(package, set()).add(version)
+    return {package: ", ".join(sorted(there)) for package, there in found.items()}
 
 
 def _sha256(storage: Storage, name: str) -> str:
@@ -253,6 +260,7 @@ def set_aside(
     expected = set(names)
     stale = [name for name in shard_names(storage) if name not in expected]
     if stale:
+        begin_dataset(storage)
         _remove_mirrors(storage, stale, expected, recipe)
     for name in stale:
         if prune:

@@ -167,15 +167,15 @@ class ItemEncoder:
         self._on_progress, self._seconds = on_progress, 0.0
         try:
             yield
-        except FAULTS as error:
-            if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
-                raise
+        except BaseException as error:
             self._encoder = self._anew()
+            if not isinstance(error, AudioError):
+                # A decoder that another error ended does not go on.
+                self.close()
+            if not _is_fault(error):
+                raise
             row.update(tokens=None, n_tokens=None, n_samples=None, warning=None)
             row["error"] = _text(error)
-            if not isinstance(error, AudioError):
-                # A decoder that an error ended does not go on.
-                self.close()
 
     def _encode_item(self, item: Item, row: Row) -> None:
         """Encode an item's file, or a part of it."""
@@ -201,7 +201,10 @@ class ItemEncoder:
         request = self._request
         if item.channel is not None:
             request = replace(request, channel=item.channel)
-        state = FileState.of(os.stat(item.path))
+        try:
+            state = FileState.of(os.stat(item.path))
+        except ValueError:
+            raise AudioError("no file can have such a path") from None
         place = (item.path, item.start, item.size, request.channel, state)
         if self._sound is None or place != self._place:
             self.close()
@@ -225,7 +228,7 @@ class ItemEncoder:
             self._seconds = n_samples / self._codec.sample_rate_in
             if self._seconds - shown_at >= _PROGRESS_SECONDS and self._codec.encodes_streams:
                 shown_at = self._seconds
-                self._on_progress(shown_at)
+                self._report(shown_at)
         row["n_not_finite"] = sound.n_not_finite
         sound.require_sound(n_samples)
         tokens += encoder.flush().tobytes()
@@ -249,7 +252,20 @@ class ItemEncoder:
 
     def _show_share(self, share: float) -> None:
         """Pass on what a model that needs the whole signal has done of it."""
-        self._on_progress(share * self._seconds)
+        self._report(share * self._seconds)
+
+    def _report(self, seconds: float) -> None:
+        """Call `on_progress`; that it fails is no fault of the file."""
+        try:
+            self._on_progress(seconds)
+        except OSError as error:
+            raise RuntimeError("progress cannot be reported") from error
+
+
+def _is_fault(error: BaseException) -> bool:
+    """Return whether a file can be the cause."""
+    of_machine = isinstance(error, OSError) and error.errno in _OF_THE_MACHINE
+    return isinstance(error, FAULTS) and not of_machine
 
 
 @contextmanager

@@ -53,6 +53,8 @@ class Job:
     items: tuple[Item, ...]
     blamed: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Errors of items that are not tried again, by id: they killed or hung a worker."""
+    rows: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Rows that a worker made before it died, by id, as `wire.row_to_json` writes them."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class Report:
     """Sound of the item that is done."""
     error: str | None = None
     """Why a "done" item has no tokens; None if it has."""
+    row: str | None = None
+    """The row of a "done" item, for a worker that may have to go on; `WorkerProcess` keeps it."""
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
-"""How far the shards of a run are that workers encode, and how fast they get on."""
+"""How far the shards of a run are that workers encode, and whether any file can be encoded."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fcs_edge.corpus.job import Report, Totals
 from fcs_edge.corpus.sharding import PlannedShard
-from fcs_edge.modelfile.config import SAMPLE_RATE_IN
 
 FIRST_FILES = 50
 """If none of so many first files can be encoded, something else than the files is wrong."""
@@ -17,6 +16,7 @@ FIRST_FILES = 50
 class _Shard:
     """A shard that a worker encodes."""
 
+    n_items: int
     estimate: float
     """Seconds of its sound."""
     files: int = 0
@@ -25,20 +25,20 @@ class _Shard:
     """Seconds of sound of its files that are done."""
     current: float = 0.0
     """Of the file that is not."""
+    began: float = field(default_factory=time.monotonic)
+
+    def seconds_left(self) -> float | None:
+        """Return about how long the shard takes; None if none of it is done."""
+        by_sound = (self.done + self.current) / max(self.estimate, 0.1)
+        # An estimate from bytes may be far too long.
+        share = min(max(self.files / self.n_items, by_sound), 1.0)
+        return (time.monotonic() - self.began) * (1 / share - 1) if share else None
 
 
 class Pace:
-    """Follows the reports of workers.
+    """Follows the reports of workers."""
 
-    Parameters
-    ----------
-    workers : int
-        Number of processes.
-    """
-
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
-        self._began = time.monotonic()
+    def __init__(self) -> None:
         self._running: dict[str, _Shard] = {}
         self._finished = Totals()
         self._last_error = ""
@@ -50,7 +50,7 @@ class Pace:
 
     def begin(self, shard: PlannedShard) -> None:
         """Take that a worker begins a shard, or begins it again."""
-        self._running[shard.name] = _Shard(shard.seconds)
+        self._running[shard.name] = _Shard(shard.n_items, shard.seconds)
 
     def is_running(self, name: str) -> bool:
         """Return whether a worker has begun a shard and not ended it."""
@@ -84,10 +84,6 @@ class Pace:
 
     def seconds_left(self) -> float | None:
         """Return about how many seconds the shards take that have begun; None if unknown."""
-        running = self._running.values()
-        encoded = self._finished.samples / SAMPLE_RATE_IN
-        encoded += sum(shard.done + shard.current for shard in running)
-        if not encoded:
-            return None
-        rate = encoded / (time.monotonic() - self._began) / self._workers
-        return max((max(s.estimate - s.done - s.current, 0) / rate for s in running), default=0.0)
+        left = [shard.seconds_left() for shard in self._running.values()]
+        known = [seconds for seconds in left if seconds is not None]
+        return max(known, default=None)

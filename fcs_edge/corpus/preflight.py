@@ -9,7 +9,6 @@ import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from fcs_edge.corpus import child_python
 from fcs_edge.corpus.job import Recipe
 from fcs_edge.corpus.model_cache import find_here
 from fcs_edge.corpus.storage import open_storage
+from fcs_edge.corpus.versions import MISSING, versions
 from fcs_edge.corpus.wire import recipe_of, to_json
 from fcs_edge.errors import CorpusError, FcsError, reason, shown
 from fcs_edge.model.layers import F32
@@ -32,7 +32,6 @@ SOUND_SECONDS = 2
 SAMPLES, LATENTS, TOKENS = "resampled samples", "latents", "tokens"
 """The stages that `Setup.arithmetic` holds hashes of."""
 
-_MISSING = "none"
 _SECONDS = 900
 """That a child may take: a small board compiles kernels for minutes."""
 
@@ -46,26 +45,6 @@ class Setup:
     model_sha256: str
     arithmetic: Mapping[str, str]
     """Hashes of what comes of the fixed sound, by stage."""
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what decides samples, tokens and the bytes of shards, by name."""
-    import soundfile
-    import soxr
-
-    return {
-        "fcs-edge": version("fcs-edge"),
-        "libsndfile": soundfile.__libsndfile_version__,
-        "soxr": soxr.__version__,
-        "pyarrow": _version("pyarrow"),
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return _MISSING
 
 
 def fixed_sound() -> F32:
@@ -223,10 +202,10 @@ def check_output(out: str, seen: str | None = None) -> None:
 
 def other_versions(own: Mapping[str, str], there: Mapping[str, str]) -> str | None:
     """Return which versions of another machine differ from this one's, and what to do; or None."""
-    names = [name for name in own if own[name] != there.get(name, _MISSING)]
+    names = [name for name in own if own[name] != there.get(name, MISSING)]
     if not names:
         return None
-    theirs = ", ".join(f"{name} {there.get(name, _MISSING)}" for name in names)
+    theirs = ", ".join(f"{name} {there.get(name, MISSING)}" for name in names)
     ours = ", ".join(own[name] for name in names)
     return f"has {theirs} (here {ours}): install the same there"
 

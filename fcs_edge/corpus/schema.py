@@ -15,6 +15,7 @@ from fcs_edge.corpus import arrow_columns
 from fcs_edge.corpus.arrow import pyarrow
 from fcs_edge.corpus.job import Recipe, Row, Totals
 from fcs_edge.corpus.storage import Storage, data_name
+from fcs_edge.corpus.versions import versions
 from fcs_edge.errors import CorpusError, parsing, reason, shown
 from fcs_edge.modelfile import catalogue, strict_json
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN
@@ -28,6 +29,7 @@ _PREFIX = "fcs_edge."
 _TOKENS = "list<uint16>"
 _RANDOM = ("tokens", "sha256")
 _LEVEL = 5
+"""Of zstd: 9 takes 2 % fewer bytes, and more memory."""
 _MOST_TOKENS = (1 << 31) - 1
 _UNREADABLE = "not a readable shard; a run encodes its files again once it is deleted"
 _T = TypeVar("_T")
@@ -78,6 +80,8 @@ class ShardFacts(NamedTuple):
     sample_rate: int
     settings: Mapping[str, Any]
     channel: int | Literal["mean"]
+    versions: Mapping[str, str]
+    """Of fcs-edge and of the libraries that took part, by name."""
     totals: Totals
     columns: tuple[str, ...]
 
@@ -165,6 +169,7 @@ def _stated(recipe: Recipe, totals: Totals) -> dict[str, str]:
         "sample_rate": str(sample_rate),
         "settings": json.dumps(recipe.settings, sort_keys=True),
         "channel": str(recipe.channel),
+        "versions": json.dumps(versions(), sort_keys=True),
         "totals": json.dumps(asdict(totals), sort_keys=True),
     }
 
@@ -326,9 +331,14 @@ def facts_of(stated: Mapping[str, Any], columns: tuple[str, ...]) -> ShardFacts:
         sample_rate=get("sample_rate", int, lambda n: 0 < n < 1 << 24),
         settings=get("settings", dict, lambda _: True),
         channel=channel_of(get("channel", str, lambda text: text == "mean" or text.isdecimal())),
+        versions=get("versions", dict, _is_text),
         totals=totals_of(get("totals", dict, lambda _: True)),
         columns=columns,
     )
+
+
+def _is_text(values: Mapping[str, str]) -> bool:
+    return all(isinstance(value, str) for value in values.values())
 
 
 def totals_of(stated: Mapping[str, Any]) -> Totals:

@@ -11,6 +11,7 @@ from fcs_edge.corpus.job import Job, OnReport, Recipe, Report, Row, Totals
 from fcs_edge.corpus.mirror import write_mirror
 from fcs_edge.corpus.schema import write_shard
 from fcs_edge.corpus.storage import Storage, open_storage
+from fcs_edge.corpus.wire import row_of, row_to_json
 from fcs_edge.errors import CorpusError
 from fcs_edge.modelfile import catalogue
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN
@@ -75,13 +76,17 @@ def run_shard(
 def _row(job: Job, index: int, encoder: ItemEncoder, on_report: OnReport) -> Row:
     """Return an item's row; report its begin, progress and end."""
     item = job.items[index]
-    if item.id in job.blamed:
+    kept = None
+    if item.id in job.rows:
+        row = row_of(job.rows[item.id])
+    elif item.id in job.blamed:
         row = row_without_tokens(item, job.blamed[item.id])
     else:
         on_report(Report("file", job.name, index))
         row = encoder.row(item, _Progress(job.name, index, on_report).take)
+        kept = row_to_json(row)
     seconds = 0.0 if row["n_samples"] is None else row["n_samples"] / SAMPLE_RATE_IN
-    on_report(Report("done", job.name, index, seconds, row["error"]))
+    on_report(Report("done", job.name, index, seconds, row["error"], kept))
     return row
 
 

@@ -1,14 +1,17 @@
-"""Recipes, jobs, reports and totals as JSON text, which any process reads."""
+"""Recipes, jobs, reports, totals and rows as JSON text, which any process reads."""
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from fcs_edge.corpus.items import Item
-from fcs_edge.corpus.job import Job, Recipe, Report, Totals
+from fcs_edge.corpus.job import Job, Recipe, Report, Row, Totals
 
 
 def to_json(value: Recipe | Job | Report | Totals) -> str:
@@ -28,7 +31,8 @@ def job_of(text: str) -> Job:
     """Return the job of a line."""
     fields = json.loads(text)
     items = tuple(Item(**{**i, "columns": MappingProxyType(i["columns"])}) for i in fields["items"])
-    return Job(fields["name"], items, MappingProxyType(fields["blamed"]))
+    blamed, rows = MappingProxyType(fields["blamed"]), MappingProxyType(fields["rows"])
+    return Job(fields["name"], items, blamed, rows)
 
 
 def report_of(text: str) -> Report:
@@ -39,6 +43,23 @@ def report_of(text: str) -> Report:
 def totals_of(text: str) -> Totals:
     """Return the totals of a line."""
     return Totals(**json.loads(text))
+
+
+def row_to_json(row: Row) -> str:
+    """Return a row as one line of ASCII."""
+    tokens = row["tokens"]
+    if tokens is not None:
+        tokens = base64.b64encode(np.ascontiguousarray(tokens, "<u2").tobytes()).decode()
+    return json.dumps({**row, "tokens": tokens}, separators=(",", ":"))
+
+
+def row_of(text: str) -> Row:
+    """Return the row of a line, equal to the one that was written."""
+    row: Row = json.loads(text)
+    if row["tokens"] is not None:
+        tokens = np.frombuffer(base64.b64decode(row["tokens"]), "<u2")
+        row["tokens"] = tokens.astype(np.uint16, copy=False)
+    return row
 
 
 def _plain(value: Any) -> Any:

@@ -24,13 +24,13 @@ from fcs_edge.corpus.worker import WITH_THREAD
 from fcs_edge.errors import CorpusError, shown
 
 MOST_STARTS = 3
-"""Deaths in a row before an item begins, and deaths at one item less one, that end a run."""
-MOST_DEATHS = 20
-"""Deaths in one shard, at items that do not repeat, after which it is given up."""
+"""Deaths in a row, each before an item begins, that end a run."""
 
 _WORKER = "fcs_edge.corpus.worker"
 _GRACE = 5.0
 """Seconds that a child has to end when its input ends."""
+_LONGEST_WAIT = 1e5
+"""Seconds of one wait; a manifest may state any duration."""
 _WORDS = 4000
 """Bytes of a child's last output that are kept for an error."""
 
@@ -82,14 +82,11 @@ class WorkerProcess:
             self.kill()
         self.close()
 
-    @property
-    def is_alive(self) -> bool:
-        """Whether the child runs."""
-        child = self._child
-        return child is not None and child.process.poll() is None
-
     def run(self, job: Job, on_report: OnReport) -> Outcome:
         """Do a job, in one child after another if they die.
+
+        A later child goes on where the one before it died. An item at which two died, or one that
+        took too long, is not tried again.
 
         Parameters
         ----------
@@ -101,8 +98,8 @@ class WorkerProcess:
         Returns
         -------
         Outcome
-            The totals of the shard, which is written, or why it is not. Its job names the items
-            that are to blame for deaths.
+            The totals of the shard, which is written. Its job names the items that are to blame for
+            deaths.
 
         Raises
         ------
@@ -111,25 +108,36 @@ class WorkerProcess:
         WorkerError
             The child found a fault of this package.
         """
+        rows: dict[str, str] = {}
+
+        def take(report: Report) -> None:
+            if report.row is not None:
+                rows[job.items[report.index].id] = report.row
+            on_report(replace(report, row=None))
+
         deaths: Counter[int] = Counter()
         while True:
             try:
-                return Outcome(job, self._attempt(job, on_report))
+                totals = self._attempt(replace(job, rows=MappingProxyType(rows)), take)
+                return Outcome(job, totals)
             except _DeathError as death:
                 self._discard()
-                if death.index is None:
-                    self._n_starts += 1
-                    if self._n_starts >= MOST_STARTS:
-                        raise CorpusError(f"workers end early: {death}") from None
-                else:
-                    self._n_starts = 0
-                    deaths[death.index] += 1
-                    if deaths[death.index] > 1 or death.is_late:
-                        blamed = {job.items[death.index].id: death.blame}
-                        job = replace(job, blamed=MappingProxyType({**job.blamed, **blamed}))
-                if deaths.total() >= MOST_DEATHS + 2 * len(job.blamed):
-                    return Outcome(job, failure=f"its workers died {deaths.total()} times: {death}")
+                job = self._after(death, job, deaths)
                 on_report(Report("again", job.name))
+
+    def _after(self, death: _DeathError, job: Job, deaths: Counter[int]) -> Job:
+        """Count a death; return the job without the item that is to blame, if there is one."""
+        if death.index is None:
+            self._n_starts += 1
+            if self._n_starts >= MOST_STARTS:
+                raise CorpusError(f"no worker can go on: {death}") from None
+            return job
+        self._n_starts = 0
+        deaths[death.index] += 1
+        if deaths[death.index] == 1 and not death.is_late:
+            return job
+        blamed = {**job.blamed, job.items[death.index].id: death.blame}
+        return replace(job, blamed=MappingProxyType(blamed))
 
     def kill(self) -> None:
         """End the child at once and for ever; any thread may call it."""
@@ -158,6 +166,11 @@ class WorkerProcess:
         except _DeathError:
             if self._killed:
                 raise CorpusError("the worker is ended") from None
+            raise
+        except BaseException:
+            # What it does is nobody's concern any more.
+            child.process.kill()
+            self._discard()
             raise
         raise AssertionError("a conversation ends with totals")
 
@@ -231,7 +244,7 @@ class _Child:
         poll.register(output, select.POLLIN)
         poll.register(errors, select.POLLIN)
         while True:
-            ready = dict(poll.poll(None if timeout is None else max(timeout * 1000, 0)))
+            ready = dict(poll.poll(None if timeout is None else min(timeout, _LONGEST_WAIT) * 1000))
             if not ready:
                 return
             if errors in ready and not self._take_words(errors):

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from corpus_rows import cut_row, failed_row, recipe_of, row_of
-from fcs_edge.corpus import card, mirror
+from fcs_edge.corpus import card, mirror, schema
 from fcs_edge.corpus.dataset_files import (
     CARD,
     DATASET,
@@ -27,6 +27,7 @@ from fcs_edge.corpus.dataset_files import (
 from fcs_edge.corpus.job import Recipe, Row, Totals
 from fcs_edge.corpus.schema import write_shard
 from fcs_edge.corpus.storage import Folder, data_name, shard_names
+from fcs_edge.corpus.versions import versions
 from fcs_edge.errors import CorpusError
 
 pytest.importorskip("pyarrow")
@@ -68,6 +69,33 @@ def test_dataset_json_lists_all_of_the_dataset(storage: Folder) -> None:
         *("totals", "shards"),
     ]
     assert set(stated["versions"]) == {"fcs-edge", "libsndfile", "soxr", "pyarrow"}
+
+
+def test_versions_are_those_that_wrote_the_shards(
+    storage: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    totals = write_all(storage)
+    monkeypatch.setattr(schema, "versions", lambda: {**versions(), "libsndfile": "9.9"})
+    write_dataset(storage, RECIPE, [A, B], totals)
+    assert json.loads(storage.read(DATASET))["versions"] == versions()
+    totals |= write_all(storage, names=(B,))
+    write_dataset(storage, RECIPE, [A, B], totals)
+    stated = json.loads(storage.read(DATASET))["versions"]
+    assert stated == {**versions(), "libsndfile": f"{versions()['libsndfile']}, 9.9"}
+    assert read_dataset(storage).facts.versions == stated
+
+
+def test_a_run_that_changes_nothing_writes_nothing(storage: Folder) -> None:
+    totals = write_all(storage)
+    write_dataset(storage, RECIPE, [A, B], totals)
+    paths = [Path(storage.label(name)) for name in (DATASET, CARD, ERRORS)]
+    before = [path.stat() for path in paths]
+    write_dataset(storage, RECIPE, [A, B], totals)
+    after = [path.stat() for path in paths]
+    assert [(s.st_ino, s.st_mtime_ns) for s in after] == [(s.st_ino, s.st_mtime_ns) for s in before]
+    paths[2].unlink()
+    write_dataset(storage, RECIPE, [A, B], totals)
+    assert paths[2].exists()
 
 
 def test_the_files_depend_on_the_shards_alone(storage: Folder, tmp_path: Path) -> None:
@@ -114,11 +142,12 @@ def test_dataset_json_means_that_all_is_there(refused: str, tmp_path: Path) -> N
     totals = write_all(storage)
     write_dataset(storage, RECIPE, [A, B, C], totals)
     storage.refused = refused
+    totals = {A: totals[A], B: totals[B]}
     with pytest.raises(CorpusError, match="full"):
-        write_dataset(storage, RECIPE, [A, B, C], totals)
+        write_dataset(storage, RECIPE, [A, B], totals)
     assert not storage.exists(DATASET)
     storage.refused = ""
-    write_dataset(storage, RECIPE, [A, B, C], totals)
+    write_dataset(storage, RECIPE, [A, B], totals)
     begin_dataset(storage)
     assert not storage.exists(DATASET)
     assert storage.exists(CARD)
@@ -157,9 +186,10 @@ def test_another_model_is_refused(is_finished: bool, storage: Folder, model: Pat
 
 
 def test_stale_shards_go_aside_and_come_back(storage: Folder) -> None:
-    write_all(storage)
+    write_dataset(storage, RECIPE, [A, B, C], write_all(storage))
     data = storage.read(data_name(B))
     assert set_aside(storage, [A, C], RECIPE) == [B]
+    assert not storage.exists(DATASET)
     assert shard_names(storage) == [A, C]
     assert shard_names(storage, "stale") == [B]
     assert set_aside(storage, [A, C], RECIPE) == []
@@ -181,6 +211,9 @@ def test_a_damaged_or_foreign_shard_goes_aside_too(storage: Folder) -> None:
     write_all(storage, replace(RECIPE, also=("npz",)), (A,))
     with storage.write(data_name(B)) as file:
         file.write(b"damaged")
+    check_model(storage, replace(RECIPE, channel="mean"))
+    with pytest.raises(CorpusError, match="holds tokens of the channel mean"):
+        check_model(storage, replace(RECIPE, channel=0))
     assert set_aside(storage, [A], RECIPE) == [B]
     assert take_back(storage, [B]) == [B]
 

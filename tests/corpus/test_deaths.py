@@ -12,6 +12,7 @@ import pytest
 
 import hostile_worker
 from corpus_cases import children, tree, write_sound
+from fcs_edge.corpus.job import Report
 from fcs_edge.corpus.run import Run
 from fcs_edge.corpus.watcher import Watcher
 from fcs_edge.corpus.worker_process import WorkerError
@@ -33,14 +34,28 @@ def rows_of(out: Path) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for table in tables for row in table.to_pylist()}
 
 
+class Files(Watcher):
+    """Keeps the numbers of files as they begin."""
+
+    def __init__(self) -> None:
+        self.indices: list[int] = []
+
+    def report(self, report: Report) -> None:
+        if report.kind == "file":
+            self.indices.append(report.index)
+
+
 def test_a_worker_that_is_killed_once_leaves_no_trace(
     encode: Encode, hostile: Path, tmp_path: Path
 ) -> None:
     names = "a.wav", "b.kill-once.wav", "c.wav", "d.wav", "e.kill-once.wav"
     folder = sounds_of(tmp_path / "sounds", *names)
-    encode(folder, tmp_path / "out", engine="local", workers=2, shard_rows=2)
-    assert len(list(hostile.iterdir())) == 2
-    encode(folder, tmp_path / "serial", shard_rows=2)
+    (folder / "d.wav").write_text("no sound")
+    files = Files()
+    encode(folder, tmp_path / "out", engine="local", workers=1, shard_rows=100, watcher=files)
+    # The next worker goes on where the one before it died.
+    assert files.indices == [0, 1, 1, 2, 3, 4, 4]
+    encode(folder, tmp_path / "serial", shard_rows=100)
     assert tree(tmp_path / "out") == tree(tmp_path / "serial")
     assert not children()
 

@@ -122,7 +122,7 @@ def test_an_unknown_id_is_named_before_any_work(
     assert not (tmp_path / "sound").exists()
 
 
-def test_two_rows_of_one_file_are_refused_and_told_how_to_differ(
+def test_two_rows_of_one_file_are_refused(
     run: Callable[..., Decoded], tiny: Codec, rows: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     both = [{**rows[0], "id": "x.wav"}, {**rows[1], "id": "x.flac"}]

@@ -168,6 +168,9 @@ def test_only_regular_files_are_opened(encoder: ItemEncoder, tmp_path: Path) -> 
         row = encoder.row(Item(name, str(tmp_path / name), size=5))
         assert (row["error"], row["tokens"], row["sha256"]) == (error, None, None)
     listener.close()
+    for path in ("a\0b", "\ud800"):
+        assert encoder.row(Item("a", path))["error"] == "no file can have such a path"
+    assert encoder.row(Item("a", "x" * 5000))["error"] == "File name too long"
 
 
 def test_a_link_to_a_sound(encoder: ItemEncoder, tiny: fcs_edge.Codec, tmp_path: Path) -> None:
@@ -269,6 +272,27 @@ def test_a_read_that_fails_is_an_error(
         assert (row["error"], row["tokens"]) == ("Input/output error", None), name
 
 
+def test_an_interrupt_within_the_decoder(
+    encoder: ItemEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It calls back from C, where an exception would be lost."""
+    read, path = os.pread, tmp_path / "in.flac"
+    path.write_bytes(coded("FLAC", 20))
+
+    def interrupt(descriptor: int, n: int, at: int) -> bytes:
+        if at > 100000:
+            raise KeyboardInterrupt
+        return read(descriptor, n, at)
+
+    planned = item(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", interrupt)
+        patch.setattr("fcs_edge.audio.sound_files._ending", lambda *_: (None, None))
+        with pytest.raises(KeyboardInterrupt):
+            encoder.row(planned)
+    encoder.close()
+
+
 def test_what_no_file_causes_passes_up(
     encoder: ItemEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +311,13 @@ def test_what_no_file_causes_passes_up(
         patch.setattr(encoder, "_opened", lambda _: [][0])
         with pytest.raises(IndexError):
             encoder.row(planned)
+    path.write_bytes(coded("WAV", 11))
+
+    def report(_: float) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(RuntimeError, match="progress cannot be reported"):
+        encoder.row(item(path), report)
 
 
 def test_what_the_decoder_prints_is_a_warning(

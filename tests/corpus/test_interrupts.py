@@ -117,13 +117,11 @@ def test_workers_end_with_a_driver_that_is_killed_and_a_later_run_goes_on(
     for seed, name in enumerate((f"a.{act}.wav", "b.wav")):
         write_sound(folder / name, seed)
     out.mkdir()
-    start = "from fcs_edge.corpus import child_python; import hostile_worker; "
-    start += "child_python.command = hostile_worker.command"
+    tests = os.path.dirname(hostile_worker.__file__)
+    start = f"import sys; sys.path.append({tests!r}); import hostile_worker; "
+    start += "from fcs_edge.corpus import child_python as c; c.command = hostile_worker.command"
     text = code.format(folder=str(folder), out=str(out), model=str(model))
-    driver = subprocess.Popen(
-        [sys.executable, "-c", start + text],
-        env={**os.environ, "PYTHONPATH": os.path.dirname(hostile_worker.__file__)},
-    )
+    driver = subprocess.Popen([sys.executable, "-c", start + text])
     try:
         wait_until(lambda: (hostile / f"a.{act}.wav").exists() or driver.poll() is not None)
         workers = children(driver.pid)

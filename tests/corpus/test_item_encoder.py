@@ -228,6 +228,24 @@ def test_a_part_before_the_cut_is_whole(
         assert beyond["error"].startswith("ends before 4.5 s; ")
 
 
+@pytest.mark.parametrize("suffix", ["flac", "mp3", "ogg", "opus", "ima.wav", "wav"])
+def test_a_row_does_not_depend_on_the_rows_before(
+    suffix: str, files: dict[str, Path], encoder: ItemEncoder, tiny: fcs_edge.Codec, tmp_path: Path
+) -> None:
+    """Nor where the file is damaged, and a decoder stops, or begins anew."""
+    rng = np.random.default_rng(7)
+    path = tmp_path / f"damaged.{suffix}"
+    data = np.frombuffer(files[suffix].read_bytes(), np.uint8).copy()
+    for _ in range(3):
+        data[rng.integers(data.size // 5, data.size)] ^= rng.integers(1, 256, dtype=np.uint8)
+        path.write_bytes(data.tobytes())
+        for start in rng.permutation(9) * 0.5:
+            part = item(path, offset=float(start), duration=1.0)
+            row, alone = encoder.row(part), ItemEncoder(tiny, recipe()).row(part)
+            assert str(row["tokens"]) == str(alone["tokens"])
+            assert row | {"tokens": 0} == alone | {"tokens": 0}
+
+
 def test_channels(encoder: ItemEncoder, tiny: fcs_edge.Codec, tmp_path: Path) -> None:
     sound = np.random.default_rng(0).standard_normal((8000, 2)).astype(np.float32) * 0.1
     path = tmp_path / "two.wav"

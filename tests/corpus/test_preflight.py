@@ -152,7 +152,7 @@ def send(path: Path, sha256: str, file_sha256: str | None = None) -> None:
     model_cache.complete(sha256, "ab" * 8, file_sha256 or hashlib.sha256(data).hexdigest())
 
 
-def test_a_model_that_was_damaged_on_its_way_is_not_kept(
+def test_a_model_that_was_damaged_on_its_way_is_removed(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -20,6 +20,7 @@ pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 
 NAME = "0123456789abcdef"
+VERSIONS = ("fcs-edge", "libsndfile", "soxr", "pyarrow")
 RECIPE = recipe_of()
 
 
@@ -200,6 +201,7 @@ def changed(storage: Folder, metadata: dict[str, str | None], **columns: Any) ->
         ("settings", "{", "not a readable shard"),
         ("settings", "[" * 100000, "not a readable shard"),
         ("channel", "left", "its channel is 'left'"),
+        ("versions", '{"soxr": 1}', "its versions is"),
         ("totals", '{"files": 5}', "its errors is 'None'"),
         ("totals", Totals(files=4), "it holds 5 rows, not 4"),
         ("totals", Totals(files=-5), "its files is '-5'"),
@@ -229,4 +231,6 @@ def test_what_shards_state_does_not_depend_on_the_machine(storage: Folder) -> No
     metadata = pq.read_schema(storage.label(data_name(NAME))).metadata
     stated = {key.decode() for key in metadata if key.startswith(b"fcs_edge.")}
     names = "schema_version model model_sha256 fingerprint bits_per_token token_rate sample_rate"
-    assert stated == {f"fcs_edge.{n}" for n in [*names.split(), "settings", "channel", "totals"]}
+    others = "settings channel versions totals"
+    assert stated == {f"fcs_edge.{name}" for name in f"{names} {others}".split()}
+    assert set(schema.read_facts(storage, NAME).versions) == set(VERSIONS)
