@@ -43,7 +43,7 @@ def test_another_seed_makes_other_sounds() -> None:
     assert files[0].data != files[1].data
 
 
-def test_each_bad_file_is_what_is_said_of_it(corpus: Path) -> None:
+def test_each_bad_file_is_what_expected_json_states(corpus: Path) -> None:
     """Read as `encode_file` does: an error, a warning of what is missing, or neither."""
     expected = json.loads((corpus / "expected.json").read_text())
     assert sum(row["state"] != "good" for row in expected.values()) >= 13
