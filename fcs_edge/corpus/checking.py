@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +14,16 @@ from fcs_edge.corpus.checked_rows import RowRules
 from fcs_edge.corpus.dataset_files import CARD, DATASET, ERRORS, Contents, Shard, read_dataset
 from fcs_edge.corpus.encoding_again import RowEncoder, Sample
 from fcs_edge.corpus.job import Totals
+from fcs_edge.corpus.mirror import mirror_name
 from fcs_edge.corpus.models import model_of
 from fcs_edge.corpus.schema import COLUMNS, ShardFacts, read_facts, sums
 from fcs_edge.corpus.shard_reading import TokenRows, batches
 from fcs_edge.corpus.sources import SourceRules
-from fcs_edge.corpus.storage import DATA, STALE, data_name, open_storage, shard_names
+from fcs_edge.corpus.storage import DATA, MIRRORS, STALE, data_name, open_storage, shard_names
 from fcs_edge.corpus.unique_texts import UniqueTexts
 from fcs_edge.errors import CorpusError, shown
 from fcs_edge.files import remains_in
-from fcs_edge.text import printable
+from fcs_edge.text import counted, printable
 
 if TYPE_CHECKING:
     from fcs_edge.corpus.storage import Storage
@@ -139,6 +141,7 @@ class _Check:
         self._contents: Contents | None = None
         self._stated: dict[str, Shard] = {}
         self._ids = UniqueTexts()
+        self._mirrors = [kind for kind in MIRRORS if next(storage.tree(kind), None) is not None]
         self._is_whole = True
         """Whether all shards were read."""
 
@@ -272,12 +275,12 @@ class _Check:
     def _check_rows(
         self, label: str, facts: ShardFacts, sample: Sample, sources: SourceRules | None
     ) -> Totals:
-        rules, totals = RowRules(facts), Totals()
+        rules, totals, missing = RowRules(facts), Totals(), Counter[str]()
         for batch in batches(self._storage, label, tuple(COLUMNS)):
             column = batch.column("tokens")
             tokens = TokenRows(column, label)
             present = column.is_valid().to_pylist()
-            others = batch.drop_columns(["tokens"]).to_pylist()
+            others = batch.select([key for key in COLUMNS if key != "tokens"]).to_pylist()
             rows = [
                 {**row, "has_tokens": is_there}
                 for row, is_there in zip(others, present, strict=True)
@@ -290,12 +293,18 @@ class _Check:
                 self._ids.add(row["id"] or "")
                 if row["error"] is not None or place in wrong:
                     continue
+                for kind in self._mirrors:
+                    missing[kind] += not self._storage.exists(mirror_name(row["id"], kind))
                 where = _place(label, row)
                 if sources is not None and (other := sources.problem(row)):
                     self.fault(where, other)
                     continue
                 sample.add(where, row, tokens.row(place))
             totals += sums(rows)
+        for kind, n in missing.items():
+            if n:
+                advice = f"fcs-edge corpus encode --also {kind} writes them"
+                self.fault(label, f"{counted(n, 'file')} of its rows not in {kind}/; {advice}")
         return totals
 
     def check_ids(self, names: list[str]) -> None:
@@ -322,15 +331,17 @@ class _Check:
             return
         stated = self._contents.facts._asdict()
         for key, value in self.facts._asdict().items():
-            if key not in ("totals", "columns") and stated[key] != value:
+            if key not in ("totals", "columns", "versions") and stated[key] != value:
                 there = shown(stated[key], 80)
                 self.fault(DATASET, f"its {key} is {there}, and that of the shards {shown(value)}")
 
     def check_files(self) -> None:
         """Report what stands beside the shards, where it is missing, wrong or left over."""
         root = Path(self._storage.location)
-        for folder in ("", DATA, STALE):
-            for path in remains_in(root / folder) if root.is_dir() else ():
+        folders = [root / folder for folder in ("", DATA, STALE)]
+        folders += [Path(parent) for kind in MIRRORS for parent, *_ in os.walk(root / kind)]
+        for folder in folders:
+            for path in remains_in(folder):
                 self.fault(
                     str(path.relative_to(root)),
                     "is what a killed run left; fcs-edge corpus encode removes it",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -184,9 +183,9 @@ def test_a_child_that_dies_is_one_line(recipe: Recipe, monkeypatch: pytest.Monke
         preflight.setup_in_child(recipe)
 
 
-def test_the_driver_needs_no_distributed_for_local_work() -> None:
+def test_the_preflight_of_one_machine_needs_no_dask(tmp_path: Path) -> None:
     code = "import fcs_edge.corpus.preflight, sys; print('distributed' in sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ)
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
     )
     assert done.stdout.strip() == "False"
