@@ -45,7 +45,8 @@ $(OLDEST)/.test: FORCE
 	$(OLDEST)/bin/python $(PIP) --quiet --constraint $(OLDEST)/constraints.txt --editable '.[test]'
 	$(OLDEST)/bin/python -m pytest -n $(JOBS) -W default::DeprecationWarning tests/kernels tests/cli \
 	    tests/fcs_edge/test_golden.py tests/fcs_edge/test_bitstream_fuzz.py \
-	    tests/corpus/test_schema.py tests/corpus/test_storage.py tests/corpus/test_dataset.py
+	    tests/corpus/test_schema.py tests/corpus/test_storage.py tests/corpus/test_dataset.py \
+	    tests/corpus/test_statistics.py tests/corpus/test_checking.py
 
 .PHONY: FORCE
 

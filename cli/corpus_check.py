@@ -6,7 +6,7 @@ from collections import Counter
 
 import click
 
-from fcs_edge.cli.options import common_options, model_option, refuse_unused
+from fcs_edge.cli.options import common_options, dataset_model_option, refuse_unused
 from fcs_edge.cli.ui.messages import MOST_OF_A_KIND, Messages
 from fcs_edge.cli.ui.progress import spinner
 from fcs_edge.corpus.checking import Checked, Fault
@@ -28,7 +28,7 @@ from fcs_edge.text import counted
     help="Encode N rows anew and compare their tokens.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Chooses the rows of --again.")
-@model_option
+@dataset_model_option
 @common_options
 def check(
     dataset: str, sources: bool, again: int, seed: int, model: str | None, quiet: bool

@@ -12,8 +12,8 @@ from fcs_edge.cli.options import (
     Seconds,
     activations_option,
     common_options,
+    dataset_model_option,
     force_option,
-    model_option,
 )
 from fcs_edge.cli.output_files import check_input
 from fcs_edge.cli.ui.messages import Messages
@@ -51,7 +51,7 @@ _MOST_BYTES = 1 << 30
     is_flag=True,
     help="Name the sound of a/b.flac a/b.flac.wav, not a/b.wav.",
 )
-@model_option
+@dataset_model_option
 @activations_option
 @click.option("--any-model", is_flag=True, help="Decode even if another model made the tokens.")
 @voice_options

@@ -205,7 +205,7 @@ def _run(
         return 130
     if done.interrupted:
         messages.warn(f"interrupted; {CONTINUES}")
-    corpus_summary.show(done, out, messages)
+    corpus_summary.show(done, out, messages, pruned=options["prune"])
     if json_out is not None:
         _write(corpus_summary.facts(done, out), json_out, options["force"])
     return done.exit_code

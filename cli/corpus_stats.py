@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from fcs_edge.cli.options import common_options, force_option, model_option
+from fcs_edge.cli.options import common_options, dataset_model_option, force_option
 from fcs_edge.cli.output_files import check_distinct, check_output, output_file, standard
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.progress import spinner
@@ -17,7 +17,7 @@ from fcs_edge.errors import FcsError
 
 @click.command()
 @click.argument("dataset", metavar="DATASET")
-@model_option
+@dataset_model_option
 @click.option(
     "--json", "json_out", metavar="FILE", help="Write all numbers as JSON; - prints them."
 )

@@ -187,6 +187,13 @@ model_option = _option(
     help="A model's name, as fcs-edge models lists them, or a model file. [default: "
     "FCS_EDGE_MODEL, or edge-65k]",
 )
+dataset_model_option = _option(
+    "-m",
+    "--model",
+    metavar="NAME|FILE",
+    help="The model of the tokens. [default: one that fcs-edge models lists, with the dataset's "
+    "fingerprint]",
+)
 activations_option = _option(
     "--activations",
     type=click.Choice(["8", "12"]),

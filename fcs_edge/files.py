@@ -251,9 +251,14 @@ def _name(descriptor: int, path: Path, overwrite: bool) -> None:
     """Give an unnamed file its name."""
     source = f"/proc/self/fd/{descriptor}"
     try:
-        if not (overwrite and path.exists()):
+        if not overwrite:
             _link_free(source, path)
             return
+        if not path.exists():
+            # Another process may create it now: that is replaced.
+            with suppress(FileExistsError):
+                _link(source, path)
+                return
         hidden = _hidden(path)
         _link(source, hidden)
     except OSError:

@@ -16,6 +16,7 @@ from typing import Any
 WAIT = 60.0
 """Seconds that something may take that must happen."""
 
+_END_WITH_PARENT = "import ctypes; ctypes.CDLL(None).prctl(1, 9); "
 _BLOCKED = "import sys; sys.modules['fcs_edge'] = None; "
 _QUIET = {
     "DASK_DISTRIBUTED__WORKER__MEMORY__TARGET": "False",
@@ -80,6 +81,7 @@ class LoopbackCluster:
 
     def __init__(self, folder: Path, *, with_fcs_edge: bool = True) -> None:
         self.folder, self.mark = folder, f"loopback-{folder}"
+        self._environment = {"LOOPBACK": self.mark, "XDG_CACHE_HOME": str(folder / "cache")}
         self._file = folder / "scheduler.json"
         self._log = (folder / "log").open("ab")
         self.workers: list[subprocess.Popen[bytes]] = []
@@ -98,8 +100,8 @@ class LoopbackCluster:
 
     def _started(self, code: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-c", code, *arguments],
-            env={**os.environ, **_QUIET, "LOOPBACK": self.mark, **environment},
+            [sys.executable, "-c", _END_WITH_PARENT + code, *arguments],
+            env={**os.environ, **_QUIET, **self._environment, **environment},
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -126,6 +128,13 @@ class LoopbackCluster:
 
         return int(wait_for(found, "the worker's start")[0])
 
+    def n_workers(self) -> int:
+        """Return the number of workers that the scheduler knows."""
+        from distributed import Client
+
+        with Client(self.address, set_as_default=False) as client:
+            return len(client.nthreads())
+
     def encoders(self) -> list[int]:
         """Return the child processes that encode."""
         return corpus_children(self.mark)
@@ -140,4 +149,5 @@ class LoopbackCluster:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
             process.wait()
-        self._log.close()
+        if not self._log.closed:
+            self._log.close()

@@ -21,7 +21,10 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "train" / "README.md", *DOCS]
-GUIDES = [README, *(p for p in DOCS if p.name == "start.md" or p.parent.name == "howto")]
+GUIDES = [
+    README,
+    *(p for p in DOCS if p.name in ("start.md", "corpus.md") or p.parent.name == "howto"),
+]
 """Pages whose commands are run."""
 
 NOT_RUN = {
@@ -31,6 +34,7 @@ NOT_RUN = {
     r"\bpip install\b": "network",
     r"python3 -m venv|bin/activate": "an installation; `make wheel` tries one",
     r"\bapt(-get)? install\b": "network",
+    r"--engine dask\b": "a cluster",
     r"\bssh\b|\bscp\b|\brsync\b": "network",
     r"lucadellalib/": "download",
     r"(4k|25hz)\S*\.safetensors|--model 4k\b|\bFOLDER\b": "a checkpoint to download",
@@ -88,7 +92,15 @@ def encoded_file(lines: list[str], decoded: str) -> str:
 def folder(tmp_path: Path, speech: NDArray[np.float32]) -> Path:
     """A user's folder, with the inputs that commands name."""
     soundfile.write(tmp_path / "speech.wav", speech[:48000], 16000, "PCM_16")
+    write_corpus(tmp_path / "speech", speech)
     return tmp_path
+
+
+def write_corpus(folder: Path, speech: NDArray[np.float32]) -> None:
+    """Write the folder of sounds that the guide of corpora encodes."""
+    folder.mkdir()
+    for number, name in enumerate(("a.wav", "b.flac")):
+        soundfile.write(folder / name, speech[32000 * number :][:32000], 16000)
 
 
 def prepared(page: Path, folder: Path) -> tuple[str, dict[str, str]]:
@@ -162,8 +174,9 @@ def test_make_targets_are_in_the_makefile() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_python(tmp_path: Path) -> None:
-    """In a folder that has the voice which a how-to makes first."""
+def test_python(tmp_path: Path, speech: NDArray[np.float32]) -> None:
+    """In a folder that has the voice which a how-to makes first, and sounds to encode."""
+    write_corpus(tmp_path / "speech", speech)
     drawn_voice(fcs_edge.load(), 8).save(tmp_path / "anna.voice")
     # How to add a file shows a part of it.
     pages = [page for page in GUIDES if not page.name.startswith("add-")]

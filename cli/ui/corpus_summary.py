@@ -15,19 +15,32 @@ _SPEED_SECONDS = 10.0
 """That a run takes before its speed says something."""
 
 
-def show(run: Run, out: str, messages: Messages) -> None:
+def show(run: Run, out: str, messages: Messages, *, pruned: bool) -> None:
     """Print the totals, what failed, and how the dataset is read."""
     totals = run.totals
     sound = f"{counted_files(totals.files)}, {length(3600 * run.hours)}, {totals.tokens:,} tokens"
-    messages.note(f"{out}: {sound} in {counted(len(run.names), 'shard')}; {_this_run(run)}")
+    shards = counted(run.shards, "shard")
+    written = shards if run.is_complete else f"{len(run.names):,} of {shards}"
+    messages.note(f"{out}: {sound} in {written}; {_this_run(run)}")
     if totals.errors or totals.cut:
         _show_failed(run, out, messages)
     if totals.not_finite:
         messages.warn(f"{totals.not_finite:,} samples were NaN or infinite, and became 0")
+    if run.stale:
+        shards = f"{counted(run.stale, 'shard')} of other inputs or settings"
+        messages.warn(f"{shards} {_put_away(run.stale, out, pruned)}")
     for name, why in run.lost[:MOST_OF_A_KIND]:
         messages.warn(f"shard {name} is not written: {why}")
     if run.is_complete:
         messages.note(f'read it: datasets.load_dataset("{out}"), or fcs_edge.corpus.open("{out}")')
+
+
+def _put_away(number: int, out: str, pruned: bool) -> str:
+    """Return what became of shards that the inputs do not have."""
+    were = "was" if number == 1 else "were"
+    if pruned:
+        return f"{were} deleted"
+    return f"{were} moved to {out.rstrip('/')}/stale; a dataset has the inputs of its last run"
 
 
 def _this_run(run: Run) -> str:
@@ -105,7 +118,7 @@ def show_estimate(found: Estimate, messages: Messages) -> None:
     size, shards = _size(found.sound_bytes), counted(found.shards, "shard")
     messages.note(f"{counted_files(found.files)}, {size}, {sound} in {shards}")
     if found.failed:
-        messages.warn(f"{found.failed:,} of the {found.tried:,} files that were tried failed")
+        messages.warn(f"{found.failed:,} of {counted_files(found.tried)} that were tried failed")
     if not found.speed:
         messages.warn("none of the files that were tried has tokens, so nothing is known of them")
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from fcs_edge.corpus.checked_rows import RowRules
 from fcs_edge.corpus.dataset_files import CARD, DATASET, ERRORS, Contents, Shard, read_dataset
-from fcs_edge.corpus.encoding_again import Sample, encode_again
+from fcs_edge.corpus.encoding_again import RowEncoder, Sample
 from fcs_edge.corpus.job import Totals
+from fcs_edge.corpus.mirror import mirror_name
 from fcs_edge.corpus.models import model_of
 from fcs_edge.corpus.schema import COLUMNS, ShardFacts, read_facts, sums
 from fcs_edge.corpus.shard_reading import TokenRows, batches
 from fcs_edge.corpus.sources import SourceRules
-from fcs_edge.corpus.storage import DATA, STALE, data_name, open_storage, shard_names
+from fcs_edge.corpus.storage import DATA, MIRRORS, STALE, data_name, open_storage, shard_names
 from fcs_edge.corpus.unique_texts import UniqueTexts
 from fcs_edge.errors import CorpusError, shown
 from fcs_edge.files import remains_in
-from fcs_edge.text import printable
+from fcs_edge.text import counted, printable
 
 if TYPE_CHECKING:
     from fcs_edge.corpus.storage import Storage
@@ -115,47 +117,22 @@ def check(
         Rows are to be encoded anew, and no model of the fingerprint is there.
     """
     storage = open_storage(dataset)
-    run = _Check(storage, on_fault)
-    contents = run.read_contents()
+    run = _Check(storage, on_fault, on_progress)
     names = run.shards()
-    if not names and contents is None and not run.n_faults:
-        raise CorpusError(f"{storage.location}: holds no dataset of tokens")
-    sample = Sample(again, seed)
-    source_rules = SourceRules() if sources else None
-    for index, name in enumerate(names):
-        on_progress("shards", index, len(names))
-        run.check_shard(name, sample, source_rules)
-    on_progress("shards", len(names), len(names))
-    run.check_ids(names)
-    run.check_model()
-    run.check_files()
-    n_again = differing = 0
-    if again and run.facts is not None:
-        codec = model_of(bytes.fromhex(run.facts.fingerprint), model)
-        for index, row in enumerate(encode_again(sample, codec, run.facts)):
-            on_progress("rows", index, len(sample))
-            n_again += row.is_encoded
-            if row.problem is not None:
-                differing += row.is_encoded
-                run.fault(row.where, row.problem)
-    return Checked(
-        tuple(run.faults),
-        run.n_faults,
-        run.n_shards,
-        run.totals.files,
-        run.totals.tokens,
-        len(shard_names(storage, STALE)),
-        source_rules.n if source_rules else 0,
-        n_again,
-        differing,
-    )
+    encoder = run.encoder(names, model) if again else None
+    return run.check(names, Sample(again, seed), SourceRules() if sources else None, encoder)
 
 
 class _Check:
     """The faults of a dataset, and what was looked at."""
 
-    def __init__(self, storage: Storage, on_fault: Callable[[Fault], None]) -> None:
-        self._storage, self._on_fault = storage, on_fault
+    def __init__(
+        self,
+        storage: Storage,
+        on_fault: Callable[[Fault], None],
+        on_progress: Callable[[str, int, int], None],
+    ) -> None:
+        self._storage, self._on_fault, self._on_progress = storage, on_fault, on_progress
         self.faults: list[Fault] = []
         self.n_faults = self.n_shards = 0
         self.totals = Totals()
@@ -164,6 +141,7 @@ class _Check:
         self._contents: Contents | None = None
         self._stated: dict[str, Shard] = {}
         self._ids = UniqueTexts()
+        self._mirrors = [kind for kind in MIRRORS if next(storage.tree(kind), None) is not None]
         self._is_whole = True
         """Whether all shards were read."""
 
@@ -175,24 +153,67 @@ class _Check:
             self.faults.append(found)
         self._on_fault(found)
 
-    def read_contents(self) -> Contents | None:
-        """Return what dataset.json states; None where it says nothing."""
+    def check(
+        self,
+        names: list[str],
+        sample: Sample,
+        sources: SourceRules | None,
+        encoder: RowEncoder | None,
+    ) -> Checked:
+        """Check all shards of these names, and what stands beside them."""
+        for index, name in enumerate(names):
+            self._on_progress("shards", index, len(names))
+            self.check_shard(name, sample, sources)
+        self.check_ids(names)
+        self.check_model()
+        self.check_files()
+        n_again = differing = 0
+        for index, row in enumerate(encoder.compared(sample) if encoder else ()):
+            self._on_progress("rows", index, len(sample))
+            n_again += row.is_encoded
+            if row.problem is not None:
+                differing += row.is_encoded
+                self.fault(row.where, row.problem)
+        return Checked(
+            tuple(self.faults),
+            self.n_faults,
+            self.n_shards,
+            self.totals.files,
+            self.totals.tokens,
+            len(shard_names(self._storage, STALE)),
+            sources.n if sources else 0,
+            n_again,
+            differing,
+        )
+
+    def encoder(self, names: list[str], model: str | os.PathLike[str] | None) -> RowEncoder | None:
+        """Return what encodes rows anew, before any shard is read; None if none can be read."""
+        for name in names:
+            try:
+                facts = read_facts(self._storage, name)
+            except CorpusError:
+                continue
+            return RowEncoder(model_of(bytes.fromhex(facts.fingerprint), model), facts)
+        return None
+
+    def _read_contents(self, present: list[str]) -> None:
         if not self._storage.exists(DATASET):
-            if shard_names(self._storage):
-                self.fault(
-                    DATASET, "is missing: the run is not finished; fcs-edge corpus encode goes on"
-                )
-            return None
+            if not present:
+                raise CorpusError(f"{self._storage.location}: holds no dataset of tokens")
+            self.fault(
+                DATASET, "is missing: the run is not finished; fcs-edge corpus encode goes on"
+            )
+            return
         try:
             self._contents = read_dataset(self._storage)
             self._stated = {shard.name: shard for shard in self._contents.shards}
         except CorpusError as error:
             self._fail(DATASET, error)
-        return self._contents
 
     def shards(self) -> list[str]:
         """Return the shards to read; report those that are missing, and files that are no data."""
         present = shard_names(self._storage)
+        self._read_contents(present)
         known = {f"{name}.parquet" for name in present}
         for file in self._storage.names(DATA):
             if file not in known:
@@ -254,12 +275,12 @@ class _Check:
     def _check_rows(
         self, label: str, facts: ShardFacts, sample: Sample, sources: SourceRules | None
     ) -> Totals:
-        rules, totals = RowRules(facts), Totals()
+        rules, totals, missing = RowRules(facts), Totals(), Counter[str]()
         for batch in batches(self._storage, label, tuple(COLUMNS)):
             column = batch.column("tokens")
             tokens = TokenRows(column, label)
             present = column.is_valid().to_pylist()
-            others = batch.drop_columns(["tokens"]).to_pylist()
+            others = batch.select([key for key in COLUMNS if key != "tokens"]).to_pylist()
             rows = [
                 {**row, "has_tokens": is_there}
                 for row, is_there in zip(others, present, strict=True)
@@ -272,12 +293,18 @@ class _Check:
                 self._ids.add(row["id"] or "")
                 if row["error"] is not None or place in wrong:
                     continue
+                for kind in self._mirrors:
+                    missing[kind] += not self._storage.exists(mirror_name(row["id"], kind))
                 where = _place(label, row)
                 if sources is not None and (other := sources.problem(row)):
                     self.fault(where, other)
                     continue
                 sample.add(where, row, tokens.row(place))
             totals += sums(rows)
+        for kind, n in missing.items():
+            if n:
+                advice = f"fcs-edge corpus encode --also {kind} writes them"
+                self.fault(label, f"{counted(n, 'file')} of its rows not in {kind}/; {advice}")
         return totals
 
     def check_ids(self, names: list[str]) -> None:
@@ -304,15 +331,17 @@ class _Check:
             return
         stated = self._contents.facts._asdict()
         for key, value in self.facts._asdict().items():
-            if key not in ("totals", "columns") and stated[key] != value:
+            if key not in ("totals", "columns", "versions") and stated[key] != value:
                 there = shown(stated[key], 80)
                 self.fault(DATASET, f"its {key} is {there}, and that of the shards {shown(value)}")
 
     def check_files(self) -> None:
         """Report what stands beside the shards, where it is missing, wrong or left over."""
         root = Path(self._storage.location)
-        for folder in ("", DATA, STALE):
-            for path in remains_in(root / folder) if root.is_dir() else ():
+        folders = [root / folder for folder in ("", DATA, STALE)]
+        folders += [Path(parent) for kind in MIRRORS for parent, *_ in os.walk(root / kind)]
+        for folder in folders:
+            for path in remains_in(folder):
                 self.fault(
                     str(path.relative_to(root)),
                     "is what a killed run left; fcs-edge corpus encode removes it",

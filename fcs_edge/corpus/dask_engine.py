@@ -134,7 +134,8 @@ class DaskEngine:
             self._look()
             if self._stopping:
                 self._drop_waiting()
-            elif not is_done:
+            else:
+                # A shard may go again after the last one was taken.
                 is_done = self._fill(jobs)
             self._pass_reports(on_report)
             ended = [flight for flight in self._flights if flight.future.status != "pending"]

@@ -8,7 +8,6 @@ import secrets
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from fcs_edge.corpus import dask_task
 from fcs_edge.corpus.dask_cluster import Cluster
@@ -25,8 +24,6 @@ CHECK_SECONDS = 1200
 
 Order = dict[str, Any]
 """What `preflight.examine` takes, and ``run``, the run's name."""
-
-_WORKER = "the worker"
 
 
 def order_of(run: str, recipe: Recipe, own: Setup, seen: str, mixed_cpus: bool) -> Order:
@@ -67,15 +64,8 @@ def check_scheduler(cluster: Cluster, own: Setup) -> None:
 def unfit_workers(cluster: Cluster, order: Order, workers: Collection[str]) -> dict[str, str]:
     """Return what is wrong with workers, a line each, by address; those that fit are left out.
 
-    One worker of each machine is first: what it compiles is there for the others. A worker that
-    lacks the model's file alone receives it.
+    A worker that lacks the model's file alone receives it.
     """
-    first = {_machine(address): address for address in workers}
-    rest = set(workers) - set(first.values())
-    return {**_check(cluster, order, first.values()), **_check(cluster, order, rest)}
-
-
-def _check(cluster: Cluster, order: Order, workers: Collection[str]) -> dict[str, str]:
     answers = _answers(cluster, order, workers)
     for address in [a for a in workers if lacks_model(answers.get(a, {}))]:
         # Another worker of its machine may have received the model meanwhile.
@@ -164,7 +154,3 @@ def _call(cluster: Cluster, address: str, function: Any, *arguments: Any) -> Non
         raise CorpusError(
             f"the worker {address} cannot store the model: {reason(answer)}"
         ) from answer
-
-
-def _machine(address: str) -> str:
-    return urlsplit(address).hostname or address

@@ -32,12 +32,14 @@ from fcs_edge.tokens.fcs import codec_of
 from fcs_edge.tokens.npy import TokenArray
 from fcs_edge.tokens.npz import Origin
 
+_RECENT = 16
+"""Shards that stay in memory where rows are read by id: about a megabyte each."""
+
 
 class TokenDataset:
     """The rows of a dataset that have tokens, in the order of the input; see `open`.
 
-    Memory does not depend on the number of rows, but for 16 bytes a row once a row is asked for
-    by its id.
+    Memory does not depend on the number of rows. Only reading by id adds 16 bytes a row.
 
     Parameters
     ----------
@@ -63,7 +65,12 @@ class TokenDataset:
         self.totals: Totals = contents.facts.totals
         self.shards = tuple(shard.name for shard in contents.shards)
         self._totals = {shard.name: shard.totals for shard in contents.shards}
-        self._last: tuple[str, Any] = "", None
+        self._recent: dict[str, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process opens: hashes of text differ there."""
+        state = {**vars(self), "_recent": {}}
+        return {name: state[name] for name in state if name not in ("_index", "_codec")}
 
     def __repr__(self) -> str:
         """Name the place, the model and the number of rows."""
@@ -198,14 +205,20 @@ class TokenDataset:
                 table = table.filter(pyarrow("pyarrow.compute").is_null(table["error"]))
             return table.select(expected)
 
+    def _recent_table(self, name: str) -> Any:
+        """Return all rows of a shard; the last few shards stay in memory."""
+        table = self._recent.pop(name, None)
+        self._recent[name] = self._table(name, None, failed=True) if table is None else table
+        if len(self._recent) > _RECENT:
+            del self._recent[next(iter(self._recent))]
+        return self._recent[name]
+
     def _row(self, id: str) -> Row | None:
         hashes, shards, rows = self._index
         first = np.searchsorted(hashes, hash(id))
         while first < hashes.size and hashes[first] == hash(id):
-            name = self.shards[shards[first]]
-            if self._last[0] != name:
-                self._last = name, self._table(name, None, failed=True)
-            (row,) = table_rows(self._last[1].slice(rows[first], 1))
+            table = self._recent_table(self.shards[shards[first]])
+            (row,) = table_rows(table.slice(rows[first], 1))
             if row["id"] == id:
                 return row
             first += 1

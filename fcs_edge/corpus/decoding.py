@@ -78,6 +78,35 @@ class Decoded:
         return 1 if self.n_failed or self.without_tokens else 0
 
 
+@dataclass(frozen=True)
+class Options:
+    """How rows are decoded: `Recipe.options` as a worker has them."""
+
+    dataset: str
+    """The dataset's absolute path or URI."""
+    folder: str
+    """The absolute path of the sounds' folder."""
+    suffix: str
+    keep_suffix: bool
+    voice: str | None
+    """The absolute path of a ``.voice`` file."""
+    topk: int
+    any_voice: bool
+    any_model: bool
+    force: bool
+
+    def path_of(self, id: str) -> str:
+        """Return the path of a row's sound below the folder."""
+        return safe_path(id, self.suffix, keep_suffix=self.keep_suffix)
+
+    def voiced(self, codec: Codec) -> Codec:
+        """Return the codec with the voice, which is read now; or the codec as it is."""
+        if self.voice is None:
+            return codec
+        voice = fcs_edge.load_voice(self.voice)
+        return codec.with_voice(voice, self.topk, any_voice=self.any_voice)
+
+
 def decode(
     dataset: PathLike | TokenDataset,
     out: PathLike,
@@ -91,82 +120,51 @@ def decode(
     voice: PathLike | None = None,
     topk: int = TOPK,
     any_voice: bool = False,
+    force: bool = False,
     workers: int | None = None,
     engine: Engine | None = None,
-    force: bool = False,
     file_timeout: float | None = None,
     watcher: Watcher | None = None,
 ) -> Decoded:
     """Decode rows of a dataset to sound files, as ``fcs-edge corpus decode`` does.
-
-    A file has the id as its path below `out`, with the suffix of its format. It appears complete
-    or not at all. A run that ended early goes on where it stopped: files that exist stay.
 
     Parameters
     ----------
     dataset : str, path or TokenDataset
         A folder or URI, or an opened dataset.
     out : str or path
-        The folder of the sounds, which is created.
+        The folder of the sounds. Each has its id as path, and appears complete or not at all.
     ids : collection of str, optional
-        The rows to decode. Absent: all that have tokens.
+        The rows. Absent: all that have tokens.
     suffix : str
         ".wav", ".flac" or ".ogg".
     keep_suffix : bool
-        Whether `suffix` is added to an id's own suffix of sound, which it replaces otherwise.
-    model : str or path, optional
-        The model. Absent: a model with a name here that has the dataset's fingerprint.
-    any_model : bool
-        Whether tokens of another model are decoded.
-    activations : int, optional
-        As in `load`.
-    voice, topk, any_voice
-        A ``.voice`` file to decode with, and how; see `Codec.with_voice`.
-    workers : int, optional
-        Processes. Absent: the cores that this process may use.
-    engine : Engine, optional
-        What runs the work in place of processes of this machine.
+        Whether it is added to an id's own suffix of sound, which it replaces otherwise.
+    model, any_model, activations, voice, topk, any_voice
+        As the command's options of these names.
     force : bool
-        Whether files that exist are written again.
-    file_timeout : float, optional
-        Seconds that a row may take. Absent: 60 s and 60 times its duration.
-    watcher : Watcher, optional
-        Is called while the run goes on.
-
-    Returns
-    -------
-    Decoded
-        What was written, and what was not.
+        Whether files that exist are written again; else they stay.
+    workers, engine, file_timeout, watcher
+        As in `encode`.
 
     Raises
     ------
-    fcs_edge.CorpusError
-        There is no such dataset or id, a shard is damaged, or two rows have one file.
     fcs_edge.FcsError
-        The model or voice does not fit the tokens.
+        There is no such dataset, id or model, a shard is damaged, or two rows have one file.
     ValueError
         The suffix is not valid.
     """
     if suffix not in FILE_FORMATS:
         raise ValueError(f"suffix must be {', '.join(FILE_FORMATS)}, not {suffix!r}")
     opened = dataset if isinstance(dataset, TokenDataset) else open_dataset(dataset, partial=True)
+    folder, voice = os.path.abspath(out), None if voice is None else os.path.abspath(voice)
+    form, voicing = (folder, suffix, keep_suffix), (voice, topk, any_voice)
+    if Path(folder).is_relative_to(opened.storage.location):
+        raise CorpusError(f"{out}: is in the dataset; give another folder")
+    options = Options(opened.storage.location, *form, *voicing, any_model, force)
     codec = decoding_model(opened.facts.fingerprint, model, any_model, activations)
-    options: dict[str, Any] = {
-        "dataset": opened.storage.location,
-        "folder": os.path.abspath(out),
-        "suffix": suffix,
-        "keep_suffix": keep_suffix,
-        "voice": None if voice is None else os.path.abspath(voice),
-        "topk": topk,
-        "any_voice": any_voice,
-        "force": force,
-        "any_model": any_model,
-    }
-    _voiced(codec, options)
     recipe = _recipe(codec, activations, options, file_timeout)
-    plan = _Plan(opened, recipe, None if ids is None else frozenset(ids))
-    plan.check()
-    _create_folder(Path(options["folder"]))
+    plan = _Plan(opened, options, None if ids is None else frozenset(ids))
     return _run(plan, recipe, engine or _local_engine(workers), watcher or Watcher())
 
 
@@ -177,35 +175,29 @@ def _local_engine(workers: int | None) -> Engine:
 
 
 def _recipe(
-    codec: Codec, activations: int | None, options: dict[str, Any], file_timeout: float | None
+    codec: Codec, activations: int | None, options: Options, file_timeout: float | None
 ) -> Recipe:
+    """Return what the shards share; a voice that does not fit is refused now."""
+    options.voiced(codec)
     return Recipe(
         kind="decode",
         model=catalogue.reference(codec.model),
         model_sha256=codec.model.sha256,
         fingerprint=codec.fingerprint.hex(),
         settings=token_settings(codec.model),
-        out=options["folder"],
+        out=options.folder,
         activations=activations,
         file_timeout=file_timeout,
-        options=MappingProxyType(options),
+        options=MappingProxyType(vars(options)),
     )
-
-
-def _create_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CorpusError(f"{folder}: {error.strerror}") from error
 
 
 class _Plan:
     """The rows to decode."""
 
-    def __init__(self, opened: TokenDataset, recipe: Recipe, ids: frozenset[str] | None) -> None:
-        self._opened, self._recipe, self._ids = opened, recipe, ids
-        self._force = bool(recipe.options["force"])
-        self._folder = Path(recipe.options["folder"])
+    def __init__(self, opened: TokenDataset, options: Options, ids: frozenset[str] | None) -> None:
+        self._opened, self._options, self._ids = opened, options, ids
+        self._folder = Path(options.folder)
         self.shards = opened.shards
         self.n: Counter[str] = Counter()
         self.seconds = 0.0
@@ -228,7 +220,7 @@ class _Plan:
                 if row["error"] is not None:
                     self.n["without_tokens"] += 1
                     continue
-                path = sound_path(row["id"], self._recipe)
+                path = self._options.path_of(row["id"])
                 paths.add(path)
                 if self._is_left(path):
                     self.n["existing"] += 1
@@ -242,6 +234,13 @@ class _Plan:
         if repeated := paths.repeated():
             self._refuse_collision(repeated)
 
+    def create_folder(self) -> None:
+        """Create the folder of the sounds."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CorpusError(f"{self._folder}: {error.strerror}") from error
+
     def jobs(self) -> Iterator[Job]:
         """Yield the rows to decode, a shard at a time."""
         for shard in self._opened.shards:
@@ -249,7 +248,7 @@ class _Plan:
             items = tuple(
                 Item(row["id"], name, duration=self._seconds_of(row))
                 for row in self._rows(shard)
-                if row["error"] is None and not self._is_left(sound_path(row["id"], self._recipe))
+                if row["error"] is None and not self._is_left(self._options.path_of(row["id"]))
             )
             if items:
                 yield Job(shard, items)
@@ -258,7 +257,7 @@ class _Plan:
         return float(row["n_samples"] or 0) / self._opened.facts.sample_rate
 
     def _is_left(self, path: str) -> bool:
-        return not self._force and os.path.lexists(self._folder / path)
+        return not self._options.force and os.path.lexists(self._folder / path)
 
     def _rows(self, shard: str) -> Iterator[dict[str, Any]]:
         columns = ("id", "n_samples", "error")
@@ -270,7 +269,7 @@ class _Plan:
     def _check_model(self, shard: str) -> None:
         """Refuse a shard of another model than the dataset's first one."""
         found = read_facts(self._opened.storage, shard).fingerprint
-        if found != self._opened.facts.fingerprint and not self._recipe.options["any_model"]:
+        if found != self._opened.facts.fingerprint and not self._options.any_model:
             raise CorpusError(
                 f"{data_name(shard)}: is of another model ({found}) than the first shard "
                 f"({self._opened.facts.fingerprint}); --any-model decodes all with one"
@@ -280,7 +279,7 @@ class _Plan:
         ids: dict[str, str] = {}
         for shard in self._opened.shards:
             for row in self._rows(shard):
-                path = sound_path(row["id"], self._recipe)
+                path = self._options.path_of(row["id"])
                 if row["error"] is not None or UniqueTexts.key(path) not in repeated:
                     continue
                 if path in ids:
@@ -291,14 +290,10 @@ class _Plan:
                 ids[path] = row["id"]
 
 
-def sound_path(id: str, recipe: Recipe) -> str:
-    """Return the path of a row's sound below the folder."""
-    options = recipe.options
-    return safe_path(id, options["suffix"], keep_suffix=options["keep_suffix"])
-
-
 def _run(plan: _Plan, recipe: Recipe, engine: Engine, watcher: Watcher) -> Decoded:
     """Run the jobs; Ctrl-C ends them at once, and leaves no file that is not whole."""
+    plan.check()
+    plan.create_folder()
     n, given, failed = plan.n, _Given(plan, watcher), _Failed()
     watcher.planned(n["rows"], plan.seconds, 0, len(plan.shards))
 
@@ -372,23 +367,17 @@ class _Failed:
         self._ids.add(id)
 
 
-def _voiced(codec: Codec, options: Any) -> Codec:
-    if options["voice"] is None:
-        return codec
-    voice = fcs_edge.load_voice(options["voice"])
-    return codec.with_voice(voice, options["topk"], any_voice=options["any_voice"])
-
-
 def prepare(recipe: Recipe) -> Callable[[Job, OnReport], Totals]:
     """Load the model, once a process; return what decodes rows of a shard to files."""
     model = catalogue.referenced(recipe.model)
-    codec = _voiced(Codec(model, activations=recipe.activations), recipe.options)
-    return partial(_decode_shard, codec, recipe)
+    options = Options(**recipe.options)
+    codec = options.voiced(Codec(model, activations=recipe.activations))
+    return partial(_decode_shard, codec, options)
 
 
-def _decode_shard(codec: Codec, recipe: Recipe, job: Job, on_report: OnReport) -> Totals:
+def _decode_shard(codec: Codec, options: Options, job: Job, on_report: OnReport) -> Totals:
     """Decode rows of one shard, each to a file that appears complete or not at all."""
-    storage, name = open_storage(recipe.options["dataset"]), data_name(job.name)
+    storage, name = open_storage(options.dataset), data_name(job.name)
     places = {item.id: index for index, item in enumerate(job.items)}
     n: Counter[str] = Counter()
     for batch in batches(storage, name, ("id", "n_samples", "tokens"), _ROWS):
@@ -401,7 +390,7 @@ def _decode_shard(codec: Codec, recipe: Recipe, job: Job, on_report: OnReport) -
             on_report(Report("file", job.name, place))
             error = job.blamed.get(id)
             if error is None:
-                error = _written(codec, recipe, id, n_samples, rows.row(at))
+                error = _written(codec, options, id, n_samples, rows.row(at))
             n["files"] += 1
             if error is None:
                 n["samples"] += n_samples
@@ -413,15 +402,15 @@ def _decode_shard(codec: Codec, recipe: Recipe, job: Job, on_report: OnReport) -
     return Totals(files=n["files"], errors=n["errors"], samples=n["samples"], tokens=n["tokens"])
 
 
-def _written(codec: Codec, recipe: Recipe, id: str, n_samples: int, tokens: U16) -> str | None:
+def _written(codec: Codec, options: Options, id: str, n_samples: int, tokens: U16) -> str | None:
     """Decode a row to its file; return why that is not possible, or None."""
-    if problem := length_problem(tokens.size, n_samples, codec, recipe.settings):
+    if problem := length_problem(tokens.size, n_samples, codec, token_settings(codec.model)):
         return problem
-    path = Path(recipe.options["folder"], sound_path(id, recipe))
+    path = Path(options.folder, options.path_of(id))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with creating(path, overwrite=recipe.options["force"]) as file:
-            _write(file, codec, recipe.options["suffix"], id, n_samples, tokens)
+        with creating(path, overwrite=options.force) as file:
+            _write(file, codec, options.suffix, id, n_samples, tokens)
     except FcsError as error:
         return str(error)
     except OSError as error:

@@ -38,6 +38,7 @@ from fcs_edge.errors import CorpusError
 from fcs_edge.modelfile import catalogue
 from fcs_edge.streams.whole_signal import Choice
 from fcs_edge.streams.whole_windows import Windows
+from fcs_edge.text import printable
 from fcs_edge.tokens.settings import token_settings
 
 
@@ -229,6 +230,7 @@ class Driver:
         """
         request = self._request
         with ExitStack() as stack:
+            _check_folder(request.out)
             stack.enter_context(_unless_empty(request.out))
             storage = self.storage = open_storage(request.out, create=True)
             recipe = request.recipe(storage.location)
@@ -240,8 +242,10 @@ class Driver:
             planned = self.plan = request.planned(recipe)
             todo = self._resume(storage, planned)
             yield from [self._shard(storage, name, resumed=True) for name in self.totals]
-            if todo:
+            names = {shard.name for shard in planned.shards}
+            if todo or not names.issuperset(shard_names(storage)):
                 begin_dataset(storage)
+            if todo:
                 yield from self._encode(storage, planned.recipe, todo)
             if len(self.totals) == len(planned.shards):
                 self._finish(storage, planned)
@@ -372,6 +376,17 @@ class Driver:
 
 class _AllFailError(Exception):
     """None of the first files could be encoded."""
+
+
+def _check_folder(out: str) -> None:
+    """Refuse a folder that holds other things: the last input, where OUT was forgotten."""
+    try:
+        names = {name for name in os.listdir(out) if not name.startswith(".")}
+    except OSError:
+        return
+    if not names & {"data", "dataset.json"} and (others := sorted(names - {"README.md"})):
+        other = printable(others[0])
+        raise CorpusError(f"{out}: holds {other}, and no dataset; give a new folder as OUT")
 
 
 @contextmanager

@@ -5,23 +5,30 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fcs_edge.audio.resampling import DEFAULT_RESAMPLER, RESAMPLERS
 from fcs_edge.codec import Codec
+from fcs_edge.corpus.item_encoder import ItemEncoder
 from fcs_edge.corpus.items import Item
 from fcs_edge.corpus.job import Recipe
 from fcs_edge.corpus.sources import source_path
 from fcs_edge.corpus.tars import tar_items
-from fcs_edge.errors import FcsError
+from fcs_edge.corpus.versions import versions
+from fcs_edge.errors import FcsError, shown
 from fcs_edge.model.layers import U16
 from fcs_edge.modelfile import catalogue
 from fcs_edge.tokens.settings import differences, token_settings
 
 if TYPE_CHECKING:
     from fcs_edge.corpus.schema import ShardFacts
+
+
+_MOST_CHANNELS = 8
+"""Channels that are tried for a row whose tokens differ."""
 
 
 class DrawnRow(NamedTuple):
@@ -77,43 +84,82 @@ class Compared(NamedTuple):
     is_encoded: bool
 
 
-def encode_again(sample: Sample, codec: Codec | None, facts: ShardFacts) -> Iterator[Compared]:
-    """Encode rows anew and compare their tokens.
+class RowEncoder:
+    """Encodes rows anew and compares their tokens.
+
+    Parameters
+    ----------
+    codec : Codec or None
+        The dataset's model.
+    facts : ShardFacts
+        What a shard of the dataset states.
 
     Raises
     ------
     FcsError
         There is no model of the dataset's fingerprint, or it would give other tokens.
     """
-    from fcs_edge.corpus.item_encoder import ItemEncoder
 
-    codec = _fitting(codec, facts)
-    encoder = ItemEncoder(codec, _recipe(codec, facts))
-    places = _Members()
-    try:
-        for drawn in sample.rows():
-            yield _compared(encoder, places, drawn)
-    finally:
-        encoder.close()
+    def __init__(self, codec: Codec | None, facts: ShardFacts) -> None:
+        self._codec = _fitting(codec, facts)
+        self._recipe = _recipe(self._codec, facts)
+        self._members = _Members()
+        self._versions = _other_versions(facts)
+
+    def compared(self, sample: Sample) -> Iterator[Compared]:
+        """Yield what became of each row that is drawn."""
+        encoder = ItemEncoder(self._codec, self._recipe)
+        try:
+            for drawn in sample.rows():
+                yield self._compared(encoder, drawn)
+        finally:
+            encoder.close()
+
+    def _compared(self, encoder: ItemEncoder, drawn: DrawnRow) -> Compared:
+        where, row, old = drawn
+        source = f"its source {row['path']}"
+        try:
+            item = self._members.item(row)
+        except LookupError as error:
+            return Compared(where, f"{source} is not encoded anew: {error}", False)
+        problem = None
+        for channel in _channels(row):
+            new = encoder.row(replace(item, channel=channel))
+            if new["error"] is not None:
+                return Compared(where, f"{source} is not encoded anew: {new['error']}", False)
+            if new["sha256"] != row["sha256"]:
+                line = f"{source} has other bytes than it had: another SHA-256"
+                return Compared(where, line, False)
+            other = _difference(new["tokens"], old)
+            if other is None:
+                return Compared(where, None, True)
+            problem = problem or other
+        return Compared(where, f"encoded anew, {problem}{self._versions}", True)
 
 
-def _compared(encoder: Any, places: _Members, drawn: DrawnRow) -> Compared:
-    where, row, old = drawn
-    source = f"its source {row['path']}"
-    try:
-        new = encoder.row(places.item(row))
-    except LookupError as error:
-        return Compared(where, f"{source} is not encoded anew: {error}", False)
-    if new["error"] is not None:
-        return Compared(where, f"{source} is not encoded anew: {new['error']}", False)
-    if new["sha256"] != row["sha256"]:
-        return Compared(where, f"{source} has other bytes than it had: another SHA-256", False)
-    tokens, problem = new["tokens"], None
-    if tokens.size != old.size:
-        problem = f"encoded anew it has {tokens.size} tokens, and had {old.size}"
-    elif n_differing := int(np.count_nonzero(tokens != old)):
-        problem = f"encoded anew, {n_differing} of its {tokens.size} tokens differ"
-    return Compared(where, problem, True)
+def _channels(row: dict[str, Any]) -> list[int | None]:
+    """Return the channels that a row may be of: a manifest may have named one for it."""
+    n = row["channels"] or 1
+    return [None, *range(1, min(n, _MOST_CHANNELS) + 1)] if n > 1 else [None]
+
+
+def _difference(new: U16, old: U16) -> str | None:
+    if new.size != old.size:
+        return f"it has {new.size} tokens, and had {old.size}"
+    n_differing = int(np.count_nonzero(new != old))
+    return f"{n_differing} of its {old.size} tokens differ" if n_differing else None
+
+
+def _other_versions(facts: ShardFacts) -> str:
+    """Return which libraries are others than those that took part, or nothing."""
+    here = versions()
+    names = ("libsndfile", "soxr", "fcs-edge")
+    found = [
+        f"{name} {shown(facts.versions.get(name), 40)} (here {here[name]})"
+        for name in names
+        if facts.versions.get(name) != here[name]
+    ]
+    return f"; it was encoded with {', '.join(found)}" if found else ""
 
 
 class _Members:

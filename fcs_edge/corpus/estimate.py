@@ -72,45 +72,69 @@ def estimate(
     """
     codec = fcs_edge.load(plan.recipe.model, activations=plan.recipe.activations)
     encoder = ItemEncoder(codec, plan.recipe)
-    rows: list[Row] = []
-    known: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    sound = took = 0.0
+    tried = _Tried()
     for item in _drawn(plan):
-        part = _part(item)
-        if not rows:
-            # The first call reads the weights.
-            encoder.row(part)
-        start = time.perf_counter()
-        row = encoder.row(part)
-        took += time.perf_counter() - start
-        rows.append(row)
-        length = (row["n_samples"] or 0) / SAMPLE_RATE_IN
-        sound += length
-        whole = length if part is item else _stated(item)
-        if length and whole:
-            pair = known[_kind(item)]
-            pair[0], pair[1] = pair[0] + whole, pair[1] + estimated_seconds(item)
-        on_progress(sound)
-        if sound >= seconds or took >= _MOST_WAIT:
+        tried.encode(encoder, item)
+        on_progress(tried.sound)
+        if tried.sound >= seconds or tried.took >= _MOST_WAIT:
             break
     encoder.close()
-    total = _seconds(plan, {kind: real / guess for kind, (real, guess) in known.items() if guess})
-    speed = sound / took if took else 0.0
+    total, sound = _seconds(plan, tried.factors()), tried.sound
+    speed = sound / tried.took if tried.took else 0.0
     empty = len(shard_bytes([], plan.recipe))
-    a_second = (len(shard_bytes(rows, plan.recipe)) - empty) / sound if sound else 0.0
+    a_second = (len(shard_bytes(tried.rows, plan.recipe)) - empty) / sound if sound else 0.0
     return Estimate(
         files=plan.n_items,
         shards=len(plan.shards),
         sound_bytes=plan.size,
         hours=total / 3600,
-        tried=len(rows),
-        failed=sum(row["tokens"] is None for row in rows),
+        tried=len(tried.rows),
+        failed=sum(row["tokens"] is None for row in tried.rows),
         seconds_tried=sound,
         speed=speed,
         workers=workers,
         seconds=total / speed / max(min(workers, len(plan.shards)), 1) if speed else 0.0,
         dataset_bytes=round(empty * len(plan.shards) + a_second * total),
     )
+
+
+class _Tried:
+    """Items that are encoded to see what they take.
+
+    Attributes
+    ----------
+    rows : list of dict
+        Their rows.
+    sound, took : float
+        Seconds of sound that has tokens, and of work.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.sound = self.took = 0.0
+        self._known: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+
+    def encode(self, encoder: ItemEncoder, item: Item) -> None:
+        """Encode an item, or the start of a long one."""
+        part = _part(item)
+        if not self.rows:
+            # The first call reads the weights.
+            encoder.row(part)
+        start = time.perf_counter()
+        row = encoder.row(part)
+        self.took += time.perf_counter() - start
+        self.rows.append(row)
+        length = (row["n_samples"] or 0) / SAMPLE_RATE_IN
+        self.sound += length
+        whole = length if part is item else _stated(item)
+        if length and whole:
+            known = self._known[_kind(item)]
+            known[0] += whole
+            known[1] += estimated_seconds(item)
+
+    def factors(self) -> dict[str, float]:
+        """Return how much longer the sounds of a kind are than their bytes say."""
+        return {kind: real / guess for kind, (real, guess) in self._known.items() if guess}
 
 
 def _drawn(plan: Plan) -> Iterator[Item]:

@@ -16,6 +16,8 @@ from fcs_edge.corpus.worker_process import WorkerProcess
 
 _JOIN_SECONDS = 5.0
 """That a killed worker may take to end: one that waits for a lost disk does not end."""
+_MOST_EVENTS = 100_000
+"""Reports that wait for a caller who does other work; further ones are left out."""
 
 
 @dataclass(frozen=True)
@@ -141,4 +143,5 @@ class LocalEngine:
     def _take(self, report: Report) -> None:
         if report.kind != "file":
             self._warm.set()
-        self._events.put(report)
+        if self._events.qsize() < _MOST_EVENTS:
+            self._events.put(report)

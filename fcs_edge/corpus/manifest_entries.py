@@ -14,6 +14,9 @@ PATH_KEYS = ("path", "audio_filepath", "file_name")
 _OWN_KEYS = frozenset((*PATH_KEYS, "id", "offset", "duration"))
 
 
+_MOST_SECONDS = 1e9
+
+
 class Malformed(Exception):  # noqa: N818 - it does not leave the reading of manifests
     """A line is no statement of a sound; the text says why."""
 
@@ -79,7 +82,7 @@ def seconds_of(row: Mapping[str, Any], name: str) -> float | None:
         seconds = math.nan if isinstance(value, (bool, bytes)) else float(value)
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
-    if not math.isfinite(seconds) or seconds < 0:
+    if not 0 <= seconds <= _MOST_SECONDS:
         raise Malformed(f"its {name} is no number of seconds from 0")
     return seconds
 

@@ -292,7 +292,7 @@ class ObjectStore:
 
     def label(self, name: str) -> str:
         """Return a file's URI, for messages."""
-        return f"{self.location}/{name}"
+        return f"{self.location.partition('?')[0]}/{name}"
 
     def names(self, folder: str = "") -> list[str]:
         """Return the sorted names of a folder's own files; hidden ones are left out."""

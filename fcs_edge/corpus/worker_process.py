@@ -29,6 +29,8 @@ MOST_STARTS = 3
 _WORKER = "fcs_edge.corpus.worker"
 _GRACE = 5.0
 """Seconds that a child has to end when its input ends."""
+_LONGEST_WAIT = 1e5
+"""Seconds of one wait; a manifest may state any duration."""
 _WORDS = 4000
 """Bytes of a child's last output that are kept for an error."""
 
@@ -79,12 +81,6 @@ class WorkerProcess:
         if kind is not None:
             self.kill()
         self.close()
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the child runs."""
-        child = self._child
-        return child is not None and child.process.poll() is None
 
     def run(self, job: Job, on_report: OnReport) -> Outcome:
         """Do a job, in one child after another if they die.
@@ -171,6 +167,11 @@ class WorkerProcess:
             if self._killed:
                 raise CorpusError("the worker is ended") from None
             raise
+        except BaseException:
+            # What it does is nobody's concern any more.
+            child.process.kill()
+            self._discard()
+            raise
         raise AssertionError("a conversation ends with totals")
 
     def _started(self) -> _Child:
@@ -243,7 +244,7 @@ class _Child:
         poll.register(output, select.POLLIN)
         poll.register(errors, select.POLLIN)
         while True:
-            ready = dict(poll.poll(None if timeout is None else max(timeout * 1000, 0)))
+            ready = dict(poll.poll(None if timeout is None else min(timeout, _LONGEST_WAIT) * 1000))
             if not ready:
                 return
             if errors in ready and not self._take_words(errors):

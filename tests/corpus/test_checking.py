@@ -5,21 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
+import soxr
 from numpy.typing import NDArray
 
+import fcs_edge
 from dataset_cases import error_row, recipe_of, sound_row, store
 from fcs_edge import Codec, CorpusError, FcsError
 from fcs_edge.corpus import Checked, check
 from fcs_edge.corpus.checking import MOST_FAULTS
 from fcs_edge.corpus.encoding_again import Sample
+from fcs_edge.corpus.mirror import write_mirror
 from fcs_edge.corpus.schema import write_shard
 from fcs_edge.corpus.storage import open_storage
 
@@ -190,6 +196,18 @@ def test_what_a_killed_run_left(dataset: Path) -> None:
     assert "is what a killed run left" in only_fault(check(dataset))
 
 
+def test_files_of_rows_that_are_missing(dataset: Path, tiny: Codec, rows: Rows) -> None:
+    recipe = replace(recipe_of(tiny, dataset), also=("npz",))
+    for name in ("0" * 16, "0" * 15 + "1"):
+        write_mirror(open_storage(dataset), name, recipe)
+    assert check(dataset).faults == ()
+    (dataset / "npz" / "1.wav.npz").unlink()
+    assert only_fault(check(dataset)) == (
+        "data/0000000000000000.parquet: 1 file of its rows not in npz/; "
+        "fcs-edge corpus encode --also npz writes them"
+    )
+
+
 def test_shards_set_aside_are_no_fault(dataset: Path, tiny: Codec, rows: Rows) -> None:
     (dataset / "stale").mkdir()
     shutil.copy(first_shard(dataset), dataset / "stale")
@@ -340,7 +358,7 @@ def test_a_member_of_an_archive_is_found_again(
     assert (found.again, found.differing, found.faults) == (3, 0, ())
 
 
-def test_a_source_with_other_bytes_is_said(
+def test_a_source_with_other_bytes_is_reported(
     tiny: Codec, rows: Rows, model: Path, tmp_path: Path
 ) -> None:
     own = copied(rows[:1], tmp_path / "copies")
@@ -362,3 +380,28 @@ def test_hashes_are_those_of_the_files(dataset: Path) -> None:
     stated = json.loads((dataset / "dataset.json").read_text())["shards"][0]
     data = (dataset / "data" / f"{stated['name']}.parquet").read_bytes()
     assert hashlib.sha256(data).hexdigest() == stated["sha256"]
+
+
+def test_a_channel_that_a_manifest_named_is_found(
+    tiny: Codec, speech: NDArray[np.float32], model: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "two.wav"
+    both = np.stack([speech[:9000], speech[30000:39000]], 1)
+    row = sound_row(tiny, path, "two.wav", both[:, 1])
+    soundfile.write(path, both, 16000, subtype="FLOAT")
+    status = os.stat(path)
+    row |= {"channels": 2, "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    row["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = check(store(tiny, tmp_path / "tokens", [[row]]), again=1, model=model)
+    assert (found.again, found.differing, found.faults) == (1, 0, ())
+
+
+def test_other_libraries_are_named_where_tokens_differ(
+    tiny: Codec, rows: Rows, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = rows[0]["tokens"] ^ 1
+    folder = store(tiny, tmp_path / "tokens", [[{**rows[0], "tokens": tokens}]])
+    others = {"libsndfile": "0.1", "soxr": soxr.__version__, "fcs-edge": fcs_edge.__version__}
+    monkeypatch.setattr("fcs_edge.corpus.encoding_again.versions", lambda: others)
+    line = only_fault(check(folder, again=1, model=model))
+    assert re.search(r"tokens differ; it was encoded with libsndfile \S+ \(here 0\.1\)$", line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import sys
 from collections.abc import Callable
@@ -101,6 +102,25 @@ def test_ids_of_equal_hash_differ_by_their_text(
     for row in INTACT:
         assert dataset[row["id"]]["id"] == row["id"]
     assert "another" not in dataset
+
+
+def test_few_shards_stay_in_memory(dataset: TokenDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fcs_edge.corpus.dataset._RECENT", 1)
+    for row in [*INTACT, *INTACT[::-1]]:
+        np.testing.assert_array_equal(dataset[row["id"]]["tokens"], row["tokens"])
+        assert len(dataset._recent) == 1
+
+
+def test_another_process_finds_rows_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = in_folder(tmp_path)
+    assert INTACT[1]["id"] in dataset
+    pickled = pickle.dumps(dataset)
+    assert len(pickled) < 4000
+    # Each process has hashes of its own.
+    monkeypatch.setattr("fcs_edge.corpus.dataset.hash", lambda x: hash(x) ^ 5, raising=False)
+    there = pickle.loads(pickled)
+    for row in INTACT:
+        np.testing.assert_array_equal(there[row["id"]]["tokens"], row["tokens"])
 
 
 def test_the_rows_are_a_table(dataset: TokenDataset) -> None:

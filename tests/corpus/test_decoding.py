@@ -122,7 +122,7 @@ def test_an_unknown_id_is_named_before_any_work(
     assert not (tmp_path / "sound").exists()
 
 
-def test_two_rows_of_one_file_are_refused_and_told_how_to_differ(
+def test_two_rows_of_one_file_are_refused(
     run: Callable[..., Decoded], tiny: Codec, rows: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     both = [{**rows[0], "id": "x.wav"}, {**rows[1], "id": "x.flac"}]
@@ -223,6 +223,12 @@ def test_processes_write_the_same_files(
     done = decode(dataset, tmp_path / "there", model=model, workers=2)
     assert done.files == 4
     assert files_of(tmp_path / "there") == files_of(tmp_path / "here")
+
+
+def test_an_out_in_the_dataset_is_refused(run: Callable[..., Decoded], dataset: Path) -> None:
+    for out in (dataset, dataset / "data"):
+        with pytest.raises(CorpusError, match="is in the dataset"):
+            run(dataset, out)
 
 
 def test_an_out_that_is_a_file_is_one_line(

@@ -59,6 +59,14 @@ def test_the_current_folder_is_no_place_of_modules(
     assert encode("sounds", "out", engine="local", workers=1).exit_code == 0
 
 
+def test_a_duration_of_a_manifest_may_be_any_number(encode: Encode, tmp_path: Path) -> None:
+    write_sound(tmp_path / "one.wav", 1)
+    manifest = tmp_path / "list.jsonl"
+    manifest.write_text('{"audio_filepath": "one.wav", "offset": 0.02, "duration": 1e300}\n')
+    run = encode(manifest, tmp_path / "out", engine="local", workers=1)
+    assert (run.exit_code, run.tokens) == (0, 4)
+
+
 @pytest.mark.parametrize(("workers", "error"), [(0, ValueError), (1.5, TypeError)])
 def test_a_wrong_number_of_workers_is_refused(workers: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="workers"):

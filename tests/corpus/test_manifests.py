@@ -240,6 +240,7 @@ def test_recordings_of_lhotse(folder: Path) -> None:
         ({"path": "a", "duration": "long"}, "its duration is no number"),
         ({"path": "a", "duration": True}, "its duration is no number"),
         ({"path": "a", "offset": 10**400}, "its offset is no number"),
+        ({"path": "a", "offset": 1, "duration": 1e300}, "its duration is no number"),
         ({"path": "a", "offset": [1]}, "its offset is no number"),
         (cut(type="MixedCut", tracks=[]), "is a MixedCut, which is no part of one file"),
         (cut(recording="r"), "its recording is no object"),

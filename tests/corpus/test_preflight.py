@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -152,7 +151,7 @@ def send(path: Path, sha256: str, file_sha256: str | None = None) -> None:
     model_cache.complete(sha256, "ab" * 8, file_sha256 or hashlib.sha256(data).hexdigest())
 
 
-def test_a_model_that_was_damaged_on_its_way_is_not_kept(
+def test_a_model_that_was_damaged_on_its_way_is_removed(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -184,9 +183,9 @@ def test_a_child_that_dies_is_one_line(recipe: Recipe, monkeypatch: pytest.Monke
         preflight.setup_in_child(recipe)
 
 
-def test_the_driver_needs_no_distributed_for_local_work() -> None:
+def test_the_preflight_of_one_machine_needs_no_dask(tmp_path: Path) -> None:
     code = "import fcs_edge.corpus.preflight, sys; print('distributed' in sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ)
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
     )
     assert done.stdout.strip() == "False"

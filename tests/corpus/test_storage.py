@@ -145,6 +145,7 @@ def test_a_uri_opens_an_object_store() -> None:
     storage = open_storage("mock:///bucket/")
     assert isinstance(storage, ObjectStore)
     assert storage.label("data/x") == "mock:///bucket/data/x"
+    assert open_storage("mock:///bucket?a=b").label("x") == "mock:///bucket/x"
     for uri in ("nowhere://bucket", "mock:///"):
         with pytest.raises(CorpusError, match=f"^{uri}: not the URI of a folder"):
             open_storage(uri)

@@ -110,6 +110,28 @@ def test_writers_at_once_lose_nothing(folder: Path) -> None:
     assert len(set(contents(folder).values())) == len(contents(folder)) == 8
 
 
+def test_writers_at_once_that_replace_leave_one_file(folder: Path) -> None:
+    barrier = threading.Barrier(8)
+    failed = []
+
+    def write(number: int) -> None:
+        try:
+            with creating(folder / "a") as file:
+                file.write(bytes([number]) * 100)
+                barrier.wait()
+        except FcsError as error:
+            failed.append(str(error))
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    assert list(contents(folder)) == ["a"]
+    assert len(contents(folder)["a"]) == 100
+
+
 def test_a_replaced_file_keeps_its_access(folder: Path) -> None:
     path = folder / "a"
     path.write_bytes(OLD)
