@@ -114,7 +114,7 @@ def ask_child(order: Mapping[str, Any]) -> dict[str, Any]:
         The child finds an error, or ends without an answer.
     """
     for _ in range(_MOST_STARTS):
-        done = _asked(order)
+        done = _completed(order)
         # Whoever killed one child may leave the next one alone.
         if done.returncode >= 0:
             break
@@ -128,7 +128,7 @@ def ask_child(order: Mapping[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _asked(order: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
+def _completed(order: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
     """Run a child to its end."""
     try:
         return subprocess.run(
