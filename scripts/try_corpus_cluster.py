@@ -22,7 +22,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
 from loopback_cluster import LoopbackCluster
 
 COMMAND = [sys.executable, "-m", "fcs_edge.cli", "corpus", "encode"]
