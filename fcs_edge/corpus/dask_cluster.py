@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import queue
 import threading
@@ -17,7 +18,6 @@ CONNECT_SECONDS = 10
 ANSWER_SECONDS = 60
 CLOSE_SECONDS = 5
 
-_VERSIONS_DIFFER = "VersionMismatchWarning"
 _LOGGERS = "distributed", "tornado"
 
 T = TypeVar("T")
@@ -176,6 +176,11 @@ class Cluster:
             result: T = value
             return result
         self.require()
+        if isinstance(value, OSError | asyncio.TimeoutError):
+            raise CorpusError(
+                f"{self.address}: the Dask scheduler does not answer ({reason(value)}); shards "
+                "that are written stay: run the command again"
+            ) from value
         raise value
 
 
