@@ -123,8 +123,8 @@ def encode(
     """Encode all sounds of IN to a dataset of Parquet files in the folder OUT.
 
     IN is folders, files, patterns, .tar archives (WebDataset), and lists: .jsonl (NeMo, lhotse),
-    .csv, .tsv and .scp (Kaldi). As -, it is paths on standard input. Paths in a list are relative to
-    the list.
+    .csv, .tsv and .scp (Kaldi). As -, it is paths on standard input. Paths in a list are relative
+    to the list.
 
     OUT is a folder, or s3://BUCKET/FOLDER or gs://BUCKET/FOLDER. The same command continues
     a run that ended early, and encodes what is new. A sound that cannot be encoded is a row with
