@@ -181,8 +181,12 @@ def _check(
         check_input("-")
         if sys.stdin.isatty():
             raise click.UsageError("IN is -, but standard input is a terminal; pipe paths to it.")
-    # Its absence is said before any scan.
+    # What is not installed is said before any scan.
     pyarrow()
+    if is_dask:
+        from fcs_edge.corpus.dask_cluster import libraries
+
+        libraries()
 
 
 def _run(

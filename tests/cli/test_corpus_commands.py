@@ -227,12 +227,17 @@ def test_ctrl_c_once_ends_after_the_running_shards(
     assert not Path("tokens/dataset.json").exists()
 
 
-def test_pyarrow_is_required_before_any_scan(
+def test_libraries_are_required_before_any_scan(
     encode: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     line = encode("nowhere", "out").failed()
     assert line.endswith('fcs-edge corpus needs pyarrow: pip install "fcs-edge[corpus]"')
+    monkeypatch.undo()
+    pytest.importorskip("distributed")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    line = encode("--engine", "dask", "nowhere", "out").failed()
+    assert line.endswith('--engine dask needs distributed: pip install "fcs-edge[cluster]"')
 
 
 def test_too_few_shards_for_the_workers_are_mentioned(
