@@ -336,8 +336,8 @@ def make_manifests(out: Path, created: dict[str, SoundFile]) -> None:
     (folder / "files.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in table))
     scp = "".join(f"utt-{i:06} {path}\n" for i, (path, _) in enumerate(good))
     (folder / "wav.scp").write_text(scp + "utt-pipe sox -t wav a.wav - |\n")
-    for path in folder.iterdir():
-        os.utime(path, ns=(_TIME_NS, _TIME_NS))
+    for manifest in folder.iterdir():
+        os.utime(manifest, ns=(_TIME_NS, _TIME_NS))
 
 
 def state_of(file: SoundFile) -> str:
