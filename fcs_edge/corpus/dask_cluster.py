@@ -62,7 +62,7 @@ class Cluster:
         CorpusError
             Dask is not installed, no cluster is named, or no scheduler answers.
         """
-        dask, distributed = _imported()
+        dask, distributed = libraries()
         address = self._address or dask.config.get("scheduler-address", None)
         if not address:
             raise CorpusError(
@@ -184,7 +184,14 @@ class Cluster:
         raise value
 
 
-def _imported() -> tuple[ModuleType, ModuleType]:
+def libraries() -> tuple[ModuleType, ModuleType]:
+    """Return dask and distributed.
+
+    Raises
+    ------
+    CorpusError
+        They are not installed.
+    """
     try:
         import dask
         import distributed

@@ -38,7 +38,7 @@ from fcs_edge.errors import CorpusError
 from fcs_edge.modelfile import catalogue
 from fcs_edge.streams.whole_signal import Choice
 from fcs_edge.streams.whole_windows import Windows
-from fcs_edge.text import counted, printable
+from fcs_edge.text import printable
 from fcs_edge.tokens.settings import token_settings
 
 
@@ -303,7 +303,6 @@ class Driver:
             with self._engine as engine:
                 self._pace = Pace()
                 self._watcher.encoding(engine.workers)
-                self._note_idle(engine.workers)
                 for outcome in engine.run(self._jobs(todo), recipe, self._report):
                     if self._take(outcome):
                         yield self._shard(storage, outcome.job.name, resumed=False)
@@ -317,16 +316,6 @@ class Driver:
         if len(self.fresh) + len(self.lost) == len(todo):
             # Ctrl-C came with the last shards, and interrupted nothing.
             self.interrupted = False
-
-    def _note_idle(self, workers: int) -> None:
-        """Say that some workers have nothing to do: the cut does not depend on their number."""
-        n_shards = 0 if self.plan is None else len(self.plan.shards)
-        if n_shards < workers:
-            busy = counted(n_shards, "worker")
-            self._watcher.note(
-                f"{busy} of {workers} can work at a time, one on each Parquet file; smaller files, "
-                "with --shard-hours 0.2 or --shard-rows 100, employ more"
-            )
 
     def _jobs(self, todo: list[PlannedShard]) -> Iterator[Job]:
         """Yield jobs one by one, as workers take them, in threads of theirs."""

@@ -47,6 +47,8 @@ def main() -> None:
     threading.Thread(target=_read, args=(requests, lines), daemon=True).start()
     with suppress(BrokenPipeError):
         _answer(answers, _last_words(lines, answers))
+    # Threads of libraries may still run, and must not keep the process.
+    os._exit(1)
 
 
 def _end_with_thread() -> None:
