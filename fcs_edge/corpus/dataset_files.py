@@ -180,7 +180,7 @@ def _stated(
         "columns": columns_of(recipe),
         "totals": asdict(total),
         "shards": [
-            {"name": name, **asdict(totals[name]), "sha256": _sha256(storage, data_name(name))}
+            {"name": name, **asdict(totals[name]), "sha256": shard_sha256(storage, name)}
             for name in names
         ],
     }
@@ -195,12 +195,20 @@ def _versions(storage: Storage, names: Sequence[str]) -> dict[str, str]:
     return {package: ", ".join(sorted(there)) for package, there in found.items()}
 
 
-def _sha256(storage: Storage, name: str) -> str:
+def shard_sha256(storage: Storage, name: str) -> str:
+    """Return the SHA-256 of a shard's file."""
     digest = hashlib.sha256()
-    with storage.open(name) as file:
+    with storage.open(data_name(name)) as file:
         while data := file.read(1 << 20):
             digest.update(data)
     return digest.hexdigest()
+
+
+def stated_digests(storage: Storage) -> dict[str, str]:
+    """Return the SHA-256 of shards by name, as dataset.json states them; none where it cannot."""
+    with suppress(CorpusError):
+        return {shard.name: shard.sha256 for shard in read_dataset(storage).shards}
+    return {}
 
 
 def read_dataset(storage: Storage) -> Contents:
