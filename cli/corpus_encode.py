@@ -28,11 +28,12 @@ from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.progress import progress_bar
 from fcs_edge.cli.whole_sound import check_choice, whole_options
 from fcs_edge.corpus.arrow import pyarrow
+from fcs_edge.corpus.manifests import SUFFIXES
 from fcs_edge.streams.whole_signal import Choice
 
 CONTINUES = "what is complete stays, and the same command continues"
 
-MANIFESTS = (".jsonl", ".csv", ".tsv")
+MANIFESTS = tuple(suffix for suffix in SUFFIXES if suffix != ".scp")
 """Suffixes of manifests whose columns a dataset can keep."""
 
 
@@ -122,8 +123,8 @@ def encode(
     """Encode all sounds of IN to a dataset of Parquet files in the folder OUT.
 
     IN is folders, files, patterns, .tar archives (WebDataset), and lists: .jsonl (NeMo, lhotse),
-    .csv, .tsv and wav.scp. As -, it is paths on standard input. Paths in a list are relative to
-    the list.
+    .csv, .tsv and .scp (Kaldi). As -, it is paths on standard input. Paths in a list are relative
+    to the list.
 
     OUT is a folder, or s3://BUCKET/FOLDER or gs://BUCKET/FOLDER. The same command continues
     a run that ended early, and encodes what is new. A sound that cannot be encoded is a row with
@@ -168,7 +169,7 @@ def _check(
     lists = any(name.lower().endswith(MANIFESTS) for name in inputs)
     refuse_unused(
         ("an IN of -", "-" in inputs, ("nul",)),
-        ("an IN that is a .jsonl, .csv or .tsv", lists, ("keep_text",)),
+        ("an IN that is a list with columns, such as .jsonl or .csv", lists, ("keep_text",)),
         ("--engine dask", is_dask, ("mixed_cpus",)),
         ("--engine local", not is_dask, ("workers",)),
     )
@@ -180,8 +181,12 @@ def _check(
         check_input("-")
         if sys.stdin.isatty():
             raise click.UsageError("IN is -, but standard input is a terminal; pipe paths to it.")
-    # Its absence is said before any scan.
+    # What is not installed is said before any scan.
     pyarrow()
+    if is_dask:
+        from fcs_edge.corpus.dask_cluster import libraries
+
+        libraries()
 
 
 def _run(

@@ -105,10 +105,10 @@ class _Voiced(NamedTuple):
 class Codec:
     """Speech to tokens and back.
 
-    A codec holds weights only; streams share only weights. `load` creates one. Threads may share
-    it. It never changes, so a copy is the codec itself. A pickle holds no weights: it names the
-    built-in model, or the model file by its absolute path, and loading it checks that the file is
-    the same one.
+    A codec holds weights, and one idle encoder that `encode` uses again; streams share only
+    weights. `load` creates one. Threads may share it. It never changes, so a copy is the codec
+    itself. A pickle holds no weights: it names the built-in model, or the model file by its
+    absolute path, and loading it checks that the file is the same one.
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ FORMATS = (
 )
 
 
-class Made(NamedTuple):
+class SoundFile(NamedTuple):
     """A file's bytes, what they are, and what was done to them."""
 
     suffix: str
@@ -156,7 +156,7 @@ class Maker:
         """Return the random numbers of a file."""
         return np.random.default_rng([self._seed, *numbers])
 
-    def good(self, random: np.random.Generator, suffix: str | None = None) -> Made:
+    def good(self, random: np.random.Generator, suffix: str | None = None) -> SoundFile:
         """Return a file of any format, or of one that a suffix names."""
         shares = [kind.share for kind in FORMATS]
         kind = FORMATS[int(random.choice(len(FORMATS), p=np.divide(shares, sum(shares))))]
@@ -166,11 +166,14 @@ class Maker:
         subtype = str(random.choice(kind.subtypes))
         samples = self._sound(random, self._seconds(random, suffix is not None), rate)
         data = file_bytes(samples, rate, kind, subtype)
-        return Made(kind.suffix, data, "good", f"{kind.name} {subtype}", len(samples) / rate)
+        return SoundFile(kind.suffix, data, "good", f"{kind.name} {subtype}", len(samples) / rate)
 
     def _seconds(self, random: np.random.Generator, middling: bool) -> float:
         """Draw a length: few seconds mostly, 0.01 s and minutes now and then."""
-        draw = 0.5 if middling else random.random()
+        if middling:
+            # Ogg has pages of seconds: of a shorter one, nothing would be intact.
+            return float(random.uniform(6, 10))
+        draw = random.random()
         if draw < 0.02:
             return min(0.01, self._longest)
         if draw > 0.99:
@@ -190,53 +193,53 @@ class Maker:
             sound = np.concatenate([sound, other], 1)
         return np.clip(sound, -1, 1)
 
-    def bad(self, random: np.random.Generator, way: int) -> Made:
+    def bad(self, random: np.random.Generator, way: int) -> SoundFile:
         """Return a file that is bad in a way, by the number of the way."""
-        return _WAYS[way % len(_WAYS)](self, random)
+        return _DEFECTS[way % len(_DEFECTS)](self, random)
 
     def wav(self, samples: F32, rate: int = RATE, subtype: str = "PCM_16") -> bytes:
         """Return a WAV of samples, (n, channels)."""
         return file_bytes(samples, rate, FORMATS[0], subtype)
 
 
-def _cut(suffix: str, state: str) -> Callable[[Maker, np.random.Generator], Made]:
-    def way(maker: Maker, random: np.random.Generator) -> Made:
+def _cut(suffix: str, state: str) -> Callable[[Maker, np.random.Generator], SoundFile]:
+    def way(maker: Maker, random: np.random.Generator) -> SoundFile:
         whole = maker.good(random, suffix)
         n = int(len(whole.data) * random.uniform(0.4, 0.8))
         what = f"cut: {n} of {len(whole.data)} bytes"
-        return Made(suffix, whole.data[:n], state, what, whole.seconds)
+        return SoundFile(suffix, whole.data[:n], state, what, whole.seconds)
 
     return way
 
 
-def _flipped(maker: Maker, random: np.random.Generator) -> Made:
+def _flipped(maker: Maker, random: np.random.Generator) -> SoundFile:
     whole = maker.good(random, "flac")
     data = bytearray(whole.data)
     data[int(len(data) * 0.6)] ^= 1 << int(random.integers(8))
-    return Made("flac", bytes(data), "cut", "a flipped bit", whole.seconds)
+    return SoundFile("flac", bytes(data), "cut", "a flipped bit", whole.seconds)
 
 
-def _claimed(maker: Maker, random: np.random.Generator) -> Made:
+def _claimed(maker: Maker, random: np.random.Generator) -> SoundFile:
     data = bytearray(maker.wav(maker._sound(random, 2, RATE)))
     at = data.find(b"data") + 4
     struct.pack_into("<I", data, at, min(_STATED_HOURS * 3600 * RATE * 2, 2**32 - 64))
-    return Made("wav", bytes(data), "cut", f"states {_STATED_HOURS} h", 2)
+    return SoundFile("wav", bytes(data), "cut", f"states {_STATED_HOURS} h", 2)
 
 
-def _with_nan(maker: Maker, random: np.random.Generator) -> Made:
+def _with_nan(maker: Maker, random: np.random.Generator) -> SoundFile:
     samples = maker._sound(random, 3, RATE)
     samples[:: int(random.integers(500, 2000))] = np.nan
-    return Made("wav", maker.wav(samples, subtype="FLOAT"), "good", "has NaN", 3)
+    return SoundFile("wav", maker.wav(samples, subtype="FLOAT"), "good", "has NaN", 3)
 
 
 def _fixed(suffix: str, state: str, what: str, data: Callable[[Maker], bytes]) -> _Way:
-    return lambda maker, random: Made(suffix, data(maker), state, what, 0)
+    return lambda maker, random: SoundFile(suffix, data(maker), state, what, 0)
 
 
-_Way = Callable[[Maker, np.random.Generator], Made]
+_Way = Callable[[Maker, np.random.Generator], SoundFile]
 _TEXT = b"This is a text, although its name ends like that of a sound.\n" * 20
 _TONE = (0.1 * np.sin(np.arange(4000) / 7)).astype(np.float32)[:, None]
-_WAYS: tuple[_Way, ...] = (
+_DEFECTS: tuple[_Way, ...] = (
     _fixed("wav", "error", "empty", lambda maker: b""),
     _fixed("wav", "error", "text", lambda maker: _TEXT),
     _fixed("mp3", "error", "text", lambda maker: _TEXT),
@@ -257,18 +260,18 @@ _WAYS: tuple[_Way, ...] = (
 )
 
 
-def write(path: Path, made: Made) -> None:
+def write(path: Path, created: SoundFile) -> None:
     """Write a file, and give it the time that all have."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(made.data)
+    path.write_bytes(created.data)
     os.utime(path, ns=(_TIME_NS, _TIME_NS))
-    if made.state == "unreadable":
+    if created.state == "unreadable":
         path.chmod(0)
 
 
-def make_sounds(out: Path, maker: Maker, count: int, bad: float) -> dict[str, Made]:
+def make_sounds(out: Path, maker: Maker, count: int, bad: float) -> dict[str, SoundFile]:
     """Write the files of sound/; return what each is, by name."""
-    made = {}
+    created = {}
     step = 100 / bad if bad else 0
     for number in range(count):
         random = maker.random(0, number)
@@ -277,8 +280,8 @@ def make_sounds(out: Path, maker: Maker, count: int, bad: float) -> dict[str, Ma
         file = maker.bad(random, way - 1) if is_bad else maker.good(random)
         name = f"sound/{number // _FOLDER_FILES:03}/{number:06}.{file.suffix}"
         write(out / name, file)
-        made[name] = file._replace(data=b"")
-    return made
+        created[name] = file._replace(data=b"")
+    return created
 
 
 def make_tars(out: Path, maker: Maker, count: int) -> None:
@@ -297,9 +300,9 @@ def make_tars(out: Path, maker: Maker, count: int) -> None:
         os.utime(path, ns=(_TIME_NS, _TIME_NS))
 
 
-def make_manifests(out: Path, made: dict[str, Made]) -> None:
+def make_manifests(out: Path, created: dict[str, SoundFile]) -> None:
     """Write manifests of good files: all of them, and parts of the longer ones."""
-    good = [(f"../{name}", file) for name, file in made.items() if file.state == "good"]
+    good = [(f"../{name}", file) for name, file in created.items() if file.state == "good"]
     nemo, cuts = [], []
     for number, (path, file) in enumerate(good):
         row = {"audio_filepath": path, "duration": file.seconds, "text": f"sound {number}"}
@@ -333,29 +336,29 @@ def make_manifests(out: Path, made: dict[str, Made]) -> None:
     (folder / "files.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in table))
     scp = "".join(f"utt-{i:06} {path}\n" for i, (path, _) in enumerate(good))
     (folder / "wav.scp").write_text(scp + "utt-pipe sox -t wav a.wav - |\n")
-    for path in folder.iterdir():
-        os.utime(path, ns=(_TIME_NS, _TIME_NS))
+    for manifest in folder.iterdir():
+        os.utime(manifest, ns=(_TIME_NS, _TIME_NS))
 
 
-def state_of(file: Made) -> str:
+def state_of(file: SoundFile) -> str:
     """Return what a file is for this user: a superuser reads any."""
     if file.state == "unreadable":
         return "good" if os.geteuid() == 0 else "error"
     return file.state
 
 
-def make(out: Path, files: int, seed: int, bad: float, longest: float) -> dict[str, Made]:
+def make(out: Path, files: int, seed: int, bad: float, longest: float) -> dict[str, SoundFile]:
     """Make a corpus; return what each file of sound/ is, by name."""
     maker = Maker(seed, longest)
-    made = make_sounds(out, maker, files, bad)
+    created = make_sounds(out, maker, files, bad)
     make_tars(out, maker, files // 10)
-    make_manifests(out, made)
+    make_manifests(out, created)
     expected = {
         name: {"state": state_of(file), "what": file.what, "seconds": round(file.seconds, 6)}
-        for name, file in made.items()
+        for name, file in created.items()
     }
     (out / "expected.json").write_text(json.dumps(expected, indent=0) + "\n")
-    return made
+    return created
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -374,11 +377,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not options.force:
             sys.exit(f"{options.out}: is not empty; --force deletes what it holds")
         shutil.rmtree(options.out)
-    made = make(options.out, options.files, options.seed, options.bad, options.longest)
-    hours = sum(file.seconds for file in made.values()) / 3600
-    states = [state_of(file) for file in made.values()]
+    created = make(options.out, options.files, options.seed, options.bad, options.longest)
+    hours = sum(file.seconds for file in created.values()) / 3600
+    states = [state_of(file) for file in created.values()]
     counts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
-    print(f"{options.out}: {len(made)} files, {hours:.2f} h: {counts}")
+    print(f"{options.out}: {len(created)} files, {hours:.2f} h: {counts}")
 
 
 if __name__ == "__main__":

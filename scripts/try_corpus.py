@@ -73,9 +73,14 @@ def start(source: Path, out: Path, workers: int, options: list[str]) -> subproce
     """Start a run."""
     return subprocess.Popen(
         [*COMMAND, "--workers", str(workers), *options, str(source), str(out)],
-        # A shell may have started this script with SIGINT ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        # nohup, or the & of a shell, may have started this script with some ignored.
+        preexec_fn=_heed_signals,
     )
+
+
+def _heed_signals() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def disturb(driver: subprocess.Popen[bytes], kind: str, chance: random.Random) -> bool:

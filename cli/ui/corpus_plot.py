@@ -13,7 +13,9 @@ _GREY, _RED = "#9aa0a6", "#c2410c"
 _TICKS = (0.01, 0.1, 0.3, 1, 3, 10, 30, 60, 300, 1800, 3600, 36000)
 _NAMES = ("10 ms", "0.1 s", "0.3 s", "1 s", "3 s", "10 s", "30 s", "1 min", "5 min", "30 min")
 _MOST = 6
-"""Bars of a panel."""
+"""Bars of a kind."""
+_LEAST = 5
+"""Bars that a panel has room for, where it has fewer."""
 
 
 def save_png(file: BinaryIO, facts: Facts) -> None:
@@ -107,6 +109,7 @@ def _durations(axes: Any, facts: Facts) -> None:
     top = axes.get_ylim()[1]
     axes.text(median, top, f" median {median:.3g} s", va="top", fontsize=9)
     axes.set_ylabel("files")
+    axes.yaxis.set_major_formatter("{x:,.0f}")
 
 
 def _codes(axes: Any, codes: Facts) -> None:
@@ -125,7 +128,7 @@ def _codes(axes: Any, codes: Facts) -> None:
         f"{codes['used']:,} of {codes['of']:,} codes ({share:.0%})",
         f"as rich as {codes['perplexity']:,.0f} equally frequent ones",
     ]
-    axes.text(0.97, 0.95, "\n".join(lines), ha="right", va="top", transform=axes.transAxes)
+    axes.text(0.05, 0.05, "\n".join(lines), va="bottom", transform=axes.transAxes)
     axes.set_xlabel("code, the most frequent first")
     axes.set_ylabel("times it occurs")
 
@@ -150,7 +153,7 @@ def _bits(axes: Any, facts: Facts) -> None:
     )
     axes.bar_label(bars, [f"{bits:.2f}" for _, bits, _ in rows], padding=3)
     axes.set_yticks(range(len(rows)), names)
-    axes.invert_yaxis()
+    _from_the_top(axes, len(rows))
     axes.set_xlim(0, 1.15 * max(bits for _, bits, _ in rows))
 
 
@@ -174,7 +177,7 @@ def _sources(axes: Any, sources: Facts) -> None:
     bars = axes.barh(range(len(names)), hours, color=colours)
     axes.bar_label(bars, [hours_text(value) for value in hours], padding=3, fontsize=9)
     axes.set_yticks(range(len(names)), names, fontsize=9, parse_math=False)
-    axes.invert_yaxis()
+    _from_the_top(axes, len(names))
     axes.set_xlim(0, 1.2 * max(hours) or 1)
     _hide_x(axes, "hours of sound by rate, channels and kind of file")
 
@@ -187,7 +190,7 @@ def _balance(axes: Any, entropy: Facts) -> None:
     axes.axhline(0.5, color="black", linestyle="--", linewidth=1)
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
-    axes.set_xticks(range(len(ones)))
+    axes.set_xticks(range(len(ones)), range(len(ones)), fontsize=8)
     axes.set_xlabel("bit, the lowest first (red: below 0.9 bits of entropy)")
 
 
@@ -204,11 +207,16 @@ def _parts(axes: Any, facts: Facts) -> None:
     axes.bar_label(bars, [f"{n:,}" for _, n, _ in rows], padding=3)
     names = [_short(printable(name)) for name, _, _ in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=9, parse_math=False)
-    axes.invert_yaxis()
+    _from_the_top(axes, len(rows))
     most = max(n for _, n, _ in rows)
     axes.set_xscale("symlog", linthresh=10)
     axes.set_xlim(0, 4 * max(1, most))
     _hide_x(axes, "files, logarithmic (red: no tokens; yellow: warning)")
+
+
+def _from_the_top(axes: Any, n: int) -> None:
+    """Order bars from the top, and keep few ones from filling the panel."""
+    axes.set_ylim(max(n, _LEAST) - 0.5, -0.5)
 
 
 def _hide_x(axes: Any, label: str) -> None:

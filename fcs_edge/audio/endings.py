@@ -163,7 +163,7 @@ def _mpeg_frame_bytes(header: bytes) -> int | None:
     if index in (0, 15) or rate == 3:
         return None
     table = _BITRATES[layer if version == 3 else 4 if layer == 1 else 5]
-    bits, hertz = table[index] * 1000, (44100, 48000, 32000)[rate] >> (3 - version + (version == 0))
+    bits, hertz = table[index] * 1000, (44100, 48000, 32000)[rate] >> (3 - version - (version == 0))
     padding = header[2] >> 1 & 1
     if layer == 1:
         return (12 * bits // hertz + padding) * 4

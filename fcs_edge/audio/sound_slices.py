@@ -148,7 +148,9 @@ class SlicedSound:
         sound = self._sound or self._opened()
         if sound.seek is not None:
             try:
-                blocks = sound.seek(start)
+                # From its start as the command reads it, where it is damaged too.
+                from_start = not (start or sound.is_stored)
+                blocks = sound.all_channels if from_start else sound.seek(start)
             except CannotSeekError:
                 sound = self._opened()
             else:

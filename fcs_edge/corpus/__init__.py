@@ -35,6 +35,7 @@ if _typing.TYPE_CHECKING:
     from fcs_edge.corpus.decoding import decode as decode
     from fcs_edge.corpus.rows import encode_columns as encode_columns
     from fcs_edge.corpus.rows import encode_rows as encode_rows
+    from fcs_edge.corpus.run import Options as Options
     from fcs_edge.corpus.run import Run as Run
     from fcs_edge.corpus.run import Shard as Shard
     from fcs_edge.corpus.run import encode as encode
@@ -49,7 +50,7 @@ __getattr__, __dir__ = _lazy_names(
         "dataset": ("TokenDataset", "open"),
         "decoding": ("Decoded", "decode"),
         "rows": ("encode_columns", "encode_rows"),
-        "run": ("Run", "Shard", "encode", "iter_encode"),
+        "run": ("Options", "Run", "Shard", "encode", "iter_encode"),
         "statistics": ("stats",),
         "watcher": ("Watcher",),
     },

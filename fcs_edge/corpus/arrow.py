@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from fcs_edge.errors import CorpusError
+from fcs_edge.errors import CorpusError, reason
 
 
 def pyarrow(module: str = "pyarrow") -> Any:
@@ -14,11 +14,13 @@ def pyarrow(module: str = "pyarrow") -> Any:
     Raises
     ------
     CorpusError
-        It is not installed.
+        It is not installed, or a library of it cannot be loaded.
     """
     try:
         return import_module(module)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise CorpusError(
             'fcs-edge corpus needs pyarrow: pip install "fcs-edge[corpus]"'
         ) from error
+    except ImportError as error:
+        raise CorpusError(f"pyarrow cannot be imported: {reason(error)}") from error

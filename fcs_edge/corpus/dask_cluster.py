@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import queue
 import threading
@@ -17,7 +18,6 @@ CONNECT_SECONDS = 10
 ANSWER_SECONDS = 60
 CLOSE_SECONDS = 5
 
-_VERSIONS_DIFFER = "VersionMismatchWarning"
 _LOGGERS = "distributed", "tornado"
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ class Cluster:
         CorpusError
             Dask is not installed, no cluster is named, or no scheduler answers.
         """
-        dask, distributed = _imported()
+        dask, distributed = libraries()
         address = self._address or dask.config.get("scheduler-address", None)
         if not address:
             raise CorpusError(
@@ -176,10 +176,22 @@ class Cluster:
             result: T = value
             return result
         self.require()
+        if isinstance(value, OSError | asyncio.TimeoutError):
+            raise CorpusError(
+                f"{self.address}: the Dask scheduler does not answer ({reason(value)}); shards "
+                "that are written stay: run the command again"
+            ) from value
         raise value
 
 
-def _imported() -> tuple[ModuleType, ModuleType]:
+def libraries() -> tuple[ModuleType, ModuleType]:
+    """Return dask and distributed.
+
+    Raises
+    ------
+    CorpusError
+        They are not installed.
+    """
     try:
         import dask
         import distributed

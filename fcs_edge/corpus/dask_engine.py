@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import queue
 import secrets
 import time
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
+from concurrent import futures
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -29,6 +31,7 @@ MOST_ATTEMPTS = 3
 """Attempts at a shard that the cluster does not finish; each ends several workers that die."""
 WAIT_SECONDS = 600.0
 """That a run waits for workers, where there are none."""
+_RESULT_SECONDS = 60
 _POLL_SECONDS = 0.05
 _LOOK_SECONDS = 2.0
 _REPORT_SECONDS = 1.0
@@ -261,12 +264,18 @@ class DaskEngine:
     def _outcome(self, flight: _Flight) -> Outcome | None:
         """Return what became of a shard that is no longer in flight; None if it goes again."""
         self._flights.remove(flight)
-        future = flight.future
-        if future.status == "finished":
-            answer = json.loads(future.result(timeout=60))
+        future, answer, error = flight.future, None, None
+        try:
+            if future.status == "finished":
+                answer = json.loads(future.result(timeout=_RESULT_SECONDS))
+            elif future.status == "error":
+                error = future.exception(timeout=_RESULT_SECONDS)
+        except (OSError, TimeoutError, asyncio.TimeoutError, futures.CancelledError) as lost:
+            # The worker that held the result is gone, or the scheduler.
+            error = lost
+        if answer is not None:
             return self._read(flight, answer)
         self._cluster.require()
-        error = future.exception(timeout=60) if future.status == "error" else None
         if error is None:
             return self._try_again(flight, "its task was cancelled")
         if type(error).__name__ == "KilledWorker":

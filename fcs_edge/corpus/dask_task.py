@@ -39,6 +39,8 @@ def work(text: str) -> str:
     """
     task = json.loads(text)
     run = _run_here(task["order"]["run"])
+    if run.ended:
+        return json.dumps({"ended": True, "worker": _address()})
     answer = run.check(task["order"])
     if not _fits(answer):
         return json.dumps({**answer, "worker": _address()})
@@ -100,11 +102,8 @@ def running(run: str) -> list[str]:
 
 
 def end(run: str) -> None:
-    """End all children of a run on this worker, at once."""
-    with _LOCK:
-        here = _RUNS.pop(run, None)
-    if here is not None:
-        here.end()
+    """End all children of a run on this worker, at once; a task that begins later starts none."""
+    _run_here(run).end()
 
 
 def receive_model(sha256: str, sender: str, offset: int, data: bytes) -> None:
@@ -168,6 +167,8 @@ class _RunHere:
             child = self._idle.pop() if self._idle else None
             child = child or WorkerProcess(recipe_of(json.dumps(self._recipe)))
             self._busy[shard] = child
+            if self.ended:
+                child.kill()
         try:
             yield child
         except BaseException:

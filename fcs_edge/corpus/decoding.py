@@ -159,6 +159,8 @@ def decode(
     opened = dataset if isinstance(dataset, TokenDataset) else open_dataset(dataset, partial=True)
     folder, voice = os.path.abspath(out), None if voice is None else os.path.abspath(voice)
     form, voicing = (folder, suffix, keep_suffix), (voice, topk, any_voice)
+    if Path(folder).is_relative_to(opened.storage.location):
+        raise CorpusError(f"{out}: is in the dataset; give another folder")
     options = Options(opened.storage.location, *form, *voicing, any_model, force)
     codec = decoding_model(opened.facts.fingerprint, model, any_model, activations)
     recipe = _recipe(codec, activations, options, file_timeout)

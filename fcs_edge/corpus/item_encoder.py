@@ -46,6 +46,10 @@ _LABEL = "FILE"
 """The file's name in messages: rows name it, and equal faults of several files have one text."""
 _MOST_TEXT = 400
 _PROGRESS_SECONDS = 10.0
+_MOST_EXPECTED = 1 << 32
+"""Samples that a header is believed, for memory that is not used before it is needed."""
+_GROWTH = 8
+"""A full array of tokens grows by one part in so many."""
 
 OnProgress = Callable[[float], None]
 
@@ -221,9 +225,11 @@ class ItemEncoder:
         """Encode a sound into its row."""
         row.update(sample_rate_in=sound.rate, channels=sound.channels)
         check_length(self._codec.encodes_streams, self._choice, sound.seconds)
-        encoder, tokens, n_samples, shown_at = self._encoder, bytearray(), 0, 0.0
+        encoder, n_samples, shown_at = self._encoder, 0, 0.0
+        expected = round((sound.seconds or 0.0) * self._codec.sample_rate_in)
+        tokens = _TokenArray(self._codec.n_tokens(min(expected, _MOST_EXPECTED)))
         for block in sound.at_rate(self._codec.sample_rate_in):
-            tokens += encoder.push(block).tobytes()
+            tokens.add(encoder.push(block))
             n_samples += block.size
             self._seconds = n_samples / self._codec.sample_rate_in
             if self._seconds - shown_at >= _PROGRESS_SECONDS and self._codec.encodes_streams:
@@ -231,11 +237,11 @@ class ItemEncoder:
                 self._report(shown_at)
         row["n_not_finite"] = sound.n_not_finite
         sound.require_sound(n_samples)
-        tokens += encoder.flush().tobytes()
+        tokens.add(encoder.flush())
         cut = _cut_text(sound)
         if cut is not None and self._strict:
             raise AudioError(cut)
-        array: U16 = np.frombuffer(tokens, np.uint16)
+        array = tokens.whole()
         row.update(tokens=array, n_tokens=array.size, n_samples=n_samples)
         row["warning"] = _warning(sound, cut)
 
@@ -260,6 +266,27 @@ class ItemEncoder:
             self._on_progress(seconds)
         except OSError as error:
             raise RuntimeError("progress cannot be reported") from error
+
+
+class _TokenArray:
+    """Tokens in one array that grows, without copies where their number is known in advance."""
+
+    def __init__(self, expected: int) -> None:
+        self._array: U16 = np.empty(expected, np.uint16)
+        self._n = 0
+
+    def add(self, tokens: U16) -> None:
+        """Take further tokens."""
+        end = self._n + tokens.size
+        if end > self._array.size:
+            self._array.resize(end + end // _GROWTH, refcheck=False)
+        self._array[self._n : end] = tokens
+        self._n = end
+
+    def whole(self) -> U16:
+        """Return all tokens; no more are added."""
+        self._array.resize(self._n, refcheck=False)
+        return self._array
 
 
 def _is_fault(error: BaseException) -> bool:

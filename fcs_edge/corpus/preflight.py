@@ -32,6 +32,7 @@ SOUND_SECONDS = 2
 SAMPLES, LATENTS, TOKENS = "resampled samples", "latents", "tokens"
 """The stages that `Setup.arithmetic` holds hashes of."""
 
+_MOST_STARTS = 3
 _SECONDS = 900
 """That a child may take: a small board compiles kernels for minutes."""
 
@@ -112,8 +113,25 @@ def ask_child(order: Mapping[str, Any]) -> dict[str, Any]:
     fcs_edge.CorpusError
         The child finds an error, or ends without an answer.
     """
+    for _ in range(_MOST_STARTS):
+        done = _completed(order)
+        # Whoever killed one child may leave the next one alone.
+        if done.returncode >= 0:
+            break
     try:
-        done = subprocess.run(
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        words = done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"]
+        raise CorpusError(f"no worker can be tried: {shown(words[-1])}") from None
+    if "error" in answer:
+        raise CorpusError(answer["error"])
+    return answer
+
+
+def _completed(order: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
+    """Run a child to its end."""
+    try:
+        return subprocess.run(
             child_python.command(__name__),
             input=json.dumps(order),
             capture_output=True,
@@ -123,14 +141,6 @@ def ask_child(order: Mapping[str, Any]) -> dict[str, Any]:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CorpusError(f"no worker can be tried: {reason(error)}") from error
-    try:
-        answer: dict[str, Any] = json.loads(done.stdout)
-    except ValueError:
-        words = done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"]
-        raise CorpusError(f"no worker can be tried: {shown(words[-1])}") from None
-    if "error" in answer:
-        raise CorpusError(answer["error"])
-    return answer
 
 
 def main() -> None:

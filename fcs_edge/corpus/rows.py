@@ -79,19 +79,8 @@ def encode_rows(
     >>> row["id"], row["n_tokens"], row["error"]
     ('a', 50, None)
     """
-    recipe = Recipe(
-        model=codec.name,
-        model_sha256=codec.model.sha256,
-        fingerprint=codec.fingerprint.hex(),
-        settings=token_settings(codec.model, resampler=resampler),
-        out="",
-        channel=channel,
-        resampler=resampler,
-        strict=strict,
-        exact=exact,
-        window=window,
-        overlap=overlap,
-    )
+    reading = {"channel": channel, "resampler": resampler, "strict": strict}
+    recipe = _recipe(codec, **reading, exact=exact, window=window, overlap=overlap)
     # Now, not with the first row: what cannot work is refused before any work.
     return _encoded(rows, ItemEncoder(codec, recipe))
 
@@ -117,6 +106,18 @@ def encode_columns(
     encoded = list(encode_rows(rows, codec, **options))
     others = [name for name in names if name not in _SOUNDS]
     return {name: [row[name] for row in encoded] for name in dict.fromkeys((*others, *RESULTS))}
+
+
+def _recipe(codec: Codec, **fields: Any) -> Recipe:
+    """Return a recipe of a codec; nothing is written by it."""
+    return Recipe(
+        model=codec.name,
+        model_sha256=codec.model.sha256,
+        fingerprint=codec.fingerprint.hex(),
+        settings=token_settings(codec.model, resampler=fields["resampler"]),
+        out="",
+        **fields,
+    )
 
 
 def _encoded(rows: Iterable[Mapping[str, Any]], encoder: ItemEncoder) -> Iterator[dict[str, Any]]:

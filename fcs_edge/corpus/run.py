@@ -7,10 +7,9 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypedDict
 
 from fcs_edge import signals
-from fcs_edge.audio.resampling import DEFAULT_RESAMPLER
 from fcs_edge.corpus.driver import Driver, Request
 from fcs_edge.corpus.driver import Shard as Shard
 from fcs_edge.corpus.engine import Engine
@@ -21,6 +20,9 @@ from fcs_edge.corpus.sharding import Plan
 from fcs_edge.corpus.storage import Storage
 from fcs_edge.corpus.watcher import Watcher
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 PathLike = str | os.PathLike[str]
 
@@ -100,34 +102,57 @@ class Run:
         return _failed(self.storage, self.names)
 
 
-def encode(
-    inputs: PathLike | Sequence[PathLike],
-    out: PathLike,
-    *,
-    model: PathLike | None = None,
-    workers: int | None = None,
-    engine: str | Engine = "local",
-    root: PathLike | None = None,
-    names: BinaryIO | None = None,
-    nul: bool = False,
-    shard_rows: int = 1000,
-    shard_hours: float = 2.0,
-    keep_text: bool = False,
-    also: Sequence[str] = (),
-    retry_errors: bool = False,
-    force: bool = False,
-    prune: bool = False,
-    strict: bool = False,
-    file_timeout: float | None = None,
-    channel: int | Literal["mean"] = "mean",
-    resampler: str = DEFAULT_RESAMPLER,
-    activations: int | None = None,
-    exact: bool = False,
-    window: float | None = None,
-    overlap: float | None = None,
-    mixed_cpus: bool = False,
-    watcher: Watcher | None = None,
-) -> Run:
+class Options(TypedDict, total=False):
+    """What `encode` takes beside inputs and output."""
+
+    model: PathLike | None
+    """As in `fcs_edge.load`."""
+    workers: int | None
+    """Processes, each of one thread. Absent: the cores that this process may use."""
+    engine: str | Engine
+    """``"local"``, which is the default; ``"dask://HOST:PORT"``, a scheduler of Dask; or
+    ``"dask"``, that of the environment."""
+    root: PathLike | None
+    """The folder that ids are relative to. Absent: each input's own."""
+    names: BinaryIO | None
+    """Paths, one a line, for the input ``-``."""
+    nul: bool
+    """Whether NUL ends each path of `names` in place of the line."""
+    shard_rows: int
+    """Sounds of a shard in the mean: 1000."""
+    shard_hours: float
+    """Hours of a shard in the mean, 2: it ends at what is reached first."""
+    keep_text: bool
+    """Whether the dataset has the further columns of manifests, as strings."""
+    also: Sequence[str]
+    """``"npz"``, ``"fcs"``: files of each sound that are written beside the table."""
+    retry_errors: bool
+    """Whether shards with errors are encoded again."""
+    force: bool
+    """Whether a dataset of another model or of other settings is replaced."""
+    prune: bool
+    """Whether shards of other inputs are deleted. If not, they move to the folder ``stale``."""
+    strict: bool
+    """Whether a cut sound is an error."""
+    file_timeout: float | None
+    """Seconds that one sound may take. Absent: 60, and 60 a second of sound."""
+    channel: int | Literal["mean"]
+    """As in `read_audio`."""
+    resampler: str
+    """As in `read_audio`."""
+    activations: int | None
+    """As in `fcs_edge.load`."""
+    exact: bool
+    """As in `Codec.encode`, like `window` and `overlap`."""
+    window: float | None
+    overlap: float | None
+    mixed_cpus: bool
+    """Whether workers of a cluster take part whose CPU gives other tokens."""
+    watcher: Watcher | None
+    """Is called while the run goes on."""
+
+
+def encode(inputs: PathLike | Sequence[PathLike], out: PathLike, **options: Unpack[Options]) -> Run:
     """Encode a corpus to a dataset of tokens, as ``fcs-edge corpus encode`` does.
 
     A run that ended early, however it did, goes on where it was. The dataset does not depend on
@@ -140,45 +165,8 @@ def encode(
         Folders, globs, sound files, manifests, tar archives; ``-`` for the paths in `names`.
     out : str or path
         The dataset: a folder, or a URI of an object store.
-    model : str or path, optional
-        As in `fcs_edge.load`.
-    workers : int, optional
-        Processes, each of one thread. Absent: the cores that this process may use.
-    engine : str or Engine
-        ``"local"``; ``"dask://HOST:PORT"``, a scheduler of Dask; or ``"dask"``, that of the
-        environment.
-    root : str or path, optional
-        The folder that ids are relative to. Absent: each input's own.
-    names : binary file, optional
-        Paths, one a line.
-    nul : bool
-        Whether NUL ends each path of `names` in place of the line.
-    shard_rows, shard_hours : int, float
-        Sounds and hours of a shard in the mean; it ends at what is reached first.
-    keep_text : bool
-        Whether the dataset has the further columns of manifests, as strings.
-    also : sequence of str
-        ``"npz"``, ``"fcs"``: files of each sound that are written beside the table.
-    retry_errors : bool
-        Whether shards with errors are encoded again.
-    force : bool
-        Whether a dataset of another model or of other settings is replaced.
-    prune : bool
-        Whether shards of other inputs are deleted. If not, they move to the folder ``stale``.
-    strict : bool
-        Whether a cut sound is an error.
-    file_timeout : float, optional
-        Seconds that one sound may take. Absent: 60, and 60 a second of sound.
-    channel, resampler : int or str, str
-        As in `read_audio`.
-    activations : int, optional
-        As in `fcs_edge.load`.
-    exact, window, overlap
-        As in `Codec.encode`.
-    mixed_cpus : bool
-        Whether workers of a cluster take part whose CPU gives other tokens.
-    watcher : Watcher, optional
-        Is called while the run goes on.
+    **options
+        ``model``, ``workers``, ``engine`` and more: `fcs_edge.corpus.Options` explains them.
 
     Returns
     -------
@@ -197,35 +185,8 @@ def encode(
     >>> encode("speech/", "tokens/", workers=2).exit_code  # doctest: +SKIP
     0
     """
-    request = _request(
-        inputs,
-        out,
-        model=model,
-        workers=workers,
-        engine=engine,
-        root=root,
-        names=names,
-        nul=nul,
-        shard_rows=shard_rows,
-        shard_hours=shard_hours,
-        keep_text=keep_text,
-        also=also,
-        retry_errors=retry_errors,
-        force=force,
-        prune=prune,
-        strict=strict,
-        file_timeout=file_timeout,
-        channel=channel,
-        resampler=resampler,
-        activations=activations,
-        exact=exact,
-        window=window,
-        overlap=overlap,
-        mixed_cpus=mixed_cpus,
-        watcher=watcher,
-    )
     began = time.monotonic()
-    driver = Driver(request)
+    driver = Driver(_request(inputs, out, options))
     with signals.handled(driver.interrupt, (signal.SIGINT,)):
         for _ in driver.shards():
             pass
@@ -233,7 +194,7 @@ def encode(
 
 
 def iter_encode(
-    inputs: PathLike | Sequence[PathLike], out: PathLike, **options: Any
+    inputs: PathLike | Sequence[PathLike], out: PathLike, **options: Unpack[Options]
 ) -> Iterator[Shard]:
     """Encode a corpus as `encode` does, and yield each shard once it is written.
 
@@ -259,37 +220,31 @@ def iter_encode(
     TypeError, ValueError
         An argument is not valid.
     """
-    return Driver(_request(inputs, out, **options)).shards()
+    return Driver(_request(inputs, out, options)).shards()
 
 
-def planned(inputs: PathLike | Sequence[PathLike], out: PathLike, **options: Any) -> Plan:
+def planned(
+    inputs: PathLike | Sequence[PathLike], out: PathLike, **options: Unpack[Options]
+) -> Plan:
     """Return the shards that `encode` would have, with the same arguments; nothing is written."""
-    request = _request(inputs, out, **options)
+    request = _request(inputs, out, options)
     request.check()
     return request.planned(request.recipe(os.path.abspath(request.out)))
 
 
-def _request(
-    inputs: PathLike | Sequence[PathLike],
-    out: PathLike,
-    *,
-    model: PathLike | None = None,
-    root: PathLike | None = None,
-    also: Sequence[str] = (),
-    watcher: Watcher | None = None,
-    **options: Any,
-) -> Request:
+def _request(inputs: PathLike | Sequence[PathLike], out: PathLike, options: Options) -> Request:
     """Return arguments of `encode` as a request."""
     several = [inputs] if isinstance(inputs, str | os.PathLike) else inputs
-    return Request(
-        tuple(os.fspath(path) for path in several),
-        os.fspath(out),
-        model=None if model is None else os.fspath(model),
-        root=None if root is None else os.fspath(root),
-        also=tuple(dict.fromkeys([also] if isinstance(also, str) else also)),
-        watcher=watcher or Watcher(),
-        **options,
-    )
+    fields: dict[str, Any] = {**options}
+    for name in fields.keys() - Options.__annotations__.keys():
+        raise TypeError(f"encode has no argument {name!r}; Options lists them")
+    for name in ("model", "root"):
+        if fields.get(name) is not None:
+            fields[name] = os.fspath(fields[name])
+    also = fields.get("also") or ()
+    fields["also"] = tuple(dict.fromkeys([also] if isinstance(also, str) else also))
+    fields["watcher"] = fields.get("watcher") or Watcher()
+    return Request(tuple(os.fspath(path) for path in several), os.fspath(out), **fields)
 
 
 def _run(driver: Driver, seconds: float) -> Run:

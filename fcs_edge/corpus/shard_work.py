@@ -76,7 +76,7 @@ def run_shard(
 def _row(job: Job, index: int, encoder: ItemEncoder, on_report: OnReport) -> Row:
     """Return an item's row; report its begin, progress and end."""
     item = job.items[index]
-    kept = None
+    text = None
     if item.id in job.rows:
         row = row_of(job.rows[item.id])
     elif item.id in job.blamed:
@@ -84,9 +84,9 @@ def _row(job: Job, index: int, encoder: ItemEncoder, on_report: OnReport) -> Row
     else:
         on_report(Report("file", job.name, index))
         row = encoder.row(item, _Progress(job.name, index, on_report).take)
-        kept = row_to_json(row)
+        text = row_to_json(row)
     seconds = 0.0 if row["n_samples"] is None else row["n_samples"] / SAMPLE_RATE_IN
-    on_report(Report("done", job.name, index, seconds, row["error"], kept))
+    on_report(Report("done", job.name, index, seconds, row["error"], text))
     return row
 
 

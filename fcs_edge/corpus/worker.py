@@ -8,6 +8,7 @@ for the user) or ``fault`` (a traceback). It ends with its input, in the middle 
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import queue
@@ -34,6 +35,7 @@ WITH_THREAD = "with-thread"
 """The argument of a worker that ends with the thread that starts it."""
 
 _PR_SET_PDEATHSIG = 1
+_NO_MEMORY = "a worker ran out of memory; give fewer --workers"
 
 
 def main() -> None:
@@ -45,6 +47,8 @@ def main() -> None:
     threading.Thread(target=_read, args=(requests, lines), daemon=True).start()
     with suppress(BrokenPipeError):
         _answer(answers, _last_words(lines, answers))
+    # Threads of libraries may still run, and must not keep the process.
+    os._exit(1)
 
 
 def _end_with_thread() -> None:
@@ -82,8 +86,10 @@ def _last_words(lines: queue.SimpleQueue[bytes], answers: int) -> dict[str, str]
     except FcsError as error:
         return {"refused": str(error)}
     except MemoryError:
-        return {"refused": "a worker ran out of memory; give fewer --workers"}
+        return {"refused": _NO_MEMORY}
     except OSError as error:
+        if error.errno == errno.ENOMEM:
+            return {"refused": _NO_MEMORY}
         if error.strerror is None:
             return _fault(error)
         named = f"{os.fsdecode(error.filename)}: " if error.filename else ""

@@ -16,7 +16,6 @@ import pytest
 pytest.importorskip("pyarrow")
 
 from corpus_cases import SerialEngine, tree, write_sound
-from fcs_edge.cli import corpus_encode
 from fcs_edge.corpus import driver
 from fcs_edge.corpus import open as open_dataset
 
@@ -144,7 +143,7 @@ def test_a_dry_run_writes_nothing(encode: Callable, sounds: Path) -> None:
         ((), "Missing argument 'OUT'"),
         (("speech", "-"), "it cannot be standard output"),
         (("-0", "speech", "out"), "--null is for an IN of - only"),
-        (("--keep-text", "speech", "out"), "--keep-text is for an IN that is a .jsonl"),
+        (("--keep-text", "speech", "out"), "--keep-text is for an IN that is a list with columns"),
         (("--mixed-cpus", "speech", "out"), "--mixed-cpus is for --engine dask only"),
         (("--engine", "dask", "--workers", "2", "a", "b"), "--workers is for --engine local only"),
         (("--engine", "ray", "a", "b"), "'ray' is not local, dask or dask://HOST:PORT"),
@@ -228,12 +227,17 @@ def test_ctrl_c_once_ends_after_the_running_shards(
     assert not Path("tokens/dataset.json").exists()
 
 
-def test_pyarrow_is_required_before_any_scan(
+def test_libraries_are_required_before_any_scan(
     encode: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     line = encode("nowhere", "out").failed()
     assert line.endswith('fcs-edge corpus needs pyarrow: pip install "fcs-edge[corpus]"')
+    monkeypatch.undo()
+    pytest.importorskip("distributed")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    line = encode("--engine", "dask", "nowhere", "out").failed()
+    assert line.endswith('--engine dask needs distributed: pip install "fcs-edge[cluster]"')
 
 
 def test_too_few_shards_for_the_workers_are_mentioned(
@@ -268,4 +272,3 @@ def test_options_reach_the_run(
         **{"resampler": "torchaudio", "mixed_cpus": False, "prune": True, "force": True},
         **{"exact": False, "window": None, "overlap": None},
     }
-    assert corpus_encode.MANIFESTS == (".jsonl", ".csv", ".tsv")

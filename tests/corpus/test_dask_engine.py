@@ -138,7 +138,7 @@ def test_a_cluster_writes_the_bytes_of_one_machine(
     done = encode(Lines(started=cancel), engine=engine)
     assert done.exit_code == 0
     assert tree(tmp_path / "out") == whole
-    assert cluster.encoders() == []
+    wait_for(lambda: cluster.encoders() == [], "the end of all children", 10)
     # A second run has nothing to do.
     assert encode(engine="dask://127.0.0.1:1").resumed == done.shards
 
@@ -161,6 +161,8 @@ def test_killed_children_workers_and_nannies_leave_no_trace(
     assert done.lost == ()
     assert tree(tmp_path / "out") == whole
     wait_for(lambda: cluster.encoders() == [], "the end of all children", 10)
+    # The first nanny starts its worker again; the second has a follower.
+    wait_for(lambda: cluster.n_workers() == 2, "the workers' return")
 
 
 def kill(*pids: int) -> None:
@@ -181,7 +183,7 @@ def test_one_interrupt_lets_the_running_shards_end(
     done = encode(Lines(started=interrupt))
     assert done.exit_code == 130
     assert 1 <= done.files <= 4
-    assert cluster.encoders() == []
+    wait_for(lambda: cluster.encoders() == [], "the end of all children", 10)
     written = tree(tmp_path / "out")
     assert written.keys() <= whole.keys()
     assert "dataset.json" not in written

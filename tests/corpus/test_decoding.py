@@ -225,6 +225,12 @@ def test_processes_write_the_same_files(
     assert files_of(tmp_path / "there") == files_of(tmp_path / "here")
 
 
+def test_an_out_in_the_dataset_is_refused(run: Callable[..., Decoded], dataset: Path) -> None:
+    for out in (dataset, dataset / "data"):
+        with pytest.raises(CorpusError, match="is in the dataset"):
+            run(dataset, out)
+
+
 def test_an_out_that_is_a_file_is_one_line(
     run: Callable[..., Decoded], dataset: Path, tmp_path: Path
 ) -> None:

@@ -154,6 +154,12 @@ def test_retry_errors_encodes_shards_with_errors_alone(
     assert again(retry_errors=True)[1] == 0
 
 
+def test_an_unknown_argument_is_refused(again: Again, out: Path) -> None:
+    with pytest.raises(TypeError, match="'worker'"):
+        again(worker=2)
+    assert not out.exists()
+
+
 def test_a_damaged_shard_is_encoded_again(again: Again, out: Path) -> None:
     again()
     files = tree(out)

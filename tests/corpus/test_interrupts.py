@@ -55,7 +55,7 @@ def expected(encode: Encode, folder: Path, tmp_path: Path) -> dict[str, bytes]:
     return tree(tmp_path / "serial")
 
 
-def test_ctrl_c_lets_what_has_begun_end_and_a_later_run_goes_on(
+def test_ctrl_c_lets_shards_in_work_end_and_a_later_run_goes_on(
     encode: Encode, hostile: Path, folder: Path, tmp_path: Path, expected: dict[str, bytes]
 ) -> None:
     out = tmp_path / "out"

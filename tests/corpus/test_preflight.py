@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -184,9 +183,26 @@ def test_a_child_that_dies_is_one_line(recipe: Recipe, monkeypatch: pytest.Monke
         preflight.setup_in_child(recipe)
 
 
-def test_the_driver_needs_no_distributed_for_local_work() -> None:
+def test_a_child_that_is_killed_starts_again(
+    model: Path, own: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = preflight.child_python.command("fcs_edge.corpus.preflight")
+    starts = tmp_path / "starts"
+
+    def once(_: str) -> list[str]:
+        with starts.open("a") as file:
+            file.write("x")
+        dying = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+        return dying if len(starts.read_text()) == 1 else command
+
+    monkeypatch.setattr(preflight.child_python, "command", once)
+    assert preflight.setup_in_child(_recipe_of(model)) == own
+    assert starts.read_text() == "xx"
+
+
+def test_the_preflight_of_one_machine_needs_no_dask(tmp_path: Path) -> None:
     code = "import fcs_edge.corpus.preflight, sys; print('distributed' in sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ)
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
     )
     assert done.stdout.strip() == "False"

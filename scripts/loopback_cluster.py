@@ -130,9 +130,10 @@ class LoopbackCluster:
 
     def n_workers(self) -> int:
         """Return the number of workers that the scheduler knows."""
-        from distributed import Client
+        import distributed
 
-        with Client(self.address, set_as_default=False) as client:
+        client_class: Any = distributed.Client
+        with client_class(self.address, set_as_default=False) as client:
             return len(client.nthreads())
 
     def encoders(self) -> list[int]:
