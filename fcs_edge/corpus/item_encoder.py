@@ -54,11 +54,6 @@ _GROWTH = 8
 OnProgress = Callable[[float], None]
 
 
-def is_cut(row: Row) -> bool:
-    """Return whether a row has tokens of what is intact only."""
-    return row["tokens"] is not None and (row["warning"] or "").startswith(CUT)
-
-
 def row_without_tokens(item: Item, error: str | None) -> Row:
     """Return the row of an item that is not encoded, and why."""
     return {

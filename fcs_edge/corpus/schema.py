@@ -123,15 +123,20 @@ def shard_bytes(rows: Sequence[Row], recipe: Recipe) -> Any:
     return _parquet(_table(rows, recipe, sums(rows)))
 
 
+def is_cut(row: Mapping[str, Any]) -> bool:
+    """Return whether a row has tokens of what is intact only."""
+    return row.get("error") is None and (row.get("warning") or "").startswith(CUT)
+
+
 def sums(rows: Sequence[Row]) -> Totals:
     """Return the sums over rows."""
     intact = [row for row in rows if row.get("error") is None]
     return Totals(
         files=len(rows),
         errors=len(rows) - len(intact),
-        cut=sum((row.get("warning") or "").startswith(CUT) for row in intact),
-        samples=sum(row["n_samples"] for row in intact),
-        tokens=sum(row["n_tokens"] for row in intact),
+        cut=sum(map(is_cut, intact)),
+        samples=sum(row.get("n_samples") or 0 for row in intact),
+        tokens=sum(row.get("n_tokens") or 0 for row in intact),
         not_finite=sum(row.get("n_not_finite") or 0 for row in intact),
         size=sum(row.get("size") or 0 for row in rows),
     )

@@ -18,8 +18,9 @@ from item_cases import item, recipe, same
 import fcs_edge
 from audio_cases import container, noise
 from fcs_edge.corpus.captured_stderr import printed_remark
-from fcs_edge.corpus.item_encoder import ItemEncoder, is_cut
+from fcs_edge.corpus.item_encoder import ItemEncoder
 from fcs_edge.corpus.items import Item
+from fcs_edge.corpus.schema import is_cut
 
 CODED = {
     "WAV": "PCM_16",
