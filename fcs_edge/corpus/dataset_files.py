@@ -180,7 +180,7 @@ def _stated(
         "columns": columns_of(recipe),
         "totals": asdict(total),
         "shards": [
-            {"name": name, **asdict(totals[name]), "sha256": _sha256(storage, data_name(name))}
+            {"name": name, **asdict(totals[name]), "sha256": sha256_of(storage, data_name(name))}
             for name in names
         ],
     }
@@ -195,7 +195,8 @@ def _versions(storage: Storage, names: Sequence[str]) -> dict[str, str]:
     return {package: ", ".join(sorted(there)) for package, there in found.items()}
 
 
-def _sha256(storage: Storage, name: str) -> str:
+def sha256_of(storage: Storage, name: str) -> str:
+    """Return the SHA-256 of a file of the dataset, in hexadecimal."""
     digest = hashlib.sha256()
     with storage.open(name) as file:
         while data := file.read(1 << 20):

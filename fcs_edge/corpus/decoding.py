@@ -27,7 +27,7 @@ from fcs_edge.corpus.safe_paths import safe_path
 from fcs_edge.corpus.schema import read_facts
 from fcs_edge.corpus.shard_reading import TokenRows, batches
 from fcs_edge.corpus.storage import data_name, open_storage
-from fcs_edge.corpus.unique_texts import UniqueTexts
+from fcs_edge.corpus.unique_texts import UniqueTexts, text_hash
 from fcs_edge.corpus.watcher import Watcher
 from fcs_edge.errors import CorpusError, FcsError, reason
 from fcs_edge.files import creating
@@ -282,7 +282,7 @@ class _Plan:
         for shard in self._opened.shards:
             for row in self._rows(shard):
                 path = self._options.path_of(row["id"])
-                if row["error"] is not None or UniqueTexts.key(path) not in repeated:
+                if row["error"] is not None or text_hash(path) not in repeated:
                     continue
                 if path in ids:
                     advice = "--keep-suffix tells them apart, or --id chooses"

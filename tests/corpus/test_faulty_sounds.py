@@ -157,11 +157,11 @@ def test_only_regular_files_are_opened(encoder: ItemEncoder, tmp_path: Path) -> 
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(tmp_path / "socket"))
     errors = {
-        "fifo": "is a pipe, not a sound file",
-        "link": "is a pipe, not a sound file",
-        "zero": "is a device, not a sound file",
-        "folder": "is a folder, not a sound file",
-        "socket": "is a socket, not a sound file",
+        "fifo": "is a named pipe, no file",
+        "link": "is a named pipe, no file",
+        "zero": "is a device, no file",
+        "folder": "is a folder, no file",
+        "socket": "is a socket, no file",
         "loop": "Too many levels of symbolic links",
         "none": "No such file or directory",
     }
