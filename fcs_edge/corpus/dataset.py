@@ -186,9 +186,7 @@ class TokenDataset:
     @property
     def errors(self) -> Iterator[FailedRow]:
         """Rows that have no tokens, and rows whose sound is cut."""
-        for name in self.shards:
-            if self._totals[name].errors or self._totals[name].cut:
-                yield from failed_rows(self.storage, name)
+        return failed_rows(self.storage, self._totals)
 
     def _table(self, name: str, columns: Sequence[str] | None, failed: bool) -> Any:
         """Return rows of a shard as a table, once it is known to be a shard of this dataset."""

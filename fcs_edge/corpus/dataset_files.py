@@ -145,12 +145,10 @@ def _is_written(storage: Storage, data: bytes) -> bool:
 def _write_errors(storage: Storage, names: Sequence[str], totals: Mapping[str, Totals]) -> None:
     with storage.write(ERRORS) as file:
         file.write(b"id\tpath\terror\twarning\n")
-        for name in names:
-            if totals[name].errors or totals[name].cut:
-                for row in failed_rows(storage, name):
-                    problem = ("", row.problem) if not row.is_error else (row.problem, "")
-                    cells = (cell.translate(_ESCAPES) for cell in (row.id, row.path, *problem))
-                    file.write(("\t".join(cells) + "\n").encode())
+        for row in failed_rows(storage, {name: totals[name] for name in names}):
+            problem = ("", row.problem) if not row.is_error else (row.problem, "")
+            cells = (cell.translate(_ESCAPES) for cell in (row.id, row.path, *problem))
+            file.write(("\t".join(cells) + "\n").encode())
 
 
 def _write_text(storage: Storage, name: str, text: str) -> None:

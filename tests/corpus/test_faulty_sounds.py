@@ -17,7 +17,7 @@ from item_cases import item, recipe, same
 
 import fcs_edge
 from audio_cases import container, noise
-from fcs_edge.corpus.captured_stderr import printed_remark
+from fcs_edge.audio.library import printed_remark
 from fcs_edge.corpus.item_encoder import ItemEncoder
 from fcs_edge.corpus.items import Item
 from fcs_edge.corpus.schema import is_cut
