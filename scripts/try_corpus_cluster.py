@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--expected", type=Path, help="a dataset of IN to compare with")
     arguments = parser.parse_args()
     random.seed(arguments.seed)
-    folder: Path = arguments.folder
+    folder: Path = arguments.folder.resolve()
     folder.mkdir(parents=True)
     options = ["--shard-rows", arguments.shard_rows]
     local: Path = arguments.expected or folder / "local"
