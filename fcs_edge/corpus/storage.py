@@ -386,8 +386,14 @@ def checked_name(name: str) -> str:
 
 def _probe(storage: Storage) -> None:
     name = f"{DATA}/.probe-{secrets.token_hex(4)}"
-    with storage.write(name) as file:
-        file.write(b"fcs-edge\n")
+    try:
+        with storage.write(name) as file:
+            file.write(b"fcs-edge\n")
+    except BaseException:
+        # A signal may come as soon as the file has its name.
+        with suppress(CorpusError):
+            storage.delete(name)
+        raise
     storage.delete(name)
 
 

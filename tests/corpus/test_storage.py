@@ -101,6 +101,18 @@ def test_a_place_that_takes_files_is_left_as_it_was(storage: Storage) -> None:
     assert storage.names() == []
 
 
+def test_a_probe_that_is_interrupted_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fcs_edge.corpus.storage._sync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        folder(tmp_path).probe()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
 def test_a_missing_file_is_one_line(storage: Storage) -> None:
     for call in (storage.read, storage.open):
         with pytest.raises(CorpusError, match=r"data/x: no such file$"):
