@@ -230,7 +230,7 @@ class Driver:
         """
         request = self._request
         with ExitStack() as stack:
-            _check_folder(request.out)
+            check_folder(request.out)
             stack.enter_context(_unless_empty(request.out))
             storage = self.storage = open_storage(request.out, create=True)
             recipe = request.recipe(storage.location)
@@ -378,7 +378,7 @@ class _AllFailError(Exception):
     """None of the first files could be encoded."""
 
 
-def _check_folder(out: str) -> None:
+def check_folder(out: str) -> None:
     """Refuse a folder that holds other things: the last input, where OUT was forgotten."""
     try:
         names = {name for name in os.listdir(out) if not name.startswith(".")}
