@@ -176,7 +176,7 @@ def _check(
     if out == "-":
         raise click.UsageError("OUT is a folder; it cannot be standard output.")
     if json_out is not None and json_out != "-":
-        check_output(json_out, options["force"])
+        check_output(json_out, options["force"] or _is_summary(json_out, out))
     if "-" in inputs:
         check_input("-")
         if sys.stdin.isatty():
@@ -212,7 +212,8 @@ def _run(
         messages.warn(f"interrupted; {CONTINUES}")
     corpus_summary.show(done, out, messages, pruned=options["prune"])
     if json_out is not None:
-        _write(corpus_summary.facts(done, out), json_out, options["force"])
+        force = options["force"] or _is_summary(json_out, out)
+        _write(corpus_summary.facts(done, out), json_out, force)
     return done.exit_code
 
 
@@ -238,6 +239,15 @@ def _estimate(
     if json_out is not None:
         _write(asdict(found), json_out, options["force"])
     return 0
+
+
+def _is_summary(json_out: str, out: str) -> bool:
+    """Return whether a file is the summary of an earlier run: the same command goes on."""
+    try:
+        with open(json_out, encoding="utf-8") as file:
+            return file.read(1 << 16).startswith(f'{{\n  "dataset": {json.dumps(out)},')
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _write(facts: dict[str, Any], json_out: str, force: bool) -> None:
