@@ -161,6 +161,8 @@ def test_killed_children_workers_and_nannies_leave_no_trace(
     assert done.lost == ()
     assert tree(tmp_path / "out") == whole
     wait_for(lambda: cluster.encoders() == [], "the end of all children", 10)
+    # The first nanny starts its worker again; the second has a follower.
+    wait_for(lambda: cluster.n_workers() == 2, "the workers' return")
 
 
 def kill(*pids: int) -> None:
