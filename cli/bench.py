@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import click
@@ -19,10 +17,9 @@ from fcs_edge.cli.options import (
     model_option,
     threads_option,
 )
-from fcs_edge.cli.output_files import check_distinct, check_output, output_file, standard
+from fcs_edge.cli.output_files import check_results, output_file, standard
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.codec import Codec
-from fcs_edge.errors import FcsError
 from fcs_edge.modelfile.model_file import SCHEMES
 
 SOUND_SECONDS = 10.0
@@ -121,7 +118,7 @@ def bench(
             "--layer measures no model; combine it with --seconds and --json only."
         )
     json_out = None if json_out is None else standard(json_out)
-    _check_outputs(json_out, plot_out, force)
+    check_results(json_out, plot_out, force)
     codec = fcs_edge.load(model, threads=threads)
     if not layers:
         _check_model(codec, sound_seconds, chunks, threads, plot_out)
@@ -163,19 +160,6 @@ def _check_model(
             raise click.UsageError(
                 f"--{name} is for models that stream; {codec.name} needs the whole sound."
             )
-
-
-def _check_outputs(json_out: str | None, plot_out: str | None, force: bool) -> None:
-    """Refuse outputs that cannot be written, before any work."""
-    if plot_out is not None:
-        if Path(plot_out).suffix.lower() != ".png":
-            raise click.UsageError("--plot draws a PNG file; its name must end in .png.")
-        if find_spec("matplotlib") is None:
-            raise FcsError("--plot needs Matplotlib: pip install matplotlib")
-        check_output(plot_out, force)
-    if json_out is not None and json_out != "-":
-        check_output(json_out, force)
-    check_distinct([json_out, plot_out])
 
 
 def _json(facts: dict[str, Any]) -> str:

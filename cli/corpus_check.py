@@ -74,7 +74,7 @@ class _Faults:
 
     def take(self, fault: Fault) -> None:
         """Print a fault, or count it."""
-        from fcs_edge.corpus.kinds import kind_of
+        from fcs_edge.corpus.error_groups import kind_of
         from fcs_edge.text import printable
 
         kind = kind_of(fault.message)

@@ -28,6 +28,7 @@ from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.progress import progress_bar
 from fcs_edge.cli.whole_sound import check_choice, whole_options
 from fcs_edge.corpus.arrow import pyarrow
+from fcs_edge.corpus.dask_cluster import address_of, libraries
 from fcs_edge.corpus.manifests import SUFFIXES
 from fcs_edge.streams.whole_signal import Choice
 
@@ -39,10 +40,13 @@ MANIFESTS = tuple(suffix for suffix in SUFFIXES if suffix != ".scp")
 
 def _engine(context: click.Context, option: click.Parameter, value: str) -> str:
     """Return the name of an engine."""
-    address = value.removeprefix("dask://")
-    if value in ("local", "dask") or (value.startswith("dask://") and ":" in address):
-        return value
-    raise click.BadParameter(f"{value!r} is not local, dask or dask://HOST:PORT.")
+    if value != "local":
+        try:
+            address_of(value)
+        except ValueError:
+            message = f"{value!r} is not local, dask or dask://HOST:PORT."
+            raise click.BadParameter(message) from None
+    return value
 
 
 @click.command()
@@ -184,8 +188,6 @@ def _check(
     # What is not installed is said before any scan.
     pyarrow()
     if is_dask:
-        from fcs_edge.corpus.dask_cluster import libraries
-
         libraries()
 
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
-from pathlib import Path
 
 import click
 
 from fcs_edge.cli.options import common_options, dataset_model_option, force_option
-from fcs_edge.cli.output_files import check_distinct, check_output, output_file, standard
+from fcs_edge.cli.output_files import check_results, output_file, standard
 from fcs_edge.cli.ui.messages import Messages
 from fcs_edge.cli.ui.progress import spinner
-from fcs_edge.errors import FcsError
 
 
 @click.command()
@@ -48,7 +45,7 @@ def stats(
     """
     messages = Messages(quiet)
     json_out = None if json_out is None else standard(json_out)
-    _check_outputs(json_out, plot_out, force)
+    check_results(json_out, plot_out, force)
     from fcs_edge.corpus.statistics import stats as collect
 
     with spinner(messages, "Reading"):
@@ -65,16 +62,3 @@ def stats(
     if json_out is not None:
         with output_file(json_out, force) as file:
             file.write((json.dumps(facts, indent=2) + "\n").encode())
-
-
-def _check_outputs(json_out: str | None, plot_out: str | None, force: bool) -> None:
-    """Refuse outputs that cannot be written, before any work."""
-    if plot_out is not None:
-        if Path(plot_out).suffix.lower() != ".png":
-            raise click.UsageError("--plot draws a PNG file; its name must end in .png.")
-        if find_spec("matplotlib") is None:
-            raise FcsError("--plot needs Matplotlib: pip install matplotlib")
-        check_output(plot_out, force)
-    if json_out is not None and json_out != "-":
-        check_output(json_out, force)
-    check_distinct([json_out, plot_out])

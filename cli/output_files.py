@@ -7,6 +7,7 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, cast
@@ -15,7 +16,7 @@ import click
 
 from fcs_edge.cli.descriptors import is_readable
 from fcs_edge.cli.ui.messages import Messages
-from fcs_edge.errors import AudioError
+from fcs_edge.errors import AudioError, FcsError
 from fcs_edge.files import creating, named, remains
 
 
@@ -75,6 +76,27 @@ def check_input(path: str) -> None:
     """
     if path == "-" and not is_readable(0):
         raise AudioError("standard input: is closed; give a file, or a pipe")
+
+
+def check_results(json_out: str | None, plot_out: str | None, force: bool) -> None:
+    """Refuse the outputs of --json and --plot that cannot be written.
+
+    Raises
+    ------
+    click.UsageError
+        The picture is no PNG, or both are one file.
+    FcsError
+        Matplotlib is missing, or as in `check_output`.
+    """
+    if plot_out is not None:
+        if Path(plot_out).suffix.lower() != ".png":
+            raise click.UsageError("--plot draws a PNG file; its name must end in .png.")
+        if find_spec("matplotlib") is None:
+            raise FcsError("--plot needs Matplotlib: pip install matplotlib")
+        check_output(plot_out, force)
+    if json_out is not None and json_out != "-":
+        check_output(json_out, force)
+    check_distinct([json_out, plot_out])
 
 
 def check_distinct(outputs: Iterable[str | None], inputs: Iterable[str | None] = ()) -> None:

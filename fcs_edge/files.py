@@ -10,7 +10,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -80,7 +80,8 @@ def _opened(path: Path, overwrite: bool) -> Iterator[tuple[BinaryIO, Path]]:
             assert hidden is not None
             with naming(path, always=True):
                 descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-            _lock(descriptor)
+        # An unnamed one may get a hidden name, too, before it replaces a file.
+        _lock(descriptor)
         mode = _mode_of(target, descriptor)
         with io.BufferedRandom(_NamedFile(descriptor, "w+", path)) as file:
             yield file, hidden or Path(f"/proc/self/fd/{descriptor}")
@@ -250,29 +251,31 @@ def _mode_of(path: Path, descriptor: int) -> int:
 def _name(descriptor: int, path: Path, overwrite: bool) -> None:
     """Give an unnamed file its name."""
     source = f"/proc/self/fd/{descriptor}"
-    try:
-        if not overwrite:
-            _link_free(source, path)
-            return
-        if not path.exists():
-            # Another process may create it now: that is replaced.
-            with suppress(FileExistsError):
-                _link(source, path)
+    with ExitStack() as stack:
+        try:
+            if not overwrite:
+                _link_free(source, path)
                 return
-        hidden = _hidden(path)
-        _link(source, hidden)
-    except OSError:
-        # The file system has files without a name, and cannot link them.
-        hidden = _copy(source, path)
-    # Only renaming replaces a file.
-    try:
-        _rename(hidden, path, overwrite)
-    finally:
-        hidden.unlink(missing_ok=True)
+            if not path.exists():
+                # Another process may create it now: that is replaced.
+                with suppress(FileExistsError):
+                    _link(source, path)
+                    return
+            hidden = _hidden(path)
+            _link(source, hidden)
+        except OSError:
+            # The file system has files without a name, and cannot link them.
+            hidden = stack.enter_context(_copied(source, path))
+        # Only renaming replaces a file.
+        try:
+            _rename(hidden, path, overwrite)
+        finally:
+            hidden.unlink(missing_ok=True)
 
 
-def _copy(source: str, path: Path) -> Path:
-    """Copy a file without a name to a hidden one beside a path; return its path."""
+@contextmanager
+def _copied(source: str, path: Path) -> Iterator[Path]:
+    """Copy a file without a name to a hidden one beside a path, locked while the block runs."""
     hidden = _hidden(path)
     try:
         with open(source, "rb") as file, hidden.open("xb") as copied:
@@ -281,10 +284,10 @@ def _copy(source: str, path: Path) -> Path:
             copied.flush()
             os.fchmod(copied.fileno(), stat.S_IMODE(os.fstat(file.fileno()).st_mode))
             os.fsync(copied.fileno())
+            yield hidden
     except BaseException:
         hidden.unlink(missing_ok=True)
         raise
-    return hidden
 
 
 def _rename(hidden: Path, path: Path, overwrite: bool) -> None:

@@ -158,11 +158,7 @@ class CorpusProgress(Watcher):
         """Take what a worker says."""
         with self._lock:
             running = self._running.get(report.name)
-            if running is None:
-                return
-            if report.kind == "again":
-                self._running[report.name] = Running(running.job)
-            else:
+            if running is not None:
                 running.report(report, self._clock())
 
     def finished(self, outcome: Outcome) -> None:

@@ -20,7 +20,7 @@ def show(run: Run, out: str, messages: Messages, *, pruned: bool) -> None:
     totals = run.totals
     sound = f"{counted_files(totals.files)}, {length(3600 * run.hours)}, {totals.tokens:,} tokens"
     shards = counted(run.shards, "shard")
-    written = shards if run.is_complete else f"{len(run.names):,} of {shards}"
+    written = shards if run.is_complete else f"{len(run.written):,} of {shards}"
     if 0 < run.resumed < run.shards:
         written += f", {run.resumed:,} of earlier runs"
     messages.note(f"{out}: {sound} in {written}; {_this_run(run)}")

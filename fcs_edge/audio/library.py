@@ -6,7 +6,7 @@ import io
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, BinaryIO, TypeAlias
 
@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 
 from fcs_edge.audio.foreign import RAW_ADVICE
-from fcs_edge.errors import AudioError
+from fcs_edge.errors import AudioError, shown
 from fcs_edge.model.layers import F32
 
 Decoder: TypeAlias = soundfile.SoundFile
@@ -22,6 +22,10 @@ Decoder: TypeAlias = soundfile.SoundFile
 _NO_COUNT = 1 << 62
 _NOISE = re.compile(rb"\[\S*libmpg123/|Note: |Warning: ")
 """How lines of libmpg123 begin."""
+_PLACE = re.compile(r"^\[\S*?(libmpg123)/[^\]]*\]\s*(?:(?:error|warning):\s*)?", re.IGNORECASE)
+"""The source file and line of a message of libmpg123."""
+_PREFIX = re.compile(r"^(?:Note|Warning): ")
+_MOST_REMARK = 120
 
 _LOGGED_FRAMES = {
     "MAT4": r"Cols *: (\d+)",
@@ -214,3 +218,19 @@ def _pass_on(held: int, is_open: bool, printed: list[str] | None) -> None:
     others = b"".join(line for line in lines if not _NOISE.match(line))
     if others and is_open:
         os.write(2, others)
+
+
+def printed_remark(lines: Sequence[str]) -> str | None:
+    """Return a remark on lines that a decoder printed: the first one, and how many follow.
+
+    `quiet_libraries` keeps them from descriptor 2, which belongs to the program.
+    """
+    texts = [text for line in lines if (text := _without_place(line))]
+    if not texts:
+        return None
+    more = f" (and {len(texts) - 1} more)" if len(texts) > 1 else ""
+    return f"the decoder prints: {shown(texts[0], _MOST_REMARK)}{more}"
+
+
+def _without_place(line: str) -> str:
+    return _PREFIX.sub("", _PLACE.sub("", line)).strip().rstrip(".")

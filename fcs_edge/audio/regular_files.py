@@ -1,19 +1,18 @@
-"""Files of a corpus, opened so that nothing can make the reader wait for ever."""
+"""Regular files, opened so that nothing can make the reader wait for ever."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
 from typing import NamedTuple
 
-from fcs_edge.errors import AudioError
-
 _HASHED_AT_ONCE = 1 << 18
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISSOCK, "a socket"),
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
@@ -41,10 +40,8 @@ def open_regular(path: str) -> int:
 
     Raises
     ------
-    AudioError
-        It is something else; the text does not name it.
     OSError
-        It cannot be opened.
+        It cannot be opened, or is something else.
     """
     _refuse_others(os.stat(path).st_mode)
     # What stands there may have changed by now.
@@ -57,10 +54,17 @@ def open_regular(path: str) -> int:
     return descriptor
 
 
+def other_kind(mode: int) -> str | None:
+    """Return what a path leads to that is no regular file, or None: "is a named pipe, no file"."""
+    if stat.S_ISREG(mode):
+        return None
+    kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "of an unknown kind")
+    return f"is {kind}, no file"
+
+
 def _refuse_others(mode: int) -> None:
-    if not stat.S_ISREG(mode):
-        kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "no regular file")
-        raise AudioError(f"is {kind}, not a sound file")
+    if kind := other_kind(mode):
+        raise OSError(errno.EINVAL, kind)
 
 
 def sha256_of(descriptor: int, first: int, size: int) -> str:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from fcs_edge.corpus.schema import ShardFacts
 
 _SHA256 = re.compile("[0-9a-f]{64}")
+_LEAST = {"sample_rate_in": 1, "channels": 1, "n_not_finite": 0, "size": 0}
+"""The least values of numbers."""
 
 
 class RowRules:
@@ -46,8 +48,9 @@ class RowRules:
                 yield place, problem
 
     def _problem(self, row: dict[str, Any], length: int) -> str | None:
-        if not row["id"]:
-            return "has no id"
+        for column in ("id", "path"):
+            if not row[column]:
+                return f"has no {column}"
         if row["error"] is not None:
             return "has both tokens and an error" if row["has_tokens"] else None
         if not row["has_tokens"]:
@@ -63,7 +66,7 @@ class RowRules:
             return f"holds {length} tokens, and its {row['n_samples']} samples need {needed}"
         if not _SHA256.fullmatch(row["sha256"] or ""):
             return f"its sha256 is {shown(row['sha256'], 80)}"
-        for column in ("sample_rate_in", "channels"):
-            if row[column] is None or row[column] <= 0:
+        for column, least in _LEAST.items():
+            if row[column] is None or row[column] < least:
                 return f"its {column} is {row[column]}"
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from fcs_edge.corpus.arrow import pyarrow
 from fcs_edge.corpus.checked_rows import RowRules
-from fcs_edge.corpus.dataset_files import CARD, DATASET, ERRORS, Contents, Shard, read_dataset
+from fcs_edge.corpus.dataset_files import (
+    CARD,
+    DATASET,
+    ERRORS,
+    Contents,
+    Shard,
+    read_dataset,
+    sha256_of,
+)
 from fcs_edge.corpus.encoding_again import RowEncoder, Sample
 from fcs_edge.corpus.job import Totals
 from fcs_edge.corpus.mirror import mirror_name
@@ -21,7 +28,7 @@ from fcs_edge.corpus.schema import COLUMNS, ShardFacts, read_facts, sums
 from fcs_edge.corpus.shard_reading import TokenRows, batches
 from fcs_edge.corpus.sources import SourceRules
 from fcs_edge.corpus.storage import DATA, MIRRORS, STALE, data_name, open_storage, shard_names
-from fcs_edge.corpus.unique_texts import UniqueTexts
+from fcs_edge.corpus.unique_texts import UniqueTexts, text_hash
 from fcs_edge.errors import CorpusError, shown
 from fcs_edge.files import remains_in
 from fcs_edge.text import counted, printable
@@ -31,8 +38,6 @@ if TYPE_CHECKING:
 
 MOST_FAULTS = 1000
 """Faults that a result lists; more are counted."""
-
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -242,7 +247,7 @@ class _Check:
         label = data_name(name)
         stated = self._stated.get(name)
         try:
-            if stated is not None and self._sha256(label) != stated.sha256:
+            if stated is not None and sha256_of(self._storage, label) != stated.sha256:
                 raise CorpusError("is damaged: its SHA-256 is not the one in dataset.json")
             facts = read_facts(self._storage, name)
             self._check_facts(label, facts)
@@ -321,7 +326,7 @@ class _Check:
             try:
                 for batch in batches(self._storage, label, ["id"], 4096):
                     for id in batch.column("id").to_pylist():
-                        if UniqueTexts.key(id or "") in repeated:
+                        if text_hash(id or "") in repeated:
                             if id in places:
                                 self.fault(_place(label, {"id": id}), f"is in {places[id]}, too")
                             places[id] = label
@@ -360,13 +365,6 @@ class _Check:
             expected = self.totals.errors + self.totals.cut
             if n_rows != expected:
                 self.fault(ERRORS, f"lists {n_rows:,} rows, and the shards have {expected:,}")
-
-    def _sha256(self, label: str) -> str:
-        digest = hashlib.sha256()
-        with self._storage.open(label) as file:
-            while data := file.read(_BLOCK):
-                digest.update(data)
-        return digest.hexdigest()
 
 
 def _place(label: str, row: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from types import ModuleType
 from typing import Any, TypeVar
 
-from fcs_edge.errors import CorpusError, reason, shown
+from fcs_edge.errors import CorpusError, reason
 
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 60
@@ -28,14 +28,14 @@ def address_of(engine: str) -> str | None:
 
     Raises
     ------
-    CorpusError
+    ValueError
         It is another text.
     """
     if engine == "dask":
         return None
     address = engine.removeprefix("dask://")
     if address == engine or not address.rpartition(":")[2].isdecimal():
-        raise CorpusError(f"{shown(engine)}: a cluster is dask or dask://HOST:PORT")
+        raise ValueError(f"engine is 'local', 'dask' or 'dask://HOST:PORT', not {engine!r}")
     return address
 
 
@@ -203,7 +203,7 @@ def libraries() -> tuple[ModuleType, ModuleType]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep Dask's loggers silent: what they would say, an error or a note says in one line."""
-    names = [n for n in logging.root.manager.loggerDict if n.split(".")[0] in _LOGGERS]
+    names = [n for n in list(logging.root.manager.loggerDict) if n.split(".")[0] in _LOGGERS]
     loggers = [logging.getLogger(name) for name in {*names, *_LOGGERS}]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -83,7 +83,7 @@ class TokenDataset:
     def __contains__(self, id: object) -> bool:
         """Return whether a row of this id has tokens."""
         row = self._row(id) if isinstance(id, str) else None
-        return row is not None and row["error"] is None
+        return row is not None and row["tokens"] is not None
 
     def __getitem__(self, id: str) -> Row:
         """Return the row of an id, its tokens as (n,) uint16.
@@ -98,8 +98,9 @@ class TokenDataset:
         row = self._row(id)
         if row is None:
             raise KeyError(id)
-        if row["error"] is not None:
-            raise CorpusError(f"{id}: has no tokens: {row['error']}")
+        if row["tokens"] is None:
+            why = row["error"] or "fcs-edge corpus check says more"
+            raise CorpusError(f"{id}: has no tokens: {why}")
         return row
 
     def __iter__(self) -> Iterator[Row]:
@@ -185,9 +186,7 @@ class TokenDataset:
     @property
     def errors(self) -> Iterator[FailedRow]:
         """Rows that have no tokens, and rows whose sound is cut."""
-        for name in self.shards:
-            if self._totals[name].errors or self._totals[name].cut:
-                yield from failed_rows(self.storage, name)
+        return failed_rows(self.storage, self._totals)
 
     def _table(self, name: str, columns: Sequence[str] | None, failed: bool) -> Any:
         """Return rows of a shard as a table, once it is known to be a shard of this dataset."""

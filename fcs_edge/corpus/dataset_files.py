@@ -150,12 +150,10 @@ def _is_written(storage: Storage, data: bytes) -> bool:
 def _write_errors(storage: Storage, names: Sequence[str], totals: Mapping[str, Totals]) -> None:
     with storage.write(ERRORS) as file:
         file.write(b"id\tpath\terror\twarning\n")
-        for name in names:
-            if totals[name].errors or totals[name].cut:
-                for row in failed_rows(storage, name):
-                    problem = ("", row.problem) if not row.is_error else (row.problem, "")
-                    cells = (cell.translate(_ESCAPES) for cell in (row.id, row.path, *problem))
-                    file.write(("\t".join(cells) + "\n").encode())
+        for row in failed_rows(storage, {name: totals[name] for name in names}):
+            problem = ("", row.problem) if not row.is_error else (row.problem, "")
+            cells = (cell.translate(_ESCAPES) for cell in (row.id, row.path, *problem))
+            file.write(("\t".join(cells) + "\n").encode())
 
 
 def _write_text(storage: Storage, name: str, text: str) -> None:
@@ -185,7 +183,7 @@ def _stated(
         "columns": columns_of(recipe),
         "totals": asdict(total),
         "shards": [
-            {"name": name, **asdict(totals[name]), "sha256": _sha256(storage, data_name(name))}
+            {"name": name, **asdict(totals[name]), "sha256": sha256_of(storage, data_name(name))}
             for name in names
         ],
     }
@@ -200,7 +198,8 @@ def _versions(storage: Storage, names: Sequence[str]) -> dict[str, str]:
     return {package: ", ".join(sorted(there)) for package, there in found.items()}
 
 
-def _sha256(storage: Storage, name: str) -> str:
+def sha256_of(storage: Storage, name: str) -> str:
+    """Return the SHA-256 of a file of the dataset, in hexadecimal."""
     digest = hashlib.sha256()
     with storage.open(name) as file:
         while data := file.read(1 << 20):

@@ -21,13 +21,13 @@ from fcs_edge.codec import TOPK, Codec
 from fcs_edge.corpus.dataset import TokenDataset
 from fcs_edge.corpus.dataset import open as open_dataset
 from fcs_edge.corpus.items import Item
-from fcs_edge.corpus.job import Job, OnReport, Recipe, Report, Totals
+from fcs_edge.corpus.job import Job, OnReport, Outcome, Recipe, Report, Totals
 from fcs_edge.corpus.models import decoding_model
 from fcs_edge.corpus.safe_paths import safe_path
 from fcs_edge.corpus.schema import read_facts
 from fcs_edge.corpus.shard_reading import TokenRows, batches
 from fcs_edge.corpus.storage import data_name, open_storage
-from fcs_edge.corpus.unique_texts import UniqueTexts
+from fcs_edge.corpus.unique_texts import UniqueTexts, text_hash
 from fcs_edge.corpus.watcher import Watcher
 from fcs_edge.errors import CorpusError, FcsError, reason
 from fcs_edge.files import creating
@@ -263,6 +263,8 @@ class _Plan:
         columns = ("id", "n_samples", "error")
         for batch in batches(self._opened.storage, data_name(shard), columns, 4096):
             for row in batch.to_pylist():
+                if row["id"] is None:
+                    raise CorpusError(f"{data_name(shard)}: a row has no id")
                 if self._ids is None or row["id"] in self._ids:
                     yield row
 
@@ -280,7 +282,7 @@ class _Plan:
         for shard in self._opened.shards:
             for row in self._rows(shard):
                 path = self._options.path_of(row["id"])
-                if row["error"] is not None or UniqueTexts.key(path) not in repeated:
+                if row["error"] is not None or text_hash(path) not in repeated:
                     continue
                 if path in ids:
                     advice = "--keep-suffix tells them apart, or --id chooses"
@@ -297,7 +299,7 @@ def _run(plan: _Plan, recipe: Recipe, engine: Engine, watcher: Watcher) -> Decod
     n, given, failed = plan.n, _Given(plan, watcher), _Failed()
     watcher.planned(n["rows"], plan.seconds, 0, len(plan.shards))
 
-    def report(report: Report) -> None:
+    def take(report: Report) -> None:
         job = given.report(report)
         if job is not None and report.kind == "done" and report.error is not None:
             failed.add(job.items[report.index].id, report.error)
@@ -306,8 +308,8 @@ def _run(plan: _Plan, recipe: Recipe, engine: Engine, watcher: Watcher) -> Decod
     try:
         with engine if n["rows"] else nullcontext():
             watcher.encoding(engine.workers)
-            for outcome in engine.run(given.jobs(), recipe, report) if n["rows"] else ():
-                watcher.finished(outcome)
+            for outcome in engine.run(given.jobs(), recipe, take) if n["rows"] else ():
+                given.finished(outcome)
                 if outcome.totals is None:
                     raise CorpusError(outcome.failure or f"{outcome.job.name}: is not decoded")
                 totals += outcome.totals
@@ -341,11 +343,20 @@ class _Given:
     def report(self, report: Report) -> Job | None:
         """Pass a report on; return its job."""
         job = self._jobs.get(report.name)
-        if job is not None and job.name not in self._started:
+        if job is None:
+            return None
+        if report.kind == "again" or job.name not in self._started:
             self._started.add(job.name)
             self._watcher.started(job)
-        self._watcher.report(report)
+        if report.kind != "again":
+            self._watcher.report(report)
         return job
+
+    def finished(self, outcome: Outcome) -> None:
+        """Pass on what became of a job, and forget it."""
+        del self._jobs[outcome.job.name]
+        self._started.discard(outcome.job.name)
+        self._watcher.finished(outcome)
 
 
 class _Failed:
@@ -391,6 +402,7 @@ def _decode_shard(codec: Codec, options: Options, job: Job, on_report: OnReport)
             error = job.blamed.get(id)
             if error is None:
                 error = _written(codec, options, id, n_samples, rows.row(at))
+            n_samples = n_samples or 0
             n["files"] += 1
             if error is None:
                 n["samples"] += n_samples
@@ -402,8 +414,12 @@ def _decode_shard(codec: Codec, options: Options, job: Job, on_report: OnReport)
     return Totals(files=n["files"], errors=n["errors"], samples=n["samples"], tokens=n["tokens"])
 
 
-def _written(codec: Codec, options: Options, id: str, n_samples: int, tokens: U16) -> str | None:
+def _written(
+    codec: Codec, options: Options, id: str, n_samples: int | None, tokens: U16
+) -> str | None:
     """Decode a row to its file; return why that is not possible, or None."""
+    if n_samples is None or n_samples < 0:
+        return f"its n_samples is {n_samples}"
     if problem := length_problem(tokens.size, n_samples, codec, token_settings(codec.model)):
         return problem
     path = Path(options.folder, options.path_of(id))

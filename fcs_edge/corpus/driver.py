@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 from fcs_edge.audio.resampling import DEFAULT_RESAMPLER
@@ -160,15 +159,11 @@ class Request:
             return self.engine
         if self.engine == "local":
             return LocalEngine(self.workers)
-        if self.engine == "dask" or self.engine.startswith("dask://"):
-            # distributed is imported where it is needed alone.
-            module = import_module("fcs_edge.corpus.dask_engine")
-            address = self.engine.removeprefix("dask").removeprefix("://") or None
-            engine: Engine = module.DaskEngine(
-                address, mixed_cpus=self.mixed_cpus, watcher=self.watcher
-            )
-            return engine
-        raise ValueError(f"engine is 'local', 'dask' or 'dask://HOST:PORT', not {self.engine!r}")
+        # Imported for a cluster only.
+        from fcs_edge.corpus.dask_cluster import address_of
+        from fcs_edge.corpus.dask_engine import DaskEngine
+
+        return DaskEngine(address_of(self.engine), mixed_cpus=self.mixed_cpus, watcher=self.watcher)
 
 
 class Shard(NamedTuple):

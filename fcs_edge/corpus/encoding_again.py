@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +16,7 @@ from fcs_edge.corpus.items import Item
 from fcs_edge.corpus.job import Recipe
 from fcs_edge.corpus.sources import source_path
 from fcs_edge.corpus.tars import tar_items
+from fcs_edge.corpus.unique_texts import text_hash
 from fcs_edge.corpus.versions import versions
 from fcs_edge.errors import FcsError, shown
 from fcs_edge.model.layers import U16
@@ -62,8 +62,7 @@ class Sample:
         """Take a row, which is drawn if its hash is among the lowest."""
         if not self._n:
             return
-        data = f"{self._seed}\n{row['id']}".encode("utf-8", "surrogatepass")
-        rank = -int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
+        rank = -text_hash(f"{self._seed}\n{row['id']}")
         if len(self._heap) < self._n:
             heapq.heappush(self._heap, (rank, where, DrawnRow(where, row, tokens.copy())))
         elif rank > self._heap[0][0]:

@@ -1,14 +1,24 @@
-"""The errors of a run, grouped by what they say: a million are a few lines."""
+"""Errors, grouped by what they say: messages of one kind differ in numbers and names only."""
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
-from fcs_edge.corpus.kinds import kind_of
-
 _MOST_KINDS = 1000
-"""Kinds that are told from one another; further ones are one group."""
+"""Kinds that have a group of their own; further ones are one group."""
 _OTHERS = "of other kinds"
+_CHANGING = re.compile(r"'[^']*'|\"[^\"]*\"|/\S+|\b0x[0-9a-f]+\b|\b[\d,.]*\d\b")
+"""Names in quotes, paths and numbers."""
+_LENGTH = 80
+
+
+def kind_of(message: str) -> str:
+    """Return what is the same in messages of one kind: the text without numbers and names."""
+    first = message.splitlines()[0] if message else ""
+    if first.startswith("cut:"):
+        return "cut"
+    return _CHANGING.sub("N", first)[:_LENGTH].strip()
 
 
 class ErrorGroup(NamedTuple):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, BinaryIO
 
+from fcs_edge.audio import regular_files
 from fcs_edge.corpus.items import Item
 from fcs_edge.errors import CorpusError, reason
 from fcs_edge.text import printable
@@ -96,8 +96,8 @@ def file_item(path: str, id: str, error: str | None = None, **fields: Any) -> It
         status = os.stat(path)
     except (OSError, ValueError) as cause:
         return Item(id, path, error=error or _missing(path, cause), **fields)
-    if not stat.S_ISREG(status.st_mode):
-        return Item(id, path, error=error or f"is {_kind(status.st_mode)}, no file", **fields)
+    if kind := regular_files.other_kind(status.st_mode):
+        return Item(id, path, error=error or kind, **fields)
     return Item(id, path, size=status.st_size, mtime_ns=status.st_mtime_ns, error=error, **fields)
 
 
@@ -117,15 +117,6 @@ def fault(cause: OSError) -> str:
     return cause.strerror.lower() if cause.strerror else reason(cause)
 
 
-def _kind(mode: int) -> str:
-    """Return what a path leads to that is no regular file."""
-    if stat.S_ISDIR(mode):
-        return "a folder"
-    if stat.S_ISFIFO(mode):
-        return "a named pipe"
-    return "a socket" if stat.S_ISSOCK(mode) else "a device"
-
-
 @contextmanager
 def open_regular(path: str) -> Iterator[BinaryIO]:
     """Open a file for reading; a pipe or device is refused, and never waited for.
@@ -135,9 +126,5 @@ def open_regular(path: str) -> Iterator[BinaryIO]:
     OSError
         The file cannot be opened, or is none.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise OSError(0, f"is {_kind(mode)}, no file")
+    with open(regular_files.open_regular(path), "rb") as file:
         yield file

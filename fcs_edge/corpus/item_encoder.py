@@ -15,12 +15,11 @@ import numpy as np
 import soundfile
 
 from fcs_edge.audio.foreign import RAW_ADVICE
-from fcs_edge.audio.library import libsndfile_reason
+from fcs_edge.audio.library import libsndfile_reason, printed_remark
 from fcs_edge.audio.regular_files import FileState, open_regular
 from fcs_edge.audio.sound_input import AudioInput, Request
 from fcs_edge.audio.sound_slices import SlicedSound, slice_of
 from fcs_edge.codec import Codec
-from fcs_edge.corpus.captured_stderr import printed_remark
 from fcs_edge.corpus.items import Item
 from fcs_edge.corpus.job import Recipe, Row
 from fcs_edge.corpus.schema import CUT, text_column
@@ -52,11 +51,6 @@ _GROWTH = 8
 """A full array of tokens grows by one part in so many."""
 
 OnProgress = Callable[[float], None]
-
-
-def is_cut(row: Row) -> bool:
-    """Return whether a row has tokens of what is intact only."""
-    return row["tokens"] is not None and (row["warning"] or "").startswith(CUT)
 
 
 def row_without_tokens(item: Item, error: str | None) -> Row:

@@ -136,6 +136,8 @@ def _completed(order: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
             input=json.dumps(order),
             capture_output=True,
             text=True,
+            # Libraries may print anything.
+            errors="backslashreplace",
             env=child_python.environment(),
             timeout=_SECONDS,
         )

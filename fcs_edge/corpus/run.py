@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypedDict
 
@@ -51,8 +51,8 @@ class Run:
     """Whether Ctrl-C ended it before all shards were written."""
     error_groups: tuple[ErrorGroup, ...]
     """Errors and cut sounds of the whole dataset, in groups that differ in numbers and names."""
-    names: tuple[str, ...] = field(repr=False)
-    """Of the shards that stand in the dataset, in the order of the input."""
+    written: Mapping[str, Totals] = field(repr=False)
+    """The shards that stand in the dataset, in the order of the input: names and sums."""
     storage: Storage = field(repr=False)
     """Where they stand."""
 
@@ -100,7 +100,7 @@ class Run:
 
     def failed(self) -> Iterator[FailedRow]:
         """Yield the rows of the dataset that have no tokens, or whose sound is cut."""
-        return _failed(self.storage, self.names)
+        return failed_rows(self.storage, self.written)
 
 
 class Options(TypedDict, total=False):
@@ -262,9 +262,10 @@ def _run(driver: Driver, seconds: float) -> Run:
     """Return what a driver did."""
     assert driver.plan is not None
     assert driver.storage is not None
-    names = tuple(s.name for s in driver.plan.shards if s.name in driver.totals)
+    names = (s.name for s in driver.plan.shards if s.name in driver.totals)
+    written = {name: driver.totals[name] for name in names}
     groups = ErrorGroups()
-    for row in _failed(driver.storage, names):
+    for row in failed_rows(driver.storage, written):
         groups.add(row.id, row.problem)
     return Run(
         totals=sum(driver.totals.values(), Totals()),
@@ -272,16 +273,11 @@ def _run(driver: Driver, seconds: float) -> Run:
         seconds=seconds,
         workers=driver.workers,
         shards=len(driver.plan.shards),
-        resumed=len(names) - len(driver.fresh),
+        resumed=len(written) - len(driver.fresh),
         lost=tuple(driver.lost.items()),
         stale=len(driver.stale),
         interrupted=driver.interrupted,
         error_groups=groups.groups(),
-        names=names,
+        written=written,
         storage=driver.storage,
     )
-
-
-def _failed(storage: Storage, names: Sequence[str]) -> Iterator[FailedRow]:
-    for name in names:
-        yield from failed_rows(storage, name)

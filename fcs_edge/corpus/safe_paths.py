@@ -5,14 +5,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import PurePosixPath
 
+from fcs_edge.corpus.file_items import is_sound
+
 _MOST_BYTES = 240
 """Bytes of a component: file systems allow 255, and a hidden file needs a few more."""
-
-SOUND_SUFFIXES = (
-    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au"),
-    *(".snd", ".w64", ".caf", ".rf64", ".sph", ".voc"),
-)
-"""Suffixes of ids that stand for a format of sound."""
 
 
 def safe_path(id: str, suffix: str, *, keep_suffix: bool = False) -> str:
@@ -37,9 +33,9 @@ def safe_path(id: str, suffix: str, *, keep_suffix: bool = False) -> str:
     safe[:-1] = [f"{part}_" if part.endswith(suffix) else part for part in safe[:-1]]
     is_changed = safe != parts
     if not keep_suffix:
-        stem = PurePosixPath(safe[-1])
-        if stem.suffix.lower() in SOUND_SUFFIXES:
-            safe[-1] = stem.stem
+        stem = PurePosixPath(safe[-1]).stem
+        if stem != safe[-1] and is_sound(safe[-1]):
+            safe[-1] = stem
     if is_changed or _is_long(safe[-1] + suffix):
         safe[-1] = f"{_cut(safe[-1])}-{_digest(id)}"
     return "/".join([*safe[:-1], safe[-1] + suffix])

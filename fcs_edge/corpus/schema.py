@@ -123,15 +123,20 @@ def shard_bytes(rows: Sequence[Row], recipe: Recipe) -> Any:
     return _parquet(_table(rows, recipe, sums(rows)))
 
 
+def is_cut(row: Mapping[str, Any]) -> bool:
+    """Return whether a row has tokens of what is intact only."""
+    return row.get("error") is None and (row.get("warning") or "").startswith(CUT)
+
+
 def sums(rows: Sequence[Row]) -> Totals:
     """Return the sums over rows."""
     intact = [row for row in rows if row.get("error") is None]
     return Totals(
         files=len(rows),
         errors=len(rows) - len(intact),
-        cut=sum((row.get("warning") or "").startswith(CUT) for row in intact),
-        samples=sum(row["n_samples"] for row in intact),
-        tokens=sum(row["n_tokens"] for row in intact),
+        cut=sum(map(is_cut, intact)),
+        samples=sum(row.get("n_samples") or 0 for row in intact),
+        tokens=sum(row.get("n_tokens") or 0 for row in intact),
         not_finite=sum(row.get("n_not_finite") or 0 for row in intact),
         size=sum(row.get("size") or 0 for row in rows),
     )
@@ -407,13 +412,20 @@ def table_rows(table: Any) -> Iterator[Row]:
             yield {name: tokens if name == "tokens" else row[name] for name in table.column_names}
 
 
-def failed_rows(storage: Storage, name: str) -> list[FailedRow]:
-    """Return the rows of a shard that have no tokens, or whose sound is cut."""
-    with open_shard(storage, data_name(name)) as shard:
-        table = shard.read(["id", "path", "warning", "error"], use_threads=False)
-        columns = (table[column].to_pylist() for column in table.column_names)
-        return [
-            FailedRow(id, path, error or warning, error is not None)
-            for id, path, warning, error in zip(*columns, strict=True)
-            if error is not None or (warning or "").startswith(CUT)
-        ]
+def failed_rows(storage: Storage, totals: Mapping[str, Totals]) -> Iterator[FailedRow]:
+    """Yield the rows of shards that have no tokens, or whose sound is cut.
+
+    Parameters
+    ----------
+    storage : Storage
+        The dataset.
+    totals : mapping of str to Totals
+        The shards in their order, each with its sums: one without such rows is not read.
+    """
+    for name, stated in totals.items():
+        if not stated.errors and not stated.cut:
+            continue
+        for row in shard_rows(storage, data_name(name), ("id", "path", "warning", "error")):
+            if row["error"] is not None or is_cut(row):
+                problem = row["error"] or row["warning"]
+                yield FailedRow(row["id"], row["path"], problem, row["error"] is not None)

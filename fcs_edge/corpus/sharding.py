@@ -6,17 +6,15 @@ import hashlib
 import json
 import os
 import zlib
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
-import numpy as np
-
 from fcs_edge.corpus.items import Item, item_of, values_of
 from fcs_edge.corpus.job import Job, Recipe
 from fcs_edge.corpus.schema import SCHEMA_VERSION
+from fcs_edge.corpus.unique_texts import UniqueTexts, text_hash
 from fcs_edge.errors import CorpusError
 from fcs_edge.text import printable
 
@@ -117,20 +115,20 @@ def plan(
     CorpusError
         Two items have the same id, or manifests have over 1000 columns.
     """
-    parts, keys, columns = [], array("Q"), set[str]()
+    parts, ids, columns = [], UniqueTexts(), set[str]()
     n_items, seconds, size = 0, 0.0, 0
     for shard in cut_shards(_counted(items, on_progress), rows=rows, hours=hours):
         part = _pack(shard)
         parts.append(part)
-        keys.extend(_key(item.id) for item in shard)
         for item in shard:
+            ids.add(item.id)
             columns.update(item.columns)
         if len(columns) > _MOST_COLUMNS:
             raise CorpusError(
                 f"the manifests have over {_MOST_COLUMNS} columns; leave out --keep-text"
             )
         n_items, seconds, size = n_items + len(shard), seconds + part.seconds, size + part.size
-    _check_ids(parts, keys)
+    _check_ids(parts, ids.repeated())
     recipe = replace(recipe, text_columns=tuple(sorted(columns)))
     head = _head(recipe)
     named = [replace(part, name=_digest([head, part.name])[:16]) for part in parts]
@@ -178,13 +176,7 @@ def _end(items: Sequence[Item], lengths: Sequence[float], rows: int, long: float
     """Return how many items the first shard of a list has."""
     fills = (max(n / rows, s / long) for n, s in enumerate(accumulate(lengths), 1))
     ends = [n for n, fill in enumerate(fills, 1) if LEAST <= fill <= MOST]
-    return min(ends, key=lambda n: _key(items[n - 1].id), default=1)
-
-
-def _key(id: str) -> int:
-    """Return the hash of an id, 64 bits."""
-    data = id.encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+    return min(ends, key=lambda n: text_hash(items[n - 1].id), default=1)
 
 
 def _counted(items: Iterable[Item], on_progress: Callable[[int], None] | None) -> Iterator[Item]:
@@ -222,16 +214,16 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _check_ids(shards: Sequence[PlannedShard], keys: array[int]) -> None:
-    """Refuse items of equal ids."""
-    ordered = np.sort(np.frombuffer(keys, np.uint64)) if keys else np.zeros(0, np.uint64)
-    doubled = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
-    if not doubled:
+def _check_ids(shards: Sequence[PlannedShard], repeated: Collection[int]) -> None:
+    """Refuse items of equal ids; `repeated` are the hashes of ids that were found twice."""
+    if not repeated:
         return
     seen: dict[str, Item] = {}
     for shard in shards:
         for item in shard.items():
-            if _key(item.id) in doubled and (other := seen.setdefault(item.id, item)) is not item:
+            if text_hash(item.id) not in repeated:
+                continue
+            if (other := seen.setdefault(item.id, item)) is not item:
                 raise CorpusError(_same_id(other, item))
 
 

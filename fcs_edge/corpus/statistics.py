@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from fcs_edge.corpus.dataset import TokenDataset
 from fcs_edge.corpus.dataset import open as open_dataset
 from fcs_edge.corpus.durations import Durations
-from fcs_edge.corpus.kinds import kind_of
+from fcs_edge.corpus.error_groups import kind_of
 from fcs_edge.corpus.models import model_of
 from fcs_edge.corpus.pair_counts import PairCounts, entropy
+from fcs_edge.corpus.schema import is_cut
 from fcs_edge.corpus.shard_reading import TokenRows, batches, tokens_bytes
 from fcs_edge.corpus.silence import silence_tokens
 from fcs_edge.corpus.storage import data_name
@@ -189,11 +190,10 @@ class _Tally:
         self._n["not_finite_samples"] += row["n_not_finite"] or 0
         self._n["not_finite_files"] += bool(row["n_not_finite"])
         self._durations.add(seconds)
-        if row["warning"] is not None and kind_of(row["warning"]) == "cut":
-            self._n["cut"] += 1
+        self._n["cut"] += is_cut(row)
         self._sources["sample_rates"].add(row["sample_rate_in"], seconds)
         self._sources["channels"].add(row["channels"], seconds)
-        suffix = PurePosixPath(row["id"]).suffix.lower()
+        suffix = PurePosixPath(row["id"] or "").suffix.lower()
         self._sources["suffixes"].add(suffix if len(suffix) <= 8 else "", seconds)
 
     def _count_kind(self, kinds: str, kind: str) -> None:

@@ -9,8 +9,14 @@ import numpy as np
 _PENDING = 1 << 16
 
 
+def text_hash(text: str) -> int:
+    """Return 64 bits of a hash of a text, the same on every machine."""
+    data = text.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
 class UniqueTexts:
-    """Finds texts that were added more than once, by 64 bits of a hash of each.
+    """Finds texts that were added more than once, by the `text_hash` of each.
 
     Two texts of one hash are possible. Who finds a hash repeated compares the texts themselves.
     """
@@ -19,15 +25,9 @@ class UniqueTexts:
         self._parts: list[np.ndarray[tuple[int], np.dtype[np.uint64]]] = []
         self._pending: list[int] = []
 
-    @staticmethod
-    def key(text: str) -> int:
-        """Return the hash of a text."""
-        data = text.encode("utf-8", "surrogatepass")
-        return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
-
     def add(self, text: str) -> None:
         """Add a text."""
-        self._pending.append(self.key(text))
+        self._pending.append(text_hash(text))
         if len(self._pending) >= _PENDING:
             self._store()
 

@@ -24,7 +24,7 @@ class Watcher:
         """Take a shard that is given to a worker; again, where its worker died."""
 
     def report(self, report: Report) -> None:
-        """Take what a worker says of a shard that has started."""
+        """Take what a worker says of an item of a shard that has started."""
 
     def finished(self, outcome: Outcome) -> None:
         """Take what became of a shard."""

@@ -93,7 +93,7 @@ def test_a_finished_shard_counts_once_and_one_that_goes_again_counts_anew() -> N
             shown.report(Report("done", name, i, 2.0 * HOUR))
     clock.now += 100
     assert shown.line().startswith("44 of 100 files, 10.00 h;")
-    shown.report(Report("again", "b"))
+    shown.started(job("b", 2 * HOUR, 2 * HOUR))
     assert shown.line().startswith("42 of 100 files, 6.00 h;")
     shown.finished(Outcome(job("a", 2 * HOUR, 2 * HOUR), Totals(files=2, samples=4 * HOUR * 16000)))
     assert shown.line().startswith("42 of 100 files, 6.00 h;")

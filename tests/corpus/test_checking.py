@@ -240,6 +240,11 @@ WRONG_ROWS: tuple[tuple[dict[str, Any], str], ...] = (
     ({"n_tokens": 4}, "tokens, and its n_tokens is 4"),
     ({"n_samples": 90_000}, "its 90000 samples need"),
     ({"n_samples": 0}, "its n_samples is 0"),
+    ({"n_samples": None}, "its n_samples is None"),
+    ({"n_tokens": None}, "tokens, and its n_tokens is None"),
+    ({"size": None}, "its size is None"),
+    ({"n_not_finite": None}, "its n_not_finite is None"),
+    ({"path": None}, "has no path"),
     ({"sha256": "none"}, "its sha256 is none"),
     ({"sample_rate_in": 0}, "its sample_rate_in is 0"),
     ({"channels": None}, "its channels is None"),
@@ -254,7 +259,7 @@ def test_a_wrong_row(
     change: dict[str, Any], expected: str, tiny: Codec, rows: Rows, tmp_path: Path
 ) -> None:
     folder = store(tiny, tmp_path / "tokens", [[rows[0], {**rows[1], **change}, rows[2]]])
-    found = check(folder)
+    found = check(folder, sources=True)
     line = str(found.faults[0])
     assert expected in line
     assert line.startswith("data/0000000000000000.parquet: ")

@@ -363,7 +363,7 @@ def test_an_engine_names_a_scheduler(engine: str, address: str | None) -> None:
 
 @pytest.mark.parametrize("engine", ["dask:/host:8786", "dask://", "dask://host", "dask://host:x"])
 def test_an_engine_without_a_port_is_refused(engine: str) -> None:
-    with pytest.raises(CorpusError, match=r"dask or dask://HOST:PORT"):
+    with pytest.raises(ValueError, match=r"'dask' or 'dask://HOST:PORT'"):
         address_of(engine)
 
 

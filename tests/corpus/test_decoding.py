@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from weakref import ReferenceType, ref
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from corpus_cases import SerialEngine
 from dataset_cases import error_row, sound_row, store
 from fcs_edge import Codec, CorpusError, FcsError
 from fcs_edge.corpus import Decoded, Watcher, decode
-from fcs_edge.corpus.job import Report
+from fcs_edge.corpus.job import Job, OnReport, Outcome, Recipe, Report
 from fcs_edge.tokens.npz import NpzWriter, origin_of
 
 pytest.importorskip("pyarrow")
@@ -160,12 +161,14 @@ def test_a_row_that_cannot_be_decoded_leaves_the_others(
     highest = np.full(rows[0]["tokens"].size, (1 << tiny.bits_per_token) - 1, np.uint16)
     wrong = {**rows[0], "tokens": highest + np.uint16(1)}
     short = {**rows[1], "tokens": rows[1]["tokens"][:-2]}
-    folder = store(tiny, tmp_path / "tokens", [[wrong, short, rows[2]]])
+    unknown = {**rows[3], "n_samples": None}
+    folder = store(tiny, tmp_path / "tokens", [[wrong, short, rows[2], unknown]])
     done = run(folder, tmp_path / "sound")
-    assert (done.files, done.n_failed, done.exit_code) == (1, 2, 1)
+    assert (done.files, done.n_failed, done.exit_code) == (1, 3, 1)
     reasons = dict(done.failed)
     assert f"the model's are 0 to {highest[0]}" in reasons["a/one.wav"]
     assert "2 of the" in reasons["a/two.flac"]
+    assert reasons[rows[3]["id"]] == "its n_samples is None"
     assert set(files_of(tmp_path / "sound")) == {"b/three.wav"}
 
 
@@ -214,6 +217,33 @@ def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(
     assert (again.files, again.existing, again.exit_code) == (3, 1, 0)
     run(dataset, tmp_path / "whole")
     assert files_of(tmp_path / "sound") == files_of(tmp_path / "whole")
+
+
+class _Remembering(SerialEngine):
+    """Notes how many jobs are in memory as each begins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_alive: list[int] = []
+        self._jobs: list[ReferenceType[Job]] = []
+
+    def run(self, jobs: Iterator[Job], recipe: Recipe, on_report: OnReport) -> Iterator[Outcome]:
+        return super().run(map(self._noted, jobs), recipe, on_report)
+
+    def _noted(self, job: Job) -> Job:
+        self._jobs.append(ref(job))
+        self.n_alive.append(sum(job() is not None for job in self._jobs))
+        return job
+
+
+def test_jobs_that_are_done_are_forgotten(
+    run: Callable[..., Decoded], tiny: Codec, rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    engine = _Remembering()
+    folder = store(tiny, tmp_path / "tokens", [[row] for row in rows])
+    run(folder, tmp_path / "sound", engine=engine)
+    assert len(engine.n_alive) == 4
+    assert max(engine.n_alive) <= 2
 
 
 def test_processes_write_the_same_files(

@@ -17,9 +17,10 @@ from item_cases import item, recipe, same
 
 import fcs_edge
 from audio_cases import container, noise
-from fcs_edge.corpus.captured_stderr import printed_remark
-from fcs_edge.corpus.item_encoder import ItemEncoder, is_cut
+from fcs_edge.audio.library import printed_remark
+from fcs_edge.corpus.item_encoder import ItemEncoder
 from fcs_edge.corpus.items import Item
+from fcs_edge.corpus.schema import is_cut
 
 CODED = {
     "WAV": "PCM_16",
@@ -156,11 +157,11 @@ def test_only_regular_files_are_opened(encoder: ItemEncoder, tmp_path: Path) -> 
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(tmp_path / "socket"))
     errors = {
-        "fifo": "is a pipe, not a sound file",
-        "link": "is a pipe, not a sound file",
-        "zero": "is a device, not a sound file",
-        "folder": "is a folder, not a sound file",
-        "socket": "is a socket, not a sound file",
+        "fifo": "is a named pipe, no file",
+        "link": "is a named pipe, no file",
+        "zero": "is a device, no file",
+        "folder": "is a folder, no file",
+        "socket": "is a socket, no file",
         "loop": "Too many levels of symbolic links",
         "none": "No such file or directory",
     }

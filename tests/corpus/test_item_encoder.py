@@ -24,8 +24,8 @@ import fcs_edge
 from fcs_edge.audio import library
 from fcs_edge.audio.byte_source import FilePart
 from fcs_edge.audio.reader import open_input
-from fcs_edge.corpus.item_encoder import ItemEncoder, is_cut
-from fcs_edge.corpus.schema import COLUMNS
+from fcs_edge.corpus.item_encoder import ItemEncoder
+from fcs_edge.corpus.schema import COLUMNS, is_cut
 from fcs_edge.errors import ModelFileError
 
 FORMATS = {

@@ -90,7 +90,7 @@ def test_faults_stay_in_their_rows(flac: Path, tiny: fcs_edge.Codec, tmp_path: P
     expected = [
         "No such file or directory",
         "embedded null byte",
-        "is a folder, not a sound file",
+        "is a folder, no file",
         "not a readable sound file: it is empty",
         "this is text, not sound; give a sound file",
         None,

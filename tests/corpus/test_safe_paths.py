@@ -35,6 +35,7 @@ HOSTILE = (
 def test_an_id_is_the_path_with_the_new_suffix() -> None:
     assert safe_path("a/b.flac", ".wav") == "a/b.wav"
     assert safe_path("a/b.FLAC", ".wav") == "a/b.wav"
+    assert safe_path("a/b.mp2", ".wav") == "a/b.wav"
     assert safe_path("a/b.flac", ".wav", keep_suffix=True) == "a/b.flac.wav"
 
 

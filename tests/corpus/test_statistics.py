@@ -17,7 +17,7 @@ from dataset_cases import error_row, sound_row, store
 from fcs_edge import Codec, CorpusError, FcsError
 from fcs_edge.corpus import stats
 from fcs_edge.corpus.durations import Durations
-from fcs_edge.corpus.kinds import kind_of
+from fcs_edge.corpus.error_groups import kind_of
 from fcs_edge.corpus.pair_counts import PairCounts, entropy
 from fcs_edge.corpus.silence import silence_tokens
 

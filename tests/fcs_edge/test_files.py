@@ -243,3 +243,21 @@ def test_errors_name_their_file(error: Exception, text: str) -> None:
     else:
         assert str(found) == text
         assert found.__cause__ is error
+
+
+def test_a_file_that_replaces_another_is_no_remain(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "a").write_bytes(b"old")
+    found, rename = [], files._rename
+
+    def noted(hidden: Path, path: Path, overwrite: bool) -> None:
+        assert hidden.exists()
+        found.append(files.remains_in(folder))
+        rename(hidden, path, overwrite)
+
+    monkeypatch.setattr(files, "_rename", noted)
+    with creating(folder / "a") as file:
+        file.write(b"new")
+    assert found == [[]]
+    assert contents(folder) == {"a": b"new"}
