@@ -149,6 +149,25 @@ def encode(
     messages = Messages(quiet)
     json_out = None if json_out is None else standard(json_out)
     _check(inputs, out, json_out, options)
+    try:
+        code = _encode(inputs, out, choice, options, json_out, messages, dry_run=dry_run)
+    except KeyboardInterrupt:
+        messages.warn("interrupted" if dry_run else f"interrupted; {CONTINUES}")
+        code = 130
+    click.get_current_context().exit(code)
+
+
+def _encode(
+    inputs: tuple[str, ...],
+    out: str,
+    choice: Choice,
+    options: dict[str, Any],
+    json_out: str | None,
+    messages: Messages,
+    *,
+    dry_run: bool,
+) -> int:
+    """Prepare the model, and encode or estimate; return the exit code."""
     codec = fcs_edge.load(options["model"], activations=options["activations"])
     codec.model.require("encoder")
     check_choice(codec, choice)
@@ -158,11 +177,8 @@ def encode(
     options |= choice._asdict()
     if "-" in inputs:
         options["names"] = sys.stdin.buffer
-    if dry_run:
-        code = _estimate(inputs, out, options, json_out, messages)
-    else:
-        code = _run(inputs, out, options, json_out, messages)
-    click.get_current_context().exit(code)
+    work = _estimate if dry_run else _run
+    return work(inputs, out, options, json_out, messages)
 
 
 def _check(
@@ -204,12 +220,8 @@ def _run(
     from fcs_edge.corpus import run
 
     progress = CorpusProgress(messages)
-    try:
-        with progress.showing():
-            done = run.encode(inputs, out, **options, watcher=progress)
-    except KeyboardInterrupt:
-        messages.warn(f"interrupted; {CONTINUES}")
-        return 130
+    with progress.showing():
+        done = run.encode(inputs, out, **options, watcher=progress)
     if done.interrupted:
         messages.warn(f"interrupted; {CONTINUES}")
     corpus_summary.show(done, out, messages, pruned=options["prune"])

@@ -207,6 +207,13 @@ def sha256_of(storage: Storage, name: str) -> str:
     return digest.hexdigest()
 
 
+def stated_digests(storage: Storage) -> dict[str, str]:
+    """Return the SHA-256 of shards by name, as dataset.json states them; none where it cannot."""
+    with suppress(CorpusError):
+        return {shard.name: shard.sha256 for shard in read_dataset(storage).shards}
+    return {}
+
+
 def read_dataset(storage: Storage) -> Contents:
     """Return what dataset.json states.
 

@@ -244,6 +244,19 @@ def test_check_refuses_options_without_effect(run: Callable[..., Any], dataset: 
     assert "--seed is for --again only" in run("corpus", "check", dataset, "--seed", 1).failed(2)
 
 
+@pytest.mark.parametrize("command", ["decode", "check"])
+def test_ctrl_c_at_the_start_has_the_exit_code_of_interrupts(
+    command: str, run: Callable[..., Any], dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fcs_edge.corpus.decoding.open_storage", interrupted, raising=False)
+    monkeypatch.setattr("fcs_edge.corpus.checking.open_storage", interrupted, raising=False)
+    monkeypatch.setattr("fcs_edge.corpus.dataset.open_storage", interrupted, raising=False)
+    assert run("corpus", command, dataset, *(["out"] if command == "decode" else [])).code == 130
+
+
 def test_ctrl_c_leaves_whole_files_and_no_process(
     tiny: Codec, speech: NDArray[np.float32], model: Path, tmp_path: Path
 ) -> None:

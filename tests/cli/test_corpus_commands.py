@@ -208,6 +208,19 @@ def test_ctrl_c_twice_says_how_to_go_on(
     )
 
 
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_ctrl_c_before_the_run_has_the_same_exit_code(
+    options: tuple[str, ...], encode: Callable, sounds: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: object, **others: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fcs_edge.load", interrupted)
+    result = encode(*options, "speech", "tokens")
+    assert (result.code, result.out) == (130, "")
+    assert "interrupted" in result.err
+
+
 def test_ctrl_c_once_ends_after_the_running_shards(
     encode: Callable, sounds: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

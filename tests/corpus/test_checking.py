@@ -27,7 +27,9 @@ from fcs_edge.corpus.checking import MOST_FAULTS
 from fcs_edge.corpus.encoding_again import Sample
 from fcs_edge.corpus.mirror import write_mirror
 from fcs_edge.corpus.schema import write_shard
+from fcs_edge.corpus.sources import source_path
 from fcs_edge.corpus.storage import open_storage
+from fcs_edge.text import printable
 
 pytest.importorskip("pyarrow")
 
@@ -325,6 +327,13 @@ def test_sources_that_changed(tiny: Codec, rows: Rows, tmp_path: Path) -> None:
     assert "1.wav was modified since" in lines[1]
     assert "2.wav has" in lines[2]
     assert check(folder).n_faults == 0
+
+
+@pytest.mark.parametrize("name", [b"\xff.wav", b"\xc2\x9b31m\n.wav", "\u202e.wav".encode()])
+def test_a_source_is_found_whose_name_is_escaped(name: bytes, tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/" + name)
+    Path(path).write_bytes(b"")
+    assert source_path(printable(path)) == path
 
 
 def test_rows_encoded_anew_are_equal(dataset: Path, model: Path) -> None:
