@@ -149,6 +149,25 @@ def encode(
     messages = Messages(quiet)
     json_out = None if json_out is None else standard(json_out)
     _check(inputs, out, json_out, options)
+    try:
+        code = _encode(inputs, out, choice, options, json_out, messages, dry_run=dry_run)
+    except KeyboardInterrupt:
+        messages.warn("interrupted" if dry_run else f"interrupted; {CONTINUES}")
+        code = 130
+    click.get_current_context().exit(code)
+
+
+def _encode(
+    inputs: tuple[str, ...],
+    out: str,
+    choice: Choice,
+    options: dict[str, Any],
+    json_out: str | None,
+    messages: Messages,
+    *,
+    dry_run: bool,
+) -> int:
+    """Prepare the model, and encode or estimate; return the exit code."""
     codec = fcs_edge.load(options["model"], activations=options["activations"])
     codec.model.require("encoder")
     check_choice(codec, choice)
@@ -158,11 +177,8 @@ def encode(
     options |= choice._asdict()
     if "-" in inputs:
         options["names"] = sys.stdin.buffer
-    if dry_run:
-        code = _estimate(inputs, out, options, json_out, messages)
-    else:
-        code = _run(inputs, out, options, json_out, messages)
-    click.get_current_context().exit(code)
+    work = _estimate if dry_run else _run
+    return work(inputs, out, options, json_out, messages)
 
 
 def _check(
@@ -180,7 +196,7 @@ def _check(
     if out == "-":
         raise click.UsageError("OUT is a folder; it cannot be standard output.")
     if json_out is not None and json_out != "-":
-        check_output(json_out, options["force"])
+        check_output(json_out, options["force"] or _is_summary(json_out, out))
     if "-" in inputs:
         check_input("-")
         if sys.stdin.isatty():
@@ -204,17 +220,14 @@ def _run(
     from fcs_edge.corpus import run
 
     progress = CorpusProgress(messages)
-    try:
-        with progress.showing():
-            done = run.encode(inputs, out, **options, watcher=progress)
-    except KeyboardInterrupt:
-        messages.warn(f"interrupted; {CONTINUES}")
-        return 130
+    with progress.showing():
+        done = run.encode(inputs, out, **options, watcher=progress)
     if done.interrupted:
         messages.warn(f"interrupted; {CONTINUES}")
     corpus_summary.show(done, out, messages, pruned=options["prune"])
     if json_out is not None:
-        _write(corpus_summary.facts(done, out), json_out, options["force"])
+        force = options["force"] or _is_summary(json_out, out)
+        _write(corpus_summary.facts(done, out), json_out, force)
     return done.exit_code
 
 
@@ -240,6 +253,15 @@ def _estimate(
     if json_out is not None:
         _write(asdict(found), json_out, options["force"])
     return 0
+
+
+def _is_summary(json_out: str, out: str) -> bool:
+    """Return whether a file is the summary of an earlier run: the same command goes on."""
+    try:
+        with open(json_out, encoding="utf-8") as file:
+            return file.read(1 << 16).startswith(f'{{\n  "dataset": {json.dumps(out)},')
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _write(facts: dict[str, Any], json_out: str, force: bool) -> None:

@@ -106,7 +106,8 @@ def _run(arguments: list[str]) -> int:
         if not isinstance(cause, EOFError):
             remains = "" if cause is None else str(cause)
             _print_error(f"interrupted; {remains or 'no output was written'}")
-            return 1
+            # Of a corpus, 1 means that all is done, and some files failed.
+            return 130 if arguments[:1] == ["corpus"] else 1
         _report(cause, arguments)
     except Exception as error:
         _report(error, arguments)

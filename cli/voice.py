@@ -93,6 +93,8 @@ def make(
     check_output(out, force)
     check_distinct([out], sounds)
     for path in sounds:
+        if Path(path).is_dir():
+            raise FcsError(f"{path}: is a folder; name the recordings in it, for example *.wav")
         if not Path(path).is_file():
             raise FcsError(f"{path}: no such file; a recording is read twice, so it is a file")
     codec = fcs_edge.load(model)
@@ -109,9 +111,7 @@ def make(
     stored = found if kind == "f16" else found.to_int8()
     stored.save(out, force=force)
     messages.note(_summary(out, stored, collector))
-    named = [] if model is None else ["-m", model]
-    options = shlex.join([*named, "--voice", out])
-    messages.note(f"next: fcs-edge decode {options} speech.fcs changed.wav")
+    messages.note(f"next: {_next(codec, model, out)}")
     click.get_current_context().exit(1 if any(r.losses for r in recordings) else 0)
 
 
@@ -142,6 +142,15 @@ def _collect(collector: Collector, recordings: list[Recording], messages: Messag
 
 def _advance(show: Callable[[float], None], done: float, seconds: float) -> None:
     show(done + seconds)
+
+
+def _next(codec: Codec, model: str | None, out: str) -> str:
+    """Return the command that uses the voice; half a model that only encodes cannot run it."""
+    half = codec.model.part == "encoder"
+    named = [] if model is None else ["-m", "MODEL" if half else model]
+    options = shlex.join([*named, "--voice", out])
+    advice = "; MODEL is the whole model, or its decoder half" if half else ""
+    return f"fcs-edge decode {options} speech.fcs changed.wav{advice}"
 
 
 def _summary(out: str, voice: Voice, collector: Collector) -> str:

@@ -205,6 +205,7 @@ def _open(
 def _check_all(source: ModelFile) -> None:
     for name, tensor in source.stored.items():
         check_values(source.path, name, tensor)
+        tensor.release()
 
 
 def write_model(

@@ -126,7 +126,7 @@ def _codes(axes: Any, codes: Facts) -> None:
     share = codes["used"] / codes["of"]
     lines = [
         f"{codes['used']:,} of {codes['of']:,} codes ({share:.0%})",
-        f"as rich as {codes['perplexity']:,.0f} equally frequent ones",
+        f"perplexity {codes['perplexity']:,.0f}",
     ]
     axes.text(0.05, 0.05, "\n".join(lines), va="bottom", transform=axes.transAxes)
     axes.set_xlabel("code, the most frequent first")
@@ -211,7 +211,7 @@ def _parts(axes: Any, facts: Facts) -> None:
     most = max(n for _, n, _ in rows)
     axes.set_xscale("symlog", linthresh=10)
     axes.set_xlim(0, 4 * max(1, most))
-    _hide_x(axes, "files, logarithmic (red: no tokens; yellow: warning)")
+    _hide_x(axes, "files, logarithmic\n(red: no tokens; yellow: warning)")
 
 
 def _from_the_top(axes: Any, n: int) -> None:

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fcs_edge.cli.ui.corpus_plot import headline, hours_text
+from fcs_edge.cli.ui.corpus_progress import counted_files
 from fcs_edge.cli.ui.messages import plain
 from fcs_edge.corpus.statistics import Facts
 from fcs_edge.text import counted
@@ -91,7 +92,7 @@ def _seconds(value: float) -> str:
 
 def _parts(parts: list[Facts], form: str) -> str:
     texts = [
-        f"{form.format(part['value'] or 'none')}: {part['files']:,} files, "
+        f"{form.format(part['value'] or 'none')}: {counted_files(part['files'])}, "
         f"{hours_text(part['hours'])}"
         for part in parts[:_MOST]
     ]
@@ -138,8 +139,12 @@ def _silence(facts: Facts) -> str:
         return "not known: no model here has the dataset's fingerprint; --model names it"
     return (
         f"{silence['share']:.1%} of the tokens, {hours_text(silence['hours'])}; "
-        f"{silence['silent_files']:,} files hold little else"
+        f"{_little_else(silence['silent_files'])}"
     )
+
+
+def _little_else(files: int) -> str:
+    return f"{counted_files(files)} {'holds' if files == 1 else 'hold'} little else"
 
 
 def _size(n: int) -> str:

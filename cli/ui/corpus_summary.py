@@ -21,6 +21,8 @@ def show(run: Run, out: str, messages: Messages, *, pruned: bool) -> None:
     sound = f"{counted_files(totals.files)}, {length(3600 * run.hours)}, {totals.tokens:,} tokens"
     shards = counted(run.shards, "shard")
     written = shards if run.is_complete else f"{len(run.written):,} of {shards}"
+    if 0 < run.resumed < run.shards:
+        written += f", {run.resumed:,} of earlier runs"
     messages.note(f"{out}: {sound} in {written}; {_this_run(run)}")
     if totals.errors or totals.cut:
         _show_failed(run, out, messages)
@@ -31,7 +33,7 @@ def show(run: Run, out: str, messages: Messages, *, pruned: bool) -> None:
         messages.warn(f"{shards} {_put_away(run.stale, out, pruned)}")
     for name, why in run.lost[:MOST_OF_A_KIND]:
         messages.warn(f"shard {name} is not written: {why}")
-    if run.is_complete:
+    if run.is_complete and totals.tokens:
         messages.note(f'read it: datasets.load_dataset("{out}"), or fcs_edge.corpus.open("{out}")')
 
 
@@ -46,13 +48,12 @@ def _put_away(number: int, out: str, pruned: bool) -> str:
 def _this_run(run: Run) -> str:
     """Return what this run itself did, and how fast."""
     took = clock_time(run.seconds)
-    if not run.speed:
+    if run.resumed == run.shards:
         return f"nothing was left to encode ({took})"
-    earlier = f", {run.resumed:,} of them by earlier runs" if run.resumed else ""
-    if run.seconds < _SPEED_SECONDS:
+    if run.seconds < _SPEED_SECONDS or not run.speed:
         # The start of the workers would be most of it.
-        return f"{took}{earlier}"
-    return f"{took}, {speed(run):.3g} h of speech a core-hour{earlier}"
+        return took
+    return f"{took}, {speed(run):.3g} h of speech a core-hour"
 
 
 def speed(run: Run) -> float:

@@ -16,7 +16,7 @@ NAME_BYTES = 19
 STREAMING = "WAV, AU, AIFF, W64, RF64, Ogg and Opus"
 """The formats that are read from a pipe."""
 
-RAW_ADVICE = "for bare samples give --raw and --rate"
+RAW_ADVICE = "fcs-edge encode reads bare samples with --raw and --rate"
 """What to do where a file is no sound of a known format."""
 
 _CONVERTIBLE = (

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fcs_edge.corpus.arrow import pyarrow
 from fcs_edge.corpus.checked_rows import RowRules
 from fcs_edge.corpus.dataset_files import (
     CARD,
@@ -121,6 +122,8 @@ def check(
     fcs_edge.FcsError
         Rows are to be encoded anew, and no model of the fingerprint is there.
     """
+    # Without it each shard would look damaged.
+    pyarrow()
     storage = open_storage(dataset)
     run = _Check(storage, on_fault, on_progress)
     names = run.shards()

@@ -13,6 +13,8 @@ from fcs_edge.corpus.dataset_files import (
     begin_dataset,
     check_model,
     set_aside,
+    sha256_of,
+    stated_digests,
     take_back,
     write_dataset,
 )
@@ -225,7 +227,7 @@ class Driver:
         """
         request = self._request
         with ExitStack() as stack:
-            _check_folder(request.out)
+            check_folder(request.out)
             stack.enter_context(_unless_empty(request.out))
             storage = self.storage = open_storage(request.out, create=True)
             recipe = request.recipe(storage.location)
@@ -265,10 +267,12 @@ class Driver:
     def _resume(self, storage: Storage, planned: Plan) -> list[PlannedShard]:
         """Find what earlier runs did; return what is to do, the largest shard first."""
         take_back(storage, {shard.name for shard in planned.shards})
-        existing = set(shard_names(storage))
+        existing, stated = set(shard_names(storage)), stated_digests(storage)
         done, todo = [], []
         for shard in planned.shards:
-            totals = self._earlier(storage, shard.name) if shard.name in existing else None
+            name, totals = shard.name, None
+            if name in existing:
+                totals = self._earlier(storage, name, stated.get(name))
             if totals is None or (self._request.retry_errors and totals.errors):
                 todo.append(shard)
             else:
@@ -282,10 +286,16 @@ class Driver:
                 write_mirror(storage, name, planned.recipe)
         return sorted(todo, key=lambda shard: -shard.seconds)
 
-    def _earlier(self, storage: Storage, name: str) -> Totals | None:
+    def _earlier(self, storage: Storage, name: str, sha256: str | None) -> Totals | None:
         """Return the totals of a shard that exists; None if it is damaged."""
         try:
-            return read_totals(storage, name)
+            totals = read_totals(storage, name)
+            if sha256 is not None and sha256_of(storage, data_name(name)) != sha256:
+                # Without dataset.json, which goes next, nothing tells that it is damaged.
+                storage.delete(data_name(name))
+                label = storage.label(data_name(name))
+                raise CorpusError(f"{label}: its SHA-256 is not the one in dataset.json")
+            return totals
         except CorpusError as error:
             self._watcher.warn(f"{error}; it is encoded again")
             return None
@@ -373,7 +383,7 @@ class _AllFailError(Exception):
     """None of the first files could be encoded."""
 
 
-def _check_folder(out: str) -> None:
+def check_folder(out: str) -> None:
     """Refuse a folder that holds other things: the last input, where OUT was forgotten."""
     try:
         names = {name for name in os.listdir(out) if not name.startswith(".")}

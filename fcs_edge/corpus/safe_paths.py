@@ -10,6 +10,9 @@ from fcs_edge.corpus.file_items import is_sound
 _MOST_BYTES = 240
 """Bytes of a component: file systems allow 255, and a hidden file needs a few more."""
 
+_MOST_PATH_BYTES = 2000
+"""Bytes of a path: Linux allows 4,095 with the folder's own."""
+
 
 def safe_path(id: str, suffix: str, *, keep_suffix: bool = False) -> str:
     """Return an id as a relative path with another suffix.
@@ -17,6 +20,7 @@ def safe_path(id: str, suffix: str, *, keep_suffix: bool = False) -> str:
     The path stays below its folder: parts of the id that are empty, ``.`` or ``..``, and
     characters that a file name cannot hold, are written with underscores. Where that
     changes the id, or a part is too long, a hash of the id keeps the path unlike others.
+    An id with too many parts has one part, and the hash.
 
     Parameters
     ----------
@@ -38,7 +42,10 @@ def safe_path(id: str, suffix: str, *, keep_suffix: bool = False) -> str:
             safe[-1] = stem
     if is_changed or _is_long(safe[-1] + suffix):
         safe[-1] = f"{_cut(safe[-1])}-{_digest(id)}"
-    return "/".join([*safe[:-1], safe[-1] + suffix])
+    path = "/".join([*safe[:-1], safe[-1] + suffix])
+    if len(path.encode()) > _MOST_PATH_BYTES:
+        return f"{_cut(safe[0])}-{_digest(id)}{suffix}"
+    return path
 
 
 def _safe_part(part: str) -> str:

@@ -34,7 +34,7 @@ def open_shard(storage: Storage, path: str) -> Iterator[Any]:
         # A thread of pyarrow that still holds a file of Python as the program ends aborts it.
         source = pyarrow().OSFile(file.name) if isinstance(file, io.BufferedReader) else file
         try:
-            yield parquet.ParquetFile(source, pre_buffer=False)
+            yield parquet.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
         except OSError as error:
             if error.errno is not None:
                 raise

@@ -5,18 +5,32 @@ from __future__ import annotations
 import os
 import re
 import stat
+from contextlib import suppress
 from typing import Any
 
-_ESCAPED = re.compile(r"\\x([0-9a-f]{2})")
+_ESCAPED = re.compile(r"\\x([0-9a-f]{2})|\\u([0-9a-f]{4})")
 
 
 def source_path(text: str) -> str:
-    """Return the path that a row states; bytes that are not UTF-8 stand there as escapes."""
-    if "\\x" in text and not os.path.lexists(text):
-        raw = _ESCAPED.sub(lambda found: os.fsdecode(bytes([int(found[1], 16)])), text)
-        if os.path.lexists(raw):
-            return raw
+    """Return the path that a row states.
+
+    Bytes that are not UTF-8, and what could act on a terminal, stand there as escapes.
+    """
+    if "\\" in text and not os.path.lexists(text):
+        for unescape in (_byte, _character):
+            raw = _ESCAPED.sub(unescape, text)
+            with suppress(ValueError):  # an escape of NUL
+                if os.path.lexists(raw):
+                    return raw
     return text
+
+
+def _character(escape: re.Match[str]) -> str:
+    return chr(int(escape[1] or escape[2], 16))
+
+
+def _byte(escape: re.Match[str]) -> str:
+    return os.fsdecode(bytes([int(escape[1], 16)])) if escape[1] else _character(escape)
 
 
 class SourceRules:

@@ -29,8 +29,10 @@ MOST_STARTS = 3
 _WORKER = "fcs_edge.corpus.worker"
 _GRACE = 5.0
 """Seconds that a child has to end when its input ends."""
-_LONGEST_WAIT = 1e5
+_LONGEST_WAIT = 1.0
 """Seconds of one wait; a manifest may state any duration."""
+_MOST_AWAKE = 2 * _LONGEST_WAIT
+"""Seconds between two looks at the clock; what is above, this process or the machine slept."""
 _WORDS = 4000
 """Bytes of a child's last output that are kept for an error."""
 
@@ -288,6 +290,21 @@ class _Child:
             _pipe(pipe).close()
 
 
+class _Clock:
+    """Seconds that this process was awake: it may be stopped for hours, and its child with it."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self._awake = 0.0
+
+    def seconds(self) -> float:
+        """Return the seconds since the clock was made, without those of a stop."""
+        now = time.monotonic()
+        self._awake += min(now - self._last, _MOST_AWAKE)
+        self._last = now
+        return self._awake
+
+
 @dataclass
 class _Current:
     """The item that a child works on."""
@@ -306,6 +323,7 @@ class _Conversation:
         self._job = job
         self._file_timeout = file_timeout
         self._current: _Current | None = None
+        self._clock = _Clock()
         child.send(to_json(job))
 
     def answers(self) -> Iterator[Report | Totals]:
@@ -348,7 +366,7 @@ class _Conversation:
     def _note(self, report: Report) -> None:
         """Keep what the child works on."""
         if report.kind == "file":
-            self._current = _Current(report.index, time.monotonic())
+            self._current = _Current(report.index, self._clock.seconds())
         elif report.kind == "done":
             self._current = None
         elif self._current is not None:
@@ -367,10 +385,10 @@ class _Conversation:
 
     def _time_left(self) -> float | None:
         """Return the seconds that the current item has left; None where there is no limit."""
-        current = self._current
+        now, current = self._clock.seconds(), self._current
         if current is None:
             return None
-        return max(current.began + self._limit(current) - time.monotonic(), 0.0)
+        return max(current.began + self._limit(current) - now, 0.0)
 
     def _death(self) -> _DeathError:
         how = self._child.end()

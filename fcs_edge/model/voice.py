@@ -22,7 +22,7 @@ from fcs_edge.kernels._types import F16, F32, I8
 from fcs_edge.kernels.gemm.quantized_weights import frozen
 from fcs_edge.model.voice_rows import Scales, VoiceRows, as_float32, quantized
 from fcs_edge.modelfile.tensor_file import TensorFileWriter, TensorSpec
-from fcs_edge.modelfile.tensors import StoredTensor, map_tensors
+from fcs_edge.modelfile.tensors import ForeignFileError, StoredTensor, map_tensors
 
 FORMAT = "fcs-edge voice"
 FORMAT_VERSION = 1
@@ -228,6 +228,8 @@ def load_voice(path: str | os.PathLike[str]) -> Voice:
     path = Path(path)
     try:
         metadata, stored = map_tensors(path)
+    except ForeignFileError:
+        metadata, stored = {}, {}
     except ModelFileError as error:
         raise VoiceError(str(error)) from error
     if metadata.get("format") != FORMAT:

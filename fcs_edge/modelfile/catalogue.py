@@ -26,6 +26,8 @@ BUILT_IN = {
 """The models inside the package, by name, each with its quality in one line."""
 
 _SUFFIX = ".safetensors"
+_PUBLISHED = "focalcodec_"
+"""What the names of published checkpoints begin with."""
 _SHOWN = 20
 """Names that an error lists."""
 
@@ -163,6 +165,8 @@ def referenced(text: str) -> ModelFile:
 
 
 def _advice(model: str) -> str:
+    if model.startswith(_PUBLISHED) and "/" not in model:
+        model = f"lucadellalib/{model}"
     if re.fullmatch(r"[\w.-]+/[\w.-]+", model) and not model.endswith(_SUFFIX):
         return f"convert the published checkpoint first: fcs-edge convert {model} model.safetensors"
     names = [printable(named.name) for named in listed() if not named.hidden]

@@ -26,6 +26,7 @@ from fcs_edge.modelfile.tensor_layout import Shape, matrix_shape
 from fcs_edge.modelfile.tensors import (
     SCALE,
     Array,
+    ForeignFileError,
     StoredTensor,
     TensorReader,
     check_values,
@@ -162,6 +163,7 @@ class ModelFile:
         _, metadata, _ = header(self.path)
         for name, tensor in self.stored.items():
             check_values(self.path, name, tensor)
+            tensor.release()
         stored = {**self.stored, **_unmapped(prior_tensors(self.priors))}
         if _stored_digest(metadata["config"], stored).hex() != self.sha256:
             raise ModelFileError(
@@ -202,7 +204,10 @@ def read(path: Path) -> ModelFile:
     ModelFileError
         The file is missing, damaged, not a model file, or of a newer format.
     """
-    metadata, stored = map_tensors(path)
+    try:
+        metadata, stored = map_tensors(path)
+    except ForeignFileError:
+        metadata, stored = {}, {}
     if metadata.get("format") != FORMAT:
         raise ModelFileError(
             f"{path}: not a model file of fcs-edge; convert a checkpoint with "

@@ -50,6 +50,10 @@ _DTYPES: dict[str, np.dtype[Any]] = {
 }
 
 
+class ForeignFileError(ModelFileError):
+    """A file is no safetensors file at all, such as a sound in place of a model."""
+
+
 @dataclass(frozen=True)
 class StoredTensor:
     """A tensor as a safetensors file holds it."""
@@ -187,7 +191,8 @@ def map_tensors(path: Path) -> tuple[dict[str, str], dict[str, StoredTensor]]:
     Raises
     ------
     ModelFileError
-        The file is missing, unreadable, or not an intact safetensors file.
+        The file is missing, unreadable, or not an intact safetensors file; a `ForeignFileError`
+        if it does not begin as one.
     """
     entries, metadata, start = header(path)
     with parsing(path, ModelFileError, _PROBLEM):
@@ -211,6 +216,8 @@ def header(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
             head = file.read(HEAD_BYTES)
             if what := stand_in(head, "weights"):
                 raise ModelFileError(f"{path}: {what}")
+            if head[8:9] not in (b"", b"{"):
+                raise ForeignFileError(f"{path}: {_PROBLEM} (it does not begin as one)")
             length = int.from_bytes(head[:8], "little")
             if length > HEADER_LIMIT:
                 raise ValueError(f"its header is larger than {HEADER_LIMIT:,} bytes")

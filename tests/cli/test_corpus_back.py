@@ -72,7 +72,7 @@ def test_decode_writes_all_rows_and_then_leaves_them(
     assert {p.name for p in (out / "s").iterdir()} == {f"{n}.wav" for n in range(4)}
     again = run("corpus", "decode", dataset, out, "-m", model)
     assert again.code == 0
-    assert "0 files, 0.00 s of sound; 4 files existed and stay" in again.err
+    assert "0 files, 0 s of sound; 4 files existed and stay" in again.err
 
 
 def test_decode_chosen_ids(
@@ -242,6 +242,19 @@ def test_check_prints_a_line_for_each_fault(
 
 def test_check_refuses_options_without_effect(run: Callable[..., Any], dataset: Path) -> None:
     assert "--seed is for --again only" in run("corpus", "check", dataset, "--seed", 1).failed(2)
+
+
+@pytest.mark.parametrize("command", ["decode", "check"])
+def test_ctrl_c_at_the_start_has_the_exit_code_of_interrupts(
+    command: str, run: Callable[..., Any], dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fcs_edge.corpus.decoding.open_storage", interrupted, raising=False)
+    monkeypatch.setattr("fcs_edge.corpus.checking.open_storage", interrupted, raising=False)
+    monkeypatch.setattr("fcs_edge.corpus.dataset.open_storage", interrupted, raising=False)
+    assert run("corpus", command, dataset, *(["out"] if command == "decode" else [])).code == 130
 
 
 def test_ctrl_c_leaves_whole_files_and_no_process(

@@ -93,6 +93,16 @@ def test_another_models_voice_needs_a_word(
     assert "rows of 48 values, and the model's have 96" in narrow.failed()
 
 
+def test_half_a_model_names_what_decodes(
+    run: Run, wav: Path, golden: Callable[..., Any], tmp_path: Path
+) -> None:
+    half, out = tmp_path / "half.safetensors", tmp_path / "half.voice"
+    assert run("convert", "--part", "encoder", golden("tiny").model, half).code == 0
+    built = run("voice", "make", "-m", half, wav, out)
+    assert f"decode -m MODEL --voice {out}" in built.err
+    assert "the whole model, or its decoder half" in built.err
+
+
 def test_wrong_calls(run: Run, wav: Path, voice: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "t.npy", np.zeros(4, np.uint16))
     decode = ("decode", tmp_path / "t.npy")
@@ -100,9 +110,11 @@ def test_wrong_calls(run: Run, wav: Path, voice: Path, tmp_path: Path) -> None:
     assert "sound only" in run(*decode, tmp_path / "u.npy", "--voice", voice).failed(2)
     assert "decoded only" in run("mic", "--monitor", "off", "--voice", voice).failed(2)
     assert "no voice; make" in run(*decode, tmp_path / "o.wav", "--voice", built_in()).failed()
+    assert "no voice; make" in run(*decode, tmp_path / "o.wav", "--voice", wav).failed()
     assert "OUT must end in .voice" in run("voice", "make", wav, tmp_path / "o.wav").failed(2)
     assert "exists already" in run("voice", "make", wav, voice).failed()
     assert "no such file" in run("voice", "make", "-", tmp_path / "b.voice").failed()
+    assert "is a folder; name" in run("voice", "make", tmp_path, tmp_path / "b.voice").failed()
     encoder = ("voice", "make", "--from", "encoder", wav, tmp_path / "b.voice")
     assert "use --from decompressor" in run(*encoder).failed()
     soundfile.write(tmp_path / "silent.wav", np.zeros(4000), 16000)

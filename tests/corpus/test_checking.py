@@ -27,7 +27,9 @@ from fcs_edge.corpus.checking import MOST_FAULTS
 from fcs_edge.corpus.encoding_again import Sample
 from fcs_edge.corpus.mirror import write_mirror
 from fcs_edge.corpus.schema import write_shard
+from fcs_edge.corpus.sources import source_path
 from fcs_edge.corpus.storage import open_storage
+from fcs_edge.text import printable
 
 pytest.importorskip("pyarrow")
 
@@ -97,6 +99,21 @@ def test_a_flipped_byte_that_dataset_json_does_not_know_of(share: float, dataset
     for fault in check(dataset).faults:
         assert "\n" not in str(fault)
         assert "Traceback" not in str(fault)
+
+
+def test_a_flipped_token_that_dataset_json_does_not_know_of(dataset: Path) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    shard = first_shard(dataset)
+    group = pq.ParquetFile(shard).metadata.row_group(0)
+    columns = {(column := group.column(n)).path_in_schema: column for n in range(group.num_columns)}
+    tokens = columns["tokens.list.element"]
+    data = bytearray(shard.read_bytes())
+    data[tokens.data_page_offset + tokens.total_compressed_size - 9] ^= 1
+    shard.write_bytes(data)
+    (dataset / "dataset.json").unlink()
+    faults = [str(fault) for fault in check(dataset).faults]
+    assert len(faults) == 2
+    assert faults[1].startswith(f"data/{shard.name}: not a readable shard")
 
 
 @pytest.mark.parametrize("n_bytes", [0, 3, 100])
@@ -310,6 +327,13 @@ def test_sources_that_changed(tiny: Codec, rows: Rows, tmp_path: Path) -> None:
     assert "1.wav was modified since" in lines[1]
     assert "2.wav has" in lines[2]
     assert check(folder).n_faults == 0
+
+
+@pytest.mark.parametrize("name", [b"\xff.wav", b"\xc2\x9b31m\n.wav", "\u202e.wav".encode()])
+def test_a_source_is_found_whose_name_is_escaped(name: bytes, tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/" + name)
+    Path(path).write_bytes(b"")
+    assert source_path(printable(path)) == path
 
 
 def test_rows_encoded_anew_are_equal(dataset: Path, model: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -12,6 +14,7 @@ import pytest
 
 import hostile_worker
 from corpus_cases import children, tree, write_sound
+from fcs_edge.corpus import worker_process
 from fcs_edge.corpus.job import Report
 from fcs_edge.corpus.run import Run
 from fcs_edge.corpus.watcher import Watcher
@@ -58,6 +61,17 @@ def test_a_worker_that_is_killed_once_leaves_no_trace(
     encode(folder, tmp_path / "serial", shard_rows=100)
     assert tree(tmp_path / "out") == tree(tmp_path / "serial")
     assert not children()
+
+
+def test_time_in_which_the_machine_slept_does_not_count(
+    encode: Encode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each look at the clock is an hour after the last one.
+    clock = SimpleNamespace(monotonic=itertools.count(0.0, 3600.0).__next__)
+    monkeypatch.setattr(worker_process, "time", clock)
+    folder = sounds_of(tmp_path / "sounds", "a.wav", "b.wav", "c.wav")
+    run = encode(folder, tmp_path / "out", engine="local", workers=1, file_timeout=120)
+    assert run.totals.errors == 0
 
 
 def test_a_file_that_ends_or_hangs_its_worker_is_a_row_with_an_error(

@@ -160,6 +160,22 @@ def test_an_unknown_argument_is_refused(again: Again, out: Path) -> None:
     assert not out.exists()
 
 
+def test_a_shard_whose_bytes_changed_is_encoded_again(again: Again, out: Path) -> None:
+    again()
+    before = tree(out)
+    shard = sorted(out.glob("data/*.parquet"))[0]
+    data = bytearray(shard.read_bytes())
+    data[40] ^= 1
+    shard.write_bytes(data)
+    notes = Notes()
+    run, done = again(watcher=notes)
+    assert (run.resumed, done) == (run.shards - 1, 1)
+    assert notes.warnings == [
+        f"{shard}: its SHA-256 is not the one in dataset.json; it is encoded again"
+    ]
+    assert tree(out) == before
+
+
 def test_a_damaged_shard_is_encoded_again(again: Again, out: Path) -> None:
     again()
     files = tree(out)

@@ -14,19 +14,8 @@ import fcs_edge
 from corpus_cases import children, tree, write_sound
 from fcs_edge.corpus.local_engine import LocalEngine
 from fcs_edge.corpus.run import Run
-from fcs_edge.corpus.watcher import Watcher
 
 Encode = Callable[..., Run]
-
-
-class Notes(Watcher):
-    """Keeps the notes of a run."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, text: str) -> None:
-        self.lines.append(text)
 
 
 def rows_of(out: Path) -> dict[str, dict[str, Any]]:
@@ -57,11 +46,9 @@ def test_what_a_worker_prints_or_reads_is_no_answer(
     encode: Encode, hostile: Path, tmp_path: Path
 ) -> None:
     write_sound(tmp_path / "sounds" / "one.print.wav", 1)
-    notes = Notes()
-    run = encode(tmp_path / "sounds", tmp_path / "out", engine="local", workers=2, watcher=notes)
-    assert run.totals.tokens == 5
     # Of two workers one has nothing to do.
-    assert "1 worker of 2" in notes.lines[0]
+    run = encode(tmp_path / "sounds", tmp_path / "out", engine="local", workers=2)
+    assert run.totals.tokens == 5
 
 
 def test_the_current_folder_is_no_place_of_modules(

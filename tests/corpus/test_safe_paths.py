@@ -29,6 +29,8 @@ HOSTILE = (
     "\u00e9" * 200,
     "half \udc80.wav",
     "trailing/",
+    "/".join(["deep"] * 2000),
+    "/".join(["deep"] * 2001),
 )
 
 

@@ -160,6 +160,19 @@ def put(storage: Folder, data: bytes) -> None:
         file.write(data)
 
 
+def test_a_page_with_a_flipped_bit_is_refused(storage: Folder) -> None:
+    schema.write_shard(storage, NAME, mixed_rows(), RECIPE)
+    data = storage.read(data_name(NAME))
+    metadata = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0)
+    names = [metadata.column(n).path_in_schema for n in range(metadata.num_columns)]
+    tokens = metadata.column(next(n for n, name in enumerate(names) if "tokens." in name))
+    last = tokens.data_page_offset + tokens.total_compressed_size - 1
+    for place in range(last - 40, last):
+        put(storage, data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        with pytest.raises(CorpusError):
+            list(shard_reading.shard_rows(storage, data_name(NAME), ["id", "tokens"]))
+
+
 def test_a_damaged_file_is_refused_in_one_line(storage: Folder) -> None:
     assert "no such file" in refused(storage)
     schema.write_shard(storage, NAME, mixed_rows(), RECIPE)

@@ -158,6 +158,7 @@ def test_models_by_name_and_path(model: Path, tmp_path: Path) -> None:
     for wrong, message in (
         ("no-such-model", "no model has this name; there are: edge-65k"),
         ("lucadellalib/focalcodec_50hz_4k_causal", "fcs-edge convert lucadellalib/focal"),
+        ("focalcodec_25hz", "fcs-edge convert lucadellalib/focalcodec_25hz"),
         (tmp_path, "is a folder; convert"),
     ):
         with pytest.raises(ModelFileError, match=message):

@@ -138,7 +138,8 @@ def test_configurations(edit: Any, message: str, path: Path, intact: bytes) -> N
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer, not w"),
         (b"<!DOCTYPE html>\n<html>", "a web page, not weights; download the file itself"),
         (b"\xef\xbb\xbf \n<html lang=en>", "a web page, not weights"),
-        (b"\xff" * 100, "its header is larger than 1,048,576 bytes"),
+        (b"\xff" * 8 + b"{" * 92, "its header is larger than 1,048,576 bytes"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "not a model file of fcs-edge; convert a checkpoint"),
     ],
 )
 def test_files_that_stand_in_for_weights(data: bytes, message: str, path: Path) -> None:
@@ -278,7 +279,7 @@ def test_hostile_files_in_little_memory(intact: bytes, tmp_path: Path) -> None:
     cases = {
         "deep": join(nested, data),
         "many": join(many, data),
-        "long": join(b'"' + b"x" * (30 << 20), b""),
+        "long": join(b'{"' + b"x" * (30 << 20), b""),
         "layers": with_config(intact, lambda c: c["compressor_config"].update(focal_level=65536)),
     }
     for name, content in cases.items():
