@@ -157,7 +157,7 @@ def _lines(file: BinaryIO, label: str) -> list[str]:
 
 
 def _report(done: Decoded, out: str, messages: Messages) -> None:
-    from fcs_edge.cli.ui.corpus_progress import length
+    from fcs_edge.cli.ui.quantities import length
 
     for id, why in done.failed[:_SHOWN]:
         messages.warn(f"{shown(id)}: {why}")

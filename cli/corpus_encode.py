@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 import fcs_edge
-from fcs_edge.bench.host import uses_numba
+from fcs_edge.bench.host import usable_cores, uses_numba
 from fcs_edge.cli.options import (
     FiniteRange,
     Seconds,
@@ -241,7 +241,6 @@ def _estimate(
     """Encode some of the sound, and say what all of it takes; return the exit code."""
     from fcs_edge.cli.ui import corpus_summary
     from fcs_edge.corpus import estimate, run
-    from fcs_edge.corpus.local_engine import usable_cores
 
     progress = CorpusProgress(messages)
     with progress.showing():

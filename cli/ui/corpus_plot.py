@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any, BinaryIO
 
+from fcs_edge.cli.ui.quantities import hours_text
 from fcs_edge.corpus.statistics import Facts
 from fcs_edge.text import counted, printable
 
@@ -74,13 +75,6 @@ def subtitle(facts: Facts) -> str:
     if facts["silence"] is not None and facts["silence"]["share"] is not None:
         parts.append(f"{facts['silence']['share']:.1%} silence")
     return "   ·   ".join(parts)
-
-
-def hours_text(hours: float) -> str:
-    """Return hours as a person says them: "12.4 h", "7.5 min", "3.2 s"."""
-    if hours >= 1:
-        return f"{hours:,.1f} h" if hours < 1000 else f"{hours:,.0f} h"
-    return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.1f} s"
 
 
 def _empty(axes: Any, text: str) -> None:

@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fcs_edge.cli.ui.corpus_plot import headline, hours_text
-from fcs_edge.cli.ui.corpus_progress import counted_files
+from fcs_edge.cli.ui.corpus_plot import headline
 from fcs_edge.cli.ui.messages import plain
+from fcs_edge.cli.ui.quantities import counted_files, hours_text, size_text
 from fcs_edge.corpus.statistics import Facts
 from fcs_edge.text import counted
 
@@ -125,9 +125,9 @@ def _tokens(facts: Facts) -> list[tuple[str, str]]:
         ("silence", _silence(facts)),
         (
             "on disk",
-            f"{sizes['bytes_per_token']:.2f} bytes a token, {_size(sizes['shards_bytes'])} in "
+            f"{sizes['bytes_per_token']:.2f} bytes a token, {size_text(sizes['shards_bytes'])} in "
             f"all; tokens alone {sizes['tokens_column_bytes_per_token']:.2f}; the sounds have "
-            f"{_size(sizes['sources_bytes'])}",
+            f"{size_text(sizes['sources_bytes'])}",
         ),
     ]
     return rows
@@ -145,11 +145,3 @@ def _silence(facts: Facts) -> str:
 
 def _little_else(files: int) -> str:
     return f"{counted_files(files)} {'holds' if files == 1 else 'hold'} little else"
-
-
-def _size(n: int) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if n < 1000:
-            return f"{n:.3g} {unit}" if unit != "bytes" else f"{n} bytes"
-        n /= 1000  # type: ignore[assignment]
-    return f"{n:.3g} TB"

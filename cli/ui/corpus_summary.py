@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fcs_edge.cli.ui.corpus_progress import clock_time, counted_files, idle_workers, length
+from fcs_edge.cli.ui.corpus_progress import idle_workers
 from fcs_edge.cli.ui.messages import MOST_OF_A_KIND, Messages
+from fcs_edge.cli.ui.quantities import clock_time, counted_files, length, size_text
 from fcs_edge.corpus.error_groups import ErrorGroup
 from fcs_edge.corpus.estimate import Estimate
 from fcs_edge.corpus.run import Run
@@ -116,7 +117,7 @@ def facts(run: Run, out: str) -> dict[str, Any]:
 def show_estimate(found: Estimate, messages: Messages) -> None:
     """Print what a corpus takes, and how that is known."""
     sound = f"about {length(3600 * found.hours)} of sound"
-    size, shards = _size(found.sound_bytes), counted(found.shards, "shard")
+    size, shards = size_text(found.sound_bytes), counted(found.shards, "shard")
     messages.note(f"{counted_files(found.files)}, {size}, {sound} in {shards}")
     if found.failed:
         messages.warn(f"{found.failed:,} of {counted_files(found.tried)} that were tried failed")
@@ -130,16 +131,7 @@ def show_estimate(found: Estimate, messages: Messages) -> None:
     busy = min(found.workers, found.shards)
     messages.note(
         f"all of it: about {clock_time(found.seconds)} on {counted(busy, 'worker')}, and "
-        f"{_size(found.dataset_bytes)} on disk; nothing is written"
+        f"{size_text(found.dataset_bytes)} on disk; nothing is written"
     )
     if line := idle_workers(found.workers, found.shards, found.hours):
         messages.note(line)
-
-
-def _size(n_bytes: float) -> str:
-    """Return a size in the unit that fits it."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.3g} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.3g} TB"
