@@ -24,8 +24,8 @@ from fcs_edge.corpus.encoding_again import RowEncoder, Sample
 from fcs_edge.corpus.job import Totals
 from fcs_edge.corpus.mirror import mirror_name
 from fcs_edge.corpus.models import model_of
-from fcs_edge.corpus.schema import COLUMNS, ShardFacts, read_facts, sums
-from fcs_edge.corpus.shard_reading import TokenRows, batches
+from fcs_edge.corpus.schema import COLUMNS, ShardFacts, sums
+from fcs_edge.corpus.shard_reading import TokenRows, batches, read_facts
 from fcs_edge.corpus.sources import SourceRules
 from fcs_edge.corpus.storage import DATA, MIRRORS, STALE, data_name, open_storage, shard_names
 from fcs_edge.corpus.unique_texts import UniqueTexts, text_hash

@@ -17,13 +17,11 @@ from fcs_edge.corpus.schema import (
     ShardFacts,
     columns_of,
     facts_of,
-    failed_rows,
     is_hex,
     model_rates,
-    read_facts,
-    shard_rows,
     totals_of,
 )
+from fcs_edge.corpus.shard_reading import failed_rows, read_facts, shard_rows
 from fcs_edge.corpus.storage import MIRRORS, STALE, Storage, data_name, shard_names
 from fcs_edge.corpus.versions import versions
 from fcs_edge.errors import CorpusError, parsing, shown

@@ -24,8 +24,7 @@ from fcs_edge.corpus.items import Item
 from fcs_edge.corpus.job import Job, OnReport, Outcome, Recipe, Report, Totals
 from fcs_edge.corpus.models import decoding_model
 from fcs_edge.corpus.safe_paths import safe_path
-from fcs_edge.corpus.schema import read_facts
-from fcs_edge.corpus.shard_reading import TokenRows, batches
+from fcs_edge.corpus.shard_reading import TokenRows, batches, read_facts
 from fcs_edge.corpus.storage import data_name, open_storage
 from fcs_edge.corpus.unique_texts import UniqueTexts, text_hash
 from fcs_edge.corpus.watcher import Watcher

@@ -24,7 +24,7 @@ from fcs_edge.corpus.local_engine import LocalEngine
 from fcs_edge.corpus.mirror import incomplete, write_mirror
 from fcs_edge.corpus.pace import Pace
 from fcs_edge.corpus.scan import scan
-from fcs_edge.corpus.schema import read_totals
+from fcs_edge.corpus.shard_reading import read_totals
 from fcs_edge.corpus.sharding import Plan, PlannedShard, plan
 from fcs_edge.corpus.storage import (
     DATA,

@@ -16,7 +16,7 @@ from fcs_edge.corpus.driver import Shard as Shard
 from fcs_edge.corpus.engine import Engine
 from fcs_edge.corpus.error_groups import ErrorGroup, ErrorGroups
 from fcs_edge.corpus.job import Totals
-from fcs_edge.corpus.schema import FailedRow, failed_rows
+from fcs_edge.corpus.shard_reading import FailedRow, failed_rows
 from fcs_edge.corpus.sharding import Plan
 from fcs_edge.corpus.storage import Storage, open_storage
 from fcs_edge.corpus.watcher import Watcher
