@@ -157,6 +157,8 @@ def _lines(file: BinaryIO, label: str) -> list[str]:
 
 
 def _report(done: Decoded, out: str, messages: Messages) -> None:
+    from fcs_edge.cli.ui.quantities import length
+
     for id, why in done.failed[:_SHOWN]:
         messages.warn(f"{shown(id)}: {why}")
     if done.n_failed > _SHOWN:
@@ -169,4 +171,4 @@ def _report(done: Decoded, out: str, messages: Messages) -> None:
         messages.warn("interrupted; the same command goes on where it stopped")
     left = f"; {counted(done.existing, 'file')} existed and stay" if done.existing else ""
     folder = os.path.join(out, "")
-    messages.note(f"{folder}: {counted(done.files, 'file')}, {done.seconds:.2f} s of sound{left}")
+    messages.note(f"{folder}: {counted(done.files, 'file')}, {length(done.seconds)} of sound{left}")

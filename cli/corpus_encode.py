@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 import fcs_edge
-from fcs_edge.bench.host import uses_numba
+from fcs_edge.bench.host import usable_cores, uses_numba
 from fcs_edge.cli.options import (
     FiniteRange,
     Seconds,
@@ -196,7 +196,7 @@ def _check(
     if out == "-":
         raise click.UsageError("OUT is a folder; it cannot be standard output.")
     if json_out is not None and json_out != "-":
-        check_output(json_out, options["force"])
+        check_output(json_out, options["force"] or _is_summary(json_out, out))
     if "-" in inputs:
         check_input("-")
         if sys.stdin.isatty():
@@ -226,7 +226,8 @@ def _run(
         messages.warn(f"interrupted; {CONTINUES}")
     corpus_summary.show(done, out, messages, pruned=options["prune"])
     if json_out is not None:
-        _write(corpus_summary.facts(done, out), json_out, options["force"])
+        force = options["force"] or _is_summary(json_out, out)
+        _write(corpus_summary.facts(done, out), json_out, force)
     return done.exit_code
 
 
@@ -240,7 +241,6 @@ def _estimate(
     """Encode some of the sound, and say what all of it takes; return the exit code."""
     from fcs_edge.cli.ui import corpus_summary
     from fcs_edge.corpus import estimate, run
-    from fcs_edge.corpus.local_engine import usable_cores
 
     progress = CorpusProgress(messages)
     with progress.showing():
@@ -252,6 +252,15 @@ def _estimate(
     if json_out is not None:
         _write(asdict(found), json_out, options["force"])
     return 0
+
+
+def _is_summary(json_out: str, out: str) -> bool:
+    """Return whether a file is the summary of an earlier run: the same command goes on."""
+    try:
+        with open(json_out, encoding="utf-8") as file:
+            return file.read(1 << 16).startswith(f'{{\n  "dataset": {json.dumps(out)},')
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _write(facts: dict[str, Any], json_out: str, force: bool) -> None:

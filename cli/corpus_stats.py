@@ -34,8 +34,8 @@ def stats(
     DATASET is a folder that `fcs-edge corpus encode` wrote, or the URI of an object store. A run
     that is not finished counts, too.
 
-    Silence are the tokens that the model gives to digital silence, alone and after speech. It
-    needs the model: one with a name here that has the dataset's fingerprint, or --model.
+    Tokens of silence are those that the model gives to digital silence, alone and after speech.
+    Only the model knows them: one with a name here that has the dataset's fingerprint, or --model.
 
     \b
     Examples:

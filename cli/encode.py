@@ -42,6 +42,7 @@ from fcs_edge.cli.whole_sound import (
     whole_options,
 )
 from fcs_edge.codec import Codec
+from fcs_edge.errors import AudioError
 from fcs_edge.files import is_regular
 from fcs_edge.live import devices
 from fcs_edge.live.devices import DeviceLostError
@@ -167,6 +168,8 @@ def _loaded(
 
 def _check(source: str, out: str, has_tokens: bool, dtype: str, force: bool) -> str:
     """Refuse files that cannot be used, before any work; return the output's path."""
+    if source and Path(source).is_dir():
+        raise AudioError(f"{source}: is a folder; use fcs-edge corpus encode, or give a sound file")
     out = standard(out)
     named = suffix_of(out) == ".fcs" or is_array(out)
     if out != "-" and not named and not is_special(Path(out)) and not Path(out).is_dir():

@@ -123,6 +123,8 @@ def _found(file: str) -> Found:
         return bitstream_facts.bitstream(sys.stdin.buffer, "standard input")
     if not os.path.exists(file) and suffix in _FILES:
         raise FcsError(f"{file}: no such file")
+    if (path / "dataset.json").is_file():
+        raise FcsError(f"{file}: is a dataset of tokens; use fcs-edge corpus stats {file}")
     if not os.path.exists(file) or path.is_dir():
         return file_facts.model(file)
     with path.open("rb") as opened:

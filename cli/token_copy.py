@@ -226,7 +226,9 @@ def open_file(source: str) -> BinaryIO:
     except FileNotFoundError:
         raise BitstreamError(f"{source}: no such file") from None
     except IsADirectoryError:
-        raise BitstreamError(f"{source}: is a folder; give a file of tokens") from None
+        raise BitstreamError(
+            f"{source}: is a folder; give a file of tokens, or use fcs-edge corpus decode"
+        ) from None
 
 
 def _label(source: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fcs_edge.arguments import THREADS
-from fcs_edge.bench.host import uses_numba
+from fcs_edge.bench.host import usable_cores, uses_numba
 from fcs_edge.codec import Codec
 from fcs_edge.model.layers import new
 
@@ -30,11 +29,6 @@ class Choice(NamedTuple):
     """Of a chunk with one thread."""
 
 
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def choose(codec: Codec, *, encoder: bool, decoder: bool) -> Choice:
     """Measure some chunks, and return how many threads a stream needs.
 
@@ -49,7 +43,7 @@ def choose(codec: Codec, *, encoder: bool, decoder: bool) -> Choice:
         What runs for each chunk.
     """
     measured: dict[int, float] = {}
-    most = max(1, cores())
+    most = max(1, usable_cores())
     if uses_numba():
         # A stream runs on one thread; a second one decodes beside the encoder.
         most = min(most, 2 if encoder and decoder else 1)

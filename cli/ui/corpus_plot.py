@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any, BinaryIO
 
+from fcs_edge.cli.ui.quantities import hours_text
 from fcs_edge.corpus.statistics import Facts
 from fcs_edge.text import counted, printable
 
@@ -76,13 +77,6 @@ def subtitle(facts: Facts) -> str:
     return "   ·   ".join(parts)
 
 
-def hours_text(hours: float) -> str:
-    """Return hours as a person says them: "12.4 h", "7.5 min", "3.2 s"."""
-    if hours >= 1:
-        return f"{hours:,.1f} h" if hours < 1000 else f"{hours:,.0f} h"
-    return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.1f} s"
-
-
 def _empty(axes: Any, text: str) -> None:
     axes.axis("off")
     axes.text(0.5, 0.5, text, ha="center", va="center", color=_GREY, transform=axes.transAxes)
@@ -126,7 +120,7 @@ def _codes(axes: Any, codes: Facts) -> None:
     share = codes["used"] / codes["of"]
     lines = [
         f"{codes['used']:,} of {codes['of']:,} codes ({share:.0%})",
-        f"as rich as {codes['perplexity']:,.0f} equally frequent ones",
+        f"perplexity {codes['perplexity']:,.0f}",
     ]
     axes.text(0.05, 0.05, "\n".join(lines), va="bottom", transform=axes.transAxes)
     axes.set_xlabel("code, the most frequent first")
@@ -211,7 +205,7 @@ def _parts(axes: Any, facts: Facts) -> None:
     most = max(n for _, n, _ in rows)
     axes.set_xscale("symlog", linthresh=10)
     axes.set_xlim(0, 4 * max(1, most))
-    _hide_x(axes, "files, logarithmic (red: no tokens; yellow: warning)")
+    _hide_x(axes, "files, logarithmic\n(red: no tokens; yellow: warning)")
 
 
 def _from_the_top(axes: Any, n: int) -> None:

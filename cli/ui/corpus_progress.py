@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fcs_edge.cli.ui.messages import Messages, plain
 from fcs_edge.cli.ui.progress import terminal
+from fcs_edge.cli.ui.quantities import clock_time, counted_files, length
 from fcs_edge.corpus.items import Item
 from fcs_edge.corpus.job import Job, Outcome, Report, Totals
 from fcs_edge.corpus.sharding import estimated_seconds
@@ -336,11 +337,6 @@ def _each_minute(show: Callable[[], None]) -> Iterator[None]:
         thread.join()
 
 
-def counted_files(number: int) -> str:
-    """Return a number of files with its noun."""
-    return f"{number:,} {'file' if number == 1 else 'files'}"
-
-
 def idle_workers(workers: int, shards: int, hours: float) -> str:
     """Return a line where workers have no shard, and enough sound to share; else nothing."""
     if not 0 < shards < workers or hours < _WORTH_HOURS:
@@ -348,18 +344,3 @@ def idle_workers(workers: int, shards: int, hours: float) -> str:
     share = f"{hours / workers / 2:.1g}"
     what = counted(shards, "shard")
     return f"{what} for {workers} workers; --shard-hours {share} gives work to all"
-
-
-def length(seconds: float) -> str:
-    """Return how much sound there is: hours, where there is one."""
-    return clock_time(seconds) if seconds < 3600 else f"{seconds / 3600:,.2f} h"
-
-
-def clock_time(seconds: float) -> str:
-    """Return a duration as a person says it: "12 s", "3 min 20 s", "2 h 5 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

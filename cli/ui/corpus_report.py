@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fcs_edge.cli.ui.corpus_plot import headline, hours_text
+from fcs_edge.cli.ui.corpus_plot import headline
 from fcs_edge.cli.ui.messages import plain
+from fcs_edge.cli.ui.quantities import counted_files, hours_text, size_text
 from fcs_edge.corpus.statistics import Facts
 from fcs_edge.text import counted
 
@@ -91,7 +92,7 @@ def _seconds(value: float) -> str:
 
 def _parts(parts: list[Facts], form: str) -> str:
     texts = [
-        f"{form.format(part['value'] or 'none')}: {part['files']:,} files, "
+        f"{form.format(part['value'] or 'none')}: {counted_files(part['files'])}, "
         f"{hours_text(part['hours'])}"
         for part in parts[:_MOST]
     ]
@@ -124,9 +125,9 @@ def _tokens(facts: Facts) -> list[tuple[str, str]]:
         ("silence", _silence(facts)),
         (
             "on disk",
-            f"{sizes['bytes_per_token']:.2f} bytes a token, {_size(sizes['shards_bytes'])} in "
+            f"{sizes['bytes_per_token']:.2f} bytes a token, {size_text(sizes['shards_bytes'])} in "
             f"all; tokens alone {sizes['tokens_column_bytes_per_token']:.2f}; the sounds have "
-            f"{_size(sizes['sources_bytes'])}",
+            f"{size_text(sizes['sources_bytes'])}",
         ),
     ]
     return rows
@@ -138,13 +139,9 @@ def _silence(facts: Facts) -> str:
         return "not known: no model here has the dataset's fingerprint; --model names it"
     return (
         f"{silence['share']:.1%} of the tokens, {hours_text(silence['hours'])}; "
-        f"{silence['silent_files']:,} files hold little else"
+        f"{_little_else(silence['silent_files'])}"
     )
 
 
-def _size(n: int) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if n < 1000:
-            return f"{n:.3g} {unit}" if unit != "bytes" else f"{n} bytes"
-        n /= 1000  # type: ignore[assignment]
-    return f"{n:.3g} TB"
+def _little_else(files: int) -> str:
+    return f"{counted_files(files)} {'holds' if files == 1 else 'hold'} little else"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fcs_edge.cli.ui.corpus_progress import clock_time, counted_files, idle_workers, length
+from fcs_edge.cli.ui.corpus_progress import idle_workers
 from fcs_edge.cli.ui.messages import MOST_OF_A_KIND, Messages
+from fcs_edge.cli.ui.quantities import clock_time, counted_files, length, size_text
 from fcs_edge.corpus.error_groups import ErrorGroup
 from fcs_edge.corpus.estimate import Estimate
 from fcs_edge.corpus.run import Run
@@ -21,6 +22,8 @@ def show(run: Run, out: str, messages: Messages, *, pruned: bool) -> None:
     sound = f"{counted_files(totals.files)}, {length(3600 * run.hours)}, {totals.tokens:,} tokens"
     shards = counted(run.shards, "shard")
     written = shards if run.is_complete else f"{len(run.written):,} of {shards}"
+    if 0 < run.resumed < run.shards:
+        written += f", {run.resumed:,} of earlier runs"
     messages.note(f"{out}: {sound} in {written}; {_this_run(run)}")
     if totals.errors or totals.cut:
         _show_failed(run, out, messages)
@@ -31,7 +34,7 @@ def show(run: Run, out: str, messages: Messages, *, pruned: bool) -> None:
         messages.warn(f"{shards} {_put_away(run.stale, out, pruned)}")
     for name, why in run.lost[:MOST_OF_A_KIND]:
         messages.warn(f"shard {name} is not written: {why}")
-    if run.is_complete:
+    if run.is_complete and totals.tokens:
         messages.note(f'read it: datasets.load_dataset("{out}"), or fcs_edge.corpus.open("{out}")')
 
 
@@ -46,13 +49,12 @@ def _put_away(number: int, out: str, pruned: bool) -> str:
 def _this_run(run: Run) -> str:
     """Return what this run itself did, and how fast."""
     took = clock_time(run.seconds)
-    if not run.speed:
+    if run.resumed == run.shards:
         return f"nothing was left to encode ({took})"
-    earlier = f", {run.resumed:,} of them by earlier runs" if run.resumed else ""
-    if run.seconds < _SPEED_SECONDS:
+    if run.seconds < _SPEED_SECONDS or not run.speed:
         # The start of the workers would be most of it.
-        return f"{took}{earlier}"
-    return f"{took}, {speed(run):.3g} h of speech a core-hour{earlier}"
+        return took
+    return f"{took}, {speed(run):.3g} h of speech a core-hour"
 
 
 def speed(run: Run) -> float:
@@ -115,7 +117,7 @@ def facts(run: Run, out: str) -> dict[str, Any]:
 def show_estimate(found: Estimate, messages: Messages) -> None:
     """Print what a corpus takes, and how that is known."""
     sound = f"about {length(3600 * found.hours)} of sound"
-    size, shards = _size(found.sound_bytes), counted(found.shards, "shard")
+    size, shards = size_text(found.sound_bytes), counted(found.shards, "shard")
     messages.note(f"{counted_files(found.files)}, {size}, {sound} in {shards}")
     if found.failed:
         messages.warn(f"{found.failed:,} of {counted_files(found.tried)} that were tried failed")
@@ -129,16 +131,7 @@ def show_estimate(found: Estimate, messages: Messages) -> None:
     busy = min(found.workers, found.shards)
     messages.note(
         f"all of it: about {clock_time(found.seconds)} on {counted(busy, 'worker')}, and "
-        f"{_size(found.dataset_bytes)} on disk; nothing is written"
+        f"{size_text(found.dataset_bytes)} on disk; nothing is written"
     )
     if line := idle_workers(found.workers, found.shards, found.hours):
         messages.note(line)
-
-
-def _size(n_bytes: float) -> str:
-    """Return a size in the unit that fits it."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.3g} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.3g} TB"

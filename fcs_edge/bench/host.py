@@ -54,6 +54,11 @@ def facts() -> dict[str, Any]:
     }
 
 
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def memory_available() -> int:
     """Return the bytes of available memory; 512 MB if the system does not report it."""
     return _meminfo("MemAvailable") or _ASSUMED_MEMORY

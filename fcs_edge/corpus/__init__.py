@@ -19,7 +19,7 @@ Rows that another library holds: `datasets`, Ray Data, Spark
     encode_rows(rows, codec)      rows to rows with tokens, one by one
     encode_columns(batch, codec)  a batch, as lists by column, to one with tokens
 
-pyarrow is needed by what reads or writes a dataset: pip install "fcs-edge[corpus]"
+pyarrow is needed by what reads or writes a dataset: pip install pyarrow
 """
 
 import typing as _typing

@@ -19,8 +19,6 @@ def pyarrow(module: str = "pyarrow") -> Any:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        raise CorpusError(
-            'fcs-edge corpus needs pyarrow: pip install "fcs-edge[corpus]"'
-        ) from error
+        raise CorpusError("fcs-edge corpus needs pyarrow: pip install pyarrow") from error
     except ImportError as error:
         raise CorpusError(f"pyarrow cannot be imported: {reason(error)}") from error

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fcs_edge.corpus.arrow import pyarrow
 from fcs_edge.corpus.checked_rows import RowRules
 from fcs_edge.corpus.dataset_files import (
     CARD,
@@ -23,8 +24,8 @@ from fcs_edge.corpus.encoding_again import RowEncoder, Sample
 from fcs_edge.corpus.job import Totals
 from fcs_edge.corpus.mirror import mirror_name
 from fcs_edge.corpus.models import model_of
-from fcs_edge.corpus.schema import COLUMNS, ShardFacts, read_facts, sums
-from fcs_edge.corpus.shard_reading import TokenRows, batches
+from fcs_edge.corpus.schema import COLUMNS, ShardFacts, sums
+from fcs_edge.corpus.shard_reading import TokenRows, batches, read_facts
 from fcs_edge.corpus.sources import SourceRules
 from fcs_edge.corpus.storage import DATA, MIRRORS, STALE, data_name, open_storage, shard_names
 from fcs_edge.corpus.unique_texts import UniqueTexts, text_hash
@@ -121,6 +122,8 @@ def check(
     fcs_edge.FcsError
         Rows are to be encoded anew, and no model of the fingerprint is there.
     """
+    # Without it each shard would look damaged.
+    pyarrow()
     storage = open_storage(dataset)
     run = _Check(storage, on_fault, on_progress)
     names = run.shards()

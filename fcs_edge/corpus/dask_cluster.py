@@ -196,9 +196,7 @@ def libraries() -> tuple[ModuleType, ModuleType]:
         import dask
         import distributed
     except ImportError as error:
-        raise CorpusError(
-            '--engine dask needs distributed: pip install "fcs-edge[cluster]"'
-        ) from error
+        raise CorpusError("--engine dask needs distributed: pip install distributed") from error
     return dask, distributed
 
 

@@ -14,16 +14,8 @@ from fcs_edge.codec import Codec
 from fcs_edge.corpus.arrow import pyarrow
 from fcs_edge.corpus.dataset_files import DATASET, Contents, Shard, read_dataset
 from fcs_edge.corpus.job import Row, Totals
-from fcs_edge.corpus.schema import (
-    COLUMNS,
-    FailedRow,
-    arrow_type,
-    failed_rows,
-    open_shard,
-    read_facts,
-    shard_facts,
-    table_rows,
-)
+from fcs_edge.corpus.schema import COLUMNS, arrow_type, shard_facts
+from fcs_edge.corpus.shard_reading import FailedRow, failed_rows, open_shard, read_facts, table_rows
 from fcs_edge.corpus.storage import Storage, data_name, open_storage, shard_names
 from fcs_edge.errors import CorpusError
 from fcs_edge.model.layers import F32, new

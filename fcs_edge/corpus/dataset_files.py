@@ -17,13 +17,11 @@ from fcs_edge.corpus.schema import (
     ShardFacts,
     columns_of,
     facts_of,
-    failed_rows,
     is_hex,
     model_rates,
-    read_facts,
-    shard_rows,
     totals_of,
 )
+from fcs_edge.corpus.shard_reading import failed_rows, read_facts, shard_rows
 from fcs_edge.corpus.storage import MIRRORS, STALE, Storage, data_name, shard_names
 from fcs_edge.corpus.versions import versions
 from fcs_edge.errors import CorpusError, parsing, shown
@@ -64,32 +62,37 @@ def check_model(storage: Storage, recipe: Recipe) -> None:
     if facts is None:
         return
     there, here = _origin(facts), _origin_of(recipe)
-    different = [key for key in here if there[key] != here[key]]
+    different = [key for key in there | here if there.get(key) != here.get(key)]
     if different:
-        key = different[0]
+        if "model" in different:
+            different = ["model"]
+        held = ", ".join(there.get(key, f"no {key}") for key in different)
+        requested = ", ".join(here.get(key, f"no {key}") for key in different)
         raise CorpusError(
-            f"{storage.location}: holds tokens of {shown(there[key])}, and this run has "
-            f"{here[key]}: give another folder, or --force to replace them"
+            f"{storage.location}: holds tokens of {shown(held)}, and this run has {requested}: "
+            "give another folder, or --force to set them aside"
         )
 
 
 def _origin(facts: ShardFacts) -> dict[str, str]:
-    settings = json.dumps(facts.settings, sort_keys=True)
     return {
         "model": f"the model {facts.model} {facts.model_sha256[:16]}",
-        "settings": f"the settings {settings}",
         "channel": f"the channel {facts.channel}",
+        **_settings(facts.settings),
     }
 
 
 def _origin_of(recipe: Recipe) -> dict[str, str]:
     rates = model_rates(recipe.model, recipe.model_sha256)
-    settings = json.dumps(recipe.settings, sort_keys=True)
     return {
         "model": f"the model {rates.name} {recipe.model_sha256[:16]}",
-        "settings": f"the settings {settings}",
         "channel": f"the channel {recipe.channel}",
+        **_settings(recipe.settings),
     }
+
+
+def _settings(settings: Mapping[str, Any]) -> dict[str, str]:
+    return {name: f"{name} {value}" for name, value in settings.items()}
 
 
 def _facts_there(storage: Storage) -> ShardFacts | None:

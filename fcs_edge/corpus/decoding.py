@@ -24,8 +24,7 @@ from fcs_edge.corpus.items import Item
 from fcs_edge.corpus.job import Job, OnReport, Outcome, Recipe, Report, Totals
 from fcs_edge.corpus.models import decoding_model
 from fcs_edge.corpus.safe_paths import safe_path
-from fcs_edge.corpus.schema import read_facts
-from fcs_edge.corpus.shard_reading import TokenRows, batches
+from fcs_edge.corpus.shard_reading import TokenRows, batches, read_facts
 from fcs_edge.corpus.storage import data_name, open_storage
 from fcs_edge.corpus.unique_texts import UniqueTexts, text_hash
 from fcs_edge.corpus.watcher import Watcher
@@ -79,7 +78,7 @@ class Decoded:
 
 
 @dataclass(frozen=True)
-class Options:
+class DecodeOptions:
     """How rows are decoded: `Recipe.options` as a worker has them."""
 
     dataset: str
@@ -161,7 +160,7 @@ def decode(
     form, voicing = (folder, suffix, keep_suffix), (voice, topk, any_voice)
     if Path(folder).is_relative_to(opened.storage.location):
         raise CorpusError(f"{out}: is in the dataset; give another folder")
-    options = Options(opened.storage.location, *form, *voicing, any_model, force)
+    options = DecodeOptions(opened.storage.location, *form, *voicing, any_model, force)
     codec = decoding_model(opened.facts.fingerprint, model, any_model, activations)
     recipe = _recipe(codec, activations, options, file_timeout)
     plan = _Plan(opened, options, None if ids is None else frozenset(ids))
@@ -175,7 +174,7 @@ def _local_engine(workers: int | None) -> Engine:
 
 
 def _recipe(
-    codec: Codec, activations: int | None, options: Options, file_timeout: float | None
+    codec: Codec, activations: int | None, options: DecodeOptions, file_timeout: float | None
 ) -> Recipe:
     """Return what the shards share; a voice that does not fit is refused now."""
     options.voiced(codec)
@@ -195,7 +194,9 @@ def _recipe(
 class _Plan:
     """The rows to decode."""
 
-    def __init__(self, opened: TokenDataset, options: Options, ids: frozenset[str] | None) -> None:
+    def __init__(
+        self, opened: TokenDataset, options: DecodeOptions, ids: frozenset[str] | None
+    ) -> None:
         self._opened, self._options, self._ids = opened, options, ids
         self._folder = Path(options.folder)
         self.shards = opened.shards
@@ -381,12 +382,12 @@ class _Failed:
 def prepare(recipe: Recipe) -> Callable[[Job, OnReport], Totals]:
     """Load the model, once a process; return what decodes rows of a shard to files."""
     model = catalogue.referenced(recipe.model)
-    options = Options(**recipe.options)
+    options = DecodeOptions(**recipe.options)
     codec = options.voiced(Codec(model, activations=recipe.activations))
     return partial(_decode_shard, codec, options)
 
 
-def _decode_shard(codec: Codec, options: Options, job: Job, on_report: OnReport) -> Totals:
+def _decode_shard(codec: Codec, options: DecodeOptions, job: Job, on_report: OnReport) -> Totals:
     """Decode rows of one shard, each to a file that appears complete or not at all."""
     storage, name = open_storage(options.dataset), data_name(job.name)
     places = {item.id: index for index, item in enumerate(job.items)}
@@ -415,7 +416,7 @@ def _decode_shard(codec: Codec, options: Options, job: Job, on_report: OnReport)
 
 
 def _written(
-    codec: Codec, options: Options, id: str, n_samples: int | None, tokens: U16
+    codec: Codec, options: DecodeOptions, id: str, n_samples: int | None, tokens: U16
 ) -> str | None:
     """Decode a row to its file; return why that is not possible, or None."""
     if n_samples is None or n_samples < 0:

@@ -24,7 +24,7 @@ from fcs_edge.corpus.local_engine import LocalEngine
 from fcs_edge.corpus.mirror import incomplete, write_mirror
 from fcs_edge.corpus.pace import Pace
 from fcs_edge.corpus.scan import scan
-from fcs_edge.corpus.schema import read_totals
+from fcs_edge.corpus.shard_reading import read_totals
 from fcs_edge.corpus.sharding import Plan, PlannedShard, plan
 from fcs_edge.corpus.storage import (
     DATA,
@@ -227,7 +227,7 @@ class Driver:
         """
         request = self._request
         with ExitStack() as stack:
-            _check_folder(request.out)
+            check_folder(request.out)
             stack.enter_context(_unless_empty(request.out))
             storage = self.storage = open_storage(request.out, create=True)
             recipe = request.recipe(storage.location)
@@ -383,7 +383,7 @@ class _AllFailError(Exception):
     """None of the first files could be encoded."""
 
 
-def _check_folder(out: str) -> None:
+def check_folder(out: str) -> None:
     """Refuse a folder that holds other things: the last input, where OUT was forgotten."""
     try:
         names = {name for name in os.listdir(out) if not name.startswith(".")}

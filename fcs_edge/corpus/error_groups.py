@@ -10,7 +10,7 @@ _MOST_KINDS = 1000
 _OTHERS = "of other kinds"
 _CHANGING = re.compile(r"'[^']*'|\"[^\"]*\"|/\S+|\b0x[0-9a-f]+\b|\b[\d,.]*\d\b")
 """Names in quotes, paths and numbers."""
-_LENGTH = 80
+_LENGTH = 120
 
 
 def kind_of(message: str) -> str:

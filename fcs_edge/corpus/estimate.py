@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 import soundfile
 
 import fcs_edge
+from fcs_edge.audio.library import quiet_libraries
 from fcs_edge.corpus.item_encoder import ItemEncoder
 from fcs_edge.corpus.items import Item
 from fcs_edge.corpus.job import Row
@@ -25,6 +27,9 @@ _MOST_SECONDS = 20.0
 """Of one item: a long one is encoded in part."""
 _MOST_SHARDS, _MOST_ITEMS = 50, 1000
 _MOST_WAIT = 60.0
+_MOST_HEADERS, _MOST_HEADER_WAIT = 500, 3.0
+_MOST_FACTOR = 40.0
+"""Times that a sound may be longer than its bytes say; beyond, its header is not believed."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,9 @@ def estimate(
     """
     codec = fcs_edge.load(plan.recipe.model, activations=plan.recipe.activations)
     encoder = ItemEncoder(codec, plan.recipe)
-    tried = _Tried()
-    for item in _drawn(plan):
+    tried, drawn = _Tried(), list(_drawn(plan))
+    tried.look_at(drawn[:_MOST_HEADERS])
+    for item in drawn:
         tried.encode(encoder, item)
         on_progress(tried.sound)
         if tried.sound >= seconds or tried.took >= _MOST_WAIT:
@@ -113,6 +119,26 @@ class _Tried:
         self.rows: list[Row] = []
         self.sound = self.took = 0.0
         self._known: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        """Seconds of sound of a kind, and what their bytes say."""
+        self._seen: set[str] = set()
+        """Kinds whose headers were read."""
+
+    def look_at(self, items: Sequence[Item]) -> None:
+        """Read the lengths that the files' headers state: of more files than are encoded."""
+        start = time.perf_counter()
+        for item in items:
+            if time.perf_counter() - start > _MOST_HEADER_WAIT:
+                break
+            if _kind(item) and (whole := _stated(item)):
+                self._take(item, whole)
+        self._seen = set(self._known)
+
+    def _take(self, item: Item, whole: float) -> None:
+        guess = estimated_seconds(item)
+        if whole < _MOST_FACTOR * guess:
+            known = self._known[_kind(item)]
+            known[0] += whole
+            known[1] += guess
 
     def encode(self, encoder: ItemEncoder, item: Item) -> None:
         """Encode an item, or the start of a long one."""
@@ -127,10 +153,8 @@ class _Tried:
         length = (row["n_samples"] or 0) / SAMPLE_RATE_IN
         self.sound += length
         whole = length if part is item else _stated(item)
-        if length and whole:
-            known = self._known[_kind(item)]
-            known[0] += whole
-            known[1] += estimated_seconds(item)
+        if length and whole and _kind(item) not in self._seen:
+            self._take(item, whole)
 
     def factors(self) -> dict[str, float]:
         """Return how much longer the sounds of a kind are than their bytes say."""
@@ -159,11 +183,12 @@ def _part(item: Item) -> Item:
 
 
 def _stated(item: Item) -> float | None:
-    """Return the seconds of a long item that its file's header states; None where it does not."""
-    if item.duration is not None or item.member is not None:
+    """Return the seconds of an item that its file's header states; None where it does not."""
+    if item.duration is not None or item.member is not None or not os.path.isfile(item.path):
         return None
     try:
-        return float(soundfile.info(item.path).duration) - (item.offset or 0.0)
+        with open(item.path, "rb") as file, quiet_libraries():
+            return float(soundfile.info(file).duration) - (item.offset or 0.0)
     except (OSError, RuntimeError):
         return None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from fcs_edge.arguments import as_count
-from fcs_edge.bench.host import uses_numba
+from fcs_edge.bench.host import usable_cores, uses_numba
 from fcs_edge.corpus.job import Job, OnReport, Outcome, Recipe, Report
 from fcs_edge.corpus.worker_process import WorkerProcess
 
@@ -28,11 +27,6 @@ class _Ended:
 
 
 _Event = Report | Outcome | _Ended
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 class LocalEngine:

@@ -9,7 +9,8 @@ from typing import BinaryIO
 from fcs_edge.codec import Codec, load
 from fcs_edge.corpus.job import Recipe, Row
 from fcs_edge.corpus.safe_paths import safe_path
-from fcs_edge.corpus.schema import model_rates, shard_rows
+from fcs_edge.corpus.schema import model_rates
+from fcs_edge.corpus.shard_reading import shard_rows
 from fcs_edge.corpus.storage import MIRRORS, Folder, Storage, data_name
 from fcs_edge.tokens.fcs import fcs_writer
 from fcs_edge.tokens.npz import NpzWriter, Origin

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from fcs_edge.modelfile import catalogue
 PART_BYTES = 8 << 20
 """Bytes of a model that travel at a time."""
 
+_ABANDONED_SECONDS = 3600.0
+"""That nobody writes to a part before it counts as abandoned."""
 _HEX = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[0-9a-f]{8,64}")
 
@@ -59,6 +62,8 @@ def receive(sha256: str, sender: str, offset: int, data: bytes) -> None:
     """
     part = _part(sha256, sender)
     part.parent.mkdir(parents=True, exist_ok=True)
+    if not offset:
+        _remove_abandoned(part.parent)
     with part.open("r+b" if offset else "wb") as file:
         file.seek(offset)
         file.write(data)
@@ -84,6 +89,15 @@ def complete(sha256: str, sender: str, file_sha256: str) -> None:
         part.replace(_copy(sha256))
     finally:
         part.unlink(missing_ok=True)
+
+
+def _remove_abandoned(parts: Path) -> None:
+    """Remove what senders that died left."""
+    latest = time.time() - _ABANDONED_SECONDS
+    for left in parts.glob(".*.part"):
+        with suppress(OSError):
+            if left.stat().st_mtime < latest:
+                left.unlink()
 
 
 def _copy(sha256: str) -> Path:

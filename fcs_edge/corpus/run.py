@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypedDict
 
 from fcs_edge import signals
-from fcs_edge.corpus.driver import Driver, Request
+from fcs_edge.corpus.dataset_files import check_model
+from fcs_edge.corpus.driver import Driver, Request, check_folder
 from fcs_edge.corpus.driver import Shard as Shard
 from fcs_edge.corpus.engine import Engine
 from fcs_edge.corpus.error_groups import ErrorGroup, ErrorGroups
 from fcs_edge.corpus.job import Totals
-from fcs_edge.corpus.schema import FailedRow, failed_rows
+from fcs_edge.corpus.shard_reading import FailedRow, failed_rows
 from fcs_edge.corpus.sharding import Plan
-from fcs_edge.corpus.storage import Storage
+from fcs_edge.corpus.storage import Storage, open_storage
 from fcs_edge.corpus.watcher import Watcher
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN
 
@@ -226,10 +227,20 @@ def iter_encode(
 def planned(
     inputs: PathLike | Sequence[PathLike], out: PathLike, **options: Unpack[Options]
 ) -> Plan:
-    """Return the shards that `encode` would have, with the same arguments; nothing is written."""
+    """Return the shards that `encode` would have, with the same arguments; nothing is written.
+
+    Raises
+    ------
+    fcs_edge.FcsError
+        `encode` refuses the inputs, the model or the folder `out`.
+    """
     request = _request(inputs, out, options)
     request.check()
-    return request.planned(request.recipe(os.path.abspath(request.out)))
+    check_folder(request.out)
+    recipe = request.recipe(os.path.abspath(request.out))
+    if os.path.exists(request.out) and not request.force:
+        check_model(open_storage(request.out), recipe)
+    return request.planned(recipe)
 
 
 def _request(inputs: PathLike | Sequence[PathLike], out: PathLike, options: Options) -> Request:

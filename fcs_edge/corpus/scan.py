@@ -73,7 +73,7 @@ def scan(
 
 def _advice(given: str) -> str:
     if os.path.isdir(given):
-        return "files in a folder need a suffix of sound, or give them by a glob"
+        return "of a folder files with a suffix such as .wav count; FOLDER/* takes all files"
     return "name a folder, file, manifest or tar that has some"
 
 

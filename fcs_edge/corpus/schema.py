@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -16,7 +14,7 @@ from fcs_edge.corpus.arrow import pyarrow
 from fcs_edge.corpus.job import Recipe, Row, Totals
 from fcs_edge.corpus.storage import Storage, data_name
 from fcs_edge.corpus.versions import versions
-from fcs_edge.errors import CorpusError, parsing, reason, shown
+from fcs_edge.errors import CorpusError, shown
 from fcs_edge.modelfile import catalogue, strict_json
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN
 
@@ -31,7 +29,6 @@ _RANDOM = ("tokens", "sha256")
 _LEVEL = 5
 """Of zstd: 9 takes 2 % fewer bytes, and more memory."""
 _MOST_TOKENS = (1 << 31) - 1
-_UNREADABLE = "not a readable shard; a run encodes its files again once it is deleted"
 _T = TypeVar("_T")
 
 COLUMNS: Mapping[str, str] = {
@@ -56,17 +53,6 @@ COLUMNS: Mapping[str, str] = {
 
 CUT = "cut"
 """How the warning of a row begins whose sound is cut: its tokens are those of what is intact."""
-
-
-class FailedRow(NamedTuple):
-    """A row that has no tokens, or whose sound is cut."""
-
-    id: str
-    path: str
-    problem: str
-    """The error, or the warning."""
-    is_error: bool
-    """Whether the row has no tokens."""
 
 
 class ShardFacts(NamedTuple):
@@ -243,46 +229,10 @@ def _parquet(table: Any) -> Any:
         # Tokens hardly repeat: an index into a list of them is longer than they are.
         use_dictionary=names,
         write_statistics=names,
+        # zstd finds few flipped bits, and tokens have no wrong values.
         write_page_checksum=True,
     )
     return sink.getvalue()
-
-
-def read_totals(storage: Storage, name: str) -> Totals:
-    """Return the sums over a shard's rows, from the end of its file alone."""
-    return read_facts(storage, name).totals
-
-
-def read_facts(storage: Storage, name: str) -> ShardFacts:
-    """Return what a shard's file states of all its rows, from the end of its file alone.
-
-    Raises
-    ------
-    CorpusError
-        The file is missing, damaged, or no shard of this version.
-    """
-    with open_shard(storage, data_name(name)) as shard:
-        return shard_facts(shard)
-
-
-@contextmanager
-def open_shard(storage: Storage, path: str) -> Iterator[Any]:
-    """Open a shard by its name in the dataset, as a pyarrow.parquet.ParquetFile.
-
-    Whatever pyarrow raises in the block becomes a CorpusError that names the file.
-    """
-    parquet = pyarrow("pyarrow.parquet")
-    label = storage.label(path)
-    with storage.open(path) as file, parsing(label, CorpusError, _UNREADABLE):
-        # A thread of pyarrow that still holds a file of Python as the program ends aborts it.
-        source = pyarrow().OSFile(file.name) if isinstance(file, io.BufferedReader) else file
-        try:
-            yield parquet.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
-        except OSError as error:
-            if error.errno is not None:
-                raise
-            # That is how pyarrow reports what it cannot decode.
-            raise ValueError(reason(error)) from error
 
 
 def shard_facts(shard: Any) -> ShardFacts:
@@ -385,46 +335,3 @@ class _Checked:
         if type(value) is not kind or not is_valid(value):
             raise ValueError(f"its {key} is {shown(value, 40)!r}")
         return value
-
-
-def shard_rows(storage: Storage, path: str, columns: Sequence[str]) -> Iterator[Row]:
-    """Yield some columns of a shard's rows by its name in the dataset; tokens are uint16 arrays."""
-    with open_shard(storage, path) as shard:
-        table = shard.read(list(columns), use_threads=False)
-    yield from table_rows(table)
-
-
-def table_rows(table: Any) -> Iterator[Row]:
-    """Yield the rows of a table; tokens are (n,) uint16 arrays, or None."""
-    others = [name for name in table.column_names if name != "tokens"]
-    for batch in table.to_batches():
-        values = zip(*(batch.column(name).to_pylist() for name in others), strict=True)
-        rows = [dict(zip(others, row, strict=True)) for row in values] or [{}] * batch.num_rows
-        if "tokens" not in table.column_names:
-            yield from rows
-            continue
-        lists = batch.column("tokens")
-        flat, ends = lists.values.to_numpy(), lists.offsets.to_pylist()
-        for n, (row, is_there) in enumerate(zip(rows, lists.is_valid().to_pylist(), strict=True)):
-            # A copy may be written to, and outlives the shard.
-            tokens = flat[ends[n] : ends[n + 1]].copy() if is_there else None
-            yield {name: tokens if name == "tokens" else row[name] for name in table.column_names}
-
-
-def failed_rows(storage: Storage, totals: Mapping[str, Totals]) -> Iterator[FailedRow]:
-    """Yield the rows of shards that have no tokens, or whose sound is cut.
-
-    Parameters
-    ----------
-    storage : Storage
-        The dataset.
-    totals : mapping of str to Totals
-        The shards in their order, each with its sums: one without such rows is not read.
-    """
-    for name, stated in totals.items():
-        if not stated.errors and not stated.cut:
-            continue
-        for row in shard_rows(storage, data_name(name), ("id", "path", "warning", "error")):
-            if row["error"] is not None or is_cut(row):
-                problem = row["error"] or row["warning"]
-                yield FailedRow(row["id"], row["path"], problem, row["error"] is not None)

@@ -134,7 +134,8 @@ class Folder:
         self._root = Path(self.location)
         with _refusing(self.location):
             if self._root.exists() and not self._root.is_dir():
-                raise CorpusError(f"{self.location}: is a file; a dataset is a folder")
+                end = "; OUT, a new folder, comes last" if create else ""
+                raise CorpusError(f"{self.location}: is a file; a dataset is a folder{end}")
             if create:
                 self._root.mkdir(parents=True, exist_ok=True)
             if not self._root.is_dir():

@@ -71,6 +71,9 @@ def test_json_is_all_there_is_on_standard_output(encode: Callable, sounds: Path)
     assert facts["complete"] is True
     encode("speech", "tokens", "--json", "facts.json")
     assert json.loads(Path("facts.json").read_text())["shards_resumed"] == 1
+    # The same command goes on, also where it writes its summary.
+    assert encode("speech", "tokens", "--json", "facts.json").code == 0
+    Path("facts.json").write_text("{}")
     assert "--force overwrites it" in encode("speech", "tokens", "--json", "facts.json").failed()
 
 
@@ -130,6 +133,9 @@ def test_a_dry_run_writes_nothing(encode: Callable, sounds: Path) -> None:
     result = encode("--dry-run", "speech/bad.wav", "other")
     assert "1 of 1 file that were tried failed" in result.err
     assert "nothing is known" in result.err
+    line = encode("--dry-run", "--channel", "1", "speech", "tokens").failed()
+    assert "holds tokens of the channel mean, and this run has the channel 1" in line
+    assert "and no dataset; give a new folder" in encode("--dry-run", "tokens", "speech").failed()
     assert set(tree(Path())) - set(before) <= {
         *(f"tokens/{name}" for name in tree(Path("tokens"))),
         "speech/bad.wav",
@@ -245,12 +251,12 @@ def test_libraries_are_required_before_any_scan(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     line = encode("nowhere", "out").failed()
-    assert line.endswith('fcs-edge corpus needs pyarrow: pip install "fcs-edge[corpus]"')
+    assert line.endswith("fcs-edge corpus needs pyarrow: pip install pyarrow")
     monkeypatch.undo()
     pytest.importorskip("distributed")
     monkeypatch.setitem(sys.modules, "distributed", None)
     line = encode("--engine", "dask", "nowhere", "out").failed()
-    assert line.endswith('--engine dask needs distributed: pip install "fcs-edge[cluster]"')
+    assert line.endswith("--engine dask needs distributed: pip install distributed")
 
 
 def test_too_few_shards_for_the_workers_are_mentioned(

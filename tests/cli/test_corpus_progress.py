@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console
 
 from fcs_edge.cli.ui import corpus_progress
-from fcs_edge.cli.ui.corpus_progress import CorpusProgress, clock_time
+from fcs_edge.cli.ui.corpus_progress import CorpusProgress
 from fcs_edge.cli.ui.messages import Messages
+from fcs_edge.cli.ui.quantities import clock_time
 from fcs_edge.corpus.items import Item
 from fcs_edge.corpus.job import Job, Outcome, Report, Totals
 

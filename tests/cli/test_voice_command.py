@@ -98,9 +98,9 @@ def test_half_a_model_names_what_decodes(
 ) -> None:
     half, out = tmp_path / "half.safetensors", tmp_path / "half.voice"
     assert run("convert", "--part", "encoder", golden("tiny").model, half).code == 0
-    made = run("voice", "make", "-m", half, wav, out)
-    assert f"decode -m MODEL --voice {out}" in made.err
-    assert "the whole model, or its decoder half" in made.err
+    built = run("voice", "make", "-m", half, wav, out)
+    assert f"decode -m MODEL --voice {out}" in built.err
+    assert "the whole model, or its decoder half" in built.err
 
 
 def test_wrong_calls(run: Run, wav: Path, voice: Path, tmp_path: Path) -> None:

@@ -101,6 +101,21 @@ def test_a_flipped_byte_that_dataset_json_does_not_know_of(share: float, dataset
         assert "Traceback" not in str(fault)
 
 
+def test_a_flipped_token_that_dataset_json_does_not_know_of(dataset: Path) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    shard = first_shard(dataset)
+    group = pq.ParquetFile(shard).metadata.row_group(0)
+    columns = {(column := group.column(n)).path_in_schema: column for n in range(group.num_columns)}
+    tokens = columns["tokens.list.element"]
+    data = bytearray(shard.read_bytes())
+    data[tokens.data_page_offset + tokens.total_compressed_size - 9] ^= 1
+    shard.write_bytes(data)
+    (dataset / "dataset.json").unlink()
+    faults = [str(fault) for fault in check(dataset).faults]
+    assert len(faults) == 2
+    assert faults[1].startswith(f"data/{shard.name}: not a readable shard")
+
+
 @pytest.mark.parametrize("n_bytes", [0, 3, 100])
 def test_a_cut_shard_without_dataset_json(n_bytes: int, dataset: Path) -> None:
     shard = first_shard(dataset)

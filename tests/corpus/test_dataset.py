@@ -244,7 +244,7 @@ def test_what_holds_no_dataset_is_one_line(tmp_path: Path) -> None:
 def test_a_dataset_needs_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(Folder(tmp_path, create=True))
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(CorpusError, match=r'^fcs-edge corpus needs pyarrow: pip install "fcs-edge'):
+    with pytest.raises(CorpusError, match=r"^fcs-edge corpus needs pyarrow: pip install pyarrow$"):
         fcs_edge.corpus.open(tmp_path)
 
 

@@ -177,7 +177,9 @@ def test_another_model_is_refused(is_finished: bool, storage: Folder, model: Pat
     check_model(storage, RECIPE)
     others: Mapping[str, Recipe] = {
         "the model edge-65k 43934277cb0043fc, and this run has the model": recipe_of(model),
-        r"the settings \{": replace(RECIPE, settings={**RECIPE.settings, "search": False}),
+        "search True, and this run has search False: ": replace(
+            RECIPE, settings={**RECIPE.settings, "search": False}
+        ),
         "the channel mean, and this run has the channel 1": replace(RECIPE, channel=1),
     }
     for line, recipe in others.items():

@@ -271,7 +271,7 @@ def test_a_malformed_line_stops_before_any_work(folder: Path, row: Any, problem:
         ("m.json", b'[{"path": "a"}]', "m.json:1: is no JSON object"),
         ("m.jsonl", b"", "m.jsonl: gives no sound to encode"),
         ("m.jsonl.gz", b"plain", "m.jsonl.gz: Not a gzipped file"),
-        ("m.jsonl.gz", gzip.compress(b'{"path": "a"}\n')[:-9], "m.jsonl.gz: is damaged"),
+        ("m.jsonl.gz", gzip.compress(b'{"path": "a"}\n', mtime=0)[:-9], "m.jsonl.gz: is damaged"),
         ("m.csv", b"", "m.csv: gives no sound to encode"),
         ("m.csv", b"path\n", "m.csv: gives no sound to encode"),
         ("m.csv", b"file;id\na;b\n", "m.csv:1: has no column path or audio_filepath"),

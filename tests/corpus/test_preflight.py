@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -206,3 +207,18 @@ def test_the_preflight_of_one_machine_needs_no_dask(tmp_path: Path) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
     )
     assert done.stdout.strip() == "False"
+
+
+def test_parts_of_senders_that_died_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    model_cache.receive("0" * 64, "aa" * 4, 0, b"old")
+    (old,) = model_cache.folder().iterdir()
+    os.utime(old, (0, 0))
+    model_cache.receive("1" * 64, "bb" * 4, 0, b"new")
+    model_cache.receive("2" * 64, "cc" * 4, 0, b"newer")
+    assert sorted(path.read_bytes() for path in model_cache.folder().iterdir()) == [
+        b"new",
+        b"newer",
+    ]

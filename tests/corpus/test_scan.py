@@ -209,7 +209,7 @@ def test_a_file_that_is_called_like_a_glob_is_itself(current: Path) -> None:
         ("", "an empty input: no such file or folder"),
         ("in/*.ogg", "in/*.ogg: no file matches"),
         ("nowhere/*.ogg", "nowhere/*.ogg: no file matches"),
-        ("empty", "empty: gives no sound to encode; files in a folder need a suffix of sound"),
+        ("empty", "empty: gives no sound to encode; of a folder files with a suffix such as .wav"),
         ("in/x.tar.gz", "x.tar.gz: members of a compressed archive cannot be read in place"),
         ("bad\nname", "bad\\x0aname: no such file or folder"),
     ],

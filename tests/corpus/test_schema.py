@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from corpus_rows import cut_row, failed_row, recipe_of, row_of
-from fcs_edge.corpus import schema
+from fcs_edge.corpus import schema, shard_reading
 from fcs_edge.corpus.job import Totals
 from fcs_edge.corpus.storage import Folder, data_name
 from fcs_edge.errors import CorpusError
@@ -37,7 +37,7 @@ def mixed_rows() -> list[dict[str, Any]]:
 def test_rows_come_back_as_they_were_in_their_order(storage: Folder) -> None:
     rows = mixed_rows()
     schema.write_shard(storage, NAME, rows, RECIPE)
-    read = list(schema.shard_rows(storage, data_name(NAME), list(schema.COLUMNS)))
+    read = list(shard_reading.shard_rows(storage, data_name(NAME), list(schema.COLUMNS)))
     assert len(read) == len(rows)
     for there, row in zip(read, rows, strict=True):
         assert list(there) == list(schema.COLUMNS)
@@ -51,7 +51,7 @@ def test_totals_are_the_sums_of_rows(storage: Folder) -> None:
     totals = schema.write_shard(storage, NAME, mixed_rows(), RECIPE)
     samples = 3 * 8000 + 1
     assert totals == Totals(5, 1, 1, samples, 3 * 25 + 1, 3, 5 * 100 + 10)
-    assert schema.read_totals(storage, NAME) == totals
+    assert shard_reading.read_totals(storage, NAME) == totals
 
 
 def test_the_same_rows_give_the_same_bytes(storage: Folder, tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_the_same_rows_give_the_same_bytes(storage: Folder, tmp_path: Path) -> N
 def test_a_shard_decodes_alone(storage: Folder) -> None:
     recipe = replace(RECIPE, channel=1)
     schema.write_shard(storage, NAME, mixed_rows(), recipe)
-    facts = schema.read_facts(storage, NAME)
+    facts = shard_reading.read_facts(storage, NAME)
     assert facts[:6] == ("edge-65k", RECIPE.model_sha256, "4b4008f194143043", 16, 50.0, 16000)
     assert facts.settings == RECIPE.settings
     assert facts.channel == 1
@@ -80,9 +80,9 @@ def test_totals_are_read_from_the_end_of_the_file(storage: Folder) -> None:
     data = bytearray(path.read_bytes())
     data[4 : len(data) - 12000] = bytes(len(data) - 12004)
     path.write_bytes(data)
-    assert schema.read_totals(storage, NAME) == totals
+    assert shard_reading.read_totals(storage, NAME) == totals
     with pytest.raises(CorpusError, match=r"\.parquet: not a readable shard"):
-        list(schema.shard_rows(storage, data_name(NAME), ["tokens"]))
+        list(shard_reading.shard_rows(storage, data_name(NAME), ["tokens"]))
 
 
 def test_a_thousand_rows_take_at_most_two_and_a_half_bytes_a_token(storage: Folder) -> None:
@@ -104,16 +104,18 @@ def test_manifests_add_columns_of_text(storage: Folder) -> None:
     texts = {"text": "zwei\twörter\0", "manifest_size": "\ud800", "unused": "x"}
     schema.write_shard(storage, NAME, [row_of(0, **texts), row_of(1)], recipe)
     names = ["text", "manifest_size", "speaker"]
-    assert schema.read_facts(storage, NAME).columns[len(schema.COLUMNS) :] == tuple(names)
-    read = [tuple(row.values()) for row in schema.shard_rows(storage, data_name(NAME), names)]
+    assert shard_reading.read_facts(storage, NAME).columns[len(schema.COLUMNS) :] == tuple(names)
+    read = [
+        tuple(row.values()) for row in shard_reading.shard_rows(storage, data_name(NAME), names)
+    ]
     assert read == [("zwei\twörter\0", "\\ud800", None), (None, None, None)]
 
 
 def test_an_empty_shard_and_one_of_errors_alone_are_shards(storage: Folder) -> None:
     assert schema.write_shard(storage, NAME, [], RECIPE) == Totals()
-    assert schema.read_totals(storage, NAME) == Totals()
+    assert shard_reading.read_totals(storage, NAME) == Totals()
     assert schema.write_shard(storage, NAME, [failed_row(1)], RECIPE).errors == 1
-    (row,) = schema.shard_rows(storage, data_name(NAME), ["tokens"])
+    (row,) = shard_reading.shard_rows(storage, data_name(NAME), ["tokens"])
     assert row == {"tokens": None}
 
 
@@ -121,7 +123,7 @@ def test_failed_rows_are_those_without_tokens_and_those_cut(storage: Folder) -> 
     odd = row_of(9, warning="holds no sound above 4 kHz")
     totals = schema.write_shard(storage, NAME, [*mixed_rows(), odd], RECIPE)
     # A shard without such rows is not opened: there is no file of this name.
-    failed = list(schema.failed_rows(storage, {"f" * 16: Totals(files=5), NAME: totals}))
+    failed = list(shard_reading.failed_rows(storage, {"f" * 16: Totals(files=5), NAME: totals}))
     assert [(row.id, row.is_error) for row in failed] == [
         (row_of(1)["id"], True),
         (row_of(3)["id"], False),
@@ -146,7 +148,7 @@ def test_a_shard_of_too_many_tokens_is_refused(
 def refused(storage: Folder) -> str:
     """Return the one line with which a shard is refused."""
     with pytest.raises(CorpusError) as raised:
-        schema.read_facts(storage, NAME)
+        shard_reading.read_facts(storage, NAME)
     text = str(raised.value)
     assert text.startswith(storage.label(data_name(NAME)))
     assert "\n" not in text
@@ -168,7 +170,7 @@ def test_a_page_with_a_flipped_bit_is_refused(storage: Folder) -> None:
     for place in range(last - 40, last):
         put(storage, data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
         with pytest.raises(CorpusError):
-            list(schema.shard_rows(storage, data_name(NAME), ["id", "tokens"]))
+            list(shard_reading.shard_rows(storage, data_name(NAME), ["id", "tokens"]))
 
 
 def test_a_damaged_file_is_refused_in_one_line(storage: Folder) -> None:
@@ -228,7 +230,7 @@ def test_metadata_that_is_not_a_shard_s_is_refused(
         value = str(vars(value)).replace("'", '"')
     changed(storage, {key: value})
     with pytest.raises(CorpusError, match=problem):
-        schema.read_facts(storage, NAME)
+        shard_reading.read_facts(storage, NAME)
 
 
 def test_columns_that_are_not_a_shard_s_are_refused(storage: Folder) -> None:
@@ -247,4 +249,4 @@ def test_what_shards_state_does_not_depend_on_the_machine(storage: Folder) -> No
     names = "schema_version model model_sha256 fingerprint bits_per_token token_rate sample_rate"
     others = "settings channel versions totals"
     assert stated == {f"fcs_edge.{name}" for name in f"{names} {others}".split()}
-    assert set(schema.read_facts(storage, NAME).versions) == set(VERSIONS)
+    assert set(shard_reading.read_facts(storage, NAME).versions) == set(VERSIONS)

@@ -254,4 +254,6 @@ def test_messages_of_one_kind_are_one() -> None:
     assert kind_of("'a.wav': no such file") == kind_of("'b c.wav': no such file")
     assert kind_of("/a/b.wav: code 3") == kind_of("/c: code 4,000")
     assert kind_of("holds no sound") != kind_of("no such file")
+    advice = "this is an MP4 file (M4A, AAC), which is not read; convert it: ffmpeg -i FILE x.wav"
+    assert kind_of(advice).endswith("x.wav")
     assert kind_of("") == ""

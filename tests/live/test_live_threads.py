@@ -34,7 +34,7 @@ def test_a_chunk_gets_threads_until_it_takes_half_its_time(
     tiny: Codec,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(threads, "cores", lambda: n_cores)
+    monkeypatch.setattr(threads, "usable_cores", lambda: n_cores)
     monkeypatch.setattr(threads, "uses_numba", lambda: False)
     times = {n: ms / 1e3 * tiny.latency / 0.08 for n, ms in milliseconds.items()}
     monkeypatch.setattr(threads, "_seconds", lambda codec, n, encoder, decoder: times[n])
@@ -48,7 +48,7 @@ def test_a_chunk_gets_threads_until_it_takes_half_its_time(
 def test_without_a_library_a_second_thread_only_decodes_beside_the_encoder(
     encoder: bool, decoder: bool, expected: int, tiny: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(threads, "cores", lambda: 4)
+    monkeypatch.setattr(threads, "usable_cores", lambda: 4)
     monkeypatch.setattr(threads, "uses_numba", lambda: True)
     monkeypatch.setattr(threads, "_seconds", lambda codec, n, encoder, decoder: 10 / n)
     assert threads.choose(tiny, encoder=encoder, decoder=decoder).threads == expected
