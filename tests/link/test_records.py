@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import threading
 
 import pytest
@@ -314,7 +315,7 @@ class TestLock:
         """NFS does."""
 
         def nfs(file, operation):
-            if not file.writable():
+            if fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
                 raise OSError(9, "Bad file descriptor")
 
         warnings = []
