@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fcs_edge.corpus.items import Item
+from fcs_edge.corpus.items import Item, item_of, values_of
 from fcs_edge.corpus.job import Job, Recipe, Report, Row, Totals
 
 
@@ -30,7 +30,7 @@ def recipe_of(text: str) -> Recipe:
 def job_of(text: str) -> Job:
     """Return the job of a line."""
     fields = json.loads(text)
-    items = tuple(Item(**{**i, "columns": MappingProxyType(i["columns"])}) for i in fields["items"])
+    items = tuple(map(item_of, fields["items"]))
     blamed, rows = MappingProxyType(fields["blamed"]), MappingProxyType(fields["rows"])
     return Job(fields["name"], items, blamed, rows)
 
@@ -63,5 +63,7 @@ def row_of(text: str) -> Row:
 
 
 def _plain(value: Any) -> Any:
-    """Return what `json` has no form for as what it has: fields and mappings as dictionaries."""
+    """Return what `json` has no form for as what it has: items as lists, others as dictionaries."""
+    if isinstance(value, Item):
+        return values_of(value)
     return dict(value) if isinstance(value, Mapping) else vars(value)

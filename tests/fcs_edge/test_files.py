@@ -88,14 +88,14 @@ def test_a_file_that_appears_meanwhile_stays(folder: Path) -> None:
     assert contents(folder) == {"a.fcs": OLD, "a-1.fcs": NEW, "a-2.fcs": NEW}
 
 
-def test_writers_at_once_lose_nothing(folder: Path) -> None:
-    """Of eight threads with one new name, one gets it."""
+def write_at_once(path: Path, **options: bool) -> int:
+    """Write one file from eight threads, which end at the same time; return how many fail."""
     barrier = threading.Barrier(8)
     failed = []
 
     def write(number: int) -> None:
         try:
-            with creating(folder / "a", overwrite=False) as file:
+            with creating(path, **options) as file:
                 file.write(bytes([number]) * 100)
                 barrier.wait()
         except FcsError as error:
@@ -106,28 +106,17 @@ def test_writers_at_once_lose_nothing(folder: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(failed) == 7
+    return len(failed)
+
+
+def test_writers_at_once_lose_nothing(folder: Path) -> None:
+    """Of eight threads with one new name, one gets it."""
+    assert write_at_once(folder / "a", overwrite=False) == 7
     assert len(set(contents(folder).values())) == len(contents(folder)) == 8
 
 
 def test_writers_at_once_that_replace_leave_one_file(folder: Path) -> None:
-    barrier = threading.Barrier(8)
-    failed = []
-
-    def write(number: int) -> None:
-        try:
-            with creating(folder / "a") as file:
-                file.write(bytes([number]) * 100)
-                barrier.wait()
-        except FcsError as error:
-            failed.append(str(error))
-
-    threads = [threading.Thread(target=write, args=(n,)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failed
+    assert write_at_once(folder / "a") == 0
     assert list(contents(folder)) == ["a"]
     assert len(contents(folder)["a"]) == 100
 
