@@ -52,7 +52,7 @@ enum {
     FCS_FILE_CUT_HEADER = -125,     /* the header is cut, and nothing follows */
     FCS_FILE_BAD_HEADER = -126,     /* the header is damaged, and nothing else tells what it had */
     FCS_FILE_NO_RECORD = -127,      /* no record can be read */
-    FCS_FILE_PROTECTED = -128,      /* a protected file: `fcs-edge unprotect` takes it out */
+    FCS_FILE_PROTECTED = -128,      /* a protected file: `fcs-edge encode IN.fcs OUT.fcs` takes it out */
 
     /* A part does not fit a model: see `fcs_file_check`. */
     FCS_FILE_OTHER_MODEL = -131,    /* its tokens are another model's */
