@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -60,7 +60,8 @@ class Section(NamedTuple):
     """A part of the file."""
 
     kind: int
-    index: int
+    number: int
+    """Its index in the table: of a plan its chunks, of a prior its number."""
     data: bytes | bytearray | memoryview
 
 
@@ -137,7 +138,9 @@ def unpacked_plan(data: bytes) -> Plan:
         own = [Parameter(*p) for p in parameters[1:]]
         tail = Tail(rest[: words[TAIL_WORDS]], own, [Patch(*p) for p in patches])
     programs = {chunks: rest[first : first + n] for chunks, first, n in entries}
-    return Plan(*words[: NOT_FINITE + 1].tolist(), initial, programs, tail)
+    first = (int(n) for n in words[: NOT_FINITE + 1])
+    max_chunks, state_bytes, carried_bytes, not_finite = first
+    return Plan(max_chunks, state_bytes, carried_bytes, not_finite, initial, programs, tail)
 
 
 def pack(head: Head, sections: Sequence[Section]) -> bytes:
@@ -147,7 +150,7 @@ def pack(head: Head, sections: Sequence[Section]) -> bytes:
     for section in sections:
         start = -(-at // ALIGNMENT) * ALIGNMENT
         pieces += [bytes(start - at), section.data]
-        entries.append(ENTRY.pack(section.kind, section.index, start, len(section.data)))
+        entries.append(ENTRY.pack(section.kind, section.number, start, len(section.data)))
         at = start + len(section.data)
     pieces.append(bytes(-at % ALIGNMENT))
     kernels, fingerprint, *numbers, name = head
@@ -176,9 +179,10 @@ def unpack(data: bytes) -> tuple[Head, list[Section]]:
     _, version, crc, kernels, fingerprint, *numbers, _, text, n_sections, _ = fields
     if version != VERSION or crc != zlib.crc32(data[CRC_AT + 4 :]):
         raise ValueError("a .fcsm file of another version, or a damaged one")
-    head = Head(kernels, fingerprint, *numbers, text.rstrip(b"\0").decode())
+    facts: list[Any] = [kernels, fingerprint, *numbers, text.rstrip(b"\0").decode()]
+    head = Head(*facts)
     sections = []
     for i in range(n_sections):
-        kind, index, start, n_bytes = ENTRY.unpack_from(data, HEAD.size + i * ENTRY.size)
-        sections.append(Section(kind, index, data[start : start + n_bytes]))
+        kind, number, start, n_bytes = ENTRY.unpack_from(data, HEAD.size + i * ENTRY.size)
+        sections.append(Section(kind, number, data[start : start + n_bytes]))
     return head, sections

@@ -139,7 +139,8 @@ class Tail:
 
     def of(self, length: int) -> I64:
         """Return the program for a tail of so many samples or tokens."""
-        words, values = self.words.copy(), values_of(self.parameters, length)
+        words: I64 = self.words.copy()
+        values = values_of(self.parameters, length)
         for word, parameter, factor in self.patches:
             words[word] += factor * values[parameter]
         return words
