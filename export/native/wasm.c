@@ -59,9 +59,36 @@ FCS_EXPORT size_t fcs_model_size(void)
     return sizeof(fcs_model);
 }
 
-FCS_EXPORT size_t fcs_facts_size(void)
+/* Facts, flat. */
+typedef struct fcs_module_facts {
+    uint32_t numbers[11];
+    uint8_t fingerprint[8];
+    char name[64];
+} fcs_module_facts;
+
+FCS_EXPORT size_t fcs_module_facts_size(void)
 {
-    return sizeof(fcs_facts);
+    return sizeof(fcs_module_facts);
+}
+
+FCS_EXPORT void fcs_module_facts_read(const fcs_model *model, fcs_module_facts *flat)
+{
+    fcs_facts facts;
+    uint32_t *number = flat->numbers;
+    fcs_model_facts(model, &facts);
+    *number++ = facts.sample_rate_in;
+    *number++ = facts.sample_rate_out;
+    *number++ = facts.samples_per_token;
+    *number++ = facts.samples_out_per_token;
+    *number++ = facts.bits_per_token;
+    *number++ = facts.chunk_samples;
+    *number++ = facts.chunk_tokens;
+    *number++ = facts.decoder_chunk_tokens;
+    *number++ = facts.has_encoder;
+    *number++ = facts.has_decoder;
+    *number++ = facts.settings;
+    memcpy(flat->fingerprint, facts.fingerprint, sizeof flat->fingerprint);
+    memcpy(flat->name, facts.name, sizeof flat->name);
 }
 
 /* ---- Files ---- */
