@@ -37,7 +37,7 @@ NAME_BYTES = 64
 (
     MAX_CHUNKS,
     STATE_BYTES,
-    CARRIED_BYTES,
+    HISTORY_BYTES,
     NOT_FINITE,
     N_INITIAL,
     N_PROGRAMS,
@@ -89,7 +89,7 @@ class Plan(NamedTuple):
 
     max_chunks: int
     state_bytes: int
-    carried_bytes: int
+    history_bytes: int
     """The first bytes of the state, which later chunks read."""
     not_finite: int
     """Offset in the state of the number of samples that were not finite; -1: there is none."""
@@ -107,7 +107,7 @@ def packed_plan(plan: Plan) -> bytes:
     parameters = [Parameter(0, 1, 1), *tail.parameters] if plan.tail else []
     head = [0] * PLAN_HEAD
     head[: TAIL_WORDS + 1] = (
-        *(plan.max_chunks, plan.state_bytes, plan.carried_bytes, plan.not_finite),
+        *(plan.max_chunks, plan.state_bytes, plan.history_bytes, plan.not_finite),
         *(len(plan.initial), len(plan.programs), len(parameters), len(tail.patches)),
         tail.words.size,
     )
@@ -127,7 +127,8 @@ def unpacked_plan(data: bytes) -> Plan:
     words = np.frombuffer(data, "<i8").astype(np.int64)
     counts = words[[N_INITIAL, N_PROGRAMS, N_PARAMETERS, N_PATCHES]].tolist()
     sizes = INITIAL_WORDS, PROGRAM_WORDS, PARAMETER_WORDS, PATCH_WORDS
-    tables, at = [], PLAN_HEAD
+    tables: list[Any] = []
+    at = PLAN_HEAD
     for n, size in zip(counts, sizes, strict=True):
         tables.append([tuple(row) for row in words[at : at + n * size].reshape(n, size).tolist()])
         at += n * size
@@ -139,8 +140,8 @@ def unpacked_plan(data: bytes) -> Plan:
         tail = Tail(rest[: words[TAIL_WORDS]], own, [Patch(*p) for p in patches])
     programs = {chunks: rest[first : first + n] for chunks, first, n in entries}
     first = (int(n) for n in words[: NOT_FINITE + 1])
-    max_chunks, state_bytes, carried_bytes, not_finite = first
-    return Plan(max_chunks, state_bytes, carried_bytes, not_finite, initial, programs, tail)
+    max_chunks, state_bytes, history_bytes, not_finite = first
+    return Plan(max_chunks, state_bytes, history_bytes, not_finite, initial, programs, tail)
 
 
 def pack(head: Head, sections: Sequence[Section]) -> bytes:
