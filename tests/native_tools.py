@@ -43,8 +43,9 @@ def needed(name: str) -> str:
     """Return the path of a program; skip the test, or fail, where it is missing."""
     path = str(toolchain.find(name) or "") if name in toolchain.PACKAGES else shutil.which(name)
     if not path:
-        wanted = PACKAGES.get(name)
-        lacking(f"no {name}: apt-get install {wanted}" if wanted else toolchain.missing(name))
+        if name in toolchain.PACKAGES:
+            lacking(toolchain.missing(name))
+        lacking(f"no {name}: apt-get install {PACKAGES.get(name, name)}")
     return path
 
 
