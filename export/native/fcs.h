@@ -34,19 +34,20 @@ extern "C" {
 
 enum {
     FCS_OK = 0,
-    FCS_BAD_ARGUMENT = -1,  /* a null pointer, or a number of chunks other than 1 and 8 */
-    FCS_BAD_ALIGNMENT = -2, /* a state or model off 64 bytes, or numbers off their own size */
-    FCS_SMALL_BUFFER = -3,  /* the output has no room for all that the call writes */
-    FCS_SMALL_STATE = -4,   /* the memory for a state is smaller than the state */
-    FCS_BAD_STATE = -5,     /* no state of this model and kind, or overwritten */
-    FCS_BAD_TOKEN = -6,     /* a token is not below 2 to the power of bits_per_token */
-    FCS_NO_PART = -7,       /* half a model: it has no encoder, or no decoder */
-    FCS_NO_MODEL = -8,      /* this library has no model inside */
-    FCS_NOT_A_MODEL = -9,   /* the bytes are no .fcsm file */
-    FCS_BAD_VERSION = -10,  /* a .fcsm file of another version */
-    FCS_BAD_CRC = -11,      /* the file is damaged or cut */
-    FCS_OTHER_KERNELS = -12, /* the file was exported for another library */
-    FCS_BAD_MODEL = -13     /* the file's content is inconsistent */
+    FCS_BAD_ARGUMENT = -1,   /* a null pointer, or a number of chunks other than 1 and 8 */
+    FCS_BAD_ALIGNMENT = -2,  /* a state or model off 64 bytes, or numbers off their own size */
+    FCS_SMALL_BUFFER = -3,   /* the output has no room for all that the call writes */
+    FCS_SMALL_STATE = -4,    /* the memory for a state is smaller than the state */
+    FCS_BAD_STATE = -5,      /* no state of this model and kind, or overwritten */
+    FCS_BAD_TOKEN = -6,      /* a token is not below 2 to the power of bits_per_token */
+    FCS_BAD_RATE = -7,       /* a sample rate that is not supported */
+    FCS_NO_PART = -8,        /* half a model: it has no encoder, or no decoder */
+    FCS_NO_MODEL = -9,       /* this library has no model inside */
+    FCS_NOT_A_MODEL = -10,   /* the bytes are no .fcsm file */
+    FCS_BAD_VERSION = -11,   /* a .fcsm file of another version */
+    FCS_BAD_CRC = -12,       /* the file is damaged or cut */
+    FCS_OTHER_KERNELS = -13, /* the file was exported for another library */
+    FCS_BAD_MODEL = -14      /* the file's content is inconsistent */
 };
 
 /* One line of English about a code; never NULL. */
@@ -82,28 +83,33 @@ int fcs_model_open(fcs_model *model, const void *bytes, size_t size);
 int fcs_model_inside(fcs_model *model);
 
 typedef struct fcs_facts {
-    uint32_t sample_rate_in;         /* of what is encoded: 16000 Hz */
-    uint32_t sample_rate_out;        /* of what is decoded, Hz */
-    uint32_t samples_per_token;      /* that the encoder takes */
-    uint32_t samples_out_per_token;  /* that the decoder writes */
-    uint32_t bits_per_token;         /* at most 16 */
-    uint32_t chunk_samples;          /* of one chunk of the encoder: 1280 are 80 ms */
-    uint32_t chunk_tokens;           /* that a chunk of the encoder writes */
-    uint32_t decoder_chunk_tokens;   /* that a chunk of the decoder takes */
-    uint32_t has_encoder;            /* 0 or 1 */
-    uint32_t has_decoder;            /* 0 or 1 */
-    uint8_t fingerprint[8];          /* which model it is: a bitstream names it */
-    uint8_t kernels[8];              /* which kernels this library has */
-    char name[64];                   /* the model's name, UTF-8 with a zero behind it */
+    uint32_t sample_rate_in;        /* of what is encoded: 16000 Hz */
+    uint32_t sample_rate_out;       /* of what is decoded, Hz */
+    uint32_t samples_per_token;     /* that the encoder takes */
+    uint32_t samples_out_per_token; /* that the decoder writes */
+    uint32_t chunk_samples;         /* of one chunk of the encoder: 1280 are 80 ms */
+    uint32_t chunk_tokens;          /* that a chunk of the encoder writes */
+    uint32_t decoder_chunk_tokens;  /* that a chunk of the decoder takes */
+    uint32_t bits_per_token;        /* at most 16 */
+    uint32_t settings;              /* that change tokens: a bitstream's header names them */
+    uint32_t has_encoder;           /* 0 or 1 */
+    uint32_t has_decoder;           /* 0 or 1 */
+    uint8_t fingerprint[8];         /* which model it is: a bitstream's header names it */
+    char name[64];                  /* UTF-8 with a zero behind it */
+    uint8_t kernels[8];             /* which kernels this library has */
 } fcs_facts;
 
 /* Write what a model is. */
 void fcs_model_facts(const fcs_model *model, fcs_facts *facts);
 
-/*
- * A part of the model's file by its kind (see docs/program.md): for example the facts as JSON, or
- * the tensors of the entropy coder. Returns NULL and a size of 0 where there is none.
- */
+/* Parts of a model's file beside weights and programs. */
+enum {
+    FCS_SECTION_FACTS = 4,  /* JSON */
+    FCS_SECTION_PRIOR = 5,  /* of the entropy coder, the newest last: see fcs_prior_open */
+    FCS_SECTION_ACCEPTS = 6 /* fingerprints, 8 bytes each, of other models that it decodes */
+};
+
+/* A part of the model's file by its kind; NULL and a size of 0 where there is none. */
 const void *fcs_model_section(const fcs_model *model, uint32_t kind, uint32_t index, size_t *size);
 
 /*
