@@ -52,7 +52,7 @@ enum {
     FCS_FILE_CUT_HEADER = -125,     /* the header is cut, and nothing follows */
     FCS_FILE_BAD_HEADER = -126,     /* the header is damaged, and nothing else tells what it had */
     FCS_FILE_NO_RECORD = -127,      /* no record can be read */
-    FCS_FILE_PROTECTED = -128,      /* a protected file: `fcs-edge encode IN.fcs OUT.fcs` takes it out */
+    FCS_FILE_PROTECTED = -128,      /* with error correction, which is not in here */
 
     /* A part does not fit a model: see `fcs_file_check`. */
     FCS_FILE_OTHER_MODEL = -131,    /* its tokens are another model's */
@@ -324,7 +324,7 @@ const char *fcs_file_text(int code)
     case FCS_FILE_CUT_HEADER: return "the .fcs header is cut";
     case FCS_FILE_BAD_HEADER: return "the .fcs header is damaged, and nothing says what it had";
     case FCS_FILE_NO_RECORD: return "the .fcs file holds nothing that can be read";
-    case FCS_FILE_PROTECTED: return "a protected .fcs file: fcs-edge decode reads it";
+    case FCS_FILE_PROTECTED: return "a protected .fcs file: fcs-edge reads it, this reader does not";
     case FCS_FILE_OTHER_MODEL: return "encoded with another model";
     case FCS_FILE_OTHER_RATES: return "its bits or sample rates do not fit the model";
     case FCS_LOST_HEADER: return "the header is damaged, and that of the model is assumed";
@@ -1161,7 +1161,7 @@ static uint32_t fcsf_streamed_count(uint64_t position, uint32_t chunk)
     return (uint32_t)(n > least ? n : least) * chunk;
 }
 
-/* Write the chunk that is held, with the block's head or CRC where they are due; return the size. */
+/* Write the chunk that is held, and the block's head or CRC where they are due. */
 static uint32_t fcsf_write_chunk(fcs_writer *writer, uint8_t *bytes)
 {
     uint32_t bits = writer->header.bits_per_token, chunk = writer->chunk_tokens, n = 0, from;
@@ -1181,6 +1181,12 @@ static uint32_t fcsf_write_chunk(fcs_writer *writer, uint8_t *bytes)
     writer->position += chunk;
     writer->stream_left -= chunk;
     return writer->stream_left ? n : n + fcsf_put_number(bytes + n, writer->crc, 2);
+}
+
+static int fcsf_send_chunk(fcs_writer *writer)
+{
+    uint32_t n = fcsf_write_chunk(writer, writer->bytes);
+    return fcsf_send(writer, writer->bytes, n);
 }
 
 static int fcsf_key_is_valid(const char *key, size_t n)
@@ -1321,8 +1327,7 @@ int fcs_writer_put(fcs_writer *writer, const uint16_t *tokens, size_t n_tokens)
         writer->held[writer->n_held++] = tokens[i];
         writer->n_tokens++;
         if (writer->n_held < limit) continue;
-        code = writer->live ? fcsf_send(writer, writer->bytes, fcsf_write_chunk(writer, writer->bytes))
-                            : fcsf_send_blocks(writer);
+        code = writer->live ? fcsf_send_chunk(writer) : fcsf_send_blocks(writer);
     }
     return code;
 }
