@@ -428,8 +428,8 @@ static int is_in_state(const struct plan *plan, int64_t offset) {
     return offset >= 0 && offset % 8 == 0 && offset <= plan->head[STATE_BYTES] - 8;
 }
 
-static int check_patches(const struct plan *plan) {
-    int64_t before = 0, most[MAX_PARAMETERS] = {MAX_ITEMS};
+static int check_patches(const struct plan *plan, const struct flow *flow) {
+    int64_t before = 0, most[MAX_PARAMETERS] = {flow->chunk};
     for (int64_t i = 1; i < plan->head[N_PARAMETERS]; i++) {
         const int64_t *rule = plan->parameters + 3 * i;
         if (rule[0] < 0 || rule[0] >= i || rule[1] < 0 || rule[1] > MAX_ITEMS || rule[2] < 1 ||
@@ -473,7 +473,7 @@ static int check_plan(const fcs_model *model, const fcs_stream_plan *stream, int
         if (!is_in_state(&plan, plan.initial[2 * i])) return 0;
     int64_t count = plan.head[NOT_FINITE];
     if (count != -1 && !is_in_state(&plan, count)) return 0;
-    return (plan.head[TAIL_WORDS] > 0 || flow.chunk == 1) && check_patches(&plan) && check_programs(&plan, &flow, model->weights_size) &&
+    return (plan.head[TAIL_WORDS] > 0 || flow.chunk == 1) && check_patches(&plan, &flow) && check_programs(&plan, &flow, model->weights_size) &&
            check_tail(&plan, &flow, model->weights_size);
 }
 
