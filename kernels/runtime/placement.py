@@ -4,7 +4,7 @@ What calls write is memory of a stream; what they only read is weights. Arrays t
 extent and keep their distances; arrays that lie side by side do not. Extents are ordered by their
 first use, so that addresses decide nothing: two layouts of one model are equal.
 
-A stream's memory is *carried*, which later chunks read, or *work*. Work is shared by liveness: two
+A stream's memory is *history*, which later chunks read, or *work*. Work is shared by liveness: two
 extents may lie in the same place where no program needs both at once.
 """
 
@@ -84,7 +84,7 @@ class Layout:
     ----------
     programs : sequence of sequence of Call
         The calls of a stream: of each number of chunks, and of tails.
-    carried : iterable of numpy.ndarray
+    history : iterable of numpy.ndarray
         Arrays that later chunks read, or views of them, as they are at a stream's start.
     inputs, outputs : iterable of numpy.ndarray
         What the caller passes and receives; each has offset 0.
@@ -99,19 +99,19 @@ class Layout:
     def __init__(
         self,
         programs: Sequence[Sequence[Call]],
-        carried: Iterable[Any],
+        history: Iterable[Any],
         inputs: Iterable[Any],
         outputs: Iterable[Any],
         tables: Iterable[Any] = (),
         weights: Weights | None = None,
         share: bool = True,
     ) -> None:
-        carried, inputs, outputs, tables = list(carried), list(inputs), list(outputs), list(tables)
+        history, inputs, outputs, tables = list(history), list(inputs), list(outputs), list(tables)
         used = [a for calls in programs for _, values in calls for a in values if _is_array(a)]
-        self.held = used, carried, inputs, outputs, tables
+        self.held = used, history, inputs, outputs, tables
         """Arrays whose memory the places stand for; weights that have addresses must live on."""
         self._n_used = 0
-        arrays = (*used, *carried, *inputs, *outputs, *tables)
+        arrays = (*used, *history, *inputs, *outputs, *tables)
         self._extents = _merged(_span(a) for a in arrays if a.size)
         self._starts = [extent.start for extent in self._extents]
         for calls in programs:
@@ -120,10 +120,10 @@ class Layout:
         for base, own in ((IN, inputs), (OUT, outputs)):
             for array in own:
                 self._extent(array).base = base
-        self.carried_bytes = 0
-        self._carried = self._place_carried(in_order, carried)
+        self.history_bytes = 0
+        self._history = self._place_history(in_order, history)
         self._work = [e for e in in_order if e.base == WEIGHTS and e.written]
-        self.state_bytes = _place_work(self._work, self.carried_bytes, share)
+        self.state_bytes = _place_work(self._work, self.history_bytes, share)
         pairs = ((a, b) for i, a in enumerate(self._work) for b in self._work[:i])
         self._sharing = [(a, b) for a, b in pairs if a.overlaps(b)]
         for extent in in_order:
@@ -157,9 +157,9 @@ class Layout:
         return extent.base, extent.offset + _address(array) - extent.start
 
     def initial(self) -> Any:
-        """Return the carried memory as the arrays are now: at the start of a stream."""
-        image = np.zeros(self.carried_bytes, np.uint8)
-        for extent in self._carried:
+        """Return the history as the arrays are now: at the start of a stream."""
+        image = np.zeros(self.history_bytes, np.uint8)
+        for extent in self._history:
             at = slice(extent.offset, extent.offset + extent.size)
             image[at] = np.frombuffer(_bytes(extent), np.uint8)
         return image
@@ -196,12 +196,12 @@ class Layout:
                 extent.order = self._n_used
                 self._n_used += 1
 
-    def _place_carried(self, in_order: Sequence[_Extent], carried: Sequence[Any]) -> list[_Extent]:
-        own = {id(self._extent(array)) for array in carried if array.size}
+    def _place_history(self, in_order: Sequence[_Extent], history: Sequence[Any]) -> list[_Extent]:
+        own = {id(self._extent(array)) for array in history if array.size}
         placed = [e for e in in_order if id(e) in own]
         for extent in placed:
-            extent.base, extent.offset = STATE, self.carried_bytes
-            self.carried_bytes += _lines(extent.size)
+            extent.base, extent.offset = STATE, self.history_bytes
+            self.history_bytes += _lines(extent.size)
         return placed
 
 

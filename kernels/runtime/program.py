@@ -96,7 +96,7 @@ def _argument(kind: str, rest: Iterator[int], bases: Sequence[Any]) -> Any:
     n_bytes = int(np.prod(shape)) * dtype.itemsize
     memory = bases[base]
     if memory is None:
-        whole = (ctypes.c_char * n_bytes).from_address(offset) if n_bytes else b""
+        whole: Any = (ctypes.c_char * n_bytes).from_address(offset) if n_bytes else b""
         return np.frombuffer(whole, dtype).reshape(shape)
     if offset < 0 or offset + n_bytes > memory.nbytes:
         raise ValueError(f"an array of {n_bytes} bytes at {offset} leaves base {base}")
