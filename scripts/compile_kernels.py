@@ -523,6 +523,8 @@ def optimized(target: Target, text: str, exported: set[str], emit: str) -> Any:
         sys.exit(f"compile_kernels: kernels call unknown functions: {', '.join(unknown)}")
     if re.search(r"inttoptr \(i64 \d{5,}", str(module)):
         sys.exit("compile_kernels: a kernel holds an address of this process")
+    if "relaxed-simd" in target.flags:
+        module = llvm.parse_assembly(_strict_selects(str(module)))
     return getattr(machine, emit)(module)
 
 
@@ -546,6 +548,27 @@ def _for_wasm(target: Target, text: str) -> str:
     text, found = re.subn(defined, body, text, flags=re.DOTALL)
     assert found == 1, "one function of the dot product"
     return text
+
+
+def _strict_selects(text: str) -> str:
+    """Select float vectors as integers: LLVM takes relaxed minima and maxima else.
+
+    Engines differ in what those give for zeros and NaN.
+    """
+    number = iter(range(1 << 30))
+
+    def strict(match: re.Match[str]) -> str:
+        result, chooses, kind, lanes, one, other = match.groups()
+        name, words = f"%strict.{next(number)}", f"<{lanes} x i32>"
+        return (
+            f"  {name}.a = bitcast {kind} {one} to {words}\n"
+            f"  {name}.b = bitcast {kind} {other} to {words}\n"
+            f"  {name}.c = select {chooses}, {words} {name}.a, {words} {name}.b\n"
+            f"  {result} = bitcast {words} {name}.c to {kind}"
+        )
+
+    select = r"  (%\S+) = select (?:[a-z]+ )*(<\d+ x i1> \S+), (<(\d+) x float>) (.+), \3 ([^,\n]+)"
+    return re.sub(select + r"(?=,|$)", strict, text, flags=re.MULTILINE)
 
 
 def _link(target: Target, compiled: bytes, folder: Path) -> Path:
