@@ -1,6 +1,6 @@
 // The page: it asks the worker for the codec, the worklet for sound, and draws what they report.
 
-import { Plot } from "./plots.js";
+import { AXIS, Plot } from "./plots.js";
 
 // Where things are. The page in one file states them itself.
 const FILES = globalThis.fcsFiles ?? {
@@ -204,9 +204,8 @@ async function toggleMicrophone() {
     enableTracks(true);
     $("original-note").textContent = `${context.sampleRate / 1000} kHz`;
     say(
-      cancel
-        ? "Live. The echo of your loudspeaker is removed from the microphone."
-        : "Live. Speak, and switch between original and decoded.",
+      "Live. You hear yourself through the codec; switch to Original to compare." +
+        (cancel ? " Headphones are better: an echo of loudspeakers is removed from your voice." : ""),
     );
   } catch (error) {
     problem(microphoneText(error));
@@ -363,6 +362,7 @@ const PLAY = "M8 5v14l11-7z";
 const PAUSE = "M7 5h4v14H7zM13 5h4v14h-4z";
 
 function showPlaying() {
+  document.body.classList.toggle("live", current.mode === "live");
   const playing = current.mode === "clip" && report?.playing === true;
   $("play-shape").setAttribute("d", playing ? PAUSE : PLAY);
   $("play").setAttribute("aria-label", playing ? "Pause" : "Play");
@@ -454,7 +454,7 @@ function drawAll(mode, from, to, last, head, offset) {
 function showTime(seconds, total) {
   const text = clock(seconds);
   if ($("time").textContent !== text) $("time").textContent = text;
-  const end = total === null ? "" : ` / ${clock(total)}`;
+  const end = total === null ? "" : ` / ${clock(Math.round(total))}`;
   if ($("duration").textContent !== end) $("duration").textContent = end;
   if (total === null || $("position").matches(":active")) return;
   $("position").value = Math.round(100 * seconds);
@@ -524,7 +524,8 @@ for (const name of ["original", "decoded"]) {
     if (current.mode !== "clip") return;
     const box = canvas.getBoundingClientRect();
     const [from, to] = view(place());
-    seek(from + ((event.clientX - box.left) / box.width) * (to - from));
+    const share = (event.clientX - box.left - AXIS) / (box.width - AXIS);
+    seek(from + share * (to - from));
   };
   canvas.onpointerdown = (event) => {
     pick(name === "decoded");

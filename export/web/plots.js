@@ -3,6 +3,8 @@
 const MOST_COLUMNS = 1 << 16;
 const STRIP = 2048;
 const TICKS = [500, 1000, 2000, 4000, 8000];
+/** Width of the axis at the left, in pixels of the page. */
+export const AXIS = 46;
 
 // From silence to loud, in light and in dark.
 const LIGHT = ["#fbfcfe", "#d5e1f3", "#8fb0e0", "#3b74c9", "#153a7a", "#08152e"];
@@ -94,22 +96,23 @@ export class Plot {
     }
     context.fillStyle = this.ground;
     context.fillRect(0, 0, width, height);
-    this.drawColumns(from, to, last, width, height);
-    this.drawTicks(height, scale);
+    const left = Math.round(AXIS * scale);
+    this.drawColumns(from, to, last, { left, width: width - left, height });
+    this.drawTicks(left, height, scale);
     if (head === null) return;
     context.fillStyle = this.head;
-    const x = ((head - from) / (to - from)) * width;
+    const x = left + ((head - from) / (to - from)) * (width - left);
     context.fillRect(Math.round(x - 0.75 * scale), 0, Math.max(1, Math.round(1.5 * scale)), height);
   }
 
-  drawColumns(from, to, last, width, height) {
+  drawColumns(from, to, last, { left, width, height }) {
     const { columnsPerSecond: rate, context } = this;
     const oldest = Math.max(0, this.count - this.capacity);
     const first = Math.max(oldest, Math.floor(from * rate));
     const end = Math.min(this.count, Math.ceil(Math.min(to, last) * rate), first + STRIP);
     if (end <= first) return;
     for (let k = first; k < end; k++) this.paint(k);
-    const x = (k) => ((k / rate - from) / (to - from)) * width;
+    const x = (k) => left + ((k / rate - from) / (to - from)) * width;
     context.imageSmoothingEnabled = true;
     for (let k = first; k < end; ) {
       // The strip is a ring: at most two pieces.
@@ -120,19 +123,20 @@ export class Plot {
     }
   }
 
-  drawTicks(height, scale) {
+  drawTicks(left, height, scale) {
     const { context } = this;
+    // Columns that begin before the window end behind the axis.
+    context.fillStyle = this.ground;
+    context.fillRect(0, 0, left, height);
+    context.fillStyle = this.ink;
     context.font = `${11 * scale}px system-ui, sans-serif`;
     context.textBaseline = "middle";
-    context.lineJoin = "round";
-    context.lineWidth = 3 * scale;
+    context.textAlign = "right";
     for (const hertz of TICKS) {
-      const y = height * (1 - mel(hertz) / mel(this.top));
-      const text = hertz < 1000 ? `${hertz} Hz` : `${hertz / 1000} kHz`;
-      context.strokeStyle = this.ground;
-      context.strokeText(text, 6 * scale, y);
-      context.fillStyle = this.ink;
-      context.fillText(text, 6 * scale, y);
+      const y = Math.round(height * (1 - mel(hertz) / mel(this.top)));
+      const text = `${hertz / 1000} kHz`;
+      context.fillText(text, left - 7 * scale, y);
+      context.fillRect(left - 4 * scale, y, 4 * scale, Math.max(1, Math.round(scale)));
     }
   }
 }

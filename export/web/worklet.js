@@ -16,6 +16,8 @@ const MARGIN_STEP = 0.02;
 const MOST_MARGIN = 0.25;
 // Seconds beyond chunk and margin that may wait: more is left out, so that the delay is bounded.
 const SLACK = 0.12;
+// Chunks after the start, or a gap, from which the least wait is known and the rest left out.
+const TRIAL_CHUNKS = 6;
 
 /** A value that moves to its goal by small steps, so that nothing clicks. */
 class Ramp {
@@ -88,6 +90,13 @@ class Deck extends AudioWorkletProcessor {
     this.margin = MARGIN * sampleRate;
     this.waited = 0;
     this.chunk = 0;
+    this.trial();
+  }
+
+  /** Begin to measure how much sound is left when a chunk arrives. */
+  trial() {
+    this.arrivals = 0;
+    this.least = Infinity;
   }
 
   fromPage(data) {
@@ -164,14 +173,23 @@ class Deck extends AudioWorkletProcessor {
     for (let i = 0; i < samples.length; i++) {
       this.decoded[(this.written + i) % this.size] = samples[i];
     }
+    const left = this.written - this.at;
     this.written += samples.length;
-    if (this.mode !== "live") return;
+    if (this.mode !== "live" || this.waited < this.margin) return;
+    this.least = Math.min(this.least, left);
+    this.arrivals++;
     const most = this.chunk + this.margin + SLACK * sampleRate;
-    if (this.written - this.at > most) {
-      this.at = this.written - this.chunk - Math.floor(this.margin);
-      this.fade.value = 0;
+    if (this.arrivals === TRIAL_CHUNKS && this.least > this.margin) {
+      this.skip(this.least - this.margin);
+    } else if (this.written - this.at > most) {
+      this.skip(this.written - this.at - this.chunk - this.margin);
       this.skips++;
     }
+  }
+
+  skip(frames) {
+    this.at += Math.floor(frames);
+    this.fade.value = 0;
   }
 
   /** Keep one quantum of the microphone, all channels as their mean. */
@@ -212,6 +230,7 @@ class Deck extends AudioWorkletProcessor {
       this.margin = Math.min(this.margin + MARGIN_STEP * sampleRate, MOST_MARGIN * sampleRate);
       this.waited = 0;
       this.fade.value = 0;
+      this.trial();
     }
     return false;
   }
