@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fcs_edge.kernels._types import I64
-from fcs_edge.kernels.runtime import _jit, aot_library, cuts, thread_team
+from fcs_edge.kernels.runtime import _jit, aot_library, cuts, memory, thread_team
 
 _Calls = Sequence[cuts.Recorded]
 
@@ -99,7 +99,8 @@ def record(run: Callable[[], None], threads: int = 1) -> Recording | SharedRecor
     if _jit.uses_numba():
         run()
         return None
-    with aot_library.recorded_calls() as calls:
+    own = memory.scratch_from(memory.own_scratch())
+    with aot_library.recorded_calls() as calls, own:
         run()
     if _jit.uses_numba() or not all(kernel.replay_entry for kernel, _ in calls):
         return None
