@@ -4,11 +4,9 @@
 >>> codec = fcs_edge.load()
 >>> signal = codec.decode(codec.encode(numpy.zeros(16000, numpy.float32)))
 
-Models
+Models, codecs and streams
     load(model=None)  return a Codec by a model's name or path; help(fcs_edge.load) says more
     BUILT_IN          the built-in models' names, each with its quality; DEFAULT_MODEL is load()'s
-
-Codecs and streams
     Codec             encode and decode whole signals; help(fcs_edge.Codec) lists all it does
     StreamEncoder     samples in pieces of any length to tokens; Codec.stream_encoder() creates it
     StreamDecoder     tokens in pieces of any length to samples; Codec.stream_decoder() creates it

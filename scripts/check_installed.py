@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-INSIDE = ("kernels", "convert", "live", "link", "cli")
+INSIDE = ("kernels", "convert", "export", "live", "link", "cli")
 
 
 def expected() -> set[str]:

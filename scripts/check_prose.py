@@ -46,7 +46,7 @@ STALE = re.compile("weights before|code before|another day")
 
 COMMANDS = ("cli",)
 """Folders whose docstrings of commands are help texts."""
-SOURCES = ("fcs_edge", "kernels", "convert", "live", "link", "cli", "train")
+SOURCES = ("fcs_edge", "kernels", "convert", "export", "live", "link", "cli", "train")
 """Folders whose messages are read."""
 SPEAKERS = {"warn", "note", "fail", "UsageError", "BadParameter", "ClickException"}
 """Functions and classes that are given a message."""

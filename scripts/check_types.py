@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TREE = ROOT / "build" / "tree"
-INSIDE = ("kernels", "convert", "live", "link", "cli")
+INSIDE = ("kernels", "convert", "export", "live", "link", "cli")
 """Folders that are installed as sub-packages of `fcs_edge`."""
 _SOURCE = re.compile(r"Found source: +BuildSource\(path=(?:'([^']+)'|None), module='([^']+)'")
 

@@ -4,7 +4,8 @@
 
 FOLDER is dist by default. A library may need nothing but the C library, and no symbol of a glibc
 newer than the wheel's manylinux tag says. It must come from the sources in this checkout, and fit
-its record. pip must choose the wheel that fits each system.
+its record. pip must choose the wheel that fits each system. A library of C may need nothing but
+`memcpy`, `memmove` and `memset`, and a WebAssembly module nothing at all.
 """
 
 from __future__ import annotations
@@ -16,21 +17,28 @@ import sys
 import tempfile
 import zipfile
 from base64 import urlsafe_b64encode
+from collections.abc import Collection
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
+from fcs_edge.export import libraries, object_files
+from fcs_edge.kernels.isa.targets import TARGETS
 from fcs_edge.kernels.runtime import aot_library
-from make_wheels import COMPILED, LIBRARIES, MANYLINUX, platforms
+from make_wheels import COMPILED, EXPORTED, LIBRARIES, MANYLINUX, platforms
 
 ROOT = Path(__file__).resolve().parent.parent
 MACHINES = {62: "x86_64", 183: "aarch64"}
 """Architectures by their number in an ELF header."""
 _WAITING = {"sched_getcpu", "sched_yield", "usleep", "sem_init", "sem_post", "sem_wait"}
-FROM_LIBC = {"memcpy", "memset", "memmove"} | _WAITING
+_MEMORY = {"memcpy", "memset", "memmove"}
+FROM_LIBC = _MEMORY | _WAITING
 """Symbols that a library may leave to the process that loads it: any libc has them."""
 _DYNAMIC, _DYNSYM, _VERNEED = 6, 11, 0x6FFFFFFE
+_SYMTAB = 2
 _NEEDED = 1
+_IMPORTS = 2
+"""The number of a WebAssembly module's section of imports."""
 
 
 class Needs(NamedTuple):
@@ -108,8 +116,10 @@ def _newer(version: str) -> bool:
     return match is None or (int(match[1]), int(match[2])) > tuple(map(int, MANYLINUX.split("_")))
 
 
-def library_problems(name: str, data: bytes, architecture: str) -> list[str]:
-    """Return what keeps a library out of a wheel for an architecture."""
+def library_problems(
+    name: str, data: bytes, architecture: str, allowed: Collection[str] = FROM_LIBC
+) -> list[str]:
+    """Return what keeps a library for an architecture out of a wheel; it may need `allowed`."""
     found = []
     needed = needs(data)
     if needed.architecture != architecture:
@@ -117,11 +127,68 @@ def library_problems(name: str, data: bytes, architecture: str) -> list[str]:
     others = [n for n in needed.libraries if not n.startswith("libc.so")]
     if others:
         found.append(f"{name} needs {', '.join(others)}")
-    if needed.symbols - FROM_LIBC:
-        found.append(f"{name} needs {', '.join(sorted(needed.symbols - FROM_LIBC))}")
+    if unknown := needed.symbols - set(allowed):
+        found.append(f"{name} needs {', '.join(sorted(unknown))}")
     newer = sorted(version for version in needed.versions if _newer(version))
     if newer:
         found.append(f"{name} needs {', '.join(newer)}; its tag says glibc {MANYLINUX}")
+    return found
+
+
+def archive_problems(name: str, data: bytes, architecture: str) -> list[str]:
+    """Return what is wrong with an archive of objects for an architecture."""
+    members = object_files.members_of(data)
+    built_for = object_files.architecture_of(members.values())
+    found = [] if built_for == architecture else [f"{name} is for {built_for}, not {architecture}"]
+    named, defined = set(), set[str]()
+    for member in members.values():
+        defined |= set(object_files.defined_symbols(member))
+        for section in _sections(member):
+            if section.kind == _SYMTAB:
+                entries = struct.iter_unpack("<IBBHQQ", section.data)
+                named |= {_string(section.names, entry[0]) for entry in entries if entry[3] == 0}
+    if unknown := named - defined - _MEMORY - {""}:
+        found.append(f"{name} needs {', '.join(sorted(unknown))}")
+    return found
+
+
+def module_problems(name: str, data: bytes) -> list[str]:
+    """Return what is wrong with a WebAssembly module: it may import nothing."""
+    if data[:8] != b"\0asm\1\0\0\0":
+        return [f"{name} is no WebAssembly module"]
+    at = 8
+    while at < len(data):
+        kind, size, shift = data[at], 0, 0
+        more = True
+        while more:
+            at += 1
+            size, more = size | (data[at] & 127) << shift, data[at] > 127
+            shift += 7
+        if kind == _IMPORTS and data[at + 1] != 0:
+            return [f"{name} imports what only some hosts have"]
+        at += 1 + size
+    return []
+
+
+def exported_problems(files: dict[str, bytes]) -> list[str]:
+    """Return what is wrong with what a wheel holds for `fcs-edge export`."""
+    found = []
+    architectures = {f"{target.name}.fcs": target.architecture for target in TARGETS}
+    for folder, names in EXPORTED.items():
+        prefix = f"{COMPILED.as_posix()}/{folder}/"
+        held = {name[len(prefix) :]: data for name, data in files.items() if prefix in name}
+        if set(held) != set(names):
+            found.append(f"{folder} holds {', '.join(sorted(held)) or 'nothing'}")
+            continue
+        if wrong := libraries.difference(folder.removesuffix(".fcs"), held):
+            found.append(f"{folder}: {wrong}; no export would use it")
+        for name, data in held.items():
+            if name.endswith(".wasm"):
+                found += module_problems(f"{folder}/{name}", data)
+            elif name.endswith(".a"):
+                found += archive_problems(f"{folder}/{name}", data, architectures[folder])
+            elif name.endswith(".so"):
+                found += library_problems(f"{folder}/{name}", data, architectures[folder], _MEMORY)
     return found
 
 
@@ -143,11 +210,16 @@ def wheel_problems(path: Path, architecture: str, sources: str) -> list[str]:
         digest = urlsafe_b64encode(sha256(data).digest()).rstrip(b"=").decode()
         if name != f"{info}/RECORD" and record.get(name) != f"sha256={digest}":
             found.append(f"RECORD does not fit {name}")
-    libraries = {name: data for name, data in files.items() if name.endswith(".so")}
+    kernels = {
+        name: data
+        for name, data in files.items()
+        if name.endswith(".so") and Path(name).parent == COMPILED
+    }
     expected = {f"{COMPILED.as_posix()}/{n}" for n in LIBRARIES.get(architecture, ())}
-    if set(libraries) != expected:
-        found.append(f"its libraries are {', '.join(sorted(libraries)) or 'none'}")
-    for name, data in libraries.items():
+    if set(kernels) != expected:
+        found.append(f"its libraries are {', '.join(sorted(kernels)) or 'none'}")
+    found += exported_problems(files)
+    for name, data in kernels.items():
         found += library_problems(name, data, architecture)
         described_by = files.get(aot_library.record_of(Path(name)).as_posix(), b"")
         if wrong := aot_library.difference(data, described_by, sources):

@@ -33,7 +33,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from importlib import import_module
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 from typing import Any
 
@@ -122,13 +122,18 @@ PLAIN_SIGNATURES = {
     "ops.depthwise.depthwise": "f2 f2w l1w f2 f1 f2w -> status",
     "ops.whole_attention_plain.attend_whole": "f2 f2 f2 f4 f4 int f2w f2w f2w f2w -> status",
 }
-"""The same of kernels that only tests call. A kernel that returns a ``status`` is never replayed,
-since Python runs between plain loops."""
+"""The same of kernels that only tests call. No program calls one that returns a ``status``: Python
+runs between plain loops."""
 
 _ARRAY = re.compile(r"([fdHbBhil])([1-4])(w?)")
 _NUMBERS = {"int": types.int64, "float": types.float32, "bool": types.boolean}
 _I8, _I32, _I64 = (ir.IntType(bits) for bits in (8, 32, 64))
 _PASSED = {"int": _I64, "float": ir.FloatType(), "bool": _I8}
+_POINTER = _I8.as_pointer()
+_BASES, _WORDS = _POINTER.as_pointer(), _I64.as_pointer()
+_ADAPTER = ir.FunctionType(ir.VoidType(), [_BASES, _WORDS])
+_RAW = "fcsk_"
+"""What names of raw functions start with."""
 _FREE = "NRT_MemInfo_call_dtor"
 _FROM_LIBC = {"memcpy", "memset", "memmove"} | thread_team_code.LIBC
 
@@ -255,18 +260,23 @@ def emit(using: Instructions, for_tests: bool = False) -> tuple[str, set[str]]:
     _keep_out_of_engine(context.codegen())
     code = context.codegen().create_library(using.name)
     module = code.create_ir_module(using.name)
-    kernels: dict[str, tuple[str, list[str], str]] = {}
+    kernels: dict[str, tuple[str, list[str], str, int]] = {}
+    adapters: list[ir.Function] = []
     for name, function, types_ in listed:
         if name in kernels:
             continue
         arguments, _, returned = types_.partition(" -> ")
-        symbol = f"fcs_{len(kernels)}"
-        kernels[name] = symbol, arguments.split(), returned or "none"
-        code.add_linking_library(_wrapped(context, module, function, *kernels[name]))
+        symbol, kinds = f"fcs_{len(kernels)}", arguments.split()
+        raw, library = _raw(context, module, function, f"{_RAW}{len(kernels)}", kinds, returned)
+        code.add_linking_library(library)
+        _emit_wrapper(raw, symbol, kinds, returned)
+        kernels[name] = symbol, kinds, returned or "none", -1 if returned else len(adapters)
+        if not returned:
+            adapters.append(_emit_adapter(raw, kinds))
     # Numba calls this to free an array; no kernel owns one.
-    freed = ir.Function(module, ir.FunctionType(ir.VoidType(), [_I8.as_pointer()]), _FREE)
+    freed = ir.Function(module, ir.FunctionType(ir.VoidType(), [_POINTER]), _FREE)
     ir.IRBuilder(freed.append_basic_block()).ret_void()
-    _emit_replay(module)
+    _emit_run(module, _emit_table(module, aot_library.TABLE, adapters))
     architectures = (t.architecture for t in TARGETS if t.using is using)
     team_functions = thread_team_code.emit(module, next(architectures, platform.machine()))
     manifest = (
@@ -277,15 +287,9 @@ def emit(using: Instructions, for_tests: bool = False) -> tuple[str, set[str]]:
     held.initializer, held.global_constant = text, True
     code.add_ir_module(module)
     code.finalize()
-    exported = {symbol for symbol, _, _ in kernels.values()} | {
-        aot_library.MANIFEST,
-        aot_library.REPLAY,
+    exported = {symbol for symbol, *_ in kernels.values()} | {
+        *(aot_library.MANIFEST, aot_library.TABLE, aot_library.RUN),
         *team_functions,
-    }
-    exported |= {
-        aot_library.REPLAY_ENTRY.format(s)
-        for s, _, returned in kernels.values()
-        if returned == "none"
     }
     return code.get_llvm_str(), exported
 
@@ -301,12 +305,13 @@ def _keep_out_of_engine(codegen: Any) -> None:
     codegen._add_module = add_what_runs_here
 
 
-def _wrapped(
+def _raw(
     context: Any, module: ir.Module, function: Any, symbol: str, types_: list[str], returned: str
-) -> Any:
-    """Emit ``symbol(...)``, which takes array objects, and return the library that it calls.
+) -> tuple[ir.Function, Any]:
+    """Emit ``symbol(pointers, sizes, numbers)``; return it, and the library that it calls.
 
-    It returns the kernel's result, or 0; for an array of another type or shape, its number.
+    An array is its address and its sizes. Wrapper and adapter call this function, and nothing is
+    inlined into them: with sizes that it knows, LLVM would compile the kernel once more.
     """
     flags = numba_compiler.Flags()
     function.targetdescr.options.parse_as_flags(flags, function.targetoptions)
@@ -319,65 +324,113 @@ def _wrapped(
         compiled.fndesc.restype, compiled.fndesc.argtypes
     )
     inner = ir.Function(module, inner_type, compiled.fndesc.llvm_func_name)
-    passed = [_PASSED.get(t, _I8.as_pointer()) for t in types_]
-    result = _PASSED.get(returned, _I32)
-    outer = ir.Function(module, ir.FunctionType(result, passed), symbol)
-    b = ir.IRBuilder(outer.append_basic_block())
+    passed: list[ir.Type] = []
+    for kind, t in zip(kinds, types_, strict=True):
+        is_array = isinstance(kind, types.Array)
+        passed += [_POINTER, *[_I64] * kind.ndim] if is_array else [_PASSED[t]]
+    result = _PASSED.get(returned, ir.VoidType())
+    raw = ir.Function(module, ir.FunctionType(result, passed), symbol)
+    b = ir.IRBuilder(raw.append_basic_block())
+    values = iter(raw.args)
     arguments = []
-    for number, (argument, kind, t) in enumerate(zip(outer.args, kinds, types_, strict=True), 1):
+    for kind, t in zip(kinds, types_, strict=True):
+        value = next(values)
         if isinstance(kind, types.Array):
-            arguments.append(_array(context, b, argument, kind, ir.Constant(result, number)))
+            shape = [next(values) for _ in range(kind.ndim)]
+            arguments.append(_array(context, b, kind, value, shape))
         else:
-            arguments.append(b.trunc(argument, ir.IntType(1)) if t == "bool" else argument)
+            arguments.append(b.trunc(value, ir.IntType(1)) if t == "bool" else value)
     _, value = context.call_conv.call_function(
         b, inner, compiled.fndesc.restype, compiled.fndesc.argtypes, arguments
     )
-    b.ret(value if returned in _PASSED else ir.Constant(_I32, 0))
-    if returned == "none":
-        _emit_replay_entry(module, outer, types_)
-    return compiled.library
+    if returned in _PASSED:
+        b.ret(value)
+    else:
+        b.ret_void()
+    return raw, compiled.library
 
 
-def _emit_replay_entry(module: ir.Module, outer: ir.Function, types_: list[str]) -> None:
-    """Emit ``entry(arguments)``, which calls with array objects and numbers at these addresses."""
-    pointer = _I8.as_pointer()
-    kind = ir.FunctionType(_I32, [pointer.as_pointer()])
-    function = ir.Function(module, kind, aot_library.REPLAY_ENTRY.format(outer.name))
-    b = ir.IRBuilder(function.append_basic_block())
-    arguments = []
-    for i, t in enumerate(types_):
-        address = b.load(b.gep(function.args[0], [_I64(i)]))
+def _emit_wrapper(raw: ir.Function, symbol: str, types_: list[str], returned: str) -> None:
+    """Emit ``symbol(...)``, which takes array objects.
+
+    It returns the kernel's result, or 0; for an array of another type or shape, its number.
+    """
+    result = _PASSED.get(returned, _I32)
+    kind = ir.FunctionType(result, [_PASSED.get(t, _POINTER) for t in types_])
+    wrapper = ir.Function(raw.module, kind, symbol)
+    b = ir.IRBuilder(wrapper.append_basic_block())
+    values: list[ir.Value] = []
+    for number, (argument, t) in enumerate(zip(wrapper.args, types_, strict=True), 1):
         if t in _PASSED:
-            address = b.load(b.bitcast(address, _PASSED[t].as_pointer()))
-        arguments.append(address)
-    b.ret(b.call(outer, arguments))
+            values.append(argument)
+        else:
+            values += _checked(b, argument, _type(t), ir.Constant(result, number))
+    value = b.call(raw, values)
+    b.ret(value if returned in _PASSED else _I32(0))
 
 
-def _emit_replay(module: ir.Module) -> None:
-    """Emit ``replay(steps, n)``: call n functions; return 0, or the first result that is not 0."""
-    pointers = _I8.as_pointer().as_pointer()
-    called = ir.FunctionType(_I32, [pointers]).as_pointer()
-    function = ir.Function(module, ir.FunctionType(_I32, [pointers, _I64]), aot_library.REPLAY)
-    steps, n = function.args
+def _emit_adapter(raw: ir.Function, types_: list[str]) -> ir.Function:
+    """Emit ``adapter(bases, words)``, which calls with arguments in words.
+
+    An array is a base's number, an offset in bytes, and its sizes. A float is in the low half.
+    """
+    adapter = ir.Function(raw.module, _ADAPTER, raw.name.replace(_RAW, _RAW + "adapter_"))
+    adapter.linkage = "internal"
+    bases, words = adapter.args
+    b = ir.IRBuilder(adapter.append_basic_block())
+    at = count()
+
+    def word() -> ir.Value:
+        return b.load(b.gep(words, [_I64(next(at))]))
+
+    values: list[ir.Value] = []
+    for t in types_:
+        if t == "float":
+            values.append(b.bitcast(b.trunc(word(), _I32), ir.FloatType()))
+        elif t in _PASSED:
+            values.append(b.trunc(word(), _I8) if t == "bool" else word())
+        else:
+            base = b.load(b.gep(bases, [word()]))
+            values.append(b.gep(base, [word()]))
+            values += [word() for _ in range(_type(t).ndim)]
+    b.call(raw, values)
+    b.ret_void()
+    return adapter
+
+
+def _emit_table(module: ir.Module, name: str, adapters: list[ir.Function]) -> ir.GlobalVariable:
+    """Emit the table of a library's adapters."""
+    kind = ir.ArrayType(_ADAPTER.as_pointer(), len(adapters))
+    table = ir.GlobalVariable(module, kind, name)
+    table.initializer, table.global_constant = ir.Constant(kind, adapters), True
+    return table
+
+
+def _emit_run(module: ir.Module, table: ir.GlobalVariable) -> None:
+    """Emit ``run(words, n, bases)``, which makes the calls of a program.
+
+    Each is a kernel's number in the table, how many words its arguments have, and these words.
+    """
+    parameters = [_WORDS, _I64, _BASES]
+    kind = ir.FunctionType(ir.VoidType(), parameters)
+    function = ir.Function(module, kind, aot_library.RUN)
+    words, n, bases = function.args
     start, test, body, done = (function.append_basic_block() for _ in range(4))
     b = ir.IRBuilder(start)
     b.branch(test)
     b.position_at_end(test)
-    i, status = b.phi(_I64), b.phi(_I32)
-    more = b.and_(b.icmp_signed("<", i, n), b.icmp_signed("==", status, _I32(0)))
-    b.cbranch(more, body, done)
+    at = b.phi(_I64)
+    b.cbranch(b.icmp_signed("<", at, n), body, done)
     b.position_at_end(body)
-    at = b.mul(i, _I64(2))
-    call = b.bitcast(b.load(b.gep(steps, [at])), called)
-    arguments = b.bitcast(b.load(b.gep(steps, [b.add(at, _I64(1))])), pointers)
-    result = b.call(call, [arguments])
-    following = b.add(i, _I64(1))
-    for phi, first, then in ((i, _I64(0), following), (status, _I32(0), result)):
-        phi.add_incoming(first, start)
-        phi.add_incoming(then, body)
+    call = b.gep(words, [at])
+    adapter = b.load(b.gep(table, [_I64(0), b.load(call)]))
+    b.call(adapter, [bases, b.gep(call, [_I64(2)])])
+    following = b.add(at, b.add(b.load(b.gep(call, [_I64(1)])), _I64(2)))
+    at.add_incoming(_I64(0), start)
+    at.add_incoming(following, body)
     b.branch(test)
     b.position_at_end(done)
-    b.ret(status)
+    b.ret_void()
 
 
 def _type(text: str) -> Any:
@@ -389,22 +442,19 @@ def _type(text: str) -> Any:
     return types.Array(dtype, int(dimensions), "C", readonly=not written)
 
 
-def _array(
-    context: Any, b: ir.IRBuilder, address: ir.Value, kind: Any, refused: ir.Constant
-) -> ir.Value:
-    """Emit Numba's array of an array object; the function returns `refused` for another type."""
+def _checked(b: ir.IRBuilder, address: ir.Value, kind: Any, refused: ir.Constant) -> list[ir.Value]:
+    """Emit address and sizes of an array object; refuse another type by returning `refused`."""
 
     def field(at: int, of: ir.Type, base: ir.Value = address) -> ir.Value:
         return b.load(b.bitcast(b.gep(base, [_I64(at)]), of.as_pointer()))
 
-    pointer = _I8.as_pointer()
     letter = numpy_support.as_dtype(kind.dtype).char
     dimensions = b.icmp_signed("==", field(aot_library.NDIM, _I32), _I32(kind.ndim))
     needed = _I32(aot_library.READABLE | (aot_library.WRITEABLE if kind.mutable else 0))
     usable = b.icmp_signed("==", b.and_(field(aot_library.FLAGS, _I32), needed), needed)
     # The letter of a type, and that of its byte order.
     order = np.dtype(letter).byteorder
-    described = field(aot_library.TYPE, pointer)
+    described = field(aot_library.TYPE, _POINTER)
     characters = field(aot_library.TYPE_CHARACTER, ir.IntType(16), described)
     expected = ir.Constant(ir.IntType(16), ord(letter) | ord(order) << 8)
     typed = b.icmp_signed("==", characters, expected)
@@ -412,12 +462,19 @@ def _array(
         b.ret(refused if refused.type == _I32 else ir.Constant(refused.type, 0))
     sizes = field(aot_library.SHAPE, _I64.as_pointer())
     shape = [b.load(b.gep(sizes, [_I64(i)])) for i in range(kind.ndim)]
-    item = _I64(np.dtype(letter).itemsize)
+    return [field(aot_library.DATA, _POINTER), *shape]
+
+
+def _array(
+    context: Any, b: ir.IRBuilder, kind: Any, address: ir.Value, shape: list[ir.Value]
+) -> ir.Value:
+    """Emit Numba's array of a contiguous array at an address."""
+    item = _I64(numpy_support.as_dtype(kind.dtype).itemsize)
     strides = [item]
     for size in reversed(shape[1:]):
         strides.insert(0, b.mul(strides[0], size))
     array = context.make_array(kind)(context, b)
-    data = b.bitcast(field(aot_library.DATA, pointer), array.data.type)
+    data = b.bitcast(address, array.data.type)
     numba_arrays.populate_array(
         array, data=data, shape=shape, strides=strides, itemsize=item, meminfo=None
     )
@@ -446,6 +503,9 @@ def optimized(target: Target, text: str, exported: set[str], emit: str) -> Any:
     for value in (*module.functions, *module.global_variables):
         if not value.is_declaration and value.name not in exported:
             value.linkage = "internal"
+    for function in module.functions:
+        if function.name.startswith(_RAW) and "adapter" not in function.name:
+            function.add_function_attribute("noinline")
     module.verify()
     tuning = llvm.create_pipeline_tuning_options(speed_level=3)
     tuning.loop_vectorization = tuning.slp_vectorization = True

@@ -53,7 +53,8 @@ def lowered() -> str:
         kernel = getattr(import_module(f"fcs_edge.kernels.{place}"), function)
         arguments, _, returned = TYPES[path].partition(" -> ")
         types_ = arguments.split(), returned or "none"
-        code.add_linking_library(compile_kernels._wrapped(context, module, kernel, name, *types_))
+        _, library = compile_kernels._raw(context, module, kernel, name, *types_)
+        code.add_linking_library(library)
     pointer = ir.IntType(8).as_pointer()
     freed = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer]), compile_kernels._FREE)
     ir.IRBuilder(freed.append_basic_block()).ret_void()

@@ -1,5 +1,8 @@
 """Build three wheels: for x86-64 and 64-bit ARM with their kernels, and for all others without.
 
+Each holds the libraries of C and the WebAssembly modules of every target: any machine exports for
+any other.
+
     python scripts/make_wheels.py [FOLDER]
 
 FOLDER, dist by default, is emptied first. `kernels/compiled` must hold all libraries
@@ -27,6 +30,11 @@ LIBRARIES = {
     for architecture in ("x86_64", "aarch64")
 }
 """Libraries of each architecture that has a wheel of its own."""
+EXPORTED = {
+    **{f"{target.name}.fcs": ("kernels.json", "libfcs.a", "libfcs.so") for target in TARGETS},
+    "wasm.fcs": ("fcs-relaxed.wasm", "fcs.wasm", "kernels.json"),
+}
+"""Files of each folder that `fcs-edge export` reads."""
 MANYLINUX = "2_17"
 """The oldest glibc with a tag for both architectures. The libraries bind to no version of it."""
 
@@ -73,8 +81,10 @@ def pack(unpacked: Path, architecture: str, folder: Path) -> None:
 
 def main(folder: Path) -> None:
     """Build the wheels."""
+    compiled = ROOT / "kernels" / "compiled"
     expected = set.union(*LIBRARIES.values())
-    missing = expected - {path.name for path in (ROOT / "kernels" / "compiled").glob("*.so")}
+    expected |= {f"{name}/{file}" for name, files in EXPORTED.items() for file in files}
+    missing = {name for name in expected if not (compiled / name).is_file()}
     if missing:
         sys.exit(f"make_wheels: no {', '.join(sorted(missing))}; run `make compiled` first")
     # setuptools would take in what lies there from an earlier build.

@@ -12,13 +12,14 @@ import pytest
 import fcs_edge
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("fcs_edge", "kernels", "convert", "live", "link", "cli")
+FOLDERS = ("fcs_edge", "kernels", "convert", "export", "live", "link", "cli")
 """Folders that are installed."""
 RUNTIME = {"fcs_edge", *(f"fcs_edge.{name}" for name in FOLDERS[1:])}
 MAY_IMPORT = {
     "fcs_edge.kernels": {"fcs_edge.kernels"},
     "fcs_edge": {"fcs_edge", "fcs_edge.kernels"},
     "fcs_edge.convert": {"fcs_edge", "fcs_edge.convert", "fcs_edge.kernels"},
+    "fcs_edge.export": {"fcs_edge", "fcs_edge.export", "fcs_edge.kernels"},
     "fcs_edge.live": {"fcs_edge", "fcs_edge.live"},
     "fcs_edge.link": {"fcs_edge", "fcs_edge.live", "fcs_edge.link"},
     "fcs_edge.cli": RUNTIME - {"fcs_edge.kernels"},

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fcs_edge.kernels.isa import targets
 
@@ -35,10 +36,10 @@ FOLDER = _KERNELS / "compiled"
 MANIFEST = "fcs_edge_kernels"
 """Symbol of a library's manifest: JSON, the sources' hash and each kernel's symbol and types."""
 
-REPLAY_ENTRY = "{}_replay"
-"""Symbol of a kernel's second entry: its arguments are in memory. It must return nothing."""
-REPLAY = "fcs_edge_replay"
-"""Symbol of the function that makes such calls, one after the other."""
+TABLE = "fcs_edge_table"
+"""Symbol of the table of adapters: functions that call a kernel with arguments in words."""
+RUN = "fcs_edge_run"
+"""Symbol of the function that makes the calls of a program, one after the other."""
 
 
 class KernelWarning(UserWarning):
@@ -171,6 +172,7 @@ _Calls = list[tuple["Compiled", tuple[Any, ...]]]
 
 class _Thread(threading.local):
     calls: _Calls | None = None
+    execute = True
 
 
 _thread = _Thread()
@@ -187,43 +189,69 @@ class Compiled:
         Calls it.
     types : sequence of str
         Types of its arguments.
-    replay_entry : int
-        The address that `replay` calls, 0 where it has none.
+    number : int
+        Its index in the library's table of adapters, -1 for a kernel that returns a value: no
+        program calls it.
     """
 
-    def __init__(
-        self, name: str, function: Kernel, types: Sequence[str], replay_entry: int
-    ) -> None:
+    def __init__(self, name: str, function: Kernel, types: Sequence[str], number: int) -> None:
         self.name = name
-        self._function, self.types, self.replay_entry = function, types, replay_entry
+        self._function, self.types, self.number = function, types, number
 
     def __call__(self, *arguments: Any) -> Any:
-        """Call it, and record the arguments inside `recorded_calls`."""
+        """Call it; inside `recorded_calls`, record the arguments."""
         if _thread.calls is not None:
             _thread.calls.append((self, arguments))
+            if not _thread.execute:
+                return self._unexecuted()
         return self._function(*arguments)
+
+    def _unexecuted(self) -> None:
+        if self.number < 0:
+            raise RuntimeError(f"{self.name} returns a value, so no program can call it")
 
 
 @contextmanager
-def recorded_calls() -> Iterator[_Calls]:
-    """Record the calls that this thread makes."""
+def recorded_calls(execute: bool = True) -> Iterator[_Calls]:
+    """Record the calls that this thread makes; without `execute`, only record them.
+
+    Raises
+    ------
+    RuntimeError
+        A kernel that returns a value is called without `execute`.
+    """
     calls: _Calls = []
-    _thread.calls = calls
+    _thread.calls, _thread.execute = calls, execute
     try:
         yield calls
     finally:
-        _thread.calls = None
+        _thread.calls, _thread.execute = None, True
 
 
 @cache
-def replay() -> Callable[[int, int], None]:
-    """Return the function that replays calls: of the first step's address, and their number."""
+def run_program() -> Callable[[int, int, int], None]:
+    """Return the function that makes a program's calls.
+
+    It takes the address of the program's words, their number, and the address of the bases. A call
+    is a kernel's number, the number of its words, and these: see `Compiled.number`.
+    """
     opened = library()
     assert opened is not None
-    function = opened[0][REPLAY]
-    function.argtypes, function.restype = [ctypes.c_int64, ctypes.c_int64], check
-    replay_steps: Callable[[int, int], None] = function
-    return replay_steps
+    function = opened[0][RUN]
+    function.argtypes, function.restype = [ctypes.c_int64] * 3, None
+    run: Callable[[int, int, int], None] = function
+    return run
+
+
+@cache
+def adapters() -> NDArray[np.int64]:
+    """Return the address of each adapter in the library's table, by a kernel's number."""
+    opened = library()
+    assert opened is not None
+    loaded, kernels = opened
+    n = sum(number >= 0 for *_, number in kernels.values())
+    table: NDArray[np.int64] = np.array((ctypes.c_int64 * n).in_dll(loaded, TABLE))
+    return table
 
 
 def find(name: str) -> Kernel | None:
@@ -232,14 +260,11 @@ def find(name: str) -> Kernel | None:
     if opened is None or name not in opened[1]:
         return None
     loaded, kernels = opened
-    symbol, types, returned = kernels[name]
+    symbol, types, returned, number = kernels[name]
     function = getattr(loaded, symbol)
     function.argtypes = [_SCALARS.get(t, ctypes.py_object) for t in types]
     function.restype = _RETURNED.get(returned, check)
-    entry = None
-    if returned == "none":
-        entry = ctypes.cast(loaded[REPLAY_ENTRY.format(symbol)], ctypes.c_void_p).value
-    return Compiled(name, function, types, entry or 0)
+    return Compiled(name, function, types, number)
 
 
 def check(refused: int) -> None:

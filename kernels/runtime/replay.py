@@ -7,41 +7,51 @@ time of a small model. What changes from chunk to chunk lies in arrays: the call
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from fcs_edge.kernels._types import I64
 from fcs_edge.kernels.runtime import _jit, aot_library, cuts, memory, thread_team
+from fcs_edge.kernels.runtime.aot_library import Compiled
 
 _Calls = Sequence[cuts.Recorded]
 
 
-class _Steps:
-    """Steps with fixed arrays: two addresses each, of a function and of its arguments.
+_BASES = np.zeros(4, np.int64)
+"""Every offset is an address."""
 
-    Each argument is an address too: of an array object or of a number. None is a barrier: two
-    zeros.
+
+def _words(kernel: Compiled, arguments: tuple[Any, ...]) -> list[int]:
+    """Return the arguments of a call as its adapter reads them; see `Compiled.number`."""
+    words: list[int] = []
+    for value, kind in zip(arguments, kernel.types, strict=True):
+        if isinstance(value, np.ndarray):
+            words += [0, value.ctypes.data, *value.shape]
+        elif kind == "float":
+            words.append(int(np.float32(value).view(np.uint32)))
+        else:
+            words.append(int(value))
+    return words
+
+
+class _Steps:
+    """A thread's steps: two addresses each, of an adapter and of its words.
+
+    None is a barrier: two zeros.
     """
 
     def __init__(self, calls: Sequence[cuts.Recorded | None]) -> None:
-        total = sum(len(call[1]) for call in calls if call is not None)
-        arguments, numbers = np.zeros(total, np.int64), np.zeros(total, np.int64)
+        each = [_words(*call) if call is not None else [] for call in calls]
+        words = np.array([word for some in each for word in some], np.int64)
         steps: I64 = np.zeros((len(calls), 2), np.int64)
         at = 0
-        for step, call in zip(steps, calls, strict=True):
-            if call is None:
-                continue
-            kernel, values = call
-            step[:] = kernel.replay_entry, arguments[at:].ctypes.data
-            for value, kind in zip(values, kernel.types, strict=True):
-                if isinstance(value, np.ndarray):
-                    arguments[at] = id(value)
-                else:
-                    numbers[at:].view(aot_library.NUMBERS[kind])[0] = value
-                    arguments[at] = numbers[at:].ctypes.data
-                at += 1
-        # The objects behind the addresses must live on.
-        self._held = calls, arguments, numbers, steps
+        for step, call, some in zip(steps, calls, each, strict=True):
+            if call is not None:
+                step[:] = aot_library.adapters()[call[0].number], words[at:].ctypes.data
+            at += len(some)
+        # The memory behind the addresses must live on.
+        self._held = calls, words, steps
         self.address, self.n = steps.ctypes.data, len(steps)
 
 
@@ -55,13 +65,16 @@ class Recording:
     """
 
     def __init__(self, calls: _Calls) -> None:
-        self._steps = _Steps(calls)
-        self._address, self._n = self._steps.address, self._steps.n
-        self._replay = aot_library.replay()
+        each = [(kernel.number, _words(kernel, arguments)) for kernel, arguments in calls]
+        program = [word for n, some in each for word in (n, len(some), *some)]
+        self._words = np.array(program, np.int64)
+        self._held = calls
+        self._arguments = self._words.ctypes.data, self._words.size, _BASES.ctypes.data
+        self._run = aot_library.run_program()
 
     def __call__(self) -> None:
         """Make the calls."""
-        self._replay(self._address, self._n)
+        self._run(*self._arguments)
 
 
 class SharedRecording:
@@ -80,7 +93,7 @@ class SharedRecording:
 
     def __call__(self) -> None:
         """Make the calls; return once all threads have made theirs."""
-        thread_team.run(self._address, self._threads)
+        thread_team.run(self._address, self._threads, _BASES.ctypes.data)
 
 
 def record(run: Callable[[], None], threads: int = 1) -> Recording | SharedRecording | None:
@@ -102,7 +115,7 @@ def record(run: Callable[[], None], threads: int = 1) -> Recording | SharedRecor
     own = memory.scratch_from(memory.own_scratch())
     with aot_library.recorded_calls() as calls, own:
         run()
-    if _jit.uses_numba() or not all(kernel.replay_entry for kernel, _ in calls):
+    if _jit.uses_numba() or not all(kernel.number >= 0 for kernel, _ in calls):
         return None
     return _shared(calls, threads) or Recording(calls)
 

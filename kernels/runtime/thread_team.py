@@ -1,4 +1,4 @@
-"""A pool of thread teams, whose threads walk lists of recorded calls with barriers between them.
+"""A pool of thread teams, whose threads walk lists of calls with barriers between them.
 
 The caller's thread is one of them. The others wait in compiled code with the GIL released: after a
 list they look for the next one for about 50 us, then sleep. They take the GIL only to end. A team
@@ -34,7 +34,7 @@ class _Functions(NamedTuple):
     """The compiled functions; see `thread_team_code`."""
 
     open: Callable[[int], int]
-    run: Callable[[int, int], int]
+    run: Callable[[int, int, int], int]
     work: Callable[[int, int], int]
     stop: Callable[[int], int]
 
@@ -52,7 +52,7 @@ def _functions() -> _Functions:
         return found
 
     layout = thread_team_layout
-    names = ((layout.OPEN, 1), (layout.RUN, 2), (layout.WORK, 2), (layout.STOP, 1))
+    names = ((layout.OPEN, 1), (layout.RUN, 3), (layout.WORK, 2), (layout.STOP, 1))
     return _Functions(*(function(*name) for name in names))
 
 
@@ -91,29 +91,26 @@ class ThreadTeam:
         alive = all(worker.is_alive() for worker in self.workers)
         return alive and self._process == os.getpid()
 
-    def run(self, lists: int) -> None:
+    def run(self, lists: int, bases: int) -> None:
         """Let each thread walk its list; after an exception the team must be stopped.
 
         Parameters
         ----------
         lists : int
             The address of each list and its steps: two int64 a thread.
+        bases : int
+            The address of the bases that words of the lists count from.
 
         Raises
         ------
-        TypeError
-            A kernel refused an argument.
         RuntimeError
             A thread does not answer, or has ended.
         """
-        status = self._run(self._address, lists)
-        if not status:
+        if not self._run(self._address, lists, bases):
             return
         if self._errors:
             raise self._errors[0]
-        if status == thread_team_layout.GAVE_UP:
-            raise RuntimeError("a thread of this stream does not answer: start the stream anew")
-        aot_library.check(status)
+        raise RuntimeError("a thread of this stream does not answer: start the stream anew")
 
     def stop(self) -> None:
         """End the threads, and wait for that, but not for long."""
@@ -143,7 +140,7 @@ def _work(words: I64, number: int, errors: list[BaseException]) -> None:
             words[thread_team_layout.STATUS] = thread_team_layout.GAVE_UP
 
 
-def run(lists: int, threads: int) -> None:
+def run(lists: int, threads: int, bases: int) -> None:
     """Walk lists with an idle team, or a new one; see `ThreadTeam.run`."""
     idle = _idle.setdefault(threads, [])
     team = None
@@ -158,7 +155,7 @@ def run(lists: int, threads: int) -> None:
             else:
                 found.stop()
     try:
-        team.run(lists)
+        team.run(lists, bases)
     except BaseException:
         team.stop()
         raise

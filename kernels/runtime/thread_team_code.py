@@ -1,10 +1,10 @@
-"""Emits the compiled part of `thread_team.py`: threads that walk lists of recorded calls together.
+"""Emits the compiled part of `thread_team.py`: threads that walk lists of calls together.
 
 `scripts/compile_kernels.py` adds these functions to each library. Like the microkernels, this
 module needs llvmlite, so no other one imports it.
 
 A team is an array of int64 words, as `thread_team_layout` lays them out. A list is one member's
-steps: two addresses each, of a function and of its arguments. A step without a function is a
+steps: two addresses each, of a kernel's adapter and of its words. A step without an adapter is a
 barrier.
 """
 
@@ -18,6 +18,7 @@ from fcs_edge.kernels.runtime.thread_team_layout import (
     ARRIVED,
     ASLEEP,
     AWAKE,
+    BASES,
     CORES,
     ENDED,
     FIRST_MEMBER,
@@ -49,7 +50,8 @@ _SLEEP_MICROSECONDS = 100
 
 _I8, _I32, _I64 = (ir.IntType(bits) for bits in (8, 32, 64))
 _WORDS = _I64.as_pointer()
-_ARGUMENTS = _I8.as_pointer().as_pointer()
+_BASES = _I8.as_pointer().as_pointer()
+_ADAPTER = ir.FunctionType(ir.VoidType(), [_BASES, _WORDS])
 
 
 class _Writer:
@@ -224,12 +226,12 @@ def _emit_walk(module: ir.Module) -> None:
     w = _Writer(module, "fcs_edge_walk", 1)
     w.function.linkage = "internal"
     team, number = w.function.args
-    called = ir.FunctionType(_I32, [_ARGUMENTS]).as_pointer()
-    test, body, barrier, calling, joined, failed, done = (w.block() for _ in range(7))
+    test, body, barrier, calling, joined, done = (w.block() for _ in range(6))
     member = w.member(team, number)
     steps = w.b.inttoptr(w.b.load(w.at(member, LIST)), _WORDS)
     n = w.b.load(w.at(member, LENGTH))
     members = w.b.load(w.at(team, MEMBERS))
+    bases = w.b.inttoptr(w.b.load(w.at(team, BASES)), _BASES)
     start = w.b.block
     w.b.branch(test)
     w.b.position_at_end(test)
@@ -238,23 +240,21 @@ def _emit_walk(module: ir.Module) -> None:
     w.b.cbranch(more, body, done)
     w.b.position_at_end(body)
     at = w.b.mul(i, _I64(2))
-    entry = w.b.load(w.b.gep(steps, [at]))
-    arguments = w.b.load(w.b.gep(steps, [w.b.add(at, _I64(1))]))
-    w.b.cbranch(w.is_equal(entry, 0), barrier, calling)
+    adapter = w.b.load(w.b.gep(steps, [at]))
+    words = w.b.load(w.b.gep(steps, [w.b.add(at, _I64(1))]))
+    w.b.cbranch(w.is_equal(adapter, 0), barrier, calling)
     w.b.position_at_end(barrier)
     target = w.b.add(w.b.load(w.at(member, TARGET)), members)
     w.b.store(target, w.at(member, TARGET))
     waited = w.call("fcs_edge_barrier", team, number, target)
     w.b.branch(joined)
     w.b.position_at_end(calling)
-    result = w.b.call(w.b.inttoptr(entry, called), [w.b.inttoptr(arguments, _ARGUMENTS)])
-    w.b.cbranch(w.is_equal(result, 0), joined, failed)
-    w.b.position_at_end(failed)
-    w.replace(team, STATUS, 0, w.b.sext(result, _I64))
+    called = w.b.inttoptr(adapter, _ADAPTER.as_pointer())
+    w.b.call(called, [bases, w.b.inttoptr(words, _WORDS)])
     w.b.branch(joined)
     w.b.position_at_end(joined)
     outcome = w.b.phi(_I32)
-    for value, block in ((waited, barrier), (result, calling), (result, failed)):
+    for value, block in ((waited, barrier), (_I32(0), calling)):
         outcome.add_incoming(value, block)
     for phi, first, then in ((i, _I64(0), w.b.add(i, _I64(1))), (status, _I32(0), outcome)):
         phi.add_incoming(first, start)
@@ -285,13 +285,14 @@ def _post(w: _Writer, member: ir.Value) -> None:
 
 
 def _emit_run(module: ir.Module) -> None:
-    """Emit ``run(team, lists)``: let each member walk its list; this thread is the first one.
+    """Emit ``run(team, lists, bases)``: let each member walk its list; this thread is the first.
 
     lists has an address and a number of steps for each member.
     """
-    w = _Writer(module, RUN, 1)
-    team = w.function.args[0]
-    lists = w.b.inttoptr(w.function.args[1], _WORDS)
+    w = _Writer(module, RUN, 2)
+    team, address, bases = w.function.args
+    lists = w.b.inttoptr(address, _WORDS)
+    w.b.store(bases, w.at(team, BASES))
 
     def assign(member: ir.Value, number: ir.Value) -> None:
         at = w.b.mul(number, _I64(2))

@@ -18,6 +18,7 @@ PACKAGES = (
     "cli",
     "convert",
     "corpus",
+    "export",
     "kernels",
     "link",
     "live",

@@ -1,0 +1,273 @@
+"""Where the arrays of traced calls lie: each becomes a base and an offset.
+
+What calls write is memory of a stream; what they only read is weights. Arrays that overlap form an
+extent and keep their distances; arrays that lie side by side do not. Extents are ordered by their
+first use, so that addresses decide nothing: two layouts of one model are equal.
+
+A stream's memory is *history*, which later chunks read, or *work*. Work is shared by liveness: two
+extents may lie in the same place where no program needs both at once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from fcs_edge.kernels._types import I64
+from fcs_edge.kernels.runtime.program import IN, OUT, STATE, WEIGHTS, Call, words_of
+
+LINE = 64
+"""Alignment of extents."""
+
+_NEVER = 1 << 60, -1
+"""The life of what a program does not use."""
+
+
+class Weights:
+    """The image of all weights of a model; equal ones lie there once."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._offsets: dict[bytes, int] = {}
+        self.size = 0
+
+    def add(self, data: bytes) -> int:
+        """Return the offset of these bytes."""
+        key = hashlib.sha256(data).digest()
+        if key not in self._offsets:
+            self._offsets[key] = self.size
+            padded = data + bytes(-len(data) % LINE)
+            self._pieces.append(padded)
+            self.size += len(padded)
+        return self._offsets[key]
+
+    def image(self) -> bytes:
+        """Return all bytes."""
+        return b"".join(self._pieces)
+
+
+class _Extent:
+    """A run of memory that arrays share."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        self.start, self.stop = start, stop
+        self.base = WEIGHTS
+        self.offset = 0
+        self.order = -1
+        """When it is first used; -1: never."""
+        self.written = False
+        self.lives: list[tuple[int, int]] = []
+        """The first and the last call that uses it, for each program."""
+
+    @property
+    def size(self) -> int:
+        return self.stop - self.start
+
+    def is_needed_with(self, other: _Extent) -> bool:
+        """Return whether a program needs both at once."""
+        return any(_meet(a, b) for a, b in zip(self.lives, other.lives, strict=True))
+
+    def overlaps(self, other: _Extent) -> bool:
+        """Return whether they share memory of the state."""
+        return self.offset < other.offset + other.size and other.offset < self.offset + self.size
+
+
+class Layout:
+    """Places for the arrays of some programs.
+
+    Parameters
+    ----------
+    programs : sequence of sequence of Call
+        The calls of a stream: of each number of chunks, and of tails.
+    history : iterable of numpy.ndarray
+        Arrays that later chunks read, or views of them, as they are at a stream's start.
+    inputs, outputs : iterable of numpy.ndarray
+        What the caller passes and receives; each has offset 0.
+    tables : iterable of numpy.ndarray
+        Weights that are placed as a whole, although calls use parts.
+    weights : Weights, optional
+        Takes the weights; absent, their offsets are addresses.
+    share : bool
+        Whether work is shared by liveness.
+    """
+
+    def __init__(
+        self,
+        programs: Sequence[Sequence[Call]],
+        history: Iterable[Any],
+        inputs: Iterable[Any],
+        outputs: Iterable[Any],
+        tables: Iterable[Any] = (),
+        weights: Weights | None = None,
+        share: bool = True,
+    ) -> None:
+        history, inputs, outputs, tables = list(history), list(inputs), list(outputs), list(tables)
+        used = [a for calls in programs for _, values in calls for a in values if _is_array(a)]
+        self.held = used, history, inputs, outputs, tables
+        """Arrays whose memory the places stand for; weights that have addresses must live on."""
+        self._n_used = 0
+        arrays = (*used, *history, *inputs, *outputs, *tables)
+        self._extents = _merged(_span(a) for a in arrays if a.size)
+        self._starts = [extent.start for extent in self._extents]
+        for calls in programs:
+            self._note_uses(calls)
+        in_order = sorted((e for e in self._extents if e.order >= 0), key=lambda e: e.order)
+        for base, own in ((IN, inputs), (OUT, outputs)):
+            for array in own:
+                self._extent(array).base = base
+        self.history_bytes = 0
+        self._history = self._place_history(in_order, history)
+        self._work = [e for e in in_order if e.base == WEIGHTS and e.written]
+        self.state_bytes = _place_work(self._work, self.history_bytes, share)
+        pairs = ((a, b) for i, a in enumerate(self._work) for b in self._work[:i])
+        self._sharing = [(a, b) for a, b in pairs if a.overlaps(b)]
+        for extent in in_order:
+            if extent.base == WEIGHTS:
+                extent.offset = extent.start if weights is None else weights.add(_bytes(extent))
+
+    def words(self, calls: Sequence[Call]) -> I64:
+        """Return the program of some calls, which use no arrays but those of the layout.
+
+        Raises
+        ------
+        ValueError
+            An array is not of the layout, weights are written, or two arrays that share memory are
+            needed at once.
+        """
+        lives: dict[_Extent, tuple[int, int]] = {}
+        for number, _, extent, written in self._uses(calls):
+            lives[extent] = lives.get(extent, (number, number))[0], number
+            if written and extent.base in (WEIGHTS, IN):
+                raise ValueError(f"call {number} writes what calls only read")
+        for a, b in self._sharing:
+            if a in lives and b in lives and _meet(lives[a], lives[b]):
+                raise ValueError("two arrays that share memory are needed at once")
+        return words_of(calls, self.place)
+
+    def place(self, array: Any) -> tuple[int, int]:
+        """Return the base and the offset of an array."""
+        if not array.size:
+            return WEIGHTS, 0
+        extent = self._extent(array)
+        return extent.base, extent.offset + _address(array) - extent.start
+
+    def initial(self) -> Any:
+        """Return the history as the arrays are now: at the start of a stream."""
+        image = np.zeros(self.history_bytes, np.uint8)
+        for extent in self._history:
+            at = slice(extent.offset, extent.offset + extent.size)
+            image[at] = np.frombuffer(_bytes(extent), np.uint8)
+        return image
+
+    def work_ranges(self) -> list[tuple[int, int]]:
+        """Return where each extent of work begins and ends in a state, in the order of use."""
+        return [(extent.offset, extent.offset + extent.size) for extent in self._work]
+
+    def _extent(self, array: Any) -> _Extent:
+        start, stop = _span(array)
+        index = bisect_right(self._starts, start) - 1
+        if index < 0 or stop > self._extents[index].stop:
+            raise ValueError(f"an array {array.shape} of {array.dtype} is not of the layout")
+        return self._extents[index]
+
+    def _uses(self, calls: Sequence[Call]) -> Iterator[tuple[int, Any, _Extent, bool]]:
+        """Yield the call's number, the array, its extent and whether it is written."""
+        for number, (kernel, arguments) in enumerate(calls):
+            for value, kind in zip(arguments, kernel.types, strict=True):
+                if _is_array(value) and value.size:
+                    if not value.flags.c_contiguous:
+                        raise ValueError(f"{kernel.name} is called with an array with gaps")
+                    yield number, value, self._extent(value), kind.endswith("w")
+
+    def _note_uses(self, calls: Sequence[Call]) -> None:
+        """Note which calls of a program use each extent."""
+        for extent in self._extents:
+            extent.lives.append(_NEVER)
+        for number, _, extent, written in self._uses(calls):
+            first = min(extent.lives[-1][0], number)
+            extent.lives[-1] = first, number
+            extent.written |= written
+            if extent.order < 0:
+                extent.order = self._n_used
+                self._n_used += 1
+
+    def _place_history(self, in_order: Sequence[_Extent], history: Sequence[Any]) -> list[_Extent]:
+        own = {id(self._extent(array)) for array in history if array.size}
+        placed = [e for e in in_order if id(e) in own]
+        for extent in placed:
+            extent.base, extent.offset = STATE, self.history_bytes
+            self.history_bytes += _lines(extent.size)
+        return placed
+
+
+def _place_work(work: Sequence[_Extent], start: int, share: bool) -> int:
+    """Place work behind so many bytes, each where it first fits; return where all of it ends.
+
+    Of two orders, by first use and by size, the one that takes less memory is taken.
+    """
+    ends = {}
+    orders = {"use": list(work), "size": sorted(work, key=lambda e: -e.size)}
+    for name in ("size", "use"):
+        ends[name] = _first_fit(orders[name], start, share)
+    if ends["size"] < ends["use"]:
+        return _first_fit(orders["size"], start, share)
+    return ends["use"]
+
+
+def _first_fit(work: Sequence[_Extent], start: int, share: bool) -> int:
+    placed: list[_Extent] = []
+    end = start
+    for extent in work:
+        extent.base, at = STATE, start
+        others = (p for p in placed if not share or p.is_needed_with(extent))
+        for other in sorted(others, key=lambda e: e.offset):
+            if at + extent.size > other.offset:
+                at = max(at, _lines(other.offset + other.size))
+        extent.offset = at
+        end = max(end, _lines(at + extent.size))
+        placed.append(extent)
+    return end
+
+
+def _meet(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    """Return whether two lives have a call in common."""
+    return a[0] <= b[1] and b[0] <= a[1]
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray)
+
+
+def _lines(n: int) -> int:
+    return -(-n // LINE) * LINE
+
+
+def _address(array: Any) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def _span(array: Any) -> tuple[int, int]:
+    """Return the addresses of an array's first byte and of the one after its last."""
+    start = _address(array)
+    last = sum((n - 1) * step for n, step in zip(array.shape, array.strides, strict=True))
+    return start, start + int(last) + int(array.itemsize)
+
+
+def _merged(spans: Iterable[tuple[int, int]]) -> list[_Extent]:
+    """Return extents by address: spans that overlap are one, adjacent ones are two."""
+    merged: list[_Extent] = []
+    for start, stop in sorted(spans):
+        if merged and start < merged[-1].stop:
+            merged[-1].stop = max(stop, merged[-1].stop)
+        else:
+            merged.append(_Extent(start, stop))
+    return merged
+
+
+def _bytes(extent: _Extent) -> bytes:
+    return ctypes.string_at(extent.start, extent.size)

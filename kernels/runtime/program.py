@@ -1,0 +1,189 @@
+"""Programs: lists of calls of kernels as words, which a library runs with no Python between them.
+
+A call is its kernel's number, the number of words that follow, and the words of its arguments. An
+array is its base, its offset in bytes and its sizes; an ``int`` is one word; the bits of a
+``float`` are in the low half of one; a ``bool`` is 0 or 1. Words are int64.
+docs/program.md says more.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+
+from fcs_edge.kernels._types import I64
+
+WEIGHTS, STATE, IN, OUT = range(4)
+"""Bases: weights, the stream's state, what a call of the stream reads, what it writes."""
+N_BASES = 4
+
+
+class Kernel(Protocol):
+    """A kernel that a program can call."""
+
+    name: str
+    types: Sequence[str]
+    """Of its arguments: ``f2`` is an array, ``f2w`` one that is written, the others numbers."""
+    number: int
+    """In the table of the library."""
+
+
+Call: TypeAlias = tuple[Any, tuple[Any, ...]]
+"""A `Kernel` and its arguments, as `aot_library.recorded_calls` lists them."""
+Place: TypeAlias = Callable[[Any], tuple[int, int]]
+"""Returns the base and the offset of an array."""
+
+
+def words_of(calls: Sequence[Call], place: Place) -> I64:
+    """Return the program of some calls."""
+    words: list[int] = []
+    for kernel, arguments in calls:
+        start = len(words) + 2
+        words += (kernel.number, 0)
+        for value, kind in zip(arguments, kernel.types, strict=True):
+            if isinstance(value, np.ndarray):
+                words += place(value)
+                words += value.shape
+            elif kind == "float":
+                words.append(int(np.float32(value).view(np.uint32)))
+            else:
+                words.append(int(value))
+        words[start - 1] = len(words) - start
+    return np.array(words, np.int64)
+
+
+def calls_of(words: I64) -> Iterator[tuple[int, I64]]:
+    """Yield the kernel's number and the words of the arguments of each call."""
+    at = 0
+    while at < words.size:
+        number, n = int(words[at]), int(words[at + 1])
+        yield number, words[at + 2 : at + 2 + n]
+        at += 2 + n
+
+
+def interpret(
+    words: I64, bases: Sequence[Any], table: Sequence[tuple[Callable[..., Any], Sequence[str]]]
+) -> None:
+    """Run a program call by call in Python: what a library's `run` is compared with.
+
+    Parameters
+    ----------
+    words : numpy.ndarray
+        The program.
+    bases : sequence
+        An array of uint8 for each base, or None where offsets are addresses.
+    table : sequence
+        The function and the argument types of each kernel, by its number.
+    """
+    for number, given in calls_of(words):
+        function, types = table[number]
+        rest = iter(given.tolist())
+        function(*(_argument(kind, rest, bases) for kind in types))
+
+
+def _argument(kind: str, rest: Iterator[int], bases: Sequence[Any]) -> Any:
+    """Return the next argument of a call, which is of some type."""
+    if kind == "float":
+        return np.uint32(next(rest)).view(np.float32)
+    if kind in ("int", "bool"):
+        return next(rest) if kind == "int" else bool(next(rest))
+    base, offset = next(rest), next(rest)
+    dtype = np.dtype(kind[0])
+    shape = tuple(next(rest) for _ in range(int(kind[1])))
+    n_bytes = int(np.prod(shape)) * dtype.itemsize
+    memory = bases[base]
+    if memory is None:
+        whole: Any = (ctypes.c_char * n_bytes).from_address(offset) if n_bytes else b""
+        return np.frombuffer(whole, dtype).reshape(shape)
+    if offset < 0 or offset + n_bytes > memory.nbytes:
+        raise ValueError(f"an array of {n_bytes} bytes at {offset} leaves base {base}")
+    return memory[offset : offset + n_bytes].view(dtype).reshape(shape)
+
+
+class Parameter(NamedTuple):
+    """A number of a tail: ``ceil(p[source] * factor / divisor)``; p[0] is the tail's length."""
+
+    source: int
+    factor: int
+    divisor: int
+
+
+class Patch(NamedTuple):
+    """``words[word] += factor * p[parameter]``."""
+
+    word: int
+    parameter: int
+    factor: int
+
+
+class Tail:
+    """The program of a last, partial chunk: a template, and patches for each length.
+
+    Parameters
+    ----------
+    words : numpy.ndarray
+        The template.
+    parameters : sequence of Parameter
+        Those after the length; each is computed from an earlier one.
+    patches : sequence of Patch
+        In the order of their words.
+    """
+
+    def __init__(
+        self, words: I64, parameters: Sequence[Parameter], patches: Sequence[Patch]
+    ) -> None:
+        self.words, self.parameters, self.patches = words, list(parameters), list(patches)
+
+    def of(self, length: int) -> I64:
+        """Return the program for a tail of so many samples or tokens."""
+        words: I64 = self.words.copy()
+        values = values_of(self.parameters, length)
+        for word, parameter, factor in self.patches:
+            words[word] += factor * values[parameter]
+        return words
+
+
+def values_of(parameters: Sequence[Parameter], length: Any) -> list[Any]:
+    """Return the numbers of a tail of a length, or of an array of lengths."""
+    values = [length]
+    for source, factor, divisor in parameters:
+        values.append(-(-values[source] * factor // divisor))
+    return values
+
+
+def fitted(programs: Mapping[int, I64], parameters: Sequence[Parameter]) -> Tail:
+    """Return the tail whose program is that of each length in `programs`.
+
+    Raises
+    ------
+    ValueError
+        The programs differ in more than such a tail can express.
+    """
+    lengths = np.array(sorted(programs), np.int64)
+    if len({programs[n].size for n in lengths.tolist()}) != 1:
+        raise ValueError("tails of different lengths make different calls")
+    table = np.stack([programs[n] for n in lengths.tolist()])
+    values = [np.asarray(v, np.int64) for v in values_of(parameters, lengths)]
+    template, patches = table[0].copy(), []
+    for word in np.flatnonzero((table != table[0]).any(0)).tolist():
+        patch, addend = _fit(word, table[:, word], values)
+        template[word] = addend
+        patches.append(patch)
+    return Tail(template, parameters, patches)
+
+
+def _fit(word: int, column: I64, values: Sequence[I64]) -> tuple[Patch, int]:
+    """Return how a word follows from one of the numbers, and what is added."""
+    for parameter, value in enumerate(values):
+        last = int(np.argmax(value != value[0]))
+        if last == 0:
+            continue
+        step = int(value[last] - value[0])
+        factor, rest = divmod(int(column[last] - column[0]), step)
+        addend = int(column[0]) - factor * int(value[0])
+        if rest == 0 and factor > 0 and np.array_equal(column, factor * value + addend):
+            return Patch(word, parameter, factor), addend
+    raise ValueError(f"word {word} of a tail follows from none of its numbers")
