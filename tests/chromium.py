@@ -1,4 +1,4 @@
-"""A headless Chromium that tests drive by its DevTools protocol, over pipes; no package is needed."""
+"""A headless Chromium that tests drive by its DevTools protocol, over pipes, with no package."""
 
 from __future__ import annotations
 
@@ -123,8 +123,8 @@ class Chromium:
 
     def picture(self, path: Path, whole: bool = True) -> None:
         """Write what the page shows as PNG."""
-        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]
-        path.write_bytes(base64.b64decode(data))
+        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        path.write_bytes(base64.b64decode(shot["data"]))
 
     def _call(
         self, method: str, parameters: dict[str, Any], session: str | None = None
