@@ -52,9 +52,10 @@ def kernels(using: Instructions) -> Kernels:
     """Return the kernels for a set of instructions; each is compiled when first called."""
     lanes, lanes8, lanes4 = using.lanes, using.int8_lanes, using.int4_lanes
     dot8, dot4 = using.int8_dot.number, using.int4_dot.number
+    widths = using.float_vectors, 1
     return Kernels(
-        {n * lanes: linear_float(lanes, n, False) for n in (using.float_vectors, 1)},
-        {n * lanes: linear_float(lanes, n, True) for n in (using.float_vectors, 1)},
+        {n * lanes: linear_float(lanes, n, False) for n in widths},
+        {n * lanes: linear_float(lanes, n, True) for n in widths} if using.half else {},
         {n * lanes8: linear_integer(8, lanes8, n, dot8) for n in using.int8_panels},
         {n * lanes4: linear_integer(4, lanes4, n, dot4) for n in using.int4_panels},
         {a * n: grouped_products.linear_grouped(a, n, dot.number) for a, n, dot in grouped(using)},
