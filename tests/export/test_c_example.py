@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import toy_codec
 from numpy.typing import NDArray
 
+import toy_codec
 from fcs_edge.audio.wav import to_file_pcm16
 from fcs_edge.export.libraries import NATIVE
 from helpers import stream_tokens

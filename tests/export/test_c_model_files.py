@@ -5,13 +5,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 
-import c_library
 import fuzz_cases
 import numpy as np
 import pytest
+
+import c_library
 import toy_codec
 from c_library import FcsError, Memory, Model
-
 from fcs_edge.export import fcsm
 from fcs_edge.kernels.runtime.program import IN, STATE, WEIGHTS, Parameter, Patch, Tail
 
