@@ -195,11 +195,11 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
         weight, scale = ("b1", "f1") if bits == 8 else ("B1", "f2" if using is WASM else "H2")
         for n in vectors:
             shape = bits, integer_lanes, n, dot
-            types_ = f"f1 int {weight} {scale} f1 int int f2w int int int int"
+            types_ = f"f1 int {weight} {scale} f1 int int b1w f2w int int int int"
             yield f"gemm.products.linear_integer{shape}", products.linear_integer(*shape), types_
     for grouped_lanes, n, which in products.grouped(using):
         grouped = grouped_lanes, n, which.number
-        types_ = "f1 int b1 h1 f1 f1 int f2w int int int int"
+        types_ = "f1 int b1 h1 f1 f1 int b1w f2w int int int int"
         name = f"gemm.grouped_products.linear_grouped{grouped}"
         yield name, grouped_products.linear_grouped(*grouped), types_
     for bits in (32, 8, 4):
