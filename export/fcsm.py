@@ -23,10 +23,10 @@ ALIGNMENT = 64
 WEIGHTS, ENCODER, DECODER, FACTS, PRIOR, ACCEPTS = range(1, 7)
 """Kinds of sections. The index of a plan is its number of chunks, that of a prior its number."""
 
-HEAD = struct.Struct("<8sII8s8s10I64sII")
-"""magic, version, CRC-32 of all that follows it, kernels, fingerprint; sample_rate_in,
-sample_rate_out, samples_per_token, samples_out_per_token, bits_per_token, chunk_samples,
-chunk_tokens, decoder_chunk_tokens, settings, 0; name, number of sections, 0."""
+HEAD = struct.Struct("<8sII8s8sQ12I64s40x")
+"""magic, version, CRC-32 of all that follows it, kernels, fingerprint, bytes of the file;
+sample_rate_in, sample_rate_out, samples_per_token, samples_out_per_token, chunk_samples,
+chunk_tokens, decoder_chunk_tokens, bits_per_token, settings, sections, 0, 0; name."""
 CRC_AT = 12
 """Offset of the CRC-32; what it covers begins behind it."""
 ENTRY = struct.Struct("<IIQQ")
@@ -34,24 +34,31 @@ ENTRY = struct.Struct("<IIQQ")
 NAME_BYTES = 64
 """Bytes of the name, UTF-8, cut where it is longer, with a zero behind it."""
 
+PLAN_VERSION = 1
 (
+    PLAN_VERSION_AT,
     MAX_CHUNKS,
     STATE_BYTES,
     HISTORY_BYTES,
     NOT_FINITE,
     N_INITIAL,
+    INITIAL,
     N_PROGRAMS,
+    PROGRAMS,
     N_PARAMETERS,
+    PARAMETERS,
     N_PATCHES,
+    PATCHES,
     TAIL_WORDS,
-) = range(9)
-"""Words of a plan's head, which has `PLAN_HEAD` words; the others are 0. NOT_FINITE is -1 where
-the stream counts no samples."""
-PLAN_HEAD = 16
-"""Behind it lie the entries of each kind, in this order, then the tail, then the programs."""
+    TAIL,
+    PLAN_WORDS,
+    PLAN_HEAD,
+) = range(17)
+"""Words of a plan's head, and their number. NOT_FINITE is -1 where the stream counts no samples.
+INITIAL, PROGRAMS, PARAMETERS, PATCHES and TAIL are words of the plan, counted from its head."""
 INITIAL_WORDS, PROGRAM_WORDS, PARAMETER_WORDS, PATCH_WORDS = 2, 3, 3, 3
-"""Words of an entry: (offset, value); (chunks, first word behind all entries, words);
-(from, factor, divisor); (word, parameter, factor). Parameter 0 is (0, 1, 1): the length."""
+"""Words of an entry: (offset, value); (chunks, first word, words); (from, factor, divisor);
+(word of the tail, parameter, factor). Parameter 0 is (0, 1, 1): the length."""
 MAX_CALL_WORDS = 128
 """Words of a call at most: kernel, number of words, and these."""
 
@@ -75,10 +82,10 @@ class Head(NamedTuple):
     sample_rate_out: int
     samples_per_token: int
     samples_out_per_token: int
-    bits_per_token: int
     chunk_samples: int
     chunk_tokens: int
     decoder_chunk_tokens: int
+    bits_per_token: int
     settings: int
     """The code in the header of a bitstream."""
     name: str
@@ -104,43 +111,44 @@ class Plan(NamedTuple):
 def packed_plan(plan: Plan) -> bytes:
     """Return the bytes of a plan's section."""
     tail = plan.tail or Tail(np.zeros(0, np.int64), [], [])
-    parameters = [Parameter(0, 1, 1), *tail.parameters] if plan.tail else []
-    head = [0] * PLAN_HEAD
-    head[: TAIL_WORDS + 1] = (
-        *(plan.max_chunks, plan.state_bytes, plan.history_bytes, plan.not_finite),
-        *(len(plan.initial), len(plan.programs), len(parameters), len(tail.patches)),
-        tail.words.size,
-    )
-    entries, at = [], tail.words.size
-    for chunks, words in sorted(plan.programs.items()):
-        entries.append((chunks, at, words.size))
+    parameters = [Parameter(0, 1, 1), *tail.parameters]
+    tables: list[Sequence[Any]] = [plan.initial, [], parameters, tail.patches]
+    sizes = INITIAL_WORDS, PROGRAM_WORDS, PARAMETER_WORDS, PATCH_WORDS
+    counts = len(plan.initial), len(plan.programs), len(parameters), len(tail.patches)
+    starts, at = [], int(PLAN_HEAD)
+    for n, size in zip((*counts, tail.words.size), (*sizes, 1), strict=True):
+        starts.append(at)
+        at += n * size
+    programs = sorted(plan.programs.items())
+    for chunks, words in programs:
+        tables[1] = [*tables[1], (chunks, at, words.size)]
         at += words.size
-    tables = (plan.initial, entries, parameters, tail.patches)
-    numbers = [*head, *(n for table in tables for entry in table for n in entry)]
-    programs = [words for _, words in sorted(plan.programs.items())]
-    pieces = (np.array(numbers, np.int64), tail.words, *programs)
+    head = [PLAN_VERSION, plan.max_chunks, plan.state_bytes, plan.history_bytes, plan.not_finite]
+    for n, start in zip((*counts, tail.words.size), starts, strict=True):
+        head += [n, start]
+    numbers = [*head, at, *(n for table in tables for entry in table for n in entry)]
+    pieces = (np.array(numbers, np.int64), tail.words, *(words for _, words in programs))
     return np.concatenate(pieces).astype("<i8").tobytes()
 
 
 def unpacked_plan(data: bytes) -> Plan:
     """Return the plan of a section."""
     words = np.frombuffer(data, "<i8").astype(np.int64)
-    counts = words[[N_INITIAL, N_PROGRAMS, N_PARAMETERS, N_PATCHES]].tolist()
-    sizes = INITIAL_WORDS, PROGRAM_WORDS, PARAMETER_WORDS, PATCH_WORDS
-    tables: list[Any] = []
-    at = PLAN_HEAD
-    for n, size in zip(counts, sizes, strict=True):
-        tables.append([tuple(row) for row in words[at : at + n * size].reshape(n, size).tolist()])
-        at += n * size
-    initial, entries, parameters, patches = tables
-    rest = words[at:]
+
+    def entries(count: int, size: int) -> list[Any]:
+        n, start = words[count : count + 2].tolist()
+        return [tuple(row) for row in words[start : start + n * size].reshape(n, size).tolist()]
+
     tail = None
+    parameters = [Parameter(*p) for p in entries(N_PARAMETERS, PARAMETER_WORDS)]
+    patches = [Patch(*p) for p in entries(N_PATCHES, PATCH_WORDS)]
     if words[TAIL_WORDS]:
-        own = [Parameter(*p) for p in parameters[1:]]
-        tail = Tail(rest[: words[TAIL_WORDS]], own, [Patch(*p) for p in patches])
-    programs = {chunks: rest[first : first + n] for chunks, first, n in entries}
-    first = (int(n) for n in words[: NOT_FINITE + 1])
-    max_chunks, state_bytes, history_bytes, not_finite = first
+        template = words[words[TAIL] : words[TAIL] + words[TAIL_WORDS]]
+        tail = Tail(template, parameters[1:], patches)
+    rows = entries(N_PROGRAMS, PROGRAM_WORDS)
+    programs = {chunks: words[first : first + n] for chunks, first, n in rows}
+    _, max_chunks, state_bytes, history_bytes, not_finite = (int(n) for n in words[:5])
+    initial = entries(N_INITIAL, INITIAL_WORDS)
     return Plan(max_chunks, state_bytes, history_bytes, not_finite, initial, programs, tail)
 
 
@@ -156,7 +164,8 @@ def pack(head: Head, sections: Sequence[Section]) -> bytes:
     pieces.append(bytes(-at % ALIGNMENT))
     kernels, fingerprint, *numbers, name = head
     text = name.encode()[: NAME_BYTES - 1].decode(errors="ignore").encode()
-    facts = *numbers, 0, text, len(sections), 0
+    size = -(-at // ALIGNMENT) * ALIGNMENT
+    facts = size, *numbers, len(sections), 0, 0, text
     packed = bytearray(HEAD.pack(MAGIC, VERSION, 0, kernels, fingerprint, *facts))
     packed += b"".join(entries)
     crc = zlib.crc32(packed[CRC_AT + 4 :])
@@ -177,8 +186,8 @@ def unpack(data: bytes) -> tuple[Head, list[Section]]:
     if len(data) < HEAD.size or data[: len(MAGIC)] != MAGIC:
         raise ValueError("no .fcsm file")
     fields = HEAD.unpack_from(data)
-    _, version, crc, kernels, fingerprint, *numbers, _, text, n_sections, _ = fields
-    if version != VERSION or crc != zlib.crc32(data[CRC_AT + 4 :]):
+    _, version, crc, kernels, fingerprint, size, *numbers, n_sections, _, _, text = fields
+    if version != VERSION or size != len(data) or crc != zlib.crc32(data[CRC_AT + 4 :]):
         raise ValueError("a .fcsm file of another version, or a damaged one")
     facts: list[Any] = [kernels, fingerprint, *numbers, text.rstrip(b"\0").decode()]
     head = Head(*facts)

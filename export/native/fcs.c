@@ -79,7 +79,7 @@ struct plan {
     const int64_t *head;
     const int64_t *initial;    /* offset, value */
     const int64_t *programs;   /* chunks, index, words */
-    const int64_t *parameters; /* which earlier one, divisor: rounded up */
+    const int64_t *parameters; /* an earlier one, its factor, divisor */
     const int64_t *patches;    /* word of the tail, parameter, factor; by rising word */
     const int64_t *tail;
 };
@@ -303,12 +303,12 @@ static int check_program(const int64_t *words, int64_t n_words, const base_sizes
 
 /* ---- Tails: a program whose words depend on the number of items that wait ---- */
 
-/* The parameters of n items: n, then quotients rounded up of earlier ones. */
+/* The parameters of n items: n, then each an earlier one times a / b, rounded up. */
 static void find_parameters(const struct plan *plan, int64_t n, int64_t *parameters) {
     parameters[0] = n;
     for (int64_t i = 1; i < plan->head[N_PARAMETERS]; i++) {
-        const int64_t *rule = plan->parameters + 2 * i;
-        parameters[i] = (parameters[rule[0]] + rule[1] - 1) / rule[1];
+        const int64_t *rule = plan->parameters + 3 * i;
+        parameters[i] = (parameters[rule[0]] * rule[1] + rule[2] - 1) / rule[2];
     }
 }
 
@@ -417,9 +417,9 @@ static int check_head(const fcs_stream_plan *stream, int chunks) {
     return head[MAX_CHUNKS] == chunks && head[STATE_BYTES] >= 0 &&
            head[STATE_BYTES] < MAX_STATE && is_in_plan(head, head[INITIAL], head[N_INITIAL], 2) &&
            is_in_plan(head, head[PROGRAMS], head[N_PROGRAMS], 3) &&
-           is_in_plan(head, head[PARAMETERS], head[N_PARAMETERS], 2) &&
+           is_in_plan(head, head[PARAMETERS], head[N_PARAMETERS], 3) &&
            is_in_plan(head, head[PATCHES], head[N_PATCHES], 3) &&
-           is_in_plan(head, head[TAIL], head[TAIL_WORDS], 1) && head[N_PARAMETERS] >= 1 &&
+           is_in_plan(head, head[TAIL], head[TAIL_WORDS], 1) &&
            head[N_PARAMETERS] <= MAX_PARAMETERS && head[N_PATCHES] <= MAX_PATCHES;
 }
 
@@ -429,10 +429,14 @@ static int is_in_state(const struct plan *plan, int64_t offset) {
 }
 
 static int check_patches(const struct plan *plan) {
-    int64_t before = 0;
+    int64_t before = 0, most[MAX_PARAMETERS] = {MAX_ITEMS};
     for (int64_t i = 1; i < plan->head[N_PARAMETERS]; i++) {
-        const int64_t *rule = plan->parameters + 2 * i;
-        if (rule[0] < 0 || rule[0] >= i || rule[1] < 1 || rule[1] > MAX_ITEMS) return 0;
+        const int64_t *rule = plan->parameters + 3 * i;
+        if (rule[0] < 0 || rule[0] >= i || rule[1] < 0 || rule[1] > MAX_ITEMS || rule[2] < 1 ||
+            rule[2] > MAX_ITEMS)
+            return 0;
+        most[i] = (most[rule[0]] * rule[1] + rule[2] - 1) / rule[2];
+        if (most[i] > MAX_ITEMS) return 0;
     }
     for (const int64_t *at = plan->patches; at < patches_end(plan); at += 3) {
         if (at[0] < before || at[0] >= plan->head[TAIL_WORDS]) return 0;
@@ -469,7 +473,7 @@ static int check_plan(const fcs_model *model, const fcs_stream_plan *stream, int
         if (!is_in_state(&plan, plan.initial[2 * i])) return 0;
     int64_t count = plan.head[NOT_FINITE];
     if (count != -1 && !is_in_state(&plan, count)) return 0;
-    return check_patches(&plan) && check_programs(&plan, &flow, model->weights_size) &&
+    return (plan.head[TAIL_WORDS] > 0 || flow.chunk == 1) && check_patches(&plan) && check_programs(&plan, &flow, model->weights_size) &&
            check_tail(&plan, &flow, model->weights_size);
 }
 

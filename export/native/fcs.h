@@ -102,10 +102,14 @@ typedef struct fcs_facts {
 /* Write what a model is. */
 void fcs_model_facts(const fcs_model *model, fcs_facts *facts);
 
-/*
- * A part of the model's file by its kind (see docs/program.md): for example the facts as JSON, or
- * the tensors of the entropy coder. Returns NULL and a size of 0 where there is none.
- */
+/* Parts of a model's file beside weights and programs. */
+enum {
+    FCS_SECTION_FACTS = 4,  /* JSON */
+    FCS_SECTION_PRIOR = 5,  /* of the entropy coder, the newest last: see fcs_prior_open */
+    FCS_SECTION_ACCEPTS = 6 /* fingerprints, 8 bytes each, of other models that it decodes */
+};
+
+/* A part of the model's file by its kind; NULL and a size of 0 where there is none. */
 const void *fcs_model_section(const fcs_model *model, uint32_t kind, uint32_t index, size_t *size);
 
 /*
