@@ -214,6 +214,9 @@ def test_metadata() -> None:
     assert version is not None
     assert fcs_edge.__version__ == version[1]
     assert f"## {fcs_edge.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    native = ROOT / "export" / "native"
+    assert f'#define FCS_VERSION "{version[1]}"' in (native / "fcs.h").read_text()
+    assert f"\nVersion: {version[1]}\n" in (native / "fcs.pc").read_text()
     packages = re.search(r"^packages = \[(.+?)\]$", project, re.MULTILINE | re.DOTALL)
     assert packages is not None
     folders = {p.parent for top in FOLDERS for p in (ROOT / top).rglob("*.py")}
