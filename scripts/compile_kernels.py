@@ -1,9 +1,12 @@
 """Compile the kernels ahead of time, into one shared library for each CPU.
 
-    python scripts/compile_kernels.py [--target NAME ...] [--tests] [FOLDER]
+    python scripts/compile_kernels.py [--target NAME ...] [--tests] [--without-c] [FOLDER]
 
 FOLDER is kernels/compiled by default; a wheel includes it. With --tests, a library also holds the
 plain loops and the kernels of the CPU's other instruction sets, which only tests call.
+
+NAME.fcs in FOLDER is the C library of a CPU: the kernels of streams, and `export/native`. It needs
+clang; `--without-c` leaves it out, and `--tests` too.
 
 Numba types and lowers each kernel as it does at run time. LLVM then optimises the result for the
 named CPU, and GNU ld links it (Debian: binutils, and binutils-aarch64-linux-gnu for ARM, or the
@@ -39,6 +42,7 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
+import native_library
 import numpy as np
 from llvmlite import ir
 from numba.core import compiler, types
@@ -148,17 +152,6 @@ _FREE = "NRT_MemInfo_call_dtor"
 EXPORTED = "fcs_kernels", "fcs_kernel_types", "fcs_n_kernels", "fcs_kernels_id"
 """Symbols of a C library's kernels: table of adapters, texts of types, number of both, identity."""
 _FROM_LIBC = {"memcpy", "memset", "memmove"} | thread_team_code.LIBC
-
-
-def linker(target: Target) -> str:
-    """Return the path of GNU ld for a target."""
-    native = platform.machine() == target.architecture
-    name = "ld" if native else f"{target.architecture}-linux-gnu-ld"
-    path = shutil.which(name)
-    if path is None:
-        package = "binutils" if native else f"binutils-{target.architecture}-linux-gnu"
-        sys.exit(f"compile_kernels: no {name}: install {package.replace('_', '-')}")
-    return path
 
 
 def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
@@ -549,6 +542,8 @@ def optimized(target: Target, text: str, exported: set[str], emit: str) -> Any:
     for value in (*module.functions, *module.global_variables):
         if not value.is_declaration and value.name not in exported:
             value.linkage = "internal"
+        elif value.name in EXPORTED:
+            value.visibility = "hidden"
     for function in module.functions:
         if function.name.startswith(_RAW) and "adapter" not in function.name:
             function.add_function_attribute("noinline")
@@ -574,12 +569,21 @@ def _link(target: Target, compiled: bytes, folder: Path) -> Path:
     with tempfile.TemporaryDirectory() as work:
         part, linked = Path(work) / "kernels.o", Path(work) / path.name
         part.write_bytes(compiled)
-        subprocess.run([linker(target), *options, "-o", linked, part], check=True)
+        subprocess.run([native_library.linker(target), *options, "-o", linked, part], check=True)
         data = linked.read_bytes()
     with creating(path) as library, creating(aot_library.record_of(path)) as record:
         library.write(data)
         record.write(aot_library.record(data, aot_library.sources_hash()))
     return path
+
+
+def _build_export(target: Target, text: str, folder: Path) -> None:
+    """Write the C library of a CPU."""
+    start, listed = time.perf_counter(), export_kernels(target.using)
+    kernels = _object(target, text, set(EXPORTED))
+    built = native_library.build(target, kernels, listed, kernels_id(listed), folder)
+    seconds, size = time.perf_counter() - start, (built / native_library.SHARED).stat().st_size
+    print(f"{built}: {size / 1e6:.2f} MB, {seconds:.0f} s", flush=True)
 
 
 def main() -> None:
@@ -588,6 +592,7 @@ def main() -> None:
     names = [target.name for target in TARGETS]
     parser.add_argument("--target", action="append", choices=names, help="default: all")
     parser.add_argument("--tests", action="store_true", help="add what only tests call")
+    parser.add_argument("--without-c", action="store_true", help="build no C libraries")
     parser.add_argument("folder", nargs="?", type=Path, default=aot_library.FOLDER)
     options = parser.parse_args()
     atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"])
@@ -607,6 +612,8 @@ def main() -> None:
             path = _link(target, _object(target, text, exported), options.folder)
             seconds = time.perf_counter() - start
             print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, {seconds:.0f} s", flush=True)
+            if not (options.tests or options.without_c):
+                _build_export(target, text, options.folder)
 
 
 if __name__ == "__main__":
