@@ -53,8 +53,9 @@ from numba.np import arrayobj, numpy_support
 
 from fcs_edge.files import creating
 from fcs_edge.kernels.gemm import grouped_products, peak, products
-from fcs_edge.kernels.isa.instructions import SETS, Instructions
-from fcs_edge.kernels.isa.targets import TARGETS, Target
+from fcs_edge.kernels.isa import dot_products, instructions
+from fcs_edge.kernels.isa.instructions import SETS, WASM, Instructions
+from fcs_edge.kernels.isa.targets import COMPILED, ORACLE, TARGETS, Target
 from fcs_edge.kernels.ops import attention, code_search, depthwise, spectrum, whole_attention
 from fcs_edge.kernels.runtime import aot_library, thread_team_code
 
@@ -157,7 +158,9 @@ _FROM_LIBC = {"memcpy", "memset", "memmove"} | thread_team_code.LIBC
 def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
     """List the kernels built for a set of instructions: name, function, argument types."""
     lanes = using.lanes
-    for half in (False, True):
+    # WebAssembly has no half floats.
+    halves, rings = ((False,), "f") if using is WASM else ((False, True), "fH")
+    for half in halves:
         weight = "H" if half else "f"
         for n in (using.float_vectors, 1):
             multiply = products.linear_float(lanes, n, half)
@@ -166,7 +169,7 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
                 multiply,
                 f"f1 int {weight}3 f1 f2w int int int int",
             )
-        for ring in ("f", "H"):
+        for ring in rings:
             kinds = lanes, depthwise.VECTORS, half, ring == "H"
             yield (
                 f"ops.depthwise.depthwise_panels{kinds}",
@@ -194,14 +197,14 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
         (using.int4_panels, (4, using.int4_lanes, using.int4_dot.number)),
     ):
         bits, integer_lanes, dot = integers
-        weight, scale = ("b1", "f1") if bits == 8 else ("B1", "H2")
+        weight, scale = ("b1", "f1") if bits == 8 else ("B1", "f2" if using is WASM else "H2")
         for n in vectors:
             shape = bits, integer_lanes, n, dot
-            types_ = f"f1 int {weight} {scale} f1 int int f2w int int int int"
+            types_ = f"f1 int {weight} {scale} f1 int int b1w f2w int int int int"
             yield f"gemm.products.linear_integer{shape}", products.linear_integer(*shape), types_
     for grouped_lanes, n, which in products.grouped(using):
         grouped = grouped_lanes, n, which.number
-        types_ = "f1 int b1 h1 f1 f1 int f2w int int int int"
+        types_ = "f1 int b1 h1 f1 f1 int b1w f2w int int int int"
         name = f"gemm.grouped_products.linear_grouped{grouped}"
         yield name, grouped_products.linear_grouped(*grouped), types_
     for bits in (32, 8, 4):
@@ -294,7 +297,7 @@ def emit(using: Instructions, for_tests: bool = False) -> tuple[str, set[str]]:
     ir.IRBuilder(freed.append_basic_block()).ret_void()
     _emit_run(module, _emit_table(module, aot_library.TABLE, adapters))
     _emit_export(module, using, {name: adapters[n] for name, (*_, n) in kernels.items() if n >= 0})
-    architectures = (t.architecture for t in TARGETS if t.using is using)
+    architectures = (t.architecture for t in (*TARGETS, ORACLE) if t.using is using)
     team_functions = thread_team_code.emit(module, next(architectures, platform.machine()))
     manifest = json.dumps({"sources": aot_library.sources_hash(), "kernels": kernels})
     _constant(module, aot_library.MANIFEST, _text(manifest))
@@ -312,7 +315,7 @@ def _keep_out_of_engine(codegen: Any) -> None:
     add = type(codegen)._add_module
 
     def add_what_runs_here(module: Any) -> None:
-        if not re.search(r"@llvm\.(aarch64|x86)\.", str(module)):
+        if not re.search(r"@llvm\.(aarch64|x86|wasm)\.", str(module)):
             add(codegen, module)
 
     codegen._add_module = add_what_runs_here
@@ -528,13 +531,16 @@ def _object(target: Target, text: str, exported: set[str]) -> bytes:
 
 def optimized(target: Target, text: str, exported: set[str], emit: str) -> Any:
     """Optimise IR for a CPU, and return what a method of LLVM's machine emits."""
+    is_wasm = target.architecture == "wasm32"
+    reloc, codemodel = ("static", "default") if is_wasm else ("pic", "small")
     machine = llvm.Target.from_triple(target.triple).create_target_machine(
-        cpu=target.cpu, features=target.features, opt=3, reloc="pic", codemodel="small"
+        cpu=target.cpu, features=target.features, opt=3, reloc=reloc, codemodel=codemodel
     )
     text = re.sub(r'target triple = ".*"', f'target triple = "{target.triple}"', text)
     text = re.sub(r'target datalayout = ".*"', f'target datalayout = "{machine.target_data}"', text)
     for name, kind in (("sqrtf", "f32"), ("sqrt", "f64")):
         text = re.sub(rf"@{name}\(", f"@llvm.sqrt.{kind}(", text)
+    text = _for_wasm(target, text) if is_wasm else text
     text = re.sub(r'"target-(cpu|features)"="[^"]*"', "", text)
     text = re.sub(r"\b(noinline|optnone)\b", "", text)
     text = re.sub(r"attributes (#\d+) = \{\s*\}", r"attributes \1 = { nounwind }", text)
@@ -558,7 +564,52 @@ def optimized(target: Target, text: str, exported: set[str], emit: str) -> Any:
         sys.exit(f"compile_kernels: kernels call unknown functions: {', '.join(unknown)}")
     if re.search(r"inttoptr \(i64 \d{5,}", str(module)):
         sys.exit("compile_kernels: a kernel holds an address of this process")
+    if "relaxed-simd" in target.flags:
+        module = llvm.parse_assembly(_strict_selects(str(module)))
     return getattr(machine, emit)(module)
+
+
+_RELAXED_DOT = "llvm.wasm.relaxed.dot.i8x16.i7x16.add.signed"
+
+
+def _for_wasm(target: Target, text: str) -> str:
+    """Return IR of the set `WASM` with the instructions of WebAssembly in place of x86's."""
+    text = text.replace("@llvm.x86.sse2.pmadd.wd(", "@llvm.wasm.dot(")
+    if "relaxed-simd" not in target.flags:
+        return text
+    four, bytes_ = "<4 x i32>", "<16 x i8>"
+    # The activation comes first: the second factor must not be negative.
+    body = (
+        f"define linkonce_odr {four} @{dot_products.BYTES}({bytes_} %w, {bytes_} %a, {four} %s) "
+        f"alwaysinline {{\n  %r = call {four} @{_RELAXED_DOT}({bytes_} %a, {bytes_} %w, {four} %s)"
+        f"\n  ret {four} %r\n}}\n"
+        f"declare {four} @{_RELAXED_DOT}({bytes_}, {bytes_}, {four})\n"
+    )
+    defined = rf"define [^\n]*@{dot_products.BYTES}\(.*?\n}}\n"
+    text, found = re.subn(defined, body, text, flags=re.DOTALL)
+    assert found == 1, "one function of the dot product"
+    return text
+
+
+def _strict_selects(text: str) -> str:
+    """Select float vectors as integers: LLVM takes relaxed minima and maxima else.
+
+    Engines differ in what those give for zeros and NaN.
+    """
+    number = iter(range(1 << 30))
+
+    def strict(match: re.Match[str]) -> str:
+        result, chooses, kind, lanes, one, other = match.groups()
+        name, words = f"%strict.{next(number)}", f"<{lanes} x i32>"
+        return (
+            f"  {name}.a = bitcast {kind} {one} to {words}\n"
+            f"  {name}.b = bitcast {kind} {other} to {words}\n"
+            f"  {name}.c = select {chooses}, {words} {name}.a, {words} {name}.b\n"
+            f"  {result} = bitcast {words} {name}.c to {kind}"
+        )
+
+    select = r"  (%\S+) = select (?:[a-z]+ )*(<\d+ x i1> \S+), (<(\d+) x float>) (.+), \3 ([^,\n]+)"
+    return re.sub(select + r"(?=,|$)", strict, text, flags=re.MULTILINE)
 
 
 def _link(target: Target, compiled: bytes, folder: Path) -> Path:
@@ -589,8 +640,8 @@ def _build_export(target: Target, text: str, folder: Path) -> None:
 def main() -> None:
     """Compile the requested libraries."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    names = [target.name for target in TARGETS]
-    parser.add_argument("--target", action="append", choices=names, help="default: all")
+    names = [target.name for target in COMPILED]
+    parser.add_argument("--target", action="append", choices=names, help="default: those of wheels")
     parser.add_argument("--tests", action="store_true", help="add what only tests call")
     parser.add_argument("--without-c", action="store_true", help="build no C libraries")
     parser.add_argument("folder", nargs="?", type=Path, default=aot_library.FOLDER)
@@ -601,10 +652,11 @@ def main() -> None:
     warnings.simplefilter("ignore", aot_library.KernelWarning)
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    chosen = [t for t in TARGETS if options.target is None or t.name in options.target]
+    requested = options.target or [target.name for target in TARGETS]
+    chosen = [t for t in COMPILED if t.name in requested]
     for using in {t.using.name: t.using for t in chosen}.values():
         start = time.perf_counter()
-        with global_compiler_lock:
+        with global_compiler_lock, instructions.emitting(using):
             text, exported = emit(using, options.tests)
         print(f"{using.name}: emitted in {time.perf_counter() - start:.0f} s", flush=True)
         for target in (t for t in chosen if t.using is using):
@@ -612,7 +664,7 @@ def main() -> None:
             path = _link(target, _object(target, text, exported), options.folder)
             seconds = time.perf_counter() - start
             print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, {seconds:.0f} s", flush=True)
-            if not (options.tests or options.without_c):
+            if target in TARGETS and not (options.tests or options.without_c):
                 _build_export(target, text, options.folder)
 
 

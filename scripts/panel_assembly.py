@@ -51,6 +51,7 @@ MULTIPLY = {
     FMA: r"vfmadd\d+ps|fmla",
     "vpdpbusd": r"vpdpbusd",
     "pmaddwd": r"vpmaddwd|vpdpwssd",
+    "pmaddwd_bytes": r"vpmaddwd|vpdpwssd",
     "pmaddubsw": r"vpmaddubsw",
     "sdot": r"sdot",
     "smlal": r"smlal2?|smull2?",

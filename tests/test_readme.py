@@ -41,6 +41,7 @@ NOT_RUN = {
     r"fcs-edge mic\b|--mic\b|--play\b|--list-devices": "sound card",
     r"fcs-edge receive 0\.0\.0\.0": "network and sound card",
     r"(?i)fcs-edge send .*\breceiver:": "network and sound card",
+    r"fcs-edge (export|page)\b": "compiled libraries; tests/export runs it",
     r"python3? -m train\b|\bnew\.safetensors": "torch, and a model to train first",
     r"\bMY\.wav\b": "a file of the reader's own",
 }

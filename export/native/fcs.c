@@ -188,14 +188,14 @@ const void *fcs_model_section(const fcs_model *model, uint32_t kind, uint32_t in
 
 static int check_sections(const fcs_model *model) {
     uint64_t n = number(model, N_SECTIONS);
-    if (n > (model->size - AT_SECTIONS) / SECTION_SIZE) return FCS_BAD_MODEL;
+    if (n > (model->size - AT_SECTIONS) / SECTION_SIZE) return 0;
     for (uint64_t i = 0; i < n; i++) {
         const unsigned char *entry = model->bytes + AT_SECTIONS + i * SECTION_SIZE;
         uint64_t offset = get64(entry + 8), size = get64(entry + 16);
         if (offset % FCS_ALIGNMENT != 0 || offset > model->size || size > model->size - offset)
-            return FCS_BAD_MODEL;
+            return 0;
     }
-    return FCS_OK;
+    return 1;
 }
 
 /* What goes into a stream and comes out: samples and tokens, or tokens and samples. */
@@ -324,16 +324,15 @@ static const int64_t *patches_end(const struct plan *plan) {
     return plan->patches + 3 * plan->head[N_PATCHES];
 }
 
-/* The least and the greatest value of each word of a call, for 1 ... n_most items. */
+/* The least and the greatest value of each word of a call: factors are positive. */
 static void bound_words(const int64_t *patches, const int64_t *end, int64_t first, int64_t n,
                         const int64_t *fewest, const int64_t *most, int64_t *least,
                         int64_t *greatest) {
     for (; patches < end && patches[0] < first + n; patches += 3) {
-        int64_t at = patches[0] - first, factor = patches[2];
+        int64_t at = patches[0] - first;
         if (at < 0) continue;
-        const int64_t *low = factor < 0 ? most : fewest, *high = factor < 0 ? fewest : most;
-        least[at] += factor * low[patches[1]];
-        greatest[at] += factor * high[patches[1]];
+        least[at] += patches[2] * fewest[patches[1]];
+        greatest[at] += patches[2] * most[patches[1]];
     }
 }
 
@@ -428,8 +427,8 @@ static int is_in_state(const struct plan *plan, int64_t offset) {
     return offset >= 0 && offset % 8 == 0 && offset <= plan->head[STATE_BYTES] - 8;
 }
 
-static int check_patches(const struct plan *plan) {
-    int64_t before = 0, most[MAX_PARAMETERS] = {MAX_ITEMS};
+static int check_patches(const struct plan *plan, const struct flow *flow) {
+    int64_t before = 0, most[MAX_PARAMETERS] = {flow->chunk};
     for (int64_t i = 1; i < plan->head[N_PARAMETERS]; i++) {
         const int64_t *rule = plan->parameters + 3 * i;
         if (rule[0] < 0 || rule[0] >= i || rule[1] < 0 || rule[1] > MAX_ITEMS || rule[2] < 1 ||
@@ -441,7 +440,7 @@ static int check_patches(const struct plan *plan) {
     for (const int64_t *at = plan->patches; at < patches_end(plan); at += 3) {
         if (at[0] < before || at[0] >= plan->head[TAIL_WORDS]) return 0;
         if (at[1] < 0 || at[1] >= plan->head[N_PARAMETERS]) return 0;
-        if (at[2] < -MAX_FACTOR || at[2] > MAX_FACTOR) return 0;
+        if (at[2] < 0 || at[2] > MAX_FACTOR) return 0;
         int64_t word = plan->tail[at[0]];
         if (word < -((int64_t)1 << 60) || word > (int64_t)1 << 60) return 0;
         before = at[0];
@@ -473,7 +472,7 @@ static int check_plan(const fcs_model *model, const fcs_stream_plan *stream, int
         if (!is_in_state(&plan, plan.initial[2 * i])) return 0;
     int64_t count = plan.head[NOT_FINITE];
     if (count != -1 && !is_in_state(&plan, count)) return 0;
-    return (plan.head[TAIL_WORDS] > 0 || flow.chunk == 1) && check_patches(&plan) && check_programs(&plan, &flow, model->weights_size) &&
+    return (plan.head[TAIL_WORDS] > 0 || flow.chunk == 1) && check_patches(&plan, &flow) && check_programs(&plan, &flow, model->weights_size) &&
            check_tail(&plan, &flow, model->weights_size);
 }
 

@@ -27,6 +27,11 @@
 extern "C" {
 #endif
 
+/* The functions of a shared library, however it is compiled. */
+#if defined(__GNUC__)
+#pragma GCC visibility push(default)
+#endif
+
 #define FCS_VERSION "0.1.0"
 
 /* Alignment of states and of a model's bytes. */
@@ -169,6 +174,10 @@ int fcs_decoder_flush(const fcs_model *model, void *state, float *samples, size_
                       size_t *n_samples);
 int fcs_decoder_reset(const fcs_model *model, void *state);
 size_t fcs_decoder_n_pending(const fcs_model *model, const void *state);
+
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
 
 #ifdef __cplusplus
 }

@@ -25,6 +25,31 @@ def _pmaddwd(b: Builder, weight: Value, activation: Value, sums: Value) -> Value
     return b.add(sums, call(b, name, sums.type, weight, activation))
 
 
+BYTES = "fcs_dot_bytes"
+"""Function of `PMADDWD_BYTES`: a target with such an instruction gives it another body."""
+
+
+def _pmaddwd_bytes(b: Builder, weight: Value, activation: Value, sums: Value) -> Value:
+    function = b.module.globals.get(BYTES)
+    if function is None:
+        kind = ir.FunctionType(sums.type, [weight.type, activation.type, sums.type])
+        function = ir.Function(b.module, kind, BYTES)
+        function.linkage = "linkonce_odr"
+        inner = ir.IRBuilder(function.append_basic_block())
+        inner.ret(_pairs_of_bytes(inner, *function.args))
+    return b.call(function, [weight, activation, sums])
+
+
+def _pairs_of_bytes(b: Builder, weight: Value, activation: Value, sums: Value) -> Value:
+    """Multiply bytes 0 and 2 of each lane, then 1 and 3, each as a pair of int16."""
+    pairs = vector(I16, 2 * sums.type.count)
+    eight = ir.Constant(pairs, [8] * pairs.count)
+    weights, activations = b.bitcast(weight, pairs), b.bitcast(activation, pairs)
+    even = b.and_(weights, ir.Constant(pairs, [255] * pairs.count))
+    sums = _pmaddwd(b, even, b.ashr(b.shl(activations, eight), eight), sums)
+    return _pmaddwd(b, b.lshr(weights, eight), b.ashr(activations, eight), sums)
+
+
 def _pmaddubsw(b: Builder, weight: Value, activation: Value, sums: Value) -> Value:
     names = {32: "avx2.pmadd.ub.sw", 64: "avx512.pmaddubs.w.512"}
     name = f"llvm.x86.{names[weight.type.count]}"
@@ -96,6 +121,7 @@ _EMIT: dict[str, Callable[[Builder, Value, Value, Value], Value]] = {
     "mla": _mla,
     "smull": _smull,
     "sadalp": _sadalp,
+    "pmaddwd_bytes": _pmaddwd_bytes,
 }
 
 

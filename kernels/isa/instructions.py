@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -69,7 +70,10 @@ SMULL = Dot("smull", depth=16, factor_bits=8, sums_per_lane=8, fold_after=4, acr
 # Two products, each at most 127 * 127, fit into int16.
 SADALP = Dot("sadalp", depth=16, factor_bits=8, across=True)
 
-DOTS = (VPDPBUSD, PMADDWD, SDOT, SMLAL, PMADDUBSW, MLA, SMULL, SADALP)
+# Bytes of one parity at a time, as pairs of 16 bits.
+PMADDWD_BYTES = Dot("pmaddwd_bytes", depth=4, factor_bits=8, unsigned_weights=True)
+
+DOTS = (VPDPBUSD, PMADDWD, SDOT, SMLAL, PMADDUBSW, MLA, SMULL, SADALP, PMADDWD_BYTES)
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,8 @@ class Instructions:
     grouped: tuple[int, int, Dot]
     """Of int8 weights with activations of 8 bits: int32 sums of a step, steps across a wide panel,
     what multiplies."""
+    fused: bool = True
+    """Whether `multiply_add` rounds once where the CPU can. False: it rounds twice everywhere."""
 
     @property
     def int8_panels(self) -> tuple[int, ...]:
@@ -126,6 +132,10 @@ _AVX512_FLAGS = _AVX2_FLAGS | {"avx512f", "avx512bw"}
 
 def _always(flags: Flags) -> bool:
     return True
+
+
+def _is_named(flags: Flags) -> bool:
+    return os.environ.get(VARIABLE) == "wasm"
 
 
 def _has_avx2(flags: Flags) -> bool:
@@ -184,7 +194,16 @@ GENERIC = Instructions(
     *("generic", (), _always, 4, 4, 8, 2, SMLAL, 8, 2, MLA), half=False, grouped=(8, 2, SMLAL)
 )
 
-SETS = (VNNI, AVX512, AVX2, SSE2, DOTPROD, NEON, GENERIC)
+# WebAssembly has neither half floats nor fused multiply-add. An x86-64 CPU computes its bits, where
+# the environment names it.
+WASM = Instructions(
+    *("wasm", _X86, _is_named, 4, 2, 4, 2, PMADDWD, 4, 2, PMADDWD_BYTES),
+    half=False,
+    grouped=(4, 2, PMADDWD),
+    fused=False,
+)
+
+SETS = (VNNI, AVX512, AVX2, SSE2, DOTPROD, NEON, GENERIC, WASM)
 """All sets; of those that a CPU has, the first is the best."""
 
 PLAIN = "plain"
@@ -236,3 +255,22 @@ CHOICE = os.environ.get(VARIABLE) or supported()[0].name
 def chosen() -> Instructions:
     """Return the set in use; the best one where the choice is `PLAIN` or unknown."""
     return next((s for s in supported() if s.name == CHOICE), supported()[0])
+
+
+_emitted: Instructions | None = None
+
+
+@contextmanager
+def emitting(using: Instructions) -> Iterator[None]:
+    """Emit kernels for a set that need not be the one in use."""
+    global _emitted
+    before, _emitted = _emitted, using
+    try:
+        yield
+    finally:
+        _emitted = before
+
+
+def fuses() -> bool:
+    """Return whether the kernels that are emitted round a product and its sum once."""
+    return (_emitted or chosen()).fused

@@ -11,6 +11,8 @@ from typing import TypeAlias
 
 from llvmlite import ir
 
+from fcs_edge.kernels.isa import instructions
+
 Value: TypeAlias = ir.Value
 Builder: TypeAlias = ir.IRBuilder
 
@@ -105,7 +107,9 @@ def pinned(b: Builder, values: list[Value]) -> list[Value]:
 
 
 def multiply_add(b: Builder, x: Value, y: Value, z: Value) -> Value:
-    """``x * y + z`` of float32 numbers or vectors, rounded once where the CPU can."""
+    """``x * y + z`` of float32 numbers or vectors, rounded once where set and CPU can."""
+    if not instructions.fuses():
+        return b.fadd(b.fmul(x, y), z)
     kind = f"v{x.type.count}f32" if isinstance(x.type, ir.VectorType) else "f32"
     return call(b, f"llvm.fmuladd.{kind}", x.type, x, y, z)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fcs_edge.kernels.isa import instructions
-from fcs_edge.kernels.isa.instructions import AVX2, DOTPROD, NEON, VNNI, Flags, Instructions
+from fcs_edge.kernels.isa.instructions import AVX2, DOTPROD, NEON, VNNI, WASM, Flags, Instructions
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Target:
     @property
     def triple(self) -> str:
         """LLVM's name for the system."""
+        if self.architecture == "wasm32":
+            return "wasm32-unknown-unknown"
         return f"{self.architecture}-unknown-linux-gnu"
 
 
@@ -49,13 +51,31 @@ TARGETS = (
     Target("cortex-a72", NEON, "aarch64", _CRC, "cortex-a72", parts=frozenset({"0xd08"})),
     Target("cortex-a53", NEON, "aarch64", _CRC, "cortex-a53"),
 )
-"""Of those that fit a CPU, the first is the best."""
+"""Of those that a wheel has and that fit a CPU, the first is the best."""
+
+_SIMD128 = "+simd128,+bulk-memory,+nontrapping-fptoint,+sign-ext,+mutable-globals"
+_V2 = frozenset({"ssse3", "sse4_1", "sse4_2", "popcnt"})
+
+MODULES = (
+    Target("wasm", WASM, "wasm32", frozenset({"simd128"}), "generic", _SIMD128),
+    Target(
+        *("wasm-relaxed", WASM, "wasm32", frozenset({"relaxed-simd"}), "generic"),
+        f"{_SIMD128},+relaxed-simd",
+    ),
+)
+"""WebAssembly: no CPU has these flags."""
+
+ORACLE = Target("x86-64-v2-wasm", WASM, "x86_64", _V2, "x86-64-v2")
+"""Computes the bits of `MODULES`: tests compare with it, and no wheel has it."""
+
+COMPILED = (*TARGETS, *MODULES, ORACLE)
+"""All that `scripts/compile_kernels.py` compiles for."""
 
 
 def fitting() -> Target | None:
     """Return the target for this CPU and the chosen instructions, None where there is none."""
     flags = instructions.cpu_flags()
-    for target in TARGETS:
+    for target in (*TARGETS, ORACLE):
         is_part = not target.parts or instructions.cpu_part() in target.parts
         if target.using.name == instructions.CHOICE and flags >= target.flags and is_part:
             return target

@@ -29,6 +29,7 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile, UserProvidedCa
 from numba.core.compiler import CompileResult
 from numba.misc.appdirs import AppDirs
 
+from fcs_edge.kernels.isa import instructions
 from fcs_edge.kernels.runtime.aot_library import KernelWarning
 
 VARIABLE = "NUMBA_CACHE_DIR"
@@ -187,6 +188,11 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
             except OSError as error:
                 errors.append(f"{files.folder}: {error.strerror or error}")
         return _report_loss(errors[0] if errors else "their sources are not readable")
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        """Tell kernels whose products and sums are rounded twice from the others."""
+        key = super()._index_key(sig, codegen)
+        return key if instructions.fuses() else (key, "rounded twice")
 
     def flush(self) -> None:
         """Do nothing: `make clean-cache` removes the files."""
