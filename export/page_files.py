@@ -18,8 +18,10 @@ _SOURCES = (
     *("index.html", "page.css", "page.js", "plots.js"),
     *("fcs.js", "fcs.d.ts", "worker.js", "worklet.js"),
 )
-_MODULE, _RELAXED, _MODEL, _EXAMPLE = "fcs.wasm", "fcs-relaxed.wasm", "model.fcsm", "demo.flac"
-NAMES = (*_SOURCES, _MODULE, _RELAXED, _MODEL, _EXAMPLE)
+MODULES = "fcs.wasm", "fcs-relaxed.wasm"
+"""The module, and the one with relaxed-simd."""
+_MODEL, _EXAMPLE = "model.fcsm", "demo.flac"
+NAMES = (*_SOURCES, *MODULES, _MODEL, _EXAMPLE)
 """Files of a folder."""
 
 _CANNOT_STAND = b"\0\r<"
@@ -81,8 +83,8 @@ def characters(data: bytes) -> str:
     A character from 128 on stands for one of these and for the 7 bits that follow.
     """
     bits = np.unpackbits(np.frombuffer(data, np.uint8))
-    bits = np.concatenate([bits, np.zeros(-bits.size % 7, np.uint8)]).reshape(-1, 7)
-    sevens = np.packbits(bits, axis=1)[:, 0].astype(np.uint32) >> 1
+    rows = np.concatenate([bits, np.zeros(-bits.size % 7, np.uint8)]).reshape(-1, 7)
+    sevens = np.packbits(rows, axis=1)[:, 0].astype(np.uint32) >> 1
     which = np.zeros(128, np.uint32)
     which[list(_CANNOT_STAND)] = np.arange(1, 1 + len(_CANNOT_STAND))
     sevens = np.append(sevens, np.uint32(0))
@@ -101,7 +103,8 @@ def characters(data: bytes) -> str:
 
 def _inside(module: bytes, relaxed: bytes | None, model: bytes) -> dict[str, bytes]:
     example = resources.files("fcs_edge") / "data" / _EXAMPLE
-    files = {_MODULE: module, _RELAXED: relaxed, _MODEL: model, _EXAMPLE: example.read_bytes()}
+    contents = (module, relaxed, model, example.read_bytes())
+    files = dict(zip((*MODULES, _MODEL, _EXAMPLE), contents, strict=True))
     return {name: content for name, content in files.items() if content is not None}
 
 
