@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import math
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fcs_edge.export.libraries import NATIVE
-from native_tools import compiled
+from native_tools import compiled, needed
 
 SIZE = ctypes.c_size_t
 BAD_ARGUMENT, BAD_ALIGNMENT, SMALL_BUFFER, SMALL_STATE, BAD_STATE = -1, -2, -3, -4, -5
@@ -188,4 +189,7 @@ def test_it_is_cpp_too(tmp_path: Path) -> None:
     source.write_text(
         '#include "resample.h"\nint main() { return fcs_resampler_size(48000, 16000) == 0; }\n'
     )
-    compiled(tmp_path / "user.o", f"-I{NATIVE}", "-std=c++11", "-c", source, compiler="g++")
+    flags = ("-std=c++11", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
+    command = [needed("g++"), *flags, f"-I{NATIVE}", "-c", source, "-o", tmp_path / "user.o"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
