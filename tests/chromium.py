@@ -123,7 +123,9 @@ class Chromium:
 
     def picture(self, path: Path, whole: bool = True) -> None:
         """Write what the page shows as PNG."""
-        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]
+        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)[
+            "data"
+        ]
         path.write_bytes(base64.b64decode(data))
 
     def _call(
