@@ -55,7 +55,7 @@ def main() -> None:
     picture = Path(sys.argv[1]) if len(sys.argv) > 1 else PICTURE
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "page"
-        command = [sys.executable, "-m", "fcs_edge.cli", "export", "edge-65k", folder]
+        command = [sys.executable, "-m", "fcs_edge.cli", "export", "edge-65k", str(folder)]
         subprocess.run([*command, "--target", "wasm", "--quiet"], check=True)
         draw(folder, picture)
     print(f"{picture}: {picture.stat().st_size:,} bytes")
