@@ -125,10 +125,8 @@ class Chromium:
 
     def picture(self, path: Path, whole: bool = True) -> None:
         """Write what the page shows as PNG."""
-        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)[
-            "data"
-        ]
-        path.write_bytes(base64.b64decode(data))
+        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        path.write_bytes(base64.b64decode(shot["data"]))
 
     def _call(
         self, method: str, parameters: dict[str, Any], session: str | None = None
