@@ -37,7 +37,8 @@ class Resampler:
     def __init__(self, library: ctypes.CDLL, source: int, target: int) -> None:
         self.library = library
         size = library.fcs_resampler_size(source, target)
-        self.memory = np.zeros(size // 8 + 1, np.float64)
+        # Memory is as it comes, and what is behind it is not read.
+        self.memory = np.full(size // 8 + 9, np.nan)
         assert library.fcs_resampler_init(self.at, SIZE(size), source, target) == 0
 
     @property
