@@ -1,9 +1,12 @@
 """Compile the kernels ahead of time, into one shared library for each CPU.
 
-    python scripts/compile_kernels.py [--target NAME ...] [--tests] [FOLDER]
+    python scripts/compile_kernels.py [--target NAME ...] [--tests] [--without-c] [FOLDER]
 
 FOLDER is kernels/compiled by default; a wheel includes it. With --tests, a library also holds the
 plain loops and the kernels of the CPU's other instruction sets, which only tests call.
+
+NAME.fcs in FOLDER is the C library of a CPU: the kernels of streams, and `export/native`. It needs
+clang; `--without-c` leaves it out, and `--tests` too.
 
 Numba types and lowers each kernel as it does at run time. LLVM then optimises the result for the
 named CPU, and GNU ld links it (Debian: binutils, and binutils-aarch64-linux-gnu for ARM, or the
@@ -23,6 +26,7 @@ os.environ.update(NUMBA_CACHE_DIR=tempfile.mkdtemp(), FCS_EDGE_COMPILED="off")
 
 import argparse
 import atexit
+import hashlib
 import json
 import platform
 import re
@@ -38,6 +42,7 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
+import native_library
 import numpy as np
 from llvmlite import ir
 from numba.core import compiler, types
@@ -126,6 +131,15 @@ PLAIN_SIGNATURES = {
 """The same of kernels that only tests call. No program calls one that returns a ``status``: Python
 runs between plain loops."""
 
+_NOT_STREAMED = (
+    *("gemm.packing.", "gemm.peak.", "gemm.quantized_weights."),
+    *("ops.focal.add_rows", "ops.focal.aggregate_row", "ops.focal.global_context"),
+    *("ops.gelu.", "ops.history.duplicate", "ops.neighbours.", "ops.network_coder."),
+    *("ops.neutral_coder.", "ops.resample.", "ops.vocos.divide_by_envelope"),
+    *("ops.vocos.overlap_add", "ops.whole_attention."),
+)
+"""What names of kernels start with that no stream calls: those of whole signals, packing, tests."""
+
 _ARRAY = re.compile(r"([fdHbBhil])([1-4])(w?)")
 _NUMBERS = {"int": types.int64, "float": types.float32, "bool": types.boolean}
 _I8, _I32, _I64 = (ir.IntType(bits) for bits in (8, 32, 64))
@@ -136,18 +150,9 @@ _ADAPTER = ir.FunctionType(ir.VoidType(), [_BASES, _WORDS])
 _RAW = "fcsk_"
 """What names of raw functions start with."""
 _FREE = "NRT_MemInfo_call_dtor"
+EXPORTED = "fcs_kernels", "fcs_kernel_types", "fcs_n_kernels", "fcs_kernels_id"
+"""Symbols of a C library's kernels: table of adapters, texts of types, number of both, identity."""
 _FROM_LIBC = {"memcpy", "memset", "memmove"} | thread_team_code.LIBC
-
-
-def linker(target: Target) -> str:
-    """Return the path of GNU ld for a target."""
-    native = platform.machine() == target.architecture
-    name = "ld" if native else f"{target.architecture}-linux-gnu-ld"
-    path = shutil.which(name)
-    if path is None:
-        package = "binutils" if native else f"binutils-{target.architecture}-linux-gnu"
-        sys.exit(f"compile_kernels: no {name}: install {package.replace('_', '-')}")
-    return path
 
 
 def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
@@ -195,11 +200,11 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
         weight, scale = ("b1", "f1") if bits == 8 else ("B1", "f2" if using is WASM else "H2")
         for n in vectors:
             shape = bits, integer_lanes, n, dot
-            types_ = f"f1 int {weight} {scale} f1 int int f2w int int int int"
+            types_ = f"f1 int {weight} {scale} f1 int int b1w f2w int int int int"
             yield f"gemm.products.linear_integer{shape}", products.linear_integer(*shape), types_
     for grouped_lanes, n, which in products.grouped(using):
         grouped = grouped_lanes, n, which.number
-        types_ = "f1 int b1 h1 f1 f1 int f2w int int int int"
+        types_ = "f1 int b1 h1 f1 f1 int b1w f2w int int int int"
         name = f"gemm.grouped_products.linear_grouped{grouped}"
         yield name, grouped_products.linear_grouped(*grouped), types_
     for bits in (32, 8, 4):
@@ -233,6 +238,17 @@ def _blocks(using: Instructions, columns: tuple[int, int], half: bool) -> tuple[
     attend, stored = whole_attention.attend_blocks(*panels), "H" if half else "f"
     types_ = f"f2 f2 f2 {stored}4 {stored}4 int f2w f2w f2w f2w int int"
     return f"ops.whole_attention.attend_blocks{panels}", attend, types_
+
+
+def export_kernels(using: Instructions) -> list[tuple[str, str]]:
+    """List the kernels that streams of any model may call, by name, with their types."""
+    listed = (*named_kernels(SIGNATURES), *built_kernels(using))
+    return sorted((n, types_) for n, _, types_ in listed if not n.startswith(_NOT_STREAMED))
+
+
+def kernels_id(listed: list[tuple[str, str]]) -> bytes:
+    """Return what identifies the kernels of a C library: 8 bytes of names, types and sources."""
+    return hashlib.sha256(json.dumps([listed, aot_library.sources_hash()]).encode()).digest()[:8]
 
 
 def tested_kernels(best: Instructions) -> Iterator[tuple[str, Any, str]]:
@@ -280,14 +296,11 @@ def emit(using: Instructions, for_tests: bool = False) -> tuple[str, set[str]]:
     freed = ir.Function(module, ir.FunctionType(ir.VoidType(), [_POINTER]), _FREE)
     ir.IRBuilder(freed.append_basic_block()).ret_void()
     _emit_run(module, _emit_table(module, aot_library.TABLE, adapters))
+    _emit_export(module, using, {name: adapters[n] for name, (*_, n) in kernels.items() if n >= 0})
     architectures = (t.architecture for t in (*TARGETS, ORACLE) if t.using is using)
     team_functions = thread_team_code.emit(module, next(architectures, platform.machine()))
-    manifest = (
-        json.dumps({"sources": aot_library.sources_hash(), "kernels": kernels}).encode() + b"\0"
-    )
-    text = ir.Constant(ir.ArrayType(_I8, len(manifest)), bytearray(manifest))
-    held = ir.GlobalVariable(module, text.type, aot_library.MANIFEST)
-    held.initializer, held.global_constant = text, True
+    manifest = json.dumps({"sources": aot_library.sources_hash(), "kernels": kernels})
+    _constant(module, aot_library.MANIFEST, _text(manifest))
     code.add_ir_module(module)
     code.finalize()
     exported = {symbol for symbol, *_ in kernels.values()} | {
@@ -401,12 +414,38 @@ def _emit_adapter(raw: ir.Function, types_: list[str]) -> ir.Function:
     return adapter
 
 
+def _constant(module: ir.Module, name: str, value: ir.Constant) -> ir.GlobalVariable:
+    """Emit a named constant."""
+    held = ir.GlobalVariable(module, value.type, name)
+    held.initializer, held.global_constant = value, True
+    return held
+
+
+def _text(text: str) -> ir.Constant:
+    data = bytearray(text.encode() + b"\0")
+    return ir.Constant(ir.ArrayType(_I8, len(data)), data)
+
+
 def _emit_table(module: ir.Module, name: str, adapters: list[ir.Function]) -> ir.GlobalVariable:
-    """Emit the table of a library's adapters."""
+    """Emit a table of adapters."""
     kind = ir.ArrayType(_ADAPTER.as_pointer(), len(adapters))
-    table = ir.GlobalVariable(module, kind, name)
-    table.initializer, table.global_constant = ir.Constant(kind, adapters), True
-    return table
+    return _constant(module, name, ir.Constant(kind, adapters))
+
+
+def _emit_export(module: ir.Module, using: Instructions, adapters: dict[str, ir.Function]) -> None:
+    """Emit what the C library has beside the kernels: their table, types and identity."""
+    listed = export_kernels(using)
+    names, texts, n, identity = EXPORTED
+    _emit_table(module, names, [adapters[name] for name, _ in listed])
+    pointers = []
+    for i, (_, types_) in enumerate(listed):
+        text = _constant(module, f"{texts}_{i}", _text(types_))
+        pointers.append(text.bitcast(_POINTER))
+    kind = ir.ArrayType(_POINTER, len(listed))
+    _constant(module, texts, ir.Constant(kind, pointers))
+    _constant(module, n, _I64(len(listed)))
+    data = bytearray(kernels_id(listed))
+    _constant(module, identity, ir.Constant(ir.ArrayType(_I8, len(data)), data))
 
 
 def _emit_run(module: ir.Module, table: ir.GlobalVariable) -> None:
@@ -509,6 +548,8 @@ def optimized(target: Target, text: str, exported: set[str], emit: str) -> Any:
     for value in (*module.functions, *module.global_variables):
         if not value.is_declaration and value.name not in exported:
             value.linkage = "internal"
+        elif value.name in EXPORTED:
+            value.visibility = "hidden"
     for function in module.functions:
         if function.name.startswith(_RAW) and "adapter" not in function.name:
             function.add_function_attribute("noinline")
@@ -579,12 +620,21 @@ def _link(target: Target, compiled: bytes, folder: Path) -> Path:
     with tempfile.TemporaryDirectory() as work:
         part, linked = Path(work) / "kernels.o", Path(work) / path.name
         part.write_bytes(compiled)
-        subprocess.run([linker(target), *options, "-o", linked, part], check=True)
+        subprocess.run([native_library.linker(target), *options, "-o", linked, part], check=True)
         data = linked.read_bytes()
     with creating(path) as library, creating(aot_library.record_of(path)) as record:
         library.write(data)
         record.write(aot_library.record(data, aot_library.sources_hash()))
     return path
+
+
+def _build_export(target: Target, text: str, folder: Path) -> None:
+    """Write the C library of a CPU."""
+    start, listed = time.perf_counter(), export_kernels(target.using)
+    kernels = _object(target, text, set(EXPORTED))
+    built = native_library.build(target, kernels, listed, kernels_id(listed), folder)
+    seconds, size = time.perf_counter() - start, (built / native_library.SHARED).stat().st_size
+    print(f"{built}: {size / 1e6:.2f} MB, {seconds:.0f} s", flush=True)
 
 
 def main() -> None:
@@ -593,6 +643,7 @@ def main() -> None:
     names = [target.name for target in COMPILED]
     parser.add_argument("--target", action="append", choices=names, help="default: those of wheels")
     parser.add_argument("--tests", action="store_true", help="add what only tests call")
+    parser.add_argument("--without-c", action="store_true", help="build no C libraries")
     parser.add_argument("folder", nargs="?", type=Path, default=aot_library.FOLDER)
     options = parser.parse_args()
     atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"])
@@ -613,6 +664,8 @@ def main() -> None:
             path = _link(target, _object(target, text, exported), options.folder)
             seconds = time.perf_counter() - start
             print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, {seconds:.0f} s", flush=True)
+            if target in TARGETS and not (options.tests or options.without_c):
+                _build_export(target, text, options.folder)
 
 
 if __name__ == "__main__":
