@@ -203,10 +203,7 @@ async function toggleMicrophone() {
     $("microphone-text").textContent = "Stop";
     enableTracks(true);
     $("original-note").textContent = `${context.sampleRate / 1000} kHz`;
-    say(
-      "Live. You hear yourself through the codec; switch to Original to compare." +
-        (cancel ? " Headphones are better: an echo of loudspeakers is removed from your voice." : ""),
-    );
+    say("Live. You hear yourself through the codec; switch to Original to compare.");
   } catch (error) {
     problem(microphoneText(error));
   }
