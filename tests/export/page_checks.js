@@ -66,7 +66,8 @@ export async function record() {
 async function recorded() {
   const answer = new Promise((resolve) => (recorder.port.onmessage = ({ data }) => resolve(data)));
   recorder.port.postMessage(0);
-  return (await answer).map(joined);
+  const { first, parts } = await answer;
+  return [first, ...parts.map(joined)];
 }
 
 /** Encode what the microphone gave from a place on; return the first `n` tokens. */
@@ -82,24 +83,19 @@ function encoded(codec, captured, rate, n) {
   return tokens.slice(0, n);
 }
 
-/** Compare what the page played, and its saved file, with the codec's output of what went in. */
-export async function compare(file) {
+/**
+ * Compare what the page played, and its saved file, with the codec's output of what went in. The
+ * report, of live sound, says how many frames the worklet had taken at which time.
+ */
+export async function compare(file, report) {
   const ready = await codec;
   const rate = fcsPage.sound().context.sampleRate;
-  const [played, captured] = await recorded();
+  const [first, played, captured] = await recorded();
   const { tokens } = tokensOf(file, ready);
-  // The worklet takes the microphone from some quantum on.
-  const first = captured.findIndex((value) => value !== 0);
+  const start = Math.round(report.time * rate) + 128 - report.taken - first;
+  // The last chunks may have ended in the middle, where the microphone stopped.
   const chunk = ready.facts.chunkTokens;
-  let start = -1;
-  for (let at = Math.max(0, first - 20 * 128); at < first + 200 * 128 && start < 0; at += 128) {
-    const trial = captured.subarray(at - (at % 128));
-    const found = encoded(ready, trial, rate, 4 * chunk);
-    if (found.every((token, i) => token === tokens[i])) start = at - (at % 128);
-  }
-  if (start < 0) return { start };
-  // The last chunk may have ended in the middle, where the microphone stopped.
-  const whole = Math.floor(tokens.length / chunk) * chunk - 2 * chunk;
+  const whole = Math.floor(tokens.length / chunk) * chunk - 3 * chunk;
   const again = encoded(ready, captured.subarray(start), rate, whole);
   const differ = again.filter((token, i) => token !== tokens[i]).length;
   const decoder = ready.decoder();

@@ -4,10 +4,14 @@ class Recorder extends AudioWorkletProcessor {
     super();
     this.played = [];
     this.captured = [];
-    this.port.onmessage = () => this.port.postMessage([this.played, this.captured]);
+    this.first = currentFrame;
+    this.port.onmessage = () => {
+      this.port.postMessage({ first: this.first, parts: [this.played, this.captured] });
+    };
   }
 
   process([played, captured]) {
+    if (!this.played.length) this.first = currentFrame;
     const silence = new Float32Array(128);
     this.played.push((played[0] ?? silence).slice());
     this.captured.push((captured[0] ?? silence).slice());

@@ -130,7 +130,7 @@ def test_a_file_goes_through_and_its_tokens_come_back(
         assert reader.getframerate() * 24000 == reader.getnframes() * 16000
         sound = np.frombuffer(reader.readframes(reader.getnframes()), "<i2") / 32768
     assert np.sqrt(np.mean(sound**2)) > 1e-3
-    assert text(page, "status").startswith("speech.fcs, 1.5 s.")
+    assert text(page, "status") == f"Saved speech.wav, {len(result['sound'])} bytes."
 
 
 def test_what_comes_out_live_is_the_output_of_what_goes_in(page: Chromium) -> None:
@@ -145,9 +145,8 @@ def test_what_comes_out_live_is_the_output_of_what_goes_in(page: Chromium) -> No
     level = page.run("fcsPage.report()")
     page.run("document.getElementById('microphone').click()")
     page.wait("fcsPage.current().mode === 'clip' && fcsPage.current().done")
-    result = checks(page, "return compare(await saved('save-fcs'))")
+    result = checks(page, f"return compare(await saved('save-fcs'), {json.dumps(level)})")
     assert level["mode"] == "live"
-    assert result["start"] >= 0, "no place of the recording gives the page's first tokens"
     assert result["differ"] == 0
     assert result["compared"] >= 100
     # A gap on a slow machine divides the sound: what is played is the codec's all the same.
@@ -176,12 +175,11 @@ def test_the_keyboard_plays_switches_and_seeks(page: Chromium) -> None:
     page.wait(f"fcsPage.report().at < {before} + 44100")
     # Each control can be reached, and shows that it has the focus.
     page.run("document.getElementById('microphone').focus()")
-    reached = []
-    for _ in range(12):
-        reached.append(page.run("document.activeElement.id"))
-        page.press("Tab", "Tab", 9)
     expected = ["microphone", "choose", "example", "headphones", "pick-decoded", "play"]
-    assert [name for name in reached if name in expected] == expected
+    expected += ["position", "volume", "save-fcs", "save-wav"]
+    for name in expected:
+        assert page.run("document.activeElement.id") == name
+        page.press("Tab", "Tab", 9)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
