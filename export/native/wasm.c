@@ -95,9 +95,7 @@ FCS_EXPORT void fcs_module_facts_read(const fcs_model *model, fcs_module_facts *
 
 enum {
     FCS_MODULE_PRIORS = 8,  /* of a model, at most */
-    FCS_MODULE_BYTES = 2048, /* that one call of the writer may give */
-    FCS_SECTION_PRIOR = 5,  /* sections of a model's file: docs/reference/program.md */
-    FCS_SECTION_ACCEPTS = 6
+    FCS_MODULE_BYTES = 2048 /* that one call of the writer may give */
 };
 
 static void fcs_module_header(const fcs_model *model, fcs_file_header *header)
