@@ -23,6 +23,7 @@ os.environ.update(NUMBA_CACHE_DIR=tempfile.mkdtemp(), FCS_EDGE_COMPILED="off")
 
 import argparse
 import atexit
+import hashlib
 import json
 import platform
 import re
@@ -126,6 +127,15 @@ PLAIN_SIGNATURES = {
 """The same of kernels that only tests call. No program calls one that returns a ``status``: Python
 runs between plain loops."""
 
+_NOT_STREAMED = (
+    *("gemm.packing.", "gemm.peak.", "gemm.quantized_weights."),
+    *("ops.focal.add_rows", "ops.focal.aggregate_row", "ops.focal.global_context"),
+    *("ops.gelu.", "ops.history.duplicate", "ops.neighbours.", "ops.network_coder."),
+    *("ops.neutral_coder.", "ops.resample.", "ops.vocos.divide_by_envelope"),
+    *("ops.vocos.overlap_add", "ops.whole_attention."),
+)
+"""What names of kernels start with that no stream calls: those of whole signals, packing, tests."""
+
 _ARRAY = re.compile(r"([fdHbBhil])([1-4])(w?)")
 _NUMBERS = {"int": types.int64, "float": types.float32, "bool": types.boolean}
 _I8, _I32, _I64 = (ir.IntType(bits) for bits in (8, 32, 64))
@@ -136,6 +146,8 @@ _ADAPTER = ir.FunctionType(ir.VoidType(), [_BASES, _WORDS])
 _RAW = "fcsk_"
 """What names of raw functions start with."""
 _FREE = "NRT_MemInfo_call_dtor"
+EXPORTED = "fcs_kernels", "fcs_kernel_types", "fcs_n_kernels", "fcs_kernels_id"
+"""Symbols of a C library's kernels: table of adapters, texts of types, number of both, identity."""
 _FROM_LIBC = {"memcpy", "memset", "memmove"} | thread_team_code.LIBC
 
 
@@ -235,6 +247,17 @@ def _blocks(using: Instructions, columns: tuple[int, int], half: bool) -> tuple[
     return f"ops.whole_attention.attend_blocks{panels}", attend, types_
 
 
+def export_kernels(using: Instructions) -> list[tuple[str, str]]:
+    """List the kernels that streams of any model may call, by name, with their types."""
+    listed = (*named_kernels(SIGNATURES), *built_kernels(using))
+    return sorted((n, types_) for n, _, types_ in listed if not n.startswith(_NOT_STREAMED))
+
+
+def kernels_id(listed: list[tuple[str, str]]) -> bytes:
+    """Return what identifies the kernels of a C library: 8 bytes of names, types and sources."""
+    return hashlib.sha256(json.dumps([listed, aot_library.sources_hash()]).encode()).digest()[:8]
+
+
 def tested_kernels(best: Instructions) -> Iterator[tuple[str, Any, str]]:
     """List what only tests call: plain loops, and the sets below the best one of a CPU."""
     yield from named_kernels(PLAIN_SIGNATURES)
@@ -280,14 +303,11 @@ def emit(using: Instructions, for_tests: bool = False) -> tuple[str, set[str]]:
     freed = ir.Function(module, ir.FunctionType(ir.VoidType(), [_POINTER]), _FREE)
     ir.IRBuilder(freed.append_basic_block()).ret_void()
     _emit_run(module, _emit_table(module, aot_library.TABLE, adapters))
+    _emit_export(module, using, {name: adapters[n] for name, (*_, n) in kernels.items() if n >= 0})
     architectures = (t.architecture for t in (*TARGETS, ORACLE) if t.using is using)
     team_functions = thread_team_code.emit(module, next(architectures, platform.machine()))
-    manifest = (
-        json.dumps({"sources": aot_library.sources_hash(), "kernels": kernels}).encode() + b"\0"
-    )
-    text = ir.Constant(ir.ArrayType(_I8, len(manifest)), bytearray(manifest))
-    held = ir.GlobalVariable(module, text.type, aot_library.MANIFEST)
-    held.initializer, held.global_constant = text, True
+    manifest = json.dumps({"sources": aot_library.sources_hash(), "kernels": kernels})
+    _constant(module, aot_library.MANIFEST, _text(manifest))
     code.add_ir_module(module)
     code.finalize()
     exported = {symbol for symbol, *_ in kernels.values()} | {
@@ -401,12 +421,38 @@ def _emit_adapter(raw: ir.Function, types_: list[str]) -> ir.Function:
     return adapter
 
 
+def _constant(module: ir.Module, name: str, value: ir.Constant) -> ir.GlobalVariable:
+    """Emit a named constant."""
+    held = ir.GlobalVariable(module, value.type, name)
+    held.initializer, held.global_constant = value, True
+    return held
+
+
+def _text(text: str) -> ir.Constant:
+    data = bytearray(text.encode() + b"\0")
+    return ir.Constant(ir.ArrayType(_I8, len(data)), data)
+
+
 def _emit_table(module: ir.Module, name: str, adapters: list[ir.Function]) -> ir.GlobalVariable:
-    """Emit the table of a library's adapters."""
+    """Emit a table of adapters."""
     kind = ir.ArrayType(_ADAPTER.as_pointer(), len(adapters))
-    table = ir.GlobalVariable(module, kind, name)
-    table.initializer, table.global_constant = ir.Constant(kind, adapters), True
-    return table
+    return _constant(module, name, ir.Constant(kind, adapters))
+
+
+def _emit_export(module: ir.Module, using: Instructions, adapters: dict[str, ir.Function]) -> None:
+    """Emit what the C library has beside the kernels: their table, types and identity."""
+    listed = export_kernels(using)
+    names, texts, n, identity = EXPORTED
+    _emit_table(module, names, [adapters[name] for name, _ in listed])
+    pointers = []
+    for i, (_, types_) in enumerate(listed):
+        text = _constant(module, f"{texts}_{i}", _text(types_))
+        pointers.append(text.bitcast(_POINTER))
+    kind = ir.ArrayType(_POINTER, len(listed))
+    _constant(module, texts, ir.Constant(kind, pointers))
+    _constant(module, n, _I64(len(listed)))
+    data = bytearray(kernels_id(listed))
+    _constant(module, identity, ir.Constant(ir.ArrayType(_I8, len(data)), data))
 
 
 def _emit_run(module: ir.Module, table: ir.GlobalVariable) -> None:
