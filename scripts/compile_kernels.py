@@ -39,7 +39,9 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
+import native_library
 import numpy as np
+import wasm_module
 from llvmlite import ir
 from numba.core import compiler, types
 from numba.core.compiler_lock import global_compiler_lock
@@ -51,7 +53,7 @@ from fcs_edge.files import creating
 from fcs_edge.kernels.gemm import grouped_products, peak, products
 from fcs_edge.kernels.isa import dot_products, instructions
 from fcs_edge.kernels.isa.instructions import SETS, WASM, Instructions
-from fcs_edge.kernels.isa.targets import COMPILED, ORACLE, TARGETS, Target
+from fcs_edge.kernels.isa.targets import COMPILED, MODULES, ORACLE, TARGETS, Target
 from fcs_edge.kernels.ops import attention, code_search, depthwise, spectrum, whole_attention
 from fcs_edge.kernels.runtime import aot_library, thread_team_code
 
@@ -555,6 +557,8 @@ def optimized(target: Target, text: str, exported: set[str], emit: str) -> Any:
     for value in (*module.functions, *module.global_variables):
         if not value.is_declaration and value.name not in exported:
             value.linkage = "internal"
+        elif value.name in EXPORTED:
+            value.visibility = "hidden"
     for function in module.functions:
         if function.name.startswith(_RAW) and "adapter" not in function.name:
             function.add_function_attribute("noinline")
@@ -633,10 +637,25 @@ def _link(target: Target, compiled: bytes, folder: Path) -> Path:
     return path
 
 
+def _build_modules(text: str, folder: Path) -> None:
+    """Write the WebAssembly modules; a model file fits both."""
+    start, listed = time.perf_counter(), export_kernels(WASM)
+    modules = {
+        wasm_module.FILES[target.name]: wasm_module.link(
+            target, _object(target, text, set(EXPORTED))
+        )
+        for target in MODULES
+    }
+    name = MODULES[0].name
+    built = native_library.write(name, modules, listed, kernels_id(listed), folder)
+    sizes = ", ".join(f"{len(data) / 1e3:.0f} KB" for data in modules.values())
+    print(f"{built}: {sizes}, {time.perf_counter() - start:.0f} s", flush=True)
+
+
 def main() -> None:
     """Compile the requested libraries."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    names = [target.name for target in COMPILED]
+    names = [target.name for target in COMPILED if target is not MODULES[1]]
     parser.add_argument("--target", action="append", choices=names, help="default: those of wheels")
     parser.add_argument("--tests", action="store_true", help="add what only tests call")
     parser.add_argument("folder", nargs="?", type=Path, default=aot_library.FOLDER)
@@ -654,7 +673,9 @@ def main() -> None:
         with global_compiler_lock, instructions.emitting(using):
             text, exported = emit(using, options.tests)
         print(f"{using.name}: emitted in {time.perf_counter() - start:.0f} s", flush=True)
-        for target in (t for t in chosen if t.using is using):
+        if MODULES[0] in chosen and using is WASM:
+            _build_modules(text, options.folder)
+        for target in (t for t in chosen if t.using is using and t not in MODULES):
             start = time.perf_counter()
             path = _link(target, _object(target, text, exported), options.folder)
             seconds = time.perf_counter() - start
