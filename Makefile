@@ -90,16 +90,23 @@ docs: $(VENV)/.docs  ## build the site into build/site
 
 # Kernels for the CPUs that a wheel has them for; other CPUs, and the sources, compile with Numba.
 TARGETS := x86-64-v3 x86-64-v4-vnni cortex-a53 cortex-a72 cortex-a76
-compiled: $(TARGETS:%=kernels/compiled/%.so)
+compiled: $(TARGETS:%=kernels/compiled/%.so) $(TARGETS:%=kernels/compiled/%.fcs/kernels.json)
 
 kernels/compiled/%.so: $(wildcard kernels/*.py kernels/*/*.py) scripts/compile_kernels.py | $(VENV)/.dev linkers
 	$(BIN)/python scripts/compile_kernels.py --target $*
+
+# The line above builds the C library too. A change of the C sources leaves the kernels as they are.
+kernels/compiled/%.fcs/kernels.json: kernels/compiled/%.so $(wildcard export/native/*.[ch]) scripts/native_library.py
+	$(BIN)/python scripts/native_library.py --target $*
 
 .PHONY: linkers
 linkers:
 	@command -v ld >/dev/null && command -v $(OTHER_LD) >/dev/null || { \
 	    echo 'a linker is missing: installing binutils with apt-get'; \
 	    $(SUDO) apt-get update && $(SUDO) apt-get install --yes binutils $(OTHER_BINUTILS); }
+	@$(PYTHON) scripts/toolchain.py >/dev/null 2>&1 || { \
+	    echo 'clang or wasm-ld is missing: installing clang and lld with apt-get'; \
+	    $(SUDO) apt-get update && $(SUDO) apt-get install --yes clang lld; }
 
 # The installed command must run where the sources are not, and with no Numba where it can.
 wheel: $(VENV)/.dev  ## three wheels: x86-64 and 64-bit ARM with kernels, the third for all others

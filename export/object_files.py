@@ -108,16 +108,26 @@ def _object_header(machine: int, sections_at: int, n_sections: int) -> bytes:
 
 def defined_symbols(data: bytes) -> list[str]:
     """Return the global names that an object file defines."""
-    sections, found = sections_of(data), []
+    return [name for name, is_defined in _symbols(data) if is_defined]
+
+
+def undefined_symbols(data: bytes) -> list[str]:
+    """Return the global names that an object file needs of others."""
+    return [name for name, is_defined in _symbols(data) if not is_defined]
+
+
+def _symbols(data: bytes) -> Iterator[tuple[str, bool]]:
+    """Yield the global names of an object file, and whether it defines them."""
+    sections = sections_of(data)
     for section in sections:
         if section.kind != _SYMTAB:
             continue
         names = sections[section.link].offset
         entries = data[section.offset : section.offset + section.size]
         for name, info, _, index, _, _ in _SYMBOL.iter_unpack(entries):
-            if index and info >> 4 in (1, _WEAK):
-                found.append(data[names + name : data.index(b"\0", names + name)].decode())
-    return found
+            if info >> 4 in (1, _WEAK):
+                text = data[names + name : data.index(b"\0", names + name)]
+                yield text.decode(), index != 0
 
 
 def archive(members: Mapping[str, bytes]) -> bytes:

@@ -140,7 +140,7 @@ compile_libraries() { # FOLDER OPTION...
     # shellcheck disable=SC2086 # a list of words
     missing=$(here -c "$stale" "$1" $cpus)
     # shellcheck disable=SC2086
-    [[ -z $missing ]] || here "$root/scripts/compile_kernels.py" "${@:2}" $missing "$1"
+    [[ -z $missing ]] || here "$root/scripts/compile_kernels.py" --without-c "${@:2}" $missing "$1"
     cp "$root/scripts/compile_kernels.py" "$1/"
 }
 stale='

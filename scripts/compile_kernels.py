@@ -1,9 +1,13 @@
 """Compile the kernels ahead of time, into one shared library for each CPU.
 
-    python scripts/compile_kernels.py [--target NAME ...] [--tests] [FOLDER]
+    python scripts/compile_kernels.py [--target NAME ...] [--tests] [--without-c] [FOLDER]
 
 FOLDER is kernels/compiled by default; a wheel includes it. With --tests, a library also holds the
 plain loops and the kernels of the CPU's other instruction sets, which only tests call.
+
+The target "wasm" is two WebAssembly modules, "x86-64-v2-wasm" the library that tests compare them
+with. NAME.fcs in FOLDER is the C library of a CPU: the kernels of streams, and `export/native`. It needs
+clang; `--without-c` leaves it out, and `--tests` too.
 
 Numba types and lowers each kernel as it does at run time. LLVM then optimises the result for the
 named CPU, and GNU ld links it (Debian: binutils, and binutils-aarch64-linux-gnu for ARM, or the
@@ -153,17 +157,6 @@ EXPORTED = "fcs_kernels", "fcs_kernel_types", "fcs_n_kernels", "fcs_kernels_id"
 _FROM_LIBC = {"memcpy", "memset", "memmove"} | thread_team_code.LIBC
 
 
-def linker(target: Target) -> str:
-    """Return the path of GNU ld for a target."""
-    native = platform.machine() == target.architecture
-    name = "ld" if native else f"{target.architecture}-linux-gnu-ld"
-    path = shutil.which(name)
-    if path is None:
-        package = "binutils" if native else f"binutils-{target.architecture}-linux-gnu"
-        sys.exit(f"compile_kernels: no {name}: install {package.replace('_', '-')}")
-    return path
-
-
 def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
     """List the kernels built for a set of instructions: name, function, argument types."""
     lanes = using.lanes
@@ -209,11 +202,11 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
         weight, scale = ("b1", "f1") if bits == 8 else ("B1", "f2" if using is WASM else "H2")
         for n in vectors:
             shape = bits, integer_lanes, n, dot
-            types_ = f"f1 int {weight} {scale} f1 int int f2w int int int int"
+            types_ = f"f1 int {weight} {scale} f1 int int b1w f2w int int int int"
             yield f"gemm.products.linear_integer{shape}", products.linear_integer(*shape), types_
     for grouped_lanes, n, which in products.grouped(using):
         grouped = grouped_lanes, n, which.number
-        types_ = "f1 int b1 h1 f1 f1 int f2w int int int int"
+        types_ = "f1 int b1 h1 f1 f1 int b1w f2w int int int int"
         name = f"gemm.grouped_products.linear_grouped{grouped}"
         yield name, grouped_products.linear_grouped(*grouped), types_
     for bits in (32, 8, 4):
@@ -629,7 +622,7 @@ def _link(target: Target, compiled: bytes, folder: Path) -> Path:
     with tempfile.TemporaryDirectory() as work:
         part, linked = Path(work) / "kernels.o", Path(work) / path.name
         part.write_bytes(compiled)
-        subprocess.run([linker(target), *options, "-o", linked, part], check=True)
+        subprocess.run([native_library.linker(target), *options, "-o", linked, part], check=True)
         data = linked.read_bytes()
     with creating(path) as library, creating(aot_library.record_of(path)) as record:
         library.write(data)
@@ -640,16 +633,19 @@ def _link(target: Target, compiled: bytes, folder: Path) -> Path:
 def _build_modules(text: str, folder: Path) -> None:
     """Write the WebAssembly modules; a model file fits both."""
     start, listed = time.perf_counter(), export_kernels(WASM)
-    modules = {
-        wasm_module.FILES[target.name]: wasm_module.link(
-            target, _object(target, text, set(EXPORTED))
-        )
-        for target in MODULES
-    }
-    name = MODULES[0].name
-    built = native_library.write(name, modules, listed, kernels_id(listed), folder)
-    sizes = ", ".join(f"{len(data) / 1e3:.0f} KB" for data in modules.values())
+    kernels = {target.name: _object(target, text, set(EXPORTED)) for target in MODULES}
+    built = wasm_module.build(kernels, listed, kernels_id(listed), folder)
+    sizes = ", ".join(f"{path.stat().st_size / 1e3:.0f} KB" for path in built.glob("*.wasm"))
     print(f"{built}: {sizes}, {time.perf_counter() - start:.0f} s", flush=True)
+
+
+def _build_export(target: Target, text: str, folder: Path) -> None:
+    """Write the C library of a CPU."""
+    start, listed = time.perf_counter(), export_kernels(target.using)
+    kernels = _object(target, text, set(EXPORTED))
+    built = native_library.build(target, kernels, listed, kernels_id(listed), folder)
+    seconds, size = time.perf_counter() - start, (built / native_library.SHARED).stat().st_size
+    print(f"{built}: {size / 1e6:.2f} MB, {seconds:.0f} s", flush=True)
 
 
 def main() -> None:
@@ -658,6 +654,7 @@ def main() -> None:
     names = [target.name for target in COMPILED if target is not MODULES[1]]
     parser.add_argument("--target", action="append", choices=names, help="default: those of wheels")
     parser.add_argument("--tests", action="store_true", help="add what only tests call")
+    parser.add_argument("--without-c", action="store_true", help="build no C libraries")
     parser.add_argument("folder", nargs="?", type=Path, default=aot_library.FOLDER)
     options = parser.parse_args()
     atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"])
@@ -680,6 +677,8 @@ def main() -> None:
             path = _link(target, _object(target, text, exported), options.folder)
             seconds = time.perf_counter() - start
             print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, {seconds:.0f} s", flush=True)
+            if target in TARGETS and not (options.tests or options.without_c):
+                _build_export(target, text, options.folder)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,8 +15,9 @@ BAD_RATE, NO_PART, NO_MODEL, NOT_A_MODEL, BAD_VERSION, BAD_CRC, OTHER_KERNELS, B
     -7, -15, -1
 )
 ALIGNMENT = 64
-_GUARD = 64
 _PAINT = 0xA7
+_PROTECT = ctypes.CDLL(None).mprotect
+_PROTECT.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 U8, F32, U16 = NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint16]
 _P, _N, _I = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
@@ -56,22 +58,30 @@ class FcsError(Exception):
 
 
 class Memory:
-    """Aligned memory between guard bytes, which `check` reads.
+    """Memory that ends where a page begins that nobody may read, and begins behind such a page.
+
+    Guard bytes fill what lies between; `check` reads them.
 
     Parameters
     ----------
     size : int
         Bytes.
-    offset : int
-        Of the memory from a multiple of 64 bytes.
+    alignment : int
+        Of its address. It ends as near to the page as that allows.
     """
 
-    def __init__(self, size: int, offset: int = 0) -> None:
-        self._whole = np.full(size + 2 * _GUARD + ALIGNMENT + offset, _PAINT, np.uint8)
-        start = -self._whole.ctypes.data % ALIGNMENT + _GUARD + offset
-        self._start, self._end = start, start + size
-        self.bytes: U8 = self._whole[start : start + size]
-        self.address: int = self.bytes.ctypes.data if size else self._whole.ctypes.data + start
+    def __init__(self, size: int, alignment: int = ALIGNMENT) -> None:
+        inner = -(-(size + alignment) // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._pages = mmap.mmap(-1, inner + 2 * mmap.PAGESIZE)
+        whole = np.frombuffer(self._pages, np.uint8)
+        for page in (whole[: mmap.PAGESIZE], whole[-mmap.PAGESIZE :]):
+            assert _PROTECT(page.ctypes.data, page.size, 0) == 0
+        self._whole = whole[mmap.PAGESIZE : -mmap.PAGESIZE]
+        self._whole[:] = _PAINT
+        self._start = start = (inner - size) // alignment * alignment
+        self._end = end = start + size
+        self.bytes: U8 = self._whole[start:end]
+        self.address: int = self._whole.ctypes.data + start
 
     def check(self) -> None:
         """Fail if a byte around the memory has changed."""
@@ -196,7 +206,7 @@ class _Stream:
     def push(self, items: NDArray[Any]) -> NDArray[Any]:
         """Push items, which lie just before guard bytes, and return what comes out."""
         values = np.ascontiguousarray(items, self.input_type)
-        given = Memory(values.nbytes, offset=values.itemsize)
+        given = Memory(values.nbytes, values.itemsize)
         given.bytes[:] = values.view(np.uint8)
         n = self.outputs(items.size)
         out = self._output("push", n, given.address, items.size)
@@ -210,7 +220,7 @@ class _Stream:
 
     def _output(self, name: str, capacity: int, *given: int) -> NDArray[Any]:
         size = np.dtype(self.output_type).itemsize
-        out, n = Memory(capacity * size, offset=size), ctypes.c_size_t(0xA7A7)
+        out, n = Memory(capacity * size, size), ctypes.c_size_t(0xA7A7)
         code = self._call(name, self.memory.address, *given, out.address, capacity, ctypes.byref(n))
         out.check()
         self._check(code)

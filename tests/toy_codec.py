@@ -110,3 +110,40 @@ def decoded(tokens: NDArray[np.uint16]) -> NDArray[np.float32]:
         past = (past + value) / np.float32(4)
         out.append(past)
     return np.array(out, np.float32)
+
+
+class Stream:
+    """A stream of the toy codec, in Python: an encoder or a decoder."""
+
+    def __init__(self, is_encoder: bool) -> None:
+        self._chunk, self._dtype = (CHUNK, np.float32) if is_encoder else (CHUNK_TOKENS, np.uint16)
+        self._run: Any = (lambda x: encoded(x)[0]) if is_encoder else decoded
+        self._is_encoder = is_encoder
+        self.reset()
+
+    def reset(self) -> None:
+        """Start a new stream."""
+        self._items: NDArray[Any] = np.zeros(0, self._dtype)
+        self._n_out = 0
+
+    def _rest(self, n: int) -> NDArray[Any]:
+        out: NDArray[Any] = self._run(self._items[:n])[self._n_out :]
+        self._n_out += out.size
+        return out
+
+    def push(self, items: NDArray[Any]) -> NDArray[Any]:
+        """Return what the items complete."""
+        self._items = np.concatenate([self._items, items])
+        return self._rest(self._items.size // self._chunk * self._chunk)
+
+    def flush(self) -> NDArray[Any]:
+        """Return the rest, and start a new stream."""
+        out = self._rest(self._items.size)
+        self.reset()
+        return out
+
+    def copy(self) -> Stream:
+        """Return a stream that continues from here."""
+        other = Stream(self._is_encoder)
+        other._items, other._n_out = self._items, self._n_out
+        return other

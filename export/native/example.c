@@ -1,11 +1,12 @@
 /*
  * A whole encoder and decoder of speech:
  *
- *     example encode IN.wav OUT.fcs      16 kHz, mono, 16 bits or float; - reads standard input,
- *                                        a WAV or bare 16-bit samples
- *     example decode IN.fcs OUT.wav      16 bits; - reads standard input
+ *     example encode IN.wav OUT.fcs      IN: 16 kHz, mono, 16 bits or float
+ *     example decode IN.fcs OUT.wav      OUT: 16 bits
  *
- * with -m MODEL.fcsm before IN: by default, the model inside the library, or ./model.fcsm.
+ * IN as - is standard input: a WAV, or bare 16-bit samples. OUT as - is standard output.
+ * `-m MODEL.fcsm` before IN names a model. By default it is the one inside the library, or
+ * model.fcsm in this folder.
  * Build it with libfcs.a or libfcs.so:
  *
  *     cc -O2 example.c libfcs.a -o example
@@ -116,7 +117,8 @@ static FILE *open_input(const char *name) {
 
 /* The output gets its name at the end: nothing half-written has it. */
 static FILE *open_output(const char *name) {
-    output_name = name;
+    output_name = strcmp(name, "-") == 0 ? "standard output" : name;
+    if (output_name != name) return stdout;
     int n = snprintf(output_part, sizeof output_part, "%s.part", name);
     if (n < 0 || (size_t)n >= sizeof output_part) fail("%s: the name is too long", name);
     FILE *file = fopen(output_part, "wb");
@@ -131,6 +133,7 @@ static void write_all(FILE *file, const void *bytes, size_t n) {
 
 static void close_output(FILE *file) {
     if (fclose(file) != 0) fail("%s: cannot be written: is the disk full?", output_name);
+    if (file == stdout) return;
     if (rename(output_part, output_name) != 0) fail("%s: cannot be written", output_name);
     unfinished = NULL;
 }
@@ -235,11 +238,12 @@ static size_t read_samples(struct sound *sound, float *samples) {
     return n / item;
 }
 
+/* More samples than a WAV can count stand for an unknown number, as in a pipe. */
 static void write_wav_header(FILE *file, uint64_t n_samples) {
     unsigned char header[44];
-    uint32_t bytes = n_samples < 0x7FFFFFE0u ? (uint32_t)(2 * n_samples) : 0xFFFFFFC0u;
+    uint32_t bytes = n_samples < 0x7FFFFFE0u ? (uint32_t)(2 * n_samples) : 0xFFFFFFFFu;
     memcpy(header, "RIFF....WAVEfmt ................data", 36);
-    put(header + 4, 4, bytes + 36);
+    put(header + 4, 4, bytes == 0xFFFFFFFFu ? bytes : bytes + 36);
     put(header + 16, 4, 16);
     put(header + 20, 2, 1); /* integers */
     put(header + 22, 2, 1); /* channel */
@@ -456,11 +460,13 @@ static void decode(const char *in, const char *out) {
     part.is_lost = (unsigned char *)new_memory(facts.decoder_chunk_tokens);
     FILE *input = open_input(in);
     part.file = open_output(out);
-    write_wav_header(part.file, 0);
+    write_wav_header(part.file, UINT64_MAX);
     read_events(input, &part);
     end_part(&part, UINT64_MAX);
-    if (fseek(part.file, 0, SEEK_SET) != 0) fail("%s: cannot be written", out);
-    write_wav_header(part.file, part.n_samples);
+    if (part.file != stdout) {
+        if (fseek(part.file, 0, SEEK_SET) != 0) fail("%s: cannot be written", out);
+        write_wav_header(part.file, part.n_samples);
+    }
     close_output(part.file);
 }
 

@@ -14,7 +14,7 @@ from fcs_edge.kernels.gemm.quantize_activations import quantize_rows_grouped
 from fcs_edge.kernels.isa.instructions import DOTS
 from fcs_edge.kernels.runtime._jit import factory, kernel
 
-_ROWS = 32
+MOST_ROWS = 32
 """Rows whose quantised activations are held at once: a weight is read once for all of them."""
 
 _GROUPS = BLOCK // GROUP
@@ -27,42 +27,54 @@ _WIDE, _UNSIGNED, _SIGNED = -1, 0, 127
 """Numbers that 0 stands above the least activation: q in 16 bits as it is, or in 8 bits."""
 
 
+def grouped_work(dot: int) -> int:
+    """Return the bytes of workspace that `linear_grouped` needs for each row.
+
+    It needs no more than those of `MOST_ROWS`.
+    """
+    return BLOCK * DOTS[dot].factor_bits // 8 + 8 * _GROUPS
+
+
 @factory
 def linear_grouped(lanes: int, vectors: int, dot: int) -> Callable[..., None]:
     """Return the kernel for panels of lanes * vectors outputs."""
-    global GroupedPanel, IntegerRows, add_grouped_panel, carray, pointer, stack
+    global GroupedPanel, IntegerRows, add_grouped_panel, carray, part, pointer, stack
     from numba.np.numpy_support import carray
 
     from fcs_edge.kernels.gemm.grouped_microkernel import GroupedPanel
     from fcs_edge.kernels.gemm.panel_rows import add_grouped_panel
-    from fcs_edge.kernels.gemm.panels import IntegerRows, pointer, stack
+    from fcs_edge.kernels.gemm.panels import IntegerRows, part, pointer, stack
 
     width, which = lanes * vectors, DOTS[dot]
     wide = which.factor_bits == 16
     base = _WIDE if wide else _UNSIGNED if which.unsigned_weights else _SIGNED
     element: Any = np.int16 if wide else np.int8
-    held, held_groups = _ROWS * BLOCK, _ROWS * _GROUPS
+    row_bytes, group_bytes = BLOCK * (2 if wide else 1), 4 * _GROUPS
 
     @kernel
     def linear_grouped(
         x: F32, step: int, packed: I8, sums: I16, scale: F32, bias: F32, depth: int,
-        out: F32, column: int, epilogue: int, first: int, last: int,
+        work: I8, out: F32, column: int, epilogue: int, first: int, last: int,
     ) -> None:  # fmt: skip
         """``y[m, n] = bias[n] + scale[n] sum_g r[m, g] sum_{k in g} q[m, k] w[n, k]``.
 
         ``r[m, g] = (max_{k in g}(x, 0) - min_{k in g}(x, 0)) / 253``, ``q[m, k] = round(x / r)``,
         x at m * step + k. y goes to column + n of out; packed, sums and scale hold w; g has
         `GROUP` inputs. The outputs are those of the panels from `first` to the one before `last`.
+        work, (bytes,), is workspace: `grouped_work` of each row, or of `MOST_ROWS`.
         """
         n_first, n_last = first * width, min(last * width, bias.size)
         outputs = (bias.size + width - 1) // width * width
         padded = (depth + DEPTH_MULTIPLE - 1) // DEPTH_MULTIPLE * DEPTH_MULTIPLE
-        q, tile = carray(stack(element, held), held), carray(stack(np.float32, _TILE), _TILE)
-        row_scale = carray(stack(np.float32, held_groups), held_groups)
-        offset = carray(stack(np.int32, held_groups), held_groups)
+        held = min(out.shape[0], MOST_ROWS)
+        q = carray(part(work, 0, element), held * BLOCK)
+        row_scale = carray(part(work, held * row_bytes, np.float32), held * _GROUPS)
+        scales_end = held * (row_bytes + group_bytes)
+        offset = carray(part(work, scales_end, np.int32), held * _GROUPS)
+        tile = carray(stack(np.float32, _TILE), _TILE)
         rows = IntegerRows(q, BLOCK, row_scale, offset, _GROUPS)
-        for m in range(0, out.shape[0], _ROWS):
-            n_rows = min(_ROWS, out.shape[0] - m)
+        for m in range(0, out.shape[0], MOST_ROWS):
+            n_rows = min(MOST_ROWS, out.shape[0] - m)
             some_out = out[m : m + n_rows]
             start_sums(bias[n_first:n_last], epilogue, some_out, column + n_first)
             for start in range(0, padded, BLOCK):

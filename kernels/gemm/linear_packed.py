@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fcs_edge.kernels._types import F32, I8, I16
-from fcs_edge.kernels.gemm import packing, products
+from fcs_edge.kernels.gemm import grouped_products, packing, products
 from fcs_edge.kernels.gemm import quantized_weights as stored
 from fcs_edge.kernels.gemm.epilogue import WRITE
 from fcs_edge.kernels.gemm.quantized_weights import Int4, Int8
@@ -52,6 +52,8 @@ class PackedInteger:
             self._group, kernels = packing.padded_depth(self.depth), compiled.int8
         else:
             self._group, kernels = weight.group, compiled.int4
+        bits, dot = (8, using.int8_dot) if isinstance(weight, Int8) else (4, using.int4_dot)
+        self._work = products.integer_work(bits, dot.number)
         self._parts: list[tuple[Callable[..., None], Any, F32, F32, int, int]] = []
         for kernel, width, start, stop in _cut(self.outputs, kernels):
             part = weight.rows(start, stop)
@@ -67,9 +69,10 @@ class PackedInteger:
     def __call__(self, x: F32, step: int, out: F32, column: int = 0, epilogue: int = WRITE) -> None:
         """Apply the weight; see `linear.Linear`."""
         depth, group = self.depth, self._group
+        work = _workspace(self._work, out)
         for kernel, packed, scale, bias, start, panels in self._parts:
             to = out, column + start, epilogue
-            kernel(x, step, packed, scale, bias, depth, group, *to, 0, panels)
+            kernel(x, step, packed, scale, bias, depth, group, work, *to, 0, panels)
 
 
 class PackedGrouped:
@@ -78,6 +81,7 @@ class PackedGrouped:
     def __init__(self, weight: Int8, bias: F32, using: Instructions) -> None:
         self.outputs, self.depth = weight.shape
         dot = using.grouped[-1]
+        self._work = grouped_products.grouped_work(dot.number)
         self._parts: list[tuple[Callable[..., None], I8, I16, F32, F32, int, int]] = []
         for kernel, width, start, stop in _cut(self.outputs, products.kernels(using).grouped):
             part, panels = weight.rows(start, stop), -(-(stop - start) // width)
@@ -91,9 +95,15 @@ class PackedGrouped:
 
     def __call__(self, x: F32, step: int, out: F32, column: int = 0, epilogue: int = WRITE) -> None:
         """Apply the weight; see `linear.Linear`."""
+        work = _workspace(self._work, out)
         for kernel, packed, sums, scale, bias, start, panels in self._parts:
-            to = out, column + start, epilogue
+            to = work, out, column + start, epilogue
             kernel(x, step, packed, sums, scale, bias, self.depth, *to, 0, panels)
+
+
+def _workspace(row_bytes: int, out: F32) -> Any:
+    """Return the workspace of a call, for rows that take so many bytes each."""
+    return memory.scratch(row_bytes * min(out.shape[0], products.MOST_ROWS))
 
 
 def _packed_int8(weight: Int8, width: int, using: Instructions) -> tuple[Any, F32]:

@@ -10,7 +10,7 @@ from fcs_edge.kernels._types import F16, F32, I8, I16, U8, U16, Scalar
 from fcs_edge.kernels.runtime._jit import inline, kernel
 
 BLOCK = 1024
-"""Inputs whose integer products are summed in one go; their activations are on the stack."""
+"""Inputs whose integer products are summed in one go."""
 
 GROUP = 128
 """Inputs whose activations of 8 bits share a scale, beside 8-bit weights."""

@@ -191,6 +191,18 @@ def stack(typing: Any, dtype: Any, size: Any) -> Any:
 
 
 @intrinsic
+def part(typing: Any, array: Any, first: Any, dtype: Any) -> Any:
+    """Return a pointer to numbers of a type, at byte `first` of an array of bytes."""
+    kind: Any = types.CPointer
+
+    def generate(context: Any, b: Builder, signature: Any, arguments: Any) -> Value:
+        at = b.gep(memory(context, b, array, arguments[0]), [arguments[1]])
+        return b.bitcast(at, context.get_value_type(signature.return_type))
+
+    return kind(dtype.dtype)(array, INDEX, dtype), generate
+
+
+@intrinsic
 def pointer(typing: Any, array: Any, first: Any) -> Any:
     """Return a pointer to number `first` of an array's memory."""
 

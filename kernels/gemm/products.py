@@ -23,11 +23,14 @@ _DEPTH = 1024
 Each sum starts reading anew; at 256 products this took 12 % of the time.
 """
 
-_ROWS = 32
+MOST_ROWS = 32
 """Rows whose quantised activations are held at once: a weight is read once for all of them."""
 
 _GROUPS = BLOCK // DEPTH_MULTIPLE
 """Most groups of 4-bit weights in a block."""
+
+_PER_GROUP = 8
+"""Bytes of a group's scale and offset."""
 
 _TILE = 4 * 64
 """Sums of four rows of the widest panel."""
@@ -130,48 +133,67 @@ def linear_float(lanes: int, vectors: int, half: bool) -> Kernel:
 @factory
 def linear_integer(bits: int, lanes: int, vectors: int, dot: int) -> Kernel:
     """Return the kernel for panels of lanes * vectors outputs, weights of 8 or 4 bits."""
+    pitch, element = _activations(bits, dot)
     split = bits == 8 and DOTS[dot].split
-    # Numbers that a row of quantised activations takes in a block, and their type.
-    pitch = BLOCK * (2 if split else 1)
-    element = np.int8 if bits == 4 or split else np.int16
     return _integer_kernel(bits, lanes, vectors, dot, split, pitch, element)
+
+
+def _activations(bits: int, dot: int) -> tuple[int, Any]:
+    """Return the numbers that a row of quantised activations takes in a block, and their type."""
+    split = bits == 8 and DOTS[dot].split
+    return BLOCK * (2 if split else 1), np.int8 if bits == 4 or split else np.int16
+
+
+def integer_work(bits: int, dot: int) -> int:
+    """Return the bytes of workspace that `linear_integer` needs for each row.
+
+    It needs no more than those of `MOST_ROWS`.
+    """
+    pitch, element = _activations(bits, dot)
+    row: int = pitch * np.dtype(element).itemsize
+    return row + _PER_GROUP * (_GROUPS if bits == 4 else 1)
 
 
 def _integer_kernel(
     bits: int, lanes: int, vectors: int, dot: int, split: bool, pitch: int, element: Any
 ) -> Kernel:
     """Return the kernel whose q is of a type, with so many numbers from row to row."""
-    global IntegerPanel, IntegerRows, add_integer_panel, carray, pointer, quantize_block, stack
+    global IntegerPanel, IntegerRows, add_integer_panel, carray, part, pointer, quantize_block
+    global stack
     from numba.np.numpy_support import carray
 
     from fcs_edge.kernels.gemm.panel_rows import add_integer_panel, quantize_block
-    from fcs_edge.kernels.gemm.panels import IntegerPanel, IntegerRows, pointer, stack
+    from fcs_edge.kernels.gemm.panels import IntegerPanel, IntegerRows, part, pointer, stack
 
     width, per_byte, groups = lanes * vectors, 8 // bits, _GROUPS if bits == 4 else 1
-    held, held_groups = _ROWS * pitch, _ROWS * groups
+    row_bytes, group_bytes = pitch * np.dtype(element).itemsize, 4 * groups
 
     @kernel
     def linear_integer(
         x: F32, step: int, packed: Any, scale: Any, bias: F32, depth: int, group: int,
-        out: F32, column: int, epilogue: int, first: int, last: int,
+        work: Any, out: F32, column: int, epilogue: int, first: int, last: int,
     ) -> None:  # fmt: skip
         """``y[m, n] = bias[n] + sum_g r[m, g] s[g, n] sum_{k in g} q[m, k] w[n, k]``.
 
         ``r[m, g] = max_{k in g} |x[m * step + k]| / top``, ``q[m, k] = round(x[m * step + k] /
         r[m, g])``. y goes to column + n of out; packed and scale hold w and s; g has group inputs.
         8 bits: top is 2039, group the padded depth. 4 bits: top is 127, group divides `BLOCK`.
+        work, (bytes,) int8, is workspace: `integer_work` of each row, or of `MOST_ROWS`.
         The outputs are those of the panels from `first` to the one before `last`.
         """
         n_first, n_last = first * width, min(last * width, bias.size)
         outputs = (bias.size + width - 1) // width * width
         padded = (depth + DEPTH_MULTIPLE - 1) // DEPTH_MULTIPLE * DEPTH_MULTIPLE
-        q, tile = carray(stack(element, held), held), carray(stack(np.float32, _TILE), _TILE)
-        row_scale = carray(stack(np.float32, held_groups), held_groups)
-        offset = carray(stack(np.int32, held_groups), held_groups)
-        inverse = carray(stack(np.float32, _ROWS), _ROWS)
+        held = min(out.shape[0], MOST_ROWS)
+        q = carray(part(work, 0, element), held * pitch)
+        row_scale = carray(part(work, held * row_bytes, np.float32), held * groups)
+        scales_end = held * (row_bytes + group_bytes)
+        offset = carray(part(work, scales_end, np.int32), held * groups)
+        tile = carray(stack(np.float32, _TILE), _TILE)
+        inverse = carray(stack(np.float32, MOST_ROWS), MOST_ROWS)
         rows = IntegerRows(q, pitch, row_scale, offset, groups)
-        for m in range(0, out.shape[0], _ROWS):
-            n_rows = min(_ROWS, out.shape[0] - m)
+        for m in range(0, out.shape[0], MOST_ROWS):
+            n_rows = min(MOST_ROWS, out.shape[0] - m)
             some_out = out[m : m + n_rows]
             if bits == 8:
                 row_scales(x[m * step :], step, depth, row_scale, inverse, n_rows)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from fcs_edge.kernels._types import I64
-from fcs_edge.kernels.runtime import aot_library
+from fcs_edge.kernels.runtime import aot_library, memory
 from fcs_edge.kernels.runtime.aot_library import Compiled
 
 LEAST_WORK = 1 << 15
@@ -25,8 +25,12 @@ _ELEMENT_WORK = 16
 
 _PRODUCTS = "gemm.products.", "gemm.grouped_products."
 _INTEGER = "gemm.products.linear_integer("
+_WORKING = _INTEGER, "gemm.grouped_products."
+"""Products that have workspace."""
 _PRODUCT_LANES = {False: slice(0, 2), True: slice(1, 3)}
 """Where lanes and vectors stand in the name of a product, and of `linear_integer`."""
+_WORK, _OUT = -6, -5
+"""Where workspace and output stand in the arguments of a product."""
 _APPEND, _DUPLICATE = "ops.history.append", "ops.history.duplicate"
 _ROWS = {
     "ops.attention.position_gate": (0, 4),
@@ -84,15 +88,27 @@ Parts: TypeAlias = list[Call | None]
 def cut(recorded: Sequence[Recorded], threads: int) -> list[Parts]:
     """Return what recorded calls are cut into, in their order."""
     out: list[Parts] = []
+    works = _works(recorded, threads)
     for _, same in groupby(recorded, _layer):
         calls = list(same)
         if len(calls) > 1 and len(calls) % threads == 0:
             # The groups of a convolution: to cut one repeats the rounding of its inputs.
-            dealt: Parts = [_product_call(*call, 0, call[1][-1]) for call in calls]
+            some = [works[i % threads] for i in range(len(calls))]
+            dealt: Parts = [
+                _product_call(*call, 0, call[1][-1], work)
+                for call, work in zip(calls, some, strict=True)
+            ]
             out += [dealt[i : i + threads] for i in range(0, len(dealt), threads)]
         else:
-            out += [parts for call in calls for parts in _cut(*call, threads)]
+            out += [parts for call in calls for parts in _cut(*call, works)]
     return out
+
+
+def _works(recorded: Sequence[Recorded], threads: int) -> list[Any]:
+    """Return the workspace of each thread's products; the first one uses that of its calls."""
+    sizes = [a[_WORK].size for kernel, a in recorded if kernel.name.startswith(_WORKING)]
+    most = max(sizes, default=0)
+    return [None, *(memory.temporary((most,), np.int8) for _ in range(1, threads))]
 
 
 def _layer(recorded: Recorded) -> tuple[int, ...]:
@@ -100,15 +116,15 @@ def _layer(recorded: Recorded) -> tuple[int, ...]:
     kernel, arguments = recorded
     if not kernel.name.startswith(_PRODUCTS):
         return (id(arguments),)
-    return id(kernel), id(arguments[-5]), arguments[-3]
+    return id(kernel), id(arguments[_OUT]), arguments[-3]
 
 
-def _cut(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> list[Parts]:
+def _cut(kernel: Compiled, arguments: tuple[Any, ...], works: list[Any]) -> list[Parts]:
     """Return what a recorded call is cut into; what must come before it precedes it."""
     name = kernel.name.partition("(")[0]
-    found = None
+    found, threads = None, len(works)
     if name.startswith(_PRODUCTS):
-        found = _product(kernel, arguments, threads)
+        found = _product(kernel, arguments, works)
     elif name == "ops.depthwise.depthwise_panels":
         found = _depthwise(kernel, arguments, threads)
     elif name == "ops.attention.attend_panels":
@@ -170,23 +186,31 @@ def _filled(calls: list[Call], threads: int) -> Parts:
     return [*calls, *[None] * (threads - len(calls))]
 
 
-def _product(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> list[Parts] | None:
+def _product(kernel: Compiled, arguments: tuple[Any, ...], works: list[Any]) -> list[Parts] | None:
     """Cut a matrix product by panels; see `kernels.gemm.products`."""
-    *others, out, _, _, first, last = arguments
+    first, last = arguments[-2:]
     # Weights, whole panels of them: as many as the rows have inputs and outputs.
-    work = out.shape[0] * others[2].size
-    shares = _shares(last - first, threads, work)
-    calls = [_product_call(kernel, arguments, first + a, first + b) for a, b in shares]
-    return [_filled(calls, threads)] if calls else None
+    size = arguments[_OUT].shape[0] * arguments[2].size
+    shares = _shares(last - first, len(works), size)
+    calls = [
+        _product_call(kernel, arguments, first + a, first + b, work)
+        for (a, b), work in zip(shares, works, strict=False)
+    ]
+    return [_filled(calls, len(works))] if calls else None
 
 
-def _product_call(kernel: Compiled, arguments: tuple[Any, ...], first: int, last: int) -> Call:
-    """Return the call of some panels."""
+def _product_call(
+    kernel: Compiled, arguments: tuple[Any, ...], first: int, last: int, work: Any
+) -> Call:
+    """Return the call of some panels, with workspace of its thread's own where it is one."""
+    if work is not None and kernel.name.startswith(_WORKING):
+        arguments = *arguments[:_WORK], work, *arguments[_OUT:]
     *others, out, column, _, _, _ = arguments
     lanes, vectors = _numbers(kernel)[_PRODUCT_LANES[kernel.name.startswith(_INTEGER)]]
     width = lanes * vectors
     columns = (min(column + panel * width, out.shape[1]) for panel in (first, last))
-    used = [_access(array, False) for array in others if isinstance(array, np.ndarray)]
+    kinds = zip(others, kernel.types, strict=False)
+    used = [_access(a, kind.endswith("w")) for a, kind in kinds if isinstance(a, np.ndarray)]
     used.append(_some_columns(out, *columns))
     return Call(kernel, (*arguments[:-2], first, last), used)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,47 @@ def temporary(shape: tuple[int, ...], dtype: Any) -> Any:
     memory = np.zeros(size + _LINE, np.uint8)
     start = -memory.ctypes.data % _LINE
     return memory[start : start + size].view(dtype).reshape(shape)
+
+
+class _Thread(threading.local):
+    """What a thread's calls use as workspace."""
+
+    create: Callable[[int], Any] | None = None
+    held: Any = np.empty(0, np.int8)
+
+
+_thread = _Thread()
+
+
+def scratch(n_bytes: int) -> Any:
+    """Return at least so many bytes of workspace, int8, for the next call of this thread."""
+    if _thread.create is not None:
+        return _thread.create(n_bytes)
+    if _thread.held.size < n_bytes:
+        _thread.held = temporary((n_bytes,), np.int8)
+    return _thread.held
+
+
+@contextlib.contextmanager
+def scratch_from(create: Callable[[int], Any]) -> Iterator[None]:
+    """Take this thread's workspace from a function of its bytes: calls that are recorded own it."""
+    before, _thread.create = _thread.create, create
+    try:
+        yield
+    finally:
+        _thread.create = before
+
+
+def own_scratch() -> Callable[[int], Any]:
+    """Return a function that gives the same growing workspace to all calls; see `scratch_from`."""
+    held = [np.empty(0, np.int8)]
+
+    def create(n_bytes: int) -> Any:
+        if held[0].size < n_bytes:
+            held[0] = temporary((n_bytes,), np.int8)
+        return held[0]
+
+    return create
 
 
 def _new_block(size: int) -> Any:

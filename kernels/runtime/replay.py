@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fcs_edge.kernels._types import I64
-from fcs_edge.kernels.runtime import _jit, aot_library, cuts, thread_team
+from fcs_edge.kernels.runtime import _jit, aot_library, cuts, memory, thread_team
 from fcs_edge.kernels.runtime.aot_library import Compiled
 
 _Calls = Sequence[cuts.Recorded]
@@ -112,7 +112,8 @@ def record(run: Callable[[], None], threads: int = 1) -> Recording | SharedRecor
     if _jit.uses_numba():
         run()
         return None
-    with aot_library.recorded_calls() as calls:
+    own = memory.scratch_from(memory.own_scratch())
+    with aot_library.recorded_calls() as calls, own:
         run()
     if _jit.uses_numba() or not all(kernel.number >= 0 for kernel, _ in calls):
         return None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 import toy_codec
 from c_library import Library, Model
-
 from fcs_edge.export.libraries import NATIVE
 from native_tools import compiled
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 
-import c_library
 import fuzz_cases
 import numpy as np
 import pytest
+
+import c_library
 import toy_codec
 from c_library import FcsError, Memory, Model
-
 from fcs_edge.export import fcsm
 from fcs_edge.kernels.runtime.program import IN, STATE, WEIGHTS, Parameter, Patch, Tail
 
@@ -63,9 +63,10 @@ def test_what_is_wrong_has_its_code(toy: Model) -> None:
     assert code_of(toy, with_crc(data[:8] + b"\2" + data[9:])) == c_library.BAD_VERSION
     assert code_of(toy, with_crc(data[:16] + b"other..." + data[24:])) == c_library.OTHER_KERNELS
     assert code_of(toy, data[:-1] + b"\1") == c_library.BAD_CRC
-    memory, opened = Memory(len(data), offset=32), Memory(1000)
-    memory.bytes[:] = np.frombuffer(data, np.uint8)
-    assert c.fcs_model_open(opened.address, memory.address, len(data)) == c_library.BAD_ALIGNMENT
+    memory, opened = Memory(len(data) + 32), Memory(1000)
+    memory.bytes[32:] = np.frombuffer(data, np.uint8)
+    at = memory.address + 32
+    assert c.fcs_model_open(opened.address, at, len(data)) == c_library.BAD_ALIGNMENT
     assert c.fcs_model_open(None, memory.address, len(data)) == c_library.BAD_ARGUMENT
     assert c.fcs_model_open(opened.address, None, 0) == c_library.BAD_ARGUMENT
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+from functools import partial
 
-import c_library
+import fuzz_cases
 import numpy as np
 import pytest
-import toy_codec
-from c_library import FcsError, Library, Memory, Model
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
+import c_fuzz
+import c_library
+import toy_codec
+from c_library import FcsError, Library, Memory, Model
 from toy_codec import CHUNK, HOP_OUT
 
 
@@ -193,6 +197,12 @@ def test_half_models(part: str, toy: Model) -> None:
     assert init(half.address, memory.address, 4096, 1) == c_library.NO_PART
     stream = half.encoder() if part == "encoder" else half.decoder()
     assert stream.push(np.zeros(CHUNK)).size == (3 if part == "encoder" else CHUNK * HOP_OUT)
+
+
+def test_random_calls(toy: Model) -> None:
+    rng = np.random.default_rng(fuzz_cases.SEED)
+    encoder, decoder = partial(toy_codec.Stream, True), partial(toy_codec.Stream, False)
+    c_fuzz.fuzz(toy, encoder, decoder, rng, 1500 * fuzz_cases.TIMES)
 
 
 def test_version_and_texts(toy: Model) -> None:

@@ -83,3 +83,23 @@ def test_groups_are_dealt_out_whole() -> None:
     assert [[call.arguments[5] for call in parts if call] for parts in dealt] == [[0, 16], [32, 48]]
     earlier = [(i, access) for i, call in enumerate(first_two) if call for access in call.accesses]
     assert not cuts.needs_barrier(last_two, earlier)
+
+
+def test_each_thread_rounds_activations_in_memory_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cuts, "LEAST_WORK", 0)
+    name, types = "gemm.products.linear_integer(8, 16, 1, 0)", "f1 int b1 f1 f1 int int b1w f2w"
+    linear = kernel(name, f"{types} int int int int")
+    panels, out, bias = 4, np.zeros((4, 64), np.float32), np.zeros(64, np.float32)
+    packed, work = np.zeros(panels * 16 * 64, np.int8), np.zeros(1000, np.int8)
+    others = np.zeros(256, np.float32), 64, packed, bias, bias, 64, 64
+    calls = [(linear, (*others, work, out, 0, 0, 0, panels)) for _ in range(3)]
+    threads = 2
+    for parts in cuts.cut(calls, threads):
+        own = [call.arguments[7] for call in parts if call is not None]
+        assert own[0] is work
+        assert own[1].size >= work.size
+        assert not np.shares_memory(own[1], work)
+        written = [a for call in parts if call for a in call.accesses if a.written]
+        assert sum(a.start in (array.ctypes.data for array in own) for a in written) == threads

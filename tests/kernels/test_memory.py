@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import threading
 from typing import Any
 
 import numpy as np
@@ -42,3 +43,31 @@ def test_blocks_are_shared_and_returned() -> None:
     # What is left of its block is the next one's: that takes another.
     memory.zeros((33 << 20,), np.int8)
     assert before - resident() > 90 << 20
+
+
+def test_each_thread_has_workspace_of_its_own() -> None:
+    def address(n_bytes: int) -> int:
+        array = memory.scratch(n_bytes)
+        assert array.dtype == np.int8
+        assert array.size >= n_bytes
+        return int(array.ctypes.data)
+
+    here = address(1000)
+    assert here % 64 == 0
+    assert address(10) == here
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(address(1000)))
+    thread.start()
+    thread.join()
+    assert found != [here]
+
+
+def test_recorded_calls_have_workspace_of_their_own() -> None:
+    shared = memory.scratch(1000)
+    own = memory.own_scratch()
+    with memory.scratch_from(own):
+        first = memory.scratch(1000)
+        assert first is memory.scratch(100)
+        assert memory.scratch(2000).size >= 2000
+    assert not np.shares_memory(first, shared)
+    assert memory.scratch(1000) is shared
