@@ -5,9 +5,9 @@
 FOLDER is kernels/compiled by default; a wheel includes it. With --tests, a library also holds the
 plain loops and the kernels of the CPU's other instruction sets, which only tests call.
 
-The target "wasm" is two WebAssembly modules, "x86-64-v2-wasm" the library that tests compare them
-with. NAME.fcs in FOLDER is the C library of a CPU: the kernels of streams, and `export/native`. It needs
-clang; `--without-c` leaves it out, and `--tests` too.
+NAME.fcs in FOLDER is the C library of a CPU: the kernels of streams, and `export/native`. It needs
+clang; `--without-c` leaves it out, and `--tests` too. The target "wasm" is two WebAssembly modules,
+"x86-64-v2-wasm" the library that tests compare them with.
 
 Numba types and lowers each kernel as it does at run time. LLVM then optimises the result for the
 named CPU, and GNU ld links it (Debian: binutils, and binutils-aarch64-linux-gnu for ARM, or the

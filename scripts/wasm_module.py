@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import native_library
+
 import toolchain
 from fcs_edge.export import libraries
 from fcs_edge.files import creating
@@ -31,13 +32,13 @@ STACK = 256 << 10
 """Bytes. The stack comes first: where it overflows, the engine stops instead of writing on data."""
 
 _SOURCES = ("fcs", "fcs_inside", "wasm", "self_test")
-_COMPILE = (
+COMPILE = (
     *("-std=c99", "-O2", "-ffreestanding", "-nostdlibinc", "-fno-builtin", "-ffp-contract=off"),
     *("-mbulk-memory", "-mnontrapping-fptoint", "-msign-ext", "-mmutable-globals"),
     *("-ffunction-sections", "-fdata-sections"),
     *("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror"),
 )
-_LINK = (
+LINK = (
     *("--no-entry", "--export-dynamic", "--stack-first", "-z", f"stack-size={STACK}"),
     *("--gc-sections", "--strip-all", "-O2"),
 )
@@ -45,7 +46,7 @@ _LINK = (
 
 def link(target: Target, kernels: bytes) -> bytes:
     """Return the module of a target, from the object file of its kernels."""
-    options = (*_COMPILE, f"-DFCS_INT4_VECTORS={target.using.int4_vectors}")
+    options = (*COMPILE, f"-DFCS_INT4_VECTORS={target.using.int4_vectors}")
     objects = {native_library.KERNELS: kernels}
     for name in _SOURCES:
         source = libraries.NATIVE / f"{name}.c"
@@ -53,7 +54,7 @@ def link(target: Target, kernels: bytes) -> bytes:
     with tempfile.TemporaryDirectory() as work:
         for name, data in objects.items():
             (Path(work) / name).write_bytes(data)
-        command = [toolchain.tool("wasm-ld"), *_LINK, "-o", "module.wasm", *objects]
+        command = [toolchain.tool("wasm-ld"), *LINK, "-o", "module.wasm", *objects]
         subprocess.run(command, check=True, cwd=work)
         return (Path(work) / "module.wasm").read_bytes()
 
