@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import fuzz_cases
+import native_library
 import numpy as np
 import pytest
+import wasm_module
 
-import native_library
 import toolchain
 import toy_codec
-import wasm_module
 from fcs_edge.export import fcsm, libraries
 from fcs_edge.kernels.isa.targets import MODULES
 from native_tools import needed
