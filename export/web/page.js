@@ -573,10 +573,7 @@ document.addEventListener("drop", (event) => {
 });
 darkness.onchange = recolour;
 
-Promise.resolve(FILES.codec).then(
-  (codec) => worker.postMessage({ type: "load", ...codec }),
-  (error) => problem(`The model in this page cannot be read: ${error.message}.`),
-);
+worker.postMessage({ type: "load", ...FILES.codec });
 
 /** For tests: what the page knows. */
 globalThis.fcsPage = { current: () => current, report: () => report, sound: () => sound, worker };
