@@ -21,7 +21,7 @@ _PAINT = 0xA7
 _PROTECT = ctypes.CDLL(None).mprotect
 _PROTECT.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
-U8, F32, U16 = NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint16]
+_Bytes = NDArray[np.uint8]
 _P, _N, _I = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
 
 
@@ -82,7 +82,7 @@ class Memory:
         self._whole[:] = _PAINT
         self._start = start = (inner - size) // alignment * alignment
         self._end = end = start + size
-        self.bytes: U8 = self._whole[start:end]
+        self.bytes: _Bytes = self._whole[start:end]
         self.address: int = self._whole.ctypes.data + start
 
     def check(self) -> None:

@@ -13,6 +13,7 @@ from fcs_edge.errors import FcsError
 from fcs_edge.export import exporter, libraries
 from fcs_edge.export.libraries import NATIVE
 from fcs_edge.kernels.isa import targets
+from fcs_edge.kernels.runtime import aot_library
 from native_tools import compiled, lacking
 
 HERE = Path(__file__).parent
@@ -61,7 +62,10 @@ def exported(library: Library, machine: str) -> Callable[[str | Path | None], Mo
     def export(model: str | Path | None) -> Model:
         if model not in models:
             found = None if model is None else str(model)
-            models[model] = library.open(exporter.model_bytes(found, machine))
+            with pytest.MonkeyPatch.context() as patch:
+                # Weights are packed by the library beside that of C, in place of Numba.
+                patch.setenv(aot_library.VARIABLE, str(aot_library.FOLDER))
+                models[model] = library.open(exporter.model_bytes(found, machine))
         return models[model]
 
     return export

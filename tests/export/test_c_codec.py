@@ -10,6 +10,7 @@ from typing import Any
 import fuzz_cases
 import numpy as np
 import pytest
+from conftest import Golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -17,7 +18,6 @@ from numpy.typing import NDArray
 import c_fuzz
 import fcs_edge
 from c_library import Model
-from conftest import Golden
 
 CASES = ("tiny", "options", "nolookahead", pytest.param("full_4k", marks=pytest.mark.full))
 SAMPLES = 1e-4
@@ -38,7 +38,9 @@ def in_pieces(stream: Any, items: NDArray[Any], pieces: tuple[int, ...], seed: i
 
 @pytest.mark.parametrize("chunks", [1, 8])
 @pytest.mark.parametrize("name", CASES)
-def test_golden(name: str, chunks: int, golden: Callable[[str], Golden], exported: Exported) -> None:
+def test_golden(
+    name: str, chunks: int, golden: Callable[[str], Golden], exported: Exported
+) -> None:
     case = golden(name)
     model = exported(case.model)
     tokens = in_pieces(model.encoder(chunks), case.signal, (0, 1, 319, 1279, 1281, 9999), 1)
