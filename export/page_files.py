@@ -14,14 +14,14 @@ import numpy as np
 
 WEB = Path(__file__).parent / "web"
 """The folder of the page's sources."""
-_SOURCES = (
+SOURCES = (
     *("index.html", "page.css", "page.js", "plots.js"),
     *("fcs.js", "fcs.d.ts", "worker.js", "worklet.js"),
 )
 MODULES = "fcs.wasm", "fcs-relaxed.wasm"
 """The module, and the one with relaxed-simd."""
 _MODEL, _EXAMPLE = "model.fcsm", "demo.flac"
-NAMES = (*_SOURCES, *MODULES, _MODEL, _EXAMPLE)
+NAMES = (*SOURCES, *MODULES, _MODEL, _EXAMPLE)
 """Files of a folder."""
 
 _CANNOT_STAND = b"\0\r<"
@@ -39,7 +39,7 @@ def folder(module: bytes, relaxed: bytes | None, model: bytes) -> dict[str, byte
     model : bytes
         The model's file for target ``wasm``.
     """
-    files = {name: (WEB / name).read_bytes() for name in _SOURCES}
+    files = {name: (WEB / name).read_bytes() for name in SOURCES}
     return files | _inside(module, relaxed, model)
 
 

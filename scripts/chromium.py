@@ -1,4 +1,4 @@
-"""A headless Chromium that tests drive by its DevTools protocol, over pipes, with no package."""
+"""A headless Chromium that is driven by its DevTools protocol, over pipes; no package is needed."""
 
 from __future__ import annotations
 
@@ -63,6 +63,7 @@ class Chromium:
             self.call(f"{domain}.enable")
 
     def __enter__(self) -> Chromium:
+        """Return itself."""
         return self
 
     def __exit__(
@@ -71,6 +72,7 @@ class Chromium:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """End the browser, and remove its folder."""
         self._process.kill()
         self._process.wait()
         os.close(self._write)
