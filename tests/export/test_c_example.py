@@ -40,7 +40,7 @@ def pcm(n: int) -> NDArray[np.int16]:
 
 
 @pytest.mark.parametrize("n", [0, 1, 3, 13, 5000, 70001])
-def test_both_ways(n: int, example: Path, tmp_path: Path) -> None:
+def test_there_and_back(n: int, example: Path, tmp_path: Path) -> None:
     samples, source, out = pcm(n), tmp_path / "in.wav", tmp_path / "out.wav"
     soundfile.write(source, samples, 16000)
     done = run(example, "encode", source, tmp_path / "x.fcs")
