@@ -23,7 +23,7 @@
 #include "fcs.h"
 #include "fcs_file.h"
 
-enum { MAX_PRIORS = 16, PIECE = 4096 };
+enum { MAX_PRIORS = 16, PIECE = 4096, GAP_TOKENS = 100 };
 
 static fcs_model model;
 static fcs_facts facts;
@@ -99,6 +99,7 @@ static fcs_file_header header_of_model(void) {
     header.sample_rate_in = facts.sample_rate_in;
     header.sample_rate_out = facts.sample_rate_out;
     header.settings = facts.settings;
+    header.prior = n_priors != 0 ? priors[n_priors - 1].check : 0;
     memcpy(header.fingerprint, facts.fingerprint, sizeof header.fingerprint);
     return header;
 }
@@ -357,6 +358,25 @@ static void decode_tokens(struct part *part, const uint16_t *tokens, size_t n, i
     }
 }
 
+/*
+ * A gap: the decoder runs through its start, and rests in what is left, in whole chunks, so that
+ * chunks begin where they would without the gap.
+ */
+static void decode_gap(struct part *part, uint64_t n_tokens) {
+    static const float silence[PIECE];
+    uint64_t chunk = facts.decoder_chunk_tokens, run = chunk > GAP_TOKENS ? chunk : GAP_TOKENS;
+    uint64_t rest = n_tokens > run ? (n_tokens - run) / chunk * chunk : 0;
+    decode_tokens(part, NULL, (size_t)(n_tokens - rest), 1);
+    part->n_tokens += rest;
+    for (uint64_t left = rest * facts.samples_out_per_token; left != 0;) {
+        size_t n = left < PIECE ? (size_t)left : PIECE;
+        write_samples(part->file, silence, n);
+        part->n_written += n;
+        part->n_samples += n;
+        left -= n;
+    }
+}
+
 static void release_pending(struct part *part) {
     decode_tokens(part, part->pending, part->n_pending, 0);
     part->n_pending = 0;
@@ -413,7 +433,7 @@ static void take_event(struct part *part, const fcs_event *event) {
         n_problems++;
         if (part->is_left_out || event->n_tokens == 0) return;
         release_pending(part);
-        decode_tokens(part, NULL, event->n_tokens, 1);
+        decode_gap(part, event->n_tokens);
         return;
     case FCS_READ_END:
         if (!part->is_left_out) finish_part(part, event);
