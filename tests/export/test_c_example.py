@@ -39,7 +39,7 @@ def pcm(n: int) -> NDArray[np.int16]:
     return np.random.default_rng(n).integers(-20000, 20000, n).astype(np.int16)
 
 
-@pytest.mark.parametrize("n", [0, 1, 3, 13, 5000, 70001])
+@pytest.mark.parametrize("n", [0, 1, 3, 10, 13, 5000, 70001])
 def test_there_and_back(n: int, example: Path, tmp_path: Path) -> None:
     samples, source, out = pcm(n), tmp_path / "in.wav", tmp_path / "out.wav"
     soundfile.write(source, samples, 16000)
