@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import toy_codec
+import traced_models
 from c_library import Library, Model
 from fcs_edge.errors import FcsError
 from fcs_edge.export import exporter, libraries
@@ -17,6 +19,17 @@ from fcs_edge.kernels.runtime import aot_library
 from native_tools import compiled, lacking
 
 HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Trace a model once for a target, in whatever process a test runs."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporter, "model_bytes", traced_models.traced_once(folder))
+        yield
 
 
 @pytest.fixture(scope="session")
