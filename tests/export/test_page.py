@@ -217,11 +217,11 @@ def test_a_phone_shows_all_of_it(page: Chromium, theme: str, tmp_path: Path) -> 
 
 
 def test_damaged_and_foreign_files_are_one_line(page: Chromium) -> None:
-    said = "document.getElementById('status').textContent"
+    shown = "document.getElementById('status').textContent"
     for name, data in (("noise.wav", "[1, 2, 3]"), ("x.fcs", "[70, 67, 83, 26, 9]")):
-        before = page.run(said)
+        before = page.run(shown)
         checks(page, f"drop(Uint8Array.from({data}), '{name}')")
-        page.wait(f"{said} !== {json.dumps(before)} && !{said}.startsWith('Reading')")
+        page.wait(f"{shown} !== {json.dumps(before)} && !{shown}.startsWith('Reading')")
         assert page.run("document.getElementById('status').classList.contains('problem')")
     # The page goes on.
     page.run("document.getElementById('example').click()")
