@@ -37,7 +37,7 @@ def parts(golden: Callable[[str], Any]) -> tuple[bytes, bytes, bytes]:
     except FcsError as error:
         lacking(f"{error}; python scripts/compile_kernels.py --target wasm")
     module, relaxed = (library.read(name) for name in page_files.MODULES)
-    model = catalogue.find(str(golden("tiny").model))
+    model = catalogue.find(str(golden("nolookahead").model))
     return module, relaxed, exporter.model_bytes(model, libraries.MODULE)
 
 
