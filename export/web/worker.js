@@ -31,7 +31,7 @@ const orders = {
   },
   live: startLive,
   stop: stopLive,
-  clip: ({ samples, id }) => encodeClip(samples, id),
+  clip: encodeClip,
   open: ({ bytes, id }) => openFile(bytes, id),
   save: ({ format }) => save(format),
   forget: () => (session = null),
@@ -86,12 +86,14 @@ async function withProgress(address) {
 // ---- A session: one sound, its tokens, and what the page shows of it ----
 
 class Session {
-  constructor(id, encodes) {
+  /** `inputRate` is that of the sound to encode; null where there is none. */
+  constructor(id, inputRate) {
     const { facts } = codec;
+    const encodes = inputRate !== null;
     this.id = id;
     this.encoder = encodes ? codec.encoder() : null;
     this.decoder = codec.decoder();
-    this.down = encodes ? codec.resampler(rate, facts.sampleRateIn) : null;
+    this.down = encodes ? codec.resampler(inputRate, facts.sampleRateIn) : null;
     this.up = codec.resampler(facts.sampleRateOut, rate);
     this.writer = encodes ? codec.fileWriter() : null;
     this.spectra = new Spectra(id);
@@ -106,9 +108,8 @@ class Session {
     this.lastFacts = 0;
   }
 
-  /** Encode sound of the card's rate and decode its tokens; return what is ready to play. */
+  /** Encode sound and decode its tokens; return what is ready to play, at the card's rate. */
   process(samples) {
-    this.original.add(samples);
     const input = this.down.push(samples);
     this.samplesIn += input.length;
     const start = performance.now();
@@ -215,7 +216,7 @@ class Held {
 
 function startLive({ id }) {
   session?.close();
-  session = new Session(id, true);
+  session = new Session(id, rate);
   const size = Math.ceil(RING_SECONDS * rate);
   const { chunkSamples, sampleRateIn } = codec.facts;
   const rings = { original: new Float32Array(size), decoded: new Float32Array(size) };
@@ -230,6 +231,7 @@ function captured({ block, session: id }) {
   if (session?.id === id && session.writer) {
     // The worklet uses the block again.
     const samples = block.slice();
+    session.original.add(samples);
     const played = session.process(samples);
     session.spectra.add(samples, played);
     if (played.length) {
@@ -279,20 +281,35 @@ function pause() {
   });
 }
 
-async function encodeClip(samples, id) {
+/** Encode a sound of any rate, and show it beside what is decoded, both at the card's rate. */
+async function encodeClip({ samples, rate: inputRate, id }) {
   session?.close();
-  const current = (session = new Session(id, true));
-  showClip({ original: samples.slice(), decoded: new Float32Array(samples.length) }, 0, 0, true);
-  const step = Math.floor(rate / 10);
-  for (let i = 0; i < samples.length; i += step) {
-    const part = samples.subarray(i, i + step);
-    sendPart(current, part, current.process(part));
+  const current = (session = new Session(id, inputRate));
+  const original = atCardRate(samples, inputRate);
+  const { length } = original;
+  showClip({ original: original.slice(), decoded: new Float32Array(length) }, 0, 0, true);
+  const step = Math.floor(inputRate / 10);
+  for (let i = 0, from = 0; i < samples.length; i += step) {
+    const played = current.process(samples.subarray(i, i + step));
+    const to = Math.min(length, Math.round(((i + step) * rate) / inputRate));
+    sendPart(current, original.subarray(from, to), played);
+    from = to;
     current.tell();
     await pause();
     if (session !== current) return;
   }
   for (const part of current.end()) sendPart(current, new Float32Array(0), part);
-  finishClip(current, samples.length);
+  finishClip(current, length);
+}
+
+function atCardRate(samples, inputRate) {
+  const resampler = codec.resampler(inputRate, rate);
+  const parts = [resampler.push(samples), resampler.flush()];
+  resampler.close();
+  const whole = new Float32Array(parts[0].length + parts[1].length);
+  whole.set(parts[0]);
+  whole.set(parts[1], parts[0].length);
+  return whole;
 }
 
 function sendPart(current, original, played) {
@@ -308,7 +325,7 @@ function sendPart(current, original, played) {
 /** Fill up a clip whose decoded sound is shorter by a rounding, and say that it is complete. */
 function finishClip(current, length) {
   const missing = length - current.decoded.length;
-  if (missing > 0) sendPart(current, new Float32Array(missing), new Float32Array(missing));
+  if (missing > 0) sendPart(current, new Float32Array(0), new Float32Array(missing));
   current.tell(true);
   post({ type: "done", id: current.id });
 }
@@ -319,7 +336,7 @@ function finishClip(current, length) {
 async function openFile(bytes, id) {
   const file = readWhole(bytes);
   session?.close();
-  const current = (session = new Session(id, false));
+  const current = (session = new Session(id, null));
   current.parts = file.parts;
   current.fileBytes = bytes.byteLength;
   current.samplesIn = file.samplesIn;
