@@ -135,10 +135,10 @@ def test_shared_work_changes_nothing(seed: int, n_calls: int, share: bool) -> No
 def test_no_two_living_extents_overlap(seed: int) -> None:
     drawn = case(seed, 12)
     layout = Layout([drawn.calls], drawn.history, [drawn.source], [drawn.sink])
-    apart = Layout([drawn.calls], drawn.history, [drawn.source], [drawn.sink], share=False)
-    assert layout.history_bytes == apart.history_bytes
-    assert layout.state_bytes <= apart.state_bytes
-    ranges = sorted(apart.work_ranges())
+    separate = Layout([drawn.calls], drawn.history, [drawn.source], [drawn.sink], share=False)
+    assert layout.history_bytes == separate.history_bytes
+    assert layout.state_bytes <= separate.state_bytes
+    ranges = sorted(separate.work_ranges())
     assert all(a[1] <= b[0] for a, b in pairwise(ranges))
     for start, _ in layout.work_ranges():
         assert start % LINE == 0
