@@ -127,7 +127,7 @@ def test_shared_work_changes_nothing(seed: int, n_calls: int, share: bool) -> No
     drawn, weights = case(seed, n_calls), Weights()
     arrays = drawn.history, [drawn.source], [drawn.sink]
     layout = Layout([drawn.calls], *arrays, weights=weights, share=share)
-    result = run_in_layout(layout, drawn, weights.image(), 3)
+    result = run_in_layout(layout, drawn, b"".join(weights.pieces()), 3)
     assert result == run_in_arrays(drawn, 3)
 
 
@@ -154,7 +154,9 @@ def test_addresses_decide_nothing() -> None:
         drawn, weights = case(5, 20), Weights()
         layout = Layout([drawn.calls], drawn.history, [drawn.source], [drawn.sink], weights=weights)
         words = layout.words(drawn.calls).tolist()
-        results.append((words, weights.image(), layout.initial().tobytes(), layout.state_bytes))
+        results.append(
+            (words, b"".join(weights.pieces()), layout.initial().tobytes(), layout.state_bytes)
+        )
     assert results[0] == results[1] == results[2]
 
 
