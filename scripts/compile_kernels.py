@@ -177,8 +177,8 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
                 f"f2 {ring}3w l1w {weight}3 f1 f2w int int",
             )
         # For windows and head sizes of any number from the lanes of a register on.
-        for keys in range(1, using.float_vectors + 1):
-            for values in range(1, using.float_vectors + 1):
+        for keys in attention.key_choices(using):
+            for values in attention.value_choices(using):
                 yield _attention((lanes, keys, lanes, values, half))
         yield from _whole_attention(using, half)
     search = code_search.shape(using)
@@ -227,7 +227,7 @@ def _attention(panels: tuple[int, int, int, int, bool]) -> tuple[str, Any, str]:
 
 def _whole_attention(using: Instructions, half: bool) -> Iterator[tuple[str, Any, str]]:
     stored = "H" if half else "f"
-    for values in range(1, using.float_vectors + 1):
+    for values in attention.value_choices(using):
         yield _blocks(using, (using.lanes, values), half)
     store = whole_attention.store_rows(half)
     yield f"ops.whole_attention.store_rows{(half,)}", store, f"f2 int {stored}4w {stored}4w"
@@ -258,7 +258,7 @@ def tested_kernels(best: Instructions) -> Iterator[tuple[str, Any, str]]:
         if using.machines == best.machines:
             yield from built_kernels(using)
             # Heads of one column.
-            for half, keys in product((False, True), range(1, using.float_vectors + 1)):
+            for half, keys in product((False, True), attention.key_choices(using)):
                 yield _attention((using.lanes, keys, 1, 1, half))
             yield from (_blocks(using, (1, 1), half) for half in (False, True))
 
