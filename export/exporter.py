@@ -57,11 +57,16 @@ def target_of(name: str) -> str:
     if name != HOST:
         return name
     flags, part = instructions.cpu_flags(), instructions.cpu_part()
-    for target in targets.TARGETS:
-        is_machine = platform.machine().lower() in target.using.machines
-        if is_machine and flags >= target.flags and (not target.parts or part in target.parts):
-            return target.name
-    raise FcsError(f"no target fits this machine; --target names one of {', '.join(TARGETS)}")
+    fitting = [
+        target
+        for target in targets.TARGETS
+        if platform.machine().lower() in target.using.machines
+        and flags >= target.flags
+        and (not target.parts or part in target.parts)
+    ]
+    if not fitting:
+        raise FcsError(f"no target fits this machine; --target names one of {', '.join(TARGETS)}")
+    return min(fitting, key=lambda target: instructions.SETS.index(target.using)).name
 
 
 def check_model(model: ModelFile) -> None:

@@ -4,6 +4,7 @@ import ctypes
 import io
 import json
 import random
+import re
 import subprocess
 from dataclasses import replace
 from fractions import Fraction
@@ -304,3 +305,24 @@ def test_the_header_compiles_without_a_warning_and_needs_two_functions(tmp_path,
     missing = [native_tools.needed("nm"), "-u", tmp_path / "file.o"]
     listed = subprocess.run(missing, capture_output=True, text=True, check=True).stdout.split()
     assert set(listed) - {"U"} == {"memcpy", "memset"}
+
+
+def test_the_programs_of_the_page_write_and_read_a_file(tmp_path):
+    page = (FOLDER.parent / "reference" / "c-files.md").read_text()
+    sources = re.findall(r"```c\n(/\* (\w+)\.c.*?)```", page, re.DOTALL)
+    assert [name for _, name in sources] == ["write", "read"]
+    for text, name in sources:
+        (tmp_path / f"{name}.c").write_text(text)
+        arguments = f"-I{c_file.NATIVE}", tmp_path / f"{name}.c"
+        native_tools.compiled(tmp_path / name, *arguments)
+    tokens = drawn_tokens(333, 16, 1)
+    header = Header(16, 320, 16000, 24000, bytes(8))
+    data = by_python(header, tokens, 333 * 320)
+    written = subprocess.run([tmp_path / "write"], input=tokens.tobytes(), capture_output=True)
+    assert (written.stdout, written.stderr, written.returncode) == (data, b"", 0)
+    read = subprocess.run([tmp_path / "read"], input=data, capture_output=True)
+    assert (list(map(int, read.stdout.split())), read.returncode) == (tokens.tolist(), 0)
+    read = subprocess.run([tmp_path / "read"], input=data[:-1], capture_output=True)
+    assert (read.stderr, read.returncode) == (b"byte %d: the stream is cut\n" % (len(data) - 8), 1)
+    read = subprocess.run([tmp_path / "read"], input=b"RIFF", capture_output=True)
+    assert (read.stdout, read.returncode) == (b"", 1)
