@@ -525,14 +525,14 @@ def _array(
     return array._getvalue()
 
 
-def _object(target: Target, text: str, exported: set[str]) -> bytes:
-    """Optimise IR for a CPU, and return the object file."""
-    compiled: bytes = optimized(target, text, exported, "emit_object")
-    return compiled
-
-
 def optimized(target: Target, text: str, exported: set[str], emit: str) -> Any:
     """Optimise IR for a CPU, and return what a method of LLVM's machine emits."""
+    machine, module = _optimized_module(target, text, exported)
+    return getattr(machine, emit)(module)
+
+
+def _optimized_module(target: Target, text: str, exported: set[str]) -> tuple[Any, Any]:
+    """Optimise IR for a CPU; return LLVM's machine, and the module."""
     is_wasm = target.architecture == "wasm32"
     reloc, codemodel = ("static", "default") if is_wasm else ("pic", "small")
     machine = llvm.Target.from_triple(target.triple).create_target_machine(
@@ -550,8 +550,6 @@ def optimized(target: Target, text: str, exported: set[str], emit: str) -> Any:
     for value in (*module.functions, *module.global_variables):
         if not value.is_declaration and value.name not in exported:
             value.linkage = "internal"
-        elif value.name in EXPORTED:
-            value.visibility = "hidden"
     for function in module.functions:
         if function.name.startswith(_RAW) and "adapter" not in function.name:
             function.add_function_attribute("noinline")
@@ -568,7 +566,24 @@ def optimized(target: Target, text: str, exported: set[str], emit: str) -> Any:
         sys.exit("compile_kernels: a kernel holds an address of this process")
     if "relaxed-simd" in target.flags:
         module = llvm.parse_assembly(_strict_selects(str(module)))
-    return getattr(machine, emit)(module)
+    return machine, module
+
+
+def _part(machine: Any, module: Any, exported: set[str]) -> bytes:
+    """Return the object file of what some symbols need; the others are not seen outside."""
+    part = module.clone()
+    for value in (*part.functions, *part.global_variables):
+        if value.is_declaration or value.linkage == llvm.Linkage.internal:
+            continue
+        if value.name not in exported:
+            value.linkage = "internal"
+        elif value.name in EXPORTED:
+            value.visibility = "hidden"
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_global_dead_code_eliminate_pass()
+    passes.run(part, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
+    compiled: bytes = machine.emit_object(part)
+    return compiled
 
 
 _RELAXED_DOT = "llvm.wasm.relaxed.dot.i8x16.i7x16.add.signed"
@@ -633,16 +648,16 @@ def _link(target: Target, compiled: bytes, folder: Path) -> Path:
 def _build_modules(text: str, folder: Path) -> None:
     """Write the WebAssembly modules; a model file fits both."""
     start, listed = time.perf_counter(), export_kernels(WASM)
-    kernels = {target.name: _object(target, text, set(EXPORTED)) for target in MODULES}
+    names = set(EXPORTED)
+    kernels = {t.name: _part(*_optimized_module(t, text, names), names) for t in MODULES}
     built = wasm_module.build(kernels, listed, kernels_id(listed), folder)
     sizes = ", ".join(f"{path.stat().st_size / 1e3:.0f} KB" for path in built.glob("*.wasm"))
     print(f"{built}: {sizes}, {time.perf_counter() - start:.0f} s", flush=True)
 
 
-def _build_export(target: Target, text: str, folder: Path) -> None:
+def _build_export(target: Target, kernels: bytes, folder: Path) -> None:
     """Write the C library of a CPU."""
     start, listed = time.perf_counter(), export_kernels(target.using)
-    kernels = _object(target, text, set(EXPORTED))
     built = native_library.build(target, kernels, listed, kernels_id(listed), folder)
     seconds, size = time.perf_counter() - start, (built / native_library.SHARED).stat().st_size
     print(f"{built}: {size / 1e6:.2f} MB, {seconds:.0f} s", flush=True)
@@ -674,11 +689,14 @@ def main() -> None:
             _build_modules(text, options.folder)
         for target in (t for t in chosen if t.using is using and t not in MODULES):
             start = time.perf_counter()
-            path = _link(target, _object(target, text, exported), options.folder)
+            with_c = target in TARGETS and not (options.tests or options.without_c)
+            wanted = exported | set(EXPORTED) if with_c else exported
+            machine, module = _optimized_module(target, text, wanted)
+            path = _link(target, _part(machine, module, exported), options.folder)
             seconds = time.perf_counter() - start
             print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, {seconds:.0f} s", flush=True)
-            if target in TARGETS and not (options.tests or options.without_c):
-                _build_export(target, text, options.folder)
+            if with_c:
+                _build_export(target, _part(machine, module, set(EXPORTED)), options.folder)
 
 
 if __name__ == "__main__":

@@ -149,15 +149,15 @@ BUILT = {
         "floats": lambda width: (ones(4 * 17), 17, ones(2, 17, width), ones(2 * width)),
         "int8": lambda width: (
             *(ones(4 * 24), 24, filled(np.int8, 64 * width), ones(2 * width), ones(2 * width)),
-            *(24, 32),
+            *(24, 32, filled(np.int8, 1 << 16)),
         ),
         "int4": lambda width: (
             *(ones(4 * 24), 24, filled(np.uint8, 32 * width), ones(2, width), ones(2 * width)),
-            *(24, 32),
+            *(24, 32, filled(np.int8, 1 << 16)),
         ),
         "grouped": lambda width: (
             *(ones(4 * 24), 24, filled(np.int8, 64 * width), filled(np.int16, 2 * width)),
-            *(ones(2 * width), ones(2 * width), 24),
+            *(ones(2 * width), ones(2 * width), 24, filled(np.int8, 1 << 16)),
         ),
     }.items()
     for width, compiled in getattr(products.kernels(using), kind).items()
