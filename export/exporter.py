@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import secrets
 import shutil
 import subprocess
@@ -57,16 +56,12 @@ def target_of(name: str) -> str:
     if name != HOST:
         return name
     flags, part = instructions.cpu_flags(), instructions.cpu_part()
-    fitting = [
-        target
-        for target in targets.TARGETS
-        if platform.machine().lower() in target.using.machines
-        and flags >= target.flags
-        and (not target.parts or part in target.parts)
-    ]
-    if not fitting:
-        raise FcsError(f"no target fits this machine; --target names one of {', '.join(TARGETS)}")
-    return min(fitting, key=lambda target: instructions.SETS.index(target.using)).name
+    for using in instructions.of_this_cpu():
+        for target in targets.TARGETS:
+            is_part = not target.parts or part in target.parts
+            if target.using is using and flags >= target.flags and is_part:
+                return target.name
+    raise FcsError(f"no target fits this machine; --target names one of {', '.join(TARGETS)}")
 
 
 def check_model(model: ModelFile) -> None:

@@ -58,7 +58,7 @@ PLAN_VERSION = 1
 INITIAL, PROGRAMS, PARAMETERS, PATCHES and TAIL are words of the plan, counted from its head."""
 INITIAL_WORDS, PROGRAM_WORDS, PARAMETER_WORDS, PATCH_WORDS = 2, 3, 3, 3
 """Words of an entry: (offset, value); (chunks, first word, words); (from, factor, divisor);
-(word of the tail, parameter, factor). Parameter 0 is (0, 1, 1): the length."""
+(word of the tail, parameter, factor). Parameter 0 is (0, 1, 1): what a chunk lacks."""
 MAX_CALL_WORDS = 128
 """Words of a call at most: kernel, number of words, and these."""
 
@@ -111,23 +111,28 @@ class Plan(NamedTuple):
 def packed_plan(plan: Plan) -> bytes:
     """Return the bytes of a plan's section."""
     tail = plan.tail or Tail(np.zeros(0, np.int64), [], [])
+    # A tail has the words of one chunk: they lie there once.
+    is_there = np.array_equal(tail.words, plan.programs.get(1, tail.words[:0]))
+    own = tail.words[:0] if is_there else tail.words
     parameters = [Parameter(0, 1, 1), *tail.parameters]
     tables: list[Sequence[Any]] = [plan.initial, [], parameters, tail.patches]
     sizes = INITIAL_WORDS, PROGRAM_WORDS, PARAMETER_WORDS, PATCH_WORDS
     counts = len(plan.initial), len(plan.programs), len(parameters), len(tail.patches)
     starts, at = [], int(PLAN_HEAD)
-    for n, size in zip((*counts, tail.words.size), (*sizes, 1), strict=True):
+    for n, size in zip((*counts, own.size), (*sizes, 1), strict=True):
         starts.append(at)
         at += n * size
     programs = sorted(plan.programs.items())
     for chunks, words in programs:
         tables[1] = [*tables[1], (chunks, at, words.size)]
+        if chunks == 1 and not own.size:
+            starts[-1] = at
         at += words.size
     head = [PLAN_VERSION, plan.max_chunks, plan.state_bytes, plan.history_bytes, plan.not_finite]
     for n, start in zip((*counts, tail.words.size), starts, strict=True):
         head += [n, start]
     numbers = [*head, at, *(n for table in tables for entry in table for n in entry)]
-    pieces = (np.array(numbers, np.int64), tail.words, *(words for _, words in programs))
+    pieces = (np.array(numbers, np.int64), own, *(words for _, words in programs))
     return np.concatenate(pieces).astype("<i8").tobytes()
 
 

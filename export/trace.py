@@ -110,8 +110,9 @@ def encoder_plan(steps: EncoderSteps, max_chunks: int, weights: Weights | None) 
     traces = _traces(calls, sizes.values(), config.chunk_size)
     history, tables = state.history(), steps.tables()
     layout = Layout(traces, history, [samples], [tokens], tables, weights)
-    tail = _tail(calls, layout, config.chunk_size, _encoder_parameters(config))
     programs = {n: layout.words(calls(size)) for n, size in sizes.items()}
+    rows, every = _encoder_parameters(config), max_chunks == 1
+    tail = _tail(calls, layout, programs[1], config.chunk_size, rows, every)
     _, not_finite = layout.place(state.n_not_finite)
     return _plan(layout, max_chunks, not_finite, programs, tail)
 
@@ -134,8 +135,9 @@ def decoder_plan(steps: DecoderSteps, max_chunks: int, weights: Weights | None) 
     sizes = {n: n * config.decoded_tokens for n in (max_chunks, 1)}
     traces = _traces(calls, sizes.values(), config.decoded_tokens)
     layout = Layout(traces, state.history(), [tokens], [samples], weights=weights)
-    tail = _tail(calls, layout, config.decoded_tokens, _decoder_parameters(config))
     programs = {n: layout.words(calls(size)) for n, size in sizes.items()}
+    rows = _decoder_parameters(config)
+    tail = _tail(calls, layout, programs[1], config.decoded_tokens, rows, every=True)
     return _plan(layout, max_chunks, -1, programs, tail)
 
 
@@ -166,11 +168,23 @@ def _traces(calls: _Trace, sizes: Any, chunk: int) -> list[list[Call]]:
 
 
 def _tail(
-    calls: _Trace, layout: Layout, chunk: int, parameters: Sequence[Parameter]
+    calls: _Trace,
+    layout: Layout,
+    whole: I64,
+    chunk: int,
+    parameters: Sequence[Parameter],
+    every: bool,
 ) -> Tail | None:
-    """Return the tail of chunks of so many items; it is compared with a trace of each length."""
-    programs: dict[int, I64] = {n: layout.words(calls(n)) for n in range(1, chunk)}
-    return program.fitted(programs, parameters) if programs else None
+    """Return the tail of chunks of so many items, whose program is `whole`.
+
+    It is compared with a trace of each length, or of those alone at which a number of rows changes.
+    """
+    missing: Sequence[int] = range(1, chunk)
+    if not every:
+        rows = [program.values_of(parameters, n)[1:] for n in range(chunk + 1)]
+        missing = [n for n in missing if rows[n] != rows[n - 1] or rows[n] != rows[n + 1]]
+    programs = {n: layout.words(calls(chunk - n)) for n in missing}
+    return program.fitted({0: whole, **programs}, parameters) if programs else None
 
 
 def _encoder_parameters(config: CodecConfig) -> list[Parameter]:

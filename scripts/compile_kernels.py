@@ -45,6 +45,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import native_library
 import numpy as np
+import wasm_ir
 import wasm_module
 from llvmlite import ir
 from numba.core import compiler, types
@@ -55,7 +56,7 @@ from numba.np import arrayobj, numpy_support
 
 from fcs_edge.files import creating
 from fcs_edge.kernels.gemm import grouped_products, peak, products
-from fcs_edge.kernels.isa import dot_products, instructions
+from fcs_edge.kernels.isa import instructions
 from fcs_edge.kernels.isa.instructions import SETS, WASM, Instructions
 from fcs_edge.kernels.isa.targets import COMPILED, MODULES, ORACLE, TARGETS, Target
 from fcs_edge.kernels.ops import attention, code_search, depthwise, spectrum, whole_attention
@@ -542,7 +543,7 @@ def _optimized_module(target: Target, text: str, exported: set[str]) -> tuple[An
     text = re.sub(r'target datalayout = ".*"', f'target datalayout = "{machine.target_data}"', text)
     for name, kind in (("sqrtf", "f32"), ("sqrt", "f64")):
         text = re.sub(rf"@{name}\(", f"@llvm.sqrt.{kind}(", text)
-    text = _for_wasm(target, text) if is_wasm else text
+    text = wasm_ir.translated(target, text) if is_wasm else text
     text = re.sub(r'"target-(cpu|features)"="[^"]*"', "", text)
     text = re.sub(r"\b(noinline|optnone)\b", "", text)
     text = re.sub(r"attributes (#\d+) = \{\s*\}", r"attributes \1 = { nounwind }", text)
@@ -564,8 +565,10 @@ def _optimized_module(target: Target, text: str, exported: set[str]) -> tuple[An
         sys.exit(f"compile_kernels: kernels call unknown functions: {', '.join(unknown)}")
     if re.search(r"inttoptr \(i64 \d{5,}", str(module)):
         sys.exit("compile_kernels: a kernel holds an address of this process")
-    if "relaxed-simd" in target.flags:
-        module = llvm.parse_assembly(_strict_selects(str(module)))
+    if wasm_ir.is_relaxed(target):
+        module = llvm.parse_assembly(wasm_ir.strict_selects(str(module)))
+        if inexact := wasm_ir.inexact(machine.emit_assembly(module)):
+            sys.exit(f"compile_kernels: results depend on the engine: {', '.join(inexact)}")
     return machine, module
 
 
@@ -584,49 +587,6 @@ def _part(machine: Any, module: Any, exported: set[str]) -> bytes:
     passes.run(part, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
     compiled: bytes = machine.emit_object(part)
     return compiled
-
-
-_RELAXED_DOT = "llvm.wasm.relaxed.dot.i8x16.i7x16.add.signed"
-
-
-def _for_wasm(target: Target, text: str) -> str:
-    """Return IR of the set `WASM` with the instructions of WebAssembly in place of x86's."""
-    text = text.replace("@llvm.x86.sse2.pmadd.wd(", "@llvm.wasm.dot(")
-    if "relaxed-simd" not in target.flags:
-        return text
-    four, bytes_ = "<4 x i32>", "<16 x i8>"
-    # The activation comes first: the second factor must not be negative.
-    body = (
-        f"define linkonce_odr {four} @{dot_products.BYTES}({bytes_} %w, {bytes_} %a, {four} %s) "
-        f"alwaysinline {{\n  %r = call {four} @{_RELAXED_DOT}({bytes_} %a, {bytes_} %w, {four} %s)"
-        f"\n  ret {four} %r\n}}\n"
-        f"declare {four} @{_RELAXED_DOT}({bytes_}, {bytes_}, {four})\n"
-    )
-    defined = rf"define [^\n]*@{dot_products.BYTES}\(.*?\n}}\n"
-    text, found = re.subn(defined, body, text, flags=re.DOTALL)
-    assert found == 1, "one function of the dot product"
-    return text
-
-
-def _strict_selects(text: str) -> str:
-    """Select float vectors as integers: LLVM takes relaxed minima and maxima else.
-
-    Engines differ in what those give for zeros and NaN.
-    """
-    number = iter(range(1 << 30))
-
-    def strict(match: re.Match[str]) -> str:
-        result, chooses, kind, lanes, one, other = match.groups()
-        name, words = f"%strict.{next(number)}", f"<{lanes} x i32>"
-        return (
-            f"  {name}.a = bitcast {kind} {one} to {words}\n"
-            f"  {name}.b = bitcast {kind} {other} to {words}\n"
-            f"  {name}.c = select {chooses}, {words} {name}.a, {words} {name}.b\n"
-            f"  {result} = bitcast {words} {name}.c to {kind}"
-        )
-
-    select = r"  (%\S+) = select (?:[a-z]+ )*(<\d+ x i1> \S+), (<(\d+) x float>) (.+), \3 ([^,\n]+)"
-    return re.sub(select + r"(?=,|$)", strict, text, flags=re.MULTILINE)
 
 
 def _link(target: Target, compiled: bytes, folder: Path) -> Path:
@@ -690,8 +650,8 @@ def main() -> None:
         for target in (t for t in chosen if t.using is using and t not in MODULES):
             start = time.perf_counter()
             with_c = target in TARGETS and not (options.tests or options.without_c)
-            wanted = exported | set(EXPORTED) if with_c else exported
-            machine, module = _optimized_module(target, text, wanted)
+            visible = exported | set(EXPORTED) if with_c else exported
+            machine, module = _optimized_module(target, text, visible)
             path = _link(target, _part(machine, module, exported), options.folder)
             seconds = time.perf_counter() - start
             print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, {seconds:.0f} s", flush=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -26,18 +28,20 @@ import json, sys
 sys.path.insert(0, sys.argv[1])
 import compile_kernels
 from fcs_edge.kernels.isa.instructions import SETS
-using = next(s for s in SETS if s.name == sys.argv[2])
-listed = compile_kernels.export_kernels(using)
-identity = compile_kernels.kernels_id(listed).hex()
-print(json.dumps({"target": using.name, "id": identity, "kernels": listed}))
+print(json.dumps({s.name: compile_kernels.export_kernels(s) for s in SETS}))
 """
 
 
-def record(using: str) -> bytes:
-    """Return a record of the kernels of a set of instructions."""
-    command = [sys.executable, "-c", _LIST, str(ROOT / "scripts"), using]
+@cache
+def _listed() -> dict[str, list[tuple[str, str]]]:
+    command = [sys.executable, "-c", _LIST, str(ROOT / "scripts")]
     listed = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
-    return listed.stdout
+    return dict(json.loads(listed.stdout))
+
+
+def kernels(using: str) -> list[tuple[str, str]]:
+    """Return names and types of the kernels of a set of instructions, as C libraries have them."""
+    return _listed()[using]
 
 
 def kernel_named(name: str) -> Callable[..., Any]:
@@ -99,7 +103,7 @@ class Words:
         while start < x.size:
             fitting = [n for n in plan.programs if n * chunk <= x.size - start]
             n = max(fitting) * chunk if fitting else x.size - start
-            words = plan.programs[n // chunk] if fitting else plan.tail.of(n)
+            words = plan.programs[n // chunk] if fitting else plan.tail.of(chunk - n)
             state[plan.history_bytes :].view(np.uint32)[:] = NAN
             given, out = aligned(n * x.itemsize), outputs(n)
             given[:] = x[start : start + n].view(np.uint8)

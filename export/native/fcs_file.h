@@ -213,7 +213,8 @@ typedef struct fcs_event {
 typedef struct fcs_reader_options {
     const fcs_prior *priors;       /* of the model, all: a file names one */
     size_t n_priors;
-    const fcs_file_header *model;  /* assumed where a file has lost its start; may be NULL */
+    const fcs_file_header *model;  /* with the newest prior's check: assumed where a file has lost
+                                      its start; may be NULL */
     int live;                      /* 1: give chunks of a live stream before their check */
 } fcs_reader_options;
 

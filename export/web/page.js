@@ -1,6 +1,7 @@
 // The page: it asks the worker for the codec, the worklet for sound, and draws what they report.
 
 import { AXIS, Plot } from "./plots.js";
+import { decodedSound } from "./sounds.js";
 
 // Where things are. The page in one file states them itself.
 const FILES = globalThis.fcsFiles ?? {
@@ -14,7 +15,6 @@ const FILES = globalThis.fcsFiles ?? {
   example: () => fetchBytes(new URL("demo.flac", import.meta.url)),
 };
 
-const MOST_MINUTES = 10;
 const MOST_BYTES = 300e6;
 // Seconds that a spectrogram shows.
 const VIEW_SECONDS = 8;
@@ -203,10 +203,7 @@ async function toggleMicrophone() {
     $("microphone-text").textContent = "Stop";
     enableTracks(true);
     $("original-note").textContent = `${context.sampleRate / 1000} kHz`;
-    say(
-      "Live. You hear yourself through the codec; switch to Original to compare." +
-        (cancel ? " Headphones are better: an echo of loudspeakers is removed from your voice." : ""),
-    );
+    say("Live. You hear yourself through the codec; switch to Original to compare.");
   } catch (error) {
     problem(microphoneText(error));
   }
@@ -246,30 +243,10 @@ async function takeBytes(bytes, name) {
     return;
   }
   say(`Reading ${name}.`);
-  const samples = await decodedSound(context, bytes);
+  const { samples, rate } = await decodedSound(context, bytes);
   const id = begin("clip", name);
-  $("original-note").textContent = `${context.sampleRate / 1000} kHz`;
-  worker.postMessage({ type: "clip", id, samples }, [samples.buffer]);
-}
-
-/** The samples of a sound file at the context's rate, all channels as their mean. */
-async function decodedSound(context, bytes) {
-  let buffer;
-  try {
-    buffer = await context.decodeAudioData(bytes);
-  } catch {
-    throw new Error("the browser reads no sound in this file");
-  }
-  if (buffer.duration > 60 * MOST_MINUTES) {
-    throw new Error(`this page takes up to ${MOST_MINUTES} minutes; fcs-edge encode takes any length`);
-  }
-  const mean = new Float32Array(buffer.length);
-  for (let c = 0; c < buffer.numberOfChannels; c++) {
-    const channel = buffer.getChannelData(c);
-    for (let i = 0; i < mean.length; i++) mean[i] += channel[i] / buffer.numberOfChannels;
-  }
-  if (!mean.length) throw new Error("the file has no sound");
-  return mean;
+  $("original-note").textContent = `${rate / 1000} kHz`;
+  worker.postMessage({ type: "clip", id, samples, rate }, [samples.buffer]);
 }
 
 async function takeExample() {
@@ -576,10 +553,7 @@ document.addEventListener("drop", (event) => {
 });
 darkness.onchange = recolour;
 
-Promise.resolve(FILES.codec).then(
-  (codec) => worker.postMessage({ type: "load", ...codec }),
-  (error) => problem(`The model in this page cannot be read: ${error.message}.`),
-);
+worker.postMessage({ type: "load", ...FILES.codec });
 
 /** For tests: what the page knows. */
 globalThis.fcsPage = { current: () => current, report: () => report, sound: () => sound, worker };

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import html.parser
+import json
 import re
 import subprocess
 import zlib
@@ -13,10 +14,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fcs_edge.export import page_files
+from fcs_edge.export import fcsm, page_files
+from fcs_edge.tokens.settings import settings_code
 from native_tools import needed
 
-MODULE, RELAXED, MODEL = (np.random.default_rng(i).bytes(5000 + i) for i in range(3))
+MODULE, RELAXED = (np.random.default_rng(i).bytes(5000 + i) for i in range(2))
+
+
+def model(weights: str = "int8") -> bytes:
+    """A model's file without a model."""
+    rates = (16000, 24000, 320, 480, 1280, 4, 4, 16)
+    settings = settings_code({"weights": weights})
+    return fcsm.pack(fcsm.Head(bytes(8), bytes(8), *rates, settings, "none"), [])
+
+
+MODEL = model()
 
 
 class _Page(html.parser.HTMLParser):
@@ -63,12 +75,15 @@ def test_characters_stand_for_bytes(size: int) -> None:
 def test_one_file_holds_all_and_states_the_hashes_of_its_scripts() -> None:
     page = page_files.one_file(MODULE, RELAXED, MODEL)
     found = _Page(page.decode())
-    by_name = {attributes.get("id"): (a, text) for a, attributes, text in found.inside}
     script = next(s for s in found.inside if s[1].get("id") == "fcs-data")
     held = _bytes_of(script[2])[: int(script[1]["data-deflated"] or 0)]
     example = page_files.folder(MODULE, RELAXED, MODEL)["demo.flac"]
-    assert zlib.decompress(held) == MODULE + RELAXED + MODEL + example
-    assert set(by_name) >= {"fcs-worker", "fcs-worklet", "fcs-data"}
+    whole = zlib.decompress(held)
+    assert whole.startswith(MODULE + MODEL + example)
+    sizes = json.loads(script[1]["data-sizes"] or "")
+    names = ["fcs.wasm", "model.fcsm", "demo.flac", "worker.js", "worklet.js"]
+    assert list(sizes) == names
+    assert sum(sizes.values()) == len(whole)
     policy = next(a["content"] for t, a in found.elements if a.get("http-equiv")) or ""
     for tag, attributes, text in found.inside:
         if tag == "style" or attributes.get("type") == "module":
@@ -78,9 +93,11 @@ def test_one_file_holds_all_and_states_the_hashes_of_its_scripts() -> None:
     assert page == page_files.one_file(MODULE, RELAXED, MODEL)
 
 
-def test_the_relaxed_module_may_be_missing() -> None:
-    assert "fcs-relaxed.wasm" not in page_files.folder(MODULE, None, MODEL)
-    assert b"fcs-relaxed.wasm&quot" not in page_files.one_file(MODULE, None, MODEL)
+def test_the_relaxed_module_is_inside_for_int4_alone() -> None:
+    for weights in ("f32", "f16", "int8", "int4"):
+        page = page_files.one_file(MODULE, RELAXED, model(weights))
+        assert (b'"fcs-relaxed.wasm": 5001' in page) == (weights == "int4")
+    assert page_files.folder(MODULE, RELAXED, MODEL)["fcs-relaxed.wasm"] == RELAXED
 
 
 def test_the_page_asks_no_other_host() -> None:
@@ -133,8 +150,9 @@ def test_texts_have_the_contrast_of_aa(theme: int) -> None:
 def test_scripts_are_whole(tmp_path: Path) -> None:
     """Each script, and the two of one file, by the engine's own parser."""
     page = _Page(page_files.one_file(MODULE, None, MODEL).decode())
-    scripts = [(a.get("id"), text) for tag, a, text in page.inside if tag == "script"]
-    texts = [text for name, text in scripts if name != "fcs-data"]
+    scripts = [(a.get("type"), text) for tag, a, text in page.inside if tag == "script"]
+    texts = [text for kind, text in scripts if kind == "module"]
+    texts.append(page_files.joined("fcs.js", "worker.js"))
     texts += [path.read_text() for path in sorted(page_files.WEB.glob("*.js"))]
     node = needed("node")
     for i, text in enumerate(texts):
