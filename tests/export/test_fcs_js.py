@@ -71,7 +71,7 @@ def test_facts_are_the_codecs(report: dict[str, Any], golden: Callable[[str], An
     ("case", "code"),
     [
         *(("token", -6), ("fraction", -6), ("chunks", -1), ("rate", -1), ("closed", -203)),
-        *(("cut", -11), ("changed", -11), ("model", -9), ("module", -204), ("nothing", -202)),
+        *(("cut", -12), ("changed", -12), ("model", -10), ("module", -204), ("nothing", -202)),
         *(("response", -202), ("file", -122), ("empty", -121), ("count", -103)),
     ],
 )
