@@ -5,10 +5,11 @@ All numbers are little endian. The C library has the same constants in ``native/
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -69,7 +70,8 @@ class Section(NamedTuple):
     kind: int
     number: int
     """Its index in the table: of a plan its chunks, of a prior its number."""
-    data: bytes | bytearray | memoryview
+    data: bytes | memoryview | list[bytes]
+    """Its bytes, or pieces of them."""
 
 
 class Head(NamedTuple):
@@ -157,27 +159,36 @@ def unpacked_plan(data: bytes) -> Plan:
     return Plan(max_chunks, state_bytes, history_bytes, not_finite, initial, programs, tail)
 
 
-def pack(head: Head, sections: Sequence[Section]) -> bytes:
-    """Return the bytes of a file."""
+def write(file: BinaryIO, head: Head, sections: Sequence[Section]) -> None:
+    """Write a file; the pieces of a section are never joined in memory."""
     at = HEAD.size + ENTRY.size * len(sections)
-    entries, pieces = [], []
-    for section in sections:
-        start = -(-at // ALIGNMENT) * ALIGNMENT
-        pieces += [bytes(start - at), section.data]
-        entries.append(ENTRY.pack(section.kind, section.number, start, len(section.data)))
-        at = start + len(section.data)
-    pieces.append(bytes(-at % ALIGNMENT))
+    entries, pieces = bytearray(), list[bytes | memoryview]()
+    for kind, number, data in sections:
+        parts = data if isinstance(data, list) else [data]
+        start, n_bytes = -(-at // ALIGNMENT) * ALIGNMENT, sum(len(part) for part in parts)
+        entries += ENTRY.pack(kind, number, start, n_bytes)
+        pieces += [bytes(start - at), *parts]
+        at = start + n_bytes
+    size = -(-at // ALIGNMENT) * ALIGNMENT
+    pieces.append(bytes(size - at))
     kernels, fingerprint, *numbers, name = head
     text = name.encode()[: NAME_BYTES - 1].decode(errors="ignore").encode()
-    size = -(-at // ALIGNMENT) * ALIGNMENT
     facts = size, *numbers, len(sections), 0, 0, text
-    packed = bytearray(HEAD.pack(MAGIC, VERSION, 0, kernels, fingerprint, *facts))
-    packed += b"".join(entries)
-    crc = zlib.crc32(packed[CRC_AT + 4 :])
+    first = bytearray(HEAD.pack(MAGIC, VERSION, 0, kernels, fingerprint, *facts)) + entries
+    crc = zlib.crc32(first[CRC_AT + 4 :])
     for piece in pieces:
         crc = zlib.crc32(piece, crc)
-    packed[CRC_AT : CRC_AT + 4] = crc.to_bytes(4, "little")
-    return b"".join((packed, *pieces))
+    first[CRC_AT : CRC_AT + 4] = crc.to_bytes(4, "little")
+    file.write(first)
+    for piece in pieces:
+        file.write(piece)
+
+
+def pack(head: Head, sections: Sequence[Section]) -> bytes:
+    """Return the bytes of a file."""
+    file = io.BytesIO()
+    write(file, head, sections)
+    return file.getvalue()
 
 
 def unpack(data: bytes) -> tuple[Head, list[Section]]:

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -34,11 +34,13 @@ _Trace = Callable[[int], list[Call]]
 """Makes the calls of a step with so many items of input."""
 
 
-def traced_model(model: ModelFile, target: str, kernels_id: bytes) -> bytes:
-    """Return the model file of C.
+def write_model(file: BinaryIO, model: ModelFile, target: str, kernels_id: bytes) -> None:
+    """Write the model file of C.
 
     Parameters
     ----------
+    file : binary file
+        Where it goes.
     model : ModelFile
         A model whose parts are causal.
     target : str
@@ -56,7 +58,7 @@ def traced_model(model: ModelFile, target: str, kernels_id: bytes) -> bytes:
         decoder = DecoderSteps(config, stages.decompressor, stages.decoder)
         plans += [(fcsm.DECODER, decoder_plan(decoder, n, weights)) for n in CHUNKS]
     sections = [
-        fcsm.Section(fcsm.WEIGHTS, 0, weights.image()),
+        fcsm.Section(fcsm.WEIGHTS, 0, weights.pieces()),
         *(fcsm.Section(kind, plan.max_chunks, fcsm.packed_plan(plan)) for kind, plan in plans),
         fcsm.Section(fcsm.FACTS, 0, json.dumps(facts(model, target)).encode()),
         *(fcsm.Section(fcsm.PRIOR, n, prior_bytes(p)) for n, p in enumerate(model.priors)),
@@ -69,7 +71,7 @@ def traced_model(model: ModelFile, target: str, kernels_id: bytes) -> bytes:
         *(config.chunk_tokens, config.decoded_tokens, config.bits_per_token),
         *(settings_code(token_settings(model)), model.name),
     )
-    return fcsm.pack(head, sections)
+    fcsm.write(file, head, sections)
 
 
 def facts(model: ModelFile, target: str) -> dict[str, Any]:
@@ -216,5 +218,5 @@ def main(arguments: Sequence[str]) -> None:
     reference, bits, record, out = arguments
     known = json.loads(Path(record).read_bytes())
     model = catalogue.referenced(reference).with_activations(int(bits))
-    data = traced_model(model, known["target"], bytes.fromhex(known["id"]))
-    Path(out).write_bytes(data)
+    with open(out, "wb") as file:
+        write_model(file, model, known["target"], bytes.fromhex(known["id"]))

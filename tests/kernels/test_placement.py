@@ -127,7 +127,7 @@ def test_shared_work_changes_nothing(seed: int, n_calls: int, share: bool) -> No
     drawn, weights = case(seed, n_calls), Weights()
     arrays = drawn.history, [drawn.source], [drawn.sink]
     layout = Layout([drawn.calls], *arrays, weights=weights, share=share)
-    result = run_in_layout(layout, drawn, weights.image(), 3)
+    result = run_in_layout(layout, drawn, b"".join(weights.pieces()), 3)
     assert result == run_in_arrays(drawn, 3)
 
 
@@ -135,10 +135,10 @@ def test_shared_work_changes_nothing(seed: int, n_calls: int, share: bool) -> No
 def test_no_two_living_extents_overlap(seed: int) -> None:
     drawn = case(seed, 12)
     layout = Layout([drawn.calls], drawn.history, [drawn.source], [drawn.sink])
-    apart = Layout([drawn.calls], drawn.history, [drawn.source], [drawn.sink], share=False)
-    assert layout.history_bytes == apart.history_bytes
-    assert layout.state_bytes <= apart.state_bytes
-    ranges = sorted(apart.work_ranges())
+    separate = Layout([drawn.calls], drawn.history, [drawn.source], [drawn.sink], share=False)
+    assert layout.history_bytes == separate.history_bytes
+    assert layout.state_bytes <= separate.state_bytes
+    ranges = sorted(separate.work_ranges())
     assert all(a[1] <= b[0] for a, b in pairwise(ranges))
     for start, _ in layout.work_ranges():
         assert start % LINE == 0
@@ -154,7 +154,9 @@ def test_addresses_decide_nothing() -> None:
         drawn, weights = case(5, 20), Weights()
         layout = Layout([drawn.calls], drawn.history, [drawn.source], [drawn.sink], weights=weights)
         words = layout.words(drawn.calls).tolist()
-        results.append((words, weights.image(), layout.initial().tobytes(), layout.state_bytes))
+        results.append(
+            (words, b"".join(weights.pieces()), layout.initial().tobytes(), layout.state_bytes)
+        )
     assert results[0] == results[1] == results[2]
 
 
