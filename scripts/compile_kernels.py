@@ -180,8 +180,8 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
                 f"f2 {ring}3w l1w {weight}3 f1 f2w int int",
             )
         # For windows and head sizes of any number from the lanes of a register on.
-        for keys in range(1, using.float_vectors + 1):
-            for values in range(1, using.float_vectors + 1):
+        for keys in attention.key_choices(using):
+            for values in attention.value_choices(using):
                 yield _attention((lanes, keys, lanes, values, half))
         yield from _whole_attention(using, half)
     search = code_search.shape(using)
@@ -230,7 +230,7 @@ def _attention(panels: tuple[int, int, int, int, bool]) -> tuple[str, Any, str]:
 
 def _whole_attention(using: Instructions, half: bool) -> Iterator[tuple[str, Any, str]]:
     stored = "H" if half else "f"
-    for values in range(1, using.float_vectors + 1):
+    for values in attention.value_choices(using):
         yield _blocks(using, (using.lanes, values), half)
     store = whole_attention.store_rows(half)
     yield f"ops.whole_attention.store_rows{(half,)}", store, f"f2 int {stored}4w {stored}4w"
@@ -261,7 +261,7 @@ def tested_kernels(best: Instructions) -> Iterator[tuple[str, Any, str]]:
         if using.machines == best.machines:
             yield from built_kernels(using)
             # Heads of one column.
-            for half, keys in product((False, True), range(1, using.float_vectors + 1)):
+            for half, keys in product((False, True), attention.key_choices(using)):
                 yield _attention((using.lanes, keys, 1, 1, half))
             yield from (_blocks(using, (1, 1), half) for half in (False, True))
 
@@ -526,14 +526,14 @@ def _array(
     return array._getvalue()
 
 
-def _object(target: Target, text: str, exported: set[str]) -> bytes:
-    """Optimise IR for a CPU, and return the object file."""
-    compiled: bytes = optimized(target, text, exported, "emit_object")
-    return compiled
-
-
 def optimized(target: Target, text: str, exported: set[str], emit: str) -> Any:
     """Optimise IR for a CPU, and return what a method of LLVM's machine emits."""
+    machine, module = _optimized_module(target, text, exported)
+    return getattr(machine, emit)(module)
+
+
+def _optimized_module(target: Target, text: str, exported: set[str]) -> tuple[Any, Any]:
+    """Optimise IR for a CPU; return LLVM's machine, and the module."""
     is_wasm = target.architecture == "wasm32"
     reloc, codemodel = ("static", "default") if is_wasm else ("pic", "small")
     machine = llvm.Target.from_triple(target.triple).create_target_machine(
@@ -551,8 +551,6 @@ def optimized(target: Target, text: str, exported: set[str], emit: str) -> Any:
     for value in (*module.functions, *module.global_variables):
         if not value.is_declaration and value.name not in exported:
             value.linkage = "internal"
-        elif value.name in EXPORTED:
-            value.visibility = "hidden"
     for function in module.functions:
         if function.name.startswith(_RAW) and "adapter" not in function.name:
             function.add_function_attribute("noinline")
@@ -571,7 +569,24 @@ def optimized(target: Target, text: str, exported: set[str], emit: str) -> Any:
         module = llvm.parse_assembly(wasm_ir.strict_selects(str(module)))
         if inexact := wasm_ir.inexact(machine.emit_assembly(module)):
             sys.exit(f"compile_kernels: results depend on the engine: {', '.join(inexact)}")
-    return getattr(machine, emit)(module)
+    return machine, module
+
+
+def _part(machine: Any, module: Any, exported: set[str]) -> bytes:
+    """Return the object file of what some symbols need; the others are not seen outside."""
+    part = module.clone()
+    for value in (*part.functions, *part.global_variables):
+        if value.is_declaration or value.linkage == llvm.Linkage.internal:
+            continue
+        if value.name not in exported:
+            value.linkage = "internal"
+        elif value.name in EXPORTED:
+            value.visibility = "hidden"
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_global_dead_code_eliminate_pass()
+    passes.run(part, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
+    compiled: bytes = machine.emit_object(part)
+    return compiled
 
 
 def _link(target: Target, compiled: bytes, folder: Path) -> Path:
@@ -593,16 +608,16 @@ def _link(target: Target, compiled: bytes, folder: Path) -> Path:
 def _build_modules(text: str, folder: Path) -> None:
     """Write the WebAssembly modules; a model file fits both."""
     start, listed = time.perf_counter(), export_kernels(WASM)
-    kernels = {target.name: _object(target, text, set(EXPORTED)) for target in MODULES}
+    names = set(EXPORTED)
+    kernels = {t.name: _part(*_optimized_module(t, text, names), names) for t in MODULES}
     built = wasm_module.build(kernels, listed, kernels_id(listed), folder)
     sizes = ", ".join(f"{path.stat().st_size / 1e3:.0f} KB" for path in built.glob("*.wasm"))
     print(f"{built}: {sizes}, {time.perf_counter() - start:.0f} s", flush=True)
 
 
-def _build_export(target: Target, text: str, folder: Path) -> None:
+def _build_export(target: Target, kernels: bytes, folder: Path) -> None:
     """Write the C library of a CPU."""
     start, listed = time.perf_counter(), export_kernels(target.using)
-    kernels = _object(target, text, set(EXPORTED))
     built = native_library.build(target, kernels, listed, kernels_id(listed), folder)
     seconds, size = time.perf_counter() - start, (built / native_library.SHARED).stat().st_size
     print(f"{built}: {size / 1e6:.2f} MB, {seconds:.0f} s", flush=True)
@@ -634,11 +649,14 @@ def main() -> None:
             _build_modules(text, options.folder)
         for target in (t for t in chosen if t.using is using and t not in MODULES):
             start = time.perf_counter()
-            path = _link(target, _object(target, text, exported), options.folder)
+            with_c = target in TARGETS and not (options.tests or options.without_c)
+            visible = exported | set(EXPORTED) if with_c else exported
+            machine, module = _optimized_module(target, text, visible)
+            path = _link(target, _part(machine, module, exported), options.folder)
             seconds = time.perf_counter() - start
             print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, {seconds:.0f} s", flush=True)
-            if target in TARGETS and not (options.tests or options.without_c):
-                _build_export(target, text, options.folder)
+            if with_c:
+                _build_export(target, _part(machine, module, set(EXPORTED)), options.folder)
 
 
 if __name__ == "__main__":
