@@ -4,7 +4,8 @@ import { pathToFileURL } from "node:url";
 
 const [script, module, model, folder] = process.argv.slice(2);
 const { FcsError, loadCodec } = await import(pathToFileURL(script));
-const bytes = (path) => new Uint8Array(readFileSync(path));
+// A copy: a small file may share the memory of others.
+const bytes = (path) => new Uint8Array(readFileSync(path)).slice();
 
 /** The code and text of what a call throws. */
 async function thrown(call) {
@@ -56,7 +57,7 @@ for (let i = 0; i < 300; i++) {
 report.grown = codec.memoryBytes - memoryBytes;
 
 // Each resampler, and a file of random tokens.
-const input = new Float32Array(readFileSync(`${folder}/signal`).buffer.slice(0));
+const input = new Float32Array(bytes(`${folder}/signal`).buffer);
 for (const [from, to] of [[44100, 16000], [48000, 16000], [24000, 44100], [24000, 48000], [47999, 16000]]) {
   const resampler = codec.resampler(from, to);
   const parts = [];
@@ -67,7 +68,7 @@ for (const [from, to] of [[44100, 16000], [48000, 16000], [24000, 44100], [24000
   const written = Buffer.concat([...parts.map((part) => Buffer.from(part.buffer)), ends[0]]);
   writeFileSync(`${folder}/${from}-${to}`, written);
 }
-const tokens = new Uint16Array(readFileSync(`${folder}/tokens`).buffer.slice(0));
+const tokens = new Uint16Array(bytes(`${folder}/tokens`).buffer);
 const writer = codec.fileWriter();
 const file = Buffer.concat([writer.put(tokens), writer.close(tokens.length * codec.facts.samplesPerToken)]);
 writeFileSync(`${folder}/file.fcs`, file);
