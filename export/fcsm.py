@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from fcs_edge.errors import FcsError
 from fcs_edge.kernels._types import I64
 from fcs_edge.kernels.runtime.program import Parameter, Patch, Tail
 
@@ -57,6 +58,8 @@ PLAN_VERSION = 1
 ) = range(17)
 """Words of a plan's head, and their number. NOT_FINITE is -1 where the stream counts no samples.
 INITIAL, PROGRAMS, PARAMETERS, PATCHES and TAIL are words of the plan, counted from its head."""
+WORD = np.dtype("<i4")
+"""A word of a plan."""
 INITIAL_WORDS, PROGRAM_WORDS, PARAMETER_WORDS, PATCH_WORDS = 2, 3, 3, 3
 """Words of an entry: (offset, value); (chunks, first word, words); (from, factor, divisor);
 (word of the tail, parameter, factor). Parameter 0 is (0, 1, 1): what a chunk lacks."""
@@ -111,7 +114,13 @@ class Plan(NamedTuple):
 
 
 def packed_plan(plan: Plan) -> bytes:
-    """Return the bytes of a plan's section."""
+    """Return the bytes of a plan's section.
+
+    Raises
+    ------
+    FcsError
+        A word does not fit: the weights or the state have 2 GB.
+    """
     tail = plan.tail or Tail(np.zeros(0, np.int64), [], [])
     # A tail has the words of one chunk: they lie there once.
     is_there = np.array_equal(tail.words, plan.programs.get(1, tail.words[:0]))
@@ -135,12 +144,15 @@ def packed_plan(plan: Plan) -> bytes:
         head += [n, start]
     numbers = [*head, at, *(n for table in tables for entry in table for n in entry)]
     pieces = (np.array(numbers, np.int64), own, *(words for _, words in programs))
-    return np.concatenate(pieces).astype("<i8").tobytes()
+    words = np.concatenate(pieces)
+    if np.any(words != words.astype(WORD)):
+        raise FcsError("a model file of C holds less than 2 GB of weights; convert to int8 or int4")
+    return words.astype(WORD).tobytes()
 
 
 def unpacked_plan(data: bytes) -> Plan:
     """Return the plan of a section."""
-    words = np.frombuffer(data, "<i8").astype(np.int64)
+    words = np.frombuffer(data, WORD).astype(np.int64)
 
     def entries(count: int, size: int) -> list[Any]:
         n, start = words[count : count + 2].tolist()
