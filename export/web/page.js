@@ -201,7 +201,7 @@ async function toggleMicrophone() {
     if (!navigator.mediaDevices) throw new Error("the browser gives this page no microphone");
     const audio = { echoCancellation: cancel, noiseSuppression: false, autoGainControl: false };
     const stream = await navigator.mediaDevices.getUserMedia({ audio });
-    const id = begin("live", "recording");
+    const id = begin("live", "Your recording");
     const source = context.createMediaStreamSource(stream);
     sound.microphone = { stream, source };
     stream.getAudioTracks()[0].onended = () => {
@@ -482,7 +482,7 @@ function download(bytes, format) {
   const type = format === "fcs" ? "application/octet-stream" : "audio/wav";
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([bytes], { type }));
-  link.download = `${current.name.replace(/\.[^.]*$/, "").replace(/^The /, "") || "speech"}.${format}`;
+  link.download = `${current.name.replace(/\.[^.]*$/, "").replace(/^(The|Your) /, "") || "speech"}.${format}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   say(`Saved ${link.download}, ${bytes.length} bytes.`);
