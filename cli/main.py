@@ -26,6 +26,7 @@ COMMANDS = {
     "decode": "Decode the tokens IN to the sound OUT.",
     "demo": "Send a clip of speech, or the sound file SOUND, through the codec.",
     "encode": "Encode the sound IN to the bitstream OUT.",
+    "export": "Export MODEL to the folder OUT, to run it without Python.",
     "info": "Describe the tokens, model or sound FILE.",
     "join": "Join PACKETS of `fcs-edge split` to the bitstream OUT.",
     "key": "Write a new key, for send --key and receive --key, as two halves.",

@@ -120,12 +120,15 @@ class Prior:
     @cached_property
     def check(self) -> int:
         """What a bitstream names the prior by: a CRC-32 of all that decides the probabilities."""
-        head = [VERSION, self.bits, *self.hidden.to_bytes(2, "little")]
-        head += [kernels.HISTORY, kernels.POSITIONS, MEMORY, kernels.SHIFT]
-        crc = zlib.crc32(bytes(head))
+        crc = zlib.crc32(self.head())
         for _, array in self.arrays():
             crc = zlib.crc32(array.astype(array.dtype.newbyteorder("<"), copy=False).data, crc)
         return crc or 1
+
+    def head(self) -> bytes:
+        """Return the eight bytes that the check covers before the arrays."""
+        head = [VERSION, self.bits, *self.hidden.to_bytes(2, "little")]
+        return bytes([*head, kernels.HISTORY, kernels.POSITIONS, MEMORY, kernels.SHIFT])
 
     def arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
         """Yield each array's name and the array, in the order of the check."""

@@ -42,6 +42,20 @@ def position_bias(table: F32, config: EncoderConfig) -> F32:
     return distance_bias(table, config, 1 - config.window_size, config.chunk_frames - 1)
 
 
+def chunk_biases(bias: F32, config: EncoderConfig) -> F32:
+    """Return what `position_bias` gives for chunks of 1, 2, ... rows: a row of the result each.
+
+    The last column of a chunk's bias is distance rows - 1. So fewer rows have fewer columns: zeros
+    fill the row, (chunk_frames, heads * span).
+    """
+    heads, span = bias.shape
+    biases = np.zeros((config.chunk_frames, heads * span), np.float32)
+    for i in range(config.chunk_frames):
+        columns = span - config.chunk_frames + 1 + i
+        biases[i, : heads * columns] = bias[:, :columns].reshape(-1)
+    return biases
+
+
 class PositionGate:
     """The gate of the position bias, per query and head."""
 
@@ -86,9 +100,9 @@ class AttentionState:
 class Attention:
     """Attention of each query to its own chunk and its past, `window_size` keys at most."""
 
-    def __init__(self, config: EncoderConfig, tensors: Tensors, name: str, bias: F32) -> None:
+    def __init__(self, config: EncoderConfig, tensors: Tensors, name: str, biases: F32) -> None:
         self._config = config
-        self._bias = bias
+        self._biases = biases
         half = halves_suffice(tensors.matrix(f"{name}.qkv_proj.weight"))
         self._attend = RingAttention(config.num_heads, config.head_dim, config.window_size, half)
         self._qkv = Linear.named(tensors, f"{name}.qkv_proj")
@@ -124,8 +138,7 @@ class Attention:
         self._out(joined, out, ADD)
 
     def _chunk_bias(self, rows: int) -> F32:
-        """Return the bias for a chunk of so many rows: its last column is distance rows - 1."""
-        missing = self._config.chunk_frames - rows
-        if not missing:
-            return self._bias
-        return np.ascontiguousarray(self._bias[:, : self._bias.shape[1] - missing])
+        """Return the bias for a chunk of so many rows, a view of `chunk_biases`."""
+        heads, all_rows = self._config.num_heads, len(self._biases)
+        columns = self._biases.shape[1] // heads - all_rows + rows
+        return self._biases[rows - 1, : heads * columns].reshape(heads, columns)

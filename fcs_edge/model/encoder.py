@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fcs_edge.kernels.ops import residual
-from fcs_edge.model.attention import Attention, AttentionState, position_bias
+from fcs_edge.model.attention import Attention, AttentionState, chunk_biases, position_bias
 from fcs_edge.model.layers import (
     ADD,
     F32,
@@ -40,9 +40,9 @@ class FeatureBlock:
 class TransformerLayer:
     """Pre-norm attention and feed-forward, each with a residual connection."""
 
-    def __init__(self, config: EncoderConfig, tensors: Tensors, name: str, bias: F32) -> None:
+    def __init__(self, config: EncoderConfig, tensors: Tensors, name: str, biases: F32) -> None:
         self._attention_norm = LayerNorm(tensors, f"{name}.attention_norm")
-        self.attention = Attention(config, tensors, f"{name}.attention", bias)
+        self.attention = Attention(config, tensors, f"{name}.attention", biases)
         self._feed_forward_norm = LayerNorm(tensors, f"{name}.feed_forward_norm")
         self._feed_forward = FeedForward(tensors, f"{name}.feed_forward")
 
@@ -107,8 +107,10 @@ class Encoder:
             groups=config.conv_pos_groups,
         )
         bias = position_bias(tensors["encoder.encoder.relative_embedding.weight"], config)
+        self.biases = chunk_biases(bias, config)
+        """The position biases that all layers read."""
         self.layers = [
-            TransformerLayer(config, tensors, f"encoder.encoder.layers.{i}", bias)
+            TransformerLayer(config, tensors, f"encoder.encoder.layers.{i}", self.biases)
             for i in range(config.num_layers)
         ]
 

@@ -19,6 +19,12 @@ from typing import NamedTuple
 VARIABLE = "FCS_EDGE_KERNELS"
 """Environment variable that forces one of `available()`."""
 
+TRACE = "FCS_EDGE_TRACE"
+"""Environment variable of a process that traces streams for a target: the record of its kernels.
+
+`VARIABLE` then names the target's set, which this CPU need not have.
+"""
+
 Flags = frozenset[str]
 """What a CPU can do, in the words of Linux or of LLVM."""
 
@@ -210,9 +216,16 @@ PLAIN = "plain"
 """Plain loops: every CPU runs them, and the tests compare with them."""
 
 
-@cache
 def supported() -> tuple[Instructions, ...]:
-    """Return the sets that this CPU has, the best first."""
+    """Return the sets that this CPU has, the best first; the target's where one is traced for."""
+    if os.environ.get(TRACE):
+        return tuple(s for s in SETS if s.name == os.environ.get(VARIABLE))
+    return of_this_cpu()
+
+
+@cache
+def of_this_cpu() -> tuple[Instructions, ...]:
+    """Return the sets that this CPU has, the best first, whatever the environment says."""
     machine, flags = platform.machine().lower(), cpu_flags()
     sets = tuple(s for s in SETS if machine in s.machines and s.is_supported(flags))
     return sets or (GENERIC,)

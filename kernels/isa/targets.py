@@ -6,6 +6,7 @@ that fits. The Makefile's `TARGETS` names the same libraries.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from fcs_edge.kernels.isa import instructions
@@ -72,11 +73,19 @@ COMPILED = (*TARGETS, *MODULES, ORACLE)
 """All that `scripts/compile_kernels.py` compiles for."""
 
 
+def named(name: str) -> Target:
+    """Return a target of `COMPILED` by its name."""
+    return next(target for target in COMPILED if target.name == name)
+
+
 def fitting() -> Target | None:
     """Return the target for this CPU and the chosen instructions, None where there is none."""
-    flags = instructions.cpu_flags()
+    flags, choice = instructions.cpu_flags(), instructions.CHOICE
+    if os.environ.get(instructions.TRACE):
+        # Only packing runs, and that in the best library.
+        choice = instructions.of_this_cpu()[0].name
     for target in (*TARGETS, ORACLE):
         is_part = not target.parts or instructions.cpu_part() in target.parts
-        if target.using.name == instructions.CHOICE and flags >= target.flags and is_part:
+        if target.using.name == choice and flags >= target.flags and is_part:
             return target
     return None

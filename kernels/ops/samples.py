@@ -12,7 +12,8 @@ _LEAST = np.float32(1e-30)
 def sanitize(x: F32, limit: np.float32, out: F32, count: I64) -> None:
     """``out = clip(x, -limit, limit)``, 0 for NaN and infinity; their number adds to count[0].
 
-    Magnitudes below `_LEAST` become 0 too: CPUs are slow with subnormal numbers.
+    Magnitudes below `_LEAST` become 0 too: CPUs are slow with subnormal numbers. Where out is
+    longer than x, zeros follow.
     """
     bad = 0
     for n in range(x.size):
@@ -22,6 +23,8 @@ def sanitize(x: F32, limit: np.float32, out: F32, count: I64) -> None:
         else:
             out[n] = np.float32(0)
             bad += 1
+    for n in range(x.size, out.size):
+        out[n] = np.float32(0)
     count[0] += bad
 
 

@@ -51,7 +51,10 @@ def factory(build: _F) -> _F:
 
     @cache
     def get(*arguments: Any) -> Any:
-        compiled = None if uses_numba() else aot_library.find(f"{_name(build)}{arguments}")
+        name = f"{_name(build)}{arguments}"
+        compiled: Any = aot_library.traced(name)
+        if compiled is None and not uses_numba():
+            compiled = aot_library.find(name)
         if compiled is None:
             use_numba()
             compiled = build(*arguments)
@@ -101,6 +104,8 @@ def warn_of_library() -> None:
 
 
 def _compile(function: _F, compile_: Callable[..., Any]) -> _F:
+    if traced := aot_library.traced(_name(function)):
+        return cast(_F, traced)
     if uses_numba():
         return cast(_F, compile_(function))
     held = aot_library.find(_name(function)) or _deferred(function)

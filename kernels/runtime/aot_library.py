@@ -19,14 +19,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fcs_edge.kernels.isa import targets
+from fcs_edge.kernels.isa import instructions, targets
 
 VARIABLE = "FCS_EDGE_COMPILED"
 """Environment variable: a folder of libraries, or "off"."""
@@ -265,6 +265,32 @@ def find(name: str) -> Kernel | None:
     function.argtypes = [_SCALARS.get(t, ctypes.py_object) for t in types]
     function.restype = _RETURNED.get(returned, check)
     return Compiled(name, function, types, number)
+
+
+def traced(name: str) -> Compiled | None:
+    """Return a kernel of the target that this process traces for, which runs nothing.
+
+    It is None for what is no kernel of streams, such as packing, and where nothing is traced.
+    """
+    known = _traced_kernels()
+    if name not in known:
+        return None
+    types, number = known[name]
+    return Compiled(name, partial(_outside, name), types.split(), number)
+
+
+@cache
+def _traced_kernels() -> dict[str, tuple[str, int]]:
+    """Return the types and the number of each kernel of the target that is traced for."""
+    path = os.environ.get(instructions.TRACE)
+    if not path:
+        return {}
+    kernels = json.loads(Path(path).read_bytes())["kernels"]
+    return {name: (types, number) for number, (name, types) in enumerate(kernels)}
+
+
+def _outside(name: str, *arguments: Any) -> None:
+    raise RuntimeError(f"{name} is called outside a trace")
 
 
 def check(refused: int) -> None:

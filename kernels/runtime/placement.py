@@ -107,13 +107,21 @@ class Layout:
         share: bool = True,
     ) -> None:
         history, inputs, outputs, tables = list(history), list(inputs), list(outputs), list(tables)
-        used = [a for calls in programs for _, values in calls for a in values if _is_array(a)]
+        used = [
+            a
+            for calls in programs
+            for _, values in calls
+            for a in values
+            if isinstance(a, np.ndarray)
+        ]
         self.held = used, history, inputs, outputs, tables
         """Arrays whose memory the places stand for; weights that have addresses must live on."""
         self._n_used = 0
         arrays = (*used, *history, *inputs, *outputs, *tables)
         self._extents = _merged(_span(a) for a in arrays if a.size)
         self._starts = [extent.start for extent in self._extents]
+        self._known: dict[int, _Extent] = {}
+        self._known = {id(a): self._extent(a) for a in used if a.size}
         for calls in programs:
             self._note_uses(calls)
         in_order = sorted((e for e in self._extents if e.order >= 0), key=lambda e: e.order)
@@ -140,19 +148,20 @@ class Layout:
             needed at once.
         """
         lives: dict[_Extent, tuple[int, int]] = {}
-        for number, _, extent, written in self._uses(calls):
+        places: dict[int, tuple[int, int]] = {}
+        for number, array, extent, written in self._uses(calls):
             lives[extent] = lives.get(extent, (number, number))[0], number
             if written and extent.base in (WEIGHTS, IN):
                 raise ValueError(f"call {number} writes what calls only read")
+            if id(array) not in places:
+                places[id(array)] = extent.base, extent.offset + _address(array) - extent.start
         for a, b in self._sharing:
             if a in lives and b in lives and _meet(lives[a], lives[b]):
                 raise ValueError("two arrays that share memory are needed at once")
-        return words_of(calls, self.place)
+        return words_of(calls, places)
 
     def place(self, array: Any) -> tuple[int, int]:
         """Return the base and the offset of an array."""
-        if not array.size:
-            return WEIGHTS, 0
         extent = self._extent(array)
         return extent.base, extent.offset + _address(array) - extent.start
 
@@ -169,6 +178,9 @@ class Layout:
         return [(extent.offset, extent.offset + extent.size) for extent in self._work]
 
     def _extent(self, array: Any) -> _Extent:
+        known = self._known.get(id(array))
+        if known is not None:
+            return known
         start, stop = _span(array)
         index = bisect_right(self._starts, start) - 1
         if index < 0 or stop > self._extents[index].stop:
@@ -179,10 +191,13 @@ class Layout:
         """Yield the call's number, the array, its extent and whether it is written."""
         for number, (kernel, arguments) in enumerate(calls):
             for value, kind in zip(arguments, kernel.types, strict=True):
-                if _is_array(value) and value.size:
-                    if not value.flags.c_contiguous:
-                        raise ValueError(f"{kernel.name} is called with an array with gaps")
-                    yield number, value, self._extent(value), kind.endswith("w")
+                if not isinstance(value, np.ndarray) or not value.size:
+                    continue
+                if (value.dtype.char, value.ndim) != (kind[0], int(kind[1])):
+                    raise ValueError(f"{kernel.name} takes {kind}, not {value.dtype} {value.shape}")
+                if not value.flags.c_contiguous:
+                    raise ValueError(f"{kernel.name} is called with an array with gaps")
+                yield number, value, self._extent(value), kind[-1] == "w"
 
     def _note_uses(self, calls: Sequence[Call]) -> None:
         """Note which calls of a program use each extent."""
@@ -239,10 +254,6 @@ def _meet(a: tuple[int, int], b: tuple[int, int]) -> bool:
     return a[0] <= b[1] and b[0] <= a[1]
 
 
-def _is_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray)
-
-
 def _lines(n: int) -> int:
     return -(-n // LINE) * LINE
 
@@ -254,6 +265,8 @@ def _address(array: Any) -> int:
 def _span(array: Any) -> tuple[int, int]:
     """Return the addresses of an array's first byte and of the one after its last."""
     start = _address(array)
+    if array.flags.c_contiguous:
+        return start, start + int(array.nbytes)
     last = sum((n - 1) * step for n, step in zip(array.shape, array.strides, strict=True))
     return start, start + int(last) + int(array.itemsize)
 

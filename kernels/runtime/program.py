@@ -33,11 +33,11 @@ class Kernel(Protocol):
 
 Call: TypeAlias = tuple[Any, tuple[Any, ...]]
 """A `Kernel` and its arguments, as `aot_library.recorded_calls` lists them."""
-Place: TypeAlias = Callable[[Any], tuple[int, int]]
-"""Returns the base and the offset of an array."""
+Places: TypeAlias = Mapping[int, tuple[int, int]]
+"""The base and the offset of each array, by its `id`; that of arrays of no size is missing."""
 
 
-def words_of(calls: Sequence[Call], place: Place) -> I64:
+def words_of(calls: Sequence[Call], places: Places) -> I64:
     """Return the program of some calls."""
     words: list[int] = []
     for kernel, arguments in calls:
@@ -45,7 +45,7 @@ def words_of(calls: Sequence[Call], place: Place) -> I64:
         words += (kernel.number, 0)
         for value, kind in zip(arguments, kernel.types, strict=True):
             if isinstance(value, np.ndarray):
-                words += place(value)
+                words += places[id(value)] if value.size else (WEIGHTS, 0)
                 words += value.shape
             elif kind == "float":
                 words.append(int(np.float32(value).view(np.uint32)))

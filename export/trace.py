@@ -1,0 +1,209 @@
+"""Traces the streams of a model: what a model file of C holds, for the target that is traced for.
+
+A trace makes the calls of a step, and runs none. In a process with ``FCS_EDGE_TRACE``, the kernels
+are those of any target: only packing runs, with the kernels of this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fcs_edge.entropy.prior import Prior
+from fcs_edge.export import fcsm
+from fcs_edge.kernels._types import I64
+from fcs_edge.kernels.runtime import aot_library, program
+from fcs_edge.kernels.runtime.placement import Layout, Weights
+from fcs_edge.kernels.runtime.program import Call, Parameter, Tail
+from fcs_edge.model.prepared_stages import PreparedStages
+from fcs_edge.modelfile.config import SAMPLE_RATE_IN, CodecConfig
+from fcs_edge.modelfile.model_file import ModelFile
+from fcs_edge.streams.steps import DecoderSteps, EncoderSteps
+from fcs_edge.tokens.settings import settings_code, token_settings
+from fcs_edge.version import __version__
+
+CHUNKS = 1, 8
+"""Most chunks a call of each stream's plans: of live streams, and of files."""
+
+_Trace = Callable[[int], list[Call]]
+"""Makes the calls of a step with so many items of input."""
+
+
+def traced_model(model: ModelFile, target: str, kernels_id: bytes) -> bytes:
+    """Return the model file of C.
+
+    Parameters
+    ----------
+    model : ModelFile
+        A model whose parts are causal.
+    target : str
+        The name of the target whose kernels are traced.
+    kernels_id : bytes
+        Eight bytes that name these kernels.
+    """
+    config, weights = model.config, Weights()
+    stages = PreparedStages(model, 1)
+    plans = []
+    if model.part != "decoder":
+        encoder = EncoderSteps(config, stages.encoder, stages.compressor, stages.search)
+        plans += [(fcsm.ENCODER, encoder_plan(encoder, n, weights)) for n in CHUNKS]
+    if model.part != "encoder":
+        decoder = DecoderSteps(config, stages.decompressor, stages.decoder)
+        plans += [(fcsm.DECODER, decoder_plan(decoder, n, weights)) for n in CHUNKS]
+    sections = [
+        fcsm.Section(fcsm.WEIGHTS, 0, weights.image()),
+        *(fcsm.Section(kind, plan.max_chunks, fcsm.packed_plan(plan)) for kind, plan in plans),
+        fcsm.Section(fcsm.FACTS, 0, json.dumps(facts(model, target)).encode()),
+        *(fcsm.Section(fcsm.PRIOR, n, prior_bytes(p)) for n, p in enumerate(model.priors)),
+    ]
+    if model.accepts:
+        sections.append(fcsm.Section(fcsm.ACCEPTS, 0, b"".join(model.accepts)))
+    head = fcsm.Head(
+        *(kernels_id, model.fingerprint, SAMPLE_RATE_IN, config.sample_rate_out),
+        *(config.samples_per_token, config.samples_out_per_token, config.chunk_size),
+        *(config.chunk_tokens, config.decoded_tokens, config.bits_per_token),
+        *(settings_code(token_settings(model)), model.name),
+    )
+    return fcsm.pack(head, sections)
+
+
+def facts(model: ModelFile, target: str) -> dict[str, Any]:
+    """Return what the file says of itself as JSON."""
+    return {
+        "model": model.name,
+        "fingerprint": model.fingerprint.hex(),
+        "target": target,
+        "version": __version__,
+        "part": model.part,
+        "settings": token_settings(model),
+        "priors": [f"{prior.check:08x}" for prior in model.priors],
+    }
+
+
+def prior_bytes(prior: Prior) -> bytes:
+    """Return the bytes that a prior's check covers; docs/reference/entropy-coding.md."""
+    arrays = (array.astype(array.dtype.newbyteorder("<")).tobytes() for _, array in prior.arrays())
+    return prior.head() + b"".join(arrays)
+
+
+def encoder_plan(steps: EncoderSteps, max_chunks: int, weights: Weights | None) -> fcsm.Plan:
+    """Return the plan of encoders of up to so many chunks a call; it places its weights."""
+    config = steps.config
+    state = steps.state(max_chunks)
+    state.reset()
+    samples = np.zeros(max_chunks * config.chunk_size, np.float32)
+    tokens = np.zeros(max_chunks * config.chunk_tokens, np.uint16)
+
+    def calls(n: int) -> list[Call]:
+        n_tokens = math.ceil(n / config.samples_per_token)
+        return recorded(lambda: steps(samples[:n], tokens[:n_tokens], state))
+
+    lock(state, samples, tokens)
+    sizes = {n: n * config.chunk_size for n in sorted({1, max_chunks})}
+    traces = _traces(calls, sizes.values(), config.chunk_size)
+    history, tables = state.history(), steps.tables()
+    layout = Layout(traces, history, [samples], [tokens], tables, weights)
+    tail = _tail(calls, layout, config.chunk_size, _encoder_parameters(config))
+    programs = {n: layout.words(calls(size)) for n, size in sizes.items()}
+    _, not_finite = layout.place(state.n_not_finite)
+    return _plan(layout, max_chunks, not_finite, programs, tail)
+
+
+def decoder_plan(steps: DecoderSteps, max_chunks: int, weights: Weights | None) -> fcsm.Plan:
+    """Return the plan of decoders of up to so many chunks a call; it places its weights."""
+    config = steps.config
+    state = steps.state(max_chunks)
+    state.reset()
+    tokens = np.zeros(max_chunks * config.decoded_tokens, np.uint16)
+    samples = np.zeros(tokens.size * config.samples_out_per_token, np.float32)
+
+    def calls(n: int) -> list[Call]:
+        n_samples = n * config.samples_out_per_token
+        return recorded(lambda: steps(tokens[:n], samples[:n_samples], state))
+
+    lock(state, samples, tokens)
+    sizes = {n: n * config.decoded_tokens for n in sorted({1, max_chunks})}
+    traces = _traces(calls, sizes.values(), config.decoded_tokens)
+    layout = Layout(traces, state.history(), [tokens], [samples], weights=weights)
+    tail = _tail(calls, layout, config.decoded_tokens, _decoder_parameters(config))
+    programs = {n: layout.words(calls(size)) for n, size in sizes.items()}
+    return _plan(layout, max_chunks, -1, programs, tail)
+
+
+def recorded(step: Callable[[], None]) -> list[Call]:
+    """Return the calls of a step, of which none is made."""
+    with aot_library.recorded_calls(execute=False) as calls:
+        step()
+    return list(calls)
+
+
+def lock(*parts: Any) -> None:
+    """Make all arrays of a state read-only: a step that writes into one beside its calls fails."""
+    for array in _arrays(parts, set()):
+        array.flags.writeable = False
+
+
+def _arrays(value: Any, visited: set[int]) -> Iterator[Any]:
+    if id(value) in visited:
+        return
+    visited.add(id(value))
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _arrays(part, visited)
+    elif type(value).__module__.startswith("fcs_edge.") and hasattr(value, "__dict__"):
+        for part in vars(value).values():
+            yield from _arrays(part, visited)
+
+
+def _traces(calls: _Trace, sizes: Any, chunk: int) -> list[list[Call]]:
+    """Return the calls of whole chunks, and of some tails of a chunk of so many items."""
+    lengths = sorted({n for n in (1, chunk // 2, chunk - 1) if 0 < n < chunk})
+    return [calls(n) for n in (*sizes, *lengths)]
+
+
+def _tail(
+    calls: _Trace, layout: Layout, chunk: int, parameters: Sequence[Parameter]
+) -> Tail | None:
+    """Return the tail of chunks of so many items; it is compared with a trace of each length."""
+    programs: dict[int, I64] = {n: layout.words(calls(n)) for n in range(1, chunk)}
+    return program.fitted(programs, parameters) if programs else None
+
+
+def _encoder_parameters(config: CodecConfig) -> list[Parameter]:
+    """Return the rows after each stride, the last of which are frames, then tokens."""
+    divisors = (*config.encoder.strides, *config.compressor.downscale_factors)
+    rows = [divisor for divisor in divisors if divisor > 1]
+    return [Parameter(i, 1, divisor) for i, divisor in enumerate(rows)]
+
+
+def _decoder_parameters(config: CodecConfig) -> list[Parameter]:
+    """Return the rows of the refiner."""
+    frames = math.prod(config.decompressor.upscale_factors)
+    return [Parameter(0, frames, config.decompressor.chunk_frames)]
+
+
+def _plan(
+    layout: Layout, max_chunks: int, not_finite: int, programs: dict[int, I64], tail: Tail | None
+) -> fcsm.Plan:
+    words = layout.initial().view(np.int64)
+    initial = [(8 * int(i), int(words[i])) for i in np.flatnonzero(words)]
+    sizes = max_chunks, layout.state_bytes, layout.history_bytes, not_finite
+    return fcsm.Plan(*sizes, initial, programs, tail)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Trace in this process: of a model by its reference, its activation bits, for a record."""
+    from fcs_edge.modelfile import catalogue
+
+    reference, bits, record, out = arguments
+    known = json.loads(Path(record).read_bytes())
+    model = catalogue.referenced(reference).with_activations(int(bits))
+    data = traced_model(model, known["target"], bytes.fromhex(known["id"]))
+    Path(out).write_bytes(data)
