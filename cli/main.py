@@ -32,6 +32,7 @@ COMMANDS = {
     "key": "Write a new key, for send --key and receive --key, as two halves.",
     "mic": "Send the microphone through the codec and play the decoded sound, live.",
     "models": "List the models that --model finds by name.",
+    "page": "Serve a page that runs a model in a browser, on this machine alone.",
     "prior": "Train what codes tokens in fewer bits, for the speech that you encode.",
     "receive": "Play what `fcs-edge send` sends to this machine.",
     "send": "Send the microphone to another machine, where `fcs-edge receive` plays it.",

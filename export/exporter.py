@@ -11,12 +11,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fcs_edge.errors import FcsError
-from fcs_edge.export import libraries
+from fcs_edge.export import libraries, page_files
 from fcs_edge.export.libraries import Library
 from fcs_edge.export.model_inside import archive_with_model, library_with_model
 from fcs_edge.files import naming
@@ -34,10 +33,8 @@ TARGETS = (*(target.name for target in targets.TARGETS), WASM)
 MODEL = "model.fcsm"
 _LIBRARIES = "libfcs.a", "libfcs.so"
 _SOURCES = "fcs.h", "fcs_file.h", "resample.h", "example.c", "fcs.pc"
-_MODULES = "fcs.wasm", "fcs-relaxed.wasm"
 _PAGE = "index.html"
-PAGE_FILES = "fcs.js", "fcs.d.ts", "worker.js", "worklet.js", _PAGE
-_NAMES = {MODEL, *_LIBRARIES, *_SOURCES, *_MODULES, *PAGE_FILES}
+_NAMES = {MODEL, *_LIBRARIES, *_SOURCES, *page_files.NAMES}
 """All files of exports: a folder with others is never replaced."""
 
 
@@ -187,13 +184,10 @@ def _library(library: Library, model: bytes, inside: bool) -> dict[str, bytes]:
 
 def _page(library: Library, model: bytes, single: bool) -> dict[str, bytes]:
     """Return the files of a page by name."""
-    module, relaxed = (library.read(name) for name in _MODULES)
+    module, relaxed = (library.read(name) for name in page_files.MODULES)
     if single:
-        page: Any = import_module("fcs_edge.export.page_files")
-        return {_PAGE: page.one_file(module, relaxed, model)}
-    files = {"fcs.wasm": module, "fcs-relaxed.wasm": relaxed, MODEL: model}
-    web = Path(__file__).parent / "web"
-    return files | {name: (web / name).read_bytes() for name in PAGE_FILES}
+        return {_PAGE: page_files.one_file(module, relaxed, model)}
+    return page_files.folder(module, relaxed, model)
 
 
 def _write(out: Path, files: dict[str, bytes], force: bool) -> None:

@@ -17,8 +17,8 @@ import numpy as np
 from fcs_edge.entropy.prior import Prior
 from fcs_edge.export import fcsm
 from fcs_edge.kernels._types import I64
-from fcs_edge.kernels.runtime import aot_library, program
-from fcs_edge.kernels.runtime.placement import Layout, Weights
+from fcs_edge.kernels.runtime import program
+from fcs_edge.kernels.runtime.placement import Layout, Tracer, Weights
 from fcs_edge.kernels.runtime.program import Call, Parameter, Tail
 from fcs_edge.model.prepared_stages import PreparedStages
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, CodecConfig
@@ -99,12 +99,14 @@ def encoder_plan(steps: EncoderSteps, max_chunks: int, weights: Weights | None) 
     samples = np.zeros(max_chunks * config.chunk_size, np.float32)
     tokens = np.zeros(max_chunks * config.chunk_tokens, np.uint16)
 
+    tracer = Tracer()
+
     def calls(n: int) -> list[Call]:
         n_tokens = math.ceil(n / config.samples_per_token)
-        return recorded(lambda: steps(samples[:n], tokens[:n_tokens], state))
+        return tracer.calls(lambda: steps(samples[:n], tokens[:n_tokens], state))
 
     lock(state, samples, tokens)
-    sizes = {n: n * config.chunk_size for n in sorted({1, max_chunks})}
+    sizes = {n: n * config.chunk_size for n in (max_chunks, 1)}
     traces = _traces(calls, sizes.values(), config.chunk_size)
     history, tables = state.history(), steps.tables()
     layout = Layout(traces, history, [samples], [tokens], tables, weights)
@@ -122,24 +124,19 @@ def decoder_plan(steps: DecoderSteps, max_chunks: int, weights: Weights | None) 
     tokens = np.zeros(max_chunks * config.decoded_tokens, np.uint16)
     samples = np.zeros(tokens.size * config.samples_out_per_token, np.float32)
 
+    tracer = Tracer()
+
     def calls(n: int) -> list[Call]:
         n_samples = n * config.samples_out_per_token
-        return recorded(lambda: steps(tokens[:n], samples[:n_samples], state))
+        return tracer.calls(lambda: steps(tokens[:n], samples[:n_samples], state))
 
     lock(state, samples, tokens)
-    sizes = {n: n * config.decoded_tokens for n in sorted({1, max_chunks})}
+    sizes = {n: n * config.decoded_tokens for n in (max_chunks, 1)}
     traces = _traces(calls, sizes.values(), config.decoded_tokens)
     layout = Layout(traces, state.history(), [tokens], [samples], weights=weights)
     tail = _tail(calls, layout, config.decoded_tokens, _decoder_parameters(config))
     programs = {n: layout.words(calls(size)) for n, size in sizes.items()}
     return _plan(layout, max_chunks, -1, programs, tail)
-
-
-def recorded(step: Callable[[], None]) -> list[Call]:
-    """Return the calls of a step, of which none is made."""
-    with aot_library.recorded_calls(execute=False) as calls:
-        step()
-    return list(calls)
 
 
 def lock(*parts: Any) -> None:
@@ -165,7 +162,7 @@ def _arrays(value: Any, visited: set[int]) -> Iterator[Any]:
 def _traces(calls: _Trace, sizes: Any, chunk: int) -> list[list[Call]]:
     """Return the calls of whole chunks, and of some tails of a chunk of so many items."""
     lengths = sorted({n for n in (1, chunk // 2, chunk - 1) if 0 < n < chunk})
-    return [calls(n) for n in (*sizes, *lengths)]
+    return [calls(n) for n in (*sizes, *reversed(lengths))]
 
 
 def _tail(

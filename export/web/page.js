@@ -22,7 +22,7 @@ const NARROW_VIEW_SECONDS = 4;
 const SKIP_SECONDS = 2;
 
 const $ = (id) => document.getElementById(id);
-const worker = new Worker(FILES.worker, { type: "module" });
+const worker = new Worker(FILES.worker, { type: FILES.workerType ?? "module" });
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const darkness = matchMedia("(prefers-color-scheme: dark)");
 
@@ -576,7 +576,10 @@ document.addEventListener("drop", (event) => {
 });
 darkness.onchange = recolour;
 
-worker.postMessage({ type: "load", ...FILES.codec });
+Promise.resolve(FILES.codec).then(
+  (codec) => worker.postMessage({ type: "load", ...codec }),
+  (error) => problem(`The model in this page cannot be read: ${error.message}.`),
+);
 
 /** For tests: what the page knows. */
 globalThis.fcsPage = { current: () => current, report: () => report, sound: () => sound, worker };

@@ -13,12 +13,14 @@ from __future__ import annotations
 import ctypes
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from fcs_edge.kernels._types import I64
+from fcs_edge.kernels.runtime import memory
+from fcs_edge.kernels.runtime.aot_library import recorded_calls
 from fcs_edge.kernels.runtime.program import IN, OUT, STATE, WEIGHTS, Call, words_of
 
 LINE = 64
@@ -26,6 +28,34 @@ LINE = 64
 
 _NEVER = 1 << 60, -1
 """The life of what a program does not use."""
+
+
+class Tracer:
+    """Makes the calls of steps and runs none; each call has workspace of its own.
+
+    The n-th call that needs workspace has the same one in each trace, so that the layout of one
+    trace serves the others. The longest step must be traced first.
+    """
+
+    def __init__(self) -> None:
+        self._scratch: list[Any] = []
+        self._n_used = 0
+
+    def calls(self, step: Callable[[], None]) -> list[Call]:
+        """Return the calls that a step makes."""
+        self._n_used = 0
+        with memory.scratch_from(self._workspace), recorded_calls(execute=False) as calls:
+            step()
+        return list(calls)
+
+    def _workspace(self, n_bytes: int) -> Any:
+        if self._n_used == len(self._scratch):
+            self._scratch.append(np.zeros(n_bytes, np.int8))
+        whole = self._scratch[self._n_used]
+        if whole.size < n_bytes:
+            raise ValueError("a longer step must be traced first")
+        self._n_used += 1
+        return whole
 
 
 class Weights:

@@ -1,4 +1,4 @@
-"""A headless Chromium that tests drive by its DevTools protocol, over pipes; no package is needed."""
+"""A headless Chromium that is driven by its DevTools protocol, over pipes; no package is needed."""
 
 from __future__ import annotations
 
@@ -63,6 +63,7 @@ class Chromium:
             self.call(f"{domain}.enable")
 
     def __enter__(self) -> Chromium:
+        """Return itself."""
         return self
 
     def __exit__(
@@ -71,6 +72,7 @@ class Chromium:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """End the browser, and remove its folder."""
         self._process.kill()
         self._process.wait()
         os.close(self._write)
@@ -123,8 +125,8 @@ class Chromium:
 
     def picture(self, path: Path, whole: bool = True) -> None:
         """Write what the page shows as PNG."""
-        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]
-        path.write_bytes(base64.b64decode(data))
+        shot = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        path.write_bytes(base64.b64decode(shot["data"]))
 
     def _call(
         self, method: str, parameters: dict[str, Any], session: str | None = None
