@@ -238,8 +238,11 @@ class Programs:
         lists: Lists = [[] for _ in range(self._threads)]
         for calls in parts:
             cut = shared_lists(calls, self._threads, self._own) if self._threads > 1 else None
-            for to, some in zip(lists, cut or [list(calls)], strict=False):
-                to += some
+            if cut is None:
+                lists[0] += calls
+            else:
+                for to, some in zip(lists, cut, strict=True):
+                    to += some
         return lists if any(lists[1:]) else lists[:1]
 
     def _tail(self, n_rows: int) -> I64:
