@@ -89,15 +89,30 @@ docs: $(VENV)/.docs  ## build the site into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # Kernels for the CPUs that a wheel has them for; other CPUs, and the sources, compile with Numba.
+# C libraries for the same CPUs, and the modules of WebAssembly.
 TARGETS := x86-64-v3 x86-64-v4-vnni cortex-a53 cortex-a72 cortex-a76
-compiled: $(TARGETS:%=kernels/compiled/%.so) $(TARGETS:%=kernels/compiled/%.fcs/kernels.json)
+compiled: $(TARGETS:%=kernels/compiled/%.so) $(patsubst %,kernels/compiled/%.fcs/kernels.json,$(TARGETS) wasm)
 
-kernels/compiled/%.so: $(wildcard kernels/*.py kernels/*/*.py) scripts/compile_kernels.py | $(VENV)/.dev linkers
+SOURCES := $(wildcard kernels/*.py kernels/*/*.py) scripts/compile_kernels.py
+C_SOURCES := $(wildcard export/native/*.[ch])
+
+kernels/compiled/%.so: $(SOURCES) | $(VENV)/.dev linkers
 	$(BIN)/python scripts/compile_kernels.py --target $*
 
-# The line above builds the C library too. A change of the C sources leaves the kernels as they are.
-kernels/compiled/%.fcs/kernels.json: kernels/compiled/%.so $(wildcard export/native/*.[ch]) scripts/native_library.py
+# Two that share an instruction set share half of the work.
+kernels/compiled/cortex-a53.so kernels/compiled/cortex-a72.so &: $(SOURCES) | $(VENV)/.dev linkers
+	$(BIN)/python scripts/compile_kernels.py --target cortex-a53 --target cortex-a72
+
+# So does the library that tests compare the modules with.
+kernels/compiled/x86-64-v2-wasm.so: $(SOURCES) | $(VENV)/.dev linkers
+	$(BIN)/python scripts/compile_kernels.py --target wasm --target x86-64-v2-wasm
+
+# The lines above build the C libraries too. A change of the C sources leaves the kernels as they are.
+kernels/compiled/%.fcs/kernels.json: kernels/compiled/%.so $(C_SOURCES) scripts/native_library.py
 	$(BIN)/python scripts/native_library.py --target $*
+
+kernels/compiled/wasm.fcs/kernels.json: kernels/compiled/x86-64-v2-wasm.so $(C_SOURCES) scripts/wasm_module.py
+	$(BIN)/python scripts/wasm_module.py
 
 .PHONY: linkers
 linkers:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import secrets
 import shutil
 import subprocess
@@ -57,10 +56,11 @@ def target_of(name: str) -> str:
     if name != HOST:
         return name
     flags, part = instructions.cpu_flags(), instructions.cpu_part()
-    for target in targets.TARGETS:
-        is_machine = platform.machine().lower() in target.using.machines
-        if is_machine and flags >= target.flags and (not target.parts or part in target.parts):
-            return target.name
+    for using in instructions.of_this_cpu():
+        for target in targets.TARGETS:
+            is_part = not target.parts or part in target.parts
+            if target.using is using and flags >= target.flags and is_part:
+                return target.name
     raise FcsError(f"no target fits this machine; --target names one of {', '.join(TARGETS)}")
 
 

@@ -12,16 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
+from fcs_edge.export import fcsm
+from fcs_edge.tokens.settings import settings_of
+
 WEB = Path(__file__).parent / "web"
 """The folder of the page's sources."""
-_SOURCES = (
+SOURCES = (
     *("index.html", "page.css", "page.js", "plots.js"),
     *("fcs.js", "fcs.d.ts", "worker.js", "worklet.js"),
 )
 MODULES = "fcs.wasm", "fcs-relaxed.wasm"
 """The module, and the one with relaxed-simd."""
 _MODEL, _EXAMPLE = "model.fcsm", "demo.flac"
-NAMES = (*_SOURCES, *MODULES, _MODEL, _EXAMPLE)
+NAMES = (*SOURCES, *MODULES, _MODEL, _EXAMPLE)
 """Files of a folder."""
 
 _CANNOT_STAND = b"\0\r<"
@@ -39,7 +42,7 @@ def folder(module: bytes, relaxed: bytes | None, model: bytes) -> dict[str, byte
     model : bytes
         The model's file for target ``wasm``.
     """
-    files = {name: (WEB / name).read_bytes() for name in _SOURCES}
+    files = {name: (WEB / name).read_bytes() for name in SOURCES}
     return files | _inside(module, relaxed, model)
 
 
@@ -51,16 +54,16 @@ def one_file(module: bytes, relaxed: bytes | None, model: bytes) -> bytes:
     module, relaxed, model : bytes
         As for `folder`.
     """
-    inside = _inside(module, relaxed, model)
+    inside = _inside(module, relaxed if _has_int4(model) else None, model)
+    inside["worker.js"] = joined("fcs.js", "worker.js").encode()
+    inside["worklet.js"] = joined("worklet.js").encode()
     deflated = zlib.compress(b"".join(inside.values()), 9)
     sizes = json.dumps({name: len(content) for name, content in inside.items()})
     style = (WEB / "page.css").read_text(encoding="utf-8")
-    script = _joined("one-file.js", "plots.js", "page.js")
+    script = joined("one-file.js", "plots.js", "page.js")
     data = f'<script type="text/plain" id="fcs-data" data-deflated="{len(deflated)}" '
     data += f"data-sizes='{sizes}'>"
     parts = [
-        _text_script("fcs-worker", _joined("fcs.js", "worker.js")),
-        _text_script("fcs-worklet", _joined("worklet.js")),
         data + characters(deflated) + "</script>",
         f'<script type="module">{script}</script>',
     ]
@@ -101,6 +104,12 @@ def characters(data: bytes) -> str:
     return sevens[used].astype("<u4").tobytes().decode("utf-32-le")
 
 
+def _has_int4(model: bytes) -> bool:
+    """Whether a model's file has int4 weights: no others are faster with the relaxed module."""
+    head, _ = fcsm.unpack(model)
+    return settings_of(head.settings).get("weights") == "int4"
+
+
 def _inside(module: bytes, relaxed: bytes | None, model: bytes) -> dict[str, bytes]:
     example = resources.files("fcs_edge") / "data" / _EXAMPLE
     contents = (module, relaxed, model, example.read_bytes())
@@ -108,7 +117,7 @@ def _inside(module: bytes, relaxed: bytes | None, model: bytes) -> dict[str, byt
     return {name: content for name, content in files.items() if content is not None}
 
 
-def _joined(*names: str) -> str:
+def joined(*names: str) -> str:
     """Return scripts as one: what one imports of another stands before it."""
     parts = []
     for i, name in enumerate(names):
@@ -119,10 +128,6 @@ def _joined(*names: str) -> str:
             raise ValueError(f"{name} cannot stand in one file")
         parts.append(text)
     return "\n".join(parts)
-
-
-def _text_script(name: str, text: str) -> str:
-    return f'<script type="text/plain" id="{name}">{text}</script>'
 
 
 def _hash(text: str) -> str:

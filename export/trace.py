@@ -110,7 +110,7 @@ def encoder_plan(steps: EncoderSteps, max_chunks: int, weights: Weights | None) 
     traces = _traces(calls, sizes.values(), config.chunk_size)
     history, tables = state.history(), steps.tables()
     layout = Layout(traces, history, [samples], [tokens], tables, weights)
-    tail = _tail(calls, layout, config.chunk_size, _encoder_parameters(config))
+    tail = _tail(calls, layout, config.chunk_size, _encoder_parameters(config), max_chunks == 1)
     programs = {n: layout.words(calls(size)) for n, size in sizes.items()}
     _, not_finite = layout.place(state.n_not_finite)
     return _plan(layout, max_chunks, not_finite, programs, tail)
@@ -134,7 +134,7 @@ def decoder_plan(steps: DecoderSteps, max_chunks: int, weights: Weights | None) 
     sizes = {n: n * config.decoded_tokens for n in (max_chunks, 1)}
     traces = _traces(calls, sizes.values(), config.decoded_tokens)
     layout = Layout(traces, state.history(), [tokens], [samples], weights=weights)
-    tail = _tail(calls, layout, config.decoded_tokens, _decoder_parameters(config))
+    tail = _tail(calls, layout, config.decoded_tokens, _decoder_parameters(config), True)
     programs = {n: layout.words(calls(size)) for n, size in sizes.items()}
     return _plan(layout, max_chunks, -1, programs, tail)
 
@@ -166,10 +166,18 @@ def _traces(calls: _Trace, sizes: Any, chunk: int) -> list[list[Call]]:
 
 
 def _tail(
-    calls: _Trace, layout: Layout, chunk: int, parameters: Sequence[Parameter]
+    calls: _Trace, layout: Layout, chunk: int, parameters: Sequence[Parameter], every: bool
 ) -> Tail | None:
-    """Return the tail of chunks of so many items; it is compared with a trace of each length."""
-    programs: dict[int, I64] = {n: layout.words(calls(n)) for n in range(1, chunk)}
+    """Return the tail of chunks of so many items.
+
+    It is compared with a trace of each length, or of those alone at which a number of rows changes.
+    """
+    lengths: Sequence[int] = range(1, chunk)
+    if lengths and not every:
+        rows = [tuple(program.values_of(parameters, n)[1:]) for n in lengths]
+        edges = {0, len(rows) - 1} | {i for i in range(1, len(rows)) if rows[i] != rows[i - 1]}
+        lengths = [lengths[i] for i in sorted(edges | {i - 1 for i in edges if i})]
+    programs: dict[int, I64] = {n: layout.words(calls(n)) for n in lengths}
     return program.fitted(programs, parameters) if programs else None
 
 

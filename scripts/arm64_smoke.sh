@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Check the project on 64-bit ARM with no such machine: under QEMU, as three Raspberry Pis' cores.
 #
-#     scripts/arm64_smoke.sh [--cpus "cortex-a76 cortex-a72 cortex-a53"] [--fingerprints | --count]
-#         [FOLDER]
+#     scripts/arm64_smoke.sh [--cpus "cortex-a76 cortex-a72 cortex-a53"]
+#         [--fingerprints | --count | --native] [FOLDER]
 #
 # Kernels are compiled on this machine, for each processor; the emulated one only runs them:
 #
@@ -10,10 +10,12 @@
 # - the small golden cases, with the same library;
 # - the fingerprints of tokens and samples (fingerprints.py), with the library of the wheel;
 # - a second of speech through the command: the files must equal those made here to the bit;
+# - the same through an exported C library: example.c, built for ARM, and libfcs.a;
 # - on the first processor, a few tests that Numba compiles there.
 #
 # With --fingerprints, only these: they need no Numba and no pytest. On an ARM machine they run
-# without emulation. With --count, only instructions per multiply-accumulate (arm64_count.py).
+# without emulation. With --count, only instructions per multiply-accumulate (arm64_count.py). With
+# --native, only the C library: no Python runs under emulation.
 #
 # Emulation checks results and the choice of instructions. Its times say nothing about a board.
 #
@@ -37,7 +39,7 @@ die() {
 while (($#)); do
     case $1 in
     --cpus) cpus=${2:?--cpus needs a list of processors}; shift ;;
-    --count | --fingerprints) what=${1#--} ;;
+    --count | --fingerprints | --native) what=${1#--} ;;
     -*) die "unknown option $1; see the head of $0" ;;
     *) work=$1 ;;
     esac
@@ -111,7 +113,7 @@ install_project() {
     mkdir -p "$work/tree" "$work/project/fcs_edge" "$work/project/fcs_edge-0.dist-info"
     tar -C "$root" --exclude=./.git --exclude='./.venv*' --exclude=./build --exclude=./dist \
         --exclude='*.egg-info' --exclude=__pycache__ -c . | tar -C "$work/tree" -x
-    ln -s "$work"/tree/fcs_edge/* "$work"/tree/{kernels,convert,live,link,cli} \
+    ln -s "$work"/tree/fcs_edge/* "$work"/tree/{kernels,convert,export,live,link,cli} \
         "$work/project/fcs_edge/"
     printf '%s\n' 'Metadata-Version: 2.1' 'Name: fcs-edge' 'Version: 0' \
         >"$work/project/fcs_edge-0.dist-info/METADATA"
@@ -136,7 +138,7 @@ compile_libraries() { # FOLDER OPTION...
     local missing
     mkdir -p "$1"
     cmp -s "$root/scripts/compile_kernels.py" "$1/compile_kernels.py" || rm -f "$1"/*.so
-    (($# > 1)) || cp -u "$root"/kernels/compiled/cortex-* "$1/" 2>/dev/null || true
+    (($# > 1)) || cp -ru "$root"/kernels/compiled/cortex-* "$1/" 2>/dev/null || true
     # shellcheck disable=SC2086 # a list of words
     missing=$(here -c "$stale" "$1" $cpus)
     # shellcheck disable=SC2086
@@ -200,6 +202,7 @@ import soundfile
 signal, rate = soundfile.read(sys.argv[1], frames=16000, start=16000, dtype="float32")
 soundfile.write(sys.argv[2], signal, rate)
 PY
+    here -m fcs_edge.cli encode -q --force "$work/clip/speech.wav" "$work/clip/here.fcs"
     here -m fcs_edge.cli encode -q --force "$work/clip/speech.wav" "$work/clip/here.npy"
     here -m fcs_edge.cli decode -q --force "$work/clip/here.npy" "$work/clip/here.wav"
 }
@@ -242,6 +245,49 @@ check() { # CPU
     cmp "$clip/here.wav" "$clip/$1.wav" || die "$1: other samples than here"
     echo "$1: the tokens and samples of a second of speech are those made here"
     echo "$1: tests $((tested - start)) s, speech $((SECONDS - tested)) s"
+    native "$1"
+}
+
+# The exported C library: a file of tokens and a sound, which must be those that are made here.
+native() { # CPU
+    local start=$SECONDS out=$work/exported/$1 clip=$work/clip run
+    run=(qemu-aarch64 -cpu "$1" "$out/example")
+    rm -rf "$out"
+    mkdir -p "$work/exported"
+    here -m fcs_edge.cli export -q edge-65k "$out" --target "$1"
+    aarch64-linux-gnu-gcc -O2 -static "$out/example.c" "$out/libfcs.a" -o "$out/example"
+    "${run[@]}" encode -m "$out/model.fcsm" "$clip/speech.wav" "$clip/$1-c.fcs"
+    here -m fcs_edge.cli decode -q --force "$clip/$1-c.fcs" "$clip/$1-c.npy"
+    "${run[@]}" decode -m "$out/model.fcsm" "$clip/here.fcs" "$clip/$1-c.wav"
+    cmp "$clip/here.npy" "$clip/$1-c.npy" || die "$1: the C library gives other tokens than here"
+    same_sound "$clip/here.wav" "$clip/$1-c.wav" || die "$1: the C library gives another sound"
+    echo "$1: the C library gives the tokens and samples made here; $((SECONDS - start)) s"
+}
+
+same_sound() { # WAV WAV
+    "$python" -c '
+import sys
+import soundfile
+one, other = (soundfile.read(path, dtype="int16")[0] for path in sys.argv[1:])
+sys.exit(one.shape != other.shape or (one != other).any())
+' "$@"
+}
+
+# The C library of each processor, where the installation that exports looks for it.
+build_native() { # FOLDER
+    local cpu missing=()
+    here "$root/scripts/toolchain.py" clang >/dev/null || install_here clang clang
+    install_here aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+    for cpu in $cpus; do
+        here "$root/scripts/native_library.py" --target "$cpu" "$1" >/dev/null 2>&1 ||
+            missing+=(--target "$cpu")
+    done
+    ((!${#missing[@]})) || here "$root/scripts/compile_kernels.py" "${missing[@]}" "$1"
+    mkdir -p "$work/tree/kernels/compiled"
+    for cpu in $cpus; do
+        rm -rf "$work/tree/kernels/compiled/$cpu.fcs"
+        cp -r "$1/$cpu.fcs" "$work/tree/kernels/compiled/"
+    done
 }
 
 count() { # CPU
@@ -256,14 +302,14 @@ packages=$work/packages
 mapfile -t dependencies < <(sed -n '/^dependencies = \[/,/^\]/s/^ *"\(.*\)",$/\1/p' "$root/pyproject.toml")
 install_project
 install_here aarch64-linux-gnu-ld binutils-aarch64-linux-gnu
-compile_libraries "$libraries"
+[[ $what == native ]] || compile_libraries "$libraries"
 if [[ $what == fingerprints && $(uname -m) == aarch64 ]]; then
     FCS_EDGE_COMPILED=$libraries here "$work/tree/scripts/fingerprints.py" --check --aot --each
     exit
 fi
 
 install_here qemu-aarch64 qemu-user
-make_system
+[[ $what == native ]] || make_system
 case $what in
 fingerprints)
     packages=$work/packages-for-fingerprints
@@ -273,6 +319,13 @@ check)
     install_packages "$packages" "${dependencies[@]}" pytest hypothesis pytest-benchmark
     compile_libraries "$work/libraries-for-tests" --tests
     make_reference
+    build_native "$libraries"
+    ;;
+native)
+    mkdir -p "$libraries"
+    cp -ru "$root"/kernels/compiled/cortex-* "$libraries/" 2>/dev/null || true
+    make_reference
+    build_native "$libraries"
     ;;
 count)
     install_packages "$packages" "${dependencies[@]}" pytest hypothesis pytest-benchmark

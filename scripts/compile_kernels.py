@@ -6,7 +6,8 @@ FOLDER is kernels/compiled by default; a wheel includes it. With --tests, a libr
 plain loops and the kernels of the CPU's other instruction sets, which only tests call.
 
 NAME.fcs in FOLDER is the C library of a CPU: the kernels of streams, and `export/native`. It needs
-clang; `--without-c` leaves it out, and `--tests` too.
+clang; `--without-c` leaves it out, and `--tests` too. The target "wasm" is two WebAssembly modules,
+"x86-64-v2-wasm" the library that tests compare them with.
 
 Numba types and lowers each kernel as it does at run time. LLVM then optimises the result for the
 named CPU, and GNU ld links it (Debian: binutils, and binutils-aarch64-linux-gnu for ARM, or the
@@ -44,6 +45,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import native_library
 import numpy as np
+import wasm_module
 from llvmlite import ir
 from numba.core import compiler, types
 from numba.core.compiler_lock import global_compiler_lock
@@ -55,7 +57,7 @@ from fcs_edge.files import creating
 from fcs_edge.kernels.gemm import grouped_products, peak, products
 from fcs_edge.kernels.isa import dot_products, instructions
 from fcs_edge.kernels.isa.instructions import SETS, WASM, Instructions
-from fcs_edge.kernels.isa.targets import COMPILED, ORACLE, TARGETS, Target
+from fcs_edge.kernels.isa.targets import COMPILED, MODULES, ORACLE, TARGETS, Target
 from fcs_edge.kernels.ops import attention, code_search, depthwise, spectrum, whole_attention
 from fcs_edge.kernels.runtime import aot_library, thread_team_code
 
@@ -628,6 +630,15 @@ def _link(target: Target, compiled: bytes, folder: Path) -> Path:
     return path
 
 
+def _build_modules(text: str, folder: Path) -> None:
+    """Write the WebAssembly modules; a model file fits both."""
+    start, listed = time.perf_counter(), export_kernels(WASM)
+    kernels = {target.name: _object(target, text, set(EXPORTED)) for target in MODULES}
+    built = wasm_module.build(kernels, listed, kernels_id(listed), folder)
+    sizes = ", ".join(f"{path.stat().st_size / 1e3:.0f} KB" for path in built.glob("*.wasm"))
+    print(f"{built}: {sizes}, {time.perf_counter() - start:.0f} s", flush=True)
+
+
 def _build_export(target: Target, text: str, folder: Path) -> None:
     """Write the C library of a CPU."""
     start, listed = time.perf_counter(), export_kernels(target.using)
@@ -640,7 +651,7 @@ def _build_export(target: Target, text: str, folder: Path) -> None:
 def main() -> None:
     """Compile the requested libraries."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    names = [target.name for target in COMPILED]
+    names = [target.name for target in COMPILED if target is not MODULES[1]]
     parser.add_argument("--target", action="append", choices=names, help="default: those of wheels")
     parser.add_argument("--tests", action="store_true", help="add what only tests call")
     parser.add_argument("--without-c", action="store_true", help="build no C libraries")
@@ -659,7 +670,9 @@ def main() -> None:
         with global_compiler_lock, instructions.emitting(using):
             text, exported = emit(using, options.tests)
         print(f"{using.name}: emitted in {time.perf_counter() - start:.0f} s", flush=True)
-        for target in (t for t in chosen if t.using is using):
+        if MODULES[0] in chosen and using is WASM:
+            _build_modules(text, options.folder)
+        for target in (t for t in chosen if t.using is using and t not in MODULES):
             start = time.perf_counter()
             path = _link(target, _object(target, text, exported), options.folder)
             seconds = time.perf_counter() - start

@@ -2,7 +2,8 @@
 
     python scripts/page_picture.py [PNG]
 
-It exports the built-in model, serves it on loopback and needs Chromium (Debian: chromium).
+It exports the built-in model, serves it on loopback and needs Chromium (Debian: chromium), and
+Pillow, which Matplotlib brings.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from chromium import Chromium
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "figures" / "page.png"
 SIZE = (1000, 820)
+COLOURS = 64
+MARGIN = 20
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -48,6 +53,10 @@ def draw(folder: Path, picture: Path) -> None:
             browser.run("new Promise(done => setTimeout(done, 1000))")
             browser.picture(picture)
         server.shutdown()
+    with Image.open(picture) as drawn:
+        area = (MARGIN, MARGIN, drawn.width - MARGIN, drawn.height - MARGIN)
+        small = drawn.convert("RGB").crop(area).quantize(COLOURS, dither=Image.Dither.NONE)
+    small.save(picture, optimize=True)
 
 
 def main() -> None:

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fcs_edge.export import fcsm
+
 OK, BAD_ARGUMENT, BAD_ALIGNMENT, SMALL_BUFFER, SMALL_STATE, BAD_STATE, BAD_TOKEN = range(0, -7, -1)
 BAD_RATE, NO_PART, NO_MODEL, NOT_A_MODEL, BAD_VERSION, BAD_CRC, OTHER_KERNELS, BAD_MODEL = range(
     -7, -15, -1
@@ -19,7 +21,7 @@ _PAINT = 0xA7
 _PROTECT = ctypes.CDLL(None).mprotect
 _PROTECT.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
-U8, F32, U16 = NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint16]
+_Bytes = NDArray[np.uint8]
 _P, _N, _I = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
 
 
@@ -80,7 +82,7 @@ class Memory:
         self._whole[:] = _PAINT
         self._start = start = (inner - size) // alignment * alignment
         self._end = end = start + size
-        self.bytes: U8 = self._whole[start:end]
+        self.bytes: _Bytes = self._whole[start:end]
         self.address: int = self._whole.ctypes.data + start
 
     def check(self) -> None:
@@ -180,6 +182,7 @@ class _Stream:
     counts: str
     input_type: type
     output_type: type
+    section: int
 
     def __init__(self, model: Model, chunks: int = 1) -> None:
         self.model, self.chunks = model, chunks
@@ -232,6 +235,15 @@ class _Stream:
         """Start a new stream."""
         self._check(self._call("reset", self.memory.address))
 
+    def poison(self) -> None:
+        """Write NaN into all memory of the state that holds nothing between two calls."""
+        section = self.model.section(self.section, self.chunks)
+        assert section is not None
+        plan = fcsm.unpacked_plan(section)
+        work = plan.state_bytes - plan.history_bytes
+        assert work % 4 == 0
+        self.memory.bytes[self.memory.bytes.size - work :].view(np.float32)[:] = np.nan
+
     def copy(self) -> Any:
         """Return a copy by memcpy, at another address."""
         other = type(self)(self.model, self.chunks)
@@ -243,6 +255,7 @@ class Encoder(_Stream):
     """Samples to tokens."""
 
     kind, counts, input_type, output_type = "encoder", "tokens", np.float32, np.uint16
+    section = fcsm.ENCODER
 
     @property
     def n_not_finite(self) -> int:
@@ -254,3 +267,4 @@ class Decoder(_Stream):
     """Tokens to samples."""
 
     kind, counts, input_type, output_type = "decoder", "samples", np.uint16, np.float32
+    section = fcsm.DECODER

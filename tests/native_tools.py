@@ -24,6 +24,7 @@ PACKAGES = {
     "node": "nodejs",
     "chromium": "chromium",
     "valgrind": "valgrind",
+    "nm": "binutils",
     "readelf": "binutils",
     "pkg-config": "pkg-config",
     "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu",

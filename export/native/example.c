@@ -23,7 +23,7 @@
 #include "fcs.h"
 #include "fcs_file.h"
 
-enum { MAX_PRIORS = 16, PIECE = 4096 };
+enum { MAX_PRIORS = 16, PIECE = 4096, GAP_TOKENS = 100 };
 
 static fcs_model model;
 static fcs_facts facts;
@@ -99,6 +99,7 @@ static fcs_file_header header_of_model(void) {
     header.sample_rate_in = facts.sample_rate_in;
     header.sample_rate_out = facts.sample_rate_out;
     header.settings = facts.settings;
+    header.prior = n_priors != 0 ? priors[n_priors - 1].check : 0;
     memcpy(header.fingerprint, facts.fingerprint, sizeof header.fingerprint);
     return header;
 }
@@ -302,12 +303,9 @@ static uint64_t encode_sound(struct sound *sound, fcs_writer *writer) {
 static void encode(const char *in, const char *out) {
     struct sound sound;
     static fcs_writer writer;
-    fcs_tag model_name = {"model", facts.name};
     fcs_writer_options options;
     memset(&options, 0, sizeof options);
     options.prior = n_priors != 0 ? &priors[n_priors - 1] : NULL;
-    options.tags = &model_name;
-    options.n_tags = facts.name[0] != 0;
     if (!facts.has_encoder) fail("the model has no encoder");
     open_sound(&sound, in);
     FILE *file = open_output(out);
@@ -325,7 +323,7 @@ struct part {
     float *samples;
     unsigned char *is_lost; /* of each token that waits */
     size_t room, n_waiting;
-    uint64_t n_tokens, n_written; /* of the part */
+    uint64_t n_tokens, n_written, limit; /* of the part: tokens, samples, most samples */
     FILE *file;
     uint64_t n_samples; /* of the file */
     int is_left_out;    /* another model's */
@@ -334,13 +332,13 @@ struct part {
     size_t n_pending;
 };
 
-static void write_decoded(struct part *part, size_t n, uint64_t limit) {
+static void write_decoded(struct part *part, size_t n) {
     for (size_t i = 0; i < part->n_waiting && n != 0; i++)
         if (part->is_lost[i])
             memset(part->samples + i * facts.samples_out_per_token, 0,
                    facts.samples_out_per_token * sizeof *part->samples);
     if (n != 0) part->n_waiting = 0;
-    if (part->n_written + n > limit) n = limit > part->n_written ? (size_t)(limit - part->n_written) : 0;
+    if (n > part->limit - part->n_written) n = (size_t)(part->limit - part->n_written);
     write_samples(part->file, part->samples, n);
     part->n_written += n;
     part->n_samples += n;
@@ -354,9 +352,28 @@ static void decode_tokens(struct part *part, const uint16_t *tokens, size_t n, i
         part->is_lost[part->n_waiting++] = (unsigned char)is_lost;
         check(fcs_decoder_push(&model, part->decoder, &token, 1, part->samples, part->room,
                                &n_samples));
-        write_decoded(part, n_samples, UINT64_MAX);
+        write_decoded(part, n_samples);
         part->last = token;
         part->n_tokens++;
+    }
+}
+
+/*
+ * A gap: the decoder runs through its start, and rests in what is left, in whole chunks, so that
+ * chunks begin where they would without the gap.
+ */
+static void decode_gap(struct part *part, uint64_t n_tokens) {
+    static const float silence[PIECE];
+    uint64_t chunk = facts.decoder_chunk_tokens, run = chunk > GAP_TOKENS ? chunk : GAP_TOKENS;
+    uint64_t rest = n_tokens > run ? (n_tokens - run) / chunk * chunk : 0;
+    decode_tokens(part, NULL, (size_t)(n_tokens - rest), 1);
+    part->n_tokens += rest;
+    for (uint64_t left = rest * facts.samples_out_per_token; left != 0;) {
+        size_t n = left < PIECE ? (size_t)left : PIECE;
+        write_samples(part->file, silence, n);
+        part->n_written += n;
+        part->n_samples += n;
+        left -= n;
     }
 }
 
@@ -365,13 +382,14 @@ static void release_pending(struct part *part) {
     part->n_pending = 0;
 }
 
-static void end_part(struct part *part, uint64_t limit) {
+static void end_part(struct part *part) {
     size_t n_samples;
     release_pending(part);
     check(fcs_decoder_flush(&model, part->decoder, part->samples, part->room, &n_samples));
-    write_decoded(part, n_samples, limit);
+    write_decoded(part, n_samples);
     part->n_waiting = 0;
     part->n_tokens = part->n_written = 0;
+    part->limit = UINT64_MAX;
     part->last = 0;
 }
 
@@ -384,14 +402,16 @@ static void finish_part(struct part *part, const fcs_event *event) {
         fprintf(stderr, "example: %s: the last tokens are missing\n", input_name);
         n_problems++;
     }
-    end_part(part, fcs_file_output_samples(&event->header, event->n_samples));
+    part->limit = fcs_file_output_samples(&event->header, event->n_samples);
+    if (part->limit < part->n_written) part->limit = part->n_written;
+    end_part(part);
 }
 
 static void begin_part(struct part *part, const fcs_event *event) {
     size_t size;
     fcs_file_header header = header_of_model();
     const void *accepts = fcs_model_section(&model, FCS_SECTION_ACCEPTS, 0, &size);
-    end_part(part, UINT64_MAX);
+    end_part(part);
     int code = fcs_file_check(&event->header, &header, (const uint8_t *)accepts, size / 8);
     part->is_left_out = code != FCS_FILE_OK;
     if (code == FCS_FILE_OK) return;
@@ -413,7 +433,7 @@ static void take_event(struct part *part, const fcs_event *event) {
         n_problems++;
         if (part->is_left_out || event->n_tokens == 0) return;
         release_pending(part);
-        decode_tokens(part, NULL, event->n_tokens, 1);
+        decode_gap(part, event->n_tokens);
         return;
     case FCS_READ_END:
         if (!part->is_left_out) finish_part(part, event);
@@ -453,6 +473,7 @@ static void decode(const char *in, const char *out) {
     size_t size = fcs_decoder_size(&model, 1);
     if (!facts.has_decoder) fail("the model has no decoder");
     memset(&part, 0, sizeof part);
+    part.limit = UINT64_MAX;
     part.decoder = new_memory(size);
     check(fcs_decoder_init(&model, part.decoder, size, 1));
     part.room = (size_t)facts.decoder_chunk_tokens * facts.samples_out_per_token;
@@ -462,7 +483,7 @@ static void decode(const char *in, const char *out) {
     part.file = open_output(out);
     write_wav_header(part.file, UINT64_MAX);
     read_events(input, &part);
-    end_part(&part, UINT64_MAX);
+    end_part(&part);
     if (part.file != stdout) {
         if (fseek(part.file, 0, SEEK_SET) != 0) fail("%s: cannot be written", out);
         write_wav_header(part.file, part.n_samples);

@@ -156,12 +156,16 @@ static uint32_t crc32_of(const unsigned char *bytes, size_t size) {
     crc_tables tables;
     make_crc_tables(tables);
     size_t part = size / 16 * 4;
-    uint32_t crc[4] = {0xFFFFFFFFu, 0, 0, 0};
-    for (size_t at = 0; at < part; at += 4)
-        for (size_t i = 0; i < 4; i++)
-            crc[i] = crc_of_word(tables, crc[i], get32(bytes + i * part + at));
-    uint32_t whole = crc[0], power = crc_power(part);
-    for (int i = 1; i < 4; i++) whole = crc_product(power, whole) ^ crc[i];
+    uint32_t whole = 0xFFFFFFFFu, second = 0, third = 0, fourth = 0, power = crc_power(part);
+    for (const unsigned char *at = bytes, *end = bytes + part; at < end; at += 4) {
+        whole = crc_of_word(tables, whole, get32(at));
+        second = crc_of_word(tables, second, get32(at + part));
+        third = crc_of_word(tables, third, get32(at + 2 * part));
+        fourth = crc_of_word(tables, fourth, get32(at + 3 * part));
+    }
+    whole = crc_product(power, whole) ^ second;
+    whole = crc_product(power, whole) ^ third;
+    whole = crc_product(power, whole) ^ fourth;
     for (size_t at = 4 * part; at < size; at++)
         whole = (whole >> 8) ^ tables[0][(whole ^ bytes[at]) & 255];
     return ~whole;

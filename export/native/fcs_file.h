@@ -18,7 +18,7 @@
  *     fcs_writer_close(&writer, n_samples);             if (kind == FCS_READ_MORE) ... feed
  *
  * No function allocates memory, writes a global variable, or calls anything but memcpy and memset.
- * A call uses at most 6 KB of stack. A writer has 2 KB and a reader 10 KB, in the caller's memory.
+ * A call uses at most 4 KB of stack. A writer has 2 KB and a reader 10 KB, in the caller's memory.
  * Each belongs to one thread at a time.
  */
 #ifndef FCS_FILE_H
@@ -213,7 +213,8 @@ typedef struct fcs_event {
 typedef struct fcs_reader_options {
     const fcs_prior *priors;       /* of the model, all: a file names one */
     size_t n_priors;
-    const fcs_file_header *model;  /* assumed where a file has lost its start; may be NULL */
+    const fcs_file_header *model;  /* with the newest prior's check: assumed where a file has lost
+                                      its start; may be NULL */
     int live;                      /* 1: give chunks of a live stream before their check */
 } fcs_reader_options;
 
@@ -276,6 +277,12 @@ int fcs_metadata_next(const fcs_event *event, size_t *at, const char **key, size
 #define FCSF_FILL memset
 #endif
 
+#if defined(__GNUC__) && !defined(__clang__) /* clang does so by itself */
+#define FCSF_VECTORS __attribute__((optimize("O3")))
+#else
+#define FCSF_VECTORS
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -306,8 +313,7 @@ enum {
 
 static const uint8_t fcsf_magic[4] = {0x46, 0x43, 0x53, 0x1A};
 
-const char *fcs_file_text(int code)
-{
+const char *fcs_file_text(int code) {
     switch (code) {
     case FCS_FILE_OK: return "no error";
     case FCS_FILE_BAD_ARGUMENT: return "an argument is missing or out of range";
@@ -324,7 +330,7 @@ const char *fcs_file_text(int code)
     case FCS_FILE_CUT_HEADER: return "the .fcs header is cut";
     case FCS_FILE_BAD_HEADER: return "the .fcs header is damaged, and nothing says what it had";
     case FCS_FILE_NO_RECORD: return "the .fcs file holds nothing that can be read";
-    case FCS_FILE_PROTECTED: return "a protected .fcs file: fcs-edge reads it, this reader does not";
+    case FCS_FILE_PROTECTED: return "a protected .fcs file, which fcs-edge reads";
     case FCS_FILE_OTHER_MODEL: return "encoded with another model";
     case FCS_FILE_OTHER_RATES: return "its bits or sample rates do not fit the model";
     case FCS_LOST_HEADER: return "the header is damaged, and that of the model is assumed";
@@ -345,34 +351,30 @@ const char *fcs_file_text(int code)
 
 /* ---- Numbers and checks ---- */
 
-static uint32_t fcsf_number(const uint8_t *bytes, uint32_t n)
-{
+static uint32_t fcsf_number(const uint8_t *bytes, uint32_t n) {
     uint32_t i, value = 0;
     for (i = 0; i < n; i++) value |= (uint32_t)bytes[i] << (8 * i);
     return value;
 }
 
-static uint32_t fcsf_put_number(uint8_t *bytes, uint64_t value, uint32_t n)
-{
+static uint32_t fcsf_put_number(uint8_t *bytes, uint64_t value, uint32_t n) {
     uint32_t i;
     for (i = 0; i < n; i++) bytes[i] = (uint8_t)(value >> (8 * i));
     return n;
 }
 
-static int32_t fcsf_int16(const uint8_t *bytes)
-{
+static int32_t fcsf_int16(const uint8_t *bytes) {
     int32_t value = bytes[0] | bytes[1] << 8;
     return value < 0x8000 ? value : value - 0x10000;
 }
 
 /* floor(value / 2^n): what `>>` gives of a negative number is the compiler's choice. */
-static int32_t fcsf_shift(int32_t value, int n)
-{
+static int32_t fcsf_shift(int32_t value, int n) {
+    if ((-1 >> 1) == -1) return value >> n;
     return value >= 0 ? value >> n : ~(~value >> n);
 }
 
-static uint32_t fcsf_crc(const uint8_t *bytes, size_t n, uint32_t crc)
-{
+static uint32_t fcsf_crc(const uint8_t *bytes, size_t n, uint32_t crc) {
     size_t i;
     for (i = 0; i < n; i++) {
         uint32_t x = (crc >> 8) ^ bytes[i];
@@ -383,24 +385,20 @@ static uint32_t fcsf_crc(const uint8_t *bytes, size_t n, uint32_t crc)
 }
 
 /* Whether the last two bytes of a record are the CRC of the others. */
-static int fcsf_crc_holds(const uint8_t *bytes, size_t n)
-{
+static int fcsf_crc_holds(const uint8_t *bytes, size_t n) {
     return fcsf_crc(bytes, n - 2, 0xFFFF) == fcsf_number(bytes + n - 2, 2);
 }
 
-static uint32_t fcsf_add_crc(uint8_t *bytes, uint32_t n)
-{
+static uint32_t fcsf_add_crc(uint8_t *bytes, uint32_t n) {
     return n + fcsf_put_number(bytes + n, fcsf_crc(bytes, n, 0xFFFF), 2);
 }
 
 /* Bytes of tokens, each of `bits` bits. */
-static uint32_t fcsf_packed(uint32_t n_tokens, uint32_t bits)
-{
+static uint32_t fcsf_packed(uint32_t n_tokens, uint32_t bits) {
     return (n_tokens * bits + 7) / 8;
 }
 
-static uint32_t fcsf_pack(const uint16_t *tokens, uint32_t n, uint32_t bits, uint8_t *bytes)
-{
+static uint32_t fcsf_pack(const uint16_t *tokens, uint32_t n, uint32_t bits, uint8_t *bytes) {
     uint32_t i, n_bytes = 0, waiting = 0, n_waiting = 0;
     for (i = 0; i < n; i++) {
         waiting = waiting << bits | tokens[i];
@@ -414,8 +412,7 @@ static uint32_t fcsf_pack(const uint16_t *tokens, uint32_t n, uint32_t bits, uin
     return n_bytes;
 }
 
-static void fcsf_unpack(const uint8_t *bytes, uint32_t bits, uint16_t *tokens, uint32_t n)
-{
+static void fcsf_unpack(const uint8_t *bytes, uint32_t bits, uint16_t *tokens, uint32_t n) {
     uint32_t i, waiting = 0, n_waiting = 0;
     for (i = 0; i < n; i++) {
         while (n_waiting < bits) {
@@ -438,8 +435,7 @@ typedef struct fcsf_coder {
     size_t n_used;      /* bytes up to the last one that is not 0 */
 } fcsf_coder;
 
-static void fcsf_start_coder(fcsf_coder *coder, uint8_t *out, size_t size)
-{
+static void fcsf_start_coder(fcsf_coder *coder, uint8_t *out, size_t size) {
     FCSF_FILL(coder, 0, sizeof *coder);
     coder->high = 0xFFFFFFFFu;
     coder->out = out;
@@ -448,15 +444,13 @@ static void fcsf_start_coder(fcsf_coder *coder, uint8_t *out, size_t size)
 }
 
 /* Take the next byte of what is decoded. */
-static void fcsf_read_byte(fcsf_coder *coder)
-{
+static void fcsf_read_byte(fcsf_coder *coder) {
     uint32_t byte = coder->place < coder->size ? coder->in[coder->place] : 0;
     coder->value = coder->value << 8 | byte;
     coder->place++;
 }
 
-static void fcsf_start_decoder(fcsf_coder *coder, const uint8_t *in, size_t size)
-{
+static void fcsf_start_decoder(fcsf_coder *coder, const uint8_t *in, size_t size) {
     int i;
     fcsf_start_coder(coder, NULL, size);
     coder->in = in;
@@ -464,16 +458,14 @@ static void fcsf_start_decoder(fcsf_coder *coder, const uint8_t *in, size_t size
     for (i = 0; i < 4; i++) fcsf_read_byte(coder);
 }
 
-static void fcsf_write_byte(fcsf_coder *coder, uint32_t byte)
-{
+static void fcsf_write_byte(fcsf_coder *coder, uint32_t byte) {
     if (coder->place < coder->size) coder->out[coder->place] = (uint8_t)byte;
     coder->place++;
     if (byte) coder->n_used = coder->place;
 }
 
 /* Of 1 / (1 + exp(-logit / 256)), in 65536ths: data of the format. */
-static uint32_t fcsf_probability(int32_t logit)
-{
+static uint32_t fcsf_probability(int32_t logit) {
     /* exp(-2^k / 256) in 2^-32: with these each of the 4096 numbers is rounded right. */
     static const uint32_t powers[12] = {0xFF007FD5u, 0xFE01FEABu, 0xFC07F560u, 0xF81FAB54u,
                                         0xF07D5FDEu, 0xE1EB5127u, 0xC75F7CF5u, 0x9B4597E3u,
@@ -490,8 +482,7 @@ static uint32_t fcsf_probability(int32_t logit)
 }
 
 /* Code a decision that is 1 with a probability, or decode it; return it. */
-static uint32_t fcsf_decide(fcsf_coder *coder, uint32_t probability, uint32_t bit)
-{
+static uint32_t fcsf_decide(fcsf_coder *coder, uint32_t probability, uint32_t bit) {
     uint64_t range = coder->high - coder->low;
     uint32_t middle = coder->low + (uint32_t)(range * probability >> 16);
     if (!coder->is_coding) bit = coder->value <= middle;
@@ -511,8 +502,7 @@ static uint32_t fcsf_decide(fcsf_coder *coder, uint32_t probability, uint32_t bi
 }
 
 /* Write the fewest bytes that end the code; return how many it has. */
-static size_t fcsf_finish_coder(fcsf_coder *coder)
-{
+static size_t fcsf_finish_coder(fcsf_coder *coder) {
     uint64_t number = 0;
     int i, n;
     for (n = 0; n < 5; n++) {
@@ -526,8 +516,7 @@ static size_t fcsf_finish_coder(fcsf_coder *coder)
     return 1;
 }
 
-static uint32_t fcsf_bit(uint32_t token, uint32_t i, uint32_t bits)
-{
+static uint32_t fcsf_bit(uint32_t token, uint32_t i, uint32_t bits) {
     return token >> (bits - 1 - i) & 1;
 }
 
@@ -536,8 +525,7 @@ typedef struct fcsf_neutral {
     int32_t weights[FCSF_MAX_BITS][3 + FCSF_MAX_BITS];
 } fcsf_neutral;
 
-static void fcsf_start_neutral(fcsf_neutral *neutral)
-{
+static void fcsf_start_neutral(fcsf_neutral *neutral) {
     int i;
     FCSF_FILL(neutral, 0, sizeof *neutral);
     for (i = 0; i < FCSF_MAX_BITS; i++) {
@@ -548,8 +536,7 @@ static void fcsf_start_neutral(fcsf_neutral *neutral)
 
 /* Code or decode token `t`, of which `n_coded` came before, and learn from it. */
 static uint16_t fcsf_neutral_token(fcsf_neutral *neutral, fcsf_coder *coder, uint32_t bits,
-                                   const uint16_t *tokens, size_t t, uint32_t n_coded)
-{
+                                   const uint16_t *tokens, size_t t, uint32_t n_coded) {
     int32_t x[3 + FCSF_MAX_BITS], rate = (int32_t)(262144 / (n_coded + 28));
     uint32_t i, j, token = 0;
     if (rate < 5120) rate = 5120;
@@ -580,10 +567,20 @@ typedef struct fcsf_network {
     int32_t averages[FCSF_MAX_BITS]; /* of each bit's signs, decaying */
 } fcsf_network;
 
+/* Add four rows, each times 1 or -1. */
+FCSF_VECTORS static void fcsf_add_four(int16_t *hidden, uint32_t n_hidden,
+                                       const int8_t *const *rows, const int16_t *signs) {
+    const int8_t *a = rows[0], *b = rows[1], *c = rows[2], *d = rows[3];
+    const int16_t x = signs[0], y = signs[1], z = signs[2], w = signs[3];
+    uint32_t n;
+    for (n = 0; n < n_hidden; n++)
+        hidden[n] = (int16_t)(hidden[n] + (int16_t)(a[n] * x) + (int16_t)(b[n] * y) +
+                              (int16_t)(c[n] * z) + (int16_t)(d[n] * w));
+}
+
 /* Add a row to hidden values and logits, times 1 or -1. */
-static void fcsf_add_row(const fcs_prior *prior, const int8_t *row, const uint8_t *skip, int sign,
-                         fcsf_network *network)
-{
+FCSF_VECTORS static void fcsf_add_row(const fcs_prior *prior, const int8_t *row,
+                                      const uint8_t *skip, int sign, fcsf_network *network) {
     uint32_t n;
     int16_t *hidden = network->hidden;
     if (sign > 0)
@@ -593,37 +590,56 @@ static void fcsf_add_row(const fcs_prior *prior, const int8_t *row, const uint8_
     for (n = 0; n < prior->bits; n++) network->logits[n] += sign * fcsf_int16(skip + 2 * n);
 }
 
-static void fcsf_add_input(const fcs_prior *prior, uint32_t input, int sign, fcsf_network *network)
-{
+static void fcsf_add_input(const fcs_prior *prior, uint32_t input, int sign,
+                           fcsf_network *network) {
     fcsf_add_row(prior, prior->context + (size_t)input * prior->hidden,
                  prior->context_skip + 2 * (size_t)input * prior->bits, sign, network);
 }
 
 /* Add a row times a mean or an average, in 64ths. */
-static void fcsf_add_scaled(const fcs_prior *prior, uint32_t input, int32_t scale,
-                            fcsf_network *network)
-{
+FCSF_VECTORS static void fcsf_add_scaled(const fcs_prior *prior, uint32_t input, int32_t scale,
+                                         fcsf_network *network) {
     const int8_t *row = prior->context + (size_t)input * prior->hidden;
     const uint8_t *skip = prior->context_skip + 2 * (size_t)input * prior->bits;
+    int16_t *hidden = network->hidden;
     uint32_t n;
-    for (n = 0; n < prior->hidden; n++)
-        network->hidden[n] = (int16_t)(network->hidden[n] + fcsf_shift(row[n] * scale + 32, 6));
+    for (n = 0; n < prior->hidden; n++) {
+        int16_t product = (int16_t)(row[n] * scale + 32); /* at most 127 * 64 + 32 */
+        hidden[n] = (int16_t)(hidden[n] + (int16_t)fcsf_shift(product, 6));
+    }
     for (n = 0; n < prior->bits; n++)
         network->logits[n] += fcsf_shift(fcsf_int16(skip + 2 * n) * scale + 32, 6);
 }
 
+/* Add the rows of the bits of up to 8 tokens before token `t`. */
+static void fcsf_add_history(const fcs_prior *prior, const uint16_t *tokens, size_t t,
+                             fcsf_network *network) {
+    uint32_t bits = prior->bits, n_rows = bits * (t < 8 ? (uint32_t)t : 8), r, i, n;
+    const int8_t *rows[4];
+    int16_t signs[4];
+    for (r = 0; r < n_rows; r++) {
+        const uint8_t *skip = prior->context_skip + 2 * (size_t)r * bits;
+        i = r % 4;
+        rows[i] = prior->context + (size_t)r * prior->hidden;
+        signs[i] = fcsf_bit(tokens[t - 1 - r / bits], r % bits, bits) ? 1 : -1;
+        for (n = 0; n < bits; n++) network->logits[n] += signs[i] * fcsf_int16(skip + 2 * n);
+        if (i < 3 && r + 1 < n_rows) continue;
+        for (n = i + 1; n < 4; n++) {
+            rows[n] = rows[i];
+            signs[n] = 0;
+        }
+        fcsf_add_four(network->hidden, prior->hidden, rows, signs);
+    }
+}
+
 /* Sum what stands before token `t` of a block. */
 static void fcsf_start_token(const fcs_prior *prior, const uint16_t *tokens, size_t t,
-                             fcsf_network *network)
-{
-    uint32_t n, j, k, bits = prior->bits;
+                             fcsf_network *network) {
+    uint32_t n, j, bits = prior->bits;
     for (n = 0; n < prior->hidden; n++)
         network->hidden[n] = (int16_t)fcsf_int16(prior->bias + 2 * n);
     for (n = 0; n < bits; n++) network->logits[n] = fcsf_int16(prior->bias_skip + 2 * n);
-    for (k = 0; k < 8 && k < t; k++)
-        for (j = 0; j < bits; j++)
-            fcsf_add_input(prior, k * bits + j, fcsf_bit(tokens[t - 1 - k], j, bits) ? 1 : -1,
-                           network);
+    fcsf_add_history(prior, tokens, t, network);
     fcsf_add_input(prior, 8 * bits + (uint32_t)(t % 4), 1, network);
     for (j = 0; j < bits; j++) {
         int32_t total = network->totals[j], size = (int32_t)t + 8;
@@ -633,17 +649,26 @@ static void fcsf_start_token(const fcs_prior *prior, const uint16_t *tokens, siz
         fcsf_add_scaled(prior, 9 * bits + 4 + j, fcsf_shift(network->averages[j], 6), network);
 }
 
+/* The sum of max(hidden, 0) times weights. */
+FCSF_VECTORS static int32_t fcsf_rectified_dot(const int16_t *hidden, const int8_t *weights,
+                                               uint32_t n_hidden) {
+    int32_t sum = 0;
+    uint32_t n;
+    for (n = 0; n < n_hidden; n++) {
+        int16_t active = hidden[n] > 0 ? hidden[n] : 0;
+        sum += active * weights[n];
+    }
+    return sum;
+}
+
 static uint16_t fcsf_network_token(const fcs_prior *prior, fcsf_network *network,
-                                   fcsf_coder *coder, const uint16_t *tokens, size_t t)
-{
-    uint32_t i, n, token = 0, bits = prior->bits, hidden = prior->hidden;
+                                   fcsf_coder *coder, const uint16_t *tokens, size_t t) {
+    uint32_t i, token = 0, bits = prior->bits, hidden = prior->hidden;
     fcsf_start_token(prior, tokens, t, network);
     for (i = 0; i < bits; i++) {
-        const int8_t *output = prior->output + (size_t)i * hidden;
-        int32_t sum = 0;
+        int32_t sum = fcsf_rectified_dot(network->hidden, prior->output + (size_t)i * hidden,
+                                         hidden);
         uint32_t bit;
-        for (n = 0; n < hidden; n++)
-            sum += (network->hidden[n] > 0 ? network->hidden[n] : 0) * output[n];
         bit = fcsf_decide(coder, fcsf_probability(fcsf_shift(sum, 4) + network->logits[i]),
                           fcsf_bit(tokens[t], i, bits));
         fcsf_add_row(prior, prior->step + (size_t)i * hidden,
@@ -653,8 +678,7 @@ static uint16_t fcsf_network_token(const fcs_prior *prior, fcsf_network *network
     return (uint16_t)token;
 }
 
-static void fcsf_remember(fcsf_network *network, uint32_t token, uint32_t bits)
-{
+static void fcsf_remember(fcsf_network *network, uint32_t token, uint32_t bits) {
     uint32_t j;
     for (j = 0; j < bits; j++) {
         int32_t sign = fcsf_bit(token, j, bits) ? 1 : -1, *average = &network->averages[j];
@@ -665,8 +689,7 @@ static void fcsf_remember(fcsf_network *network, uint32_t token, uint32_t bits)
 
 /* Code or decode the tokens of a block that are not known (1 in `known`); return their number. */
 static uint32_t fcsf_neutral_block(fcsf_coder *coder, uint32_t bits, uint16_t *tokens, size_t n,
-                                   const uint8_t *known)
-{
+                                   const uint8_t *known) {
     fcsf_neutral neutral;
     uint32_t n_coded = 0;
     size_t t;
@@ -681,8 +704,7 @@ static uint32_t fcsf_neutral_block(fcsf_coder *coder, uint32_t bits, uint16_t *t
 }
 
 static uint32_t fcsf_network_block(const fcs_prior *prior, fcsf_coder *coder, uint16_t *tokens,
-                                   size_t n, const uint8_t *known)
-{
+                                   size_t n, const uint8_t *known) {
     fcsf_network network;
     uint32_t n_coded = 0;
     size_t t;
@@ -699,8 +721,7 @@ static uint32_t fcsf_network_block(const fcs_prior *prior, fcsf_coder *coder, ui
 }
 
 size_t fcs_code_tokens(const fcs_prior *prior, uint32_t bits, const uint16_t *tokens, size_t n,
-                       uint8_t *bytes, size_t capacity)
-{
+                       uint8_t *bytes, size_t capacity) {
     fcsf_coder coder;
     uint16_t *same = (uint16_t *)(uintptr_t)tokens; /* a coder does not write them */
     if (n == 0) return 0;
@@ -713,8 +734,7 @@ size_t fcs_code_tokens(const fcs_prior *prior, uint32_t bits, const uint16_t *to
 }
 
 static void fcsf_decode(const fcs_prior *prior, uint32_t bits, const uint8_t *bytes, size_t size,
-                        uint16_t *tokens, size_t n, const uint8_t *known)
-{
+                        uint16_t *tokens, size_t n, const uint8_t *known) {
     fcsf_coder coder;
     fcsf_start_decoder(&coder, bytes, size);
     if (prior)
@@ -724,38 +744,30 @@ static void fcsf_decode(const fcs_prior *prior, uint32_t bits, const uint8_t *by
 }
 
 void fcs_decode_tokens(const fcs_prior *prior, uint32_t bits, const uint8_t *bytes, size_t size,
-                       uint16_t *tokens, size_t n)
-{
+                       uint16_t *tokens, size_t n) {
     FCSF_FILL(tokens, 0, n * sizeof *tokens);
     fcsf_decode(prior, bits, bytes, size, tokens, n, NULL);
 }
 
 /* The CRC-32 of zlib. */
-static uint32_t fcsf_crc32(const uint8_t *bytes, size_t n)
-{
-    uint32_t table[16], crc = 0xFFFFFFFFu;
+static uint32_t fcsf_crc32(const uint8_t *bytes, size_t n) {
+    uint32_t table[256], crc = 0xFFFFFFFFu, byte, bit;
     size_t i;
-    for (i = 0; i < 16; i++) {
-        uint32_t bit, value = (uint32_t)i;
-        for (bit = 0; bit < 4; bit++) value = value >> 1 ^ (value & 1 ? 0xEDB88320u : 0);
-        table[i] = value;
+    for (byte = 0; byte < 256; byte++) {
+        table[byte] = byte;
+        for (bit = 0; bit < 8; bit++)
+            table[byte] = table[byte] >> 1 ^ (table[byte] & 1 ? 0xEDB88320u : 0);
     }
-    for (i = 0; i < n; i++) {
-        crc ^= bytes[i];
-        crc = crc >> 4 ^ table[crc & 15];
-        crc = crc >> 4 ^ table[crc & 15];
-    }
+    for (i = 0; i < n; i++) crc = crc >> 8 ^ table[(crc ^ bytes[i]) & 255];
     return ~crc;
 }
 
-static int32_t fcsf_size_of(int32_t value)
-{
+static int32_t fcsf_size_of(int32_t value) {
     return value < 0 ? -value : value;
 }
 
 /* A bound of the magnitude of a hidden value, for any tokens. */
-static int32_t fcsf_largest_sum(const fcs_prior *prior, uint32_t n)
-{
+static int32_t fcsf_largest_sum(const fcs_prior *prior, uint32_t n) {
     uint32_t bits = prior->bits, rows = 10 * bits + 4, r;
     int32_t most = 0, sum = fcsf_size_of(fcsf_int16(prior->bias + 2 * n));
     for (r = 0; r < rows; r++) {
@@ -769,8 +781,7 @@ static int32_t fcsf_largest_sum(const fcs_prior *prior, uint32_t n)
     return sum + most;
 }
 
-int fcs_prior_open(fcs_prior *prior, const void *bytes, size_t size)
-{
+int fcs_prior_open(fcs_prior *prior, const void *bytes, size_t size) {
     static const uint8_t kind[4] = {8, 4, 2, 4};
     const uint8_t *data = (const uint8_t *)bytes;
     uint32_t i, rows, bits, hidden;
@@ -811,8 +822,7 @@ int fcs_prior_open(fcs_prior *prior, const void *bytes, size_t size)
 
 static const uint16_t fcsf_spt[3] = {320, 640, 1280};
 
-static uint32_t fcsf_rates_code(const fcs_file_header *header)
-{
+static uint32_t fcsf_rates_code(const fcs_file_header *header) {
     uint32_t i;
     if (header->sample_rate_in != 16000) return 0;
     for (i = 0; i < 3; i++) {
@@ -823,8 +833,7 @@ static uint32_t fcsf_rates_code(const fcs_file_header *header)
     return 0;
 }
 
-static int fcsf_header_is_valid(const fcs_file_header *header)
-{
+static int fcsf_header_is_valid(const fcs_file_header *header) {
     return header->bits_per_token >= 1 && header->bits_per_token <= FCSF_MAX_BITS &&
            header->samples_per_token >= 1 && header->samples_per_token <= 0xFFFF &&
            header->sample_rate_in >= 1 && header->sample_rate_in < 1u << 24 &&
@@ -832,8 +841,7 @@ static int fcsf_header_is_valid(const fcs_file_header *header)
            header->settings <= 0xFFFF;
 }
 
-static uint32_t fcsf_write_header(const fcs_file_header *header, int is_copy, uint8_t *bytes)
-{
+static uint32_t fcsf_write_header(const fcs_file_header *header, int is_copy, uint8_t *bytes) {
     uint32_t code = fcsf_rates_code(header), n = 17;
     FCSF_COPY(bytes, fcsf_magic, 4);
     bytes[4] = 2;
@@ -852,13 +860,11 @@ static uint32_t fcsf_write_header(const fcs_file_header *header, int is_copy, ui
 }
 
 /* The size of a header whose first seven bytes are there. */
-static uint32_t fcsf_header_size(const uint8_t *bytes)
-{
+static uint32_t fcsf_header_size(const uint8_t *bytes) {
     return FCSF_HEADER_MIN + (bytes[5] & 0x10 ? 4u : 0) + (bytes[6] == 0 ? 8u : 0);
 }
 
-static int fcsf_is_magic(const uint8_t *bytes)
-{
+static int fcsf_is_magic(const uint8_t *bytes) {
     uint32_t i;
     for (i = 0; i < 4; i++)
         if (bytes[i] != fcsf_magic[i]) return 0;
@@ -866,8 +872,7 @@ static int fcsf_is_magic(const uint8_t *bytes)
 }
 
 /* Whether four bytes are the magic but for at most four bits. */
-static int fcsf_is_near_magic(const uint8_t *bytes)
-{
+static int fcsf_is_near_magic(const uint8_t *bytes) {
     uint32_t i, n_wrong = 0;
     for (i = 0; i < 32; i++)
         n_wrong += (uint32_t)(bytes[i / 8] ^ fcsf_magic[i / 8]) >> i % 8 & 1;
@@ -875,8 +880,7 @@ static int fcsf_is_near_magic(const uint8_t *bytes)
 }
 
 /* Read a header whose CRC holds: FCS_FILE_OK, FCS_FILE_NEWER or FCS_FILE_BAD_HEADER. */
-static int fcsf_read_header(const uint8_t *bytes, fcs_file_header *header)
-{
+static int fcsf_read_header(const uint8_t *bytes, fcs_file_header *header) {
     uint32_t code = bytes[6], n = fcsf_header_size(bytes) - 2;
     if (bytes[5] >> 6 || code > 6) return FCS_FILE_NEWER;
     FCSF_FILL(header, 0, sizeof *header);
@@ -896,8 +900,7 @@ static int fcsf_read_header(const uint8_t *bytes, fcs_file_header *header)
     return fcsf_header_is_valid(header) ? FCS_FILE_OK : FCS_FILE_BAD_HEADER;
 }
 
-static int fcsf_same_fingerprint(const uint8_t *a, const uint8_t *b)
-{
+static int fcsf_same_fingerprint(const uint8_t *a, const uint8_t *b) {
     uint32_t i;
     for (i = 0; i < 8; i++)
         if (a[i] != b[i]) return 0;
@@ -905,8 +908,7 @@ static int fcsf_same_fingerprint(const uint8_t *a, const uint8_t *b)
 }
 
 /* Whether two headers are the same; `but` 1: but for prior and settings. */
-static int fcsf_same_header(const fcs_file_header *a, const fcs_file_header *b, int but)
-{
+static int fcsf_same_header(const fcs_file_header *a, const fcs_file_header *b, int but) {
     return a->bits_per_token == b->bits_per_token &&
            a->samples_per_token == b->samples_per_token &&
            a->sample_rate_in == b->sample_rate_in && a->sample_rate_out == b->sample_rate_out &&
@@ -915,8 +917,7 @@ static int fcsf_same_header(const fcs_file_header *a, const fcs_file_header *b, 
 }
 
 int fcs_file_check(const fcs_file_header *part, const fcs_file_header *model,
-                   const uint8_t *accepts, size_t n_accepts)
-{
+                   const uint8_t *accepts, size_t n_accepts) {
     size_t i;
     int fits = fcsf_same_fingerprint(part->fingerprint, model->fingerprint);
     for (i = 0; i < n_accepts && !fits; i++)
@@ -929,8 +930,7 @@ int fcs_file_check(const fcs_file_header *part, const fcs_file_header *model,
     return FCS_FILE_OK;
 }
 
-uint64_t fcs_file_output_samples(const fcs_file_header *header, uint64_t n_samples)
-{
+uint64_t fcs_file_output_samples(const fcs_file_header *header, uint64_t n_samples) {
     uint64_t in = header->sample_rate_in, out = header->sample_rate_out, rest;
     if (in == 0) return 0;
     rest = n_samples % in * out;
@@ -940,8 +940,7 @@ uint64_t fcs_file_output_samples(const fcs_file_header *header, uint64_t n_sampl
 }
 
 /* Samples by which a count may exceed what the tokens represent. */
-static uint64_t fcsf_slack(const fcs_file_header *header)
-{
+static uint64_t fcsf_slack(const fcs_file_header *header) {
     return header->settings & FCS_FILE_NOT_CAUSAL ? 2 * (uint64_t)header->samples_per_token - 1 : 0;
 }
 
@@ -953,32 +952,27 @@ typedef struct fcsf_block {
     uint32_t tag, place, count, head, length, chunk; /* `length` bytes behind `head` bytes */
 } fcsf_block;
 
-static uint32_t fcsf_class(uint32_t tag)
-{
+static uint32_t fcsf_class(uint32_t tag) {
     return tag >> 2 & 3;
 }
 
 /* Bytes of a block's head; 0 for a tag of no block. */
-static uint32_t fcsf_head_size(uint32_t tag)
-{
+static uint32_t fcsf_head_size(uint32_t tag) {
     if (tag >> 5 != 5 || ((tag & 3) == FCSF_STREAMED && tag != FCSF_STREAMED_TAG)) return 0;
     if (fcsf_class(tag) == FCSF_WRITTEN) return 6;
     return tag & (FCSF_PAUSES | 3) ? 4 : 3;
 }
 
-static uint32_t fcsf_block_size(const fcsf_block *block)
-{
+static uint32_t fcsf_block_size(const fcsf_block *block) {
     return block->head + block->length + 2;
 }
 
-static uint64_t fcsf_modulus(const fcsf_block *block)
-{
+static uint64_t fcsf_modulus(const fcsf_block *block) {
     return fcsf_class(block->tag) == FCSF_WRITTEN ? 1u << 24 : (uint64_t)block->count << 16;
 }
 
 /* Read the head of a block, all of whose bytes are there; 0 if it is not valid. */
-static int fcsf_read_head(const uint8_t *bytes, uint32_t bits, fcsf_block *block)
-{
+static int fcsf_read_head(const uint8_t *bytes, uint32_t bits, fcsf_block *block) {
     uint32_t kind;
     block->tag = bytes[0];
     block->head = fcsf_head_size(block->tag);
@@ -1005,8 +999,7 @@ static int fcsf_read_head(const uint8_t *bytes, uint32_t bits, fcsf_block *block
 }
 
 /* Whether the head of a block, four bytes of which are there, states a position. */
-static int fcsf_place_matches(const uint8_t *bytes, uint64_t position)
-{
+static int fcsf_place_matches(const uint8_t *bytes, uint64_t position) {
     uint32_t kind = fcsf_class(bytes[0]), count;
     if (kind == FCSF_WRITTEN) return fcsf_number(bytes + 1, 3) == (position & 0xFFFFFF);
     count = fcsf_class_tokens[kind];
@@ -1018,8 +1011,7 @@ static int fcsf_place_matches(const uint8_t *bytes, uint64_t position)
  * each token of a pause. Return the list's size; 0 if list or payload are not valid.
  */
 static uint32_t fcsf_read_pauses(const fcsf_block *block, const uint8_t *payload, uint32_t bits,
-                                 uint8_t *known, uint16_t *tokens)
-{
+                                 uint8_t *known, uint16_t *tokens) {
     uint32_t width = bits <= 8 ? 1 : 2, at = 0, i, size, comfort, spare, n_coded = 0;
     if (block->length < 1 + width || payload[0] > 15) return 0;
     size = 1 + width + 2u * payload[0];
@@ -1045,8 +1037,7 @@ static uint32_t fcsf_read_pauses(const fcsf_block *block, const uint8_t *payload
 
 /* Write the tokens of a valid block, which is not coded by an unknown prior. */
 static void fcsf_block_tokens(const fcsf_block *block, const uint8_t *payload, uint32_t bits,
-                              const fcs_prior *prior, uint16_t *tokens)
-{
+                              const fcs_prior *prior, uint16_t *tokens) {
     uint8_t known[FCSF_MAX_COUNT + 1];
     uint32_t coding = block->tag & 3, i, size = 0, n = 0;
     FCSF_FILL(known, 0, sizeof known);
@@ -1071,8 +1062,7 @@ static void fcsf_block_tokens(const fcsf_block *block, const uint8_t *payload, u
 
 /* ---- Writer ---- */
 
-static int fcsf_send(fcs_writer *writer, const void *bytes, size_t n)
-{
+static int fcsf_send(fcs_writer *writer, const void *bytes, size_t n) {
     fcs_buffer *buffer = (fcs_buffer *)writer->context;
     int code = FCS_FILE_OK;
     if (writer->write) {
@@ -1088,16 +1078,14 @@ static int fcsf_send(fcs_writer *writer, const void *bytes, size_t n)
 }
 
 /* The header again before every so many tokens, for those who join. */
-static uint32_t fcsf_repeated_header(fcs_writer *writer, uint8_t *bytes)
-{
+static uint32_t fcsf_repeated_header(fcs_writer *writer, uint8_t *bytes) {
     if (writer->position < writer->repeat_at) return 0;
     writer->repeat_at = writer->position + writer->repeat_tokens;
     return fcsf_write_header(&writer->header, 1, bytes);
 }
 
 static uint32_t fcsf_write_head(uint8_t *bytes, uint32_t tag, uint64_t position, uint32_t count,
-                                uint32_t last)
-{
+                                uint32_t last) {
     uint32_t kind = fcsf_class(tag);
     bytes[0] = (uint8_t)tag;
     if (kind == FCSF_WRITTEN) {
@@ -1113,8 +1101,7 @@ static uint32_t fcsf_write_head(uint8_t *bytes, uint32_t tag, uint64_t position,
 
 /* Write the shortest record of some tokens, raw or coded; return its size. */
 static uint32_t fcsf_write_block(const fcs_writer *writer, const uint16_t *tokens, uint32_t count,
-                                 uint8_t *bytes)
-{
+                                 uint8_t *bytes) {
     uint32_t bits = writer->header.bits_per_token, kind = FCSF_WRITTEN, tag, i, head;
     uint32_t raw = fcsf_packed(count, bits), coded = 0;
     for (i = 0; i < 3; i++)
@@ -1135,8 +1122,7 @@ static uint32_t fcsf_write_block(const fcs_writer *writer, const uint16_t *token
 }
 
 /* Send the tokens that are held: a whole block, or at the end blocks of at most 100. */
-static int fcsf_send_blocks(fcs_writer *writer)
-{
+static int fcsf_send_blocks(fcs_writer *writer) {
     uint32_t from, count, n;
     uint32_t most = writer->n_held < writer->block_tokens ? 100 : writer->block_tokens;
     int code = FCS_FILE_OK;
@@ -1152,8 +1138,7 @@ static int fcsf_send_blocks(fcs_writer *writer)
 }
 
 /* Tokens of the streamed block that begins at a position: whole chunks. */
-static uint32_t fcsf_streamed_count(uint64_t position, uint32_t chunk)
-{
+static uint32_t fcsf_streamed_count(uint64_t position, uint32_t chunk) {
     uint32_t least = (24 + chunk - 1) / chunk, most = 200 / chunk ? 200 / chunk : 1;
     uint64_t n = position / 8 / chunk;
     if (n > most) n = most;
@@ -1162,8 +1147,7 @@ static uint32_t fcsf_streamed_count(uint64_t position, uint32_t chunk)
 }
 
 /* Write the chunk that is held, and the block's head or CRC where they are due. */
-static uint32_t fcsf_write_chunk(fcs_writer *writer, uint8_t *bytes)
-{
+static uint32_t fcsf_write_chunk(fcs_writer *writer, uint8_t *bytes) {
     uint32_t bits = writer->header.bits_per_token, chunk = writer->chunk_tokens, n = 0, from;
     if (!writer->stream_left) {
         n = fcsf_repeated_header(writer, bytes);
@@ -1183,14 +1167,12 @@ static uint32_t fcsf_write_chunk(fcs_writer *writer, uint8_t *bytes)
     return writer->stream_left ? n : n + fcsf_put_number(bytes + n, writer->crc, 2);
 }
 
-static int fcsf_send_chunk(fcs_writer *writer)
-{
+static int fcsf_send_chunk(fcs_writer *writer) {
     uint32_t n = fcsf_write_chunk(writer, writer->bytes);
     return fcsf_send(writer, writer->bytes, n);
 }
 
-static int fcsf_key_is_valid(const char *key, size_t n)
-{
+static int fcsf_key_is_valid(const char *key, size_t n) {
     size_t i;
     for (i = 0; i < n; i++) {
         char c = key[i];
@@ -1200,16 +1182,14 @@ static int fcsf_key_is_valid(const char *key, size_t n)
 }
 
 /* The length of a text, or more than any tag may have. */
-static size_t fcsf_length(const char *text)
-{
+static size_t fcsf_length(const char *text) {
     size_t n = 0;
     while (n <= FCSF_MAX_BODY && text[n]) n++;
     return n;
 }
 
 /* Bytes of a tag's entry; 0 if metadata cannot hold it. */
-static size_t fcsf_entry_size(const fcs_tag *tag)
-{
+static size_t fcsf_entry_size(const fcs_tag *tag) {
     size_t key, size;
     if (!tag->key || !tag->value) return 0;
     key = fcsf_length(tag->key);
@@ -1218,15 +1198,13 @@ static size_t fcsf_entry_size(const fcs_tag *tag)
 }
 
 /* Send a part of a record; `crc` goes on over it. */
-static int fcsf_send_text(fcs_writer *writer, const char *text, size_t n, uint32_t *crc)
-{
+static int fcsf_send_text(fcs_writer *writer, const char *text, size_t n, uint32_t *crc) {
     *crc = fcsf_crc((const uint8_t *)text, n, *crc);
     return n ? fcsf_send(writer, text, n) : FCS_FILE_OK;
 }
 
 /* Send tags as a record of `body` bytes. */
-static int fcsf_send_tags(fcs_writer *writer, const fcs_tag *tags, size_t n_tags, uint32_t body)
-{
+static int fcsf_send_tags(fcs_writer *writer, const fcs_tag *tags, size_t n_tags, uint32_t body) {
     uint8_t head[3];
     uint32_t crc;
     size_t i;
@@ -1246,8 +1224,7 @@ static int fcsf_send_tags(fcs_writer *writer, const fcs_tag *tags, size_t n_tags
 }
 
 /* Send all tags, as many in a record as fit. */
-static int fcsf_send_metadata(fcs_writer *writer, const fcs_tag *tags, size_t n_tags)
-{
+static int fcsf_send_metadata(fcs_writer *writer, const fcs_tag *tags, size_t n_tags) {
     size_t first, next;
     for (first = 0; first < n_tags; first = next) {
         size_t body = fcsf_entry_size(&tags[first]);
@@ -1263,8 +1240,7 @@ static int fcsf_send_metadata(fcs_writer *writer, const fcs_tag *tags, size_t n_
     return FCS_FILE_OK;
 }
 
-static int fcsf_check_options(const fcs_file_header *header, const fcs_writer_options *options)
-{
+static int fcsf_check_options(const fcs_file_header *header, const fcs_writer_options *options) {
     size_t i;
     if (!fcsf_header_is_valid(header)) return FCS_FILE_BAD_ARGUMENT;
     if (options->block_tokens > FCSF_MAX_COUNT || options->live_tokens > FCSF_MAX_COUNT)
@@ -1278,8 +1254,7 @@ static int fcsf_check_options(const fcs_file_header *header, const fcs_writer_op
 }
 
 /* Tokens that a block is made from: those of a written count fit it raw. */
-static uint32_t fcsf_block_tokens_of(uint32_t stated, uint32_t bits)
-{
+static uint32_t fcsf_block_tokens_of(uint32_t stated, uint32_t bits) {
     uint32_t most = 255 * 8 / bits;
     if (stated == 0) stated = 100;
     if (stated == 50 || stated == 100 || stated == 200 || stated < most) return stated;
@@ -1287,8 +1262,7 @@ static uint32_t fcsf_block_tokens_of(uint32_t stated, uint32_t bits)
 }
 
 int fcs_writer_init(fcs_writer *writer, const fcs_file_header *header,
-                    const fcs_writer_options *options, fcs_write_bytes write, void *context)
-{
+                    const fcs_writer_options *options, fcs_write_bytes write, void *context) {
     fcs_writer_options none;
     int code;
     FCSF_FILL(&none, 0, sizeof none);
@@ -1314,8 +1288,7 @@ int fcs_writer_init(fcs_writer *writer, const fcs_file_header *header,
     return code ? code : fcsf_send_metadata(writer, options->tags, options->n_tags);
 }
 
-int fcs_writer_put(fcs_writer *writer, const uint16_t *tokens, size_t n_tokens)
-{
+int fcs_writer_put(fcs_writer *writer, const uint16_t *tokens, size_t n_tokens) {
     uint32_t limit = writer->live ? writer->chunk_tokens : writer->block_tokens;
     size_t i;
     int code = FCS_FILE_OK;
@@ -1332,8 +1305,7 @@ int fcs_writer_put(fcs_writer *writer, const uint16_t *tokens, size_t n_tokens)
     return code;
 }
 
-int fcs_writer_close(fcs_writer *writer, uint64_t n_samples)
-{
+int fcs_writer_close(fcs_writer *writer, uint64_t n_samples) {
     uint64_t covered = writer->n_tokens * writer->header.samples_per_token;
     uint32_t n = 0;
     int code = FCS_FILE_OK;
@@ -1380,19 +1352,16 @@ typedef struct fcsf_found {
     fcs_file_header header;
 } fcsf_found;
 
-static const uint8_t *fcsf_here(const fcs_reader *r)
-{
+static const uint8_t *fcsf_here(const fcs_reader *r) {
     return r->bytes + r->pos;
 }
 
-static uint64_t fcsf_offset(const fcs_reader *r)
-{
+static uint64_t fcsf_offset(const fcs_reader *r) {
     return r->base + r->pos;
 }
 
 /* Whether `size` bytes are at the current position. The buffer holds two of the longest records. */
-static int fcsf_need(fcs_reader *r, uint32_t size)
-{
+static int fcsf_need(fcs_reader *r, uint32_t size) {
     size_t n;
     if (r->end - r->pos >= size) return FCSF_YES;
     if (r->pos + size > FCS_READER_BYTES) { /* what is left is less than half of the buffer */
@@ -1414,16 +1383,14 @@ static int fcsf_need(fcs_reader *r, uint32_t size)
 }
 
 /* Whether all of a record is there, and its CRC holds. */
-static int fcsf_is_whole(fcs_reader *r, uint32_t size)
-{
+static int fcsf_is_whole(fcs_reader *r, uint32_t size) {
     int answer = fcsf_need(r, size);
     return answer == FCSF_YES ? fcsf_crc_holds(fcsf_here(r), size) : answer;
 }
 
 /* ---- Reader: records ---- */
 
-static int fcsf_header_here(fcs_reader *r, fcsf_found *found)
-{
+static int fcsf_header_here(fcs_reader *r, fcsf_found *found) {
     int answer = fcsf_need(r, FCSF_HEADER_MIN);
     if (answer != FCSF_YES) return answer;
     if (!fcsf_is_magic(fcsf_here(r)) || fcsf_here(r)[4] != 2) return FCSF_NO;
@@ -1440,8 +1407,7 @@ static int fcsf_header_here(fcs_reader *r, fcsf_found *found)
 
 /* Whether a record is followed by what fits it: the input's end, a header, or for a block's
    `position` the block that is due, or an end record. */
-static int fcsf_is_confirmed(fcs_reader *r, uint32_t size, int is_block, uint64_t position)
-{
+static int fcsf_is_confirmed(fcs_reader *r, uint32_t size, int is_block, uint64_t position) {
     int answer = fcsf_need(r, size + 1);
     uint32_t tag;
     if (answer == FCSF_WAIT) return FCSF_WAIT;
@@ -1464,8 +1430,7 @@ static int fcsf_is_confirmed(fcs_reader *r, uint32_t size, int is_block, uint64_
 }
 
 /* Whether a block's list of pauses, if it has one, is valid. */
-static int fcsf_list_is_valid(const fcs_reader *r, const fcsf_block *block)
-{
+static int fcsf_list_is_valid(const fcs_reader *r, const fcsf_block *block) {
     uint8_t known[FCSF_MAX_COUNT + 1];
     uint16_t tokens[FCSF_MAX_COUNT + 1];
     if (!(block->tag & FCSF_PAUSES)) return 1;
@@ -1473,8 +1438,7 @@ static int fcsf_list_is_valid(const fcs_reader *r, const fcsf_block *block)
                             tokens) > 0;
 }
 
-static int fcsf_block_here(fcs_reader *r, fcsf_found *found)
-{
+static int fcsf_block_here(fcs_reader *r, fcsf_found *found) {
     fcsf_block *block = &found->block;
     uint64_t modulus, ahead, skipped = fcsf_offset(r) - r->start;
     int answer = fcsf_need(r, fcsf_head_size(fcsf_here(r)[0])), is_near = 0;
@@ -1497,13 +1461,11 @@ static int fcsf_block_here(fcs_reader *r, fcsf_found *found)
 }
 
 /* ceil(n_samples / samples per token) */
-static uint64_t fcsf_tokens_of(const fcs_reader *r, uint64_t n_samples)
-{
+static uint64_t fcsf_tokens_of(const fcs_reader *r, uint64_t n_samples) {
     return (n_samples + r->header.samples_per_token - 1) / r->header.samples_per_token;
 }
 
-static int fcsf_end_here(fcs_reader *r, fcsf_found *found)
-{
+static int fcsf_end_here(fcs_reader *r, fcsf_found *found) {
     uint64_t skipped = fcsf_offset(r) - r->start, needed;
     int answer = fcsf_is_whole(r, FCSF_END_BYTES);
     const uint8_t *bytes;
@@ -1519,8 +1481,7 @@ static int fcsf_end_here(fcs_reader *r, fcsf_found *found)
     return fcsf_is_confirmed(r, FCSF_END_BYTES, 0, 0);
 }
 
-static int fcsf_general_here(fcs_reader *r, fcsf_found *found)
-{
+static int fcsf_general_here(fcs_reader *r, fcsf_found *found) {
     uint32_t body;
     int answer = fcsf_need(r, 3);
     if (answer != FCSF_YES) return answer;
@@ -1532,8 +1493,7 @@ static int fcsf_general_here(fcs_reader *r, fcsf_found *found)
 }
 
 /* The valid record at the current position, of a search that began at `start`. */
-static int fcsf_record_here(fcs_reader *r, int with_general, fcsf_found *found)
-{
+static int fcsf_record_here(fcs_reader *r, int with_general, fcsf_found *found) {
     int answer = fcsf_need(r, 1);
     uint32_t tag;
     if (answer != FCSF_YES) return answer;
@@ -1548,8 +1508,7 @@ static int fcsf_record_here(fcs_reader *r, int with_general, fcsf_found *found)
 }
 
 /* Move to the next valid record. */
-static int fcsf_find(fcs_reader *r, int with_general, fcsf_found *found)
-{
+static int fcsf_find(fcs_reader *r, int with_general, fcsf_found *found) {
     for (;;) {
         int answer;
         if (r->has_limit && fcsf_offset(r) >= r->limit) return FCSF_NO;
@@ -1563,8 +1522,7 @@ static int fcsf_find(fcs_reader *r, int with_general, fcsf_found *found)
 
 /* ---- Reader: events ---- */
 
-static fcs_event *fcsf_event(fcs_reader *r, int kind)
-{
+static fcs_event *fcsf_event(fcs_reader *r, int kind) {
     fcs_event *event = &r->events[r->n_events++];
     FCSF_FILL(event, 0, sizeof *event);
     event->kind = kind;
@@ -1572,8 +1530,7 @@ static fcs_event *fcsf_event(fcs_reader *r, int kind)
     return event;
 }
 
-static fcs_event *fcsf_damage(fcs_reader *r, int code, uint64_t offset, uint64_t n_bytes)
-{
+static fcs_event *fcsf_damage(fcs_reader *r, int code, uint64_t offset, uint64_t n_bytes) {
     fcs_event *event = fcsf_event(r, FCS_READ_DAMAGE);
     event->code = code;
     event->offset = offset;
@@ -1582,8 +1539,7 @@ static fcs_event *fcsf_damage(fcs_reader *r, int code, uint64_t offset, uint64_t
     return event;
 }
 
-static void fcsf_give_tokens(fcs_reader *r, uint32_t n, uint32_t chunk)
-{
+static void fcsf_give_tokens(fcs_reader *r, uint32_t n, uint32_t chunk) {
     fcs_event *event = fcsf_event(r, FCS_READ_TOKENS);
     event->tokens = r->tokens;
     event->n_tokens = n;
@@ -1591,8 +1547,7 @@ static void fcsf_give_tokens(fcs_reader *r, uint32_t n, uint32_t chunk)
 }
 
 /* Begin a part; its first token's position is 0, or not known. */
-static void fcsf_begin(fcs_reader *r, const fcs_file_header *header, int has_expected)
-{
+static void fcsf_begin(fcs_reader *r, const fcs_file_header *header, int has_expected) {
     fcs_file_header copy = *header;
     r->header = copy;
     r->has_header = 1;
@@ -1603,15 +1558,13 @@ static void fcsf_begin(fcs_reader *r, const fcs_file_header *header, int has_exp
     fcsf_event(r, FCS_READ_HEADER);
 }
 
-static void fcsf_mark(fcs_reader *r, uint64_t offset)
-{
+static void fcsf_mark(fcs_reader *r, uint64_t offset) {
     r->has_mark = 1;
     r->mark = offset;
 }
 
 /* Begin a part with a valid header, behind `start`; `near`: another one is damaged there. */
-static void fcsf_take_header(fcs_reader *r, const fcsf_found *found, uint64_t start, int near)
-{
+static void fcsf_take_header(fcs_reader *r, const fcsf_found *found, uint64_t start, int near) {
     uint64_t skipped = fcsf_offset(r) - start;
     r->pos += found->size;
     fcsf_begin(r, &found->header, near || !found->is_copy);
@@ -1620,15 +1573,13 @@ static void fcsf_take_header(fcs_reader *r, const fcsf_found *found, uint64_t st
 }
 
 /* How many bytes are here, at most those of the longest header. */
-static uint32_t fcsf_start_bytes(const fcs_reader *r)
-{
+static uint32_t fcsf_start_bytes(const fcs_reader *r) {
     uint32_t n = r->end - r->pos;
     return n < FCSF_HEADER_MAX ? n : (uint32_t)FCSF_HEADER_MAX;
 }
 
 /* Begin a part with the header that one wrong bit damages, if there is one. */
-static int fcsf_take_mended(fcs_reader *r)
-{
+static int fcsf_take_mended(fcs_reader *r) {
     uint8_t bytes[FCSF_HEADER_MAX];
     fcs_file_header header;
     uint64_t start = fcsf_offset(r);
@@ -1652,8 +1603,7 @@ static int fcsf_take_mended(fcs_reader *r)
 /* ---- Reader: the start of a part ---- */
 
 /* Why an input is refused that starts with these bytes. */
-static int fcsf_why_refused(const uint8_t *bytes, uint32_t n)
-{
+static int fcsf_why_refused(const uint8_t *bytes, uint32_t n) {
     fcs_file_header header;
     uint32_t i, size = n < 7 ? (uint32_t)FCSF_HEADER_MIN : fcsf_header_size(bytes);
     int code;
@@ -1668,8 +1618,7 @@ static int fcsf_why_refused(const uint8_t *bytes, uint32_t n)
 }
 
 /* Whether marks of a protected file stand at equal distances. */
-static int fcsf_is_protected(const uint8_t *bytes, uint32_t n)
-{
+static int fcsf_is_protected(const uint8_t *bytes, uint32_t n) {
     uint32_t size, at, n_fit, mark, next;
     for (size = 16; size < 256; size++) {
         n_fit = 0;
@@ -1688,8 +1637,7 @@ static int fcsf_is_protected(const uint8_t *bytes, uint32_t n)
 }
 
 /* Whether a header of another version at the start is whole, so that nothing is damaged. */
-static int fcsf_is_other_version(const fcs_reader *r, uint32_t n)
-{
+static int fcsf_is_other_version(const fcs_reader *r, uint32_t n) {
     const uint8_t *bytes = fcsf_here(r);
     uint32_t size;
     if (!r->options.model || bytes[4] == 1) return 1;
@@ -1698,15 +1646,13 @@ static int fcsf_is_other_version(const fcs_reader *r, uint32_t n)
     return 0;
 }
 
-static int fcsf_refuse(fcs_reader *r, int code)
-{
+static int fcsf_refuse(fcs_reader *r, int code) {
     r->refusal = code;
     return FCSF_YES;
 }
 
 /* Search for a part whose header is missing or, if `near`, damaged. */
-static int fcsf_begin_assuming(fcs_reader *r, int near)
-{
+static int fcsf_begin_assuming(fcs_reader *r, int near) {
     r->start = fcsf_offset(r);
     r->is_near = (uint8_t)near;
     r->has_expected = (uint8_t)near;
@@ -1716,8 +1662,7 @@ static int fcsf_begin_assuming(fcs_reader *r, int near)
 }
 
 /* A start without a valid header: it is refused, or a search begins. */
-static int fcsf_search_first(fcs_reader *r, int near, int is_newer)
-{
+static int fcsf_search_first(fcs_reader *r, int near, int is_newer) {
     uint32_t n = fcsf_start_bytes(r);
     r->why = fcsf_why_refused(fcsf_here(r), n);
     r->has_limit = 1;
@@ -1734,8 +1679,7 @@ static int fcsf_search_first(fcs_reader *r, int near, int is_newer)
     return fcsf_begin_assuming(r, near);
 }
 
-static int fcsf_first_part(fcs_reader *r)
-{
+static int fcsf_first_part(fcs_reader *r) {
     fcsf_found found;
     int answer = fcsf_record_here(r, 0, &found), near;
     if (answer == FCSF_WAIT) return FCSF_WAIT;
@@ -1755,8 +1699,7 @@ static int fcsf_first_part(fcs_reader *r)
 }
 
 /* Begin the part that follows an end record. */
-static int fcsf_next_part(fcs_reader *r)
-{
+static int fcsf_next_part(fcs_reader *r) {
     fcsf_found found;
     uint64_t start = fcsf_offset(r);
     int answer = fcsf_need(r, 1), near;
@@ -1784,15 +1727,13 @@ static int fcsf_next_part(fcs_reader *r)
 }
 
 /* Begin a part with an assumed header; `has_expected`: where its own header is damaged. */
-static void fcsf_begin_assumed(fcs_reader *r, int has_expected)
-{
+static void fcsf_begin_assumed(fcs_reader *r, int has_expected) {
     fcsf_begin(r, &r->header, has_expected);
     r->assumed = 1;
 }
 
 /* Begin a part with the first header or block that is found; refuse an input without one. */
-static int fcsf_assume(fcs_reader *r)
-{
+static int fcsf_assume(fcs_reader *r) {
     fcsf_found found;
     uint64_t start = r->start;
     int answer = fcsf_find(r, 0, &found);
@@ -1825,15 +1766,13 @@ static int fcsf_assume(fcs_reader *r)
 /* ---- Reader: the records of a part ---- */
 
 /* The silence that is left, once the input was read up to `end`. */
-static uint64_t fcsf_affordable(const fcs_reader *r, uint64_t end)
-{
+static uint64_t fcsf_affordable(const fcs_reader *r, uint64_t end) {
     uint64_t most = 180000 + end * 8 / r->header.bits_per_token;
     return most > r->silent ? most - r->silent : 0;
 }
 
 /* Report skipped bytes and missing tokens, unless that is done and nothing is missing. */
-static void fcsf_skip(fcs_reader *r, uint64_t offset, uint64_t ahead)
-{
+static void fcsf_skip(fcs_reader *r, uint64_t offset, uint64_t ahead) {
     uint64_t missing = ahead > r->attempt_tokens ? ahead - r->attempt_tokens : 0;
     uint64_t skipped = offset - r->start, silence = fcsf_affordable(r, offset);
     fcs_event *event;
@@ -1845,8 +1784,7 @@ static void fcsf_skip(fcs_reader *r, uint64_t offset, uint64_t ahead)
     event->n_missing = missing;
 }
 
-static const fcs_prior *fcsf_prior_of(const fcs_reader *r)
-{
+static const fcs_prior *fcsf_prior_of(const fcs_reader *r) {
     size_t i;
     for (i = 0; i < r->options.n_priors; i++) {
         const fcs_prior *prior = &r->options.priors[i];
@@ -1859,8 +1797,7 @@ static const fcs_prior *fcsf_prior_of(const fcs_reader *r)
 
 /* Give a block's tokens, or report their loss where the prior is unknown. */
 static void fcsf_give_block(fcs_reader *r, const fcsf_block *block, const uint8_t *payload,
-                            uint64_t offset)
-{
+                            uint64_t offset) {
     const fcs_prior *prior = NULL;
     if ((block->tag & 3) == FCSF_PRIOR) {
         prior = fcsf_prior_of(r);
@@ -1875,8 +1812,7 @@ static void fcsf_give_block(fcs_reader *r, const fcsf_block *block, const uint8_
     fcsf_give_tokens(r, block->count, block->chunk);
 }
 
-static void fcsf_take_block(fcs_reader *r, const fcsf_found *found)
-{
+static void fcsf_take_block(fcs_reader *r, const fcsf_found *found) {
     const fcsf_block *block = &found->block;
     const uint8_t *payload = fcsf_here(r) + block->head;
     uint64_t offset = fcsf_offset(r), skipped = offset - r->start, modulus = fcsf_modulus(block);
@@ -1900,8 +1836,7 @@ static void fcsf_take_block(fcs_reader *r, const fcsf_found *found)
     fcsf_give_block(r, block, payload, offset);
 }
 
-static void fcsf_take_end(fcs_reader *r, const fcsf_found *found)
-{
+static void fcsf_take_end(fcs_reader *r, const fcsf_found *found) {
     uint64_t spt = r->header.samples_per_token, slack = fcsf_slack(&r->header), missing = 0;
     uint64_t n_samples = found->n_samples;
     if (r->has_expected && n_samples > r->expected * spt + slack)
@@ -1914,8 +1849,7 @@ static void fcsf_take_end(fcs_reader *r, const fcsf_found *found)
 }
 
 /* Pass a copy of the header, or begin a part whose forerunner has no end record. */
-static void fcsf_take_inner_header(fcs_reader *r, const fcsf_found *found)
-{
+static void fcsf_take_inner_header(fcs_reader *r, const fcsf_found *found) {
     uint64_t offset = fcsf_offset(r);
     if (found->is_copy && fcsf_same_header(&found->header, &r->header, r->assumed)) {
         if (!fcsf_same_header(&found->header, &r->header, 0)) {
@@ -1930,8 +1864,7 @@ static void fcsf_take_inner_header(fcs_reader *r, const fcsf_found *found)
     fcsf_take_header(r, found, offset, 0);
 }
 
-static void fcsf_take_general(fcs_reader *r, const fcsf_found *found)
-{
+static void fcsf_take_general(fcs_reader *r, const fcsf_found *found) {
     const char *key, *value;
     size_t at = 0, key_size, value_size;
     fcs_event *event = fcsf_event(r, FCS_READ_METADATA);
@@ -1946,8 +1879,7 @@ static void fcsf_take_general(fcs_reader *r, const fcsf_found *found)
 }
 
 /* Give the chunks of a streamed block that are there; 0 while more of it may come. */
-static int fcsf_play_chunks(fcs_reader *r, const fcsf_block *block)
-{
+static int fcsf_play_chunks(fcs_reader *r, const fcsf_block *block) {
     uint32_t bits = r->header.bits_per_token, size = fcsf_packed(block->chunk, bits), i, ready;
     const uint8_t *bytes;
     int answer = fcsf_need(r, fcsf_block_size(block));
@@ -1963,8 +1895,7 @@ static int fcsf_play_chunks(fcs_reader *r, const fcsf_block *block)
 }
 
 /* Whether a streamed block stands here that may be played before its check: yes, no or wait. */
-static int fcsf_may_play(fcs_reader *r, fcsf_block *block)
-{
+static int fcsf_may_play(fcs_reader *r, fcsf_block *block) {
     uint64_t end;
     int answer = fcsf_need(r, 1);
     if (answer != FCSF_YES) return answer;
@@ -1979,8 +1910,7 @@ static int fcsf_may_play(fcs_reader *r, fcsf_block *block)
 }
 
 /* Give a streamed block as it arrives. Where its check fails, it stays in the buffer. */
-static int fcsf_play_block(fcs_reader *r)
-{
+static int fcsf_play_block(fcs_reader *r) {
     fcsf_block block;
     uint32_t size;
     int answer;
@@ -2011,8 +1941,7 @@ static int fcsf_play_block(fcs_reader *r)
 }
 
 /* Read the next record of a part. */
-static int fcsf_part(fcs_reader *r)
-{
+static int fcsf_part(fcs_reader *r) {
     fcsf_found found;
     int answer;
     if (!r->is_tried) {
@@ -2044,8 +1973,7 @@ static int fcsf_part(fcs_reader *r)
 }
 
 /* Read nothing more, to the input's end. */
-static int fcsf_sink(fcs_reader *r)
-{
+static int fcsf_sink(fcs_reader *r) {
     r->pos = r->end;
     r->base += r->input_left;
     r->input_left = 0;
@@ -2054,8 +1982,7 @@ static int fcsf_sink(fcs_reader *r)
     return FCSF_YES;
 }
 
-static int fcsf_step(fcs_reader *r)
-{
+static int fcsf_step(fcs_reader *r) {
     switch (r->state) {
     case FCSF_FIRST: return fcsf_first_part(r);
     case FCSF_ASSUME: return fcsf_assume(r);
@@ -2065,8 +1992,7 @@ static int fcsf_step(fcs_reader *r)
     }
 }
 
-int fcs_reader_init(fcs_reader *reader, const fcs_reader_options *options)
-{
+int fcs_reader_init(fcs_reader *reader, const fcs_reader_options *options) {
     if (!reader) return FCS_FILE_BAD_ARGUMENT;
     FCSF_FILL(reader, 0, sizeof *reader);
     if (options) reader->options = *options;
@@ -2076,8 +2002,7 @@ int fcs_reader_init(fcs_reader *reader, const fcs_reader_options *options)
     return FCS_FILE_OK;
 }
 
-int fcs_reader_feed(fcs_reader *reader, const void *bytes, size_t n_bytes)
-{
+int fcs_reader_feed(fcs_reader *reader, const void *bytes, size_t n_bytes) {
     if (!reader || (n_bytes && !bytes)) return FCS_FILE_BAD_ARGUMENT;
     if (reader->input_left || reader->closed) return FCS_FILE_CLOSED;
     reader->input = (const uint8_t *)bytes;
@@ -2085,15 +2010,13 @@ int fcs_reader_feed(fcs_reader *reader, const void *bytes, size_t n_bytes)
     return FCS_FILE_OK;
 }
 
-int fcs_reader_end(fcs_reader *reader)
-{
+int fcs_reader_end(fcs_reader *reader) {
     if (!reader) return FCS_FILE_BAD_ARGUMENT;
     reader->closed = 1;
     return FCS_FILE_OK;
 }
 
-int fcs_reader_next(fcs_reader *reader, fcs_event *event)
-{
+int fcs_reader_next(fcs_reader *reader, fcs_event *event) {
     while (reader->next_event >= reader->n_events) {
         reader->next_event = reader->n_events = 0;
         if (reader->refusal || reader->state == FCSF_OVER) {
@@ -2110,8 +2033,7 @@ int fcs_reader_next(fcs_reader *reader, fcs_event *event)
 }
 
 int fcs_metadata_next(const fcs_event *event, size_t *at, const char **key, size_t *key_size,
-                      const char **value, size_t *value_size)
-{
+                      const char **value, size_t *value_size) {
     const char *text = (const char *)event->bytes;
     while (*at <= event->n_bytes) {
         size_t first = *at, end = first, equals;

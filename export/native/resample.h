@@ -103,10 +103,15 @@ static inline int fcs_resampler_plan(fcs_resampler *r, uint32_t from, uint32_t t
     return 1;
 }
 
+/* Floats of the history. The zeros that fill a row up to whole lanes may stand behind its end. */
+static inline size_t fcs_resampler_room(const fcs_resampler *r)
+{
+    return (size_t)r->taps + FCS_RESAMPLE_BLOCK + FCS_RESAMPLE_LANES;
+}
+
 static inline size_t fcs_resampler_bytes(const fcs_resampler *r)
 {
-    size_t floats = (size_t)r->rows * r->taps + r->taps + FCS_RESAMPLE_BLOCK;
-    return sizeof *r + floats * sizeof(float);
+    return sizeof *r + ((size_t)r->rows * r->taps + fcs_resampler_room(r)) * sizeof(float);
 }
 
 /* Bytes of memory for these rates; 0 where a rate is not from 8 to 192 kHz. */
@@ -188,7 +193,7 @@ FCS_RESAMPLE_API int fcs_resampler_reset(void *memory)
     r->taken = r->given = 0;
     r->at = r->phase = 0;
     r->filled = r->half - 1; /* silence before the first sample */
-    memset(fcs_resampler_history(r), 0, (r->taps + FCS_RESAMPLE_BLOCK) * sizeof(float));
+    memset(fcs_resampler_history(r), 0, fcs_resampler_room(r) * sizeof(float));
     return FCS_OK;
 }
 

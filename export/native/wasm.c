@@ -137,19 +137,13 @@ FCS_EXPORT size_t fcs_module_writer_size(void)
 }
 
 /* Begin a file of this model's tokens, coded with its newest prior. Its bytes: writer_take. */
-FCS_EXPORT int fcs_module_writer_init(fcs_module_writer *writer, const fcs_model *model,
-                                      const char *name)
+FCS_EXPORT int fcs_module_writer_init(fcs_module_writer *writer, const fcs_model *model)
 {
     fcs_file_header header;
     fcs_writer_options options;
-    fcs_tag tag;
     size_t n = fcs_module_priors(model, writer->priors);
     fcs_module_header(model, &header);
     memset(&options, 0, sizeof options);
-    tag.key = "model";
-    tag.value = name;
-    options.tags = &tag;
-    options.n_tags = name && name[0] ? 1 : 0;
     options.prior = n ? &writer->priors[n - 1] : NULL;
     writer->buffer.bytes = writer->bytes;
     writer->buffer.capacity = FCS_MODULE_BYTES;

@@ -13,7 +13,7 @@ export type Source =
 export interface Sources {
   /** `fcs.wasm`. */
   module: Source;
-  /** `fcs-relaxed.wasm`: faster for int4 weights, taken where the engine computes it rightly. */
+  /** `fcs-relaxed.wasm`: taken for int4 weights, where the engine computes it rightly. */
   relaxedModule?: Source | null;
   /** `model.fcsm`. */
   model: Source;

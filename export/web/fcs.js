@@ -9,6 +9,8 @@ export const BAD_MODULE = -204;
 const SMALL_BUFFER = -3;
 const WARM_UP_CHUNKS = 20;
 const SELF_TESTS = 400;
+// Where a model's file has its settings, whose lowest bits are the kind of weights: docs/program.md.
+const SETTINGS = 72;
 // Tokens that a call of the file writer takes.
 const WRITER_TOKENS = 255;
 
@@ -24,12 +26,18 @@ export class FcsError extends Error {
 
 /** Load a module and a model. */
 export async function loadCodec({ module, relaxedModule = null, model }) {
-  const bytes = bytesOf(model, "the model");
-  // It loads beside the module, whose error may come first.
-  bytes.catch(() => {});
-  const fast = relaxedModule ? await relaxedInstance(relaxedModule) : null;
-  const exports = fast ?? (await instance(await bytesOf(module, "the module")));
-  return new Codec(exports, new Uint8Array(await bytes), fast !== null);
+  const plain = bytesOf(module, "the module");
+  // It loads beside the model, whose error may come first.
+  plain.catch(() => {});
+  const bytes = new Uint8Array(await bytesOf(model, "the model"));
+  const fast = relaxedModule && hasInt4(bytes) ? await relaxedInstance(relaxedModule) : null;
+  const exports = fast ?? (await instance(await plain));
+  return new Codec(exports, bytes, fast !== null);
+}
+
+/** Whether a model has int4 weights: no others are faster with relaxed-simd. */
+function hasInt4(model) {
+  return model.length > SETTINGS && (model[SETTINGS] & 7) === 4;
 }
 
 /** The module with relaxed-simd, or null where the engine lacks it or computes it wrongly. */
@@ -37,7 +45,7 @@ async function relaxedInstance(source) {
   try {
     const exports = await instance(await bytesOf(source, "the relaxed module"));
     // An engine compiles a function anew once it runs often: the test must see that code too.
-    for (let i = 0; i < SELF_TESTS; i++) if (exports.fcs_self_test() !== 0) return null;
+    for (let i = 0; i < SELF_TESTS; i++) if (exports.fcs_self_test(i) !== 0) return null;
     return exports;
   } catch {
     return null;
@@ -429,17 +437,11 @@ class Resampler extends State {
 
 class FileWriter {
   constructor(codec) {
-    const { exports, memory } = codec;
+    const { exports } = codec;
     this.codec = codec;
-    this.state = new State(codec, exports.fcs_module_writer_size(), (at) => {
-      const bytes = new TextEncoder().encode(codec.facts.name);
-      const name = memory.take(128);
-      memory.u8.fill(0, name, name + 128);
-      memory.u8.set(bytes, name);
-      const code = exports.fcs_module_writer_init(at, codec.model, name);
-      memory.give(name, 128);
-      return code;
-    });
+    this.state = new State(codec, exports.fcs_module_writer_size(), (at) =>
+      exports.fcs_module_writer_init(at, codec.model),
+    );
   }
 
   put(tokens) {

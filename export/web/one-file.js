@@ -44,18 +44,21 @@ async function filesInside() {
   return files;
 }
 
-const inside = filesInside();
-const scriptInside = (id) => document.getElementById(id).textContent;
+const inside = await filesInside().catch((error) => {
+  document.getElementById("status").textContent = `This browser cannot read the page: ${error.message}.`;
+  throw error;
+});
+const inWorklet = new TextDecoder().decode(inside["worklet.js"]);
 
 globalThis.fcsFiles = {
-  worker: URL.createObjectURL(new Blob([scriptInside("fcs-worker")], { type: "text/javascript" })),
+  worker: URL.createObjectURL(new Blob([inside["worker.js"]], { type: "text/javascript" })),
   // In a page opened as a file, no module may come from the address of a blob.
   workerType: "classic",
-  worklet: `data:text/javascript,${encodeURIComponent(scriptInside("fcs-worklet"))}`,
-  codec: inside.then((files) => ({
-    module: files["fcs.wasm"],
-    relaxedModule: files["fcs-relaxed.wasm"] ?? null,
-    model: files["model.fcsm"],
-  })),
-  example: async () => (await inside)["demo.flac"].slice(0),
+  worklet: `data:text/javascript,${encodeURIComponent(inWorklet)}`,
+  codec: {
+    module: inside["fcs.wasm"],
+    relaxedModule: inside["fcs-relaxed.wasm"] ?? null,
+    model: inside["model.fcsm"],
+  },
+  example: async () => inside["demo.flac"].slice(0),
 };

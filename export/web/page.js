@@ -203,10 +203,7 @@ async function toggleMicrophone() {
     $("microphone-text").textContent = "Stop";
     enableTracks(true);
     $("original-note").textContent = `${context.sampleRate / 1000} kHz`;
-    say(
-      "Live. You hear yourself through the codec; switch to Original to compare." +
-        (cancel ? " Headphones are better: an echo of loudspeakers is removed from your voice." : ""),
-    );
+    say("Live. You hear yourself through the codec; switch to Original to compare.");
   } catch (error) {
     problem(microphoneText(error));
   }
@@ -576,10 +573,7 @@ document.addEventListener("drop", (event) => {
 });
 darkness.onchange = recolour;
 
-Promise.resolve(FILES.codec).then(
-  (codec) => worker.postMessage({ type: "load", ...codec }),
-  (error) => problem(`The model in this page cannot be read: ${error.message}.`),
-);
+worker.postMessage({ type: "load", ...FILES.codec });
 
 /** For tests: what the page knows. */
 globalThis.fcsPage = { current: () => current, report: () => report, sound: () => sound, worker };

@@ -11,7 +11,7 @@ const REPORT = 2048;
 const FADE_SECONDS = 0.01;
 
 // Live sound: seconds that wait before play starts, what a gap adds, and the most of it.
-const MARGIN = 0.03;
+const MARGIN = 0.06;
 const MARGIN_STEP = 0.02;
 const MOST_MARGIN = 0.25;
 // Seconds beyond chunk and margin that may wait: more is left out, so that the delay is bounded.

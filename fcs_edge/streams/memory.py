@@ -176,7 +176,7 @@ class Programs:
         self._steps, self._threads, self._first = steps, threads, first
         self._lock = threading.Lock()
         self._state = steps.state(max_chunks)
-        """With the next two: what stands for the memory of any stream. No call is ever made."""
+        """With the next two: what stands for the memory of any stream. No call is ever executed."""
         self._state.reset()
         self._input, self._output = steps.arrays(max_chunks)
         self._tracer: Tracer | _SharedWork = Tracer() if threads == 1 else _SharedWork()
@@ -214,9 +214,9 @@ class Programs:
         with self._lock:
             if n_rows % self._steps.chunk_rows:
                 return [LibraryProgram(self._tail(n_rows))]
-            made = [self._runnable(calls) for calls in self._calls(n_rows)]
-            self._programs[n_rows] = made
-            return made
+            built = [self._runnable(calls) for calls in self._calls(n_rows)]
+            self._programs[n_rows] = built
+            return built
 
     def _runnable(self, calls: Sequence[Call]) -> Runnable:
         lists = self._lists([calls])

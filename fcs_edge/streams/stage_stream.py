@@ -174,7 +174,7 @@ class _StageState:
         self.samples: Array = x if steps.run[0] == "encoder" else new(0)
         """What the encoder takes: the caller's samples, clean."""
         self.parts: dict[str, Any] = {}
-        self.made: dict[str, Array] = {}
+        self.output: dict[str, Array] = {}
         """What each stage gives, but the last one, which writes into the caller's array."""
         for name in steps.run:
             if name == "encoder":
@@ -187,13 +187,13 @@ class _StageState:
             rows = rows // rows_in * rows_out
             dtype = np.uint16 if name == "quantizer" else np.float32
             if name != steps.run[-1]:
-                self.made[name] = np.zeros((rows, *_columns(config, name)), dtype)
+                self.output[name] = np.zeros((rows, *_columns(config, name)), dtype)
             if name == "compressor" and "search" in stages:
                 self.parts["search"] = search = stages["search"].state(rows)
                 search.hidden = self.parts[name].hidden
             if name == "decompressor" and "voice" in stages:
                 self.parts["voice"] = stages["voice"].state(rows)
-                self.made["voice"] = np.zeros_like(self.made[name])
+                self.output["voice"] = np.zeros_like(self.output[name])
         self.n_not_finite = np.zeros(1, np.int64)
 
     def reset(self) -> None:
@@ -271,21 +271,21 @@ class StageSteps:
         for name in self.run:
             rows_in, rows_out = _rate(self.config, name)
             rows = math.ceil(len(x) / rows_in) * rows_out
-            made = out if name == self.run[-1] else state.made[name][:rows]
+            output = out if name == self.run[-1] else state.output[name][:rows]
             if name == "quantizer":
-                quantizer.quantize(x, made)
+                quantizer.quantize(x, output)
             else:
                 if name == "decompressor":
                     quantizer.codes(x, codes := state.codes[: len(x)])
                     x = codes
-                self.stages[name](x, made, state.parts[name])
+                self.stages[name](x, output, state.parts[name])
             if name == "compressor" and "search" in state.parts:
-                self.stages["search"](samples, made, state.parts["search"])
+                self.stages["search"](samples, output, state.parts["search"])
             if name == "decompressor" and "voice" in state.parts:
-                voiced = state.made["voice"][:rows]
-                self.stages["voice"](made, voiced, state.parts["voice"])
-                made = voiced
-            x = made
+                voiced = state.output["voice"][:rows]
+                self.stages["voice"](output, voiced, state.parts["voice"])
+                output = voiced
+            x = output
 
     def _clean(self, x: F32, state: _StageState) -> F32:
         """Return clean samples; for the search, zeros fill the last token's."""

@@ -49,6 +49,8 @@ class KernelWarning(UserWarning):
 Kernel = Callable[..., Any]
 _Library = tuple[ctypes.CDLL, dict[str, Any]]
 
+_PACKING = "gemm.packing.", "gemm.quantized_weights."
+"""What names of kernels start with that a trace runs."""
 _RETURNED = {"int": ctypes.c_int64, "float": ctypes.c_float}
 _SCALARS = {"int": ctypes.c_int64, "float": ctypes.c_float, "bool": ctypes.c_bool}
 NUMBERS = {"int": np.int64, "float": np.float32, "bool": np.bool_}
@@ -267,30 +269,34 @@ def find(name: str) -> Kernel | None:
     return Compiled(name, function, types, number)
 
 
-def traced(name: str) -> Compiled | None:
+def traced(name: str) -> Kernel | None:
     """Return a kernel of the target that this process traces for, which runs nothing.
 
-    It is None for what is no kernel of streams, such as packing, and where nothing is traced.
+    It is None for what packs weights, and where nothing is traced. A kernel that the target's
+    library lacks fails when it is called.
     """
     known = _traced_kernels()
-    if name not in known:
+    if known is None or name.startswith(_PACKING):
         return None
+    if name not in known:
+        return partial(_refuse, f"{name}: the target's library has no such kernel")
     types, number = known[name]
-    return Compiled(name, partial(_outside, name), types.split(), number)
+    outside = partial(_refuse, f"{name} is called outside a trace")
+    return Compiled(name, outside, types.split(), number)
 
 
 @cache
-def _traced_kernels() -> dict[str, tuple[str, int]]:
+def _traced_kernels() -> dict[str, tuple[str, int]] | None:
     """Return the types and the number of each kernel of the target that is traced for."""
     path = os.environ.get(instructions.TRACE)
     if not path:
-        return {}
+        return None
     kernels = json.loads(Path(path).read_bytes())["kernels"]
     return {name: (types, number) for number, (name, types) in enumerate(kernels)}
 
 
-def _outside(name: str, *arguments: Any) -> None:
-    raise RuntimeError(f"{name} is called outside a trace")
+def _refuse(reason: str, *arguments: Any) -> None:
+    raise RuntimeError(reason)
 
 
 def check(refused: int) -> None:

@@ -53,7 +53,7 @@ class SharedProgram:
         self._address, self._threads = self._table.ctypes.data, len(lists)
 
     def __call__(self, bases: int) -> None:
-        """Make the calls; return once all threads have made theirs."""
+        """Make the calls; return once all threads have finished."""
         thread_team.run(self._address, self._threads, bases)
 
 
@@ -64,10 +64,10 @@ def _steps(calls: Sequence[Call | None], layout: Layout) -> tuple[I64, I64]:
     """
     words = layout.words([call for call in calls if call is not None])
     steps: I64 = np.zeros((len(calls), 2), np.int64)
-    made = calls_of(words)
+    placed = calls_of(words)
     for step, call in zip(steps, calls, strict=True):
         if call is not None:
-            number, given = next(made)
+            number, given = next(placed)
             step[:] = aot_library.adapters()[number], given.ctypes.data
     return words, steps
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 from bisect import bisect_right, insort
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,7 +91,8 @@ class _Extent:
         self.offset = 0
         self.order = -1
         """When it is first used; -1: never."""
-        self.written = False
+        self.is_written = self.is_shared = False
+        """Whether a call writes it; whether another one has some of its memory."""
         self.lives: list[tuple[int, int]] = []
         """The first and the last call that uses it, for each program."""
 
@@ -139,12 +140,10 @@ class Layout:
         ]
         self.held = used, history, inputs, outputs, tables
         """Arrays whose memory the places stand for; weights that have addresses must live on."""
-        self._n_used = 0
+        self._n_used, self._is_placed = 0, False
         arrays = (*used, *history, *inputs, *outputs, *tables)
         self._extents = _merged(_span(a) for a in arrays if a.size)
         self._starts = [extent.start for extent in self._extents]
-        self._known: dict[int, _Extent] = {}
-        self._known = {id(a): self._extent(a) for a in used if a.size}
         for calls in programs:
             self._note_uses(calls)
         in_order = sorted((e for e in self._extents if e.order >= 0), key=lambda e: e.order)
@@ -153,13 +152,19 @@ class Layout:
                 self._extent(array).base = base
         self.history_bytes = 0
         self._history = self._place_history(in_order, history)
-        self._work = [e for e in in_order if e.base == WEIGHTS and e.written]
+        self._work = [e for e in in_order if e.base == WEIGHTS and e.is_written]
         self.state_bytes = _place_work(self._work, self.history_bytes, share)
         self._sharing = _overlaps(self._work)
         """Which pairs of work share memory: a matrix of bool."""
+        for extent, shared in zip(self._work, self._sharing, strict=True):
+            extent.is_shared = bool(shared.any())
         for extent in in_order:
             if extent.base == WEIGHTS:
                 extent.offset = extent.start if weights is None else weights.add(_bytes(extent))
+        self._is_placed = True
+        self._known = {id(a): self._extent(a) for a in used if a.size}
+        self._known_places = {id(a): self.place(a) for a in used if a.size}
+        self._patterns: set[tuple[tuple[int, _Extent], ...]] = set()
 
     def words(self, calls: Sequence[Call]) -> I64:
         """Return the program of some calls, which use no arrays but those of the layout.
@@ -170,22 +175,39 @@ class Layout:
             An array is not of the layout, weights are written, or two arrays that share memory are
             needed at once.
         """
+        places = self._known_places.copy()
+        uses: list[tuple[int, _Extent]] = []
+        for number, (kernel, arguments) in enumerate(calls):
+            for i, value in enumerate(arguments):
+                if not isinstance(value, np.ndarray) or not value.size:
+                    continue
+                extent = self._known.get(id(value))
+                if extent is None:
+                    extent = self._checked(kernel, i, value)
+                    places[id(value)] = self._place(value, extent)
+                if extent.is_shared:
+                    uses.append((number, extent))
+        self._check_lives(uses)
+        return words_of(calls, places)
+
+    def _check_lives(self, uses: list[tuple[int, _Extent]]) -> None:
+        """Refuse uses of extents by calls of which two need the same memory at once."""
+        pattern = tuple(uses)
+        if pattern in self._patterns:
+            return
         lives: dict[_Extent, tuple[int, int]] = {}
-        places: dict[int, tuple[int, int]] = {}
-        for number, array, extent, written in self._uses(calls):
+        for number, extent in uses:
             lives[extent] = lives.get(extent, (number, number))[0], number
-            if written and extent.base in (WEIGHTS, IN):
-                raise ValueError(f"call {number} writes what calls only read")
-            if id(array) not in places:
-                places[id(array)] = extent.base, extent.offset + _address(array) - extent.start
         needed = _meetings([[lives.get(extent, _NEVER) for extent in self._work]])
         if (needed & self._sharing).any():
             raise ValueError("two arrays that share memory are needed at once")
-        return words_of(calls, places)
+        self._patterns.add(pattern)
 
     def place(self, array: Any) -> tuple[int, int]:
         """Return the base and the offset of an array."""
-        extent = self._extent(array)
+        return self._place(array, self._extent(array))
+
+    def _place(self, array: Any, extent: _Extent) -> tuple[int, int]:
         return extent.base, extent.offset + _address(array) - extent.start
 
     def initial(self) -> Any:
@@ -201,38 +223,38 @@ class Layout:
         return [(extent.offset, extent.offset + extent.size) for extent in self._work]
 
     def _extent(self, array: Any) -> _Extent:
-        known = self._known.get(id(array))
-        if known is not None:
-            return known
         start, stop = _span(array)
         index = bisect_right(self._starts, start) - 1
         if index < 0 or stop > self._extents[index].stop:
             raise ValueError(f"an array {array.shape} of {array.dtype} is not of the layout")
         return self._extents[index]
 
-    def _uses(self, calls: Sequence[Call]) -> Iterator[tuple[int, Any, _Extent, bool]]:
-        """Yield the call's number, the array, its extent and whether it is written."""
-        for number, (kernel, arguments) in enumerate(calls):
-            for value, kind in zip(arguments, kernel.types, strict=True):
-                if not isinstance(value, np.ndarray) or not value.size:
-                    continue
-                if (value.dtype.char, value.ndim) != (kind[0], int(kind[1])):
-                    raise ValueError(f"{kernel.name} takes {kind}, not {value.dtype} {value.shape}")
-                if not value.flags.c_contiguous:
-                    raise ValueError(f"{kernel.name} is called with an array with gaps")
-                yield number, value, self._extent(value), kind[-1] == "w"
+    def _checked(self, kernel: Any, argument: int, array: Any) -> _Extent:
+        """Return the extent of an argument; refuse an array that the kernel does not take."""
+        kind: str = kernel.types[argument]
+        if (array.dtype.char, array.ndim) != (kind[0], int(kind[1])):
+            raise ValueError(f"{kernel.name} takes {kind}, not {array.dtype} {array.shape}")
+        if not array.flags.c_contiguous:
+            raise ValueError(f"{kernel.name} is called with an array with gaps")
+        extent = self._extent(array)
+        if self._is_placed and kind[-1] == "w" and extent.base in (WEIGHTS, IN):
+            raise ValueError(f"{kernel.name} writes what no traced call writes")
+        return extent
 
     def _note_uses(self, calls: Sequence[Call]) -> None:
         """Note which calls of a program use each extent."""
         for extent in self._extents:
             extent.lives.append(_NEVER)
-        for number, _, extent, written in self._uses(calls):
-            first = min(extent.lives[-1][0], number)
-            extent.lives[-1] = first, number
-            extent.written |= written
-            if extent.order < 0:
-                extent.order = self._n_used
-                self._n_used += 1
+        for number, (kernel, arguments) in enumerate(calls):
+            for i, value in enumerate(arguments):
+                if not isinstance(value, np.ndarray) or not value.size:
+                    continue
+                extent = self._checked(kernel, i, value)
+                extent.lives[-1] = min(extent.lives[-1][0], number), number
+                extent.is_written |= kernel.types[i].endswith("w")
+                if extent.order < 0:
+                    extent.order = self._n_used
+                    self._n_used += 1
 
     def _place_history(self, in_order: Sequence[_Extent], history: Sequence[Any]) -> list[_Extent]:
         own = {id(self._extent(array)) for array in history if array.size}
@@ -250,10 +272,10 @@ def _place_work(work: Sequence[_Extent], start: int, share: bool) -> int:
     """
     sizes = [_lines(extent.size) for extent in work]
     lives = [[extent.lives[i] for extent in work] for i in range(len(work[0].lives) if work else 0)]
-    apart = (_meetings(lives) if share else np.ones((len(work), len(work)), bool)).tolist()
+    needed = (_meetings(lives) if share else np.ones((len(work), len(work)), bool)).tolist()
     by_use = range(len(work))
     fits = [
-        _first_fit(order, sizes, apart, start)
+        _first_fit(order, sizes, needed, start)
         for order in (by_use, sorted(by_use, key=lambda i: -work[i].size))
     ]
     end, offsets = min(fits, key=lambda fit: fit[0])
@@ -263,14 +285,14 @@ def _place_work(work: Sequence[_Extent], start: int, share: bool) -> int:
 
 
 def _first_fit(
-    order: Sequence[int], sizes: Sequence[int], apart: Sequence[Sequence[bool]], start: int
+    order: Sequence[int], sizes: Sequence[int], needed: Sequence[Sequence[bool]], start: int
 ) -> tuple[int, list[int]]:
     """Return where all work ends, and the offset of each extent."""
     offsets, end = [start] * len(sizes), start
     placed: list[tuple[int, int]] = []
     """Offsets and extents, by offset."""
     for i in order:
-        at, others = start, apart[i]
+        at, others = start, needed[i]
         for offset, j in placed:
             if others[j] and at + sizes[i] > offset:
                 at = max(at, offset + sizes[j])

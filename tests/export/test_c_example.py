@@ -39,8 +39,8 @@ def pcm(n: int) -> NDArray[np.int16]:
     return np.random.default_rng(n).integers(-20000, 20000, n).astype(np.int16)
 
 
-@pytest.mark.parametrize("n", [0, 1, 3, 13, 5000, 70001])
-def test_both_ways(n: int, example: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("n", [0, 1, 3, 10, 13, 5000, 70001])
+def test_there_and_back(n: int, example: Path, tmp_path: Path) -> None:
     samples, source, out = pcm(n), tmp_path / "in.wav", tmp_path / "out.wav"
     soundfile.write(source, samples, 16000)
     done = run(example, "encode", source, tmp_path / "x.fcs")

@@ -234,7 +234,7 @@ def test_changed_words_with_a_right_crc_are_refused_or_open(toy: Model) -> None:
             if kind == 0:
                 words[at] = rng.choice(values)
             elif kind == 1:
-                words[at] += rng.integers(-3, 4)
+                words[at : at + 1] += rng.integers(-3, 4)  # wraps around
             else:
                 words[at] = rng.integers(-(1 << 63), 1 << 63)
         code = code_of(toy, with_crc(words.tobytes()))

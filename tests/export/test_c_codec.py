@@ -1,0 +1,160 @@
+"""Exported models through the C library of this machine: the tokens and samples of the package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import fuzz_cases
+import numpy as np
+import pytest
+from conftest import Golden
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import c_fuzz
+import fcs_edge
+from c_library import Model
+
+CASES = ("tiny", "options", "nolookahead", pytest.param("full_4k", marks=pytest.mark.full))
+SAMPLES = 1e-4
+"""Largest difference from the reference, absolute."""
+
+Exported = Callable[[str | Path | None], Model]
+
+
+def in_pieces(stream: Any, items: NDArray[Any], pieces: tuple[int, ...], seed: int) -> Any:
+    """Push items in pieces of random sizes, flush, and return all that comes out."""
+    rng, parts, at = np.random.default_rng(seed), [], 0
+    while at < items.size:
+        n = int(rng.choice(pieces))
+        parts.append(stream.push(items[at : at + n]))
+        at += n
+    return np.concatenate([*parts, stream.flush()])
+
+
+@pytest.mark.parametrize("chunks", [1, 8])
+@pytest.mark.parametrize("name", CASES)
+def test_golden(
+    name: str, chunks: int, golden: Callable[[str], Golden], exported: Exported
+) -> None:
+    case = golden(name)
+    model = exported(case.model)
+    tokens = in_pieces(model.encoder(chunks), case.signal, (0, 1, 319, 1279, 1281, 9999), 1)
+    assert np.array_equal(tokens, case.expected["toks"])
+    sound = in_pieces(model.decoder(chunks), tokens, (0, 1, 3, 4, 5, 37), 2)
+    assert np.abs(sound - case.expected["sig"]).max() < SAMPLES
+    assert np.array_equal(sound, case.codec.decode(tokens))
+
+
+def test_the_built_in_model(exported: Exported, speech: NDArray[np.float32]) -> None:
+    codec, model = fcs_edge.load(), exported(None)
+    signal = speech[20000:36123]
+    tokens = in_pieces(model.encoder(), signal, (1, 1280, 3000), 3)
+    assert np.array_equal(tokens, codec.encode(signal))
+    sound = in_pieces(model.decoder(), tokens, (1, 3, 4), 4)
+    assert np.array_equal(sound, codec.decode(tokens))
+    facts = model.facts
+    assert bytes(facts.fingerprint) == codec.fingerprint
+    assert facts.name.decode() == codec.name
+    prior = codec.model.priors[0]
+    assert model.section(5) is not None
+    assert model.section(5, 0)[:8] == prior.head()  # type: ignore[index]
+
+
+def test_tails_of_every_length(
+    golden: Callable[[str], Golden], exported: Exported, speech: NDArray[np.float32]
+) -> None:
+    case = golden("tiny")
+    model, codec = exported(case.model), case.codec
+    chunk = codec.chunk_size
+    signal, encoder, theirs = speech[30000:], model.encoder(), codec.stream_encoder()
+    for n in range(1, chunk):
+        assert encoder.push(signal[:n]).size == theirs.push(signal[:n]).size == 0
+        assert np.array_equal(encoder.flush(), theirs.flush()), n
+    tokens = codec.encode(signal[: 3 * chunk])
+    decoder = model.decoder()
+    for n in range(tokens.size + 1):
+        sound = np.concatenate([decoder.push(tokens[:n]), decoder.flush()])
+        assert np.array_equal(sound, codec.decode(tokens[:n])), n
+
+
+@settings(max_examples=15)
+@given(cuts=st.lists(st.integers(0, 5000), max_size=8), chunks=st.sampled_from([1, 8]))
+def test_any_cutting_gives_the_same(
+    cuts: list[int],
+    chunks: int,
+    golden: Callable[[str], Golden],
+    exported: Exported,
+    speech: NDArray[np.float32],
+) -> None:
+    case = golden("tiny")
+    model = exported(case.model)
+    signal, encoder, decoder = speech[:13000], model.encoder(chunks), model.decoder(chunks)
+    whole = case.codec.encode(signal)
+    tokens, sounds = [], []
+    for piece in np.split(signal, np.minimum(np.cumsum(cuts, dtype=int), signal.size)):
+        tokens.append(encoder.push(piece))
+        sounds.append(decoder.push(tokens[-1]))
+    tokens.append(encoder.flush())
+    sounds += [decoder.push(tokens[-1]), decoder.flush()]
+    assert np.array_equal(np.concatenate(tokens), whole)
+    assert np.array_equal(np.concatenate(sounds), case.codec.decode(whole))
+
+
+def test_random_calls(golden: Callable[[str], Golden], exported: Exported) -> None:
+    case = golden("tiny")
+    rng = np.random.default_rng(fuzz_cases.SEED)
+    streams = case.codec.stream_encoder, case.codec.stream_decoder
+    c_fuzz.fuzz(exported(case.model), *streams, rng, 300 * fuzz_cases.TIMES)
+
+
+def test_work_memory_holds_nothing(
+    golden: Callable[[str], Golden], exported: Exported, speech: NDArray[np.float32]
+) -> None:
+    """A state without its history, poisoned between calls, gives the same."""
+    case = golden("tiny")
+    model = exported(case.model)
+    signal = speech[: 10 * case.codec.chunk_size + 77]
+    expected = case.codec.encode(signal)
+    for chunks in (1, 8):
+        encoder, tokens = model.encoder(chunks), []
+        for piece in np.array_split(signal, 7):
+            tokens.append(encoder.push(piece))
+            encoder.poison()
+        tokens.append(encoder.flush())
+        assert np.array_equal(np.concatenate(tokens), expected)
+        decoder, sounds = model.decoder(chunks), []
+        for some in np.array_split(expected, 7):
+            sounds.append(decoder.push(some))
+            decoder.poison()
+        sounds.append(decoder.flush())
+        assert np.array_equal(np.concatenate(sounds), case.codec.decode(expected))
+
+
+def test_two_states_on_two_threads(
+    golden: Callable[[str], Golden], exported: Exported, speech: NDArray[np.float32]
+) -> None:
+    case = golden("tiny")
+    model, signals = exported(case.model), (speech[:60000], speech[-60000:])
+    results: list[list[Any]] = [[], []]
+
+    def run(number: int) -> None:
+        encoder, decoder = model.encoder(), model.decoder()
+        for piece in np.array_split(signals[number], 20):
+            tokens = encoder.push(piece)
+            results[number] += [tokens, decoder.push(tokens)]
+
+    threads = [Thread(target=run, args=(number,)) for number in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for signal, parts in zip(signals, results, strict=True):
+        tokens = np.concatenate(parts[::2])
+        assert np.array_equal(tokens, case.codec.encode(signal)[: tokens.size])
+        sound = np.concatenate(parts[1::2])
+        assert np.array_equal(sound, case.codec.decode(tokens)[: sound.size])
