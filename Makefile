@@ -15,7 +15,7 @@ PIP := -m pip install --disable-pip-version-check
 # One more than there are cores: tests of live sound mostly wait. Each takes up to a gigabyte.
 JOBS ?= $(shell n=$$(nproc); echo $$((n > 7 ? 8 : n + 1)))
 
-.PHONY: demo test test-full test-oldest bench loops arm64 arm64-fingerprints lint typecheck rules model \
+.PHONY: demo test test-full test-oldest bench loops arm64 arm64-fingerprints arm64-native lint typecheck rules model \
     docs compiled wheel check clean clean-cache
 
 demo: $(VENV)/.demo  ## install, and send a clip of speech through the codec
@@ -69,6 +69,10 @@ arm64: $(VENV)/.test
 # Tokens and samples on these three, equal to the bit: a minute with the libraries of `make wheel`.
 arm64-fingerprints: $(patsubst %,kernels/compiled/%.so,cortex-a53 cortex-a72 cortex-a76)
 	scripts/arm64_smoke.sh --fingerprints
+
+# A second of speech through the C library on these three.
+arm64-native: $(patsubst %,kernels/compiled/%.so,cortex-a53 cortex-a72 cortex-a76)
+	scripts/arm64_smoke.sh --native
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -5,10 +5,11 @@ All numbers are little endian. The C library has the same constants in ``native/
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -58,7 +59,7 @@ PLAN_VERSION = 1
 INITIAL, PROGRAMS, PARAMETERS, PATCHES and TAIL are words of the plan, counted from its head."""
 INITIAL_WORDS, PROGRAM_WORDS, PARAMETER_WORDS, PATCH_WORDS = 2, 3, 3, 3
 """Words of an entry: (offset, value); (chunks, first word, words); (from, factor, divisor);
-(word of the tail, parameter, factor). Parameter 0 is (0, 1, 1): the length."""
+(word of the tail, parameter, factor). Parameter 0 is (0, 1, 1): what a chunk lacks."""
 MAX_CALL_WORDS = 128
 """Words of a call at most: kernel, number of words, and these."""
 
@@ -69,7 +70,8 @@ class Section(NamedTuple):
     kind: int
     number: int
     """Its index in the table: of a plan its chunks, of a prior its number."""
-    data: bytes | bytearray | memoryview
+    data: bytes | memoryview | list[bytes]
+    """Its bytes, or pieces of them."""
 
 
 class Head(NamedTuple):
@@ -111,23 +113,28 @@ class Plan(NamedTuple):
 def packed_plan(plan: Plan) -> bytes:
     """Return the bytes of a plan's section."""
     tail = plan.tail or Tail(np.zeros(0, np.int64), [], [])
+    # A tail has the words of one chunk: they lie there once.
+    is_there = np.array_equal(tail.words, plan.programs.get(1, tail.words[:0]))
+    own = tail.words[:0] if is_there else tail.words
     parameters = [Parameter(0, 1, 1), *tail.parameters]
     tables: list[Sequence[Any]] = [plan.initial, [], parameters, tail.patches]
     sizes = INITIAL_WORDS, PROGRAM_WORDS, PARAMETER_WORDS, PATCH_WORDS
     counts = len(plan.initial), len(plan.programs), len(parameters), len(tail.patches)
     starts, at = [], int(PLAN_HEAD)
-    for n, size in zip((*counts, tail.words.size), (*sizes, 1), strict=True):
+    for n, size in zip((*counts, own.size), (*sizes, 1), strict=True):
         starts.append(at)
         at += n * size
     programs = sorted(plan.programs.items())
     for chunks, words in programs:
         tables[1] = [*tables[1], (chunks, at, words.size)]
+        if chunks == 1 and not own.size:
+            starts[-1] = at
         at += words.size
     head = [PLAN_VERSION, plan.max_chunks, plan.state_bytes, plan.history_bytes, plan.not_finite]
     for n, start in zip((*counts, tail.words.size), starts, strict=True):
         head += [n, start]
     numbers = [*head, at, *(n for table in tables for entry in table for n in entry)]
-    pieces = (np.array(numbers, np.int64), tail.words, *(words for _, words in programs))
+    pieces = (np.array(numbers, np.int64), own, *(words for _, words in programs))
     return np.concatenate(pieces).astype("<i8").tobytes()
 
 
@@ -152,27 +159,36 @@ def unpacked_plan(data: bytes) -> Plan:
     return Plan(max_chunks, state_bytes, history_bytes, not_finite, initial, programs, tail)
 
 
-def pack(head: Head, sections: Sequence[Section]) -> bytes:
-    """Return the bytes of a file."""
+def write(file: BinaryIO, head: Head, sections: Sequence[Section]) -> None:
+    """Write a file; the pieces of a section are never joined in memory."""
     at = HEAD.size + ENTRY.size * len(sections)
-    entries, pieces = [], []
-    for section in sections:
-        start = -(-at // ALIGNMENT) * ALIGNMENT
-        pieces += [bytes(start - at), section.data]
-        entries.append(ENTRY.pack(section.kind, section.number, start, len(section.data)))
-        at = start + len(section.data)
-    pieces.append(bytes(-at % ALIGNMENT))
+    entries, pieces = bytearray(), list[bytes | memoryview]()
+    for kind, number, data in sections:
+        parts = data if isinstance(data, list) else [data]
+        start, n_bytes = -(-at // ALIGNMENT) * ALIGNMENT, sum(len(part) for part in parts)
+        entries += ENTRY.pack(kind, number, start, n_bytes)
+        pieces += [bytes(start - at), *parts]
+        at = start + n_bytes
+    size = -(-at // ALIGNMENT) * ALIGNMENT
+    pieces.append(bytes(size - at))
     kernels, fingerprint, *numbers, name = head
     text = name.encode()[: NAME_BYTES - 1].decode(errors="ignore").encode()
-    size = -(-at // ALIGNMENT) * ALIGNMENT
     facts = size, *numbers, len(sections), 0, 0, text
-    packed = bytearray(HEAD.pack(MAGIC, VERSION, 0, kernels, fingerprint, *facts))
-    packed += b"".join(entries)
-    crc = zlib.crc32(packed[CRC_AT + 4 :])
+    first = bytearray(HEAD.pack(MAGIC, VERSION, 0, kernels, fingerprint, *facts)) + entries
+    crc = zlib.crc32(first[CRC_AT + 4 :])
     for piece in pieces:
         crc = zlib.crc32(piece, crc)
-    packed[CRC_AT : CRC_AT + 4] = crc.to_bytes(4, "little")
-    return b"".join((packed, *pieces))
+    first[CRC_AT : CRC_AT + 4] = crc.to_bytes(4, "little")
+    file.write(first)
+    for piece in pieces:
+        file.write(piece)
+
+
+def pack(head: Head, sections: Sequence[Section]) -> bytes:
+    """Return the bytes of a file."""
+    file = io.BytesIO()
+    write(file, head, sections)
+    return file.getvalue()
 
 
 def unpack(data: bytes) -> tuple[Head, list[Section]]:

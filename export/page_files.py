@@ -18,7 +18,7 @@ from fcs_edge.tokens.settings import settings_of
 WEB = Path(__file__).parent / "web"
 """The folder of the page's sources."""
 SOURCES = (
-    *("index.html", "page.css", "page.js", "plots.js"),
+    *("index.html", "page.css", "page.js", "plots.js", "sounds.js"),
     *("fcs.js", "fcs.d.ts", "worker.js", "worklet.js"),
 )
 MODULES = "fcs.wasm", "fcs-relaxed.wasm"
@@ -60,7 +60,7 @@ def one_file(module: bytes, relaxed: bytes | None, model: bytes) -> bytes:
     deflated = zlib.compress(b"".join(inside.values()), 9)
     sizes = json.dumps({name: len(content) for name, content in inside.items()})
     style = (WEB / "page.css").read_text(encoding="utf-8")
-    script = joined("one-file.js", "plots.js", "page.js")
+    script = joined("one-file.js", "plots.js", "sounds.js", "page.js")
     data = f'<script type="text/plain" id="fcs-data" data-deflated="{len(deflated)}" '
     data += f"data-sizes='{sizes}'>"
     parts = [

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -34,11 +34,13 @@ _Trace = Callable[[int], list[Call]]
 """Makes the calls of a step with so many items of input."""
 
 
-def traced_model(model: ModelFile, target: str, kernels_id: bytes) -> bytes:
-    """Return the model file of C.
+def write_model(file: BinaryIO, model: ModelFile, target: str, kernels_id: bytes) -> None:
+    """Write the model file of C.
 
     Parameters
     ----------
+    file : binary file
+        Where it goes.
     model : ModelFile
         A model whose parts are causal.
     target : str
@@ -56,7 +58,7 @@ def traced_model(model: ModelFile, target: str, kernels_id: bytes) -> bytes:
         decoder = DecoderSteps(config, stages.decompressor, stages.decoder)
         plans += [(fcsm.DECODER, decoder_plan(decoder, n, weights)) for n in CHUNKS]
     sections = [
-        fcsm.Section(fcsm.WEIGHTS, 0, weights.image()),
+        fcsm.Section(fcsm.WEIGHTS, 0, weights.pieces()),
         *(fcsm.Section(kind, plan.max_chunks, fcsm.packed_plan(plan)) for kind, plan in plans),
         fcsm.Section(fcsm.FACTS, 0, json.dumps(facts(model, target)).encode()),
         *(fcsm.Section(fcsm.PRIOR, n, prior_bytes(p)) for n, p in enumerate(model.priors)),
@@ -69,7 +71,7 @@ def traced_model(model: ModelFile, target: str, kernels_id: bytes) -> bytes:
         *(config.chunk_tokens, config.decoded_tokens, config.bits_per_token),
         *(settings_code(token_settings(model)), model.name),
     )
-    return fcsm.pack(head, sections)
+    fcsm.write(file, head, sections)
 
 
 def facts(model: ModelFile, target: str) -> dict[str, Any]:
@@ -110,8 +112,9 @@ def encoder_plan(steps: EncoderSteps, max_chunks: int, weights: Weights | None) 
     traces = _traces(calls, sizes.values(), config.chunk_size)
     history, tables = state.history(), steps.tables()
     layout = Layout(traces, history, [samples], [tokens], tables, weights)
-    tail = _tail(calls, layout, config.chunk_size, _encoder_parameters(config), max_chunks == 1)
     programs = {n: layout.words(calls(size)) for n, size in sizes.items()}
+    rows, every = _encoder_parameters(config), max_chunks == 1
+    tail = _tail(calls, layout, programs[1], config.chunk_size, rows, every)
     _, not_finite = layout.place(state.n_not_finite)
     return _plan(layout, max_chunks, not_finite, programs, tail)
 
@@ -134,8 +137,9 @@ def decoder_plan(steps: DecoderSteps, max_chunks: int, weights: Weights | None) 
     sizes = {n: n * config.decoded_tokens for n in (max_chunks, 1)}
     traces = _traces(calls, sizes.values(), config.decoded_tokens)
     layout = Layout(traces, state.history(), [tokens], [samples], weights=weights)
-    tail = _tail(calls, layout, config.decoded_tokens, _decoder_parameters(config), True)
     programs = {n: layout.words(calls(size)) for n, size in sizes.items()}
+    rows = _decoder_parameters(config)
+    tail = _tail(calls, layout, programs[1], config.decoded_tokens, rows, every=True)
     return _plan(layout, max_chunks, -1, programs, tail)
 
 
@@ -166,19 +170,23 @@ def _traces(calls: _Trace, sizes: Any, chunk: int) -> list[list[Call]]:
 
 
 def _tail(
-    calls: _Trace, layout: Layout, chunk: int, parameters: Sequence[Parameter], every: bool
+    calls: _Trace,
+    layout: Layout,
+    whole: I64,
+    chunk: int,
+    parameters: Sequence[Parameter],
+    every: bool,
 ) -> Tail | None:
-    """Return the tail of chunks of so many items.
+    """Return the tail of chunks of so many items, whose program is `whole`.
 
     It is compared with a trace of each length, or of those alone at which a number of rows changes.
     """
-    lengths: Sequence[int] = range(1, chunk)
-    if lengths and not every:
-        rows = [tuple(program.values_of(parameters, n)[1:]) for n in lengths]
-        edges = {0, len(rows) - 1} | {i for i in range(1, len(rows)) if rows[i] != rows[i - 1]}
-        lengths = [lengths[i] for i in sorted(edges | {i - 1 for i in edges if i})]
-    programs: dict[int, I64] = {n: layout.words(calls(n)) for n in lengths}
-    return program.fitted(programs, parameters) if programs else None
+    missing: Sequence[int] = range(1, chunk)
+    if not every:
+        rows = [program.values_of(parameters, n)[1:] for n in range(chunk + 1)]
+        missing = [n for n in missing if rows[n] != rows[n - 1] or rows[n] != rows[n + 1]]
+    programs = {n: layout.words(calls(chunk - n)) for n in missing}
+    return program.fitted({0: whole, **programs}, parameters) if programs else None
 
 
 def _encoder_parameters(config: CodecConfig) -> list[Parameter]:
@@ -210,5 +218,5 @@ def main(arguments: Sequence[str]) -> None:
     reference, bits, record, out = arguments
     known = json.loads(Path(record).read_bytes())
     model = catalogue.referenced(reference).with_activations(int(bits))
-    data = traced_model(model, known["target"], bytes.fromhex(known["id"]))
-    Path(out).write_bytes(data)
+    with open(out, "wb") as file:
+        write_model(file, model, known["target"], bytes.fromhex(known["id"]))

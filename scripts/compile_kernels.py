@@ -45,6 +45,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import native_library
 import numpy as np
+import wasm_ir
 import wasm_module
 from llvmlite import ir
 from numba.core import compiler, types
@@ -55,7 +56,7 @@ from numba.np import arrayobj, numpy_support
 
 from fcs_edge.files import creating
 from fcs_edge.kernels.gemm import grouped_products, peak, products
-from fcs_edge.kernels.isa import dot_products, instructions
+from fcs_edge.kernels.isa import instructions
 from fcs_edge.kernels.isa.instructions import SETS, WASM, Instructions
 from fcs_edge.kernels.isa.targets import COMPILED, MODULES, ORACLE, TARGETS, Target
 from fcs_edge.kernels.ops import attention, code_search, depthwise, spectrum, whole_attention
@@ -179,8 +180,8 @@ def built_kernels(using: Instructions) -> Iterator[tuple[str, Any, str]]:
                 f"f2 {ring}3w l1w {weight}3 f1 f2w int int",
             )
         # For windows and head sizes of any number from the lanes of a register on.
-        for keys in range(1, using.float_vectors + 1):
-            for values in range(1, using.float_vectors + 1):
+        for keys in attention.key_choices(using):
+            for values in attention.value_choices(using):
                 yield _attention((lanes, keys, lanes, values, half))
         yield from _whole_attention(using, half)
     search = code_search.shape(using)
@@ -229,7 +230,7 @@ def _attention(panels: tuple[int, int, int, int, bool]) -> tuple[str, Any, str]:
 
 def _whole_attention(using: Instructions, half: bool) -> Iterator[tuple[str, Any, str]]:
     stored = "H" if half else "f"
-    for values in range(1, using.float_vectors + 1):
+    for values in attention.value_choices(using):
         yield _blocks(using, (using.lanes, values), half)
     store = whole_attention.store_rows(half)
     yield f"ops.whole_attention.store_rows{(half,)}", store, f"f2 int {stored}4w {stored}4w"
@@ -260,7 +261,7 @@ def tested_kernels(best: Instructions) -> Iterator[tuple[str, Any, str]]:
         if using.machines == best.machines:
             yield from built_kernels(using)
             # Heads of one column.
-            for half, keys in product((False, True), range(1, using.float_vectors + 1)):
+            for half, keys in product((False, True), attention.key_choices(using)):
                 yield _attention((using.lanes, keys, 1, 1, half))
             yield from (_blocks(using, (1, 1), half) for half in (False, True))
 
@@ -525,14 +526,14 @@ def _array(
     return array._getvalue()
 
 
-def _object(target: Target, text: str, exported: set[str]) -> bytes:
-    """Optimise IR for a CPU, and return the object file."""
-    compiled: bytes = optimized(target, text, exported, "emit_object")
-    return compiled
-
-
 def optimized(target: Target, text: str, exported: set[str], emit: str) -> Any:
     """Optimise IR for a CPU, and return what a method of LLVM's machine emits."""
+    machine, module = _optimized_module(target, text, exported)
+    return getattr(machine, emit)(module)
+
+
+def _optimized_module(target: Target, text: str, exported: set[str]) -> tuple[Any, Any]:
+    """Optimise IR for a CPU; return LLVM's machine, and the module."""
     is_wasm = target.architecture == "wasm32"
     reloc, codemodel = ("static", "default") if is_wasm else ("pic", "small")
     machine = llvm.Target.from_triple(target.triple).create_target_machine(
@@ -542,7 +543,7 @@ def optimized(target: Target, text: str, exported: set[str], emit: str) -> Any:
     text = re.sub(r'target datalayout = ".*"', f'target datalayout = "{machine.target_data}"', text)
     for name, kind in (("sqrtf", "f32"), ("sqrt", "f64")):
         text = re.sub(rf"@{name}\(", f"@llvm.sqrt.{kind}(", text)
-    text = _for_wasm(target, text) if is_wasm else text
+    text = wasm_ir.translated(target, text) if is_wasm else text
     text = re.sub(r'"target-(cpu|features)"="[^"]*"', "", text)
     text = re.sub(r"\b(noinline|optnone)\b", "", text)
     text = re.sub(r"attributes (#\d+) = \{\s*\}", r"attributes \1 = { nounwind }", text)
@@ -550,8 +551,6 @@ def optimized(target: Target, text: str, exported: set[str], emit: str) -> Any:
     for value in (*module.functions, *module.global_variables):
         if not value.is_declaration and value.name not in exported:
             value.linkage = "internal"
-        elif value.name in EXPORTED:
-            value.visibility = "hidden"
     for function in module.functions:
         if function.name.startswith(_RAW) and "adapter" not in function.name:
             function.add_function_attribute("noinline")
@@ -566,52 +565,28 @@ def optimized(target: Target, text: str, exported: set[str], emit: str) -> Any:
         sys.exit(f"compile_kernels: kernels call unknown functions: {', '.join(unknown)}")
     if re.search(r"inttoptr \(i64 \d{5,}", str(module)):
         sys.exit("compile_kernels: a kernel holds an address of this process")
-    if "relaxed-simd" in target.flags:
-        module = llvm.parse_assembly(_strict_selects(str(module)))
-    return getattr(machine, emit)(module)
+    if wasm_ir.is_relaxed(target):
+        module = llvm.parse_assembly(wasm_ir.strict_selects(str(module)))
+        if inexact := wasm_ir.inexact(machine.emit_assembly(module)):
+            sys.exit(f"compile_kernels: results depend on the engine: {', '.join(inexact)}")
+    return machine, module
 
 
-_RELAXED_DOT = "llvm.wasm.relaxed.dot.i8x16.i7x16.add.signed"
-
-
-def _for_wasm(target: Target, text: str) -> str:
-    """Return IR of the set `WASM` with the instructions of WebAssembly in place of x86's."""
-    text = text.replace("@llvm.x86.sse2.pmadd.wd(", "@llvm.wasm.dot(")
-    if "relaxed-simd" not in target.flags:
-        return text
-    four, bytes_ = "<4 x i32>", "<16 x i8>"
-    # The activation comes first: the second factor must not be negative.
-    body = (
-        f"define linkonce_odr {four} @{dot_products.BYTES}({bytes_} %w, {bytes_} %a, {four} %s) "
-        f"alwaysinline {{\n  %r = call {four} @{_RELAXED_DOT}({bytes_} %a, {bytes_} %w, {four} %s)"
-        f"\n  ret {four} %r\n}}\n"
-        f"declare {four} @{_RELAXED_DOT}({bytes_}, {bytes_}, {four})\n"
-    )
-    defined = rf"define [^\n]*@{dot_products.BYTES}\(.*?\n}}\n"
-    text, found = re.subn(defined, body, text, flags=re.DOTALL)
-    assert found == 1, "one function of the dot product"
-    return text
-
-
-def _strict_selects(text: str) -> str:
-    """Select float vectors as integers: LLVM takes relaxed minima and maxima else.
-
-    Engines differ in what those give for zeros and NaN.
-    """
-    number = iter(range(1 << 30))
-
-    def strict(match: re.Match[str]) -> str:
-        result, chooses, kind, lanes, one, other = match.groups()
-        name, words = f"%strict.{next(number)}", f"<{lanes} x i32>"
-        return (
-            f"  {name}.a = bitcast {kind} {one} to {words}\n"
-            f"  {name}.b = bitcast {kind} {other} to {words}\n"
-            f"  {name}.c = select {chooses}, {words} {name}.a, {words} {name}.b\n"
-            f"  {result} = bitcast {words} {name}.c to {kind}"
-        )
-
-    select = r"  (%\S+) = select (?:[a-z]+ )*(<\d+ x i1> \S+), (<(\d+) x float>) (.+), \3 ([^,\n]+)"
-    return re.sub(select + r"(?=,|$)", strict, text, flags=re.MULTILINE)
+def _part(machine: Any, module: Any, exported: set[str]) -> bytes:
+    """Return the object file of what some symbols need; the others are not seen outside."""
+    part = module.clone()
+    for value in (*part.functions, *part.global_variables):
+        if value.is_declaration or value.linkage == llvm.Linkage.internal:
+            continue
+        if value.name not in exported:
+            value.linkage = "internal"
+        elif value.name in EXPORTED:
+            value.visibility = "hidden"
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_global_dead_code_eliminate_pass()
+    passes.run(part, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options()))
+    compiled: bytes = machine.emit_object(part)
+    return compiled
 
 
 def _link(target: Target, compiled: bytes, folder: Path) -> Path:
@@ -633,16 +608,16 @@ def _link(target: Target, compiled: bytes, folder: Path) -> Path:
 def _build_modules(text: str, folder: Path) -> None:
     """Write the WebAssembly modules; a model file fits both."""
     start, listed = time.perf_counter(), export_kernels(WASM)
-    kernels = {target.name: _object(target, text, set(EXPORTED)) for target in MODULES}
+    names = set(EXPORTED)
+    kernels = {t.name: _part(*_optimized_module(t, text, names), names) for t in MODULES}
     built = wasm_module.build(kernels, listed, kernels_id(listed), folder)
     sizes = ", ".join(f"{path.stat().st_size / 1e3:.0f} KB" for path in built.glob("*.wasm"))
     print(f"{built}: {sizes}, {time.perf_counter() - start:.0f} s", flush=True)
 
 
-def _build_export(target: Target, text: str, folder: Path) -> None:
+def _build_export(target: Target, kernels: bytes, folder: Path) -> None:
     """Write the C library of a CPU."""
     start, listed = time.perf_counter(), export_kernels(target.using)
-    kernels = _object(target, text, set(EXPORTED))
     built = native_library.build(target, kernels, listed, kernels_id(listed), folder)
     seconds, size = time.perf_counter() - start, (built / native_library.SHARED).stat().st_size
     print(f"{built}: {size / 1e6:.2f} MB, {seconds:.0f} s", flush=True)
@@ -674,11 +649,14 @@ def main() -> None:
             _build_modules(text, options.folder)
         for target in (t for t in chosen if t.using is using and t not in MODULES):
             start = time.perf_counter()
-            path = _link(target, _object(target, text, exported), options.folder)
+            with_c = target in TARGETS and not (options.tests or options.without_c)
+            visible = exported | set(EXPORTED) if with_c else exported
+            machine, module = _optimized_module(target, text, visible)
+            path = _link(target, _part(machine, module, exported), options.folder)
             seconds = time.perf_counter() - start
             print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, {seconds:.0f} s", flush=True)
-            if target in TARGETS and not (options.tests or options.without_c):
-                _build_export(target, text, options.folder)
+            if with_c:
+                _build_export(target, _part(machine, module, set(EXPORTED)), options.folder)
 
 
 if __name__ == "__main__":

@@ -167,7 +167,7 @@ def _held(pitch: int, groups: int) -> tuple[tuple[int, str, int], ...]:
 
 
 def _float_panels(using: Instructions) -> Iterator[Panel]:
-    """List the panels of float weights; attention takes each width of them."""
+    """List the panels of float weights; attention takes some widths of them."""
     lanes, taken = using.lanes, depthwise.VECTORS
     x = _named(Rows, F32, INDEX)
     for kind, weight in (("float32", F32), ("float16", U16)):

@@ -54,7 +54,7 @@ def link(target: Target, kernels: bytes) -> bytes:
     with tempfile.TemporaryDirectory() as work:
         for name, data in objects.items():
             (Path(work) / name).write_bytes(data)
-        command = [toolchain.tool("wasm-ld"), *LINK, "-o", "module.wasm", *objects]
+        command = [str(toolchain.tool("wasm-ld")), *LINK, "-o", "module.wasm", *objects]
         subprocess.run(command, check=True, cwd=work)
         return (Path(work) / "module.wasm").read_bytes()
 

@@ -55,7 +55,7 @@ def pytest_report_header() -> str:
     )
 
 
-ONE_AT_A_TIME = (*("tests/live/", "tests/link/test_over_network.py", "tests/export/test_page.py"),)
+ONE_AT_A_TIME = "tests/live/", "tests/link/test_over_network.py", "tests/export/test_page.py"
 """Tests that measure time or play sound: one process runs them, one after the other."""
 FIRST = (
     *ONE_AT_A_TIME,

@@ -52,7 +52,7 @@ def encoder_plan(chunks: int) -> fcsm.Plan:
     programs = {n: _encoder_words(n * CHUNK, n * CHUNK_TOKENS) for n in {1, min(chunks, 3), chunks}}
     # Words: 4 of x, 7 of clean, 4 of x of the second call, 13 of its output.
     patches = [Patch(4, 0, 1), Patch(7, 1, HOP), Patch(15, 1, HOP), Patch(24, 1, 1)]
-    tail = Tail(_encoder_words(0, 0), [Parameter(0, 1, HOP)], patches)
+    tail = Tail(programs[1], [Parameter(0, 1, HOP)], patches)
     size = _CLEAN_AT + 4 * chunks * CHUNK
     return fcsm.Plan(chunks, size, _CLEAN_AT, _COUNT_AT, [PAST], programs, tail)
 
@@ -61,7 +61,7 @@ def decoder_plan(chunks: int) -> fcsm.Plan:
     """Return the decoder's plan for so many chunks a call."""
     programs = {n: _decoder_words(n * CHUNK_TOKENS) for n in {1, chunks}}
     patches = [Patch(4, 0, 1), Patch(10, 0, HOP_OUT)]
-    return fcsm.Plan(chunks, 64, 64, -1, [PAST], programs, Tail(_decoder_words(0), [], patches))
+    return fcsm.Plan(chunks, 64, 64, -1, [PAST], programs, Tail(programs[1], [], patches))
 
 
 def sections(encoder: bool = True, decoder: bool = True) -> list[fcsm.Section]:

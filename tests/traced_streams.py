@@ -103,7 +103,7 @@ class Words:
         while start < x.size:
             fitting = [n for n in plan.programs if n * chunk <= x.size - start]
             n = max(fitting) * chunk if fitting else x.size - start
-            words = plan.programs[n // chunk] if fitting else plan.tail.of(n)
+            words = plan.programs[n // chunk] if fitting else plan.tail.of(chunk - n)
             state[plan.history_bytes :].view(np.uint32)[:] = NAN
             given, out = aligned(n * x.itemsize), outputs(n)
             given[:] = x[start : start + n].view(np.uint8)

@@ -307,20 +307,20 @@ static int check_program(const int64_t *words, int64_t n_words, const base_sizes
 
 /* ---- Tails: a program whose words depend on the number of items that wait ---- */
 
-/* The parameters of n items: n, then each an earlier one times a / b, rounded up. */
+/* The parameters of a chunk that lacks n items: n, then each an earlier one times a / b. */
 static void find_parameters(const struct plan *plan, int64_t n, int64_t *parameters) {
     parameters[0] = n;
     for (int64_t i = 1; i < plan->head[N_PARAMETERS]; i++) {
         const int64_t *rule = plan->parameters + 3 * i;
-        parameters[i] = (parameters[rule[0]] * rule[1] + rule[2] - 1) / rule[2];
+        parameters[i] = parameters[rule[0]] * rule[1] / rule[2];
     }
 }
 
-/* Add to words first ... first + n - 1 what the parameters give; return the patches passed. */
+/* Take from words first ... first + n - 1 what the parameters give; return the patches passed. */
 static const int64_t *patch(const int64_t *patches, const int64_t *end, int64_t first, int64_t n,
                             const int64_t *parameters, int64_t *words) {
     for (; patches < end && patches[0] < first + n; patches += 3)
-        if (patches[0] >= first) words[patches[0] - first] += patches[2] * parameters[patches[1]];
+        if (patches[0] >= first) words[patches[0] - first] -= patches[2] * parameters[patches[1]];
     return patches;
 }
 
@@ -335,8 +335,8 @@ static void bound_words(const int64_t *patches, const int64_t *end, int64_t firs
     for (; patches < end && patches[0] < first + n; patches += 3) {
         int64_t at = patches[0] - first;
         if (at < 0) continue;
-        least[at] += patches[2] * fewest[patches[1]];
-        greatest[at] += patches[2] * most[patches[1]];
+        least[at] -= patches[2] * most[patches[1]];
+        greatest[at] -= patches[2] * fewest[patches[1]];
     }
 }
 
@@ -349,7 +349,7 @@ static int check_each_tail(const struct plan *plan, const struct flow *flow, con
         base_sizes sizes = {weights, (uint64_t)plan->head[STATE_BYTES], 0, 0};
         sizes[IN] = (uint64_t)n * flow->in;
         sizes[OUT] = (uint64_t)items_out(flow, n) * flow->out;
-        find_parameters(plan, n, parameters);
+        find_parameters(plan, (int64_t)(flow->chunk - n), parameters);
         memcpy(words, call + 2, (size_t)call[1] * sizeof *words);
         patch(patches, patches_end(plan), first, call[1], parameters, words);
         struct call exact = {words, words, (size_t)call[1], 0};
@@ -438,7 +438,7 @@ static int check_patches(const struct plan *plan, const struct flow *flow) {
         if (rule[0] < 0 || rule[0] >= i || rule[1] < 0 || rule[1] > MAX_ITEMS || rule[2] < 1 ||
             rule[2] > MAX_ITEMS)
             return 0;
-        most[i] = (most[rule[0]] * rule[1] + rule[2] - 1) / rule[2];
+        most[i] = most[rule[0]] * rule[1] / rule[2];
         if (most[i] > MAX_ITEMS) return 0;
     }
     for (const int64_t *at = plan->patches; at < patches_end(plan); at += 3) {
@@ -694,6 +694,7 @@ static void run(char *const *bases, const int64_t *words, int64_t n_words) {
         fcs_kernels[words[0]](bases, words + 2);
 }
 
+/* Run the program of a chunk that lacks n items. */
 static void run_tail(char *const *bases, const struct plan *plan, int64_t n) {
     int64_t parameters[MAX_PARAMETERS], words[MAX_WORDS];
     const int64_t *at = plan->tail, *end = at + plan->head[TAIL_WORDS];
@@ -806,7 +807,7 @@ static int flush(const fcs_model *model, void *state, void *out, size_t capacity
     if (code != FCS_OK) return code;
     if (stream.head.n_pending != 0) {
         fill_bases(bases, &stream, stream.waiting, out);
-        run_tail(bases, &stream.plan, stream.head.n_pending);
+        run_tail(bases, &stream.plan, stream.flow.chunk - stream.head.n_pending);
     }
     start_stream(&stream);
     return FCS_OK;

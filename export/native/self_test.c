@@ -21,16 +21,18 @@ enum {
     LANES = 4, /* outputs of a vector, and inputs of one of its lanes */
     LOAD = LANES * LANES,
     MOST = LANES * FCS_INT4_VECTORS,
+    WORK = 1 << 16, /* bytes, more than the kernels need */
     LARGEST = 127 /* of an activation: then its scale is 1 */
 };
 
-/* Of the kernels of 4-bit weights: x, step, weights, scales, bias, depth, group, out, column,
+/* Of the kernels of 4-bit weights: x, step, weights, scales, bias, depth, group, work, out, column,
    epilogue, first panel, last panel. */
-static const char types[] = "f1 int B1 f2 f1 int int f2w int int int int";
+static const char types[] = "f1 int B1 f2 f1 int int b1w f2w int int int int";
 
 static struct {
     float x[ROWS * DEPTH];
     unsigned char weights[DEPTH * MOST / 2];
+    int64_t work[WORK / 8];
     float scales[DEPTH / GROUP * MOST], bias[MOST], out[ROWS * MOST];
 } memory;
 
@@ -101,6 +103,7 @@ static void run(fcs_call call, int64_t width)
                              0, address(memory.scales), DEPTH / GROUP, width,
                              0, address(memory.bias), width,
                              DEPTH, GROUP,
+                             0, address(memory.work), WORK,
                              0, address(memory.out), ROWS, width,
                              0, 0, 0, 1};
     call(bases, words);

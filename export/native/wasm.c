@@ -208,6 +208,8 @@ FCS_EXPORT int fcs_module_reader_init(fcs_module_reader *reader, const fcs_model
     fcs_module_header(model, &reader->header);
     reader->options.priors = reader->priors;
     reader->options.n_priors = fcs_module_priors(model, reader->priors);
+    if (reader->options.n_priors) /* a joined file names none */
+        reader->header.prior = reader->priors[reader->options.n_priors - 1].check;
     reader->options.model = &reader->header;
     reader->options.live = 0;
     code = fcs_reader_init(&reader->reader, &reader->options);

@@ -1,6 +1,7 @@
 // The page: it asks the worker for the codec, the worklet for sound, and draws what they report.
 
 import { AXIS, Plot } from "./plots.js";
+import { decodedSound } from "./sounds.js";
 
 // Where things are. The page in one file states them itself.
 const FILES = globalThis.fcsFiles ?? {
@@ -14,7 +15,6 @@ const FILES = globalThis.fcsFiles ?? {
   example: () => fetchBytes(new URL("demo.flac", import.meta.url)),
 };
 
-const MOST_MINUTES = 10;
 const MOST_BYTES = 300e6;
 // Seconds that a spectrogram shows.
 const VIEW_SECONDS = 8;
@@ -243,30 +243,10 @@ async function takeBytes(bytes, name) {
     return;
   }
   say(`Reading ${name}.`);
-  const samples = await decodedSound(context, bytes);
+  const { samples, rate } = await decodedSound(context, bytes);
   const id = begin("clip", name);
-  $("original-note").textContent = `${context.sampleRate / 1000} kHz`;
-  worker.postMessage({ type: "clip", id, samples }, [samples.buffer]);
-}
-
-/** The samples of a sound file at the context's rate, all channels as their mean. */
-async function decodedSound(context, bytes) {
-  let buffer;
-  try {
-    buffer = await context.decodeAudioData(bytes);
-  } catch {
-    throw new Error("the browser reads no sound in this file");
-  }
-  if (buffer.duration > 60 * MOST_MINUTES) {
-    throw new Error(`this page takes up to ${MOST_MINUTES} minutes; fcs-edge encode takes any length`);
-  }
-  const mean = new Float32Array(buffer.length);
-  for (let c = 0; c < buffer.numberOfChannels; c++) {
-    const channel = buffer.getChannelData(c);
-    for (let i = 0; i < mean.length; i++) mean[i] += channel[i] / buffer.numberOfChannels;
-  }
-  if (!mean.length) throw new Error("the file has no sound");
-  return mean;
+  $("original-note").textContent = `${rate / 1000} kHz`;
+  worker.postMessage({ type: "clip", id, samples, rate }, [samples.buffer]);
 }
 
 async function takeExample() {

@@ -6,6 +6,8 @@ import { loadCodec } from "./fcs.js";
 // Seconds of a live recording that can be played again.
 const HELD_SECONDS = 120;
 const RING_SECONDS = 4;
+// Tokens of a gap that the decoder runs through.
+const GAP_TOKENS = 100;
 // Rows of a spectrogram, on the mel scale up to TOP hertz, and its columns a second.
 const ROWS = 96;
 const TOP = 11000;
@@ -29,7 +31,7 @@ const orders = {
   },
   live: startLive,
   stop: stopLive,
-  clip: ({ samples, id }) => encodeClip(samples, id),
+  clip: encodeClip,
   open: ({ bytes, id }) => openFile(bytes, id),
   save: ({ format }) => save(format),
   forget: () => (session = null),
@@ -84,16 +86,19 @@ async function withProgress(address) {
 // ---- A session: one sound, its tokens, and what the page shows of it ----
 
 class Session {
-  constructor(id, encodes) {
+  /** `inputRate` is that of the sound to encode; null where there is none. */
+  constructor(id, inputRate) {
     const { facts } = codec;
+    const encodes = inputRate !== null;
     this.id = id;
     this.encoder = encodes ? codec.encoder() : null;
     this.decoder = codec.decoder();
-    this.down = encodes ? codec.resampler(rate, facts.sampleRateIn) : null;
+    this.down = encodes ? codec.resampler(inputRate, facts.sampleRateIn) : null;
     this.up = codec.resampler(facts.sampleRateOut, rate);
     this.writer = encodes ? codec.fileWriter() : null;
     this.spectra = new Spectra(id);
-    this.tokens = []; // parts
+    this.tokens = []; // in pieces
+    this.parts = null; // of a file that was opened
     this.nTokens = 0;
     this.samplesIn = 0; // at the codec's rate
     this.fileBytes = 0;
@@ -103,9 +108,8 @@ class Session {
     this.lastFacts = 0;
   }
 
-  /** Encode sound of the card's rate and decode its tokens; return what is ready to play. */
+  /** Encode sound and decode its tokens; return what is ready to play, at the card's rate. */
   process(samples) {
-    this.original.add(samples);
     const input = this.down.push(samples);
     this.samplesIn += input.length;
     const start = performance.now();
@@ -150,16 +154,6 @@ class Session {
 
   close() {
     for (const stream of [this.encoder, this.decoder, this.down, this.up]) stream?.close();
-  }
-
-  allTokens() {
-    const all = new Uint16Array(this.nTokens);
-    let n = 0;
-    for (const part of this.tokens) {
-      all.set(part, n);
-      n += part.length;
-    }
-    return all;
   }
 
   /** Tell the page what this session is by now, at most 10 times a second. */
@@ -222,7 +216,7 @@ class Held {
 
 function startLive({ id }) {
   session?.close();
-  session = new Session(id, true);
+  session = new Session(id, rate);
   const size = Math.ceil(RING_SECONDS * rate);
   const { chunkSamples, sampleRateIn } = codec.facts;
   const rings = { original: new Float32Array(size), decoded: new Float32Array(size) };
@@ -237,6 +231,7 @@ function captured({ block, session: id }) {
   if (session?.id === id && session.writer) {
     // The worklet uses the block again.
     const samples = block.slice();
+    session.original.add(samples);
     const played = session.process(samples);
     session.spectra.add(samples, played);
     if (played.length) {
@@ -286,20 +281,35 @@ function pause() {
   });
 }
 
-async function encodeClip(samples, id) {
+/** Encode a sound of any rate, and show it beside what is decoded, both at the card's rate. */
+async function encodeClip({ samples, rate: inputRate, id }) {
   session?.close();
-  const current = (session = new Session(id, true));
-  showClip({ original: samples.slice(), decoded: new Float32Array(samples.length) }, 0, 0, true);
-  const step = Math.floor(rate / 10);
-  for (let i = 0; i < samples.length; i += step) {
-    const part = samples.subarray(i, i + step);
-    sendPart(current, part, current.process(part));
+  const current = (session = new Session(id, inputRate));
+  const original = atCardRate(samples, inputRate);
+  const { length } = original;
+  showClip({ original: original.slice(), decoded: new Float32Array(length) }, 0, 0, true);
+  const step = Math.floor(inputRate / 10);
+  for (let i = 0, from = 0; i < samples.length; i += step) {
+    const played = current.process(samples.subarray(i, i + step));
+    const to = Math.min(length, Math.round(((i + step) * rate) / inputRate));
+    sendPart(current, original.subarray(from, to), played);
+    from = to;
     current.tell();
     await pause();
     if (session !== current) return;
   }
   for (const part of current.end()) sendPart(current, new Float32Array(0), part);
-  finishClip(current, samples.length);
+  finishClip(current, length);
+}
+
+function atCardRate(samples, inputRate) {
+  const resampler = codec.resampler(inputRate, rate);
+  const parts = [resampler.push(samples), resampler.flush()];
+  resampler.close();
+  const whole = new Float32Array(parts[0].length + parts[1].length);
+  whole.set(parts[0]);
+  whole.set(parts[1], parts[0].length);
+  return whole;
 }
 
 function sendPart(current, original, played) {
@@ -315,7 +325,7 @@ function sendPart(current, original, played) {
 /** Fill up a clip whose decoded sound is shorter by a rounding, and say that it is complete. */
 function finishClip(current, length) {
   const missing = length - current.decoded.length;
-  if (missing > 0) sendPart(current, new Float32Array(missing), new Float32Array(missing));
+  if (missing > 0) sendPart(current, new Float32Array(0), new Float32Array(missing));
   current.tell(true);
   post({ type: "done", id: current.id });
 }
@@ -326,49 +336,49 @@ function finishClip(current, length) {
 async function openFile(bytes, id) {
   const file = readWhole(bytes);
   session?.close();
-  const current = (session = new Session(id, false));
+  const current = (session = new Session(id, null));
+  current.parts = file.parts;
   current.fileBytes = bytes.byteLength;
   current.samplesIn = file.samplesIn;
   const length = Math.ceil((file.samplesOut * rate) / codec.facts.sampleRateOut);
   current.room = length;
+  for (const { runs } of file.parts) for (const { tokens } of runs) if (tokens) current.keep(tokens);
   showClip({ original: null, decoded: new Float32Array(length) }, 0, 0, true);
-  for (const part of file.parts) {
-    for (const samples of decodedPart(current, part)) {
-      const start = performance.now();
-      const played = current.up.push(samples());
-      current.times.push(performance.now() - start);
-      if (current.times.length > 250) current.times.shift();
-      current.decoded.add(played);
-      sendPart(current, new Float32Array(played.length), played);
-      current.tell();
-      await pause();
-      if (session !== current) return;
-    }
+  for (const { samples, milliseconds } of decodedParts(current.decoder, file.parts)) {
+    current.times.push(milliseconds);
+    playOpened(current, current.up.push(samples));
+    current.tell();
+    await pause();
+    if (session !== current) return;
   }
-  const rest = current.up.flush();
-  current.decoded.add(rest);
-  sendPart(current, new Float32Array(rest.length), rest);
+  playOpened(current, current.up.flush());
   current.close();
   if (file.notes.length) post({ type: "notes", id, notes: file.notes });
   finishClip(current, length);
 }
 
-/** The parts of a file: runs of tokens and of silence, each with the samples of its sound. */
+function playOpened(current, played) {
+  current.decoded.add(played);
+  sendPart(current, new Float32Array(played.length), played);
+}
+
+/** The parts of a file: runs of tokens and of gaps, and the samples of their sound. */
 function readWhole(bytes) {
-  const { samplesOutPerToken } = codec.facts;
+  const { samplesPerToken } = codec.facts;
   const whole = { parts: [], samplesIn: 0, samplesOut: 0, notes: [] };
   let runs = [];
   for (const event of codec.readFile(bytes)) {
-    if (event.kind === "tokens") runs.push(event.tokens);
+    if (event.kind === "tokens") runs.push({ tokens: event.tokens, n: event.tokens.length });
     if (event.kind === "damage") {
       whole.notes.push(event.text);
-      if (event.silence) runs.push(event.silence);
+      if (event.silence) runs.push({ tokens: null, n: event.silence });
     }
     if (event.kind === "end") {
-      const made = runs.reduce((sum, run) => sum + (run.length ?? run), 0) * samplesOutPerToken;
-      whole.parts.push({ runs, samplesOut: Math.min(event.samplesOut, made) });
+      const most = Math.ceil(event.samples / samplesPerToken);
+      const samplesOut = Math.min(event.samplesOut, withoutFiller(runs, most));
+      whole.parts.push({ runs, samplesOut });
       whole.samplesIn += event.samples;
-      whole.samplesOut += Math.min(event.samplesOut, made);
+      whole.samplesOut += samplesOut;
       runs = [];
     }
   }
@@ -376,55 +386,103 @@ function readWhole(bytes) {
   return whole;
 }
 
-/** Calls that give the sound of a part, chunk by chunk, cut to its length. */
-function* decodedPart(current, { runs, samplesOut }) {
-  const { decoderChunkTokens, samplesOutPerToken } = codec.facts;
-  let left = samplesOut;
-  const cut = (samples) => {
-    const part = samples.subarray(0, left);
-    left -= part.length;
-    return part;
-  };
-  for (const run of runs) {
-    if (typeof run === "number") {
-      yield () => cut(current.decoder.flush());
-      yield () => cut(new Float32Array(run * samplesOutPerToken));
-      continue;
-    }
-    current.keep(run);
-    for (let i = 0; i < run.length; i += decoderChunkTokens) {
-      const tokens = run.subarray(i, i + decoderChunkTokens);
-      yield () => cut(current.decoder.push(tokens));
+/** Cut the last tokens beyond `most`; return the samples that all make. */
+function withoutFiller(runs, most) {
+  const n = runs.reduce((sum, run) => sum + run.n, 0);
+  const last = runs.at(-1);
+  if (n > most && last.tokens) {
+    last.n = Math.max(0, last.n - (n - most));
+    last.tokens = last.tokens.subarray(0, last.n);
+  }
+  return runs.reduce((sum, run) => sum + run.n, 0) * codec.facts.samplesOutPerToken;
+}
+
+/** The sound of parts, chunk by chunk, each part cut to its length. */
+function* decodedParts(decoder, parts) {
+  for (const { runs, samplesOut } of parts) {
+    let left = samplesOut;
+    for (const made of decodedRuns(decoder, runs)) {
+      const samples = made.samples.subarray(0, left);
+      left -= samples.length;
+      yield { ...made, samples };
     }
   }
-  yield () => cut(current.decoder.flush());
+}
+
+/** As `fcs-edge decode` does: lost tokens decode as the last one did, but are silent. */
+function* decodedRuns(decoder, runs) {
+  const { decoderChunkTokens: chunk, samplesOutPerToken } = codec.facts;
+  const waiting = []; // whether each token is lost whose sound is not there yet
+  let last = 0;
+  const timed = (call) => {
+    const start = performance.now();
+    const samples = call();
+    const milliseconds = performance.now() - start;
+    const lost = waiting.splice(0, samples.length / samplesOutPerToken);
+    lost.forEach((is, i) => is && samples.fill(0, i * samplesOutPerToken, (i + 1) * samplesOutPerToken));
+    return { samples, milliseconds };
+  };
+  for (const { tokens, n } of runs) {
+    // Of a long gap, the decoder runs through the start, and rests in whole chunks.
+    const rest = tokens ? 0 : Math.floor(Math.max(0, n - Math.max(GAP_TOKENS, chunk)) / chunk) * chunk;
+    const all = tokens ?? new Uint16Array(n - rest).fill(last);
+    for (let i = 0; i < all.length; i += chunk) {
+      const part = all.subarray(i, i + chunk);
+      for (let k = 0; k < part.length; k++) waiting.push(!tokens);
+      yield timed(() => decoder.push(part));
+    }
+    last = all.at(-1) ?? last;
+    for (let i = 0; i < rest; i += chunk) {
+      yield { samples: new Float32Array(chunk * samplesOutPerToken), milliseconds: 0 };
+    }
+  }
+  yield timed(() => decoder.flush());
 }
 
 function save(format) {
   if (!session || session.writer) throw new Error("there is no whole sound to save");
-  const tokens = session.allTokens();
-  const bytes = format === "fcs" ? fcsBytes(tokens, session.samplesIn) : wavBytes(tokens);
+  const bytes = format === "fcs" ? fcsBytes(session) : wavBytes(session);
   post({ type: "saved", format, bytes }, [bytes.buffer]);
 }
 
-function fcsBytes(tokens, samples) {
+function fcsBytes({ tokens, samplesIn }) {
   const writer = codec.fileWriter();
-  const parts = [writer.put(tokens), writer.close(samples)];
-  const bytes = new Uint8Array(parts[0].length + parts[1].length);
-  bytes.set(parts[0]);
-  bytes.set(parts[1], parts[0].length);
+  const parts = [...tokens.map((part) => writer.put(part)), writer.close(samplesIn)];
+  return new Uint8Array(parts.flatMap((part) => [...part]));
+}
+
+/** Output samples of so many input samples: rounded, halves to the even number. */
+function outputSamples(n) {
+  const exact = (n * codec.facts.sampleRateOut) / codec.facts.sampleRateIn;
+  const whole = Math.floor(exact);
+  if (exact - whole === 0.5) return whole + (whole % 2);
+  return Math.round(exact);
+}
+
+/** The decoder's own sound at its own rate: WAV of 16 bits, as `fcs-edge decode` writes it. */
+function wavBytes(shown) {
+  const runs = shown.tokens.map((tokens) => ({ tokens, n: tokens.length }));
+  const parts = shown.parts ?? [{ runs, samplesOut: outputSamples(shown.samplesIn) }];
+  const length = parts.reduce((sum, part) => sum + part.samplesOut, 0);
+  const bytes = new Uint8Array(44 + 2 * length);
+  const view = new DataView(bytes.buffer);
+  wavHeader(view, length);
+  const decoder = codec.decoder();
+  let at = 44;
+  for (const { samples } of decodedParts(decoder, parts)) {
+    for (const sample of samples) {
+      // The upper 16 of 32 bits.
+      const scaled = Math.max(-(2 ** 31), Math.min(2 ** 31 - 1, sample * 2 ** 31 + 0.5));
+      view.setInt16(at, Math.floor(Math.floor(scaled) / 65536), true);
+      at += 2;
+    }
+  }
+  decoder.close();
   return bytes;
 }
 
-/** The decoder's own sound at its own rate: WAV of 16 bits. */
-function wavBytes(tokens) {
-  const { sampleRateIn, sampleRateOut } = codec.facts;
-  const decoder = codec.decoder(8);
-  const parts = [decoder.push(tokens), decoder.flush()];
-  decoder.close();
-  const length = Math.round((session.samplesIn * sampleRateOut) / sampleRateIn);
-  const bytes = new Uint8Array(44 + 2 * length);
-  const view = new DataView(bytes.buffer);
+function wavHeader(view, length) {
+  const { sampleRateOut } = codec.facts;
   const text = (at, value) => [...value].forEach((c, i) => view.setUint8(at + i, c.charCodeAt(0)));
   text(0, "RIFF");
   view.setUint32(4, 36 + 2 * length, true);
@@ -438,14 +496,6 @@ function wavBytes(tokens) {
   view.setUint16(34, 16, true);
   text(36, "data");
   view.setUint32(40, 2 * length, true);
-  let n = 0;
-  for (const part of parts) {
-    for (let i = 0; i < part.length && n < length; i++, n++) {
-      const value = Math.max(-32768, Math.min(32767, Math.round(32768 * part[i])));
-      view.setInt16(44 + 2 * n, value, true);
-    }
-  }
-  return bytes;
 }
 
 // ---- Spectrograms: the original is the real part of a transform, the decoded the imaginary ----

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,8 @@ class RingAttention:
             self._attend = attention_plain.attend
             self._heads: tuple[int, ...] = ()
         else:
-            over_slots, over_columns = panel(size, using), panel(head_dim, using)
+            over_slots = panel(size, using, key_choices(using))
+            over_columns = panel(head_dim, using, value_choices(using))
             key_width, value_width = (lanes * n for lanes, n in (over_slots, over_columns))
             self._attend = attend_panels(*over_slots, *over_columns, self._half)
             self._heads = 0, heads
@@ -130,11 +131,26 @@ class RingAttention:
         self._attend(qkv, gate, position_bias, keys, values, cursor, scores, out, *self._heads)
 
 
-def panel(columns: int, using: Instructions) -> tuple[int, int]:
-    """Return lanes and vectors of the panels that cover so many columns with the fewest spare."""
+def panel(columns: int, using: Instructions, choices: Sequence[int]) -> tuple[int, int]:
+    """Return lanes and vectors of the panels that cover so many columns with the fewest spare.
+
+    `choices` are numbers of vectors: each doubles the code of attention.
+    """
     lanes = min(using.lanes, 1 << (columns - 1).bit_length())
-    vectors = range(using.float_vectors, 0, -1)
-    return lanes, min(vectors, key=lambda n: -(-columns // (lanes * n)) * n)
+    if lanes < using.lanes:
+        return lanes, 1
+    return lanes, min(choices, key=lambda n: -(-columns // (lanes * n)) * n)
+
+
+def key_choices(using: Instructions) -> tuple[int, ...]:
+    """Return the vectors that a panel of keys may have: one choice, as a ring has many slots."""
+    return (1 << (using.float_vectors.bit_length() - 1),)
+
+
+def value_choices(using: Instructions) -> tuple[int, ...]:
+    """Return the vectors that a panel of values may have, most first: heads may be narrow."""
+    (most,) = key_choices(using)
+    return most, most // 2
 
 
 @factory

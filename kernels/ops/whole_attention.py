@@ -11,7 +11,7 @@ from fcs_edge.kernels._types import F32
 from fcs_edge.kernels.isa import instructions
 from fcs_edge.kernels.isa.instructions import PLAIN, Instructions
 from fcs_edge.kernels.ops import softmax, whole_attention_plain
-from fcs_edge.kernels.ops.attention import panel
+from fcs_edge.kernels.ops.attention import key_choices, panel, value_choices
 from fcs_edge.kernels.ops.attention_plain import store
 from fcs_edge.kernels.ops.whole_attention_plain import (
     BLOCK,
@@ -54,7 +54,8 @@ class WholeAttention:
             self._attend = whole_attention_plain.attend_whole
             self._heads: tuple[int, ...] = ()
         else:
-            over_keys, over_columns = key_panel(using), panel(head_dim, using)
+            over_keys = key_panel(using)
+            over_columns = panel(head_dim, using, value_choices(using))
             self._key_width, self._value_width = (a * n for a, n in (over_keys, over_columns))
             self._attend = attend_blocks(*over_keys, *over_columns, self._half)
             self._heads = 0, heads
@@ -125,7 +126,7 @@ class WholeAttention:
 
 def key_panel(using: Instructions) -> tuple[int, int]:
     """Return lanes and vectors of the panels of keys: a block has whole ones."""
-    return panel(BLOCK, using)
+    return panel(BLOCK, using, key_choices(using))
 
 
 @factory

@@ -202,15 +202,12 @@ class Compiled:
 
     def __call__(self, *arguments: Any) -> Any:
         """Call it; inside `recorded_calls`, record the arguments."""
-        if _thread.calls is not None:
-            _thread.calls.append((self, arguments))
-            if not _thread.execute:
-                return self._unexecuted()
-        return self._function(*arguments)
-
-    def _unexecuted(self) -> None:
-        if self.number < 0:
+        if _thread.calls is None:
+            return self._function(*arguments)
+        if self.number < 0 and not _thread.execute:
             raise RuntimeError(f"{self.name} returns a value, so no program can call it")
+        _thread.calls.append((self, arguments))
+        return self._function(*arguments) if _thread.execute else None
 
 
 @contextmanager

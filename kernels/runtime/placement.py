@@ -77,9 +77,9 @@ class Weights:
             self.size += len(padded)
         return self._offsets[key]
 
-    def image(self) -> bytes:
-        """Return all bytes."""
-        return b"".join(self._pieces)
+    def pieces(self) -> list[bytes]:
+        """Return all bytes, in pieces."""
+        return self._pieces
 
 
 class _Extent:

@@ -104,7 +104,7 @@ def _argument(kind: str, rest: Iterator[int], bases: Sequence[Any]) -> Any:
 
 
 class Parameter(NamedTuple):
-    """A number of a tail: ``ceil(p[source] * factor / divisor)``; p[0] is the tail's length."""
+    """A number of a tail: ``p[source] * factor // divisor``; p[0] is what a chunk lacks."""
 
     source: int
     factor: int
@@ -112,7 +112,7 @@ class Parameter(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """``words[word] += factor * p[parameter]``."""
+    """``words[word] -= factor * p[parameter]``."""
 
     word: int
     parameter: int
@@ -120,14 +120,14 @@ class Patch(NamedTuple):
 
 
 class Tail:
-    """The program of a last, partial chunk: a template, and patches for each length.
+    """The program of a last, partial chunk: that of a whole one, less what is missing.
 
     Parameters
     ----------
     words : numpy.ndarray
-        The template.
+        The program of one chunk.
     parameters : sequence of Parameter
-        Those after the length; each is computed from an earlier one.
+        Those after the missing items; each is computed from an earlier one.
     patches : sequence of Patch
         In the order of their words.
     """
@@ -137,53 +137,47 @@ class Tail:
     ) -> None:
         self.words, self.parameters, self.patches = words, list(parameters), list(patches)
 
-    def of(self, length: int) -> I64:
-        """Return the program for a tail of so many samples or tokens."""
+    def of(self, missing: int) -> I64:
+        """Return the program for a chunk that lacks so many samples or tokens."""
         words: I64 = self.words.copy()
-        values = values_of(self.parameters, length)
+        values = values_of(self.parameters, missing)
         for word, parameter, factor in self.patches:
-            words[word] += factor * values[parameter]
+            words[word] -= factor * values[parameter]
         return words
 
 
-def values_of(parameters: Sequence[Parameter], length: Any) -> list[Any]:
-    """Return the numbers of a tail of a length, or of an array of lengths."""
-    values = [length]
+def values_of(parameters: Sequence[Parameter], missing: Any) -> list[Any]:
+    """Return the numbers of a tail that lacks so many items, or an array of such numbers."""
+    values = [missing]
     for source, factor, divisor in parameters:
-        values.append(-(-values[source] * factor // divisor))
+        values.append(values[source] * factor // divisor)
     return values
 
 
 def fitted(programs: Mapping[int, I64], parameters: Sequence[Parameter]) -> Tail:
-    """Return the tail whose program is that of each length in `programs`.
+    """Return the tail whose program is that of each number of missing items in `programs`.
+
+    The program of a whole chunk, which lacks 0, is among them.
 
     Raises
     ------
     ValueError
         The programs differ in more than such a tail can express.
     """
-    lengths = np.array(sorted(programs), np.int64)
-    if len({programs[n].size for n in lengths.tolist()}) != 1:
+    missing = np.array(sorted(programs), np.int64)
+    if len({programs[n].size for n in missing.tolist()}) != 1:
         raise ValueError("tails of different lengths make different calls")
-    table = np.stack([programs[n] for n in lengths.tolist()])
-    values = [np.asarray(v, np.int64) for v in values_of(parameters, lengths)]
-    template, patches = table[0].copy(), []
-    for word in np.flatnonzero((table != table[0]).any(0)).tolist():
-        patch, addend = _fit(word, table[:, word], values)
-        template[word] = addend
-        patches.append(patch)
-    return Tail(template, parameters, patches)
+    whole = programs[0]
+    lacking = whole - np.stack([programs[n] for n in missing.tolist()])
+    values = [np.asarray(v, np.int64) for v in values_of(parameters, missing)]
+    words = np.flatnonzero(lacking.any(0)).tolist()
+    return Tail(whole, parameters, [_fit(word, lacking[:, word], values) for word in words])
 
 
-def _fit(word: int, column: I64, values: Sequence[I64]) -> tuple[Patch, int]:
-    """Return how a word follows from one of the numbers, and what is added."""
+def _fit(word: int, lacking: I64, values: Sequence[I64]) -> Patch:
+    """Return how what a word lacks follows from one of the numbers."""
     for parameter, value in enumerate(values):
-        last = int(np.argmax(value != value[0]))
-        if last == 0:
-            continue
-        step = int(value[last] - value[0])
-        factor, rest = divmod(int(column[last] - column[0]), step)
-        addend = int(column[0]) - factor * int(value[0])
-        if rest == 0 and factor > 0 and np.array_equal(column, factor * value + addend):
-            return Patch(word, parameter, factor), addend
+        factor = int(lacking[-1]) // max(1, int(value[-1]))
+        if factor > 0 and np.array_equal(lacking, factor * value):
+            return Patch(word, parameter, factor)
     raise ValueError(f"word {word} of a tail follows from none of its numbers")

@@ -116,9 +116,9 @@ def test_tones_pass_and_aliases_are_gone(library: ctypes.CDLL, source: int, targ
     time, middle = np.arange(source // 4) / source, slice(target // 20, -target // 20)
     for share in (0.05, 0.3, 0.6, 0.91):
         hertz = share * low / 2
-        made = resampler.all(np.sin(2 * np.pi * hertz * time + 0.3))
-        expected = np.sin(2 * np.pi * hertz * np.arange(made.size) / target + 0.3)
-        error = (made - expected)[middle]
+        output = resampler.all(np.sin(2 * np.pi * hertz * time + 0.3))
+        expected = np.sin(2 * np.pi * hertz * np.arange(output.size) / target + 0.3)
+        error = (output - expected)[middle]
         assert 10 * np.log10(np.mean(error**2) / 0.5) < -90
     for hertz in np.linspace(low / 2 + 10, source / 2 - 10, 12) if source > target else ():
         alias = resampler.all(np.sin(2 * np.pi * hertz * time))[middle]

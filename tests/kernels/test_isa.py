@@ -52,8 +52,23 @@ def test_sets_and_target_of_a_cpu(
     monkeypatch.setattr(platform, "machine", lambda: machine)
     monkeypatch.setattr(instructions, "cpu_flags", lambda: frozenset(flags.split()))
     monkeypatch.setattr(instructions, "cpu_part", lambda: part)
-    supported = instructions.supported.__wrapped__()
+    supported = instructions.of_this_cpu.__wrapped__()
     assert [s.name for s in supported] == sets.split()
     monkeypatch.setattr(instructions, "CHOICE", supported[0].name)
     fitting = targets.fitting()
     assert (fitting.name if fitting else None) == target
+
+
+def test_the_set_of_webassembly_is_used_where_it_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    flags = frozenset(f"{V4} ssse3 sse4_1 sse4_2 popcnt".split())
+    monkeypatch.setattr(instructions, "cpu_flags", lambda: flags)
+    assert instructions.WASM not in instructions.of_this_cpu.__wrapped__()
+    monkeypatch.setenv(instructions.VARIABLE, "wasm")
+    monkeypatch.setattr(instructions, "CHOICE", "wasm")
+    assert instructions.of_this_cpu.__wrapped__()[-1] is instructions.WASM
+    assert targets.fitting() is targets.ORACLE
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert instructions.WASM not in instructions.of_this_cpu.__wrapped__()
