@@ -250,7 +250,7 @@ class Programs:
         chunks = n_rows // self._steps.chunk_rows
         tail = self._tails.get(chunks)
         if tail is not None:
-            return tail.of(n_rows)
+            return tail.of((chunks + 1) * self._steps.chunk_rows - n_rows)
         traced = self._traced.setdefault(chunks, {})
         if n_rows in traced:
             return traced[n_rows]
@@ -267,14 +267,15 @@ class Programs:
     def _fitted(self, chunks: int) -> Tail | None:
         """Return the tail of so many whole chunks and a partial one, None where there is none."""
         rows, parameters = self._steps.chunk_rows, self._steps.parameters()
-        lengths = set(range(1, rows)) if rows <= _FEW else {1, rows - 1}
-        # Each number rises where others do not: where its first unit is full.
+        missing = set(range(rows)) if rows <= _FEW else {0, 1, rows - 1}
+        # Each number rises where others do not: where one more of its rows is missing.
         units = [1]
         for source, factor, divisor in parameters:
             units.append(max(1, units[source] * divisor // factor))
-            lengths |= {units[-1], units[-1] + 1}
-        first = chunks * rows
-        programs = {first + n: self._words(first + n) for n in lengths if n < rows}
+            missing |= {units[-1] - 1, units[-1]}
+        whole = (chunks + 1) * rows
+        # The longest step first: the others use its workspace.
+        programs = {n: self._words(whole - n) for n in sorted(missing) if n < rows}
         try:
             return program.fitted(programs, parameters)
         except ValueError:
