@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,7 +18,7 @@ from fcs_edge.arguments import (
     is_plain_pair,
 )
 from fcs_edge.kernels.ops import samples as sample_kernels
-from fcs_edge.model.layers import F32, U16, Array, new
+from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.modelfile.config import CodecConfig
 from fcs_edge.streams.chunker import Chunker
 from fcs_edge.streams.memory import StreamMemory
@@ -45,11 +44,6 @@ class _EncodeState:
         if whole_steps:
             size, runs = size * max_chunks, 1
         self.chunker = Chunker(size, runs, np.float32)
-
-    @cached_property
-    def n_not_finite(self) -> Array:
-        """The count of such samples, (1,) int64."""
-        return self.memory.history()[-1]
 
     def reset(self) -> None:
         self.memory.reset()
@@ -109,7 +103,7 @@ class StreamEncoder(ResumableStream):
     @property
     def n_not_finite(self) -> int:
         """Samples since the stream's start that were NaN or infinite; each counts as 0."""
-        return int(self._state.n_not_finite[0])
+        return int(self._state.memory.history()[-1][0])
 
     def push(self, samples: ArrayLike) -> U16:
         """Encode the chunks that these samples complete.

@@ -174,6 +174,7 @@ class Programs:
         first: Callable[[Any, Any, Any], None] | None = None,
     ) -> None:
         self._steps, self._threads, self._first = steps, threads, first
+        self._max_chunks = max_chunks
         self._lock = threading.Lock()
         self._state = steps.state(max_chunks)
         """With the next two: what stands for the memory of any stream. No call is ever executed."""
@@ -206,16 +207,22 @@ class Programs:
         return self.layout.place(array)[1] if array.size else 0
 
     def of(self, n_rows: int) -> Sequence[Runnable]:
-        """Return the programs of a step of so many rows, traced where they are not known."""
+        """Return the programs of a step of so many rows, traced where they are not known.
+
+        There is none where Numba has taken the kernels over: its calls cannot be traced.
+        """
         found = self._programs.get(n_rows)
         return found if found is not None else self._new(n_rows)
 
     def _new(self, n_rows: int) -> Sequence[Runnable]:
         with self._lock:
+            if _jit.uses_numba():
+                return []
             if n_rows % self._steps.chunk_rows:
-                return [LibraryProgram(self._tail(n_rows))]
-            built = [self._runnable(calls) for calls in self._calls(n_rows)]
-            self._programs[n_rows] = built
+                built: list[Runnable] = [LibraryProgram(self._tail(n_rows))]
+            else:
+                built = [self._runnable(calls) for calls in self._calls(n_rows)]
+                self._programs[n_rows] = built
             return built
 
     def _runnable(self, calls: Sequence[Call]) -> Runnable:
@@ -281,6 +288,10 @@ class Programs:
         except ValueError:
             return None
 
+    def direct(self) -> DirectMemory:
+        """Return the memory of a stream without programs."""
+        return DirectMemory(self._steps, self._max_chunks)
+
     def history(self, block: NDArray[np.uint8]) -> list[Array]:
         """Return the arrays of the history of a stream whose memory is a block."""
         return [
@@ -307,11 +318,22 @@ class ProgramMemory:
         self._bases = np.zeros(program.N_BASES, np.int64)
         self._bases[program.STATE] = self._block.ctypes.data
         self._address = self._bases.ctypes.data
+        self._direct: DirectMemory | None = None
+        """What the stream goes on with, once it needs a program that cannot be traced."""
 
     def run(self, x: Array, out: Array) -> None:
         """Run a step; see `StreamMemory`."""
-        for runnable in self.prepared(x, out):
+        if self._direct is not None:
+            self._direct.run(x, out)
+            return
+        programs = self.prepared(x, out)
+        for runnable in programs:
             runnable(self._address)
+        if not programs:
+            direct = self._programs.direct()
+            direct.take(self)
+            self._direct = direct
+            direct.run(x, out)
 
     def timed(self, x: Array, out: Array) -> list[int]:
         """Run a step; return the nanoseconds of each of its programs."""
@@ -330,19 +352,27 @@ class ProgramMemory:
 
     def reset(self) -> None:
         """Start a new stream."""
+        self._direct = None
         self._words[:] = 0
         self._words[self._programs.started] = self._programs.start
 
     def history(self) -> list[Array]:
         """Return what resumes the stream; see `StreamMemory`."""
+        if self._direct is not None:
+            return self._direct.history()
         return self._programs.history(self._block)
 
     def take(self, other: StreamMemory) -> None:
         """Continue from another stream's point; see `StreamMemory`."""
-        if isinstance(other, ProgramMemory) and other._programs is self._programs:
+        if isinstance(other, ProgramMemory) and self._is_like(other):
             self._words[:] = other._words
         else:
             write_history(self.history(), other.history())
+
+    def _is_like(self, other: ProgramMemory) -> bool:
+        """Return whether both are blocks of the same layout."""
+        direct = self._direct, other._direct
+        return other._programs is self._programs and direct == (None, None)
 
 
 class StreamPrograms:
@@ -369,6 +399,8 @@ class StreamPrograms:
             Threads that share the calls of a step.
         """
         key = kind, max_chunks, threads
+        if _jit.uses_numba():
+            return DirectMemory(create(), max_chunks)
         with self._lock:
             programs = self._found.pop(key, None)
             if programs is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -305,11 +305,6 @@ class _StreamState:
         runs = entry.chunk_rows * max_chunks // entry.least_rows
         self.chunker: Chunker[Any] = Chunker(entry.least_rows * self.n_values, runs, entry.dtype)
 
-    @cached_property
-    def n_not_finite(self) -> Array:
-        """The count of such samples, (1,) int64."""
-        return self.memory.history()[-1]
-
     def reset(self) -> None:
         self.memory.reset()
         self.chunker.reset()
@@ -372,7 +367,7 @@ class StageStream(ResumableStream):
     @property
     def n_not_finite(self) -> int:
         """Samples since the stream's start that were NaN or infinite; each counts as 0."""
-        return int(self._state.n_not_finite[0])
+        return int(self._state.memory.history()[-1][0])
 
     def push(self, rows: ArrayLike) -> NDArray[Any]:
         """Run the stages on as many rows as they can take now.
