@@ -25,7 +25,7 @@ NAN = 0x7FC00001
 
 _LIST = """
 import json, sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:] = [sys.argv[1], *(path for path in sys.path if path)]
 import compile_kernels
 from fcs_edge.kernels.isa.instructions import SETS
 print(json.dumps({s.name: compile_kernels.export_kernels(s) for s in SETS}))
@@ -55,7 +55,8 @@ def kernel_named(name: str) -> Callable[..., Any]:
 def traced(model: str, bits: int, record_path: Path, using: str, out: Path) -> bytes:
     """Return the model file of C that a process of its own traces."""
     environment = {**os.environ, instructions.TRACE: str(record_path), instructions.VARIABLE: using}
-    code = "import sys; from fcs_edge.export.trace import main; main(sys.argv[1:])"
+    code = "import sys; sys.path[:] = [path for path in sys.path if path]; "
+    code += "from fcs_edge.export.trace import main; main(sys.argv[1:])"
     arguments = model, str(bits), str(record_path), str(out)
     subprocess.run([sys.executable, "-c", code, *arguments], env=environment, check=True)
     return out.read_bytes()

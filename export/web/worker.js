@@ -154,6 +154,7 @@ class Session {
 
   close() {
     for (const stream of [this.encoder, this.decoder, this.down, this.up]) stream?.close();
+    this.writer?.drop();
   }
 
   /** Tell the page what this session is by now, at most 10 times a second. */

@@ -32,7 +32,7 @@ SCRIPT = Path(libraries.__file__).parent / "web" / "fcs.js"
 LENGTHS = [0, 1, 319, 320, 321, 640, 1279, 1281]
 """Samples of streams that end in a partial chunk."""
 MODELS = "edge-65k", "int4", "int8 by 8 bits"
-GOLDEN = ("nolookahead",)
+GOLDEN = "nolookahead", "options"
 """Of float32 weights: tokens are those of the reference too."""
 BUILD = "python scripts/compile_kernels.py --target wasm --target x86-64-v2-wasm"
 
@@ -59,7 +59,13 @@ def oracle() -> dict[str, str]:
     return {**os.environ, **chosen, aot_library.VARIABLE: str(path.parent)}
 
 
-def job(folder: Path, golden: Callable[[str], Any]) -> list[dict[str, Any]]:
+def entry(folder: Path, name: str, signal: NDArray[np.float32], **facts: Any) -> dict[str, Any]:
+    """Write a signal; return what is to be run with it."""
+    signal.tofile(folder / f"{name}.signal")
+    return {"name": name, "signal": f"{folder / name}.signal", "out": str(folder / name)} | facts
+
+
+def job(folder: Path, golden: Callable[[str], Any], clips: dict[str, Any]) -> list[dict[str, Any]]:
     """Write models and signals; return what is to be run."""
     listed = []
     paths = fingerprints.models(folder)
@@ -68,16 +74,17 @@ def job(folder: Path, golden: Callable[[str], Any]) -> list[dict[str, Any]]:
         case = golden(name)
         paths[name], signals[name] = case.model, case.signal
     for name, signal in signals.items():
-        out, activations = folder / name, fingerprints.ACTIVATIONS.get(name)
+        activations = fingerprints.ACTIVATIONS.get(name)
         source = str(paths[name] or name)
         model = catalogue.find(source)
         model = model.with_activations(activations) if activations else model
         (folder / f"{name}.fcsm").write_bytes(exporter.model_bytes(model, libraries.MODULE))
-        signal.tofile(folder / f"{name}.signal")
-        entry = {"name": name, "source": source, "activations": activations, "out": str(out)}
-        entry |= {"model": f"{out}.fcsm", "signal": f"{out}.signal", "lengths": LENGTHS}
-        listed.append(entry)
-    return listed
+        facts = {"model": str(folder / f"{name}.fcsm"), "source": source}
+        listed.append(
+            entry(folder, name, signal, **facts, activations=activations, lengths=LENGTHS)
+        )
+    facts = {key: listed[0][key] for key in ("model", "source")}
+    return listed + [entry(folder, name, clips[name], **facts, once=True) for name in clips]
 
 
 def in_node(path: Path, *options: str) -> dict[str, Any]:
@@ -100,6 +107,8 @@ def path(
     modules: Path,
     oracle: dict[str, str],
     golden: Callable[[str], Any],
+    speech: NDArray[np.float32],
+    second_speech: NDArray[np.float32],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """What is to be run; what the oracle gives lies beside it."""
@@ -108,7 +117,7 @@ def path(
     with pytest.MonkeyPatch.context() as patch:
         # Weights are packed by a library, in place of Numba.
         patch.setenv(aot_library.VARIABLE, str(aot_library.FOLDER))
-        models = job(folder, golden)
+        models = job(folder, golden, {"a clip": speech, "another clip": second_speech})
     facts = {"script": str(SCRIPT), "module": str(modules / "fcs.wasm"), "models": models}
     path = folder / "job.json"
     path.write_text(json.dumps(facts))
