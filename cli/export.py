@@ -47,7 +47,8 @@ def export(
     MODEL is a model's name or file. For a CPU, OUT holds a C library, its headers, an example
     and the model. For wasm it holds a page that runs the model in a browser.
 
-    The tokens and samples are those of `fcs-edge` to the bit. No compiler is necessary.
+    On the same CPU a C library gives the tokens and samples of `fcs-edge`, to the bit. No
+    compiler is necessary.
 
     \b
     Examples:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import traced_streams
 
+from fcs_edge.cli import export as command
 from fcs_edge.export import exporter, fcsm, libraries, page_files
 from fcs_edge.kernels.isa import instructions
 from fcs_edge.kernels.runtime import aot_library
@@ -50,6 +51,10 @@ def export(
 def model(golden: Callable[[str], Any]) -> Path:
     path: Path = golden("nolookahead").model
     return path
+
+
+def test_targets_of_the_command() -> None:
+    assert set(command._TARGETS) == {*exporter.TARGETS, exporter.HOST}
 
 
 def test_folder_appears_whole(export: Callable[..., Any], model: Path, tmp_path: Path) -> None:
