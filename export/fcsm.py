@@ -13,7 +13,6 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from fcs_edge.errors import FcsError
 from fcs_edge.kernels._types import I64
 from fcs_edge.kernels.runtime.program import Parameter, Patch, Tail
 
@@ -60,6 +59,8 @@ PLAN_VERSION = 1
 INITIAL, PROGRAMS, PARAMETERS, PATCHES and TAIL are words of the plan, counted from its head."""
 WORD = np.dtype("<i4")
 """A word of a plan."""
+MAX_WEIGHTS = 1 << 31
+"""Bytes of weights at most: words hold their offsets."""
 INITIAL_WORDS, PROGRAM_WORDS, PARAMETER_WORDS, PATCH_WORDS = 2, 3, 3, 3
 """Words of an entry: (offset, value); (chunks, first word, words); (from, factor, divisor);
 (word of the tail, parameter, factor). Parameter 0 is (0, 1, 1): what a chunk lacks."""
@@ -118,8 +119,8 @@ def packed_plan(plan: Plan) -> bytes:
 
     Raises
     ------
-    FcsError
-        A word does not fit: the weights or the state have 2 GB.
+    ValueError
+        A word does not fit.
     """
     tail = plan.tail or Tail(np.zeros(0, np.int64), [], [])
     # A tail has the words of one chunk: they lie there once.
@@ -145,8 +146,9 @@ def packed_plan(plan: Plan) -> bytes:
     numbers = [*head, at, *(n for table in tables for entry in table for n in entry)]
     pieces = (np.array(numbers, np.int64), own, *(words for _, words in programs))
     words = np.concatenate(pieces)
-    if np.any(words != words.astype(WORD)):
-        raise FcsError("a model file of C holds less than 2 GB of weights; convert to int8 or int4")
+    # The bits of a float below 0 are those of an int32 below 0.
+    if words.min() < -(1 << 31) or words.max() >= 1 << 32:
+        raise ValueError("a word of a plan has more than 32 bits")
     return words.astype(WORD).tobytes()
 
 

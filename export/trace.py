@@ -49,6 +49,11 @@ def write_model(file: BinaryIO, model: ModelFile, target: str, kernels_id: bytes
         The name of the target whose kernels are traced.
     kernels_id : bytes
         Eight bytes that name these kernels.
+
+    Raises
+    ------
+    FcsError
+        The weights are too large.
     """
     config, weights = model.config, Weights()
     stages = PreparedStages(model, 1)
@@ -59,6 +64,8 @@ def write_model(file: BinaryIO, model: ModelFile, target: str, kernels_id: bytes
     if model.part != "encoder":
         decoder = DecoderSteps(config, stages.decompressor, stages.decoder)
         plans += [(fcsm.DECODER, decoder_plan(decoder, n, weights)) for n in CHUNKS]
+    if weights.size > fcsm.MAX_WEIGHTS:
+        raise FcsError("a model file of C has at most 2 GB of weights; convert to int8 or int4")
     sections = [
         fcsm.Section(fcsm.WEIGHTS, 0, weights.pieces()),
         *(fcsm.Section(kind, plan.max_chunks, fcsm.packed_plan(plan)) for kind, plan in plans),

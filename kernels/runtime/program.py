@@ -2,7 +2,7 @@
 
 A call is its kernel's number, the number of words that follow, and the words of its arguments. An
 array is its base, its offset in bytes and its sizes; an ``int`` is one word; the bits of a
-``float`` are one as an int32; a ``bool`` is 0 or 1. Words are int64.
+``float`` are in the low half of one; a ``bool`` is 0 or 1. Words are int64.
 docs/program.md says more.
 """
 
@@ -48,7 +48,7 @@ def words_of(calls: Sequence[Call], places: Places) -> I64:
                 words += places[id(value)] if value.size else (WEIGHTS, 0)
                 words += value.shape
             elif kind == "float":
-                words.append(int(np.float32(value).view(np.int32)))
+                words.append(int(np.float32(value).view(np.uint32)))
             else:
                 words.append(int(value))
         words[start - 1] = len(words) - start
@@ -87,7 +87,7 @@ def interpret(
 def _argument(kind: str, rest: Iterator[int], bases: Sequence[Any]) -> Any:
     """Return the next argument of a call, which is of some type."""
     if kind == "float":
-        return np.int32(next(rest)).view(np.float32)
+        return np.uint32(next(rest)).view(np.float32)
     if kind in ("int", "bool"):
         return next(rest) if kind == "int" else bool(next(rest))
     base, offset = next(rest), next(rest)

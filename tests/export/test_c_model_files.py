@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import c_library
-import fcs_edge
 import toy_codec
 from c_library import FcsError, Memory, Model
 from fcs_edge.export import fcsm
@@ -196,6 +195,7 @@ def test_inconsistent_heads(toy: Model) -> None:
     for at, value in (
         *((at, 0) for at in range(6, 14)),
         *((at, 1 << 31) for at in range(6, 14)),
+        (9, 1 << 17),
         (13, 17),
         (10, 13),
         (15, 1000),
@@ -246,7 +246,9 @@ def test_changed_words_with_a_right_crc_are_refused_or_open(toy: Model) -> None:
 
 
 def test_words_that_do_not_fit_are_refused() -> None:
-    plan = changed_call(3, 2**31 - 4)
-    assert fcsm.unpacked_plan(fcsm.packed_plan(plan)).programs[1][3] == 2**31 - 4
-    with pytest.raises(fcs_edge.FcsError, match="2 GB"):
-        fcsm.packed_plan(changed_call(3, 2**31))
+    for value in (2**31 - 4, -(2**31)):
+        plan = fcsm.unpacked_plan(fcsm.packed_plan(changed_call(3, value)))
+        assert plan.programs[1][3] == value
+    for value in (2**32, -(2**31) - 1):
+        with pytest.raises(ValueError, match="32 bits"):
+            fcsm.packed_plan(changed_call(3, value))
