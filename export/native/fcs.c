@@ -91,16 +91,13 @@ struct plan {
 
 enum { MAX_WORDS = 128, MAX_PARAMETERS = 32 };
 
+/* One load: a freestanding build calls memcpy even for four bytes. */
 static uint32_t get32(const unsigned char *at) {
-    uint32_t value;
-    memcpy(&value, at, sizeof value);
-    return value;
+    return at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
 }
 
 static uint64_t get64(const unsigned char *at) {
-    uint64_t value;
-    memcpy(&value, at, sizeof value);
-    return value;
+    return get32(at) | (uint64_t)get32(at + 4) << 32;
 }
 
 static int same8(const unsigned char *a, const unsigned char *b) {
