@@ -34,7 +34,6 @@ const orders = {
   clip: encodeClip,
   open: ({ bytes, id }) => openFile(bytes, id),
   save: ({ format }) => save(format),
-  forget: () => (session = null),
 };
 
 self.onmessage = async ({ data }) => {

@@ -70,7 +70,7 @@ def test_facts_are_the_codecs(report: dict[str, Any], golden: Callable[[str], An
 @pytest.mark.parametrize(
     ("case", "code"),
     [
-        *(("token", -6), ("fraction", -6), ("chunks", -1), ("rate", -1), ("closed", -203)),
+        *(("token", -6), ("fraction", -6), ("chunks", -1), ("rate", -7), ("closed", -203)),
         *(("cut", -12), ("changed", -12), ("model", -10), ("module", -204), ("nothing", -202)),
         *(("response", -202), ("file", -122), ("empty", -121), ("count", -103)),
     ],
