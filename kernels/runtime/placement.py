@@ -45,13 +45,14 @@ class Tracer:
     def calls(self, step: Callable[[], None]) -> list[Call]:
         """Return the calls that a step makes."""
         self._n_used = 0
-        with memory.scratch_from(self._workspace), recorded_calls(execute=False) as calls:
+        own = memory.scratch_from(self._workspace)
+        with memory.unused(), own, recorded_calls(execute=False) as calls:
             step()
         return list(calls)
 
     def _workspace(self, n_bytes: int) -> Any:
         if self._n_used == len(self._scratch):
-            self._scratch.append(np.empty(n_bytes, np.int8))
+            self._scratch.append(memory.new((n_bytes,), np.int8))
         whole = self._scratch[self._n_used]
         if whole.size < n_bytes:
             raise ValueError("a longer step must be traced first")
