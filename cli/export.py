@@ -23,8 +23,7 @@ _TARGETS = (
 @click.option(
     "--target",
     type=click.Choice(_TARGETS),
-    required=True,
-    help="What the export runs on; host is the best one for this machine.",
+    help="What the export runs on; host is the best one for this machine.  [required]",
 )
 @click.option(
     "--weights-inside", is_flag=True, help="Put the model inside the libraries: no model.fcsm."
@@ -36,7 +35,7 @@ _TARGETS = (
 def export(
     model: str,
     out: str,
-    target: str,
+    target: str | None,
     weights_inside: bool,
     single: bool,
     activations: int | None,
@@ -48,7 +47,8 @@ def export(
     MODEL is a model's name or file. For a CPU, OUT holds a C library, its headers, an example
     and the model. For wasm it holds a page that runs the model in a browser.
 
-    The tokens and samples are those of `fcs-edge` to the bit. No compiler is necessary.
+    On the same CPU a C library gives the tokens and samples of `fcs-edge`, to the bit. No
+    compiler is necessary.
 
     \b
     Examples:
@@ -59,6 +59,8 @@ def export(
     from fcs_edge.export.exporter import WASM, check_folder, target_of
     from fcs_edge.export.exporter import export as write
 
+    if target is None:
+        raise click.UsageError(f"Missing option '--target': give one of {', '.join(_TARGETS)}.")
     messages = Messages(quiet)
     if target == WASM and weights_inside:
         raise click.UsageError("--weights-inside is for C libraries: with wasm use --one-file.")

@@ -20,6 +20,7 @@ _HOST = "127.0.0.1"
 _PORT = 8765
 _TYPES = {
     ".html": "text/html; charset=utf-8",
+    ".json": "application/json",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".ts": "text/plain; charset=utf-8",

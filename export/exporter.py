@@ -164,10 +164,10 @@ def check_folder(out: Path, force: bool) -> None:
     if not out.exists():
         return
     names = {path.name for path in out.iterdir()}
-    if names and not force:
-        raise FcsError(f"{out}: exists already; --force overwrites it")
     if others := sorted(names - _NAMES):
         raise FcsError(f"{out}: has {others[0]}, which is of no export; give another folder")
+    if names and not force:
+        raise FcsError(f"{out}: exists already; --force overwrites it")
 
 
 def _library(library: Library, model: bytes, inside: bool) -> dict[str, bytes]:

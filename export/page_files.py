@@ -19,7 +19,7 @@ WEB = Path(__file__).parent / "web"
 """The folder of the page's sources."""
 SOURCES = (
     *("index.html", "page.css", "page.js", "plots.js", "sounds.js"),
-    *("fcs.js", "fcs.d.ts", "worker.js", "worklet.js"),
+    *("fcs.js", "fcs.d.ts", "package.json", "worker.js", "worklet.js"),
 )
 MODULES = "fcs.wasm", "fcs-relaxed.wasm"
 """The module, and the one with relaxed-simd."""

@@ -20,7 +20,6 @@ from fcs_edge.kernels.isa import instructions
 from fcs_edge.kernels.runtime import _jit
 from fcs_edge.model.layers import F32, U16
 from fcs_edge.model.prepared_stages import PreparedStages
-from fcs_edge.model.replayed_stage import ReplayedStage
 from fcs_edge.model.voice import Voice, fit
 from fcs_edge.model.voice_rows import MAX_TOPK, VoiceStage
 from fcs_edge.modelfile import catalogue
@@ -30,7 +29,10 @@ from fcs_edge.modelfile.model_file import ModelFile
 from fcs_edge.stream import StreamDecoder, StreamEncoder, sanitized
 from fcs_edge.streams import batch, stage_stream
 from fcs_edge.streams.idle import IdleStreams
+from fcs_edge.streams.memory import StreamPrograms
+from fcs_edge.streams.resumable import as_max_chunks
 from fcs_edge.streams.stage_stream import StageStream
+from fcs_edge.streams.steps import DecoderSteps, EncoderSteps
 from fcs_edge.streams.whole_signal import (
     Choice,
     SignalEncoder,
@@ -152,6 +154,7 @@ class Codec:
         self._model = model
         self._config = model.config
         self._stages = PreparedStages(model, BLOCK_CHUNKS)
+        self._programs = StreamPrograms()
         self._encoders: IdleStreams[StreamEncoder] = IdleStreams()
         # Now: the program may change its folder later.
         self._reference = catalogue.reference(model)
@@ -476,15 +479,15 @@ class Codec:
         create: Callable[[int, int], StreamEncoder],
         whole_steps: bool = False,
     ) -> StreamEncoder:
-        prepared = self._stages
-        stages = (
-            ReplayedStage(prepared.encoder, threads),
-            ReplayedStage(prepared.compressor, threads),
-        )
-        chosen = ReplayedStage(prepared.search, threads) if search and prepared.search else None
-        return StreamEncoder(
-            *(self._config, *stages, max_chunks, chosen, threads, create), whole_steps=whole_steps
-        )
+        prepared, config = self._stages, self._config
+
+        def steps() -> EncoderSteps:
+            chosen = prepared.search if search else None
+            return EncoderSteps(config, prepared.encoder, prepared.compressor, chosen)
+
+        most = as_max_chunks(max_chunks)
+        memory = self._programs.memory(("encoder", search), steps, most, threads)
+        return StreamEncoder(config, memory, most, threads, create, whole_steps)
 
     def stream_decoder(
         self,
@@ -525,12 +528,17 @@ class Codec:
         if not self.decodes_streams:
             raise FcsError(f"{self.name} does not decode streams: it needs all tokens; {STREAMING}")
         n = self._threads if threads is None else as_threads(threads)
-        stages = ReplayedStage(self._stages.decompressor, n), ReplayedStage(self._stages.decoder, n)
-        if voiced is None:
-            return StreamDecoder(self._config, *stages, max_chunks, n, create=self.stream_decoder)
-        create = self._changed(_voice=voiced).stream_decoder
-        replacing = ReplayedStage(voiced.stage(), n)
-        return StreamDecoder(self._config, *stages, max_chunks, n, create, replacing)
+        prepared, config = self._stages, self._config
+        stage = None if voiced is None else voiced.stage()
+
+        def steps() -> DecoderSteps:
+            return DecoderSteps(config, prepared.decompressor, prepared.decoder, stage)
+
+        kind = "decoder", None if voiced is None else (voiced.voice.index, voiced.topk)
+        most = as_max_chunks(max_chunks)
+        memory = self._programs.memory(kind, steps, most, n)
+        codec = self if voiced is None else self._changed(_voice=voiced)
+        return StreamDecoder(config, memory, most, n, codec.stream_decoder)
 
     def stage_stream(
         self,
@@ -580,10 +588,18 @@ class Codec:
         run = stage_stream.run_of(first, last)
         stage_stream.check_streams(self._config, run, self.name)
         n = self._threads if threads is None else as_threads(threads)
-        voice = None if self._voice is None else self._voice.stage()
-        stages = stage_stream.replayed(self._stages, run, n, search, voice)
+        voiced, prepared = self._voice, self._stages
+        stage = None if voiced is None else voiced.stage()
+
+        def steps() -> stage_stream.StageSteps:
+            stages = stage_stream.stages_of(prepared, run, search, stage)
+            return stage_stream.StageSteps(self._config, stages, run)
+
+        kind = *run, search, None if voiced is None else (voiced.voice.index, voiced.topk)
+        most = as_max_chunks(max_chunks)
+        memory = self._programs.memory(kind, steps, most, n)
         create = partial(self.stage_stream, first, last, search=search)
-        return StageStream(self._config, stages, run, max_chunks, n, create=create)
+        return StageStream(self._config, memory, run, most, n, create=create)
 
     def signal_encoder(
         self,

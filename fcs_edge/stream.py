@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,28 +18,12 @@ from fcs_edge.arguments import (
     is_plain_pair,
 )
 from fcs_edge.kernels.ops import samples as sample_kernels
-from fcs_edge.model import quantizer
-from fcs_edge.model.code_search import SearchState
-from fcs_edge.model.compressor import CompressorState
-from fcs_edge.model.decoder import DecoderState
-from fcs_edge.model.decompressor import DecompressorState
-from fcs_edge.model.encoder import EncoderState
-from fcs_edge.model.layers import F32, U16, Array, histories, new
-from fcs_edge.model.replayed_stage import ReplayedState, Stage, StreamStage
-from fcs_edge.model.voice_rows import VoiceState
+from fcs_edge.model.layers import F32, U16, new
 from fcs_edge.modelfile.config import CodecConfig
 from fcs_edge.streams.chunker import Chunker
+from fcs_edge.streams.memory import StreamMemory
 from fcs_edge.streams.resumable import ResumableStream, Saved, write_history
-
-EncoderStage: TypeAlias = StreamStage[ReplayedState[EncoderState]]
-CompressorStage: TypeAlias = StreamStage[ReplayedState[CompressorState]]
-DecompressorStage: TypeAlias = Stage[ReplayedState[DecompressorState]]
-DecoderStage: TypeAlias = Stage[ReplayedState[DecoderState]]
-VoiceStage: TypeAlias = Stage[ReplayedState[VoiceState]]
-SearchStage: TypeAlias = StreamStage[ReplayedState[SearchState]]
-
-SAMPLE_LIMIT = np.float32(65536)
-"""Samples are clipped to this magnitude. Speech is within 1; unscaled int16 is within 2**15."""
+from fcs_edge.streams.steps import SAMPLE_LIMIT
 
 
 def sanitized(samples: F32) -> F32:
@@ -51,53 +34,32 @@ def sanitized(samples: F32) -> F32:
 
 
 class _EncodeState:
-    """What changes in a stream encoder, and its workspace."""
+    """What changes in a stream encoder."""
 
     def __init__(
-        self,
-        config: CodecConfig,
-        encoder: EncoderStage,
-        compressor: CompressorStage,
-        max_chunks: int,
-        search: SearchStage | None,
-        whole_steps: bool,
+        self, config: CodecConfig, memory: StreamMemory, max_chunks: int, whole_steps: bool
     ) -> None:
-        frames = max_chunks * config.encoder.chunk_frames
-        tokens = max_chunks * config.chunk_tokens
-        self.encoder = encoder.state(max_chunks)
-        self.compressor = compressor.state(frames)
-        self.search = search.state(tokens) if search is not None else None
-        if self.search is not None:
-            self.search.state.hidden = self.compressor.state.hidden
-        self.samples = new(max_chunks * config.chunk_size)
-        self.features = new(frames, config.encoder.dim)
-        self.latents = new(tokens, config.bits_per_token)
+        self.memory = memory
         size, runs = config.chunk_size, max_chunks
         if whole_steps:
             size, runs = size * max_chunks, 1
         self.chunker = Chunker(size, runs, np.float32)
-        self.n_not_finite = np.zeros(1, np.int64)
 
     def reset(self) -> None:
-        self.encoder.reset()
-        self.compressor.reset()
-        if self.search is not None:
-            self.search.reset()
+        self.memory.reset()
         self.chunker.reset()
-        self.n_not_finite[0] = 0
-
-    def history(self) -> list[Array]:
-        searches = [self.search] if self.search is not None else []
-        return histories([self.encoder, self.compressor, *searches])
 
     def saved(self) -> Saved:
-        history = [array.copy() for array in self.history()]
-        return Saved(history, self.chunker.rest().copy(), int(self.n_not_finite[0]))
+        history = [array.copy() for array in self.memory.history()]
+        return Saved(history, self.chunker.rest().copy(), False)
 
     def resume(self, saved: Saved) -> None:
-        write_history(self.history(), saved.history)
+        write_history(self.memory.history(), saved.history)
         self.chunker.resume(saved.waiting)
-        self.n_not_finite[0] = saved.number
+
+    def take(self, other: _EncodeState) -> None:
+        self.memory.take(other.memory)
+        self.chunker.resume(other.chunker.rest())
 
 
 class StreamEncoder(ResumableStream):
@@ -118,21 +80,15 @@ class StreamEncoder(ResumableStream):
     def __init__(
         self,
         config: CodecConfig,
-        encoder: EncoderStage,
-        compressor: CompressorStage,
+        memory: StreamMemory,
         max_chunks: int = 1,
-        search: SearchStage | None = None,
         threads: int = 1,
         create: Callable[[int, int], StreamEncoder] | None = None,
         whole_steps: bool = False,
     ) -> None:
         super().__init__(create, max_chunks, threads)
-        self._config, self._encoder, self._compressor = config, encoder, compressor
-        self._search = search
-        self._state = _EncodeState(
-            config, encoder, compressor, self._max_chunks, search, whole_steps
-        )
-        self._frames_per_token = config.frames_per_token
+        self._config = config
+        self._state = _EncodeState(config, memory, self._max_chunks, whole_steps)
         size, n_tokens = config.chunk_size, config.chunk_tokens
         self._run_tokens = n_tokens * (self._max_chunks if whole_steps else 1)
         """Tokens of the shortest run of samples that `push` encodes."""
@@ -147,7 +103,7 @@ class StreamEncoder(ResumableStream):
     @property
     def n_not_finite(self) -> int:
         """Samples since the stream's start that were NaN or infinite; each counts as 0."""
-        return int(self._state.n_not_finite[0])
+        return int(self._state.memory.history()[-1][0])
 
     def push(self, samples: ArrayLike) -> U16:
         """Encode the chunks that these samples complete.
@@ -178,7 +134,7 @@ class StreamEncoder(ResumableStream):
         start = 0
         for run in chunker.runs(signal):
             stop = start + run.size // config.samples_per_token
-            self._step(run, tokens[start:stop])
+            self._state.memory.run(run, tokens[start:stop])
             start = stop
         return tokens
 
@@ -193,27 +149,9 @@ class StreamEncoder(ResumableStream):
         rest = self._state.chunker.rest()
         tokens = np.empty(math.ceil(rest.size / self._config.samples_per_token), np.uint16)
         if rest.size:
-            self._tail(rest, tokens)
+            self._state.memory.run(rest, tokens)
         self.reset()
         return tokens
-
-    def _tail(self, samples: F32, tokens: U16) -> None:
-        """Encode what ends the stream, outside the recorded calls: chunks, the last one partial.
-
-        Zeros follow the samples for the search.
-        """
-        state, config = self._state, self._config
-        frames = math.ceil(samples.size / config.encoder.frame_size)
-        clean, latents = state.samples[: samples.size], state.latents[: tokens.size]
-        features = state.features[:frames]
-        sample_kernels.sanitize(samples, SAMPLE_LIMIT, clean, state.n_not_finite)
-        self._encoder.tail(clean, features, state.encoder)
-        self._compressor.tail(features, latents, state.compressor)
-        if self._search is not None and state.search is not None:
-            whole = state.samples[: tokens.size * config.samples_per_token]
-            whole[samples.size :] = 0
-            self._search.tail(whole, latents, state.search)
-        quantizer.quantize(latents, tokens)
 
     def step(self, samples: F32, tokens: U16) -> None:
         """Encode whole chunks into the caller's buffer.
@@ -240,7 +178,7 @@ class StreamEncoder(ResumableStream):
         if self._state.chunker.n_pending:
             raise ValueError(f"{self.n_pending} samples wait for the rest of their chunk: use push")
         if is_plain_pair(samples, FLOAT32, tokens, UINT16, self._shapes):
-            self._step(samples, tokens)
+            self._state.memory.run(samples, tokens)
             return
         check_buffer(samples, FLOAT32, "samples")
         check_buffer(tokens, UINT16, "tokens", written=True)
@@ -251,20 +189,8 @@ class StreamEncoder(ResumableStream):
                 f"{tokens.size} tokens"
             )
         result = np.empty(tokens.shape, np.uint16)
-        self._step(np.array(samples), result)
+        self._state.memory.run(np.array(samples), result)
         tokens[:] = result
-
-    def _step(self, samples: F32, tokens: U16) -> None:
-        state, n_tokens = self._state, tokens.size
-        n = n_tokens * self._frames_per_token
-        clean = state.samples[: samples.size]
-        features, latents = state.features[:n], state.latents[:n_tokens]
-        sample_kernels.sanitize(samples, SAMPLE_LIMIT, clean, state.n_not_finite)
-        self._encoder(clean, features, state.encoder)
-        self._compressor(features, latents, state.compressor)
-        if self._search is not None and state.search is not None:
-            self._search(clean, latents, state.search)
-        quantizer.quantize(latents, tokens)
 
     def reset(self) -> None:
         """Discard the stream's state and start a new stream."""
@@ -276,47 +202,32 @@ class StreamEncoder(ResumableStream):
 
 
 class _DecodeState:
-    """What changes in a stream decoder, and its workspace."""
+    """What changes in a stream decoder."""
 
-    def __init__(
-        self,
-        config: CodecConfig,
-        decompressor: DecompressorStage,
-        decoder: DecoderStage,
-        max_chunks: int,
-        voice: VoiceStage | None,
-    ) -> None:
-        tokens = max_chunks * config.decoded_tokens
-        frames = tokens * config.samples_out_per_token // config.decoder.hop_length
-        self.decompressor = decompressor.state(tokens)
-        self.decoder = decoder.state(frames)
-        self.codes = new(tokens, config.bits_per_token)
-        self.features = new(frames, config.decompressor.output_dim)
-        self.voice = voice.state(frames) if voice is not None else None
-        self.voiced = new(*self.features.shape) if voice is not None else self.features
-        """The features that the decoder reads."""
-        self.samples = new(frames * config.decoder.hop_length)
+    def __init__(self, config: CodecConfig, memory: StreamMemory, max_chunks: int) -> None:
+        self.memory = memory
         self.chunker = Chunker(config.decoded_tokens, max_chunks, np.uint16)
         self.ended = False
         """Whether the last step had a partial chunk."""
 
     def reset(self) -> None:
-        self.decompressor.reset()
-        self.decoder.reset()
+        self.memory.reset()
         self.chunker.reset()
         self.ended = False
 
-    def history(self) -> list[Array]:
-        return histories([self.decompressor, self.decoder])
-
     def saved(self) -> Saved:
-        history = [array.copy() for array in self.history()]
-        return Saved(history, self.chunker.rest().copy(), int(self.ended))
+        history = [array.copy() for array in self.memory.history()]
+        return Saved(history, self.chunker.rest().copy(), self.ended)
 
     def resume(self, saved: Saved) -> None:
-        write_history(self.history(), saved.history)
+        write_history(self.memory.history(), saved.history)
         self.chunker.resume(saved.waiting)
-        self.ended = bool(saved.number)
+        self.ended = saved.ended
+
+    def take(self, other: _DecodeState) -> None:
+        self.memory.take(other.memory)
+        self.chunker.resume(other.chunker.rest())
+        self.ended = other.ended
 
 
 class StreamDecoder(ResumableStream):
@@ -331,18 +242,15 @@ class StreamDecoder(ResumableStream):
     def __init__(
         self,
         config: CodecConfig,
-        decompressor: DecompressorStage,
-        decoder: DecoderStage,
+        memory: StreamMemory,
         max_chunks: int = 1,
         threads: int = 1,
         create: Callable[[int, int], StreamDecoder] | None = None,
-        voice: VoiceStage | None = None,
     ) -> None:
         super().__init__(create, max_chunks, threads)
-        self._config, self._decompressor, self._decoder = config, decompressor, decoder
-        self._voice = voice
-        self._state = _DecodeState(config, decompressor, decoder, self._max_chunks, voice)
-        self._hop, self._chunk_tokens = config.decoder.hop_length, config.decoded_tokens
+        self._config = config
+        self._state = _DecodeState(config, memory, self._max_chunks)
+        self._chunk_tokens = config.decoded_tokens
         self._has_all_tokens = config.bits_per_token == 16
         whole = (n * self._chunk_tokens for n in self._all_chunks)
         sizes = (*range(1, self._chunk_tokens), *whole)
@@ -383,7 +291,7 @@ class StreamDecoder(ResumableStream):
         start = 0
         for run in chunker.runs(checked):
             stop = start + run.size * config.samples_out_per_token
-            self._step(run, samples[start:stop])
+            self._state.memory.run(run, samples[start:stop])
             start = stop
         return samples
 
@@ -398,7 +306,7 @@ class StreamDecoder(ResumableStream):
         rest = self._state.chunker.rest()
         samples = np.empty(rest.size * self._config.samples_out_per_token, np.float32)
         if rest.size:
-            self._step(rest, samples)
+            self._state.memory.run(rest, samples)
         self.reset()
         return samples
 
@@ -427,13 +335,17 @@ class StreamDecoder(ResumableStream):
         self._check_open()
         if self._state.chunker.n_pending:
             raise ValueError(f"{self.n_pending} tokens wait for the rest of their chunk: use push")
-        if not is_plain_pair(tokens, UINT16, samples, FLOAT32, self._shapes):
+        plain = is_plain_pair(tokens, UINT16, samples, FLOAT32, self._shapes)
+        if not plain:
             self._check_step(tokens, samples)
-            # Samples are written by NumPy, tokens read by a kernel.
-            tokens = np.array(tokens)
         if not self._has_all_tokens:
             as_tokens(tokens, self._config.bits_per_token)
-        self._step(tokens, samples)
+        if plain:
+            self._state.memory.run(tokens, samples)
+        else:
+            result = np.empty(samples.shape, np.float32)
+            self._state.memory.run(np.array(tokens), result)
+            samples[:] = result
         if tokens.size < self._chunk_tokens:
             self._state.ended = True
 
@@ -450,18 +362,6 @@ class StreamDecoder(ResumableStream):
     def _check_open(self) -> None:
         if self._state.ended:
             raise ValueError("the stream has ended with a partial chunk: reset starts a new one")
-
-    def _step(self, tokens: U16, samples: F32) -> None:
-        state = self._state
-        codes, output = state.codes[: tokens.size], state.samples[: samples.size]
-        features = state.features[: samples.size // self._hop]
-        quantizer.codes(tokens, codes)
-        self._decompressor(codes, features, state.decompressor)
-        voiced = state.voiced[: len(features)]
-        if self._voice is not None and state.voice is not None:
-            self._voice(features, voiced, state.voice)
-        self._decoder(voiced, output, state.decoder)
-        samples[:] = output
 
     def reset(self) -> None:
         """Discard the stream's state and start a new stream."""

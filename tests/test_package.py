@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import json
 import re
 from pathlib import Path
 
@@ -217,6 +218,9 @@ def test_metadata() -> None:
     native = ROOT / "export" / "native"
     assert f'#define FCS_VERSION "{version[1]}"' in (native / "fcs.h").read_text()
     assert f"\nVersion: {version[1]}\n" in (native / "fcs.pc").read_text()
+    package = json.loads((ROOT / "export" / "web" / "package.json").read_text())
+    assert package["version"] == version[1]
+    assert package["type"] == "module", "Node 18 would read fcs.js as CommonJS"
     packages = re.search(r"^packages = \[(.+?)\]$", project, re.MULTILINE | re.DOTALL)
     assert packages is not None
     folders = {p.parent for top in FOLDERS for p in (ROOT / top).rglob("*.py")}

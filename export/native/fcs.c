@@ -9,6 +9,10 @@
 #include "fcs.h"
 #include "fcs_inside.h"
 
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the words and weights of a model file are little endian"
+#endif
+
 /* The platform's part: nothing else is called. No <string.h>: a freestanding build lacks it. */
 void *memcpy(void *to, const void *from, size_t n);
 void *memset(void *to, int value, size_t n);
@@ -59,7 +63,7 @@ enum {
     PLAN_VERSION,
     MAX_CHUNKS,
     STATE_BYTES,
-    CARRIED_BYTES, /* of the state's, those that a stream carries: they come first */
+    HISTORY_BYTES, /* the state's first ones, which later chunks read */
     NOT_FINITE,    /* offset of the count of bad samples in the state, -1 for none */
     N_INITIAL,
     INITIAL,
@@ -213,8 +217,8 @@ struct flow {
 static struct flow flow_of(const fcs_model *model, int decoder) {
     struct flow encode = {number(model, CHUNK_SAMPLES), 1, number(model, SAMPLES_PER_TOKEN),
                           sizeof(float), sizeof(uint16_t)};
-    struct flow decode = {number(model, DECODER_CHUNK_TOKENS), number(model, SAMPLES_OUT_PER_TOKEN), 1,
-                          sizeof(uint16_t), sizeof(float)};
+    struct flow decode = {number(model, DECODER_CHUNK_TOKENS), number(model, SAMPLES_OUT_PER_TOKEN),
+                          1, sizeof(uint16_t), sizeof(float)};
     return decoder ? decode : encode;
 }
 
@@ -399,7 +403,7 @@ enum {
     MAX_STATE = 1 << 30, /* bytes */
     MAX_PATCHES = 1 << 14,
     MAX_FACTOR = 1 << 30,
-    MAX_ITEMS = 1 << 18 /* of a chunk: then no patched word overflows */
+    MAX_ITEMS = 1 << 18 /* of a chunk, in or out: then no patched word overflows */
 };
 
 static struct plan plan_of(const fcs_stream_plan *stream) {
@@ -483,7 +487,8 @@ static int check_plan(const fcs_model *model, const fcs_stream_plan *stream, int
         if (!is_in_state(&plan, plan.initial[2 * i])) return 0;
     int64_t count = plan.head[NOT_FINITE];
     if (count != -1 && !is_in_state(&plan, count)) return 0;
-    return (plan.head[TAIL_WORDS] > 0 || flow.chunk == 1) && check_patches(&plan, &flow) && check_programs(&plan, &flow, model->weights_size) &&
+    return (plan.head[TAIL_WORDS] > 0 || flow.chunk == 1) && check_patches(&plan, &flow) &&
+           check_programs(&plan, &flow, model->weights_size) &&
            check_tail(&plan, &flow, model->weights_size);
 }
 
@@ -518,11 +523,10 @@ static int open_plan(fcs_model *model, int which) {
 static int check_rates(const fcs_model *model) {
     for (int i = SAMPLE_RATE_IN; i <= BITS_PER_TOKEN; i++)
         if (number(model, i) == 0 || number(model, i) >= MAX_ITEMS) return 0;
+    struct flow encode = flow_of(model, 0), decode = flow_of(model, 1);
     return number(model, BITS_PER_TOKEN) <= 16 && model->bytes[AT_NAME + NAME_SIZE - 1] == 0 &&
-           number(model, CHUNK_TOKENS) * (uint64_t)number(model, SAMPLES_PER_TOKEN) ==
-               number(model, CHUNK_SAMPLES) &&
-           number(model, DECODER_CHUNK_TOKENS) * (uint64_t)number(model, SAMPLES_OUT_PER_TOKEN) <
-               MAX_ITEMS;
+           number(model, CHUNK_TOKENS) * (uint64_t)encode.divisor == encode.chunk &&
+           decode.chunk * (uint64_t)decode.times < MAX_ITEMS;
 }
 
 static int check_frame(const unsigned char *bytes, size_t size) {

@@ -203,8 +203,10 @@ FCS_RESAMPLE_API int fcs_resampler_init(void *memory, size_t size, uint32_t from
     double inverse[FCS_RESAMPLE_TERMS];
     fcs_resampler plan, *r = (fcs_resampler *)memory;
     uint32_t k, steps;
-    if (!memory || !fcs_resampler_plan(&plan, from, to))
+    if (!memory)
         return FCS_BAD_ARGUMENT;
+    if (!fcs_resampler_plan(&plan, from, to))
+        return FCS_BAD_RATE;
     if ((uintptr_t)memory % 8)
         return FCS_BAD_ALIGNMENT;
     if (size < fcs_resampler_bytes(&plan))
@@ -223,11 +225,11 @@ FCS_RESAMPLE_API int fcs_resampler_init(void *memory, size_t size, uint32_t from
     return fcs_resampler_reset(memory);
 }
 
-/* Input samples that an output waits for, behind its own time; 0 for equal rates. */
+/* Input samples that an output waits for, behind its own time; 1 for equal rates. */
 FCS_RESAMPLE_API size_t fcs_resampler_delay(const void *memory)
 {
     const fcs_resampler *r = fcs_resampler_checked(memory);
-    return r && r->from != r->to ? r->half : 0;
+    return r ? r->half : 0;
 }
 
 /* Outputs whose windows end within the first `filled` samples of the history. */

@@ -141,10 +141,14 @@ FCS_EXPORT int fcs_module_writer_init(fcs_module_writer *writer, const fcs_model
 {
     fcs_file_header header;
     fcs_writer_options options;
+    uint32_t per_block;
     size_t n = fcs_module_priors(model, writer->priors);
     fcs_module_header(model, &header);
     memset(&options, 0, sizeof options);
     options.prior = n ? &writer->priors[n - 1] : NULL;
+    /* Two seconds, as `fcs-edge encode` writes. */
+    per_block = (2 * header.sample_rate_in + header.samples_per_token / 2) / header.samples_per_token;
+    options.block_tokens = per_block < 1 ? 1 : per_block > 255 ? 255 : per_block;
     writer->buffer.bytes = writer->bytes;
     writer->buffer.capacity = FCS_MODULE_BYTES;
     writer->buffer.size = 0;

@@ -99,6 +99,8 @@ export interface FileWriter {
   put(tokens: Uint16Array): Uint8Array;
   /** The last bytes. `samples` is the exact number of input samples. */
   close(samples: number): Uint8Array;
+  /** Give the writer's memory back, without an end. */
+  drop(): void;
 }
 
 export type FileEvent =

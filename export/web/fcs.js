@@ -464,6 +464,10 @@ class FileWriter {
     return bytes;
   }
 
+  drop() {
+    this.state.close();
+  }
+
   written() {
     const { exports, memory } = this.codec;
     const at = exports.fcs_module_writer_bytes(this.state.open);

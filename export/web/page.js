@@ -20,6 +20,7 @@ const MOST_BYTES = 300e6;
 const VIEW_SECONDS = 8;
 const NARROW_VIEW_SECONDS = 4;
 const SKIP_SECONDS = 2;
+const INSECURE = "Sound needs a secure page: open it by https, from localhost, or as a file.";
 
 const $ = (id) => document.getElementById(id);
 const worker = new Worker(FILES.worker, { type: FILES.workerType ?? "module" });
@@ -97,11 +98,17 @@ function ready(message) {
     `Model ${facts.name}, fingerprint ${facts.fingerprint}. fcs-edge ${message.version}, ` +
     `${megabytes} MB of memory${message.relaxed ? ", relaxed SIMD" : ""}.`;
   $("progress").hidden = true;
-  for (const id of ["microphone", "choose", "example"]) $(id).disabled = false;
-  if (globalThis.AudioWorkletNode) say("Ready.");
-  else problem("Sound needs a secure page: open it by https, from localhost, or as a file.");
+  // Half a model encodes or decodes: the page needs the decoder at least.
+  for (const id of ["microphone", "example"]) $(id).disabled = !encodes();
+  $("choose").disabled = !facts.hasDecoder;
+  if (!globalThis.AudioWorkletNode) problem(INSECURE);
+  else if (!facts.hasDecoder) problem("This half of a model has no decoder: nothing can be heard.");
+  else if (!facts.hasEncoder) say("This half of a model decodes: choose a .fcs file.");
+  else say("Ready.");
   requestAnimationFrame(frame);
 }
+
+const encodes = () => facts.hasEncoder && facts.hasDecoder;
 
 // ---- The sound card ----
 
@@ -109,7 +116,7 @@ function ready(message) {
 async function openSound() {
   if (!sound) {
     if (!globalThis.AudioWorkletNode) {
-      throw new Error("sound needs a secure page: open it by https, from localhost, or as a file");
+      throw new Error(INSECURE);
     }
     const context = new AudioContext({ latencyHint: "interactive" });
     await context.audioWorklet.addModule(FILES.worklet);
@@ -194,9 +201,12 @@ async function toggleMicrophone() {
     if (!navigator.mediaDevices) throw new Error("the browser gives this page no microphone");
     const audio = { echoCancellation: cancel, noiseSuppression: false, autoGainControl: false };
     const stream = await navigator.mediaDevices.getUserMedia({ audio });
-    const id = begin("live", "recording");
+    const id = begin("live", "Your recording");
     const source = context.createMediaStreamSource(stream);
     sound.microphone = { stream, source };
+    stream.getAudioTracks()[0].onended = () => {
+      if (current.id === id && current.mode === "live") toggleMicrophone();
+    };
     source.connect(node);
     worker.postMessage({ type: "live", id });
     $("microphone").setAttribute("aria-pressed", "true");
@@ -212,7 +222,7 @@ async function toggleMicrophone() {
 function microphoneText(error) {
   if (error.name === "NotAllowedError") return "The browser refuses the microphone: allow it for this page.";
   if (error.name === "NotFoundError") return "There is no microphone.";
-  return `The microphone does not start: ${error.message}.`;
+  return sentence(`The microphone does not start: ${error.message}`);
 }
 
 function leaveMicrophone() {
@@ -230,7 +240,7 @@ async function takeFile(file) {
     if (file.size > MOST_BYTES) throw new Error("the file is too large for a page");
     await takeBytes(await file.arrayBuffer(), file.name);
   } catch (error) {
-    problem(`${file.name}: ${error.message}.`);
+    problem(sentence(`${file.name}: ${error.message}`));
   }
 }
 
@@ -242,6 +252,7 @@ async function takeBytes(bytes, name) {
     worker.postMessage({ type: "open", id, bytes }, [bytes]);
     return;
   }
+  if (!encodes()) throw new Error("this half of a model takes .fcs files alone");
   say(`Reading ${name}.`);
   const { samples, rate } = await decodedSound(context, bytes);
   const id = begin("clip", name);
@@ -471,7 +482,7 @@ function download(bytes, format) {
   const type = format === "fcs" ? "application/octet-stream" : "audio/wav";
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([bytes], { type }));
-  link.download = `${current.name.replace(/\.[^.]*$/, "").replace(/^The /, "") || "speech"}.${format}`;
+  link.download = `${current.name.replace(/\.[^.]*$/, "").replace(/^(The|Your) /, "") || "speech"}.${format}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   say(`Saved ${link.download}, ${bytes.length} bytes.`);

@@ -59,11 +59,23 @@ export async function decodedSound(context, bytes) {
   }
   const samples = new Float32Array(buffer.length);
   for (let c = 0; c < buffer.numberOfChannels; c++) {
-    const channel = buffer.getChannelData(c);
+    const channel = exact16(buffer.getChannelData(c));
     for (let i = 0; i < samples.length; i++) samples[i] += channel[i] / buffer.numberOfChannels;
   }
   if (!samples.length) throw new Error("the file has no sound");
   return { samples, rate: buffer.sampleRate };
+}
+
+/**
+ * Samples of 16 bits as they are, by 32768. Chromium divides those above 0 by 32767: where all of
+ * them are such numbers, they are set right.
+ */
+function exact16(channel) {
+  const whole = (value) => Math.round(value > 0 ? value * 32767 : value * 32768);
+  const near = (value) => Math.abs((value > 0 ? value * 32767 : value * 32768) - whole(value)) < 0.01;
+  const plain = (value) => Number.isInteger(value * 32768);
+  if (channel.every(plain) || !channel.every(near)) return channel;
+  return channel.map((value) => whole(value) / 32768);
 }
 
 /** A context that decodes at a rate; that of the sound card where there is none. */

@@ -34,7 +34,6 @@ const orders = {
   clip: encodeClip,
   open: ({ bytes, id }) => openFile(bytes, id),
   save: ({ format }) => save(format),
-  forget: () => (session = null),
 };
 
 self.onmessage = async ({ data }) => {
@@ -154,6 +153,7 @@ class Session {
 
   close() {
     for (const stream of [this.encoder, this.decoder, this.down, this.up]) stream?.close();
+    this.writer?.drop();
   }
 
   /** Tell the page what this session is by now, at most 10 times a second. */

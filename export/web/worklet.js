@@ -1,6 +1,6 @@
 // The sound card's side of the page: it captures the microphone, and plays the original or the
 // decoded sound from the same place. The codec runs in worker.js, at the other end of a
-// MessagePort. Here is nothing but copying: no clock, no timer, no allocation while sound runs.
+// MessagePort. Here is nothing but copying: no clock, no timer, and blocks that are used again.
 
 // Frames of a captured block: 11 ms at 48 kHz.
 const BLOCK = 512;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,13 +18,14 @@ from fcs_edge.model.compressor import Compressor
 from fcs_edge.model.decoder import Decoder
 from fcs_edge.model.decompressor import Decompressor
 from fcs_edge.model.encoder import Encoder
-from fcs_edge.model.layers import F32
-from fcs_edge.model.replayed_stage import ReplayedStage, StateT, StreamStage
+from fcs_edge.model.layers import F32, Array
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN, CodecConfig, SearchConfig
 from fcs_edge.modelfile.model_file import ModelFile
 from fcs_edge.modelfile.tensor_layout import matrix_shape, tensor_shapes
 from fcs_edge.modelfile.tensors import SCALE
 from fcs_edge.stream import StreamDecoder, StreamEncoder
+from fcs_edge.streams.memory import ProgramMemory, SplitSteps, StreamMemory, programs_of
+from fcs_edge.streams.steps import DecoderSteps, EncoderSteps
 
 Facts = dict[str, Any]
 """Results as JSON, with units in the names."""
@@ -184,23 +185,43 @@ def limits(seconds: float = 1.0) -> Limits:
     )
 
 
-class _Timed(Generic[StateT]):
-    """A stage that records the duration of its last call, in nanoseconds."""
+class _Timed:
+    """The memory of a stream; it records how long the two parts of its last step took.
 
-    def __init__(self, stage: StreamStage[StateT]) -> None:
-        self._stage = stage
-        self.elapsed = 0
+    Parameters
+    ----------
+    steps : SplitSteps
+        What a step does.
+    chunks, threads : int
+        Chunks per step, and threads that share it.
+    """
 
-    def state(self, size: int) -> StateT:
-        return self._stage.state(size)
+    def __init__(self, steps: SplitSteps, chunks: int, threads: int) -> None:
+        self._steps = steps
+        self._memory: ProgramMemory | None = None
+        if programs := programs_of(steps, chunks, threads, steps.first):
+            self._memory = ProgramMemory(programs)
+        self._state = steps.state(chunks) if self._memory is None else None
+        self.elapsed = [0, 0]
 
-    def __call__(self, x: F32, out: F32, state: StateT) -> None:
+    def run(self, x: Array, out: Array) -> None:
+        if self._memory is not None:
+            self.elapsed = self._memory.timed(x, out)
+            return
         start = time.perf_counter_ns()
-        self._stage(x, out, state)
-        self.elapsed = time.perf_counter_ns() - start
+        self._steps.first(x, out, self._state)
+        middle = time.perf_counter_ns()
+        self._steps.rest(x, out, self._state)
+        self.elapsed = [middle - start, time.perf_counter_ns() - middle]
 
-    def tail(self, x: F32, out: F32, state: StateT) -> None:
-        self._stage.tail(x, out, state)
+    def reset(self) -> None:
+        raise NotImplementedError
+
+    def history(self) -> list[Array]:
+        raise NotImplementedError
+
+    def take(self, other: StreamMemory) -> None:
+        raise NotImplementedError
 
 
 class Bench:
@@ -223,13 +244,16 @@ class Bench:
         self._model, self._chunks, self._threads = model, chunks, threads
         self._baseline = host.memory_used()[1]
         start = time.perf_counter()
-        self._first = _Timed(ReplayedStage(Encoder(config.encoder, model.reader()), threads))
-        self._last = _Timed(ReplayedStage(Decoder(config.decoder, model.reader()), threads))
-        compressor = ReplayedStage(Compressor(config.compressor, model.reader()), threads)
-        decompressor = ReplayedStage(Decompressor(config.decompressor, model.reader()), threads)
-        search = ReplayedStage(Search(config, model.reader()), threads) if config.search else None
-        self._encoder = StreamEncoder(config, self._first, compressor, chunks, search)
-        self._decoder = StreamDecoder(config, decompressor, self._last, chunks)
+        search = Search(config, model.reader()) if config.search else None
+        encoder = Encoder(config.encoder, model.reader())
+        compressor = Compressor(config.compressor, model.reader())
+        decompressor = Decompressor(config.decompressor, model.reader())
+        decoder = Decoder(config.decoder, model.reader())
+        encode = EncoderSteps(config, encoder, compressor, search)
+        self._encode = _Timed(encode, chunks, threads)
+        self._decode = _Timed(DecoderSteps(config, decompressor, decoder), chunks, threads)
+        self._encoder = StreamEncoder(config, self._encode, chunks)
+        self._decoder = StreamDecoder(config, self._decode, chunks)
         self._load_seconds = time.perf_counter() - start
         size = chunks * config.chunk_size
         self._samples = np.resize(clip, (max(clip.size // size, 1), size))
@@ -306,7 +330,7 @@ class Bench:
         end = time.perf_counter_ns()
         self._times[mode].append(end - start)
         if mode == "both":
-            first, last = self._first.elapsed, self._last.elapsed
+            first, last = self._encode.elapsed[0], self._decode.elapsed[1]
             parts = (first, middle - start - first, end - middle - last, last)
             for stage, elapsed in zip(STAGES, parts, strict=True):
                 self._times[stage].append(elapsed)

@@ -192,8 +192,9 @@ class Search:
         code_search.rectify(inner)
         self._target_out(inner, target)
         self._cepstra(log_bands, target.reshape(n * SPECTRA_A_TOKEN, -1), ADD)
-        whole = n - n % self.chunk
-        for rows in (slice(0, whole), slice(whole, n)):
+        # The last chunk has a call of its own, whole or not: so the calls are always the same.
+        last = (n - 1) // self.chunk * self.chunk
+        for rows in (slice(0, last), slice(last, n)):
             if rows.start < rows.stop:
                 part = latents[rows]
                 self.codes(part, target[rows], state.past, state.workspace, part)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cached_property
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -14,8 +15,7 @@ from fcs_edge.model.compressor import Compressor
 from fcs_edge.model.decoder import Decoder
 from fcs_edge.model.decompressor import Decompressor
 from fcs_edge.model.encoder import Encoder
-from fcs_edge.model.layers import F32, U16, new
-from fcs_edge.model.replayed_stage import Stage, StateT
+from fcs_edge.model.layers import F32, U16, State, new
 from fcs_edge.model.voice_rows import VoiceStage
 from fcs_edge.model.whole_blocks import BLOCK_ROWS, rows_of
 from fcs_edge.model.whole_compressor import WholeCompressor
@@ -24,10 +24,22 @@ from fcs_edge.model.whole_decompressor import WholeDecompressor
 from fcs_edge.model.whole_encoder import WholeEncoder
 from fcs_edge.modelfile.model_file import ModelFile
 
+StateT = TypeVar("StateT", bound=State)
+
 _ENCODER_SHARE = 0.75
 """Share of the work of encoding a whole signal that the encoder is counted as."""
 
 Progress = Callable[[float], None]
+
+
+class Stage(Protocol[StateT]):
+    """Encoder, compressor, decompressor or decoder."""
+
+    def state(self, size: int, /) -> StateT:
+        """Return the state of a new stream whose calls take up to `size` rows or chunks."""
+
+    def __call__(self, x: F32, out: F32, state: StateT, /) -> None:
+        """Write the stage's output of x into out, and advance the state."""
 
 
 class PreparedStages:

@@ -19,8 +19,8 @@ class Saved(NamedTuple):
     history: list[Array]
     waiting: Array
     """Samples, tokens or values of rows that wait for the rest of their chunk."""
-    number: int
-    """Of samples that were not finite, or whether the stream has ended."""
+    ended: bool
+    """Whether a partial chunk has ended the stream."""
 
 
 class StreamState(Protocol):
@@ -35,6 +35,9 @@ class StreamState(Protocol):
     def resume(self, saved: Saved, /) -> None:
         """Continue from the point where another stream was."""
 
+    def take(self, other: Any, /) -> None:
+        """Continue from the point where another stream of the same kind is."""
+
 
 StreamT = TypeVar("StreamT", bound="ResumableStream")
 
@@ -42,7 +45,7 @@ StreamT = TypeVar("StreamT", bound="ResumableStream")
 class ResumableStream:
     """What the streams share: `create` of a codec creates another one, which takes the history.
 
-    So a copy and a pickle hold the codec and the history only: no workspace, and no recorded calls.
+    So a copy and a pickle hold the codec and the history only: no workspace, and no programs.
     """
 
     _state: StreamState
@@ -51,7 +54,7 @@ class ResumableStream:
         self, create: Callable[[int, int], Any] | None, max_chunks: int, threads: int = 1
     ) -> None:
         self._create, self._threads = create, threads
-        self._max_chunks = as_count(max_chunks, "max_chunks", 1, MAX_CHUNKS)
+        self._max_chunks = as_max_chunks(max_chunks)
         self._all_chunks = range(1, self._max_chunks + 1)
 
     def _limit(self) -> str:
@@ -59,9 +62,8 @@ class ResumableStream:
 
     def __copy__(self: StreamT) -> StreamT:
         """Return an independent stream that continues from this point."""
-        create, arguments, saved = self.__reduce__()
-        other: StreamT = create(*arguments)
-        other.__setstate__(saved)
+        other: StreamT = self._creator()(self._max_chunks, self._threads)
+        other._state.take(self._state)
         return other
 
     def __deepcopy__(self: StreamT, memo: dict[int, Any]) -> StreamT:
@@ -70,13 +72,29 @@ class ResumableStream:
 
     def __reduce__(self) -> tuple[Callable[[int, int], Any], tuple[int, int], Saved]:
         """Return what creates another stream, and what resumes this one there."""
+        return self._creator(), (self._max_chunks, self._threads), self._state.saved()
+
+    def _creator(self) -> Callable[[int, int], Any]:
         if self._create is None:
             raise TypeError("a stream that no codec created cannot be copied or pickled")
-        return self._create, (self._max_chunks, self._threads), self._state.saved()
+        return self._create
 
     def __setstate__(self, saved: Saved) -> None:
         """Continue from the point where another stream was."""
         self._state.resume(saved)
+
+
+def as_max_chunks(value: Any) -> int:
+    """Return the most chunks per step as int.
+
+    Raises
+    ------
+    TypeError
+        It is no integer.
+    ValueError
+        It is out of range.
+    """
+    return as_count(value, "max_chunks", 1, MAX_CHUNKS)
 
 
 def write_history(history: list[Array], saved: list[Array]) -> None:

@@ -13,20 +13,21 @@ from numpy.typing import ArrayLike, NDArray
 from fcs_edge.arguments import as_matrix, as_signal, as_tokens
 from fcs_edge.errors import FcsError
 from fcs_edge.kernels.ops import samples as sample_kernels
+from fcs_edge.kernels.runtime.program import Parameter
 from fcs_edge.model import quantizer
 from fcs_edge.model.layers import F32, Array, histories, new
 from fcs_edge.model.prepared_stages import PreparedStages
-from fcs_edge.model.replayed_stage import ReplayedStage, ReplayedState
 from fcs_edge.model.voice_rows import VoiceStage
 from fcs_edge.modelfile.config import STREAMING, CodecConfig
-from fcs_edge.stream import SAMPLE_LIMIT
 from fcs_edge.streams.chunker import Chunker
+from fcs_edge.streams.memory import StreamMemory
 from fcs_edge.streams.resumable import ResumableStream, Saved, write_history
+from fcs_edge.streams.steps import SAMPLE_LIMIT
 
 STAGES = "encoder", "compressor", "quantizer", "decompressor", "decoder"
 """The stages in the order of the sound."""
 
-Stages = Mapping[str, ReplayedStage[Any]]
+Stages = Mapping[str, Any]
 """The stages of a run by name, without the quantizer; ``search`` where it chooses the codes, and
 ``voice`` where it replaces features."""
 
@@ -63,12 +64,8 @@ def check_streams(config: CodecConfig, run: tuple[str, ...], name: str) -> None:
             )
 
 
-def replayed(
-    prepared: PreparedStages,
-    run: tuple[str, ...],
-    threads: int,
-    search: bool,
-    voice: VoiceStage | None,
+def stages_of(
+    prepared: PreparedStages, run: tuple[str, ...], search: bool, voice: VoiceStage | None
 ) -> Stages:
     """Return the stages of a run; the code search needs samples, and a voice both its neighbours.
 
@@ -78,21 +75,16 @@ def replayed(
         All stages of the model.
     run : tuple of str
         The names of the run's stages, in their order.
-    threads : int
-        Threads that share the work of a step.
     search : bool
         Whether the code search chooses the tokens, where the model has one.
     voice : VoiceStage, optional
         What replaces the features between decompressor and decoder.
     """
-    names = (name for name in run if name != "quantizer")
-    stages: dict[str, ReplayedStage[Any]] = {
-        name: ReplayedStage(getattr(prepared, name), threads) for name in names
-    }
+    stages = {name: getattr(prepared, name) for name in run if name != "quantizer"}
     if search and {"encoder", "quantizer"} <= set(run) and prepared.search is not None:
-        stages["search"] = ReplayedStage(prepared.search, threads)
+        stages["search"] = prepared.search
     if voice is not None and {"decompressor", "decoder"} <= set(run):
-        stages["voice"] = ReplayedStage(voice, threads)
+        stages["voice"] = voice
     return stages
 
 
@@ -131,150 +123,203 @@ class _Input:
         """Rows of a chunk."""
 
 
-class _Step:
-    """A step of the run, and the array that it writes into.
+class _Output:
+    """What leaves a run of stages."""
 
-    Parameters
-    ----------
-    out : numpy.ndarray
-        The output of the most rows.
-    rows_in, rows_out : int
-        So many rows of input, or fewer at the end of the stream, give so many rows of output.
-    """
+    def __init__(self, config: CodecConfig, run: tuple[str, ...]) -> None:
+        self._rates = [_rate(config, name) for name in run]
+        self._shape = _columns(config, run[-1])
+        self._dtype: type[Any] = np.uint16 if run[-1] == "quantizer" else np.float32
 
-    def __init__(self, out: Array, rows_in: int = 1, rows_out: int = 1) -> None:
-        self.out, self._rows_in, self._rows_out = out, rows_in, rows_out
+    def rows(self, n_rows: int) -> int:
+        """Return how many rows so many rows of input give."""
+        for rows_in, rows_out in self._rates:
+            n_rows = math.ceil(n_rows / rows_in) * rows_out
+        return n_rows
 
-    def count(self, n_rows: int) -> int:
-        """Return how many rows of output so many rows of input give."""
-        return math.ceil(n_rows / self._rows_in) * self._rows_out
-
-    def __call__(self, x: Array, ends: bool) -> Array:
-        """Return the output of x, a view; `ends` where the stream ends with x."""
-        out = self.out[: self.count(x.shape[0])]
-        self.write(x, out, ends)
-        return out
-
-    def write(self, x: Array, out: Array, ends: bool) -> None:
-        """Write the output of x."""
-        raise NotImplementedError
+    def new(self, n_rows: int) -> NDArray[Any]:
+        """Return an array for the output of so many rows of input."""
+        return np.zeros((self.rows(n_rows), *self._shape), self._dtype)
 
 
-class _Stage(_Step):
-    """A stage that has a state."""
-
-    def __init__(
-        self,
-        stage: ReplayedStage[Any],
-        state: ReplayedState[Any],
-        out: F32,
-        rows_in: int,
-        rows_out: int,
-    ) -> None:
-        super().__init__(out, rows_in, rows_out)
-        self.state, self._stage = state, stage
-
-    def write(self, x: Array, out: Array, ends: bool) -> None:
-        (self._stage.tail if ends else self._stage)(x, out, self.state)
+def _rate(config: CodecConfig, name: str) -> tuple[int, int]:
+    """Return of how many rows of input, or fewer at the end, a stage makes how many of output."""
+    factor = math.prod(config.decompressor.upscale_factors)
+    rates = {
+        "encoder": (config.encoder.frame_size, 1),
+        "compressor": (config.frames_per_token, 1),
+        "decompressor": (1, factor),
+        "decoder": (1, config.decoder.hop_length),
+    }
+    return rates.get(name, (1, 1))
 
 
-class _Search(_Stage):
-    """The code search: it replaces latents, and reads the samples that they stand for."""
-
-    def __init__(
-        self, stage: ReplayedStage[Any], compressor: _Stage, samples: F32, size: int
-    ) -> None:
-        rows = compressor.out.shape[0]
-        super().__init__(stage, stage.state(rows), compressor.out, 1, 1)
-        self.state.state.hidden = compressor.state.state.hidden
-        self._samples, self._size = samples, size
-
-    def write(self, x: Array, out: Array, ends: bool) -> None:
-        super().write(self._samples[: x.shape[0] * self._size], out, ends)
-
-
-class _Quantizer(_Step):
-    """Latents to tokens."""
-
-    def write(self, x: Array, out: Array, ends: bool) -> None:
-        quantizer.quantize(x, out)
-
-
-class _Codes(_Step):
-    """Tokens to codes, which the decompressor takes."""
-
-    def write(self, x: Array, out: Array, ends: bool) -> None:
-        quantizer.codes(x, out)
-
-
-def _steps(config: CodecConfig, stages: Stages, run: tuple[str, ...], x: Array) -> list[_Step]:
-    """Return the steps of a run of stages whose first one takes rows of x, and their states."""
-    encoder, bits, samples = config.encoder, config.bits_per_token, x
-    steps: list[_Step] = []
-
-    def add(name: str, size: int, rows_in: int, rows_out: int, *columns: int) -> _Stage:
-        out = new(x.shape[0] // rows_in * rows_out, *columns)
-        step = _Stage(stages[name], stages[name].state(size), out, rows_in, rows_out)
-        steps.append(step)
-        return step
-
-    for name in run:
-        rows = x.shape[0]
-        if name == "encoder":
-            size = encoder.frame_size
-            add(name, rows // size // encoder.chunk_frames, size, 1, encoder.dim)
-        elif name == "compressor":
-            compressor = add(name, rows, config.frames_per_token, 1, bits)
-            if "search" in stages:
-                size = config.samples_per_token
-                steps.append(_Search(stages["search"], compressor, samples, size))
-        elif name == "quantizer":
-            steps.append(_Quantizer(np.zeros(rows, np.uint16)))
-        elif name == "decompressor":
-            steps.append(_Codes(new(rows, bits)))
-            factor = math.prod(config.decompressor.upscale_factors)
-            features = add(name, rows, 1, factor, config.decompressor.output_dim).out
-            if "voice" in stages:
-                voice = stages["voice"]
-                steps.append(_Stage(voice, voice.state(len(features)), new(*features.shape), 1, 1))
-        else:
-            add(name, rows, 1, config.decoder.hop_length)
-        x = steps[-1].out
-    return steps
+def _columns(config: CodecConfig, name: str) -> tuple[int, ...]:
+    """Return the shape of a row of a stage's output."""
+    columns = {
+        "encoder": (config.encoder.dim,),
+        "compressor": (config.bits_per_token,),
+        "decompressor": (config.decompressor.output_dim,),
+    }
+    return columns.get(name, ())
 
 
 class _StageState:
     """What changes in a stream of stages, and its workspace."""
 
-    def __init__(
-        self, config: CodecConfig, stages: Stages, run: tuple[str, ...], max_chunks: int
-    ) -> None:
-        entry = _Input(config, run)
-        rows = entry.chunk_rows * max_chunks
-        self.input: Array = np.zeros((rows, *entry.shape), entry.dtype)
-        self.steps = _steps(config, stages, run, self.input)
-        self.states = [step.state for step in self.steps if isinstance(step, _Stage)]
-        self.n_values = math.prod(entry.shape)
-        """Values of a row."""
-        self.chunker: Chunker[Any] = Chunker(
-            entry.least_rows * self.n_values, rows // entry.least_rows, entry.dtype
-        )
+    def __init__(self, steps: StageSteps, max_chunks: int) -> None:
+        config, stages = steps.config, steps.stages
+        x, _ = steps.arrays(max_chunks)
+        rows = len(x)
+        self.samples: Array = x if steps.run[0] == "encoder" else new(0)
+        """What the encoder takes: the caller's samples, clean."""
+        self.parts: dict[str, Any] = {}
+        self.output: dict[str, Array] = {}
+        """What each stage gives, but the last one, which writes into the caller's array."""
+        for name in steps.run:
+            if name == "encoder":
+                self.parts[name] = stages[name].state(max_chunks)
+            elif name != "quantizer":
+                self.parts[name] = stages[name].state(rows)
+            if name == "decompressor":
+                self.codes = new(rows, config.bits_per_token)
+            rows_in, rows_out = _rate(config, name)
+            rows = rows // rows_in * rows_out
+            dtype = np.uint16 if name == "quantizer" else np.float32
+            if name != steps.run[-1]:
+                self.output[name] = np.zeros((rows, *_columns(config, name)), dtype)
+            if name == "compressor" and "search" in stages:
+                self.parts["search"] = search = stages["search"].state(rows)
+                search.hidden = self.parts[name].hidden
+            if name == "decompressor" and "voice" in stages:
+                self.parts["voice"] = stages["voice"].state(rows)
+                self.output["voice"] = np.zeros_like(self.output[name])
         self.n_not_finite = np.zeros(1, np.int64)
 
     def reset(self) -> None:
-        for state in self.states:
-            state.reset()
-        self.chunker.reset()
+        """Start a new stream."""
+        for part in self.parts.values():
+            part.reset()
         self.n_not_finite[0] = 0
 
+    def history(self) -> list[Array]:
+        """Return what resumes the stream; see `layers.State`."""
+        return [*histories(self.parts.values()), self.n_not_finite]
+
+
+class StageSteps:
+    """What a step of some stages does: calls of kernels and nothing else; see `steps`.
+
+    Parameters
+    ----------
+    config : CodecConfig
+        The model's configuration.
+    stages : Stages
+        What `stages_of` returned.
+    run : tuple of str
+        The names of the stages.
+    """
+
+    def __init__(self, config: CodecConfig, stages: Stages, run: tuple[str, ...]) -> None:
+        self.config, self.stages, self.run = config, stages, run
+        self._input, self._output = _Input(config, run), _Output(config, run)
+
+    @property
+    def chunk_rows(self) -> int:
+        """Rows of the shortest step."""
+        return self._input.least_rows
+
+    def state(self, max_chunks: int) -> _StageState:
+        """Return the state of a new stream whose steps take up to `max_chunks` chunks."""
+        return _StageState(self, max_chunks)
+
+    def arrays(self, max_chunks: int) -> tuple[Array, Array]:
+        """Return arrays for the input and the output of the largest step."""
+        rows = self._input.chunk_rows * max_chunks
+        x = np.zeros((rows, *self._input.shape), self._input.dtype)
+        return x, self._output.new(rows)
+
+    def n_rows(self, n_rows: int) -> int:
+        """Return how many rows of output so many rows of input give."""
+        return self._output.rows(n_rows)
+
+    def tables(self) -> list[Array]:
+        """Return weights of which a step reads a part that depends on its length."""
+        return [self.stages["encoder"].biases] if "encoder" in self.stages else []
+
+    def parameters(self) -> list[Parameter]:
+        """Return the rows after each stride, and those of the refiner."""
+        config, found = self.config, list[Parameter]()
+        strides = {
+            "encoder": config.encoder.strides,
+            "compressor": config.compressor.downscale_factors,
+        }
+        for name in self.run:
+            for divisor in strides.get(name, ()):
+                if divisor > 1:
+                    found.append(Parameter(len(found), 1, divisor))
+        if "decompressor" in self.run:
+            factor = math.prod(config.decompressor.upscale_factors)
+            found.append(Parameter(len(found), factor, config.decompressor.chunk_frames))
+        return found
+
+    def __call__(self, x: Any, out: Any, state: _StageState) -> None:
+        """Write what the last stage gives for rows of the first one."""
+        if self.run[0] == "encoder":
+            samples = self._clean(x, state)
+            x = samples[: x.size]
+        for name in self.run:
+            rows_in, rows_out = _rate(self.config, name)
+            rows = math.ceil(len(x) / rows_in) * rows_out
+            output = out if name == self.run[-1] else state.output[name][:rows]
+            if name == "quantizer":
+                quantizer.quantize(x, output)
+            else:
+                if name == "decompressor":
+                    quantizer.codes(x, codes := state.codes[: len(x)])
+                    x = codes
+                self.stages[name](x, output, state.parts[name])
+            if name == "compressor" and "search" in state.parts:
+                self.stages["search"](samples, output, state.parts["search"])
+            if name == "decompressor" and "voice" in state.parts:
+                voiced = state.output["voice"][:rows]
+                self.stages["voice"](output, voiced, state.parts["voice"])
+                output = voiced
+            x = output
+
+    def _clean(self, x: F32, state: _StageState) -> F32:
+        """Return clean samples; for the search, zeros fill the last token's."""
+        size = self.config.samples_per_token if "search" in self.stages else 1
+        samples: F32 = state.samples[: math.ceil(x.size / size) * size]
+        sample_kernels.sanitize(x, SAMPLE_LIMIT, samples, state.n_not_finite)
+        return samples
+
+
+class _StreamState:
+    """What changes in a stream."""
+
+    def __init__(self, entry: _Input, memory: StreamMemory, max_chunks: int) -> None:
+        self.memory = memory
+        self.n_values = math.prod(entry.shape)
+        """Values of a row."""
+        runs = entry.chunk_rows * max_chunks // entry.least_rows
+        self.chunker: Chunker[Any] = Chunker(entry.least_rows * self.n_values, runs, entry.dtype)
+
+    def reset(self) -> None:
+        self.memory.reset()
+        self.chunker.reset()
+
     def saved(self) -> Saved:
-        history = [array.copy() for array in histories(self.states)]
-        return Saved(history, self.chunker.rest().copy(), int(self.n_not_finite[0]))
+        history = [array.copy() for array in self.memory.history()]
+        return Saved(history, self.chunker.rest().copy(), False)
 
     def resume(self, saved: Saved) -> None:
-        write_history(histories(self.states), saved.history)
+        write_history(self.memory.history(), saved.history)
         self.chunker.resume(saved.waiting)
-        self.n_not_finite[0] = saved.number
+
+    def take(self, other: _StreamState) -> None:
+        self.memory.take(other.memory)
+        self.chunker.resume(other.chunker.rest())
 
 
 class StageStream(ResumableStream):
@@ -284,12 +329,12 @@ class StageStream(ResumableStream):
     pushes. Threads, copies and pickles are as for `StreamEncoder`.
     """
 
-    _state: _StageState
+    _state: _StreamState
 
     def __init__(
         self,
         config: CodecConfig,
-        stages: Stages,
+        memory: StreamMemory,
         run: tuple[str, ...],
         max_chunks: int = 1,
         threads: int = 1,
@@ -297,8 +342,8 @@ class StageStream(ResumableStream):
     ) -> None:
         super().__init__(create, max_chunks, threads)
         self._run = run
-        self._input = _Input(config, run)
-        self._state = _StageState(config, stages, run, self._max_chunks)
+        self._input, self._output = _Input(config, run), _Output(config, run)
+        self._state = _StreamState(self._input, memory, self._max_chunks)
 
     def __repr__(self) -> str:
         """Name the stages."""
@@ -322,7 +367,7 @@ class StageStream(ResumableStream):
     @property
     def n_not_finite(self) -> int:
         """Samples since the stream's start that were NaN or infinite; each counts as 0."""
-        return int(self._state.n_not_finite[0])
+        return int(self._state.memory.history()[-1][0])
 
     def push(self, rows: ArrayLike) -> NDArray[Any]:
         """Run the stages on as many rows as they can take now.
@@ -348,13 +393,13 @@ class StageStream(ResumableStream):
         """
         values = self._input.check(rows).reshape(-1)
         chunker = self._state.chunker
-        out = self._new(chunker.whole_chunks(values.size) * self.least_rows)
+        out = self._output.new(chunker.whole_chunks(values.size) * self.least_rows)
         start = 0
         for run in chunker.runs(values):
             for x in self._cut(run.reshape(-1, *self._input.shape)):
-                result = self._step(x)
-                out[start : start + len(result)] = result
-                start += len(result)
+                stop = start + self._output.rows(len(x))
+                self._state.memory.run(x, out[start:stop])
+                start = stop
         return out
 
     def flush(self) -> NDArray[Any]:
@@ -366,40 +411,18 @@ class StageStream(ResumableStream):
             What the last stage gives for them, as `push` returns it.
         """
         rest = self._state.chunker.rest().reshape(-1, *self._input.shape)
-        out = self._new(len(rest))
+        out = self._output.new(len(rest))
         if len(rest):
-            out[:] = self._step(rest, ends=True)
+            self._state.memory.run(rest, out)
         self.reset()
         return out
 
-    def _new(self, n_rows: int) -> NDArray[Any]:
-        """Return an array for what the last stage gives for so many rows of input."""
-        for step in self._state.steps:
-            n_rows = step.count(n_rows)
-        last = self._state.steps[-1].out
-        return np.empty((n_rows, *last.shape[1:]), last.dtype)
-
     def _cut(self, rows: Array) -> Iterator[Array]:
-        """Cut rows into whole chunks and what remains, so that few numbers of rows are recorded."""
+        """Cut rows into whole chunks and what remains, so that few numbers of rows are traced."""
         whole = len(rows) - len(rows) % self._input.chunk_rows
         for x in (rows[:whole], rows[whole:]):
             if len(x):
                 yield x
-
-    def _step(self, rows: Array, ends: bool = False) -> Array:
-        """Run the stages on rows; return a view of the last one's output."""
-        state, n = self._state, len(rows)
-        x = state.input[:n]
-        if self._run[0] == "encoder":
-            if ends:
-                # They follow the last sample where the code search reads a whole token's.
-                state.input[n:] = 0
-            sample_kernels.sanitize(rows, SAMPLE_LIMIT, x, state.n_not_finite)
-        else:
-            x[:] = rows
-        for step in state.steps:
-            x = step(x, ends)
-        return x
 
     def reset(self) -> None:
         """Discard the stream's state and start a new stream."""

@@ -6,10 +6,12 @@ An encoder's step goes from the caller's samples to the caller's tokens, a decod
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 
 from fcs_edge.kernels.ops import samples as sample_kernels
+from fcs_edge.kernels.runtime.program import Parameter
 from fcs_edge.model import quantizer
 from fcs_edge.model.code_search import Search, SearchState
 from fcs_edge.model.compressor import Compressor
@@ -22,6 +24,12 @@ from fcs_edge.modelfile.config import CodecConfig
 
 SAMPLE_LIMIT = np.float32(65536)
 """Samples are clipped to this magnitude. Speech is within 1; unscaled int16 is within 2**15."""
+
+
+def strided(divisors: Iterable[int]) -> list[Parameter]:
+    """Return the rows that are left after each of these strides."""
+    rows = (divisor for divisor in divisors if divisor > 1)
+    return [Parameter(i, 1, divisor) for i, divisor in enumerate(rows)]
 
 
 class EncoderStepState:
@@ -79,9 +87,28 @@ class EncoderSteps:
         """Return the state of a new stream whose steps take up to `max_chunks` chunks."""
         return EncoderStepState(self, max_chunks)
 
+    @property
+    def chunk_rows(self) -> int:
+        """Samples of a chunk."""
+        return self.config.chunk_size
+
+    def arrays(self, max_chunks: int) -> tuple[F32, U16]:
+        """Return arrays for the samples and the tokens of the largest step."""
+        n_tokens = max_chunks * self.config.chunk_tokens
+        return new(max_chunks * self.config.chunk_size), np.zeros(n_tokens, np.uint16)
+
+    def n_rows(self, n_rows: int) -> int:
+        """Return how many tokens so many samples give."""
+        return math.ceil(n_rows / self.config.samples_per_token)
+
     def tables(self) -> list[Array]:
         """Return weights of which a step reads a part that depends on its length."""
         return [self.encoder.biases]
+
+    def parameters(self) -> list[Parameter]:
+        """Return the rows after each stride, the last of which are frames, then tokens."""
+        divisors = (*self.config.encoder.strides, *self.config.compressor.downscale_factors)
+        return strided(divisors)
 
     def __call__(self, samples: F32, tokens: U16, state: EncoderStepState) -> None:
         """Write the tokens of whole chunks, the last of which may be partial and ends the stream.
@@ -97,16 +124,27 @@ class EncoderSteps:
         state : EncoderStepState
             The stream's state; it advances by these samples.
         """
-        config = self.config
-        frames = math.ceil(samples.size / config.encoder.frame_size)
-        whole = state.samples[: tokens.size * config.samples_per_token]
-        features, latents = state.features[:frames], state.latents[: tokens.size]
+        self.first(samples, tokens, state)
+        self.rest(samples, tokens, state)
+
+    def first(self, samples: F32, tokens: U16, state: EncoderStepState) -> None:
+        """Make the features."""
+        whole = state.samples[: tokens.size * self.config.samples_per_token]
+        features = state.features[: self._frames(samples)]
         sample_kernels.sanitize(samples, SAMPLE_LIMIT, whole, state.n_not_finite)
         self.encoder(whole[: samples.size], features, state.encoder)
-        self.compressor(features, latents, state.compressor)
+
+    def rest(self, samples: F32, tokens: U16, state: EncoderStepState) -> None:
+        """Write the tokens of the features."""
+        latents = state.latents[: tokens.size]
+        self.compressor(state.features[: self._frames(samples)], latents, state.compressor)
         if self.search is not None and state.search is not None:
+            whole = state.samples[: tokens.size * self.config.samples_per_token]
             self.search(whole, latents, state.search)
         quantizer.quantize(latents, tokens)
+
+    def _frames(self, samples: F32) -> int:
+        return math.ceil(samples.size / self.config.encoder.frame_size)
 
 
 class DecoderStepState:
@@ -159,6 +197,29 @@ class DecoderSteps:
         """Return the state of a new stream whose steps take up to `max_chunks` chunks."""
         return DecoderStepState(self, max_chunks)
 
+    @property
+    def chunk_rows(self) -> int:
+        """Tokens of a chunk."""
+        return self.config.decoded_tokens
+
+    def arrays(self, max_chunks: int) -> tuple[U16, F32]:
+        """Return arrays for the tokens and the samples of the largest step."""
+        n_tokens = max_chunks * self.config.decoded_tokens
+        return np.zeros(n_tokens, np.uint16), new(self.n_rows(n_tokens))
+
+    def n_rows(self, n_rows: int) -> int:
+        """Return how many samples so many tokens give."""
+        return n_rows * self.config.samples_out_per_token
+
+    def tables(self) -> list[Array]:
+        """Return weights of which a step reads a part that depends on its length: none."""
+        return []
+
+    def parameters(self) -> list[Parameter]:
+        """Return the rows of the refiner."""
+        frames = math.prod(self.config.decompressor.upscale_factors)
+        return [Parameter(0, frames, self.config.decompressor.chunk_frames)]
+
     def __call__(self, tokens: U16, samples: F32, state: DecoderStepState) -> None:
         """Write the samples of whole chunks, or of fewer tokens, which end the stream.
 
@@ -171,11 +232,21 @@ class DecoderSteps:
         state : DecoderStepState
             The stream's state; it advances by these tokens.
         """
-        codes = state.codes[: tokens.size]
-        features = state.features[: samples.size // self.config.decoder.hop_length]
+        self.first(tokens, samples, state)
+        self.rest(tokens, samples, state)
+
+    def first(self, tokens: U16, samples: F32, state: DecoderStepState) -> None:
+        """Make the features that the decoder reads."""
+        codes, frames = state.codes[: tokens.size], self._frames(samples)
+        features = state.features[:frames]
         quantizer.codes(tokens, codes)
         self.decompressor(codes, features, state.decompressor)
-        voiced = state.voiced[: len(features)]
         if self.voice is not None and state.voice is not None:
-            self.voice(features, voiced, state.voice)
-        self.decoder(voiced, samples, state.decoder)
+            self.voice(features, state.voiced[:frames], state.voice)
+
+    def rest(self, tokens: U16, samples: F32, state: DecoderStepState) -> None:
+        """Write the samples of these features."""
+        self.decoder(state.voiced[: self._frames(samples)], samples, state.decoder)
+
+    def _frames(self, samples: F32) -> int:
+        return samples.size // self.config.decoder.hop_length

@@ -85,10 +85,43 @@ Parts: TypeAlias = list[Call | None]
 """Calls that run at once, one or none for each thread: those that a recorded call is cut into."""
 
 
-def cut(recorded: Sequence[Recorded], threads: int) -> list[Parts]:
+PRIMED: I64 = np.ones(1, np.int64)
+"""States that a past is there; the first thread has filled it."""
+
+
+class OwnArrays:
+    """What each thread but the first has for itself, the same in all programs of a stream."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[tuple[int, int], Any] = {}
+
+    def like(self, array: Any, thread: int) -> Any:
+        """Return a thread's own in place of an array, on cache lines of its own."""
+        if not thread:
+            return array
+        key = array.ctypes.data, thread
+        if key not in self._arrays:
+            self._arrays[key] = memory.temporary(array.shape, array.dtype)
+        return self._arrays[key]
+
+    def works(self, recorded: Sequence[Recorded], threads: int) -> list[Any]:
+        """Return the workspace of each thread's products; the first one uses that of its calls."""
+        sizes = [a[_WORK].size for kernel, a in recorded if kernel.name.startswith(_WORKING)]
+        most = max(sizes, default=0)
+        works = [None]
+        for thread in range(1, threads):
+            held = self._arrays.get((0, thread))
+            if held is None or held.size < most:
+                held = self._arrays[0, thread] = memory.temporary((most,), np.int8)
+            works.append(held)
+        return works
+
+
+def cut(recorded: Sequence[Recorded], threads: int, own: OwnArrays | None = None) -> list[Parts]:
     """Return what recorded calls are cut into, in their order."""
     out: list[Parts] = []
-    works = _works(recorded, threads)
+    own = own or OwnArrays()
+    works = own.works(recorded, threads)
     for _, same in groupby(recorded, _layer):
         calls = list(same)
         if len(calls) > 1 and len(calls) % threads == 0:
@@ -100,15 +133,8 @@ def cut(recorded: Sequence[Recorded], threads: int) -> list[Parts]:
             ]
             out += [dealt[i : i + threads] for i in range(0, len(dealt), threads)]
         else:
-            out += [parts for call in calls for parts in _cut(*call, works)]
+            out += [parts for call in calls for parts in _cut(*call, works, own)]
     return out
-
-
-def _works(recorded: Sequence[Recorded], threads: int) -> list[Any]:
-    """Return the workspace of each thread's products; the first one uses that of its calls."""
-    sizes = [a[_WORK].size for kernel, a in recorded if kernel.name.startswith(_WORKING)]
-    most = max(sizes, default=0)
-    return [None, *(memory.temporary((most,), np.int8) for _ in range(1, threads))]
 
 
 def _layer(recorded: Recorded) -> tuple[int, ...]:
@@ -119,16 +145,18 @@ def _layer(recorded: Recorded) -> tuple[int, ...]:
     return id(kernel), id(arguments[_OUT]), arguments[-3]
 
 
-def _cut(kernel: Compiled, arguments: tuple[Any, ...], works: list[Any]) -> list[Parts]:
+def _cut(
+    kernel: Compiled, arguments: tuple[Any, ...], works: list[Any], own: OwnArrays
+) -> list[Parts]:
     """Return what a recorded call is cut into; what must come before it precedes it."""
     name = kernel.name.partition("(")[0]
     found, threads = None, len(works)
     if name.startswith(_PRODUCTS):
         found = _product(kernel, arguments, works)
     elif name == "ops.depthwise.depthwise_panels":
-        found = _depthwise(kernel, arguments, threads)
+        found = _depthwise(kernel, arguments, threads, own)
     elif name == "ops.attention.attend_panels":
-        found = _attention(kernel, arguments, threads)
+        found = _attention(kernel, arguments, threads, own)
     elif name == _APPEND:
         found = _append(kernel, arguments, threads)
     elif name in _ROWS:
@@ -215,55 +243,58 @@ def _product_call(
     return Call(kernel, (*arguments[:-2], first, last), used)
 
 
-def _depthwise(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> list[Parts] | None:
+def _depthwise(
+    kernel: Compiled, arguments: tuple[Any, ...], threads: int, own: OwnArrays
+) -> list[Parts] | None:
     """Cut a depthwise convolution by panels; each thread but the first has its own cursor."""
     x, ring, cursor, weight, bias, out, first, last = arguments
     shares = _shares(last - first, threads, out.size * weight.shape[1])
-    copies = _copies(cursor, len(shares))
+    copies = _copies(cursor, len(shares), own)
     if copies is None:
         return None
     lanes, vectors = _numbers(kernel)[:2]
     width = lanes * vectors
     calls = []
-    for (start, stop), own in zip(shares, (cursor, *copies[1]), strict=True):
-        used = [_access(x, False), _access(ring[start:stop], True), _access(own, True)]
+    for (start, stop), at in zip(shares, (cursor, *copies[1]), strict=True):
+        used = [_access(x, False), _access(ring[start:stop], True), _access(at, True)]
         written = _some_columns(out, start * width, min(stop * width, out.shape[1]))
-        arrays = x, ring, own, weight, bias, out
+        arrays = x, ring, at, weight, bias, out
         own_arguments = *arrays, first + start, first + stop
         calls.append(Call(kernel, own_arguments, [*used, written]))
     return [_filled([call], threads) for call in copies[0]] + [_filled(calls, threads)]
 
 
-def _attention(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> list[Parts] | None:
+def _attention(
+    kernel: Compiled, arguments: tuple[Any, ...], threads: int, own: OwnArrays
+) -> list[Parts] | None:
     """Cut attention by heads; each thread but the first has its own cursor and scores."""
     qkv, gate, bias, keys, values, cursor, scores, out, first, last = arguments
     rows, heads = gate.shape
     head_dim = out.shape[1] // heads
     work = 2 * rows * heads * head_dim * values.shape[2]
     shares = _shares(last - first, threads, work)
-    copies = _copies(cursor, len(shares))
+    copies = _copies(cursor, len(shares), own)
     if copies is None:
         return None
     calls = []
-    for (start, stop), own in zip(shares, (cursor, *copies[1]), strict=True):
-        workspace = scores if own is cursor else np.zeros_like(scores)
-        arrays = qkv, gate, bias, keys, values, own, workspace, out
+    for thread, ((start, stop), at) in enumerate(zip(shares, (cursor, *copies[1]), strict=True)):
+        workspace = own.like(scores, thread)
+        arrays = qkv, gate, bias, keys, values, at, workspace, out
         own_arguments = *arrays, first + start, first + stop
         used = [_access(qkv, False), _access(gate, False)]
-        written = [keys[start:stop], values[start:stop], own, workspace]
+        written = [keys[start:stop], values[start:stop], at, workspace]
         used += [_access(array, True) for array in written]
         used.append(_some_columns(out, start * head_dim, stop * head_dim))
         calls.append(Call(kernel, own_arguments, used))
     return [_filled([call], threads) for call in copies[0]] + [_filled(calls, threads)]
 
 
-def _copies(cursor: I64, threads: int) -> tuple[list[Call], list[I64]] | None:
+def _copies(cursor: I64, threads: int, own: OwnArrays) -> tuple[list[Call], list[I64]] | None:
     """Return calls that copy a cursor for each thread but the first, and the copies."""
     duplicate = aot_library.find(_DUPLICATE)
     if threads < 2 or not isinstance(duplicate, Compiled):
         return None
-    # A cache line or two for each.
-    copies = [np.zeros((16, cursor.size), np.int64)[0] for _ in range(1, threads)]
+    copies = [own.like(cursor, thread) for thread in range(1, threads)]
     return [whole(duplicate, (cursor, copy)) for copy in copies], copies
 
 
@@ -274,7 +305,7 @@ def _append(kernel: Compiled, arguments: tuple[Any, ...], threads: int) -> list[
         return None
     calls = []
     for start, stop in _shares(x.shape[0], threads, x.size * _ELEMENT_WORK):
-        rows, own = x[start:stop], np.ones(1, np.int64) if start else primed
+        rows, own = x[start:stop], PRIMED if start else primed
         written = buffer[0, n_past + start if start else 0 : n_past + stop]
         used = [_access(rows, False), _access(own, not start), _access(written, True)]
         calls.append(Call(kernel, (rows, n_past + start, own, buffer), used))

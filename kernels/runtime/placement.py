@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fcs_edge.kernels._types import I64
 from fcs_edge.kernels.runtime import memory
@@ -50,7 +51,7 @@ class Tracer:
 
     def _workspace(self, n_bytes: int) -> Any:
         if self._n_used == len(self._scratch):
-            self._scratch.append(np.zeros(n_bytes, np.int8))
+            self._scratch.append(np.empty(n_bytes, np.int8))
         whole = self._scratch[self._n_used]
         if whole.size < n_bytes:
             raise ValueError("a longer step must be traced first")
@@ -98,14 +99,6 @@ class _Extent:
     @property
     def size(self) -> int:
         return self.stop - self.start
-
-    def is_needed_with(self, other: _Extent) -> bool:
-        """Return whether a program needs both at once."""
-        return any(_meet(a, b) for a, b in zip(self.lives, other.lives, strict=True))
-
-    def overlaps(self, other: _Extent) -> bool:
-        """Return whether they share memory of the state."""
-        return self.offset < other.offset + other.size and other.offset < self.offset + self.size
 
 
 class Layout:
@@ -161,11 +154,10 @@ class Layout:
         self._history = self._place_history(in_order, history)
         self._work = [e for e in in_order if e.base == WEIGHTS and e.is_written]
         self.state_bytes = _place_work(self._work, self.history_bytes, share)
-        pairs = ((a, b) for i, a in enumerate(self._work) for b in self._work[:i])
-        self._sharing = [(a, b) for a, b in pairs if a.overlaps(b)]
-        for pair in self._sharing:
-            for extent in pair:
-                extent.is_shared = True
+        self._sharing = _overlaps(self._work)
+        """Which pairs of work share memory: a matrix of bool."""
+        for extent, shared in zip(self._work, self._sharing, strict=True):
+            extent.is_shared = bool(shared.any())
         for extent in in_order:
             if extent.base == WEIGHTS:
                 extent.offset = extent.start if weights is None else weights.add(_bytes(extent))
@@ -206,9 +198,9 @@ class Layout:
         lives: dict[_Extent, tuple[int, int]] = {}
         for number, extent in uses:
             lives[extent] = lives.get(extent, (number, number))[0], number
-        for a, b in self._sharing:
-            if a in lives and b in lives and _meet(lives[a], lives[b]):
-                raise ValueError("two arrays that share memory are needed at once")
+        needed = _meetings([[lives.get(extent, _NEVER) for extent in self._work]])
+        if (needed & self._sharing).any():
+            raise ValueError("two arrays that share memory are needed at once")
         self._patterns.add(pattern)
 
     def place(self, array: Any) -> tuple[int, int]:
@@ -278,33 +270,54 @@ def _place_work(work: Sequence[_Extent], start: int, share: bool) -> int:
 
     Of two orders, by first use and by size, the one that takes less memory is taken.
     """
-    ends = {}
-    orders = {"use": list(work), "size": sorted(work, key=lambda e: -e.size)}
-    for name in ("size", "use"):
-        ends[name] = _first_fit(orders[name], start, share)
-    if ends["size"] < ends["use"]:
-        return _first_fit(orders["size"], start, share)
-    return ends["use"]
-
-
-def _first_fit(work: Sequence[_Extent], start: int, share: bool) -> int:
-    placed: list[_Extent] = []
-    end = start
-    for extent in work:
-        extent.base, at = STATE, start
-        others = (p for p in placed if not share or p.is_needed_with(extent))
-        for other in sorted(others, key=lambda e: e.offset):
-            if at + extent.size > other.offset:
-                at = max(at, _lines(other.offset + other.size))
-        extent.offset = at
-        end = max(end, _lines(at + extent.size))
-        placed.append(extent)
+    sizes = [_lines(extent.size) for extent in work]
+    lives = [[extent.lives[i] for extent in work] for i in range(len(work[0].lives) if work else 0)]
+    needed = (_meetings(lives) if share else np.ones((len(work), len(work)), bool)).tolist()
+    by_use = range(len(work))
+    fits = [
+        _first_fit(order, sizes, needed, start)
+        for order in (by_use, sorted(by_use, key=lambda i: -work[i].size))
+    ]
+    end, offsets = min(fits, key=lambda fit: fit[0])
+    for extent, offset in zip(work, offsets, strict=True):
+        extent.base, extent.offset = STATE, offset
     return end
 
 
-def _meet(a: tuple[int, int], b: tuple[int, int]) -> bool:
-    """Return whether two lives have a call in common."""
-    return a[0] <= b[1] and b[0] <= a[1]
+def _first_fit(
+    order: Sequence[int], sizes: Sequence[int], needed: Sequence[Sequence[bool]], start: int
+) -> tuple[int, list[int]]:
+    """Return where all work ends, and the offset of each extent."""
+    offsets, end = [start] * len(sizes), start
+    placed: list[tuple[int, int]] = []
+    """Offsets and extents, by offset."""
+    for i in order:
+        at, others = start, needed[i]
+        for offset, j in placed:
+            if others[j] and at + sizes[i] > offset:
+                at = max(at, offset + sizes[j])
+        offsets[i], end = at, max(end, at + sizes[i])
+        insort(placed, (at, i))
+    return end, offsets
+
+
+def _meetings(programs: Sequence[Sequence[tuple[int, int]]]) -> NDArray[np.bool_]:
+    """Return which lives have a call in common, in one of the programs."""
+    n = len(programs[0]) if programs else 0
+    found = np.zeros((n, n), bool)
+    for lives in programs:
+        first, last = np.array(lives, np.int64).reshape(n, 2).T
+        found |= (first[:, None] <= last) & (first <= last[:, None])
+    return found
+
+
+def _overlaps(work: Sequence[_Extent]) -> NDArray[np.bool_]:
+    """Return which extents share memory with another one."""
+    start = np.array([extent.offset for extent in work], np.int64)
+    stop = start + np.array([extent.size for extent in work], np.int64)
+    found: NDArray[np.bool_] = (start[:, None] < stop) & (start < stop[:, None])
+    np.fill_diagonal(found, False)
+    return found
 
 
 def _lines(n: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import traced_streams
 
+from fcs_edge.cli import export as command
 from fcs_edge.export import exporter, fcsm, libraries, page_files
 from fcs_edge.kernels.isa import instructions
 from fcs_edge.kernels.runtime import aot_library
@@ -50,6 +51,10 @@ def export(
 def model(golden: Callable[[str], Any]) -> Path:
     path: Path = golden("nolookahead").model
     return path
+
+
+def test_targets_of_the_command() -> None:
+    assert set(command._TARGETS) == {*exporter.TARGETS, exporter.HOST}
 
 
 def test_folder_appears_whole(export: Callable[..., Any], model: Path, tmp_path: Path) -> None:
@@ -99,8 +104,8 @@ def test_what_cannot_be_written(export: Callable[..., Any], model: Path, tmp_pat
     assert "no such folder" in export(model, tmp_path / "none" / "out").failed()
     for name in ("file", "link"):
         assert "is no folder" in export("-f", model, tmp_path / name).failed()
-    assert "exists already" in export(model, tmp_path / "notes").failed()
-    assert "todo.txt" in export("-f", model, tmp_path / "notes").failed()
+    for force in ((), ("-f",)):
+        assert "todo.txt" in export(*force, model, tmp_path / "notes").failed()
     assert (tmp_path / "notes" / "todo.txt").exists()
 
 

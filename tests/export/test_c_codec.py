@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import c_fuzz
+import c_library
 import fcs_edge
-from c_library import Model
+from c_library import FcsError, Model
+from fcs_edge.convert import convert
 
 CASES = ("tiny", "options", "nolookahead", pytest.param("full_4k", marks=pytest.mark.full))
 SAMPLES = 1e-4
@@ -78,6 +80,16 @@ def test_fingerprints_of_every_cpu(
     assert found == fingerprints.expected()[name]
 
 
+@pytest.fixture(scope="module")
+def halves(golden: Callable[[str], Golden], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return a model's encoder and its decoder, each in a file of its own."""
+    folder, case = tmp_path_factory.mktemp("halves"), golden("options")
+    paths = {part: folder / f"{part}.safetensors" for part in ("encoder", "decoder")}
+    for part, path in paths.items():
+        convert(case.model, path, None, case.codec.model.scheme, part)
+    return paths
+
+
 def test_the_prior_is_in_the_file(exported: Exported) -> None:
     codec, model = fcs_edge.load(), exported(None)
     assert model.facts.name.decode() == codec.name
@@ -102,6 +114,32 @@ def test_tails_of_every_length(
     for n in range(tokens.size + 1):
         sound = np.concatenate([decoder.push(tokens[:n]), decoder.flush()])
         assert np.array_equal(sound, codec.decode(tokens[:n])), n
+
+
+@pytest.mark.parametrize("chunks", [1, 8])
+def test_half_models(
+    chunks: int,
+    golden: Callable[[str], Golden],
+    exported: Exported,
+    halves: dict[str, Path],
+    speech: NDArray[np.float32],
+) -> None:
+    codec = golden("options").codec
+    signal = speech[: 10 * codec.chunk_size + 333]
+    tokens = codec.encode(signal)
+    encodes, decodes = exported(halves["encoder"]), exported(halves["decoder"])
+    for half in (encodes, decodes):
+        assert bytes(half.facts.fingerprint) == codec.model.fingerprint
+    assert np.array_equal(in_pieces(encodes.encoder(chunks), signal, (1, 999, 9999), 3), tokens)
+    sound = in_pieces(decodes.decoder(chunks), tokens, (1, 5, 37), 4)
+    assert np.array_equal(sound, codec.decode(tokens))
+    for other in (encodes.decoder, decodes.encoder):
+        with pytest.raises(FcsError) as refused:
+            other(chunks)
+        assert refused.value.code == c_library.NO_PART
+    whole = exported(golden("options").model)
+    for half in (encodes, decodes):
+        assert half.memory.bytes.size < whole.memory.bytes.size
 
 
 @settings(max_examples=15)

@@ -194,6 +194,7 @@ def test_inconsistent_heads(toy: Model) -> None:
     for at, value in (
         *((at, 0) for at in range(6, 14)),
         *((at, 1 << 31) for at in range(6, 14)),
+        (9, 1 << 17),
         (13, 17),
         (10, 13),
         (15, 1000),

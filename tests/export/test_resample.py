@@ -15,6 +15,7 @@ from native_tools import compiled, needed
 
 SIZE = ctypes.c_size_t
 BAD_ARGUMENT, BAD_ALIGNMENT, SMALL_BUFFER, SMALL_STATE, BAD_STATE = -1, -2, -3, -4, -5
+BAD_RATE = -7
 PAIRS = [(44100, 16000), (48000, 16000), (24000, 44100), (24000, 48000), (8000, 16000)]
 UNUSUAL = [(11025, 16000), (192000, 16000), (47999, 16000), (24000, 96001), (16000, 16000)]
 
@@ -88,7 +89,8 @@ def test_output_is_the_windowed_sinc(library: ctypes.CDLL, source: int, target: 
     resampler = Resampler(library, source, target)
     delay = library.fcs_resampler_delay(resampler.at)
     if source == target:
-        assert delay == 0
+        assert resampler.push(samples.astype(np.float32)).size == samples.size - delay
+        assert resampler.flush().size == delay == 1
         assert np.array_equal(resampler.all(samples), samples.astype(np.float32))
         return
     assert delay == math.ceil(64 * max(1, source / target))
@@ -162,11 +164,13 @@ def test_a_full_buffer_takes_nothing(library: ctypes.CDLL) -> None:
 
 
 def test_wrong_calls_have_codes(library: ctypes.CDLL) -> None:
+    memory = np.zeros(100000, np.float64)
+    at = memory.ctypes.data
     for rates in ((7999, 16000), (16000, 192001), (0, 0)):
         assert library.fcs_resampler_size(*rates) == 0
-        assert library.fcs_resampler_init(None, SIZE(0), *rates) == BAD_ARGUMENT
-    memory = np.zeros(100000, np.float64)
-    at, n = memory.ctypes.data, SIZE()
+        assert library.fcs_resampler_init(ctypes.c_void_p(at), SIZE(8 * 10**5), *rates) == BAD_RATE
+    assert library.fcs_resampler_init(None, SIZE(0), 48000, 16000) == BAD_ARGUMENT
+    n = SIZE()
     size = library.fcs_resampler_size(48000, 16000)
 
     def init(address: int, n_bytes: int) -> int:

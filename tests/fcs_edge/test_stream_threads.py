@@ -31,13 +31,13 @@ from fcs_edge.kernels.runtime import (
     _jit,
     aot_library,
     cuts,
-    replay,
     thread_team,
     thread_team_layout,
 )
 from fcs_edge.link.conceal import Concealer
 from fcs_edge.live.loop import Loopback
-from fcs_edge.model import replayed_stage
+from fcs_edge.streams import memory
+from fcs_edge.streams.memory import Programs, SharedProgram
 
 compiled_only = pytest.mark.skipif("_jit.uses_numba()", reason="Numba's kernels run on one thread")
 
@@ -93,12 +93,12 @@ def test_the_number_of_threads_changes_no_bit(
         codec = fcs_edge.load(tmp_path / "model.safetensors")
     shared = []
 
-    class Counted(replay.SharedRecording):
-        def __init__(self, lists: Any) -> None:
+    class Counted(SharedProgram):
+        def __init__(self, lists: Any, layout: Any) -> None:
             shared.append(len(lists))
-            super().__init__(lists)
+            super().__init__(lists, layout)
 
-    monkeypatch.setattr(replay, "SharedRecording", Counted)
+    monkeypatch.setattr(memory, "SharedProgram", Counted)
     for chunks in (1, 3):
         expected = results(codec, clip, 1, chunks)
         assert not shared
@@ -302,7 +302,7 @@ def test_threads_on_one_core_know_it(codec: Codec, clip: NDArray[np.float32]) ->
 
 
 @compiled_only
-def test_live_sound_records_no_call_once_it_runs(
+def test_live_sound_traces_no_call_once_it_runs(
     codec: Codec, clip: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its first chunk is as fast as the others, and the samples before it leave nothing."""
@@ -310,7 +310,7 @@ def test_live_sound_records_no_call_once_it_runs(
     shared = codec.with_threads(2)
     loop = Loopback(shared, lambda samples, tokens, sound: found.append(tokens.copy()), decode=True)
     concealer = Concealer(shared)
-    monkeypatch.setattr(replayed_stage, "record", lambda *_: pytest.fail("calls are recorded"))
+    monkeypatch.setattr(Programs, "_new", lambda *_: pytest.fail("calls are traced"))
     for chunk in clip[:3840].reshape(3, 1280):
         loop.step(chunk)
     tokens = np.concatenate(found)

@@ -6,6 +6,7 @@ import copy
 import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 import fcs_edge
 from fcs_edge import Codec
 from fcs_edge.codec import BLOCK_CHUNKS
-from fcs_edge.model.replayed_stage import ReplayedStage
 from fcs_edge.stream import StreamEncoder
 from fcs_edge.streams.idle import IdleStreams
+from fcs_edge.streams.memory import DirectMemory, ProgramMemory
 
 F32 = NDArray[np.float32]
 NAMES = "tiny", "options", "nolookahead"
@@ -39,21 +40,21 @@ def pieces(signal: F32, seed: int) -> Iterator[F32]:
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """The rows of each call of the encoder's stage, and whether it ended a stream."""
-    seen: list[tuple[str, int]] = []
-    call, tail = ReplayedStage.__call__, ReplayedStage.tail
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The samples of each step of an encoder, its last one included."""
+    seen: list[int] = []
 
-    def counted(name: str, run: Callable) -> Callable:
-        def stage(self: ReplayedStage, x: F32, out: F32, state: object) -> None:
-            if x.ndim == 1:
-                seen.append((name, x.size))
-            run(self, x, out, state)
+    def counted(kind: type[Any]) -> None:
+        run = kind.run
 
-        return stage
+        def step(self: Any, x: F32, out: NDArray[Any]) -> None:
+            seen.append(x.size)
+            run(self, x, out)
 
-    monkeypatch.setattr(ReplayedStage, "__call__", counted("step", call))
-    monkeypatch.setattr(ReplayedStage, "tail", counted("tail", tail))
+        monkeypatch.setattr(kind, "run", step)
+
+    counted(ProgramMemory)
+    counted(DirectMemory)
     return seen
 
 
@@ -84,7 +85,7 @@ def test_the_built_in_model_and_its_search(speech: F32) -> None:
 
 
 def test_steps_are_whole_and_the_rest_is_one_call(
-    tiny: Codec, speech: F32, calls: list[tuple[str, int]]
+    tiny: Codec, speech: F32, calls: list[int]
 ) -> None:
     """Blocks of a second make no step of their own, and the last partial chunk makes none."""
     step = CHUNK * BLOCK_CHUNKS
@@ -93,10 +94,10 @@ def test_steps_are_whole_and_the_rest_is_one_call(
         encoder.push(speech[at : at + 16000])
     encoder.flush()
     whole, rest = divmod(48000, step)
-    assert calls == [("step", step)] * whole + [("tail", rest)]
+    assert calls == [step] * whole + [rest]
     calls.clear()
     tiny.encode(speech[:48000])
-    assert calls == [("step", step)] * whole + [("tail", rest)]
+    assert calls == [step] * whole + [rest]
 
 
 def test_live_streams_wait_for_no_further_chunk(tiny: Codec, speech: F32) -> None:

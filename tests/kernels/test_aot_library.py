@@ -21,6 +21,7 @@ import check_wheel
 import fcs_edge
 from fcs_edge.convert import convert
 from fcs_edge.kernels.runtime import _jit, aot_library
+from fcs_edge.streams.memory import ProgramMemory
 from sound_card import virtual_sound_card
 
 ROOT = Path(__file__).parents[2]
@@ -146,22 +147,22 @@ def test_mic_takes_less_than_90_mb(python: Callable[..., Any]) -> None:
     assert report["peak"] < 90
 
 
-REPLAYED = """
+PROGRAMS = """
 import json, sys
 import numpy
 import fcs_edge
-from fcs_edge.model import replayed_stage
-from fcs_edge.kernels.runtime import _jit, replay
+from fcs_edge.kernels.runtime import _jit
+from fcs_edge.streams import memory
 rng = numpy.random.default_rng(0)
 
-class Counted(replay.Recording):
-    recorded = replays = 0
-    def __init__(self, calls):
-        Counted.recorded += 1
-        super().__init__(calls)
-    def __call__(self):
-        Counted.replays += 1
-        super().__call__()
+class Counted(memory.LibraryProgram):
+    made = runs = 0
+    def __init__(self, words):
+        Counted.made += 1
+        super().__init__(words)
+    def __call__(self, bases):
+        Counted.runs += 1
+        super().__call__(bases)
 
 def run(loaded, signal):
     "A stream in uneven steps, cut off, started again, copied; whole signals, with odd ends."
@@ -179,23 +180,23 @@ def run(loaded, signal):
     return [*found, loaded.encode(signal), loaded.decode(tokens[:-1]), loaded.decode(tokens[:-1])]
 
 signal = numpy.load(sys.argv[1])
-replay.Recording = Counted
+memory.LibraryProgram, programs_of = Counted, memory.programs_of
 report = {}
 for model in sys.argv[2:]:
-    Counted.recorded = Counted.replays = 0
-    loaded = fcs_edge.load(None if model == "built-in" else model)
-    replayed = run(loaded, signal)
-    replayed_stage.record = lambda call, threads: call()
-    straight = run(loaded, signal)
-    replayed_stage.record = replay.record
-    same = [a.tobytes() == b.tobytes() for a, b in zip(replayed, straight)]
-    report[model] = {"same": all(same), "n": len(same)}
-    report[model] |= {"recorded": Counted.recorded, "replays": Counted.replays}
+    Counted.made = Counted.runs = 0
+    reference = None if model == "built-in" else model
+    by_program = run(fcs_edge.load(reference), signal)
+    report[model] = {"made": Counted.made, "runs": Counted.runs}
+    memory.programs_of = lambda *_: None
+    straight = run(fcs_edge.load(reference), signal)
+    memory.programs_of = programs_of
+    same = [a.tobytes() == b.tobytes() for a, b in zip(by_program, straight)]
+    report[model] |= {"same": all(same), "n": len(same), "straight": Counted.runs}
 print(json.dumps({"report": report, "numba": _jit.uses_numba()}))
 """
 
 
-def test_replayed_calls_change_no_bit(
+def test_programs_change_no_bit(
     python: Callable[..., Any], golden: Callable[..., Any], floats: Path, tmp_path: Path
 ) -> None:
     """Streams that leave Python out, however they are cut, and streams that do not."""
@@ -205,21 +206,24 @@ def test_replayed_calls_change_no_bit(
         path = tmp_path / f"{scheme}.safetensors"
         convert(floats, path, weights=scheme)
         models.append(str(path))
-    found = python(REPLAYED, tmp_path / "signal.npy", *models)
+    found = python(PROGRAMS, tmp_path / "signal.npy", *models)
     assert not found["numba"]
     for counts in found["report"].values():
         assert counts["same"]
         assert counts["n"] == 47
-        # Each of four stages is recorded once for each number of chunks that a stream takes.
-        assert 4 * 4 < counts["recorded"] < counts["replays"]
+        # Of either direction: of each number of chunks, of a file's 8, and of tails.
+        assert 2 * 4 < counts["made"] < counts["runs"] == counts["straight"]
 
 
-def test_nothing_is_recorded_where_numba_compiles(golden: Callable[..., Any]) -> None:
+def test_streams_run_programs_but_where_numba_compiles(golden: Callable[..., Any]) -> None:
     loaded = fcs_edge.load(golden("tiny").model)
-    encoder = loaded.stream_encoder()
-    encoder.push(golden("tiny").signal)
-    recordings = encoder._state.encoder.recordings
-    assert bool(recordings) == (not _jit.uses_numba())
+    streams = (
+        loaded.stream_encoder(),
+        loaded.stream_decoder(),
+        loaded.stage_stream("encoder", "decoder"),
+    )
+    for stream in streams:
+        assert isinstance(stream._state.memory, ProgramMemory) != _jit.uses_numba()
 
 
 TAKE_OVER = """
