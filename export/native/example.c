@@ -389,7 +389,7 @@ static void decode_tokens(struct part *part, const uint16_t *tokens, size_t n, i
  * chunks begin where they would without the gap.
  */
 static void decode_gap(struct part *part, uint64_t n_tokens) {
-    static const float silence[PIECE];
+    static const float silence[PIECE] = {0};
     uint64_t chunk = facts.decoder_chunk_tokens, run = chunk > GAP_TOKENS ? chunk : GAP_TOKENS;
     uint64_t rest = n_tokens > run ? (n_tokens - run) / chunk * chunk : 0;
     decode_tokens(part, NULL, (size_t)(n_tokens - rest), 1);
