@@ -128,7 +128,7 @@ class _Files(BaseHTTPRequestHandler):
             return
         try:
             name = urlsplit(self.path).path[1:] or "index.html"
-        except ValueError:  # http://[
+        except ValueError:  # //[
             name = ""
         content = self.server.files.get(name)
         if content is None:
