@@ -57,6 +57,10 @@ PLAN_VERSION = 1
 ) = range(17)
 """Words of a plan's head, and their number. NOT_FINITE is -1 where the stream counts no samples.
 INITIAL, PROGRAMS, PARAMETERS, PATCHES and TAIL are words of the plan, counted from its head."""
+WORD = np.dtype("<i4")
+"""A word of a plan."""
+MAX_WEIGHTS = 1 << 31
+"""Bytes of weights at most: words hold their offsets."""
 INITIAL_WORDS, PROGRAM_WORDS, PARAMETER_WORDS, PATCH_WORDS = 2, 3, 3, 3
 """Words of an entry: (offset, value); (chunks, first word, words); (from, factor, divisor);
 (word of the tail, parameter, factor). Parameter 0 is (0, 1, 1): what a chunk lacks."""
@@ -111,7 +115,13 @@ class Plan(NamedTuple):
 
 
 def packed_plan(plan: Plan) -> bytes:
-    """Return the bytes of a plan's section."""
+    """Return the bytes of a plan's section.
+
+    Raises
+    ------
+    ValueError
+        A word does not fit.
+    """
     tail = plan.tail or Tail(np.zeros(0, np.int64), [], [])
     # A tail has the words of one chunk: they lie there once.
     is_there = np.array_equal(tail.words, plan.programs.get(1, tail.words[:0]))
@@ -135,12 +145,16 @@ def packed_plan(plan: Plan) -> bytes:
         head += [n, start]
     numbers = [*head, at, *(n for table in tables for entry in table for n in entry)]
     pieces = (np.array(numbers, np.int64), own, *(words for _, words in programs))
-    return np.concatenate(pieces).astype("<i8").tobytes()
+    words = np.concatenate(pieces)
+    # The bits of a float below 0 are those of an int32 below 0.
+    if words.min() < -(1 << 31) or words.max() >= 1 << 32:
+        raise ValueError("a word of a plan has more than 32 bits")
+    return words.astype(WORD).tobytes()
 
 
 def unpacked_plan(data: bytes) -> Plan:
     """Return the plan of a section."""
-    words = np.frombuffer(data, "<i8").astype(np.int64)
+    words = np.frombuffer(data, WORD).astype(np.int64)
 
     def entries(count: int, size: int) -> list[Any]:
         n, start = words[count : count + 2].tolist()

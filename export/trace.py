@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from fcs_edge.entropy.prior import Prior
+from fcs_edge.errors import FcsError
 from fcs_edge.export import fcsm
 from fcs_edge.kernels._types import I64
 from fcs_edge.kernels.runtime import program
@@ -47,6 +49,11 @@ def write_model(file: BinaryIO, model: ModelFile, target: str, kernels_id: bytes
         The name of the target whose kernels are traced.
     kernels_id : bytes
         Eight bytes that name these kernels.
+
+    Raises
+    ------
+    FcsError
+        The weights are too large.
     """
     config, weights = model.config, Weights()
     stages = PreparedStages(model, 1)
@@ -57,6 +64,8 @@ def write_model(file: BinaryIO, model: ModelFile, target: str, kernels_id: bytes
     if model.part != "encoder":
         decoder = DecoderSteps(config, stages.decompressor, stages.decoder)
         plans += [(fcsm.DECODER, decoder_plan(decoder, n, weights)) for n in CHUNKS]
+    if weights.size > fcsm.MAX_WEIGHTS:
+        raise FcsError("a model file of C has at most 2 GB of weights; convert to int8 or int4")
     sections = [
         fcsm.Section(fcsm.WEIGHTS, 0, weights.pieces()),
         *(fcsm.Section(kind, plan.max_chunks, fcsm.packed_plan(plan)) for kind, plan in plans),
@@ -205,8 +214,8 @@ def _decoder_parameters(config: CodecConfig) -> list[Parameter]:
 def _plan(
     layout: Layout, max_chunks: int, not_finite: int, programs: dict[int, I64], tail: Tail | None
 ) -> fcsm.Plan:
-    words = layout.initial().view(np.int64)
-    initial = [(8 * int(i), int(words[i])) for i in np.flatnonzero(words)]
+    words = layout.initial().view(np.int32)
+    initial = [(4 * int(i), int(words[i])) for i in np.flatnonzero(words)]
     sizes = max_chunks, layout.state_bytes, layout.history_bytes, not_finite
     return fcsm.Plan(*sizes, initial, programs, tail)
 
@@ -219,4 +228,7 @@ def main(arguments: Sequence[str]) -> None:
     known = json.loads(Path(record).read_bytes())
     model = catalogue.referenced(reference).with_activations(int(bits))
     with open(out, "wb") as file:
-        write_model(file, model, known["target"], bytes.fromhex(known["id"]))
+        try:
+            write_model(file, model, known["target"], bytes.fromhex(known["id"]))
+        except FcsError as error:
+            sys.exit(str(error))

@@ -152,6 +152,8 @@ _BASES, _WORDS = _POINTER.as_pointer(), _I64.as_pointer()
 _ADAPTER = ir.FunctionType(ir.VoidType(), [_BASES, _WORDS])
 _RAW = "fcsk_"
 """What names of raw functions start with."""
+_SHARED = "epilogue", "quantize_activations", "gelu_row"
+"""What names of functions hold that many kernels call: one copy of each is enough."""
 _FREE = "NRT_MemInfo_call_dtor"
 EXPORTED = "fcs_kernels", "fcs_kernel_types", "fcs_n_kernels", "fcs_kernels_id"
 """Symbols of a C library's kernels: table of adapters, texts of types, number of both, identity."""
@@ -552,7 +554,8 @@ def _optimized_module(target: Target, text: str, exported: set[str]) -> tuple[An
         if not value.is_declaration and value.name not in exported:
             value.linkage = "internal"
     for function in module.functions:
-        if function.name.startswith(_RAW) and "adapter" not in function.name:
+        raw = function.name.startswith(_RAW) and "adapter" not in function.name
+        if not function.is_declaration and (raw or any(n in function.name for n in _SHARED)):
             function.add_function_attribute("noinline")
     module.verify()
     tuning = llvm.create_pipeline_tuning_options(speed_level=3)

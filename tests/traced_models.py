@@ -27,8 +27,9 @@ def traced_once(folder: Path, trace: Trace = exporter.model_bytes) -> Trace:
 
     def model_bytes(model: ModelFile | str | None, target: str) -> bytes:
         found = model if isinstance(model, ModelFile) else catalogue.find(model)
-        key = f"{found.sha256} {found.name} {found.activation_bits} {target}"
-        path = folder / f"{hashlib.sha256(key.encode()).hexdigest()}.fcsm"
+        key = f"{found.sha256} {found.name} {found.activation_bits} {target} "
+        record = libraries.find(target).read(libraries.RECORD)
+        path = folder / f"{hashlib.sha256(key.encode() + record).hexdigest()}.fcsm"
         with (folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not path.exists():

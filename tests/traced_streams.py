@@ -99,7 +99,7 @@ class Words:
         """Run a stream: whole chunks, then a tail; NaN lie in all work memory before each step."""
         state, outs = aligned(plan.state_bytes), []
         for offset, value in plan.initial:
-            state[offset : offset + 8].view(np.int64)[0] = value
+            state[offset : offset + 4].view(np.int32)[0] = value
         start = 0
         while start < x.size:
             fitting = [n for n in plan.programs if n * chunk <= x.size - start]

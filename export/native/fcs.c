@@ -2,7 +2,8 @@
  * fcs.c: streams over the programs of a model's file; see fcs.h for their use, and docs/program.md
  * for the file.
  *
- * A program is a list of calls as words: a kernel's number, how many words follow, and those words.
+ * A program is a list of calls as words of 32 bits: a kernel's number, how many words follow, and
+ * those words. Kernels read words of 64 bits, so that each call is widened on the stack.
  * The kernels are a table of the library. `fcs_model_open` checks each call of each program once:
  * afterwards no word can make a stream read or write outside its memory by its offset or size.
  */
@@ -80,12 +81,12 @@ enum {
 };
 
 struct plan {
-    const int64_t *head;
-    const int64_t *initial;    /* offset, value */
-    const int64_t *programs;   /* chunks, index, words */
-    const int64_t *parameters; /* an earlier one, its factor, divisor */
-    const int64_t *patches;    /* word of the tail, parameter, factor; by rising word */
-    const int64_t *tail;
+    const int32_t *head;
+    const int32_t *initial;    /* offset, value */
+    const int32_t *programs;   /* chunks, index, words */
+    const int32_t *parameters; /* an earlier one, its factor, divisor */
+    const int32_t *patches;    /* word of the tail, parameter, factor; by rising word */
+    const int32_t *tail;
 };
 
 enum { MAX_WORDS = 128, MAX_PARAMETERS = 32 };
@@ -294,18 +295,24 @@ static int check_call(const char *types, struct call call, const base_sizes size
 }
 
 /* Whether there is a whole call at a word, with a known kernel. */
-static int is_call(const int64_t *words, int64_t n_words) {
+static int is_call(const int32_t *words, int64_t n_words) {
     return n_words >= 2 && words[0] >= 0 && words[0] < fcs_n_kernels && words[1] >= 0 &&
            words[1] <= n_words - 2 && words[1] <= MAX_WORDS;
 }
 
-static int check_program(const int64_t *words, int64_t n_words, const base_sizes sizes) {
-    while (n_words > 0) {
-        if (!is_call(words, n_words)) return 0;
-        struct call call = {words + 2, words + 2, (size_t)words[1], 0};
-        if (!check_call(fcs_kernel_types[words[0]], call, sizes)) return 0;
-        n_words -= 2 + words[1];
-        words += 2 + call.n;
+/* Copy the words of a call's arguments, and return their number. */
+static size_t widen(const int32_t *call, int64_t *words) {
+    size_t n = (size_t)call[1];
+    for (size_t i = 0; i < n; i++) words[i] = call[2 + i];
+    return n;
+}
+
+static int check_program(const int32_t *at, int64_t n_words, const base_sizes sizes) {
+    int64_t words[MAX_WORDS];
+    for (const int32_t *end = at + n_words; at < end; at += 2 + at[1]) {
+        if (!is_call(at, end - at)) return 0;
+        struct call call = {words, words, widen(at, words), 0};
+        if (!check_call(fcs_kernel_types[at[0]], call, sizes)) return 0;
     }
     return 1;
 }
@@ -316,25 +323,25 @@ static int check_program(const int64_t *words, int64_t n_words, const base_sizes
 static void find_parameters(const struct plan *plan, int64_t n, int64_t *parameters) {
     parameters[0] = n;
     for (int64_t i = 1; i < plan->head[N_PARAMETERS]; i++) {
-        const int64_t *rule = plan->parameters + 3 * i;
+        const int32_t *rule = plan->parameters + 3 * i;
         parameters[i] = parameters[rule[0]] * rule[1] / rule[2];
     }
 }
 
 /* Take from words first ... first + n - 1 what the parameters give; return the patches passed. */
-static const int64_t *patch(const int64_t *patches, const int64_t *end, int64_t first, int64_t n,
+static const int32_t *patch(const int32_t *patches, const int32_t *end, int64_t first, int64_t n,
                             const int64_t *parameters, int64_t *words) {
     for (; patches < end && patches[0] < first + n; patches += 3)
         if (patches[0] >= first) words[patches[0] - first] -= patches[2] * parameters[patches[1]];
     return patches;
 }
 
-static const int64_t *patches_end(const struct plan *plan) {
+static const int32_t *patches_end(const struct plan *plan) {
     return plan->patches + 3 * plan->head[N_PATCHES];
 }
 
 /* The least and the greatest value of each word of a call: factors are positive. */
-static void bound_words(const int64_t *patches, const int64_t *end, int64_t first, int64_t n,
+static void bound_words(const int32_t *patches, const int32_t *end, int64_t first, int64_t n,
                         const int64_t *fewest, const int64_t *most, int64_t *least,
                         int64_t *greatest) {
     for (; patches < end && patches[0] < first + n; patches += 3) {
@@ -346,8 +353,8 @@ static void bound_words(const int64_t *patches, const int64_t *end, int64_t firs
 }
 
 /* Whether one call is right for each number of waiting items: slow, and seldom needed. */
-static int check_each_tail(const struct plan *plan, const struct flow *flow, const int64_t *call,
-                           const int64_t *patches, uint64_t weights) {
+static int check_each_tail(const struct plan *plan, const struct flow *flow, const int32_t *call,
+                           const int32_t *patches, uint64_t weights) {
     int64_t parameters[MAX_PARAMETERS], words[MAX_WORDS];
     int64_t first = call + 2 - plan->tail;
     for (uint32_t n = 1; n < flow->chunk; n++) {
@@ -355,9 +362,8 @@ static int check_each_tail(const struct plan *plan, const struct flow *flow, con
         sizes[IN] = (uint64_t)n * flow->in;
         sizes[OUT] = (uint64_t)items_out(flow, n) * flow->out;
         find_parameters(plan, (int64_t)(flow->chunk - n), parameters);
-        memcpy(words, call + 2, (size_t)call[1] * sizeof *words);
+        struct call exact = {words, words, widen(call, words), 0};
         patch(patches, patches_end(plan), first, call[1], parameters, words);
-        struct call exact = {words, words, (size_t)call[1], 0};
         if (!check_call(fcs_kernel_types[call[0]], exact, sizes)) return 0;
     }
     return 1;
@@ -367,26 +373,25 @@ static int check_each_tail(const struct plan *plan, const struct flow *flow, con
 enum { MAX_TAIL_CHECKS = 1 << 22 };
 
 /* First with bounds that hold for all numbers of items, then with each number: `checks` are left. */
-static int check_tail_call(const struct plan *plan, const struct flow *flow, const int64_t *call,
-                           const int64_t *patches, uint64_t weights, int64_t *checks) {
+static int check_tail_call(const struct plan *plan, const struct flow *flow, const int32_t *call,
+                           const int32_t *patches, uint64_t weights, int64_t *checks) {
     int64_t fewest[MAX_PARAMETERS], most[MAX_PARAMETERS], least[MAX_WORDS], greatest[MAX_WORDS];
     base_sizes sizes = {weights, (uint64_t)plan->head[STATE_BYTES], flow->in, 0};
     sizes[OUT] = (uint64_t)items_out(flow, 1) * flow->out;
     find_parameters(plan, 1, fewest);
     find_parameters(plan, (int64_t)flow->chunk - 1, most);
-    memcpy(least, call + 2, (size_t)call[1] * sizeof *least);
-    memcpy(greatest, call + 2, (size_t)call[1] * sizeof *greatest);
+    struct call bounds = {least, greatest, widen(call, least), 0};
+    widen(call, greatest);
     bound_words(patches, patches_end(plan), call + 2 - plan->tail, call[1], fewest, most, least,
                 greatest);
-    struct call bounds = {least, greatest, (size_t)call[1], 0};
     if (check_call(fcs_kernel_types[call[0]], bounds, sizes)) return 1;
     *checks -= flow->chunk;
     return *checks >= 0 && check_each_tail(plan, flow, call, patches, weights);
 }
 
 static int check_tail(const struct plan *plan, const struct flow *flow, uint64_t weights) {
-    const int64_t *word = plan->tail, *end = word + plan->head[TAIL_WORDS];
-    const int64_t *patches = plan->patches;
+    const int32_t *word = plan->tail, *end = word + plan->head[TAIL_WORDS];
+    const int32_t *patches = plan->patches;
     int64_t checks = MAX_TAIL_CHECKS;
     while (word < end) {
         if (!is_call(word, end - word)) return 0;
@@ -408,7 +413,7 @@ enum {
 
 static struct plan plan_of(const fcs_stream_plan *stream) {
     struct plan plan;
-    plan.head = (const int64_t *)(const void *)stream->bytes;
+    plan.head = (const int32_t *)(const void *)stream->bytes;
     plan.initial = plan.head + plan.head[INITIAL];
     plan.programs = plan.head + plan.head[PROGRAMS];
     plan.parameters = plan.head + plan.head[PARAMETERS];
@@ -418,15 +423,16 @@ static struct plan plan_of(const fcs_stream_plan *stream) {
 }
 
 /* Whether n entries at an index lie within a plan. */
-static int is_in_plan(const int64_t *head, int64_t index, int64_t n, int64_t entry_words) {
+static int is_in_plan(const int32_t *head, int64_t index, int64_t n, int64_t entry_words) {
     return index >= PLAN_HEAD && index <= head[PLAN_WORDS] && n >= 0 &&
            n <= (head[PLAN_WORDS] - index) / entry_words;
 }
 
 static int check_head(const fcs_stream_plan *stream, int chunks) {
-    const int64_t *head = (const int64_t *)(const void *)stream->bytes;
-    if (stream->size / 8 < PLAN_HEAD || head[PLAN_VERSION] != VERSION) return 0;
-    if (head[PLAN_WORDS] < PLAN_HEAD || (uint64_t)head[PLAN_WORDS] != stream->size / 8) return 0;
+    const int32_t *head = (const int32_t *)(const void *)stream->bytes;
+    size_t n_words = stream->size / sizeof *head;
+    if (n_words < PLAN_HEAD || head[PLAN_VERSION] != VERSION) return 0;
+    if (head[PLAN_WORDS] < PLAN_HEAD || (size_t)head[PLAN_WORDS] != n_words) return 0;
     return head[MAX_CHUNKS] == chunks && head[STATE_BYTES] >= 0 &&
            head[STATE_BYTES] < MAX_STATE && is_in_plan(head, head[INITIAL], head[N_INITIAL], 2) &&
            is_in_plan(head, head[PROGRAMS], head[N_PROGRAMS], 3) &&
@@ -437,27 +443,25 @@ static int check_head(const fcs_stream_plan *stream, int chunks) {
            head[N_PATCHES] <= MAX_PATCHES;
 }
 
-/* Whether an int64 of the state lies at an offset. */
-static int is_in_state(const struct plan *plan, int64_t offset) {
-    return offset >= 0 && offset % 8 == 0 && offset <= plan->head[STATE_BYTES] - 8;
+/* Whether a number of so many bytes of the state lies at an offset. */
+static int is_in_state(const struct plan *plan, int32_t offset, int32_t item) {
+    return offset >= 0 && offset % item == 0 && offset <= plan->head[STATE_BYTES] - item;
 }
 
 static int check_patches(const struct plan *plan, const struct flow *flow) {
     int64_t before = 0, most[MAX_PARAMETERS] = {flow->chunk};
     for (int64_t i = 1; i < plan->head[N_PARAMETERS]; i++) {
-        const int64_t *rule = plan->parameters + 3 * i;
+        const int32_t *rule = plan->parameters + 3 * i;
         if (rule[0] < 0 || rule[0] >= i || rule[1] < 0 || rule[1] > MAX_ITEMS || rule[2] < 1 ||
             rule[2] > MAX_ITEMS)
             return 0;
         most[i] = most[rule[0]] * rule[1] / rule[2];
         if (most[i] > MAX_ITEMS) return 0;
     }
-    for (const int64_t *at = plan->patches; at < patches_end(plan); at += 3) {
+    for (const int32_t *at = plan->patches; at < patches_end(plan); at += 3) {
         if (at[0] < before || at[0] >= plan->head[TAIL_WORDS]) return 0;
         if (at[1] < 0 || at[1] >= plan->head[N_PARAMETERS]) return 0;
         if (at[2] < 0 || at[2] > MAX_FACTOR) return 0;
-        int64_t word = plan->tail[at[0]];
-        if (word < -((int64_t)1 << 60) || word > (int64_t)1 << 60) return 0;
         before = at[0];
     }
     return 1;
@@ -466,7 +470,7 @@ static int check_patches(const struct plan *plan, const struct flow *flow) {
 static int check_programs(const struct plan *plan, const struct flow *flow, uint64_t weights) {
     int has_one_chunk = 0;
     for (int64_t i = 0; i < plan->head[N_PROGRAMS]; i++) {
-        const int64_t *row = plan->programs + 3 * i;
+        const int32_t *row = plan->programs + 3 * i;
         if (row[0] < 1 || row[0] > plan->head[MAX_CHUNKS]) return 0;
         if (!is_in_plan(plan->head, row[1], row[2], 1)) return 0;
         base_sizes sizes = {weights, (uint64_t)plan->head[STATE_BYTES], 0, 0};
@@ -484,9 +488,9 @@ static int check_plan(const fcs_model *model, const fcs_stream_plan *stream, int
     struct plan plan = plan_of(stream);
     struct flow flow = flow_of(model, decoder);
     for (int64_t i = 0; i < plan.head[N_INITIAL]; i++)
-        if (!is_in_state(&plan, plan.initial[2 * i])) return 0;
-    int64_t count = plan.head[NOT_FINITE];
-    if (count != -1 && !is_in_state(&plan, count)) return 0;
+        if (!is_in_state(&plan, plan.initial[2 * i], sizeof(int32_t))) return 0;
+    int32_t count = plan.head[NOT_FINITE];
+    if (count != -1 && !is_in_state(&plan, count, sizeof(int64_t))) return 0;
     return (plan.head[TAIL_WORDS] > 0 || flow.chunk == 1) && check_patches(&plan, &flow) &&
            check_programs(&plan, &flow, model->weights_size) &&
            check_tail(&plan, &flow, model->weights_size);
@@ -647,7 +651,7 @@ static int open_stream(struct stream *stream, const fcs_model *model, const void
 static void start_stream(struct stream *stream) {
     memset(stream->image, 0, stream->image_size);
     for (int64_t i = 0; i < stream->plan.head[N_INITIAL]; i++) {
-        const int64_t *entry = stream->plan.initial + 2 * i;
+        const int32_t *entry = stream->plan.initial + 2 * i;
         memcpy(stream->image + entry[0], &entry[1], sizeof entry[1]);
     }
     stream->head.n_pending = 0;
@@ -702,19 +706,22 @@ static size_t outputs(const fcs_model *model, const void *state, size_t n, int d
 
 /* ---- Runs ---- */
 
-static void run(char *const *bases, const int64_t *words, int64_t n_words) {
-    for (const int64_t *end = words + n_words; words < end; words += 2 + words[1])
-        fcs_kernels[words[0]](bases, words + 2);
+static void run(char *const *bases, const int32_t *at, int64_t n_words) {
+    int64_t words[MAX_WORDS];
+    for (const int32_t *end = at + n_words; at < end; at += 2 + at[1]) {
+        widen(at, words);
+        fcs_kernels[at[0]](bases, words);
+    }
 }
 
 /* Run the program of a chunk that lacks n items. */
 static void run_tail(char *const *bases, const struct plan *plan, int64_t n) {
     int64_t parameters[MAX_PARAMETERS], words[MAX_WORDS];
-    const int64_t *at = plan->tail, *end = at + plan->head[TAIL_WORDS];
-    const int64_t *patches = plan->patches;
+    const int32_t *at = plan->tail, *end = at + plan->head[TAIL_WORDS];
+    const int32_t *patches = plan->patches;
     find_parameters(plan, n, parameters);
     for (; at < end; at += 2 + at[1]) {
-        memcpy(words, at + 2, (size_t)at[1] * sizeof *words);
+        widen(at, words);
         patches = patch(patches, patches_end(plan), at + 2 - plan->tail, at[1], parameters, words);
         fcs_kernels[at[0]](bases, words);
     }
@@ -730,10 +737,10 @@ static void fill_bases(char **bases, const struct stream *stream, const void *in
 
 /* Run the largest program of at most n chunks, and return its chunks. */
 static size_t run_chunks(const struct stream *stream, const void *in, void *out, size_t n) {
-    const int64_t *best = NULL;
+    const int32_t *best = NULL;
     char *bases[N_BASES];
     for (int64_t i = 0; i < stream->plan.head[N_PROGRAMS]; i++) {
-        const int64_t *row = stream->plan.programs + 3 * i;
+        const int32_t *row = stream->plan.programs + 3 * i;
         if ((uint64_t)row[0] <= n && (best == NULL || row[0] > best[0])) best = row;
     }
     fill_bases(bases, stream, in, out);
@@ -884,7 +891,7 @@ size_t fcs_encoder_n_not_finite(const fcs_model *model, const void *state) {
     struct stream stream;
     int64_t count = 0;
     if (open_stream(&stream, model, state, 0) != FCS_OK) return 0;
-    int64_t at = stream.plan.head[NOT_FINITE];
+    int32_t at = stream.plan.head[NOT_FINITE];
     if (at >= 0) memcpy(&count, stream.image + at, sizeof count);
     return (size_t)count;
 }

@@ -25,6 +25,7 @@ from fcs_edge.kernels.gemm.linear import GELU as GELU
 from fcs_edge.kernels.gemm.linear import WRITE as WRITE
 from fcs_edge.kernels.gemm.quantized_weights import Weight as Weight
 from fcs_edge.kernels.ops import depthwise, history, layer_norm
+from fcs_edge.kernels.runtime import memory
 
 Array: TypeAlias = NDArray[Any]
 
@@ -63,7 +64,8 @@ def histories(states: Iterable[State]) -> list[Array]:
 
 def new(*shape: int) -> F32:
     """Return a float32 array of zeros for activations."""
-    return np.zeros(shape, np.float32)
+    array: F32 = memory.new(shape, np.float32)
+    return array
 
 
 class Linear:

@@ -176,10 +176,11 @@ class Programs:
         self._steps, self._threads, self._first = steps, threads, first
         self._max_chunks = max_chunks
         self._lock = threading.Lock()
-        self._state = steps.state(max_chunks)
-        """With the next two: what stands for the memory of any stream. No call is ever executed."""
+        with memory.unused():
+            self._state = steps.state(max_chunks)
+            """With the next two: what stands for the memory of any stream. No call is executed."""
+            self._input, self._output = steps.arrays(max_chunks)
         self._state.reset()
-        self._input, self._output = steps.arrays(max_chunks)
         self._tracer: Tracer | _SharedWork = Tracer() if threads == 1 else _SharedWork()
         self._own = cuts.OwnArrays()
         most = self._calls(len(self._input))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fcs_edge.kernels._types import F32, I8, I16
-from fcs_edge.kernels.gemm.epilogue import ACTIVATED, GELU, apply_gelu, start_sums
+from fcs_edge.kernels.gemm.epilogue import GELU, activate, start_sums
 from fcs_edge.kernels.gemm.packing import BLOCK, DEPTH_MULTIPLE, GROUP
 from fcs_edge.kernels.gemm.quantize_activations import quantize_rows_grouped
 from fcs_edge.kernels.isa.instructions import DOTS
@@ -79,8 +79,7 @@ def linear_grouped(lanes: int, vectors: int, dot: int) -> Callable[..., None]:
             start_sums(bias[n_first:n_last], epilogue, some_out, column + n_first)
             for start in range(0, padded, BLOCK):
                 size, some = min(BLOCK, padded - start), min(BLOCK, depth - start)
-                x0, s0 = m * step + start, start // GROUP * outputs
-                active = n_first
+                x0, s0, active = m * step + start, start // GROUP * outputs, n_first
                 quantize_rows_grouped(
                     x[x0:], step, some, size, base, q, row_scale, offset, _GROUPS, n_rows
                 )
@@ -93,10 +92,7 @@ def linear_grouped(lanes: int, vectors: int, dot: int) -> Callable[..., None]:
                         lanes, vectors, dot, rows, panel, tile, used, some_out, column + n0
                     )
                     if epilogue == GELU and start + BLOCK >= padded:
-                        done = n0 + used
-                        if done - active >= ACTIVATED or done == n_last:
-                            apply_gelu(some_out, column + active, done - active)
-                            active = done
+                        active = activate(some_out, column, active, n0 + used, n_last)
 
     compiled: Callable[..., None] = linear_grouped
     return compiled

@@ -11,7 +11,7 @@ import numpy as np
 
 from fcs_edge.kernels._types import F32
 from fcs_edge.kernels.gemm import grouped_products
-from fcs_edge.kernels.gemm.epilogue import ACTIVATED, GELU, add_tile, apply_gelu, start_sums
+from fcs_edge.kernels.gemm.epilogue import GELU, activate, add_tile, start_sums
 from fcs_edge.kernels.gemm.packing import BLOCK, DEPTH_MULTIPLE
 from fcs_edge.kernels.gemm.quantize_activations import row_scales
 from fcs_edge.kernels.isa.instructions import DOTS, Dot, Instructions
@@ -122,10 +122,8 @@ def linear_float(lanes: int, vectors: int, half: bool) -> Kernel:
                     if used < width:
                         add_tile(tile, width, used, out[m : m + several, column + n0 :])
                     m += several
-            done = n0 + used
-            if epilogue == GELU and (done - active >= ACTIVATED or done == end):
-                apply_gelu(out, column + active, done - active)
-                active = done
+            if epilogue == GELU:
+                active = activate(out, column, active, n0 + used, end)
 
     return linear_float
 
@@ -211,9 +209,6 @@ def _integer_kernel(
                         bits, lanes, vectors, dot, rows, panel, tile, used, some_out, column + n0
                     )
                     if epilogue == GELU and start + BLOCK >= padded:
-                        done = n0 + used
-                        if done - active >= ACTIVATED or done == n_last:
-                            apply_gelu(some_out, column + active, done - active)
-                            active = done
+                        active = activate(some_out, column, active, n0 + used, n_last)
 
     return linear_integer

@@ -7,7 +7,7 @@ import numpy as np
 
 from fcs_edge.kernels._types import F32, Scalar
 from fcs_edge.kernels.gemm.packing import BLOCK, GROUP
-from fcs_edge.kernels.runtime._jit import inline
+from fcs_edge.kernels.runtime._jit import inline, kernel
 
 LIMIT = 2039
 """Largest activation as an integer: 12 bits, and ``16 h + l`` with h and l of 8 bits and 4."""
@@ -110,7 +110,7 @@ def quantize_span(x: F32, q: Scalar, base: int) -> Scalar:
     return width / np.float32(SPAN), least
 
 
-@inline
+@kernel
 def quantize_rows_grouped(
     x: F32,
     step: int,
@@ -138,7 +138,7 @@ def quantize_rows_grouped(
             offset[m * groups + g] = b
 
 
-@inline
+@kernel
 def row_scales(x: F32, step: int, depth: int, scales: Scalar, inverse: Scalar, count: int) -> None:
     """``scales[m] = max_{k < depth} |x[m * step + k]| / LIMIT``, m < count.
 
@@ -151,7 +151,7 @@ def row_scales(x: F32, step: int, depth: int, scales: Scalar, inverse: Scalar, c
         inverse[m] = inverse_scale(top)
 
 
-@inline
+@kernel
 def quantize_rows_int8(
     x: F32,
     step: int,
@@ -188,7 +188,7 @@ def _copy(x: Scalar, out: Scalar) -> None:
         out[k] = x[k]
 
 
-@inline
+@kernel
 def quantize_rows_int4(
     x: F32,
     step: int,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fcs_edge.kernels._types import F32, Scalar
-from fcs_edge.kernels.runtime._jit import inline, intrinsic
+from fcs_edge.kernels.runtime._jit import inline, intrinsic, kernel
 
 _F = np.float32
 
@@ -122,7 +122,7 @@ def gelu(x: Scalar) -> Scalar:
     return multiply_add(-_HALF * a, erfc(a * _SQRT_HALF), max(x, _F(0)))
 
 
-@inline
+@kernel
 def gelu_row(x: F32) -> None:
     """``x[n] = gelu(x[n])``, two vectors at a time: each waits mostly for its own results."""
     half = x.size // PAIR * (PAIR // 2)

@@ -1,1 +1,1 @@
-"""How kernels are compiled, loaded and replayed, and the memory they use."""
+"""How kernels are compiled and loaded, the programs that they make, and the memory they use."""

@@ -32,6 +32,10 @@ VARIABLE = "FCS_EDGE_COMPILED"
 """Environment variable: a folder of libraries, or "off"."""
 
 _KERNELS = Path(__file__).parent.parent
+_RUNTIME = _KERNELS / "runtime"
+_BUILT_FROM = "_jit", "aot_library", "program", "thread_team_code", "thread_team_layout"
+"""Modules of `kernels/runtime` that decide what a library holds; `program` has the order of words.
+"""
 FOLDER = _KERNELS / "compiled"
 MANIFEST = "fcs_edge_kernels"
 """Symbol of a library's manifest: JSON, the sources' hash and each kernel's symbol and types."""
@@ -67,11 +71,15 @@ READABLE, WRITEABLE = 0x101, 0x400
 
 
 def sources_hash() -> str:
-    """Return the SHA-256 of the kernels' sources."""
+    """Return the SHA-256 of the sources that a library is built from, or that say how to call it.
+
+    The other modules of `kernels/runtime` only use a library: it fits whatever they do.
+    """
     digest = hashlib.sha256()
     for path in sorted(_KERNELS.rglob("*.py")):
         name = path.relative_to(_KERNELS).as_posix()
-        digest.update(name.encode() + b"\0" + path.read_bytes())
+        if path.parent != _RUNTIME or path.stem in _BUILT_FROM:
+            digest.update(name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 

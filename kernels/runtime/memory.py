@@ -20,16 +20,25 @@ _BLOCK = 32 << 20
 _LEAST = 64 << 10
 """Bytes of the smallest array that goes into a block."""
 _LINE = 64
+_ADDRESSES = 16 << 20
+"""Bytes of address space that are taken at a time."""
 
 _lock = threading.Lock()
 _block: Any = np.empty(0, np.uint8)
 """The free rest of the last block; arrays keep the blocks alive that they lie in."""
 
 
+def new(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return a contiguous array of zeros."""
+    return np.zeros(shape, dtype) if _thread.address_space is None else _part(shape, dtype)
+
+
 def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
     """Return a contiguous array of zeros that lives as long as a model or a stream."""
     global _block
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if _thread.address_space is not None:
+        return _part(shape, dtype)
     if size < _LEAST or not hasattr(mmap, "MADV_HUGEPAGE"):
         return np.zeros(shape, dtype)
     with _lock:
@@ -52,6 +61,8 @@ class _Thread(threading.local):
 
     create: Callable[[int], Any] | None = None
     held: Any = np.empty(0, np.int8)
+    address_space: Any = None
+    """What is left of memory that nobody reads or writes."""
 
 
 _thread = _Thread()
@@ -88,14 +99,40 @@ def own_scratch() -> Callable[[int], Any]:
     return create
 
 
+@contextlib.contextmanager
+def unused() -> Iterator[None]:
+    """Return arrays that only have addresses: no page is taken until something is written."""
+    _thread.address_space = np.empty(0, np.uint8)
+    try:
+        yield
+    finally:
+        _thread.address_space = None
+
+
+def _part(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return the next array of the address space."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if size > _thread.address_space.size:
+        _thread.address_space = _mapped(max(size, _ADDRESSES))
+    part = _thread.address_space[:size]
+    _thread.address_space = _thread.address_space[-(-size // _LINE) * _LINE :]
+    return part.view(dtype).reshape(shape)
+
+
+def _mapped(size: int) -> Any:
+    """Return zeroed bytes from the system."""
+    if not hasattr(mmap, "MAP_PRIVATE"):
+        return np.zeros(size, np.uint8)
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    return np.frombuffer(mmap.mmap(-1, size, flags=private), np.uint8)
+
+
 def _new_block(size: int) -> Any:
     """Return at least so many zeroed bytes, from the start of a large page."""
     capacity = -(-max(size, _BLOCK) // _PAGE) * _PAGE
-    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    mapped = mmap.mmap(-1, capacity + _PAGE, flags=private)
+    memory = _mapped(capacity + _PAGE)
     # Without large pages the system uses small ones.
     with contextlib.suppress(OSError):
-        mapped.madvise(mmap.MADV_HUGEPAGE)
-    memory = np.frombuffer(mapped, np.uint8)
+        memory.base.obj.madvise(mmap.MADV_HUGEPAGE)
     start = -memory.ctypes.data % _PAGE
     return memory[start : start + capacity]

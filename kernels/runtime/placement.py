@@ -45,13 +45,14 @@ class Tracer:
     def calls(self, step: Callable[[], None]) -> list[Call]:
         """Return the calls that a step makes."""
         self._n_used = 0
-        with memory.scratch_from(self._workspace), recorded_calls(execute=False) as calls:
+        own = memory.scratch_from(self._workspace)
+        with memory.unused(), own, recorded_calls(execute=False) as calls:
             step()
         return list(calls)
 
     def _workspace(self, n_bytes: int) -> Any:
         if self._n_used == len(self._scratch):
-            self._scratch.append(np.empty(n_bytes, np.int8))
+            self._scratch.append(memory.new((n_bytes,), np.int8))
         whole = self._scratch[self._n_used]
         if whole.size < n_bytes:
             raise ValueError("a longer step must be traced first")
@@ -146,6 +147,12 @@ class Layout:
         self._starts = [extent.start for extent in self._extents]
         for calls in programs:
             self._note_uses(calls)
+        if any(self._extent(array).is_written for array in inputs):
+            raise ValueError("a call writes what the caller passes")
+        for array in (*history, *tables):
+            # No call of these programs uses it, but those of another one may.
+            if array.size:
+                self._note_order(self._extent(array))
         in_order = sorted((e for e in self._extents if e.order >= 0), key=lambda e: e.order)
         for base, own in ((IN, inputs), (OUT, outputs)):
             for array in own:
@@ -162,7 +169,14 @@ class Layout:
             if extent.base == WEIGHTS:
                 extent.offset = extent.start if weights is None else weights.add(_bytes(extent))
         self._is_placed = True
-        self._known = {id(a): self._extent(a) for a in used if a.size}
+        self._known = {
+            (id(kernel), i, id(a)): self._extent(a)
+            for calls in programs
+            for kernel, values in calls
+            for i, a in enumerate(values)
+            if isinstance(a, np.ndarray) and a.size
+        }
+        """Of each argument that was checked."""
         self._known_places = {id(a): self.place(a) for a in used if a.size}
         self._patterns: set[tuple[tuple[int, _Extent], ...]] = set()
 
@@ -181,7 +195,7 @@ class Layout:
             for i, value in enumerate(arguments):
                 if not isinstance(value, np.ndarray) or not value.size:
                     continue
-                extent = self._known.get(id(value))
+                extent = self._known.get((id(kernel), i, id(value)))
                 if extent is None:
                     extent = self._checked(kernel, i, value)
                     places[id(value)] = self._place(value, extent)
@@ -252,9 +266,12 @@ class Layout:
                 extent = self._checked(kernel, i, value)
                 extent.lives[-1] = min(extent.lives[-1][0], number), number
                 extent.is_written |= kernel.types[i].endswith("w")
-                if extent.order < 0:
-                    extent.order = self._n_used
-                    self._n_used += 1
+                self._note_order(extent)
+
+    def _note_order(self, extent: _Extent) -> None:
+        if extent.order < 0:
+            extent.order = self._n_used
+            self._n_used += 1
 
     def _place_history(self, in_order: Sequence[_Extent], history: Sequence[Any]) -> list[_Extent]:
         own = {id(self._extent(array)) for array in history if array.size}

@@ -121,10 +121,11 @@ CALLS: dict[str, tuple[int, int]] = {
     "negative offset": (3, -4),
     "offset not aligned": (3, 2),
     "offset beyond": (3, 52),
-    "largest offset": (3, 2**63 - 4),
+    "largest offset": (3, 2**31 - 4),
     "size beyond the input": (4, 13),
     "negative size": (4, -1),
-    "size that overflows": (4, 2**62),
+    "largest size": (4, 2**31 - 1),
+    "smallest size": (4, -(2**31)),
     "weights are written": (5, WEIGHTS),
     "input is written": (5, IN),
     "size beyond the state": (7, 13),
@@ -163,10 +164,10 @@ PLANS: dict[str, Callable[[], fcsm.Plan]] = {
     "other chunks": lambda: toy_codec.encoder_plan(1)._replace(max_chunks=8),
     "small state": lambda: toy_codec.encoder_plan(1)._replace(state_bytes=108),
     "negative state": lambda: toy_codec.encoder_plan(1)._replace(state_bytes=-8),
-    "large state": lambda: toy_codec.encoder_plan(1)._replace(state_bytes=1 << 40),
+    "large state": lambda: toy_codec.encoder_plan(1)._replace(state_bytes=1 << 30),
     "word outside": lambda: toy_codec.encoder_plan(1)._replace(initial=[(112, 1)]),
     "word before": lambda: toy_codec.encoder_plan(1)._replace(initial=[(-8, 1)]),
-    "word not aligned": lambda: toy_codec.encoder_plan(1)._replace(initial=[(4, 1)]),
+    "word not aligned": lambda: toy_codec.encoder_plan(1)._replace(initial=[(2, 1)]),
     "count outside": lambda: toy_codec.encoder_plan(1)._replace(not_finite=112),
     "count before": lambda: toy_codec.encoder_plan(1)._replace(not_finite=-2),
     "no tail": lambda: toy_codec.encoder_plan(1)._replace(tail=None),
@@ -182,7 +183,7 @@ PLANS: dict[str, Callable[[], fcsm.Plan]] = {
     "patch before": lambda: patches(0, Patch(-1, 0, 1)),
     "patch behind": lambda: patches(3, Patch(26, 1, 1)),
     "negative factor": lambda: patches(0, Patch(4, 0, -1)),
-    "large factor": lambda: patches(0, Patch(4, 0, 1 << 31)),
+    "large factor": lambda: patches(0, Patch(4, 0, (1 << 30) + 1)),
     "a sample too many": lambda: patches(0, Patch(4, 0, 2)),
     "a token too many": lambda: patches(3, Patch(24, 0, 1)),
     "a base that changes": lambda: patches(0, Patch(2, 0, 1)),
@@ -233,19 +234,19 @@ def test_sections_outside_the_file(toy: Model) -> None:
 def test_changed_words_with_a_right_crc_are_refused_or_open(toy: Model) -> None:
     """Opening ends with a code whatever the words are."""
     rng, data = np.random.default_rng(fuzz_cases.SEED), toy_codec.model()
-    n_words = len(data) // 8
-    values = np.array([-1, 0, 1, 2, 127, 128, 1 << 31, 1 << 62, -(1 << 63)], np.int64)
+    n_words = len(data) // 4
+    values = np.array([-1, 0, 1, 2, 127, 128, 1 << 30, -(1 << 31), (1 << 31) - 1], np.int32)
     opened = 0
     for _ in range(3000 * fuzz_cases.TIMES):
-        words = np.frombuffer(data, np.int64).copy()
-        for at in rng.integers(5, n_words, rng.integers(1, 4)):
+        words = np.frombuffer(data, np.int32).copy()
+        for at in rng.integers(10, n_words, rng.integers(1, 4)):
             kind = rng.integers(3)
             if kind == 0:
                 words[at] = rng.choice(values)
             elif kind == 1:
                 words[at : at + 1] += rng.integers(-3, 4)  # wraps around
             else:
-                words[at] = rng.integers(-(1 << 63), 1 << 63)
+                words[at] = rng.integers(-(1 << 31), 1 << 31)
         code = code_of(toy, with_crc(words.tobytes()))
         opened += code == c_library.OK
         assert code in (c_library.OK, c_library.BAD_MODEL, c_library.BAD_CRC)
@@ -263,9 +264,9 @@ def test_a_model_that_was_refused_has_no_sections(toy: Model) -> None:
 def test_a_program_is_checked_once(toy: Model) -> None:
     """A file cannot state many programs of the same words: opening would take hours."""
     plan = toy_codec.encoder_plan(1)
-    words = np.frombuffer(fcsm.packed_plan(plan), np.int64)
+    words = np.frombuffer(fcsm.packed_plan(plan), fcsm.WORD)
     first = words[fcsm.PROGRAMS] + 1
-    row = np.array([1, words[first], plan.programs[1].size], np.int64)
+    row = np.array([1, words[first], plan.programs[1].size], fcsm.WORD)
     for n, code in ((1, c_library.OK), (2, c_library.BAD_MODEL)):
         head = words[: fcsm.PLAN_HEAD].copy()
         head[fcsm.N_PROGRAMS], head[fcsm.PROGRAMS] = n, words.size
@@ -288,3 +289,12 @@ def test_a_tail_that_takes_too_long_to_check(toy: Model) -> None:
         plan = toy_codec.encoder_plan(1)._replace(programs={1: words}, tail=tail)
         data = with_plan(fcsm.packed_plan(plan), head)
         assert code_of(toy, data) == code
+
+
+def test_words_that_do_not_fit_are_refused() -> None:
+    for value in (2**31 - 4, -(2**31)):
+        plan = fcsm.unpacked_plan(fcsm.packed_plan(changed_call(3, value)))
+        assert plan.programs[1][3] == value
+    for value in (2**32, -(2**31) - 1):
+        with pytest.raises(ValueError, match="32 bits"):
+            fcsm.packed_plan(changed_call(3, value))

@@ -327,7 +327,7 @@ def test_the_edges_of_the_api_hold_with_compiled_kernels(compiled: Path, tmp_pat
             "not (tiny or options or nolookahead or TestModelFile or sets_of_instructions)",
             *("tests/fcs_edge/test_api_edges.py", "tests/fcs_edge/test_pickling.py"),
             *("tests/fcs_edge/test_stream_threads.py", "tests/fcs_edge/test_token_coders.py"),
-            "tests/fcs_edge/test_stage_stream.py",
+            *("tests/fcs_edge/test_stage_stream.py", "tests/fcs_edge/test_stream_memory.py"),
             *("tests/kernels/test_neighbours.py", "tests/fcs_edge/test_whole_models.py"),
         ],
         cwd=ROOT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import threading
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -71,3 +72,20 @@ def test_recorded_calls_have_workspace_of_their_own() -> None:
         assert memory.scratch(2000).size >= 2000
     assert not np.shares_memory(first, shared)
     assert memory.scratch(1000) is shared
+
+
+def test_arrays_that_only_have_addresses_take_no_memory() -> None:
+    def resident() -> int:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * mmap.PAGESIZE
+
+    before = resident()
+    with memory.unused():
+        arrays = [memory.new((3, 100_001), np.float32) for _ in range(40)]
+        arrays += [memory.zeros((1 << 20,), np.uint16) for _ in range(20)]
+        arrays.append(memory.new((0, 5), np.float32))
+    assert resident() - before < 4 << 20
+    spans = sorted((a.ctypes.data, a.ctypes.data + a.nbytes) for a in arrays if a.size)
+    assert all(a[1] <= b[0] for a, b in pairwise(spans))
+    assert not any(a.any() for a in arrays[::13])
+    assert memory.new((2, 3), np.int64).base is None

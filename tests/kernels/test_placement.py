@@ -218,12 +218,29 @@ def test_what_a_layout_refuses() -> None:
         layout.words([(ADD, (x, other, work))])
     with pytest.raises(ValueError, match="writes what no traced call writes"):
         layout.words([(ADD, (x, work, weight[:16]))])
+    with pytest.raises(ValueError, match="writes what no traced call writes"):
+        layout.words([(ADD, (x, work, weight))])
+    with pytest.raises(ValueError, match="writes what the caller passes"):
+        Layout([[(ADD, (x, weight, x))]], [], [x], [y])
     with pytest.raises(ValueError, match="takes f1, not float32"):
         layout.words([(ADD, (x.reshape(4, 4), work, y))])
     with pytest.raises(ValueError, match="takes f1w, not int32"):
         layout.words([(ADD, (x, work, y.view(np.int32)))])
     with pytest.raises(ValueError, match="gaps"):
         Layout([[(ADD, (x[::2], weight, work))]], [], [x], [y])
+
+
+def test_a_later_program_may_use_other_history_and_tables() -> None:
+    x, y, past, later, table = arrays(16, 16, 16, 16, 16)
+    later[:], table[:] = 2, 3
+    weights = Weights()
+    calls: list[Call] = [(ADD, (x, past, y))]
+    layout = Layout([calls], [past, later], [x], [y], [table], weights)
+    assert layout.place(later) == (STATE, LINE)
+    assert layout.initial()[LINE:].tobytes() == later.tobytes()
+    assert layout.place(table) == (WEIGHTS, 0)
+    assert weights.pieces() == [table.tobytes()]
+    layout.words([(ADVANCE, (later, table, 0.5)), *calls])
 
 
 def test_a_later_program_may_need_two_places_at_once() -> None:
