@@ -7,7 +7,6 @@ are those of any target: only packing runs, with the kernels of this machine.
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -23,14 +22,17 @@ from fcs_edge.kernels.runtime import program
 from fcs_edge.kernels.runtime.placement import Layout, Tracer, Weights
 from fcs_edge.kernels.runtime.program import Call, Parameter, Tail
 from fcs_edge.model.prepared_stages import PreparedStages
-from fcs_edge.modelfile.config import SAMPLE_RATE_IN, CodecConfig
+from fcs_edge.modelfile.config import SAMPLE_RATE_IN
 from fcs_edge.modelfile.model_file import ModelFile
-from fcs_edge.streams.steps import DecoderSteps, EncoderSteps
+from fcs_edge.streams.memory import Steps
+from fcs_edge.streams.steps import DecoderSteps, EncoderSteps, EncoderStepState
 from fcs_edge.tokens.settings import settings_code, token_settings
 from fcs_edge.version import __version__
 
 CHUNKS = 1, 8
 """Most chunks a call of each stream's plans: of live streams, and of files."""
+_FEW = 64
+"""Items of a chunk whose tails are all traced, for each plan."""
 
 _Trace = Callable[[int], list[Call]]
 """Makes the calls of a step with so many items of input."""
@@ -60,10 +62,10 @@ def write_model(file: BinaryIO, model: ModelFile, target: str, kernels_id: bytes
     plans = []
     if model.part != "decoder":
         encoder = EncoderSteps(config, stages.encoder, stages.compressor, stages.search)
-        plans += [(fcsm.ENCODER, encoder_plan(encoder, n, weights)) for n in CHUNKS]
+        plans += [(fcsm.ENCODER, plan_of(encoder, n, weights)) for n in CHUNKS]
     if model.part != "encoder":
         decoder = DecoderSteps(config, stages.decompressor, stages.decoder)
-        plans += [(fcsm.DECODER, decoder_plan(decoder, n, weights)) for n in CHUNKS]
+        plans += [(fcsm.DECODER, plan_of(decoder, n, weights)) for n in CHUNKS]
     if weights.size > fcsm.MAX_WEIGHTS:
         raise FcsError("a model file of C has at most 2 GB of weights; convert to int8 or int4")
     sections = [
@@ -102,54 +104,27 @@ def prior_bytes(prior: Prior) -> bytes:
     return prior.head() + b"".join(arrays)
 
 
-def encoder_plan(steps: EncoderSteps, max_chunks: int, weights: Weights | None) -> fcsm.Plan:
-    """Return the plan of encoders of up to so many chunks a call; it places its weights."""
-    config = steps.config
-    state = steps.state(max_chunks)
+def plan_of(steps: Steps, max_chunks: int, weights: Weights | None) -> fcsm.Plan:
+    """Return the plan of streams of up to so many chunks a call; it places their weights."""
+    state, chunk = steps.state(max_chunks), steps.chunk_rows
     state.reset()
-    samples = np.zeros(max_chunks * config.chunk_size, np.float32)
-    tokens = np.zeros(max_chunks * config.chunk_tokens, np.uint16)
-
+    x, out = steps.arrays(max_chunks)
     tracer = Tracer()
 
     def calls(n: int) -> list[Call]:
-        n_tokens = math.ceil(n / config.samples_per_token)
-        return tracer.calls(lambda: steps(samples[:n], tokens[:n_tokens], state))
+        return tracer.calls(lambda: steps(x[:n], out[: steps.n_rows(n)], state))
 
-    lock(state, samples, tokens)
-    sizes = {n: n * config.chunk_size for n in (max_chunks, 1)}
-    traces = _traces(calls, sizes.values(), config.chunk_size)
-    history, tables = state.history(), steps.tables()
-    layout = Layout(traces, history, [samples], [tokens], tables, weights)
+    lock(state, x, out)
+    sizes = {n: n * chunk for n in (max_chunks, 1)}
+    traces = _traces(calls, sizes.values(), chunk)
+    layout = Layout(traces, state.history(), [x], [out], steps.tables(), weights)
     programs = {n: layout.words(calls(size)) for n, size in sizes.items()}
-    rows, every = _encoder_parameters(config), max_chunks == 1
-    tail = _tail(calls, layout, programs[1], config.chunk_size, rows, every)
-    _, not_finite = layout.place(state.n_not_finite)
+    every = max_chunks == 1 or chunk <= _FEW
+    tail = _tail(calls, layout, programs[1], chunk, steps.parameters(), every)
+    not_finite = -1
+    if isinstance(state, EncoderStepState):
+        _, not_finite = layout.place(state.n_not_finite)
     return _plan(layout, max_chunks, not_finite, programs, tail)
-
-
-def decoder_plan(steps: DecoderSteps, max_chunks: int, weights: Weights | None) -> fcsm.Plan:
-    """Return the plan of decoders of up to so many chunks a call; it places its weights."""
-    config = steps.config
-    state = steps.state(max_chunks)
-    state.reset()
-    tokens = np.zeros(max_chunks * config.decoded_tokens, np.uint16)
-    samples = np.zeros(tokens.size * config.samples_out_per_token, np.float32)
-
-    tracer = Tracer()
-
-    def calls(n: int) -> list[Call]:
-        n_samples = n * config.samples_out_per_token
-        return tracer.calls(lambda: steps(tokens[:n], samples[:n_samples], state))
-
-    lock(state, samples, tokens)
-    sizes = {n: n * config.decoded_tokens for n in (max_chunks, 1)}
-    traces = _traces(calls, sizes.values(), config.decoded_tokens)
-    layout = Layout(traces, state.history(), [tokens], [samples], weights=weights)
-    programs = {n: layout.words(calls(size)) for n, size in sizes.items()}
-    rows = _decoder_parameters(config)
-    tail = _tail(calls, layout, programs[1], config.decoded_tokens, rows, every=True)
-    return _plan(layout, max_chunks, -1, programs, tail)
 
 
 def lock(*parts: Any) -> None:
@@ -196,19 +171,6 @@ def _tail(
         missing = [n for n in missing if rows[n] != rows[n - 1] or rows[n] != rows[n + 1]]
     programs = {n: layout.words(calls(chunk - n)) for n in missing}
     return program.fitted({0: whole, **programs}, parameters) if programs else None
-
-
-def _encoder_parameters(config: CodecConfig) -> list[Parameter]:
-    """Return the rows after each stride, the last of which are frames, then tokens."""
-    divisors = (*config.encoder.strides, *config.compressor.downscale_factors)
-    rows = [divisor for divisor in divisors if divisor > 1]
-    return [Parameter(i, 1, divisor) for i, divisor in enumerate(rows)]
-
-
-def _decoder_parameters(config: CodecConfig) -> list[Parameter]:
-    """Return the rows of the refiner."""
-    frames = math.prod(config.decompressor.upscale_factors)
-    return [Parameter(0, frames, config.decompressor.chunk_frames)]
 
 
 def _plan(

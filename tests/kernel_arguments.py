@@ -10,6 +10,8 @@ import prior_cases
 from fcs_edge.entropy.probabilities import probabilities
 from fcs_edge.kernels._types import F32, U16
 from fcs_edge.kernels.gemm import products
+from fcs_edge.kernels.gemm.epilogue import ADD
+from fcs_edge.kernels.gemm.packing import BLOCK as DEPTH
 from fcs_edge.kernels.isa import instructions
 from fcs_edge.kernels.ops import depthwise
 from fcs_edge.kernels.ops.range_coder import STATE
@@ -67,6 +69,9 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "ops.gelu.gelu": (ones(4, 17), ones(4, 17)),
     "ops.layer_norm.layer_norm": (ones(4, 17), ones(17), ones(17), HALF, ones(4, 17)),
     "ops.layer_norm.layer_norm_gelu": (ones(4, 17), ones(17), ones(17), HALF, ones(4, 17)),
+    "gemm.epilogue.add_tile": (ones(4 * 16), 16, 5, ones(4, 5)),
+    "gemm.epilogue.apply_gelu": (ones(4, 80), 3, 70),
+    "gemm.epilogue.start_sums": (ones(17), ADD, ones(4, 19), 2),
     "gemm.linear_plain.linear_f32": (ones(68), 17, ones(5, 17), ones(5), ones(4, 6), 1),
     "gemm.linear_plain.linear_grouped": (
         *(ones(68), 17, filled(np.int8, 5, 17), ones(5), ones(5)),
@@ -86,6 +91,19 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "gemm.packing.pack_int8": (filled(np.int8, 5, 17), 4, 2, 0, filled(np.int8, 256)),
     "gemm.packing.pack_int4": (filled(np.uint8, 5, 9), 17, 4, 1, 2, 8, filled(np.uint8, 128)),
     "gemm.peak.read": (ones(17), 2),
+    "gemm.quantize_activations.quantize_rows_grouped": (
+        *(ones(40), 7, 17, 32, 0, filled(np.int8, 3 * DEPTH)),
+        *(ones(6), filled(np.int32, 6), 2, 3),
+    ),
+    "gemm.quantize_activations.quantize_rows_int4": (
+        *(ones(40), 7, 17, 32, 16, filled(np.int8, 3 * DEPTH)),
+        *(ones(6), filled(np.int32, 6), 2, 3),
+    ),
+    "gemm.quantize_activations.quantize_rows_int8": (
+        *(ones(40), 7, 17, 32, True, filled(np.int8, 6 * DEPTH), 2 * DEPTH),
+        *(ones(3), filled(np.int32, 3), 3),
+    ),
+    "gemm.quantize_activations.row_scales": (ones(40), 7, 17, ones(3), ones(3), 3),
     "gemm.quantized_weights.best_int4": (
         ones(5, 40),
         ones(5, 2, 3),
@@ -130,6 +148,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "ops.softmax.exponentials": (ones(17), HALF),
     "ops.softmax.running_exponentials": (ones(17), HALF, ones(2)),
     "ops.snake.snake": (ones(4, 17), ones(17), ones(17), ones(4, 17)),
+    "ops.vecmath.gelu_row": (ones(77),),
     "ops.vocos.divide_by_envelope": (ones(29), ones(17), 4, 4, ones(4)),
     "ops.vocos.last_columns": (ones(4, 17), ones(20)),
     "ops.vocos.overlap_add": (ones(4, 17), ones(17), 0, 4, ones(29)),

@@ -227,6 +227,14 @@ static void read_wav_header(struct sound *sound) {
     }
 }
 
+/* Bare samples are read as they come: a compressed file would become noise. */
+static int is_other_format(const unsigned char *first) {
+    static const char names[5][5] = {"fLaC", "OggS", "RF64", "FORM", "ID3"};
+    for (int i = 0; i < 5; i++)
+        if (memcmp(first, names[i], strlen(names[i])) == 0) return 1;
+    return 0;
+}
+
 static void open_sound(struct sound *sound, const char *name) {
     memset(sound, 0, sizeof *sound);
     sound->file = open_input(name);
@@ -235,8 +243,9 @@ static void open_sound(struct sound *sound, const char *name) {
     if (sound->n_first == 4 && memcmp(sound->first, "RIFF", 4) == 0) {
         sound->n_first = 0;
         read_wav_header(sound);
-    } else if (sound->file != stdin) {
-        fail("%s: is no WAV; give bare samples on standard input", input_name);
+    } else if (sound->file != stdin || (sound->n_first == 4 && is_other_format(sound->first))) {
+        fail("%s: is no WAV; convert it, for example by ffmpeg -i IN -ac 1 -ar %u OUT.wav",
+             input_name, (unsigned)facts.sample_rate_in);
     }
 }
 

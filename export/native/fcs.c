@@ -91,16 +91,13 @@ struct plan {
 
 enum { MAX_WORDS = 128, MAX_PARAMETERS = 32 };
 
+/* One load: a freestanding build calls memcpy even for four bytes. */
 static uint32_t get32(const unsigned char *at) {
-    uint32_t value;
-    memcpy(&value, at, sizeof value);
-    return value;
+    return at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
 }
 
 static uint64_t get64(const unsigned char *at) {
-    uint64_t value;
-    memcpy(&value, at, sizeof value);
-    return value;
+    return get32(at) | (uint64_t)get32(at + 4) << 32;
 }
 
 static int same8(const unsigned char *a, const unsigned char *b) {
@@ -509,6 +506,11 @@ struct header {
 
 enum { HEADER_SIZE = 64, MAGIC = 0x53534346 /* "FCSS" */ };
 
+/* Up to a multiple of 64, which C11 wants of aligned_alloc. */
+static size_t whole_lines(size_t size) {
+    return (size + FCS_ALIGNMENT - 1) / FCS_ALIGNMENT * FCS_ALIGNMENT;
+}
+
 static int open_plan(fcs_model *model, int which) {
     fcs_stream_plan *stream = &model->plans[which];
     int decoder = which >= 2, chunks = which % 2 ? 8 : 1;
@@ -518,9 +520,8 @@ static int open_plan(fcs_model *model, int which) {
     if (stream->bytes == NULL) return 1;
     if (!check_plan(model, stream, decoder, chunks)) return 0;
     struct flow flow = flow_of(model, decoder);
-    size_t waiting = (size_t)flow.chunk * flow.in;
-    stream->image = HEADER_SIZE + (waiting + FCS_ALIGNMENT - 1) / FCS_ALIGNMENT * FCS_ALIGNMENT;
-    stream->state_size = stream->image + (size_t)plan_of(stream).head[STATE_BYTES];
+    stream->image = HEADER_SIZE + whole_lines((size_t)flow.chunk * flow.in);
+    stream->state_size = stream->image + whole_lines((size_t)plan_of(stream).head[STATE_BYTES]);
     return 1;
 }
 
@@ -903,7 +904,8 @@ const char *fcs_version(void) { return FCS_VERSION; }
 const char *fcs_error_text(int code) {
     switch (code) {
     case FCS_OK: return "no error";
-    case FCS_BAD_ARGUMENT: return "a null pointer, a size too large, or chunks that are not 1 or 8";
+    case FCS_BAD_ARGUMENT:
+        return "a null pointer, a model that is not open, a size too large, or chunks not 1 or 8";
     case FCS_BAD_ALIGNMENT: return "memory is not aligned: states and models to 64 bytes";
     case FCS_SMALL_BUFFER: return "the output has too little room: nothing was done";
     case FCS_SMALL_STATE: return "the memory for the state is too small";

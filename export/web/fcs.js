@@ -139,7 +139,10 @@ class Memory {
   text(at, most = 1 << 16) {
     let end = at;
     while (end < at + most && this.u8[end]) end++;
-    return new TextDecoder().decode(this.u8.slice(at, end));
+    const bytes = this.u8.slice(at, end);
+    // A worklet has no TextDecoder. Texts are plain letters there, but for a model's name.
+    if (!globalThis.TextDecoder) return String.fromCharCode(...bytes);
+    return new TextDecoder().decode(bytes);
   }
 }
 

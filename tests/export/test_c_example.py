@@ -153,7 +153,7 @@ def test_what_is_refused(example: Path, tmp_path: Path) -> None:
         (["encode", tmp_path / "8000.1.wav", out], "has 8000 Hz; the model takes 16000"),
         (["encode", tmp_path / "16000.2.wav", out], "has 2 channels; use a mono file"),
         (["encode", tmp_path / "24.wav", out], "samples must have 16 bits"),
-        (["encode", tmp_path / "bare", out], "is no WAV"),
+        (["encode", tmp_path / "bare", out], "is no WAV; convert it"),
         (["encode", tmp_path / "cut.wav", out], "the WAV ends in its header"),
         (["decode", tmp_path / "bare", out], "bare: "),
         (["decode", tmp_path / "none", out], "none: cannot be opened"),
@@ -167,5 +167,9 @@ def test_what_is_refused(example: Path, tmp_path: Path) -> None:
         assert done.returncode == 1, words
         assert text in done.stderr.decode(), words
         assert done.stderr.startswith(b"example: ")
+    for magic in (b"fLaC", b"OggS", b"RF64", b"FORM", b"ID3\x04"):
+        done = run(example, "encode", "-", out, given=magic + bytes(100))
+        assert b"standard input: is no WAV; convert it" in done.stderr, magic
+        assert done.returncode == 1
     assert not out.exists()
     assert not list(tmp_path.glob("*.part"))

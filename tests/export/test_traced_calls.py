@@ -43,7 +43,7 @@ def described(words: Any, kernels: tuple[tuple[str, str], ...]) -> Iterator[list
             if kind in ("int", "bool"):
                 call.append(next(rest))
             elif kind == "float":
-                call.append(float(np.uint32(next(rest)).view(np.float32)))
+                call.append(float(np.uint32(next(rest) & 0xFFFFFFFF).view(np.float32)))
             else:
                 place = next(rest), next(rest)
                 shape = [next(rest) for _ in range(int(kind[1]))]
