@@ -126,7 +126,10 @@ class _Files(BaseHTTPRequestHandler):
         if self.headers.get("Host", "").rsplit(":", 1)[0] not in (_HOST, "localhost"):
             self._send(421, "text/plain; charset=utf-8", b"Not this host.\n", with_content)
             return
-        name = urlsplit(self.path).path[1:] or "index.html"
+        try:
+            name = urlsplit(self.path).path[1:] or "index.html"
+        except ValueError:  # //[
+            name = ""
         content = self.server.files.get(name)
         if content is None:
             self._send(404, "text/plain; charset=utf-8", b"No such file.\n", with_content)

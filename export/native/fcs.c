@@ -182,6 +182,7 @@ static uint32_t number(const fcs_model *model, int which) {
 const void *fcs_model_section(const fcs_model *model, uint32_t kind, uint32_t index,
                               size_t *size) {
     *size = 0;
+    if (model == NULL || model->bytes == NULL) return NULL;
     uint32_t n = number(model, N_SECTIONS);
     for (uint32_t i = 0; i < n; i++) {
         const unsigned char *entry = model->bytes + AT_SECTIONS + (size_t)i * SECTION_SIZE;
@@ -365,9 +366,12 @@ static int check_each_tail(const struct plan *plan, const struct flow *flow, con
     return 1;
 }
 
-/* First with bounds that hold for all numbers of items, then with each number. */
+/* So many times a tail's call is checked with one number of items: seconds, not hours. */
+enum { MAX_TAIL_CHECKS = 1 << 22 };
+
+/* First with bounds that hold for all numbers of items, then with each number: `checks` are left. */
 static int check_tail_call(const struct plan *plan, const struct flow *flow, const int32_t *call,
-                           const int32_t *patches, uint64_t weights) {
+                           const int32_t *patches, uint64_t weights, int64_t *checks) {
     int64_t fewest[MAX_PARAMETERS], most[MAX_PARAMETERS], least[MAX_WORDS], greatest[MAX_WORDS];
     base_sizes sizes = {weights, (uint64_t)plan->head[STATE_BYTES], flow->in, 0};
     sizes[OUT] = (uint64_t)items_out(flow, 1) * flow->out;
@@ -377,17 +381,19 @@ static int check_tail_call(const struct plan *plan, const struct flow *flow, con
     widen(call, greatest);
     bound_words(patches, patches_end(plan), call + 2 - plan->tail, call[1], fewest, most, least,
                 greatest);
-    return check_call(fcs_kernel_types[call[0]], bounds, sizes) ||
-           check_each_tail(plan, flow, call, patches, weights);
+    if (check_call(fcs_kernel_types[call[0]], bounds, sizes)) return 1;
+    *checks -= flow->chunk;
+    return *checks >= 0 && check_each_tail(plan, flow, call, patches, weights);
 }
 
 static int check_tail(const struct plan *plan, const struct flow *flow, uint64_t weights) {
     const int32_t *word = plan->tail, *end = word + plan->head[TAIL_WORDS];
     const int32_t *patches = plan->patches;
+    int64_t checks = MAX_TAIL_CHECKS;
     while (word < end) {
         if (!is_call(word, end - word)) return 0;
         while (patches < patches_end(plan) && patches[0] < word - plan->tail) patches += 3;
-        if (!check_tail_call(plan, flow, word, patches, weights)) return 0;
+        if (!check_tail_call(plan, flow, word, patches, weights, &checks)) return 0;
         word += 2 + word[1];
     }
     return 1;
@@ -430,7 +436,8 @@ static int check_head(const fcs_stream_plan *stream, int chunks) {
            is_in_plan(head, head[PARAMETERS], head[N_PARAMETERS], 3) &&
            is_in_plan(head, head[PATCHES], head[N_PATCHES], 3) &&
            is_in_plan(head, head[TAIL], head[TAIL_WORDS], 1) &&
-           head[N_PARAMETERS] <= MAX_PARAMETERS && head[N_PATCHES] <= MAX_PATCHES;
+           head[N_PROGRAMS] <= head[MAX_CHUNKS] && head[N_PARAMETERS] <= MAX_PARAMETERS &&
+           head[N_PATCHES] <= MAX_PATCHES;
 }
 
 /* Whether a number of so many bytes of the state lies at an offset. */

@@ -81,6 +81,8 @@ typedef struct fcs_model {
 /*
  * Open a model. `bytes` are a whole .fcsm file, aligned to 64 bytes, for example of aligned_alloc
  * or mmap. They are checked to the last byte, and must stay, unchanged, while the model is used.
+ * The checks find damage, and calls out of bounds. They do not make a stranger's file safe: sizes
+ * that a kernel takes from another argument are trusted. Open files of `fcs-edge export` alone.
  */
 int fcs_model_open(fcs_model *model, const void *bytes, size_t size);
 

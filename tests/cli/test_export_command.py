@@ -121,6 +121,16 @@ def test_what_cannot_be_written(export: Callable[..., Any], model: Path, tmp_pat
     assert (tmp_path / "notes" / "todo.txt").exists()
 
 
+def test_the_current_folder_is_refused(
+    export: Callable[..., Any], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be renamed, even where it is empty."""
+    monkeypatch.chdir(tmp_path)
+    for out in (".", tmp_path, f"../{tmp_path.name}"):
+        assert "is the current folder" in export(model, out).failed()
+        assert "is the current folder" in export("-f", model, out).failed()
+
+
 def test_nothing_remains_of_a_failure(
     export: Callable[..., Any], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
