@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shlex
 from pathlib import Path
 
@@ -23,7 +24,7 @@ _TARGETS = (
 @click.option(
     "--target",
     type=click.Choice(_TARGETS),
-    help="What the export runs on; host is the best one for this machine.  [required]",
+    help="What the export runs on, one of those above.  [required]",
 )
 @click.option(
     "--weights-inside", is_flag=True, help="Put the model inside the libraries: no model.fcsm."
@@ -44,11 +45,21 @@ def export(
 ) -> None:
     """Export MODEL to the folder OUT, to run it without Python.
 
-    MODEL is a model's name or file. For a CPU, OUT holds a C library, its headers, an example
-    and the model. For wasm it holds a page that runs the model in a browser.
+    MODEL is a model's name or file. For a CPU, OUT holds a C library for Linux, its headers,
+    an example and the model. For wasm it holds a page that runs the model in a browser.
 
     On the same CPU a C library gives the tokens and samples of `fcs-edge`, to the bit. No
     compiler is necessary.
+
+    \b
+    Targets:
+      x86-64-v3       AVX2 and FMA: most PCs
+      x86-64-v4-vnni  AVX-512 and VNNI
+      cortex-a53      Raspberry Pi 3, Zero 2 W
+      cortex-a72      Raspberry Pi 4
+      cortex-a76      Raspberry Pi 5
+      wasm            browsers and Node
+      host            the best one for this machine
 
     \b
     Examples:
@@ -87,7 +98,14 @@ def _next(folder: Path, target: str, single: bool) -> str:
     """Return what to do with an export."""
     quoted = shlex.quote(str(folder))
     if target != "wasm":
-        return f"next: cc -O2 {quoted}/example.c {quoted}/libfcs.a -o example"
+        return f"next: {_compiler(target)} -O2 {quoted}/example.c {quoted}/libfcs.a -o example"
     if single:
         return f"next: open {quoted}/index.html in a browser"
     return f"next: python3 -m http.server -d {quoted}"
+
+
+def _compiler(target: str) -> str:
+    """Return the C compiler of a CPU: this machine's, or Debian's name of a cross compiler."""
+    family = "aarch64" if target.startswith("cortex") else "x86_64"
+    is_own = (platform.system(), platform.machine()) == ("Linux", family)
+    return "cc" if is_own else f"{family}-linux-gnu-gcc"

@@ -63,12 +63,12 @@ def page(port: int, model: str | None, activations: int | None, quiet: bool) -> 
         source = source.with_activations(activations)
     with _listening(port) as server:
         library = find_library(WASM)
-        with spinner(messages, f"Exporting {source.name} ..."):
+        with spinner(messages, f"Preparing {source.name} for browsers, some seconds ..."):
             data = model_bytes(source, WASM)
         module, relaxed = (library.read(name) for name in page_files.MODULES)
         server.files = page_files.folder(module, relaxed, data)
         click.echo(f"http://{_HOST}:{server.server_port}/")
-        messages.note(f"{source.name} in a browser; Ctrl-C ends")
+        messages.note(f"{source.name}, for browsers on this machine; Ctrl-C ends")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
@@ -126,7 +126,10 @@ class _Files(BaseHTTPRequestHandler):
         if self.headers.get("Host", "").rsplit(":", 1)[0] not in (_HOST, "localhost"):
             self._send(421, "text/plain; charset=utf-8", b"Not this host.\n", with_content)
             return
-        name = urlsplit(self.path).path[1:] or "index.html"
+        try:
+            name = urlsplit(self.path).path[1:] or "index.html"
+        except ValueError:  # //[
+            name = ""
         content = self.server.files.get(name)
         if content is None:
             self._send(404, "text/plain; charset=utf-8", b"No such file.\n", with_content)

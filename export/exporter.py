@@ -163,6 +163,8 @@ def check_folder(out: Path, force: bool) -> None:
         raise FcsError(f"{out}: is no folder; give the name of a new one")
     if not out.exists():
         return
+    if out.samefile(Path.cwd()):
+        raise FcsError(f"{out}: is the current folder; give the name of a new one")
     names = {path.name for path in out.iterdir()}
     if others := sorted(names - _NAMES):
         raise FcsError(f"{out}: has {others[0]}, which is of no export; give another folder")

@@ -142,7 +142,7 @@ def find(target: str) -> Library:
         This installation has none, or it does not fit the sources.
     """
     folder = folder_of(target)
-    remedy = "install a wheel of fcs-edge, or run `make compiled` in a checkout"
+    remedy = "install a wheel of fcs-edge, which `make wheel` builds in a checkout"
     if not folder.is_dir():
         raise FcsError(f"no library for {target} in {folder.parent}: {remedy}")
     files = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -14,10 +14,12 @@
  * `encode_sound` and `decode_tokens` show what a program needs of the codec: memory, a state, push
  * and flush. The rest is files.
  */
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define FCS_FILE_IMPLEMENTATION
 #include "fcs.h"
@@ -68,9 +70,11 @@ static void read_model(const char *path) {
     if (file == NULL) fail("%s: cannot be opened; give a model with -m MODEL.fcsm", path);
     if (fseek(file, 0, SEEK_END) != 0) fail("%s: cannot be read", path);
     long size = ftell(file);
+    /* A folder states the largest number. */
+    if (size < 0 || size == LONG_MAX) fail("%s: cannot be read", path);
     rewind(file);
-    void *bytes = new_memory(size > 0 ? (size_t)size : 1);
-    if (size < 0 || fread(bytes, 1, (size_t)size, file) != (size_t)size)
+    void *bytes = new_memory((size_t)size);
+    if (fread(bytes, 1, (size_t)size, file) != (size_t)size)
         fail("%s: cannot be read", path);
     fclose(file);
     int code = fcs_model_open(&model, bytes, (size_t)size);
@@ -116,10 +120,21 @@ static FILE *open_input(const char *name) {
     return file;
 }
 
+/* Whether a name is that of a pipe or a device: it is written, and never replaced by a file. */
+static int is_device(const char *name) {
+    struct stat facts;
+    return stat(name, &facts) == 0 && !S_ISREG(facts.st_mode);
+}
+
 /* The output gets its name at the end: nothing half-written has it. */
 static FILE *open_output(const char *name) {
     output_name = strcmp(name, "-") == 0 ? "standard output" : name;
     if (output_name != name) return stdout;
+    if (is_device(name)) {
+        FILE *device = fopen(name, "wb");
+        if (device == NULL) fail("%s: cannot be written", name);
+        return device;
+    }
     int n = snprintf(output_part, sizeof output_part, "%s.part", name);
     if (n < 0 || (size_t)n >= sizeof output_part) fail("%s: the name is too long", name);
     FILE *file = fopen(output_part, "wb");
@@ -134,7 +149,7 @@ static void write_all(FILE *file, const void *bytes, size_t n) {
 
 static void close_output(FILE *file) {
     if (fclose(file) != 0) fail("%s: cannot be written: is the disk full?", output_name);
-    if (file == stdout) return;
+    if (unfinished == NULL) return;
     if (rename(output_part, output_name) != 0) fail("%s: cannot be written", output_name);
     unfinished = NULL;
 }
@@ -181,6 +196,11 @@ static void check_format(struct sound *sound, const unsigned char *format, uint3
              (unsigned)facts.sample_rate_in);
 }
 
+/* Writers into pipes do not know a length: they state 0, or about the largest number. */
+static int is_unknown(uint32_t size) {
+    return size == 0 || size >= 0xFFFF0000u || (size >= 0x7FFF0000u && size <= 0x80000000u);
+}
+
 /* Read chunks of a WAV up to its samples. */
 static void read_wav_header(struct sound *sound) {
     unsigned char chunk[8], format[40];
@@ -192,8 +212,7 @@ static void read_wav_header(struct sound *sound) {
         uint32_t size = get(chunk + 4, 4), read = 0;
         if (memcmp(chunk, "data", 4) == 0) {
             if (!has_format) fail("%s: the WAV has no format", input_name);
-            /* The largest size stands for an unknown length. */
-            sound->left = size == 0xFFFFFFFFu ? UINT64_MAX : size;
+            sound->left = is_unknown(size) ? UINT64_MAX : size;
             return;
         }
         if (memcmp(chunk, "fmt ", 4) == 0) {
@@ -208,6 +227,14 @@ static void read_wav_header(struct sound *sound) {
     }
 }
 
+/* Bare samples are read as they come: a compressed file would become noise. */
+static int is_other_format(const unsigned char *first) {
+    static const char names[5][5] = {"fLaC", "OggS", "RF64", "FORM", "ID3"};
+    for (int i = 0; i < 5; i++)
+        if (memcmp(first, names[i], strlen(names[i])) == 0) return 1;
+    return 0;
+}
+
 static void open_sound(struct sound *sound, const char *name) {
     memset(sound, 0, sizeof *sound);
     sound->file = open_input(name);
@@ -216,8 +243,9 @@ static void open_sound(struct sound *sound, const char *name) {
     if (sound->n_first == 4 && memcmp(sound->first, "RIFF", 4) == 0) {
         sound->n_first = 0;
         read_wav_header(sound);
-    } else if (sound->file != stdin) {
-        fail("%s: is no WAV; give bare samples on standard input", input_name);
+    } else if (sound->file != stdin || (sound->n_first == 4 && is_other_format(sound->first))) {
+        fail("%s: is no WAV; convert it, for example by ffmpeg -i IN -ac 1 -ar %u OUT.wav",
+             input_name, (unsigned)facts.sample_rate_in);
     }
 }
 
@@ -230,7 +258,14 @@ static size_t read_samples(struct sound *sound, float *samples) {
     sound->n_first = 0;
     n = (n > begun ? fread(bytes + begun, 1, n - begun, sound->file) : 0) + begun;
     if (ferror(sound->file)) fail("%s: cannot be read", input_name);
-    if (sound->left != UINT64_MAX) sound->left -= n;
+    if (sound->left != UINT64_MAX) {
+        sound->left -= n;
+        if (feof(sound->file) && sound->left != 0) {
+            fprintf(stderr, "example: %s: ends before its header says\n", input_name);
+            n_problems++;
+            sound->left = 0;
+        }
+    }
     for (size_t i = 0; i < n / item; i++) {
         uint32_t value = get(bytes + i * item, (int)item);
         if (sound->is_float) memcpy(&samples[i], &value, sizeof value);
@@ -363,7 +398,7 @@ static void decode_tokens(struct part *part, const uint16_t *tokens, size_t n, i
  * chunks begin where they would without the gap.
  */
 static void decode_gap(struct part *part, uint64_t n_tokens) {
-    static const float silence[PIECE];
+    static const float silence[PIECE] = {0};
     uint64_t chunk = facts.decoder_chunk_tokens, run = chunk > GAP_TOKENS ? chunk : GAP_TOKENS;
     uint64_t rest = n_tokens > run ? (n_tokens - run) / chunk * chunk : 0;
     decode_tokens(part, NULL, (size_t)(n_tokens - rest), 1);
@@ -484,7 +519,7 @@ static void decode(const char *in, const char *out) {
     write_wav_header(part.file, UINT64_MAX);
     read_events(input, &part);
     end_part(&part);
-    if (part.file != stdout) {
+    if (unfinished != NULL) {
         if (fseek(part.file, 0, SEEK_SET) != 0) fail("%s: cannot be written", out);
         write_wav_header(part.file, part.n_samples);
     }

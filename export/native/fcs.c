@@ -182,6 +182,7 @@ static uint32_t number(const fcs_model *model, int which) {
 const void *fcs_model_section(const fcs_model *model, uint32_t kind, uint32_t index,
                               size_t *size) {
     *size = 0;
+    if (model == NULL || model->bytes == NULL) return NULL;
     uint32_t n = number(model, N_SECTIONS);
     for (uint32_t i = 0; i < n; i++) {
         const unsigned char *entry = model->bytes + AT_SECTIONS + (size_t)i * SECTION_SIZE;
@@ -365,9 +366,12 @@ static int check_each_tail(const struct plan *plan, const struct flow *flow, con
     return 1;
 }
 
-/* First with bounds that hold for all numbers of items, then with each number. */
+/* So many times a tail's call is checked with one number of items: seconds, not hours. */
+enum { MAX_TAIL_CHECKS = 1 << 22 };
+
+/* First with bounds that hold for all numbers of items, then with each number: `checks` are left. */
 static int check_tail_call(const struct plan *plan, const struct flow *flow, const int32_t *call,
-                           const int32_t *patches, uint64_t weights) {
+                           const int32_t *patches, uint64_t weights, int64_t *checks) {
     int64_t fewest[MAX_PARAMETERS], most[MAX_PARAMETERS], least[MAX_WORDS], greatest[MAX_WORDS];
     base_sizes sizes = {weights, (uint64_t)plan->head[STATE_BYTES], flow->in, 0};
     sizes[OUT] = (uint64_t)items_out(flow, 1) * flow->out;
@@ -377,17 +381,19 @@ static int check_tail_call(const struct plan *plan, const struct flow *flow, con
     widen(call, greatest);
     bound_words(patches, patches_end(plan), call + 2 - plan->tail, call[1], fewest, most, least,
                 greatest);
-    return check_call(fcs_kernel_types[call[0]], bounds, sizes) ||
-           check_each_tail(plan, flow, call, patches, weights);
+    if (check_call(fcs_kernel_types[call[0]], bounds, sizes)) return 1;
+    *checks -= flow->chunk;
+    return *checks >= 0 && check_each_tail(plan, flow, call, patches, weights);
 }
 
 static int check_tail(const struct plan *plan, const struct flow *flow, uint64_t weights) {
     const int32_t *word = plan->tail, *end = word + plan->head[TAIL_WORDS];
     const int32_t *patches = plan->patches;
+    int64_t checks = MAX_TAIL_CHECKS;
     while (word < end) {
         if (!is_call(word, end - word)) return 0;
         while (patches < patches_end(plan) && patches[0] < word - plan->tail) patches += 3;
-        if (!check_tail_call(plan, flow, word, patches, weights)) return 0;
+        if (!check_tail_call(plan, flow, word, patches, weights, &checks)) return 0;
         word += 2 + word[1];
     }
     return 1;
@@ -430,7 +436,8 @@ static int check_head(const fcs_stream_plan *stream, int chunks) {
            is_in_plan(head, head[PARAMETERS], head[N_PARAMETERS], 3) &&
            is_in_plan(head, head[PATCHES], head[N_PATCHES], 3) &&
            is_in_plan(head, head[TAIL], head[TAIL_WORDS], 1) &&
-           head[N_PARAMETERS] <= MAX_PARAMETERS && head[N_PATCHES] <= MAX_PATCHES;
+           head[N_PROGRAMS] <= head[MAX_CHUNKS] && head[N_PARAMETERS] <= MAX_PARAMETERS &&
+           head[N_PATCHES] <= MAX_PATCHES;
 }
 
 /* Whether a number of so many bytes of the state lies at an offset. */
@@ -499,6 +506,11 @@ struct header {
 
 enum { HEADER_SIZE = 64, MAGIC = 0x53534346 /* "FCSS" */ };
 
+/* Up to a multiple of 64, which C11 wants of aligned_alloc. */
+static size_t whole_lines(size_t size) {
+    return (size + FCS_ALIGNMENT - 1) / FCS_ALIGNMENT * FCS_ALIGNMENT;
+}
+
 static int open_plan(fcs_model *model, int which) {
     fcs_stream_plan *stream = &model->plans[which];
     int decoder = which >= 2, chunks = which % 2 ? 8 : 1;
@@ -508,9 +520,8 @@ static int open_plan(fcs_model *model, int which) {
     if (stream->bytes == NULL) return 1;
     if (!check_plan(model, stream, decoder, chunks)) return 0;
     struct flow flow = flow_of(model, decoder);
-    size_t waiting = (size_t)flow.chunk * flow.in;
-    stream->image = HEADER_SIZE + (waiting + FCS_ALIGNMENT - 1) / FCS_ALIGNMENT * FCS_ALIGNMENT;
-    stream->state_size = stream->image + (size_t)plan_of(stream).head[STATE_BYTES];
+    stream->image = HEADER_SIZE + whole_lines((size_t)flow.chunk * flow.in);
+    stream->state_size = stream->image + whole_lines((size_t)plan_of(stream).head[STATE_BYTES]);
     return 1;
 }
 
@@ -893,7 +904,8 @@ const char *fcs_version(void) { return FCS_VERSION; }
 const char *fcs_error_text(int code) {
     switch (code) {
     case FCS_OK: return "no error";
-    case FCS_BAD_ARGUMENT: return "a null pointer, a size too large, or chunks that are not 1 or 8";
+    case FCS_BAD_ARGUMENT:
+        return "a null pointer, a model that is not open, a size too large, or chunks not 1 or 8";
     case FCS_BAD_ALIGNMENT: return "memory is not aligned: states and models to 64 bytes";
     case FCS_SMALL_BUFFER: return "the output has too little room: nothing was done";
     case FCS_SMALL_STATE: return "the memory for the state is too small";

@@ -6,7 +6,7 @@
  * continues from the same point, and a stream may move.
  *
  *     static fcs_model model;
- *     fcs_model_open(&model, file, size);
+ *     fcs_model_open(&model, bytes, size);        (of a whole model.fcsm, which stay)
  *     void *encoder = aligned_alloc(64, fcs_encoder_size(&model, 1));
  *     fcs_encoder_init(&model, encoder, fcs_encoder_size(&model, 1), 1);
  *     fcs_encoder_push(&model, encoder, samples, 1280, tokens, 4, &n_tokens);
@@ -39,7 +39,7 @@ extern "C" {
 
 enum {
     FCS_OK = 0,
-    FCS_BAD_ARGUMENT = -1,   /* a null pointer, or a number of chunks other than 1 and 8 */
+    FCS_BAD_ARGUMENT = -1,   /* a null pointer, a model that is not open, or chunks not 1 or 8 */
     FCS_BAD_ALIGNMENT = -2,  /* a state or model off 64 bytes, or numbers off their own size */
     FCS_SMALL_BUFFER = -3,   /* the output has no room for all that the call writes */
     FCS_SMALL_STATE = -4,    /* the memory for a state is smaller than the state */
@@ -81,6 +81,8 @@ typedef struct fcs_model {
 /*
  * Open a model. `bytes` are a whole .fcsm file, aligned to 64 bytes, for example of aligned_alloc
  * or mmap. They are checked to the last byte, and must stay, unchanged, while the model is used.
+ * The checks find damage, and calls out of bounds. They do not make a stranger's file safe: sizes
+ * that a kernel takes from another argument are trusted. Open files of `fcs-edge export` alone.
  */
 int fcs_model_open(fcs_model *model, const void *bytes, size_t size);
 
@@ -123,7 +125,10 @@ const void *fcs_model_section(const fcs_model *model, uint32_t kind, uint32_t in
  * that gets many samples at once: it reads the weights once for up to 8 chunks.
  */
 
-/* Bytes of a state; 0 where the model has no encoder, or `chunks` is neither 1 nor 8. */
+/*
+ * Bytes of a state, a multiple of 64; 0 where the model has no encoder, or `chunks` is neither 1
+ * nor 8. An array of a fixed size does as well: fcs_encoder_init checks that it is large enough.
+ */
 size_t fcs_encoder_size(const fcs_model *model, int chunks);
 
 /* Make `size` bytes at `state` a new stream. */
@@ -153,7 +158,7 @@ int fcs_encoder_reset(const fcs_model *model, void *state);
 /* Samples that wait for the rest of their chunk. */
 size_t fcs_encoder_n_pending(const fcs_model *model, const void *state);
 
-/* Samples since the stream's start that were NaN or infinite; of whole chunks. */
+/* Samples that were NaN or infinite, of whole chunks. A flush or reset sets the count to 0. */
 size_t fcs_encoder_n_not_finite(const fcs_model *model, const void *state);
 
 /*
@@ -163,7 +168,7 @@ size_t fcs_encoder_n_not_finite(const fcs_model *model, const void *state);
 size_t fcs_decoder_size(const fcs_model *model, int chunks);
 int fcs_decoder_init(const fcs_model *model, void *state, size_t size, int chunks);
 
-/* Samples that a push of `n_tokens` would write. */
+/* Samples that a push of `n_tokens` would write: of all chunks that they complete. */
 size_t fcs_decoder_samples(const fcs_model *model, const void *state, size_t n_tokens);
 
 int fcs_decoder_push(const fcs_model *model, void *state, const uint16_t *tokens, size_t n_tokens,

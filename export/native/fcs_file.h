@@ -111,7 +111,10 @@ typedef struct fcs_prior {
     const uint8_t *bias, *context_skip, *bias_skip, *step_skip; /* 16 bits, little-endian */
 } fcs_prior;
 
-/* Open a prior from the bytes that its check covers, of any alignment: FCS_FILE_BAD_PRIOR. */
+/*
+ * Open a prior from its bytes, which may have any alignment. Those of a model are the sections
+ * FCS_SECTION_PRIOR, of index 0 upwards: see fcs_model_section of fcs.h. FCS_FILE_BAD_PRIOR.
+ */
 int fcs_prior_open(fcs_prior *prior, const void *bytes, size_t size);
 
 /*
@@ -211,7 +214,7 @@ typedef struct fcs_event {
 
 /* What a reader knows; zeros know nothing. Pointers must stay as long as the reader. */
 typedef struct fcs_reader_options {
-    const fcs_prior *priors;       /* of the model, all: a file names one */
+    const fcs_prior *priors;       /* of the model, all: a file names one. See fcs_prior_open. */
     size_t n_priors;
     const fcs_file_header *model;  /* with the newest prior's check: assumed where a file has lost
                                       its start; may be NULL */
@@ -341,7 +344,7 @@ const char *fcs_file_text(int code) {
     case FCS_LOST_ORDER: return "a block is repeated or out of order, and left out";
     case FCS_LOST_END: return "a part has no end record";
     case FCS_LOST_REST: return "the stream is cut";
-    case FCS_LOST_PRIOR: return "tokens are coded with a prior that is unknown here";
+    case FCS_LOST_PRIOR: return "tokens are coded with a prior that the reader was not given";
     case FCS_LOST_CHECK: return "the check of a block fails, whose tokens were already played";
     case FCS_LOST_NEWER: return "the rest needs a newer version of this program";
     case FCS_LOST_BEHIND: return "bytes after the end record are ignored";

@@ -77,8 +77,12 @@ async function fetched(address, what) {
   const url = String(address);
   if (url.startsWith("file:") && typeof process === "object") {
     const { readFile } = await import("node:fs/promises");
-    const file = await readFile(new URL(url));
-    return file.buffer.slice(file.byteOffset, file.byteOffset + file.byteLength);
+    try {
+      const file = await readFile(new URL(url));
+      return file.buffer.slice(file.byteOffset, file.byteOffset + file.byteLength);
+    } catch (error) {
+      throw new FcsError(`${what} cannot be loaded from ${url}: ${error.message}`, NO_FILE);
+    }
   }
   let response;
   try {
@@ -135,7 +139,10 @@ class Memory {
   text(at, most = 1 << 16) {
     let end = at;
     while (end < at + most && this.u8[end]) end++;
-    return new TextDecoder().decode(this.u8.slice(at, end));
+    const bytes = this.u8.slice(at, end);
+    // A worklet has no TextDecoder. Texts are plain letters there, but for a model's name.
+    if (!globalThis.TextDecoder) return String.fromCharCode(...bytes);
+    return new TextDecoder().decode(bytes);
   }
 }
 
@@ -222,7 +229,7 @@ class Codec {
   }
 
   *readFile(bytes) {
-    yield* fileEvents(this, bytes instanceof Uint8Array ? bytes : new Uint8Array(bytes));
+    yield* fileEvents(this, checkedBytes(bytes));
   }
 
   warmUp() {
@@ -285,11 +292,12 @@ class Encoder extends State {
   push(samples) {
     const { codec } = this;
     const { exports, memory, model } = codec;
-    const made = new Uint16Array(exports.fcs_encoder_tokens(model, this.open, samples.length));
+    const all = checkedSamples(samples);
+    const made = new Uint16Array(exports.fcs_encoder_tokens(model, this.open, all.length));
     const most = 8 * codec.facts.chunkSamples;
     let n = 0;
-    for (let i = 0; i < samples.length; i += most) {
-      const part = samples.subarray(i, i + most);
+    for (let i = 0; i < all.length; i += most) {
+      const part = all.subarray(i, i + most);
       memory.f32.set(part, codec.samples >> 2);
       n += this.write(made, n, (count) =>
         exports.fcs_encoder_push(
@@ -381,8 +389,20 @@ class Decoder extends State {
   }
 }
 
+/** Samples as float32. Integers are refused: theirs is another full scale. */
+function checkedSamples(samples) {
+  const kind = Object.prototype.toString.call(samples);
+  if (kind === "[object Float32Array]") return samples;
+  const isList = Array.isArray(samples) && samples.every((value) => typeof value === "number");
+  if (isList || kind === "[object Float64Array]") return Float32Array.from(samples);
+  throw new TypeError("samples must be a Float32Array, with a full scale of 1");
+}
+
 /** Tokens as uint16, each in range: none is decoded where one is not. */
 function checkedTokens(tokens, codec) {
+  if (typeof tokens?.[Symbol.iterator] !== "function") {
+    throw new TypeError("tokens must be a Uint16Array");
+  }
   const most = 2 ** codec.facts.bitsPerToken;
   for (const token of tokens) {
     if (!(Number.isInteger(token) && token >= 0 && token < most)) codec.check(-6);
@@ -394,13 +414,14 @@ class Resampler extends State {
   push(samples) {
     const { codec } = this;
     const { exports, memory } = codec;
-    const made = new Float32Array(exports.fcs_resampler_outputs(this.open, samples.length));
+    const all = checkedSamples(samples);
+    const made = new Float32Array(exports.fcs_resampler_outputs(this.open, all.length));
     // One buffer has input and output: the input stands in its last part.
     const most = this.inputs();
     const input = codec.samples + 4 * (codec.mostSamples - most);
     let n = 0;
-    for (let i = 0; i < samples.length; i += most) {
-      const part = samples.subarray(i, i + most);
+    for (let i = 0; i < all.length; i += most) {
+      const part = all.subarray(i, i + most);
       memory.f32.set(part, input >> 2);
       n += writeSamples(this, made, n, (count) =>
         exports.fcs_resampler_push(
@@ -446,9 +467,10 @@ class FileWriter {
 
   put(tokens) {
     const { codec, state } = this;
+    const all = checkedTokens(tokens, codec);
     const parts = [];
-    for (let i = 0; i < tokens.length; i += WRITER_TOKENS) {
-      const part = tokens.subarray(i, i + WRITER_TOKENS);
+    for (let i = 0; i < all.length; i += WRITER_TOKENS) {
+      const part = all.subarray(i, i + WRITER_TOKENS);
       codec.memory.u16.set(part, codec.tokens >> 1);
       codec.check(codec.exports.fcs_module_writer_put(state.open, codec.tokens, part.length));
       parts.push(this.written());
@@ -458,6 +480,9 @@ class FileWriter {
 
   close(samples) {
     const { codec, state } = this;
+    if (!(Number.isSafeInteger(samples) && samples >= 0)) {
+      throw new TypeError("the number of samples must be an integer from 0 up");
+    }
     codec.check(codec.exports.fcs_module_writer_close(state.open, samples));
     const bytes = this.written();
     state.close();
@@ -487,6 +512,14 @@ function joined(parts) {
 
 /** Kinds of events, in the order of fcs_file.h. */
 const KINDS = ["done", "more", "header", "metadata", "tokens", "damage", "end", "record"];
+
+function checkedBytes(bytes) {
+  if (ArrayBuffer.isView(bytes)) {
+    return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+  if (Object.prototype.toString.call(bytes) === "[object ArrayBuffer]") return new Uint8Array(bytes);
+  throw new TypeError("a file must be a Uint8Array or an ArrayBuffer");
+}
 
 function* fileEvents(codec, bytes) {
   const { exports, memory, model } = codec;

@@ -32,6 +32,9 @@ let sound = null; // { context, node, microphone }
 let plots = null; // { original, decoded }
 // The sound that is live or shown. `from` is where it begins in the spectrograms, in seconds.
 let current = { id: 0, mode: "idle", name: "", length: 0, from: 0, hasOriginal: true, done: false };
+// A `.fcs` file that the worker reads; what was there before stays until it is found good.
+let opening = null; // { id, name }
+let lastId = 0;
 let report = null;
 let drawn = "";
 let lastReading = 0;
@@ -42,7 +45,7 @@ const answers = {
   progress: ({ share }) => {
     $("progress").hidden = false;
     $("progress").value = share;
-    say(`Loading the model, ${Math.round(100 * share)} %.`);
+    say("Loading the model.");
   },
   ready,
   shown: showClip,
@@ -63,9 +66,11 @@ const answers = {
   },
   saved: ({ format, bytes }) => download(bytes, format),
   error: ({ order, text }) => {
-    problem(sentence(text));
     if (order === "load") $("progress").hidden = true;
-    else if (current.mode !== "clip") rest();
+    if (order === "open" && opening) problem(withStop(`${opening.name}: ${text}`));
+    else problem(sentence(text));
+    if (order === "open") opening = null;
+    else if (order !== "save" && current.mode !== "clip") rest();
   },
 };
 
@@ -90,8 +95,7 @@ function ready(message) {
   $("bitrate").textContent = `${kbps.toFixed(2)} kbps`;
   $("bitrate-note").textContent =
     `${Number(perSecond.toPrecision(3))} a second, ${facts.bitsPerToken} bits each`;
-  const chunk = (1000 * facts.chunkSamples) / facts.sampleRateIn;
-  $("chunk-note").textContent = `to encode and decode ${chunk} ms`;
+  $("chunk-note").textContent = `to encode and decode ${chunkLength()} ms`;
   $("decoded-note").textContent = `${kbps.toFixed(2)} kbps`;
   const megabytes = (message.memoryBytes / 1e6).toFixed(1);
   $("model").textContent =
@@ -100,6 +104,7 @@ function ready(message) {
   $("progress").hidden = true;
   // Half a model encodes or decodes: the page needs the decoder at least.
   for (const id of ["microphone", "example"]) $(id).disabled = !encodes();
+  $("example").hidden = !FILES.example;
   $("choose").disabled = !facts.hasDecoder;
   if (!globalThis.AudioWorkletNode) problem(INSECURE);
   else if (!facts.hasDecoder) problem("This half of a model has no decoder: nothing can be heard.");
@@ -109,6 +114,7 @@ function ready(message) {
 }
 
 const encodes = () => facts.hasEncoder && facts.hasDecoder;
+const chunkLength = () => (1000 * facts.chunkSamples) / facts.sampleRateIn;
 
 // ---- The sound card ----
 
@@ -167,15 +173,16 @@ function place() {
 // ---- Sources ----
 
 /** Start a new sound; the one before ends. */
-function begin(mode, name) {
+function begin(mode, name, id = ++lastId) {
   leaveMicrophone();
-  current = { id: current.id + 1, mode, name, length: 0, from: 0, hasOriginal: true, done: false };
-  report = null;
+  current = { id, mode, name, length: 0, from: 0, hasOriginal: true, done: false };
+  report = opening = null;
   plots.original.clear();
   plots.decoded.clear();
   drawn = "";
   for (const id of ["size", "chunk", "delay"]) $(id).textContent = "–";
-  $("size-note").textContent = ".fcs, entropy-coded";
+  $("size-note").textContent = ".fcs";
+  $("chunk-note").textContent = `to encode and decode ${chunkLength()} ms`;
   $("delay-note").textContent = "live, microphone to ear";
   $("save-fcs").disabled = $("save-wav").disabled = true;
   $("position").disabled = $("play").disabled = true;
@@ -199,6 +206,7 @@ async function toggleMicrophone() {
   try {
     const { context, node } = await openSound();
     if (!navigator.mediaDevices) throw new Error("the browser gives this page no microphone");
+    say("Waiting for the microphone.");
     const audio = { echoCancellation: cancel, noiseSuppression: false, autoGainControl: false };
     const stream = await navigator.mediaDevices.getUserMedia({ audio });
     const id = begin("live", "Your recording");
@@ -211,6 +219,7 @@ async function toggleMicrophone() {
     worker.postMessage({ type: "live", id });
     $("microphone").setAttribute("aria-pressed", "true");
     $("microphone-text").textContent = "Stop";
+    $("headphones").disabled = true;
     enableTracks(true);
     $("original-note").textContent = `${context.sampleRate / 1000} kHz`;
     say("Live. You hear yourself through the codec; switch to Original to compare.");
@@ -232,6 +241,7 @@ function leaveMicrophone() {
   sound.microphone = null;
   $("microphone").setAttribute("aria-pressed", "false");
   $("microphone-text").textContent = "Speak";
+  $("headphones").disabled = false;
 }
 
 /** Take a file: `.fcs` by its first bytes, any other as sound. */
@@ -240,7 +250,7 @@ async function takeFile(file) {
     if (file.size > MOST_BYTES) throw new Error("the file is too large for a page");
     await takeBytes(await file.arrayBuffer(), file.name);
   } catch (error) {
-    problem(sentence(`${file.name}: ${error.message}`));
+    problem(withStop(`${file.name}: ${error.message}`));
   }
 }
 
@@ -248,8 +258,8 @@ async function takeBytes(bytes, name) {
   const { context } = await openSound();
   const head = String.fromCharCode(...new Uint8Array(bytes, 0, Math.min(3, bytes.byteLength)));
   if (head === "FCS" || name.toLowerCase().endsWith(".fcs")) {
-    const id = begin("clip", name);
-    worker.postMessage({ type: "open", id, bytes }, [bytes]);
+    opening = { id: ++lastId, name };
+    worker.postMessage({ type: "open", id: opening.id, bytes }, [bytes]);
     return;
   }
   if (!encodes()) throw new Error("this half of a model takes .fcs files alone");
@@ -277,6 +287,7 @@ async function fetchBytes(url) {
 // ---- What plays ----
 
 function showClip({ id, length, from, hasOriginal }) {
+  if (id === opening?.id) begin("clip", opening.name, id);
   if (id !== current.id) return;
   current.mode = "clip";
   current.length = length;
@@ -286,7 +297,8 @@ function showClip({ id, length, from, hasOriginal }) {
   $("position").max = Math.max(1, Math.round((100 * length) / sound.context.sampleRate));
   $("position").value = 0;
   $("position").disabled = $("play").disabled = false;
-  $("delay").textContent = "–";
+  // From the button that began it, the next key is Space: play or pause.
+  if ([$("choose"), $("example")].includes(document.activeElement)) $("play").focus();
   if (!hasOriginal) {
     $("pick-decoded").checked = true;
     choose(true);
@@ -356,15 +368,14 @@ function showPlaying() {
   $("play").setAttribute("aria-label", playing ? "Pause" : "Play");
 }
 
-function showFacts({ tokens, seconds, fileBytes, chunk, worst }) {
+function showFacts({ tokens, fileBytes, fileSeconds, chunk, worst }) {
   $("size").textContent = fileBytes < 1e4 ? `${fileBytes} bytes` : `${(fileBytes / 1000).toFixed(1)} kB`;
-  if (seconds > 1) {
-    const kbps = (8 * fileBytes) / seconds / 1000;
-    $("size-note").textContent = `${kbps.toFixed(2)} kbps, entropy-coded, ${tokens} tokens`;
-  }
+  const kbps = (8 * fileBytes) / fileSeconds / 1000;
+  const rate = fileSeconds > 1 ? `, ${kbps.toFixed(2)} kbps` : "";
+  $("size-note").textContent = `${tokens} ${tokens === 1 ? "token" : "tokens"}${rate}`;
+  if (!chunk) return;
   $("chunk").textContent = `${chunk.toFixed(chunk < 10 ? 2 : 1)} ms`;
-  const length = (1000 * facts.chunkSamples) / facts.sampleRateIn;
-  $("chunk-note").textContent = `of ${length} ms; the longest ${worst.toFixed(1)} ms`;
+  $("chunk-note").textContent = `of ${chunkLength()} ms; the longest ${worst.toFixed(1)} ms`;
 }
 
 function showDelay({ taken, at, underruns, skips, playing }) {
@@ -468,8 +479,11 @@ function problem(text) {
 
 /** A message of the library as a sentence. */
 function sentence(text) {
-  const start = text.charAt(0).toUpperCase() + text.slice(1);
-  return /[.!?]$/.test(start) ? start : `${start}.`;
+  return withStop(text.charAt(0).toUpperCase() + text.slice(1));
+}
+
+function withStop(text) {
+  return /[.!?]$/.test(text) ? text : `${text}.`;
 }
 
 // ---- Files that are saved ----
@@ -539,9 +553,9 @@ const KEYS = {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || !facts) return;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-  const target = event.target.closest?.("button, input");
-  // Buttons, radios and sliders have keys of their own.
-  if (target && (key === " " || key.startsWith("Arrow"))) return;
+  // Buttons and boxes take Space; radios and the volume take arrows.
+  const own = key === " " ? "button, [type=checkbox]" : "[type=radio], #volume";
+  if ((key === " " || key.startsWith("Arrow")) && event.target.closest?.(own)) return;
   if (event.repeat && !key.startsWith("Arrow")) return;
   if (!KEYS[key]) return;
   event.preventDefault();

@@ -4,7 +4,7 @@ const MOST_COLUMNS = 1 << 16;
 const STRIP = 2048;
 const TICKS = [500, 1000, 2000, 4000, 8000];
 /** Width of the axis at the left, in pixels of the page. */
-export const AXIS = 50;
+export const AXIS = 54;
 
 // From silence to loud, in light and in dark.
 const LIGHT = ["#fbfcfe", "#d5e1f3", "#8fb0e0", "#3b74c9", "#153a7a", "#08152e"];

@@ -101,6 +101,7 @@ class Session {
     this.nTokens = 0;
     this.samplesIn = 0; // at the codec's rate
     this.fileBytes = 0;
+    this.fileTokens = 0; // that these bytes hold: the last ones wait for their block
     this.original = new Held();
     this.decoded = new Held();
     this.times = [];
@@ -131,7 +132,10 @@ class Session {
   keep(tokens) {
     this.tokens.push(tokens);
     this.nTokens += tokens.length;
-    if (this.writer) this.fileBytes += this.writer.put(tokens).length;
+    const written = this.writer?.put(tokens).length;
+    if (!written) return;
+    this.fileBytes += written;
+    this.fileTokens = this.nTokens;
   }
 
   /** The last chunk, when no sound follows. */
@@ -146,6 +150,7 @@ class Session {
     parts.push(this.up.push(this.decoder.flush()), this.up.flush());
     parts.forEach((part) => this.decoded.add(part));
     this.fileBytes += this.writer.close(this.samplesIn).length;
+    this.fileTokens = this.nTokens;
     this.writer = null;
     this.close();
     return parts;
@@ -166,8 +171,8 @@ class Session {
       type: "facts",
       id: this.id,
       tokens: this.nTokens,
-      seconds: this.samplesIn / codec.facts.sampleRateIn,
       fileBytes: this.fileBytes,
+      fileSeconds: (this.fileTokens * codec.facts.samplesPerToken) / codec.facts.sampleRateIn,
       chunk: times[times.length >> 1] ?? 0,
       worst: times[times.length - 1] ?? 0,
     });
@@ -343,6 +348,7 @@ async function openFile(bytes, id) {
   const length = Math.ceil((file.samplesOut * rate) / codec.facts.sampleRateOut);
   current.room = length;
   for (const { runs } of file.parts) for (const { tokens } of runs) if (tokens) current.keep(tokens);
+  current.fileTokens = file.samplesIn / codec.facts.samplesPerToken;
   showClip({ original: null, decoded: new Float32Array(length) }, 0, 0, true);
   for (const { samples, milliseconds } of decodedParts(current.decoder, file.parts)) {
     current.times.push(milliseconds);
@@ -370,20 +376,27 @@ function readWhole(bytes) {
   for (const event of codec.readFile(bytes)) {
     if (event.kind === "tokens") runs.push({ tokens: event.tokens, n: event.tokens.length });
     if (event.kind === "damage") {
-      whole.notes.push(event.text);
+      const seconds = (event.silence * samplesPerToken) / codec.facts.sampleRateIn;
+      whole.notes.push(event.silence ? `${event.text}: ${seconds.toFixed(1)} s` : event.text);
       if (event.silence) runs.push({ tokens: null, n: event.silence });
     }
     if (event.kind === "end") {
       const most = Math.ceil(event.samples / samplesPerToken);
-      const samplesOut = Math.min(event.samplesOut, withoutFiller(runs, most));
-      whole.parts.push({ runs, samplesOut });
-      whole.samplesIn += event.samples;
-      whole.samplesOut += samplesOut;
+      addPart(whole, runs, event.samples, Math.min(event.samplesOut, withoutFiller(runs, most)));
       runs = [];
     }
   }
+  // Of a file that is cut, the last part has no end: all of its tokens count.
+  const n = runs.reduce((sum, run) => sum + run.n, 0);
+  if (n) addPart(whole, runs, n * samplesPerToken, n * codec.facts.samplesOutPerToken);
   if (!whole.samplesOut) throw new Error("the file has no tokens to play");
   return whole;
+}
+
+function addPart(whole, runs, samplesIn, samplesOut) {
+  whole.parts.push({ runs, samplesOut });
+  whole.samplesIn += samplesIn;
+  whole.samplesOut += samplesOut;
 }
 
 /** Cut the last tokens beyond `most`; return the samples that all make. */

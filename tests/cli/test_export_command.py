@@ -57,6 +57,18 @@ def test_targets_of_the_command() -> None:
     assert set(command._TARGETS) == {*exporter.TARGETS, exporter.HOST}
 
 
+def test_compiler_of_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    for system, machine, intel, arm in (
+        ("Linux", "x86_64", "cc", "aarch64-linux-gnu-gcc"),
+        ("Linux", "aarch64", "x86_64-linux-gnu-gcc", "cc"),
+        ("Darwin", "arm64", "x86_64-linux-gnu-gcc", "aarch64-linux-gnu-gcc"),
+    ):
+        monkeypatch.setattr("platform.system", lambda system=system: system)
+        monkeypatch.setattr("platform.machine", lambda machine=machine: machine)
+        assert command._compiler("x86-64-v3") == intel
+        assert command._compiler("cortex-a72") == arm
+
+
 def test_folder_appears_whole(export: Callable[..., Any], model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = export(model, out)
@@ -107,6 +119,16 @@ def test_what_cannot_be_written(export: Callable[..., Any], model: Path, tmp_pat
     for force in ((), ("-f",)):
         assert "todo.txt" in export(*force, model, tmp_path / "notes").failed()
     assert (tmp_path / "notes" / "todo.txt").exists()
+
+
+def test_the_current_folder_is_refused(
+    export: Callable[..., Any], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It cannot be renamed, even where it is empty."""
+    monkeypatch.chdir(tmp_path)
+    for out in (".", tmp_path, f"../{tmp_path.name}"):
+        assert "is the current folder" in export(model, out).failed()
+        assert "is the current folder" in export("-f", model, out).failed()
 
 
 def test_nothing_remains_of_a_failure(

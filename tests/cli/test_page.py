@@ -95,7 +95,7 @@ def test_known_files_have_their_types(server: command._Server) -> None:
     assert _get(server, "/fcs.js", "HEAD")[::2] == (200, b"")
 
 
-@pytest.mark.parametrize("path", ["/../pyproject.toml", "/web/fcs.js", "//etc/passwd", "/x"])
+@pytest.mark.parametrize("path", ["/../pyproject.toml", "/web/fcs.js", "//etc/passwd", "/x", "//["])
 def test_other_paths_are_not_found(server: command._Server, path: str) -> None:
     assert _get(server, path)[0] == 404
 

@@ -17,6 +17,11 @@ async function thrown(call) {
   return null;
 }
 
+async function allThrown(values, call) {
+  const found = await Promise.all(values.map((value) => thrown(() => call(value))));
+  return found.map((error) => error !== null);
+}
+
 const codec = await loadCodec({ module: pathToFileURL(module), model: bytes(model) });
 const report = { facts: codec.facts, version: codec.version, relaxed: codec.relaxed };
 const encoder = codec.encoder();
@@ -43,7 +48,21 @@ report.errors = {
   file: await thrown(() => [...codec.readFile(new Uint8Array([1, 2, 3, 4]))]),
   empty: await thrown(() => [...codec.readFile(new Uint8Array(0))]),
   count: await thrown(() => codec.fileWriter().close(1e6)),
+  address: await thrown(() => loadCodec({ module: new URL("file:///none"), model: bytes(model) })),
+  written: await thrown(() => codec.fileWriter().put([2 ** codec.facts.bitsPerToken])),
 };
+// What would be silence, noise or another file without a word.
+const none = new Float32Array(1280);
+const odd = [undefined, null, 5, "sound", none.buffer, new DataView(none.buffer), ["a"]];
+report.types = {
+  samples: await allThrown([...odd, new Int16Array(1280)], (value) => encoder.push(value)),
+  resampled: await allThrown(odd, (value) => codec.resampler(48000, 16000).push(value)),
+  tokens: await allThrown(odd, (value) => decoder.push(value)),
+  put: await allThrown(odd, (value) => codec.fileWriter().put(value)),
+  count: await allThrown([undefined, NaN, -1, 0.5, "1"], (n) => codec.fileWriter().close(n)),
+  file: await allThrown([undefined, null, 5, "FCS"], (value) => [...codec.readFile(value)]),
+};
+report.lists = [...codec.encoder().push(Array.from(none))].join() === [...codec.encoder().push(none)].join();
 report.pending = [decoder.pending, encoder.pending];
 
 // Memory that streams give back is used again: nothing grows.

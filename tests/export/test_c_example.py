@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -70,6 +71,47 @@ def test_float_pipes_and_an_odd_chunk(example: Path, tmp_path: Path) -> None:
     assert len(sound) == 44 + 2 * 500
 
 
+def test_a_pipe_and_a_device_are_written_not_replaced(example: Path, tmp_path: Path) -> None:
+    given, pipe = pcm(1001).astype("<i2").tobytes(), tmp_path / "pipe"
+    expected = run(example, "encode", "-", "-", given=given).stdout
+    os.mkfifo(pipe)
+    # Open for both: no end waits for the other.
+    end = os.open(pipe, os.O_RDWR)
+    assert run(example, "encode", "-", pipe, given=given).returncode == 0
+    assert os.read(end, 1 << 16) == expected
+    os.close(end)
+    assert pipe.is_fifo()
+    for words, data in ((("encode", "-"), given), (("decode", "-"), expected)):
+        done = run(example, *words, "/dev/full", given=data)
+        assert done.returncode == 1
+        assert b"/dev/full: cannot be written: is the disk full?" in done.stderr
+    assert Path("/dev/full").is_char_device()
+
+
+def wav(data: bytes, stated: int) -> bytes:
+    """Return a WAV that states another number of bytes."""
+    format_ = np.array([1, 1, 16000, 0, 32000, 0, 2, 16], "<u2").tobytes()
+    head = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0" + format_
+    return head + b"data" + stated.to_bytes(4, "little") + data
+
+
+@pytest.mark.parametrize("stated", [0, 0x7FFFFFFF, 0x7FFFFFDB, 0xFFFFFFFF])
+def test_a_wav_of_unknown_length_is_read_to_its_end(stated: int, example: Path) -> None:
+    given = pcm(9001).astype("<i2").tobytes()
+    expected = run(example, "encode", "-", "-", given=given).stdout
+    done = run(example, "encode", "-", "-", given=wav(given, stated))
+    assert (done.returncode, done.stdout, done.stderr) == (0, expected, b"")
+
+
+@pytest.mark.parametrize("missing", [1, 2, 1000])
+def test_a_wav_that_is_cut_is_a_problem(missing: int, example: Path) -> None:
+    given = pcm(9001).astype("<i2").tobytes()[:-missing]
+    expected = run(example, "encode", "-", "-", given=given).stdout
+    done = run(example, "encode", "-", "-", given=wav(given, 18002))
+    assert (done.returncode, done.stdout) == (1, expected)
+    assert done.stderr == b"example: standard input: ends before its header says\n"
+
+
 def test_damage_is_silence_of_the_same_length(example: Path, tmp_path: Path) -> None:
     given = pcm(40000).astype("<i2").tobytes()
     stream = bytearray(run(example, "encode", "-", "-", given=given).stdout)
@@ -111,17 +153,23 @@ def test_what_is_refused(example: Path, tmp_path: Path) -> None:
         (["encode", tmp_path / "8000.1.wav", out], "has 8000 Hz; the model takes 16000"),
         (["encode", tmp_path / "16000.2.wav", out], "has 2 channels; use a mono file"),
         (["encode", tmp_path / "24.wav", out], "samples must have 16 bits"),
-        (["encode", tmp_path / "bare", out], "is no WAV"),
+        (["encode", tmp_path / "bare", out], "is no WAV; convert it"),
         (["encode", tmp_path / "cut.wav", out], "the WAV ends in its header"),
         (["decode", tmp_path / "bare", out], "bare: "),
         (["decode", tmp_path / "none", out], "none: cannot be opened"),
         (["encode", "-m", "none", "-", out], "none: cannot be opened; give a model"),
         (["encode", "-m", tmp_path / "bare", "-", out], "not a model file"),
+        (["encode", "-m", tmp_path, "-", out], f"{tmp_path}: cannot be read"),
+        (["encode", "-", tmp_path], f"{tmp_path}: cannot be written"),
         (["encode", "-", "/none/x"], "/none/x.part: cannot be written"),
     ):
         done = run(example, *words)
         assert done.returncode == 1, words
         assert text in done.stderr.decode(), words
         assert done.stderr.startswith(b"example: ")
+    for magic in (b"fLaC", b"OggS", b"RF64", b"FORM", b"ID3\x04"):
+        done = run(example, "encode", "-", out, given=magic + bytes(100))
+        assert b"standard input: is no WAV; convert it" in done.stderr, magic
+        assert done.returncode == 1
     assert not out.exists()
     assert not list(tmp_path.glob("*.part"))

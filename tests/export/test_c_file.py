@@ -326,3 +326,13 @@ def test_the_programs_of_the_page_write_and_read_a_file(tmp_path):
     assert (read.stderr, read.returncode) == (b"byte %d: the stream is cut\n" % (len(data) - 8), 1)
     read = subprocess.run([tmp_path / "read"], input=b"RIFF", capture_output=True)
     assert (read.stdout, read.returncode) == (b"", 1)
+
+
+def test_the_function_of_the_page_compiles(tmp_path):
+    page = (FOLDER.parent / "reference" / "c-files.md").read_text()
+    (text,) = re.findall(r"```c\n(/\* priors\.h.*?)```", page, re.DOTALL)
+    source = tmp_path / "priors.c"
+    source.write_text(
+        f"{text}\nsize_t (*used)(const fcs_model *, fcs_prior *, size_t) = open_priors;"
+    )
+    native_tools.compiled(tmp_path / "priors.o", "-c", f"-I{c_file.NATIVE}", source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import zlib
 from collections.abc import Callable
 
@@ -13,7 +14,7 @@ import c_library
 import toy_codec
 from c_library import FcsError, Memory, Model
 from fcs_edge.export import fcsm
-from fcs_edge.kernels.runtime.program import IN, STATE, WEIGHTS, Parameter, Patch, Tail
+from fcs_edge.kernels.runtime.program import IN, OUT, STATE, WEIGHTS, Parameter, Patch, Tail
 
 
 def code_of(toy: Model, data: bytes) -> int:
@@ -86,10 +87,17 @@ Plans = dict[tuple[int, int], fcsm.Plan]
 
 def model_of(plan: fcsm.Plan) -> bytes:
     """Return the toy model with another plan of its encoder for one chunk."""
+    return with_plan(fcsm.packed_plan(plan))
+
+
+def with_plan(plan: bytes, head: fcsm.Head | None = None) -> bytes:
+    """Return the toy model with other bytes as the plan of its encoder for one chunk."""
     sections = toy_codec.sections()
     at = next(i for i, s in enumerate(sections) if (s.kind, s.number) == (fcsm.ENCODER, 1))
-    sections[at] = fcsm.Section(fcsm.ENCODER, 1, fcsm.packed_plan(plan))
-    return fcsm.pack(toy_codec.head(), sections)
+    sections[at] = fcsm.Section(fcsm.ENCODER, 1, plan)
+    if head is not None:
+        sections = [s for s in sections if (s.kind, s.number) != (fcsm.ENCODER, 8)]
+    return fcsm.pack(head or toy_codec.head(), sections)
 
 
 def changed_call(at: int, value: int) -> fcsm.Plan:
@@ -243,6 +251,44 @@ def test_changed_words_with_a_right_crc_are_refused_or_open(toy: Model) -> None:
         opened += code == c_library.OK
         assert code in (c_library.OK, c_library.BAD_MODEL, c_library.BAD_CRC)
     assert opened > 0
+
+
+def test_a_model_that_was_refused_has_no_sections(toy: Model) -> None:
+    model, size, c = Memory(1000), ctypes.c_size_t(9), toy.library.c
+    model.bytes[:] = 0
+    for address in (model.address, None):
+        assert not c.fcs_model_section(address, fcsm.FACTS, 0, ctypes.byref(size))
+        assert size.value == 0
+
+
+def test_a_program_is_checked_once(toy: Model) -> None:
+    """A file cannot state many programs of the same words: opening would take hours."""
+    plan = toy_codec.encoder_plan(1)
+    words = np.frombuffer(fcsm.packed_plan(plan), fcsm.WORD)
+    first = words[fcsm.PROGRAMS] + 1
+    row = np.array([1, words[first], plan.programs[1].size], fcsm.WORD)
+    for n, code in ((1, c_library.OK), (2, c_library.BAD_MODEL)):
+        head = words[: fcsm.PLAN_HEAD].copy()
+        head[fcsm.N_PROGRAMS], head[fcsm.PROGRAMS] = n, words.size
+        head[fcsm.PLAN_WORDS] = words.size + 3 * n
+        changed = np.concatenate([head, words[fcsm.PLAN_HEAD :], np.tile(row, n)])
+        assert code_of(toy, with_plan(changed.tobytes())) == code
+
+
+def test_a_tail_that_takes_too_long_to_check(toy: Model) -> None:
+    """Calls whose bounds do not show that they are right are checked with each number of items."""
+    hop, n_tokens = 1 << 14, 15
+    numbers = {"samples_per_token": hop, "chunk_samples": hop * n_tokens}
+    head = toy_codec.head()._replace(chunk_tokens=n_tokens, **numbers)
+    arrays = (STATE, 0, 3), (WEIGHTS, 0, 3), (STATE, 0, 1), (OUT, 0, n_tokens)
+    call = toy_codec.call(toy_codec.ENCODE, *arrays, 4)
+    for times, code in ((17, c_library.OK), (18, c_library.BAD_MODEL)):
+        words = np.array(call * times, np.int64)
+        patches = [Patch(i * len(call) + 13, 1, 1) for i in range(times)]
+        tail = Tail(words, [Parameter(0, 1, hop)], patches)
+        plan = toy_codec.encoder_plan(1)._replace(programs={1: words}, tail=tail)
+        data = with_plan(fcsm.packed_plan(plan), head)
+        assert code_of(toy, data) == code
 
 
 def test_words_that_do_not_fit_are_refused() -> None:

@@ -73,6 +73,7 @@ def test_facts_are_the_codecs(report: dict[str, Any], golden: Callable[[str], An
         *(("token", -6), ("fraction", -6), ("chunks", -1), ("rate", -7), ("closed", -203)),
         *(("cut", -12), ("changed", -12), ("model", -10), ("module", -204), ("nothing", -202)),
         *(("response", -202), ("file", -122), ("empty", -121), ("count", -103)),
+        *(("address", -202), ("written", -6)),
     ],
 )
 def test_errors_have_codes_and_texts(report: dict[str, Any], case: str, code: int) -> None:
@@ -80,6 +81,12 @@ def test_errors_have_codes_and_texts(report: dict[str, Any], case: str, code: in
     assert found[0] == code, found
     assert len(found[1]) > 10
     assert "\n" not in found[1]
+
+
+@pytest.mark.parametrize("call", ["samples", "resampled", "tokens", "put", "count", "file"])
+def test_other_types_are_refused(report: dict[str, Any], call: str) -> None:
+    assert all(report["types"][call]), report["types"][call]
+    assert report["lists"]
 
 
 def test_a_refused_call_leaves_the_stream_as_it_was(report: dict[str, Any]) -> None:

@@ -25,6 +25,11 @@ from native_tools import lacking, needed
 HERE = Path(__file__).parent
 READY = "!document.getElementById('microphone').disabled"
 SAVED = "!document.getElementById('save-wav').disabled"
+DROP = """(() => {{
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([Uint8Array.from({})], "speech.wav"));
+    document.dispatchEvent(new DragEvent("drop", {{ dataTransfer, bubbles: true }}));
+}})()"""
 SECONDS = 3.0
 """Of live sound."""
 
@@ -46,7 +51,7 @@ def address(parts: tuple[bytes, bytes, bytes]) -> Iterator[str]:
     """The page on loopback, and beside it what tests run in it."""
     with _Server(0) as server:
         server.files = page_files.folder(*parts)
-        for name in ("page_recorder.js", "page_checks.js"):
+        for name in ("page_recorder.js", "page_checks.js", "page_worklet.js"):
             server.files[name] = (HERE / name).read_bytes()
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
@@ -161,10 +166,13 @@ def test_what_comes_out_live_is_the_output_of_what_goes_in(page: Chromium) -> No
 
 
 def test_the_keyboard_plays_switches_and_seeks(page: Chromium) -> None:
-    page.run("document.getElementById('example').click()")
+    page.run("document.getElementById('example').focus()")
+    page.press(" ", "Space", 32, " ")
     page.wait(SAVED)
-    page.run("document.activeElement.blur()")
     page.wait("fcsPage.report()?.playing")
+    # Space plays and pauses now: it does not begin the example again.
+    assert page.run("document.activeElement.id") == "play"
+    page.run("document.getElementById('pick-decoded').focus()")
     chosen = "document.querySelector('input[name=track]:checked').value"
     for key, code, expected in (("o", 79, "original"), ("x", 88, "decoded"), ("x", 88, "original")):
         page.press(key, f"Key{key.upper()}", code, key)
@@ -175,10 +183,14 @@ def test_the_keyboard_plays_switches_and_seeks(page: Chromium) -> None:
     page.wait("fcsPage.report().playing === false")
     assert page.run("document.getElementById('play').ariaLabel") == "Play"
     before = page.run("fcsPage.report().at")
+    page.run("document.getElementById('play').focus()")
     page.press("ArrowRight", "ArrowRight", 39)
     page.wait(f"fcsPage.report().at >= {before} + 44100")
     page.press("ArrowLeft", "ArrowLeft", 37)
     page.wait(f"fcsPage.report().at < {before} + 44100")
+    page.run("document.getElementById('position').focus()")
+    page.press("ArrowRight", "ArrowRight", 39)
+    page.wait(f"fcsPage.report().at >= {before} + 44100")
     # Each control can be reached, and shows that it has the focus.
     page.run("document.getElementById('microphone').focus()")
     expected = ["microphone", "choose", "example", "headphones", "pick-decoded", "play"]
@@ -229,13 +241,57 @@ def test_damaged_and_foreign_files_are_one_line(page: Chromium) -> None:
         checks(page, f"drop(Uint8Array.from({data}), '{name}')")
         page.wait(f"{shown} !== {json.dumps(before)} && !{shown}.startsWith('Reading')")
         assert page.run("document.getElementById('status').classList.contains('problem')")
+        assert page.run(shown).startswith(f"{name}: ")
     # The page goes on.
     page.run("document.getElementById('example').click()")
     page.wait(SAVED)
+    # A file that is refused leaves what is there.
+    checks(page, "drop(new Uint8Array(0), 'empty.fcs')")
+    page.wait(f"{shown}.startsWith('empty.fcs: ')")
+    assert page.run(f"{SAVED} && fcsPage.current().name") == "The example"
+
+
+def test_a_file_that_is_cut_plays_up_to_there(page: Chromium) -> None:
+    page.run("document.getElementById('example').click()")
+    page.wait(SAVED)
+    samples = checks(
+        page,
+        """
+        const whole = await saved("save-fcs");
+        const { tokens } = tokensOf(whole.subarray(0, -14), await codec);
+        drop(whole.subarray(0, -14), "cut.fcs");
+        await until(() => fcsPage.current().name === "cut.fcs" && fcsPage.current().done, "cut");
+        const sound = await saved("save-wav");
+        const { samplesOutPerToken } = (await codec).facts;
+        return [(sound.length - 44) / 2, tokens.length * samplesOutPerToken];
+        """,
+    )
+    assert samples[0] == samples[1] > 0
+
+
+def test_the_codec_runs_in_a_worklet(page: Chromium) -> None:
+    names = page.run(
+        """(async () => {
+        const { facts } = await (await import("./page_checks.js")).codec;
+        const bytes = async (name) => (await fetch(name)).arrayBuffer();
+        const context = new AudioContext();
+        await context.audioWorklet.addModule("page_worklet.js");
+        const [module, model] = [await bytes("fcs.wasm"), await bytes("model.fcsm")];
+        const options = { processorOptions: { module, model } };
+        const node = new AudioWorkletNode(context, "own", options);
+        const { data } = await new Promise((done) => (node.port.onmessage = done));
+        await context.close();
+        return [data, facts.name];
+        })()"""
+    )
+    assert names[0] == names[1]
 
 
 def test_one_file_runs_from_a_disk(
-    browser: Chromium, parts: tuple[bytes, bytes, bytes], tmp_path: Path
+    browser: Chromium,
+    parts: tuple[bytes, bytes, bytes],
+    speech: NDArray[np.float32],
+    tmp_path: Path,
 ) -> None:
     path = tmp_path / "index.html"
     path.write_bytes(page_files.one_file(*parts))
@@ -243,7 +299,9 @@ def test_one_file_runs_from_a_disk(
     browser.requests.clear()
     browser.open(path.as_uri())
     browser.wait(READY)
-    browser.run("document.getElementById('example').click()")
+    assert browser.run("document.getElementById('example').hidden")
+    data = json.dumps(list(wav(speech[:32000], 16000)))
+    browser.run(DROP.format(data))
     browser.wait(SAVED)
     browser.wait("fcsPage.report()?.decodedRms > 1e-3")
     assert browser.messages == []
