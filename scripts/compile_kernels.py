@@ -549,14 +549,10 @@ def _optimized_module(target: Target, text: str, exported: set[str]) -> tuple[An
     text = re.sub(r'"target-(cpu|features)"="[^"]*"', "", text)
     text = re.sub(r"\b(noinline|optnone)\b", "", text)
     text = re.sub(r"attributes (#\d+) = \{\s*\}", r"attributes \1 = { nounwind }", text)
-    module = llvm.parse_assembly(text)
+    module = llvm.parse_assembly(_kept_whole(text))
     for value in (*module.functions, *module.global_variables):
         if not value.is_declaration and value.name not in exported:
             value.linkage = "internal"
-    for function in module.functions:
-        raw = function.name.startswith(_RAW) and "adapter" not in function.name
-        if not function.is_declaration and (raw or any(n in function.name for n in _SHARED)):
-            function.add_function_attribute("noinline")
     module.verify()
     tuning = llvm.create_pipeline_tuning_options(speed_level=3)
     tuning.loop_vectorization = tuning.slp_vectorization = True
@@ -573,6 +569,13 @@ def _optimized_module(target: Target, text: str, exported: set[str]) -> tuple[An
         if inexact := wasm_ir.inexact(machine.emit_assembly(module)):
             sys.exit(f"compile_kernels: results depend on the engine: {', '.join(inexact)}")
     return machine, module
+
+
+def _kept_whole(text: str) -> str:
+    """Return IR whose raw functions, and those of `_SHARED`, are inlined into none."""
+    names = rf'{_RAW}\d|[^"(\s]*(?:{"|".join(_SHARED)})'
+    head = rf'^(define [^\n]*@"?(?:{names})[^\n]*\)(?: (?:local_)?unnamed_addr)?)'
+    return re.sub(head, r"\1 noinline", text, flags=re.M)
 
 
 def _part(machine: Any, module: Any, exported: set[str]) -> bytes:
