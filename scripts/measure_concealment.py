@@ -40,6 +40,8 @@ import fcs_edge
 from fcs_edge.errors import FcsError
 from fcs_edge.link.conceal import RAMP_SECONDS, Concealer
 from fcs_edge.modelfile.config import SAMPLE_RATE_IN
+from fcs_edge.streams.resumable import write_history
+from fcs_edge.streams.steps import DecoderSteps
 
 F32: TypeAlias = NDArray[np.float32]
 Lost: TypeAlias = NDArray[np.bool_]
@@ -49,6 +51,31 @@ RATES = (0.01, 0.05, 0.1, 0.2)
 BURST_CHUNKS = 3
 SCORES = ("pesq", "stoi", "mel_db")
 _STEP_SECONDS = 0.005
+
+
+class StageDecoder:
+    """A stream decoder whose features can be read and replaced; it decodes as the codec's does."""
+
+    def __init__(self, codec: fcs_edge.Codec) -> None:
+        self._codec, stages = codec, codec._stages
+        self._steps = DecoderSteps(codec._config, stages.decompressor, stages.decoder)
+        self.state = self._steps.state(1)
+        self.state.reset()
+
+    def step(self, tokens: NDArray[np.uint16], samples: F32) -> None:
+        """Write the samples of a chunk."""
+        self._steps(tokens, samples, self.state)
+
+    def step_with_features(self, tokens: NDArray[np.uint16], features: F32, samples: F32) -> None:
+        """Write the samples of other features; the decompressor still takes the tokens."""
+        self._steps.first(tokens, samples, self.state)
+        self._steps.decoder(features, samples, self.state.decoder)
+
+    def copy(self) -> "StageDecoder":
+        """Return an independent decoder that continues from this point."""
+        other = StageDecoder(self._codec)
+        write_history(other.state.history(), self.state.history())
+        return other
 
 
 class Receiver:
@@ -76,7 +103,7 @@ class Receiver:
         level: Callable[[Any], Any] = np.ones_like,
     ) -> None:
         self._codec, self._held, self._restore, self._level_of = codec, held, restore, level
-        self._decoder = self._before = codec.stream_decoder()
+        self._decoder = self._before = StageDecoder(codec)
         self._size = codec.chunk_tokens * codec.samples_out_per_token
         self._tokens, self._features = np.zeros(0, np.uint16), np.zeros(0, np.float32)
         self._lost, self._level, self._last = 0, 1.0, 0.0
@@ -93,7 +120,7 @@ class Receiver:
             n = round(_STEP_SECONDS * rate)
             samples[:n] += (self._last - samples[0]) * (1 + np.cos(np.pi * np.arange(n) / n)) / 2
         self._decoder, self._lost, self._level = decoder, 0, 1.0
-        self._tokens, self._features = tokens, decoder._state.features.copy()
+        self._tokens, self._features = tokens, decoder.state.features.copy()
         return samples
 
     def conceal(self) -> F32:
@@ -103,7 +130,7 @@ class Receiver:
             return samples
         if self._restore and not self._lost:
             self._decoder = self._before.copy()
-        tokens, state = self._tokens, self._decoder._state
+        tokens = self._tokens
         if self._held == "token":
             tokens = np.full_like(tokens, tokens[-1])
         if self._held in ("chunk", "token"):
@@ -112,9 +139,7 @@ class Receiver:
             features = self._features
             if self._held == "frame":
                 features = np.tile(features[-1], (features.shape[0], 1))
-            codes = self._codec.codes(tokens)
-            self._decoder._decompressor(codes, state.features, state.decompressor)
-            self._decoder._decoder(features, samples, state.decoder)
+            self._decoder.step_with_features(tokens, features, samples)
         level = self._level_of(self._lost + np.arange(1, self._size + 1) / self._size)
         samples *= level
         self._lost, self._level, self._last = self._lost + 1, level[-1], samples[-1]

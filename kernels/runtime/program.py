@@ -87,7 +87,7 @@ def interpret(
 def _argument(kind: str, rest: Iterator[int], bases: Sequence[Any]) -> Any:
     """Return the next argument of a call, which is of some type."""
     if kind == "float":
-        return np.uint32(next(rest)).view(np.float32)
+        return np.uint32(next(rest) & 0xFFFFFFFF).view(np.float32)
     if kind in ("int", "bool"):
         return next(rest) if kind == "int" else bool(next(rest))
     base, offset = next(rest), next(rest)

@@ -25,6 +25,7 @@ from fcs_edge.kernels.runtime.program import (
     calls_of,
     fitted,
     interpret,
+    words_of,
 )
 
 F32 = NDArray[np.float32]
@@ -288,3 +289,14 @@ def test_what_is_no_tail() -> None:
     with pytest.raises(ValueError, match="different calls"):
         fitted({0: words(1), 2: words(1, 2)}, rows)
     assert Tail(words(1, 20), [], [Patch(1, 0, 3)]).of(4).tolist() == [1, 8]
+
+
+def test_a_number_below_0_of_a_word_of_32_bits() -> None:
+    state, x = np.ones(4, np.float32), np.zeros(4, np.float32)
+    places = {id(state): (STATE, 0), id(x): (IN, 0)}
+    words = words_of([(ADVANCE, (state, x, np.float32(-0.5)))], places)
+    stored = words.astype(np.uint32).view(np.int32).astype(np.int64)
+    assert (stored < 0).any()
+    memory = state.view(np.uint8)
+    interpret(stored, [None, memory, x.view(np.uint8), None], TABLE)
+    assert (state == -0.5).all()
