@@ -549,7 +549,7 @@ def _optimized_module(target: Target, text: str, exported: set[str]) -> tuple[An
     text = re.sub(r'"target-(cpu|features)"="[^"]*"', "", text)
     text = re.sub(r"\b(noinline|optnone)\b", "", text)
     text = re.sub(r"attributes (#\d+) = \{\s*\}", r"attributes \1 = { nounwind }", text)
-    module = llvm.parse_assembly(_kept_whole(text))
+    module = llvm.parse_assembly(_never_inlined(text))
     for value in (*module.functions, *module.global_variables):
         if not value.is_declaration and value.name not in exported:
             value.linkage = "internal"
@@ -571,7 +571,7 @@ def _optimized_module(target: Target, text: str, exported: set[str]) -> tuple[An
     return machine, module
 
 
-def _kept_whole(text: str) -> str:
+def _never_inlined(text: str) -> str:
     """Return IR whose raw functions, and those of `_SHARED`, are inlined into none."""
     names = rf'{_RAW}\d|[^"(\s]*(?:{"|".join(_SHARED)})'
     head = rf'^(define [^\n]*@"?(?:{names})[^\n]*\)(?: (?:local_)?unnamed_addr)?)'
