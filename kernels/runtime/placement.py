@@ -143,8 +143,11 @@ class Layout:
         """Arrays whose memory the places stand for; weights that have addresses must live on."""
         self._n_used, self._is_placed = 0, False
         arrays = (*used, *history, *inputs, *outputs, *tables)
-        self._extents = _merged(_span(a) for a in arrays if a.size)
+        self._spans = {id(a): _span(a) for a in arrays if a.size}
+        """Of the arrays held: their addresses, which take long to read."""
+        self._extents = _merged(self._spans.values())
         self._starts = [extent.start for extent in self._extents]
+        self._extent_of = {key: self._around(span) for key, span in self._spans.items()}
         for calls in programs:
             self._note_uses(calls)
         if any(self._extent(array).is_written for array in inputs):
@@ -222,7 +225,8 @@ class Layout:
         return self._place(array, self._extent(array))
 
     def _place(self, array: Any, extent: _Extent) -> tuple[int, int]:
-        return extent.base, extent.offset + _address(array) - extent.start
+        start, _ = self._spans.get(id(array)) or _span(array)
+        return extent.base, extent.offset + start - extent.start
 
     def initial(self) -> Any:
         """Return the history as the arrays are now: at the start of a stream."""
@@ -237,11 +241,16 @@ class Layout:
         return [(extent.offset, extent.offset + extent.size) for extent in self._work]
 
     def _extent(self, array: Any) -> _Extent:
-        start, stop = _span(array)
-        index = bisect_right(self._starts, start) - 1
-        if index < 0 or stop > self._extents[index].stop:
+        extent = self._extent_of.get(id(array)) or self._around(_span(array))
+        if extent is None:
             raise ValueError(f"an array {array.shape} of {array.dtype} is not of the layout")
-        return self._extents[index]
+        return extent
+
+    def _around(self, span: tuple[int, int]) -> _Extent | None:
+        """Return the extent that has these bytes, None where there is none."""
+        start, stop = span
+        index = bisect_right(self._starts, start) - 1
+        return None if index < 0 or stop > self._extents[index].stop else self._extents[index]
 
     def _checked(self, kernel: Any, argument: int, array: Any) -> _Extent:
         """Return the extent of an argument; refuse an array that the kernel does not take."""
@@ -341,13 +350,9 @@ def _lines(n: int) -> int:
     return -(-n // LINE) * LINE
 
 
-def _address(array: Any) -> int:
-    return int(array.__array_interface__["data"][0])
-
-
 def _span(array: Any) -> tuple[int, int]:
     """Return the addresses of an array's first byte and of the one after its last."""
-    start = _address(array)
+    start = int(array.__array_interface__["data"][0])
     if array.flags.c_contiguous:
         return start, start + int(array.nbytes)
     last = sum((n - 1) * step for n, step in zip(array.shape, array.strides, strict=True))
