@@ -205,7 +205,11 @@ def _write(out: Path, files: dict[str, bytes], force: bool) -> None:
             with _hidden_folder(parent, out.name) as former:
                 former.rmdir()
                 out.rename(former)
-                created.rename(out)
+                try:
+                    created.rename(out)
+                except BaseException:
+                    former.rename(out)
+                    raise
         else:
             created.rename(out)
 

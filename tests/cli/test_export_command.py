@@ -145,6 +145,24 @@ def test_nothing_remains_of_a_failure(
     assert not list(tmp_path.iterdir())
 
 
+def test_an_earlier_export_outlives_a_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    out, rename = tmp_path / "out", Path.rename
+    exporter._write(out, {"fcs.h": b"1"}, force=False)
+
+    def failing(path: Path, target: Path) -> Path:
+        if target == out and (path / "fcs.h").read_bytes() == b"2":
+            raise OSError("full")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="full"):
+        exporter._write(out, {"fcs.h": b"2"}, force=True)
+    assert (out / "fcs.h").read_bytes() == b"1"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_wrong_calls(export: Callable[..., Any], model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert "--one-file" in export("--weights-inside", model, out, target="wasm").failed(2)
