@@ -168,6 +168,8 @@ class VoiceState:
         self.listed = np.zeros((n, listed), np.int64)
         self.gathered = new(n, listed, rows.width)
         self.nearest = np.zeros(min(topk, rows.size), np.int64)
+        self.workspace = memory.own_scratch()
+        """Gives all blocks of rows the same: what calls follow does not depend on their number."""
 
     def reset(self) -> None:
         """Start a new stream."""
@@ -197,11 +199,14 @@ class VoiceStage:
 
     def __call__(self, x: F32, out: F32, state: VoiceState) -> None:
         """Write the means for x (rows, width) into out, another array of its shape."""
-        for start in range(0, x.shape[0], _ROWS):
-            some, to = x[start : start + _ROWS], out[start : start + _ROWS]
-            n = some.shape[0]
-            listed = state.listed[:n]
-            self._rows.score(some, state.scores[:n])
-            neighbours.largest(state.scores[:n], state.best, listed)
-            self._rows.gather(listed, state.gathered[:n])
-            self._rows.average(some, state, to)
+        with memory.scratch_from(state.workspace):
+            for start in range(0, x.shape[0], _ROWS):
+                self._replace(x[start : start + _ROWS], out[start : start + _ROWS], state)
+
+    def _replace(self, x: F32, out: F32, state: VoiceState) -> None:
+        n = x.shape[0]
+        listed = state.listed[:n]
+        self._rows.score(x, state.scores[:n])
+        neighbours.largest(state.scores[:n], state.best, listed)
+        self._rows.gather(listed, state.gathered[:n])
+        self._rows.average(x, state, out)

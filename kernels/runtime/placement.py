@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 from bisect import bisect_right, insort
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -132,13 +132,7 @@ class Layout:
         share: bool = True,
     ) -> None:
         history, inputs, outputs, tables = list(history), list(inputs), list(outputs), list(tables)
-        used = [
-            a
-            for calls in programs
-            for _, values in calls
-            for a in values
-            if isinstance(a, np.ndarray)
-        ]
+        used = [a for _, _, a in _arrays(programs)]
         self.held = used, history, inputs, outputs, tables
         """Arrays whose memory the places stand for; weights that have addresses must live on."""
         self._n_used, self._is_placed = 0, False
@@ -173,11 +167,7 @@ class Layout:
                 extent.offset = extent.start if weights is None else weights.add(_bytes(extent))
         self._is_placed = True
         self._known = {
-            (id(kernel), i, id(a)): self._extent(a)
-            for calls in programs
-            for kernel, values in calls
-            for i, a in enumerate(values)
-            if isinstance(a, np.ndarray) and a.size
+            (id(kernel), i, id(a)): self._extent(a) for kernel, i, a in _arrays(programs) if a.size
         }
         """Of each argument that was checked."""
         self._known_places = {id(a): self.place(a) for a in used if a.size}
@@ -289,6 +279,15 @@ class Layout:
             extent.base, extent.offset = STATE, self.history_bytes
             self.history_bytes += _lines(extent.size)
         return placed
+
+
+def _arrays(programs: Sequence[Sequence[Call]]) -> Iterator[tuple[Any, int, Any]]:
+    """Yield the kernel, the number and the array of each argument that is an array."""
+    for calls in programs:
+        for kernel, arguments in calls:
+            for i, value in enumerate(arguments):
+                if isinstance(value, np.ndarray):
+                    yield kernel, i, value
 
 
 def _place_work(work: Sequence[_Extent], start: int, share: bool) -> int:

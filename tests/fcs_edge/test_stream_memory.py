@@ -144,3 +144,16 @@ def test_copies_and_counts(codec: Codec, direct: Callable[..., Any], speech: F32
     assert np.array_equal(again.push(speech[4000:9000]), expected)
     first.reset()
     assert first.n_not_finite == 0
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16", "int8"])
+def test_a_voice_in_steps_of_any_length(kind: str, codec: Codec) -> None:
+    voice = random_voice(codec, kind)
+    whole, single = (codec.stream_decoder(max_chunks=n, voice=voice) for n in (8, 1))
+    tokens = np.arange(0, 8 * codec.chunk_tokens, dtype=np.uint16) % (1 << codec.bits_per_token)
+    for n in (8, 1, 3, 5, 2, 7):
+        some = tokens[: n * codec.chunk_tokens - 1]
+        found, expected = (
+            np.concatenate([stream.push(some), stream.flush()]) for stream in (whole, single)
+        )
+        assert np.array_equal(found, expected)
