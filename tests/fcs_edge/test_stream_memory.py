@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from voice_cases import drawn_voice
 
+import fcs_edge
 from fcs_edge import Codec
 from fcs_edge.kernels.runtime import _jit
 from fcs_edge.streams import memory
@@ -148,11 +149,12 @@ def test_copies_and_counts(codec: Codec, direct: Callable[..., Any], speech: F32
 
 
 @pytest.mark.parametrize("kind", ["f32", "f16", "int8"])
-def test_a_voice_in_steps_of_any_length(kind: str, codec: Codec) -> None:
+def test_a_voice_in_steps_of_any_length(kind: str) -> None:
+    codec = fcs_edge.load("edge-65k")
     voice = drawn_voice(codec, 80, kind)
     whole, single = (codec.stream_decoder(max_chunks=n, voice=voice) for n in (8, 1))
-    tokens = np.arange(0, 8 * codec.chunk_tokens, dtype=np.uint16) % (1 << codec.bits_per_token)
-    for n in (8, 1, 3, 5, 2, 7):
+    tokens = np.arange(8 * codec.chunk_tokens, dtype=np.uint16)
+    for n in (8, 1, 5, 2):
         some = tokens[: n * codec.chunk_tokens - 1]
         found, expected = (
             np.concatenate([stream.push(some), stream.flush()]) for stream in (whole, single)
