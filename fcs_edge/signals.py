@@ -12,6 +12,9 @@ from types import FrameType
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, a request to end, and the end of the terminal or connection."""
 
+_LATER_SECONDS = 0.01
+"""After this time a signal that could not be acted on comes again."""
+
 Handler = Callable[[int, FrameType | None], None]
 
 
@@ -61,6 +64,11 @@ def unwound() -> Iterator[None]:
     numbers = (signal.SIGTERM, signal.SIGHUP)
 
     def stop(number: int, frame: FrameType | None) -> None:
+        if _is_finalizer(frame):
+            again = threading.Timer(_LATER_SECONDS, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return
         # Both come together when a session ends: the other one must not stop the cleaning up.
         for other in numbers:
             signal.signal(other, signal.SIG_DFL if other == number else signal.SIG_IGN)
@@ -68,6 +76,15 @@ def unwound() -> Iterator[None]:
 
     with handled(stop, numbers):
         yield
+
+
+def _is_finalizer(frame: FrameType | None) -> bool:
+    """Return whether a signal interrupts a ``__del__``: Python drops what is raised there."""
+    while frame is not None:
+        if frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def end_by(number: int) -> None:

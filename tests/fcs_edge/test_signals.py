@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -74,3 +75,21 @@ def test_threads_leave_signals_alone() -> None:
     thread.start()
     thread.join()
     assert seen == [signal.SIG_DFL]
+
+
+class Finalized:
+    """Gets a signal where Python drops exceptions."""
+
+    def __del__(self) -> None:
+        send(signal.SIGTERM)
+        time.sleep(0)
+
+
+def test_a_signal_in_a_finalizer_is_not_lost() -> None:
+    def work() -> None:
+        item = Finalized()
+        del item
+        time.sleep(5)
+
+    with pytest.raises(Terminated), unwound():
+        work()
