@@ -35,7 +35,7 @@ def joined(events):
     return found
 
 
-def first(data, model=None, priors=(), step=None, salvage=False):
+def first(data, model=None, priors=(), step=None, salvage=False, eager=False):
     """Return events and exit code by fcs-edge; what it has no event for is left out."""
     checks = {prior.check: prior.coder() for prior in priors}
 
@@ -43,7 +43,7 @@ def first(data, model=None, priors=(), step=None, salvage=False):
         coder = checks.get(header.prior)
         return coder if coder is not None and coder.bits == header.bits else None
 
-    reader = BitstreamReader(join=model, coders=coder_of, salvage=salvage)
+    reader = BitstreamReader(join=model, coders=coder_of, salvage=salvage, eager=eager)
     step, found, whole = step or max(1, len(data)), [], True
     try:
         batches = [reader.feed(data[i : i + step]) for i in range(0, len(data), step)]
