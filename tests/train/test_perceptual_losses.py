@@ -1,4 +1,4 @@
-"""All seven perceptual distances on sounds like speech and on silence, and their balance."""
+"""All eleven perceptual distances on sounds like speech and on silence, and their balance."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LEVEL = 0.5
 SAMPLES = 384 * 60
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 NAMES = [name for name in of_kind(Kind.PERCEPTUAL) if name != "adversarial"]
-"""Seven distances. The adversarial loss compares nothing with the target; it is tested alone."""
+"""Eleven distances. The adversarial loss compares nothing with the target; it is tested alone."""
 
 
 def speech_like(seed: int) -> torch.Tensor:
@@ -68,8 +68,8 @@ def loss(request: pytest.FixtureRequest, tiny_whisper: Path) -> Loss:
 EACH = pytest.mark.parametrize("loss", NAMES, indirect=True)
 
 
-def test_there_are_seven() -> None:
-    assert len(NAMES) == 7
+def test_there_are_eleven() -> None:
+    assert len(NAMES) == 11
     assert set(DISTANCES) < set(NAMES)
 
 

@@ -14,11 +14,14 @@ from train.config import DiscriminatorConfig, RecogniserLossConfig, TrainingStag
 from train.data.batches import Batch
 from train.engine.optimizers import adam
 from train.losses import whisper_features
+from train.losses.autocorrelation import Autocorrelation
 from train.losses.cepstral import FORMANTS, SHAPE, Cepstra, formant_loss
 from train.losses.discriminators import Discriminators
 from train.losses.envelope import EnvelopeLoss
 from train.losses.gradient_balance import GradientBalance
+from train.losses.level import ExcessEnergy, LevelError
 from train.losses.loudness import Loudness
+from train.losses.row_periodicity import RowPeriodicity
 from train.losses.schema import Kind, of_kind
 from train.losses.spectral import lowpassed
 from train.losses.whisper_features import WhisperEncoder, load_small
@@ -48,7 +51,11 @@ DISTANCES: dict[str, Callable[[], AudioDistance]] = {
     "envelope": EnvelopeLoss,
     "cepstra": lambda: Cepstra(*SHAPE),
     "formants": lambda: Cepstra(*FORMANTS, compare=formant_loss),
+    "autocorrelation": Autocorrelation,
     "loudness": Loudness,
+    "row_periodicity": RowPeriodicity,
+    "level": LevelError,
+    "excess": ExcessEnergy,
 }
 """What computes each perceptual loss that needs no network."""
 
@@ -186,14 +193,14 @@ class PerceptualLosses:
     def take_over(self, state: dict[str, Any]) -> int:
         """Start from the state of another run; return how many tensors of it fit.
 
-        Discriminators of other sizes are not taken over; those of this stage are new.
+        Each discriminator is taken over where its sizes are the same; the others are new.
         """
         other: dict[str, Tensor] = state.get("discriminators", {})
         own = self.discriminators.state()["discriminators"] if self.discriminators else {}
-        fit = {n: x.shape for n, x in other.items()} == {n: x.shape for n, x in own.items()}
-        usable = {name: x for name, x in state.items() if fit or name != "discriminators"}
-        self.load({"balance": {}} | usable)
-        return len(other) if fit else 0
+        fit = {n: x for n, x in other.items() if n in own and x.shape == own[n].shape}
+        usable = {name: x for name, x in state.items() if name != "discriminators"}
+        self.load({"balance": {}} | usable | ({"discriminators": own | fit} if own else {}))
+        return len(fit)
 
     def load(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""

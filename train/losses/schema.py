@@ -163,6 +163,27 @@ _SPECS = (
         "sound_spectra",
     ),
     LossSpec(
+        "row_periodicity",
+        Kind.PERCEPTUAL,
+        "Shares of energy, in bands, that repeat at the rate of the decoder's rows.",
+        _SOUND,
+        "row_periodicity",
+    ),
+    LossSpec(
+        "level",
+        Kind.PERCEPTUAL,
+        "Mean level of the frames that are not silent.",
+        _SOUND,
+        "level",
+    ),
+    LossSpec(
+        "excess",
+        Kind.PERCEPTUAL,
+        "Energy in bands where the target has none (hiss above a narrow band).",
+        _SOUND,
+        "level",
+    ),
+    LossSpec(
         "adversarial",
         Kind.PERCEPTUAL,
         "Discriminator scores of the decoded audio (hinge loss of the generator).",
@@ -210,6 +231,13 @@ _SPECS = (
         "Cepstra over the bands of formants, by concordance of all coefficients together.",
         _SOUND,
         "cepstral",
+    ),
+    LossSpec(
+        "autocorrelation",
+        Kind.PERCEPTUAL,
+        "Autocorrelations below 1.5 kHz over periods of 2 to 18 ms, in voiced frames.",
+        _SOUND,
+        "autocorrelation",
     ),
     LossSpec(
         "loudness",

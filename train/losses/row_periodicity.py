@@ -1,0 +1,61 @@
+"""Share of energy that repeats at the decoder's row rate, and its distance from the target's."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from train.losses.spectral import FLOOR, RATE
+
+_PERIODS = (240, 480)
+"""Samples of a row and of a token: 10 and 20 ms."""
+_REPEATS = 10
+_BANDS_HZ = (300, 1000, 2000, 3000, 4000, 5000, 6000, 8000, 11000)
+
+
+class RowPeriodicity:
+    """How much more of the output than of the target repeats every row, and every token.
+
+    A window has R = 10 periods of P samples, and X is its spectrum without a window function. The
+    bins R j are what repeats every P samples:
+
+        share = sum_j |X[R j]|^2 / sum_i |X[i]|^2
+
+    over the bins of a band. It is 1 for exact repetition and 1 / R by chance. The loss is the mean
+    over crops, bands and periods of |share of output - share of target|, each the mean over the
+    windows in which neither is silent.
+    """
+
+    def to(self, device: torch.device) -> RowPeriodicity:
+        """Move it to a device: it has no tensors."""
+        return self
+
+    def distance(self, output: Tensor, target: Tensor, level: float) -> Tensor:
+        """Return the distance of (batch, samples) at 24 kHz; 60 dB below `level` is silence."""
+        distances = []
+        for period in _PERIODS:
+            with torch.no_grad():
+                expected, loud = _shares(target, period, level)
+            found, sounding = _shares(output, period, level)
+            counts = loud * sounding
+            n_windows = counts.sum(1)
+            error = (counts * (found - expected)).sum(1).abs() / n_windows.clamp(min=1)
+            distances.append(error.sum() / (n_windows > 0).sum().clamp(min=1))
+        return torch.stack(distances).mean()
+
+
+def _shares(sound: Tensor, period: int, level: float) -> tuple[Tensor, Tensor]:
+    """Return shares, and 1 where a band is not silent, (batch, windows, bands) each."""
+    size = period * _REPEATS
+    spectrum = torch.fft.rfft(sound.unfold(1, size, size // 2))
+    power = torch.view_as_real(spectrum).square().sum(-1)
+    # A band of mean square m has energy m size^2 / 2 in its bins.
+    floor = 0.5 * (FLOOR * level * size) ** 2
+    edges = [round(hz * size / RATE / _REPEATS) * _REPEATS for hz in _BANDS_HZ]
+    shares, sounding = [], []
+    for low, high in zip(edges, edges[1:], strict=False):
+        band = power[..., low:high]
+        energy = band.sum(-1)
+        shares.append(band[..., ::_REPEATS].sum(-1) / (energy + 1e-6 * floor))
+        sounding.append((energy > floor).float())
+    return torch.stack(shares, -1), torch.stack(sounding, -1)
