@@ -65,7 +65,8 @@ def loss(request: pytest.FixtureRequest, tiny_whisper: Path) -> Loss:
     return lambda output, target: decoder.distance(encoder(output)[-1], encoder(target)[-1])
 
 
-EACH = pytest.mark.parametrize("loss", NAMES, indirect=True)
+EACH = pytest.mark.parametrize("loss", [name for name in NAMES if name != "excess"], indirect=True)
+"""The sounds have no empty band, which `excess` looks at: see test_sound_errors."""
 
 
 def test_there_are_eleven() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -53,7 +55,7 @@ def _shares(sound: Tensor, period: int, level: float) -> tuple[Tensor, Tensor]:
     floor = 0.5 * (FLOOR * level * size) ** 2
     edges = [round(hz * size / RATE / _REPEATS) * _REPEATS for hz in _BANDS_HZ]
     shares, sounding = [], []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         band = power[..., low:high]
         energy = band.sum(-1)
         shares.append(band[..., ::_REPEATS].sum(-1) / (energy + 1e-6 * floor))

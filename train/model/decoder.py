@@ -38,9 +38,7 @@ class Decoder(nn.Module):
         super().__init__()
         width = config.dim
         self.backbone = nn.Module()
-        self.backbone.embedding = CausalConv(
-            config.row_dim, width, config.kernel_size, zeros=True
-        )
+        self.backbone.embedding = CausalConv(config.row_dim, width, config.kernel_size, zeros=True)
         self.backbone.input_norm = nn.LayerNorm(width, eps=_EPS)
         self.backbone.layers = nn.ModuleList(NextBlock(config) for _ in range(config.num_layers))
         self.backbone.output_norm = nn.LayerNorm(width, eps=_EPS)
