@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from train import config as stages
 from train.data.augment import Acoustics
@@ -17,18 +20,38 @@ from train.data.corpus import Corpus
 from train.engine import initialise
 from train.model import FocalCodecStream
 
-_NOISE_SCALE = 0.1
+_NOISE_SCALE = 0.3
 """Standard deviation of new weights of noise, relative to those of features."""
 _BATCHES = 4
+_RIDGE = 1e-3
+"""Damping of the fit of a row's continuation, relative to the mean square of its inputs."""
+
+
+@dataclass
+class Statistics:
+    """What a decoder computes on some crops.
+
+    Attributes
+    ----------
+    importance : list of torch.Tensor
+        (hidden values,) for each block: the standard deviation of a hidden value times the norm of
+        its column of ``pwconv2``.
+    rows : torch.Tensor
+        (batch, rows, dim), the inputs of the head.
+    """
+
+    importance: list[Tensor]
+    rows: Tensor
 
 
 def resized(
-    tensors: dict[str, Tensor], codec: FocalCodecStream, importance: list[Tensor]
+    tensors: dict[str, Tensor], codec: FocalCodecStream, statistics: Statistics
 ) -> dict[str, Tensor]:
     """Return a decoder's tensors in the sizes of a codec; those of other parts are unchanged.
 
-    Noise columns get small random weights, and samples of the head that overlap get zeros, so that
-    the sound is nearly the same. Hidden values of least importance are left out.
+    Noise columns get small random weights. Hidden values of least importance are left out. Where
+    the new head overlaps, each row fades in over half of the overlap, and the row before it fades
+    out: its continuation is a linear fit of the next row's samples.
 
     Parameters
     ----------
@@ -36,8 +59,8 @@ def resized(
         Of a codec with no noise, no overlap and at least as many hidden values.
     codec : FocalCodecStream
         The new codec.
-    importance : list of torch.Tensor
-        (hidden values,) for each block of the decoder.
+    statistics : Statistics
+        Of the former decoder.
     """
     shapes = {name: tensor.shape for name, tensor in codec.state_dict().items()}
     new = dict(tensors)
@@ -45,10 +68,10 @@ def resized(
     width_out, width_in, taps = shapes[name]
     noise = torch.randn(width_out, width_in - new[name].shape[1], taps)
     new[name] = torch.cat([new[name], _NOISE_SCALE * new[name].std() * noise], 1)
-    for name in ("decoder.head.proj.weight", "decoder.head.proj.bias"):
-        zeros = new[name].new_zeros(shapes[name][0] - len(new[name]), *shapes[name][1:])
-        new[name] = torch.cat([new[name], zeros])
-    for i, values in enumerate(importance):
+    overlap = shapes["decoder.head.proj.bias"][0] - len(new["decoder.head.proj.bias"])
+    if overlap:
+        new |= overlapping_head(new, statistics.rows, overlap)
+    for i, values in enumerate(statistics.importance):
         block = f"decoder.backbone.layers.{i}"
         count = shapes[f"{block}.pwconv1.bias"][0]
         chosen = values.topk(count).indices.sort().values
@@ -58,29 +81,56 @@ def resized(
     return new
 
 
-@torch.no_grad()
-def hidden_importance(codec: FocalCodecStream, crops: Crops) -> list[Tensor]:
-    """Return how much each hidden value of each block adds to its output, on some crops.
+def overlapping_head(tensors: dict[str, Tensor], rows: Tensor, overlap: int) -> dict[str, Tensor]:
+    """Return a head whose rows overlap, from one whose rows do not.
 
-    It is the standard deviation of the value times the norm of its column of ``pwconv2``.
+    Parameters
+    ----------
+    tensors : dict of torch.Tensor
+        The former head, ``decoder.head.proj.weight`` and ``.bias``.
+    rows : torch.Tensor
+        (batch, rows, dim), its inputs on some crops.
+    overlap : int
+        Samples of a row that are added to the next one.
     """
-    blocks = list(codec.decoder.backbone.layers)
-    sums = [torch.zeros(2, block.pwconv2.in_features) for block in blocks]
+    name = "decoder.head.proj"
+    former = torch.cat([tensors[f"{name}.weight"], tensors[f"{name}.bias"][:, None]], 1).double()
+    inputs = functional.pad(rows.double(), (0, 1), value=1.0)
+    before, after = inputs[:, :-1].flatten(0, 1), inputs[:, 1:].flatten(0, 1)
+    length = overlap // 2
+    gram = before.T @ before
+    gram += _RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    continuation = torch.linalg.solve(gram, before.T @ (after @ former[:length].T)).T
+    fade = torch.cos(torch.arange(length) / length * math.pi / 2).double().square()[:, None]
+    head = torch.cat([former, former.new_zeros(overlap, former.shape[1])])
+    head[:length] *= 1 - fade
+    head[len(former) : len(former) + length] = fade * continuation
+    return {f"{name}.weight": head[:, :-1].float(), f"{name}.bias": head[:, -1].float()}
 
-    def add_to(total: Tensor) -> object:
-        def hook(_module: object, inputs: tuple[Tensor, ...]) -> None:
-            rows = inputs[0].flatten(0, 1)
-            total.add_(torch.stack([rows.mean(0), rows.square().mean(0)]) / _BATCHES)
+
+@torch.no_grad()
+def statistics_of(codec: FocalCodecStream, crops: Crops) -> Statistics:
+    """Return the statistics of a codec's decoder on some crops."""
+    blocks = list(codec.decoder.backbone.layers)
+    moments = [torch.zeros(2, block.pwconv2.in_features) for block in blocks]
+    rows: list[Tensor] = []
+
+    def add_to(total: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            hidden = inputs[0].flatten(0, 1)
+            total.add_(torch.stack([hidden.mean(0), hidden.square().mean(0)]) / _BATCHES)
 
         return hook
 
-    for block, total in zip(blocks, sums, strict=True):
+    for block, total in zip(blocks, moments, strict=True):
         block.pwconv2.register_forward_pre_hook(add_to(total))
+    codec.decoder.head.proj.register_forward_pre_hook(lambda _, inputs: rows.append(inputs[0]))
     codec.eval()
     for i in range(_BATCHES):
         codec(crops.at(i).input)
-    deviations = [(square - mean.square()).clamp(min=0).sqrt() for mean, square in sums]
-    return [d * b.pwconv2.weight.norm(dim=0) for d, b in zip(deviations, blocks, strict=True)]
+    deviations = [(square - mean.square()).clamp(min=0).sqrt() for mean, square in moments]
+    norms = [block.pwconv2.weight.norm(dim=0) for block in blocks]
+    return Statistics([d * n for d, n in zip(deviations, norms, strict=True)], torch.cat(rows))
 
 
 @click.command()
@@ -101,10 +151,10 @@ def main(start: Path, stage: Path, out: Path, corpus: Path, hidden: int) -> None
     data = settings.data
     shards, share = Corpus(corpus, settings.teacher, data.real_weight, data.weights).now()
     crops = Crops(shards, share, Acoustics(corpus), data.augmentation, data.frames, 8, (1,))
-    importance = hidden_importance(former, crops)
+    statistics = statistics_of(former, crops)
     torch.manual_seed(settings.seed)
     codec = FocalCodecStream(settings.model)
-    tensors = resized(parts["codec"], codec, importance)
+    tensors = resized(parts["codec"], codec, statistics)
     codec.load_state_dict(tensors)
     others = parts.get("perceptual", {}).get("discriminators", {})
     tensors |= {f"discriminators.{name}": tensor for name, tensor in others.items()}

@@ -42,15 +42,34 @@ def plain_shares(sound: NDArray[np.float64], period: int) -> list[float]:
     return shares
 
 
+def plain_level_shares(sound: NDArray[np.float64], period: int) -> list[float]:
+    """Shares of the levels of bands of 1 kHz from 1 to 11 kHz, in windows of 4 ms each 1 ms."""
+    taper = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(96) / 96)
+    frames = [sound[i : i + 96] * taper for i in range(0, len(sound) - 95, 24)]
+    power = np.square(np.abs(np.fft.rfft(frames)))
+    size, shares = 10 * period // 24, []
+    for band in range(10):
+        energy = power[:, 4 + 4 * band : 8 + 4 * band].sum(1)
+        levels = np.log(energy + (1e-3 * LEVEL * 96) ** 2)
+        of_windows = []
+        for start in range(0, len(levels) - size + 1, size // 2):
+            lines = np.square(np.abs(np.fft.rfft(levels[start : start + size])))
+            hertz = np.arange(len(lines)) * 1000 / size
+            repeated = lines[(hertz >= 35) & (np.arange(len(lines)) % 10 == 0)].sum()
+            of_windows.append(repeated / (lines[hertz >= 35].sum() + 1e-3))
+        shares.append(float(np.mean(of_windows)))
+    return shares
+
+
 def test_shares_are_those_of_folded_windows() -> None:
     sounds = [x[0, : RATE // 2].double() for x in (noise(0), noise(1))]
     sounds[0] = sounds[0] + 0.05 * noise(2)[0, :240].double().repeat(RATE // 480)
-    expected = np.mean(
-        [
-            np.abs(np.subtract(*(plain_shares(x.numpy(), period) for x in sounds))).mean()
-            for period in (240, 480)
-        ]
-    )
+    distances = [
+        np.abs(np.subtract(*(shares(x.numpy(), period) for x in sounds))).mean()
+        for period in (240, 480)
+        for shares in (plain_shares, plain_level_shares)
+    ]
+    expected = np.mean(distances)
     found = RowPeriodicity().distance(*(x[None] for x in sounds), LEVEL)
     assert found.item() == pytest.approx(expected, rel=1e-6)
 
@@ -64,6 +83,12 @@ def test_what_repeats_at_rows_or_tokens_is_far(period: int, largest: float) -> N
     repeated = noise(3)[:, :period].repeat(1, SAMPLES // period + 1)[:, :SAMPLES]
     found = RowPeriodicity().distance(repeated, noise(4), LEVEL).item()
     assert found == pytest.approx(largest, abs=0.13)
+
+
+@pytest.mark.parametrize(("period", "least", "most"), [(240, 0.25, 0.5), (250, 0.0, 0.12)])
+def test_noise_that_fades_with_rows_is_far(period: int, least: float, most: float) -> None:
+    gain = 0.6 + 0.4 * torch.cos(2 * math.pi * torch.arange(SAMPLES) / period)
+    assert least <= RowPeriodicity().distance(gain * noise(3), noise(4), LEVEL).item() <= most
 
 
 def test_silent_bands_do_not_count() -> None:
