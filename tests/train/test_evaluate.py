@@ -244,10 +244,14 @@ def test_band_energies() -> None:
 
 def test_packets_of_an_ogg_stream() -> None:
     def page(lacing: list[int]) -> bytes:
-        return b"OggS" + bytes(22) + bytes([len(lacing), *lacing]) + bytes(sum(lacing))
+        packets = bytes(range(sum(lacing) % 256)).ljust(sum(lacing), b"x")
+        return b"OggS" + bytes(22) + bytes([len(lacing), *lacing]) + packets
 
     stream = page([19]) + page([255, 20]) + page([7, 255]) + page([0, 9])
-    assert peers.ogg_packets(stream) == [19, 275, 7, 255, 9]
+    found = peers.ogg_packets(stream)
+    assert [len(packet) for packet in found] == [19, 275, 7, 255, 9]
+    assert found[0] == bytes(range(19))
+    assert found[-1] == bytes(range(9))
     with pytest.raises(ValueError, match="byte 47"):
         peers.ogg_packets(stream[:47] + b"x")
 
@@ -255,6 +259,7 @@ def test_packets_of_an_ogg_stream() -> None:
 @pytest.mark.parametrize(
     ("name", "kbps", "delays_ms", "rate"),
     [
+        ("Opus 9 + NoLACE", (7.5, 9.5), (-1, 1), 24000),
         ("Opus 6", (4.5, 6.5), (-1, 1), 24000),
         ("Codec2 1200", (1.1, 1.21), (10, 40), 8000),
         ("Codec2 700C", (0.65, 0.71), (10, 40), 8000),
@@ -269,7 +274,7 @@ def test_peers_round_trip(
 ) -> None:
     peer = peers.PEERS[name]
     if peer.missing:
-        pytest.skip(f"needs {peer.package}")
+        pytest.skip(peers.install_commands([peer]))
     clip = speech[: 5 * RATE]
     coded = peer.code(clip)
     assert coded.rate == rate
@@ -282,14 +287,19 @@ def test_peers_round_trip(
     assert rms[1] == pytest.approx(rms[0], rel=0.5)
 
 
-def test_absent_peers_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_absent_peers_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(
-        peers.shutil, "which", lambda program: "/bin/x" if "opus" in program else None
+        peers.shutil, "which", lambda program: None if program.startswith("c2") else "/bin/x"
     )
+    monkeypatch.setattr(peers, "MODULES_FROM", tmp_path / "below")
     found, notes = systems.systems([], True)
     assert list(found) == ["uncoded", "Opus 6"]
-    assert notes == ["Left out: Codec2 1200, Codec2 700C; apt-get install codec2"]
+    install = "apt-get install codec2 && npm install --no-save --no-package-lock"
+    left_out = "Left out: Opus 9 + NoLACE, Codec2 1200, Codec2 700C"
+    assert notes == [f"{left_out}; {install} @wasm-audio-decoders/opus-ml@0.0.3"]
     assert systems.systems([], False)[1] == []
+    (tmp_path / "node_modules/@wasm-audio-decoders/opus-ml").mkdir(parents=True)
+    assert "Opus 9 + NoLACE" in systems.systems([], True)[0]
 
 
 def test_clips_are_read_with_their_texts(folder: Path) -> None:
@@ -329,6 +339,7 @@ def test_evaluate_with_a_fake_evaluator(
     assert results["sets"]["real"]["kbps"] == {"uncoded": None, "tiny": codec.bitrate / 1000}
     notes = "\n".join(results["notes"])
     assert "the text of 1 of 2 clips; for 1, the transcript of the uncoded sound by a fake" in notes
+    assert "Transcripts are in real (1 of 2)." in notes
     assert "real, tiny: no DistillMOS for 2 of 2 clips." in notes
     assert json.loads(json.dumps(results)) == results
 

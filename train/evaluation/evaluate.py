@@ -183,6 +183,7 @@ def notes_on(results: Facts) -> list[str]:
         f"WER: {recogniser}, greedy; errors over words of the set, no cap. "
         f"Reference: the text of {len(clips) - transcribed} of {len(clips)} clips; for "
         f"{transcribed}, the transcript of the uncoded sound by {recogniser}."
+        + _sets_without_text(clips)
     ]
     notes.append("±: half of the 95 % interval of the mean, clips drawn with replacement.")
     if REFERENCE in codecs:
@@ -198,6 +199,14 @@ def notes_on(results: Facts) -> list[str]:
             "is too low. Both are more accurate with more tokens."
         )
     return notes + _notes_on_loops(results) + _notes_on_missing(results)
+
+
+def _sets_without_text(clips: Sequence[Facts]) -> str:
+    """Return how many clips of which sets have no text; empty where all have one."""
+    of = Counter(clip["set"] for clip in clips)
+    without = Counter(clip["set"] for clip in clips if clip["transcribed"])
+    named_sets = [f"{name} ({count} of {of[name]})" for name, count in without.items()]
+    return f" Transcripts are in {', '.join(named_sets)}." if named_sets else ""
 
 
 def _notes_on_loops(results: Facts) -> list[str]:
