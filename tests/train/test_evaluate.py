@@ -43,9 +43,13 @@ class Fake:
     def transcribe(self, signal: NDArray[np.float32]) -> str:
         return WORDS if signal.size else ""
 
+    def pitch(self, signal: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.full(signal.size // 160 + 1, 100.0)
+
     def score(
-        self, clean: NDArray[np.float32], coded: NDArray[np.float32]
+        self, clean: NDArray[np.float32], coded: NDArray[np.float32], edge: float | None
     ) -> dict[str, float | None]:
+        assert edge is None
         return {"pesq": float(np.abs(clean - coded).max()), "mos": None}
 
 
@@ -175,8 +179,8 @@ def test_marks_follow_the_paired_difference() -> None:
     found = {m.key: report.mark(m, summary[m.key]) for m in report.METRICS if m.key in summary}
     assert found == {"stoi": report.BETTER, "wer": report.WORSE}
     mixed = report.summarise(rows(stoi=[0.2, 0.4, 1.0, 0.1, 0.75]), reference)
-    assert report.mark(metrics.METRICS[1], mixed["stoi"]) == ""
-    assert report.mark(metrics.METRICS[1], report.summarise(better)["stoi"]) == ""
+    assert report.mark(metrics.SCORES[1], mixed["stoi"]) == ""
+    assert report.mark(metrics.SCORES[1], report.summarise(better)["stoi"]) == ""
 
 
 def test_tokens_used_evenly() -> None:
