@@ -46,8 +46,8 @@ def test_errors_are_counted_by_kind() -> None:
     before[:10], after[5:25] = 0, 0  # 5 frames are unvoiced in both, 5 and 15 in one.
     after[25:40] = 240.0
     found = pitch.scores(pitch.compare(sound(), sound() / 2, before, after))
-    assert found["voicing"] == pytest.approx(20 / 100)
-    assert found["gross"] == pytest.approx(15 / 75)
+    assert found["voicing"] == pytest.approx(20)
+    assert found["gross"] == pytest.approx(20)
     assert found["cents"] == pytest.approx(50)
     assert found["level"] == pytest.approx(20 * np.log10(0.5), abs=1e-4)
     assert found["level_sd"] == pytest.approx(0, abs=1e-6)
@@ -82,7 +82,7 @@ def test_silence_and_nothing_have_no_value() -> None:
     assert pitch.scores(pitch.compare(empty, empty, track()[:0], track()[:0])) == NONE
     # What is silent once decoded is a large error, and not none.
     lost = pitch.scores(pitch.compare(sound(), silent, track(), track(0)))
-    assert lost["voicing"] == 1
+    assert lost["voicing"] == 100
     assert lost["gross"] is lost["cents"] is None
     assert lost["level"] == pytest.approx(-100, abs=0.1)
 
@@ -93,7 +93,7 @@ def test_a_shifted_vowel_is_off_by_its_shift(cents: float) -> None:
     clean, coded = vowel(140), vowel(140 * 2 ** (cents / 1200)) * np.float32(10 ** (-3 / 20))
     found = pitch.scores(pitch.compare(clean, coded, pitch.track(clean), pitch.track(coded)))
     assert found["cents"] == pytest.approx(abs(cents), abs=2)
-    assert found["voicing"] == pytest.approx(0, abs=0.02)
+    assert found["voicing"] == pytest.approx(0, abs=2)
     assert found["level"] == pytest.approx(-3, abs=0.3)
     assert found["gross"] == 0
 
@@ -102,7 +102,7 @@ def test_octave_errors_are_gross_and_noise_is_unvoiced() -> None:
     pytest.importorskip("pyworld")
     clean = vowel(140)
     high = pitch.scores(pitch.compare(clean, clean, pitch.track(clean), pitch.track(vowel(280))))
-    assert high["gross"] == pytest.approx(1, abs=0.05)
+    assert high["gross"] == pytest.approx(100, abs=5)
     noise = 0.1 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
     # Harvest takes some noise for voice.
     assert (pitch.track(noise) > 0).mean() < 0.5

@@ -17,12 +17,22 @@ from rich.console import Console
 from rich.table import Table
 
 from train.evaluation.metrics import Metric
-from train.evaluation.report import METRICS, Facts, difference, mark
+from train.evaluation.periodicity import BANDS, CONTROL_MS, ROW_MS, SHARES, TARGET, TWICE_MS, key
+from train.evaluation.report import BETTER, METRICS, WORSE, Facts, difference, mark
 
 NEITHER = "≠"
 """The mark of a difference beyond chance in a metric without a better side."""
 
-_WIDTH = 150
+SHOWN = tuple(
+    metric
+    for metric in METRICS
+    if metric not in SHARES
+    or metric.key in {key(TARGET, ms) for ms in (ROW_MS, CONTROL_MS, TWICE_MS)}
+    or metric.key in {key(band, ROW_MS) for band in BANDS}
+)
+"""The metrics of the table. JSON has the control of each band, and twice the row, too."""
+
+_METRIC_WIDTH, _CODEC_WIDTH = 26, 29
 
 
 def differences(rows: Sequence[Facts], against: str) -> Facts:
@@ -65,11 +75,12 @@ def _mark(metric: Metric, facts: Facts) -> str:
 
 def difference_table(title: str, codecs: Facts) -> Table:
     """Return the table of a set: a row for each metric, a column for each codec."""
-    table = Table(title=title)
+    caption = f"{BETTER} better, {WORSE} worse, {NEITHER} different, beyond chance"
+    table = Table(title=title, caption=caption)
     table.add_column("metric", no_wrap=True)
     for codec in codecs:
         table.add_column(codec, justify="right")
-    for metric in METRICS:
+    for metric in SHOWN:
         if any(metric.key in found for found in codecs.values()):
             table.add_row(
                 metric.heading, *(_cell(metric, f.get(metric.key)) for f in codecs.values())
@@ -80,16 +91,16 @@ def difference_table(title: str, codecs: Facts) -> Table:
 def _cell(metric: Metric, facts: Facts | None) -> str:
     if facts is None:
         return ""
-    # One digit more than means have: a difference is smaller.
-    mean, low, high = (f"{facts[end]:+.{metric.digits + 1}f}" for end in ("mean", "low", "high"))
+    digits = min(3, metric.digits + 1)  # A difference is smaller than a mean.
+    mean, low, high = (f"{facts[end]:+.{digits}f}" for end in ("mean", "low", "high"))
     return f"{mean} ({low} to {high}){facts['mark'] or ' '}"
 
 
 def show(found: Facts, against: str, console: Console) -> None:
     """Print the table of each set."""
-    if not console.is_terminal:
-        console.width = _WIDTH
     for group, codecs in found.items():
+        if not console.is_terminal:
+            console.width = _METRIC_WIDTH + _CODEC_WIDTH * len(codecs)
         clips = max((m["clips"] for c in codecs.values() for m in c.values()), default=0)
         title = f"{group}: differences from {against}, {clips} clips, 95 % intervals"
         console.print(difference_table(title, codecs))

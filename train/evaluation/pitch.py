@@ -30,8 +30,8 @@ SHORTEST = RATE // 10
 """Samples of the shortest sound that is tracked."""
 
 PITCH = (
-    Metric("voicing", "V/UV errors", -1, 3, (0, np.nan)),
-    Metric("gross", "gross F0", -1, 3, (0, np.nan)),
+    Metric("voicing", "V/UV errors, %", -1, 1, (0, np.nan)),
+    Metric("gross", "gross F0, %", -1, 1, (0, np.nan)),
     Metric("cents", "F0, cents", -1, 0, (0, np.nan)),
     Metric("level", "level, dB", 0, 1, (-10, np.nan)),
     Metric("level_sd", "its sd, dB", -1, 1, (0, np.nan)),
@@ -120,12 +120,12 @@ def pool(clips: Sequence[FrameErrors]) -> FrameErrors:
 
 
 def scores(errors: FrameErrors) -> Scores:
-    """Return the metrics of frames: shares, cents, dB; None where no frame counts."""
+    """Return the metrics of frames, in percent, cents and dB; None where no frame counts."""
     gross = errors.cents > GROSS_CENTS
     fine = errors.cents[~gross]
     return {
-        "voicing": float(errors.voicing.mean()) if errors.voicing.size else None,
-        "gross": float(gross.mean()) if gross.size else None,
+        "voicing": float(100 * errors.voicing.mean()) if errors.voicing.size else None,
+        "gross": float(100 * gross.mean()) if gross.size else None,
         "cents": float(np.median(fine)) if fine.size else None,
         "level": float(errors.level.mean()) if errors.level.size else None,
         "level_sd": float(errors.level.std()) if errors.level.size else None,

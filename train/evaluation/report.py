@@ -312,7 +312,7 @@ def _cell(metric: Metric, facts: Facts | None) -> str:
     text = f"{facts['mean']:.{metric.digits}f}"
     if facts["clips"] > 1:
         spread = f"{(facts['high'] - facts['low']) / 2:.{metric.digits}f}"
-        text += f" ±{spread.removeprefix('0')}"
+        text += f" ±{spread.removeprefix('0') or 0}"
     return text + (mark(metric, facts) or " ")
 
 
