@@ -180,16 +180,31 @@ def tiny(golden: Callable[[str], Golden]) -> fcs_edge.Codec:
 @pytest.fixture(scope="session")
 def floats(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file as large as the built-in one, of seeded float32 weights."""
-    config = fcs_edge.load().model.config
-    params = {name: list(shape) for name, shape in tensor_shapes(config).items()}
-    folder = tmp_path_factory.mktemp("floats")
-    (folder / "config.json").write_text(json.dumps(config_json.to_dict(config)))
-    save_file(
-        load_script("make_checkpoint").make({"seed": 3, "params": params}),
-        folder / "model.safetensors",
-    )
-    convert(folder, folder / "floats.safetensors", "floats", "f32")
-    return folder / "floats.safetensors"
+    config = config_json.to_dict(fcs_edge.load().model.config)
+    return drawn_model(config, tmp_path_factory.mktemp("floats"), 3, "floats")
+
+
+@pytest.fixture(scope="session")
+def noisy(tmp_path_factory: pytest.TempPathFactory) -> fcs_edge.Codec:
+    """A model like the tiny one, of seeded weights, with noise and an overlap of odd sizes.
+
+    Its heads are those that libraries have kernels for.
+    """
+    config = json.loads((DATA / "golden/tiny.json").read_text())["config"]
+    config["encoder_config"]["num_heads"] = 2
+    config["decoder_config"] |= {"noise_channels": 5, "win_length": 611}
+    return fcs_edge.load(drawn_model(config, tmp_path_factory.mktemp("noisy"), 7, "noisy"))
+
+
+def drawn_model(config: dict[str, Any], folder: Path, seed: int, name: str) -> Path:
+    """Write a checkpoint of seeded weights and convert it; return the model file."""
+    shapes = tensor_shapes(config_json.from_dict(config))
+    params = {name: list(shape) for name, shape in shapes.items()}
+    tensors = load_script("make_checkpoint").make({"seed": seed, "params": params})
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(tensors, folder / "model.safetensors")
+    convert(folder, folder / f"{name}.safetensors", name, "f32")
+    return folder / f"{name}.safetensors"
 
 
 @pytest.fixture

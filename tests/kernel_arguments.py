@@ -143,6 +143,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "ops.history.copy": (ones(3, 17), ones(4, 17)),
     "ops.history.append": (ones(4, 34), 5, filled(np.int64, 1), ones(2, 9, 17)),
     "ops.history.keep_last": (ones(2, 9, 17), 4, 5),
+    "ops.noise.append": (ones(4, 17), 5, filled(np.int64, 1), ones(1, 9, 20)),
+    "ops.samples.overlap_add": (ones(4, 17), ones(5), ones(48)),
     "ops.samples.sanitize": (ones(17), HALF, ones(17), filled(np.int64, 1)),
     "ops.samples.clip": (ones(17), ones(17)),
     "ops.softmax.exponentials": (ones(17), HALF),

@@ -94,3 +94,27 @@ def transposed(x: Rows, weight: Rows, bias: Rows) -> Rows:
     factor = weight.shape[2]
     rows = np.stack([x @ weight[:, :, j] + bias for j in range(factor)], 1)
     return rows.reshape(-1, weight.shape[1])
+
+
+def seeded_noise(rows: int, channels: int, first: int = 0) -> Rows:
+    """Return the noise of rows from the one of a number on, (rows, channels) float64.
+
+    A value is a hash of its place, counted modulo 2^32: 24 bits of it, from -1 to below 1.
+    """
+    numbers = (np.arange(rows, dtype=np.uint64) + np.uint64(first)).astype(np.uint32)
+    h = numbers[:, None] * np.uint32(channels) + np.arange(channels, dtype=np.uint32)
+    h += np.uint32(0x9E3779B9)
+    h ^= h >> np.uint32(16)
+    h *= np.uint32(0x85EBCA6B)
+    h ^= h >> np.uint32(13)
+    h *= np.uint32(0xC2B2AE35)
+    h ^= h >> np.uint32(16)
+    noise: Rows = (h >> np.uint32(8)) / 2.0**23 - 1
+    return noise
+
+
+def overlapped(x: Rows, hop: int) -> Rows:
+    """Return rows of `hop` samples: what a row has beyond them is added to the next row's first."""
+    out, tails = x[:, :hop].copy(), x[:-1, hop:]
+    out[1:, : tails.shape[1]] += tails
+    return out

@@ -22,7 +22,9 @@ from reference_layers import (
     gelu,
     layer_norm,
     linear,
+    overlapped,
     padded,
+    seeded_noise,
     sigmoid,
     snake,
     softmax,
@@ -141,7 +143,9 @@ class ReferenceModel:
         start: Start = replicate if part["causal"] else "both sides"
         name = "decoder.backbone"
         weight, bias = self._pair(f"{name}.embedding")
-        x = padded(np.asarray(features, self.dtype), weight.shape[2], start)
+        x = np.asarray(features, self.dtype)
+        noise = seeded_noise(len(x), weight.shape[1] - x.shape[1])
+        x = padded(np.concatenate([x, noise.astype(self.dtype)], 1), weight.shape[2], start)
         x = self._norm(f"{name}.input_norm", convolution(x, weight, bias), 1e-6)
         for i in range(part["num_layers"]):
             layer = f"{name}.layers.{i}"
@@ -150,7 +154,9 @@ class ReferenceModel:
             z = linear(gelu(z), *self._pair(f"{layer}.pwconv2"))
             x = x + self._tensor(f"{layer}.gamma") * z
         x = linear(self._norm(f"{name}.output_norm", x, 1e-6), *self._pair("decoder.head.proj"))
-        return self._inverse_stft(x) if is_vocos else np.clip(x, -1, 1).ravel()
+        if is_vocos:
+            return self._inverse_stft(x)
+        return np.clip(overlapped(x, part.get("hop_length", HOPS["WaveNeXt"])), -1, 1).ravel()
 
     def converted(self, features: Rows, voice: Rows, topk: int = 4) -> Rows:
         """Return features, each row replaced by the mean of the nearest rows of a voice."""

@@ -13,6 +13,7 @@ from fcs_edge.model.layers import (
     FeedForward,
     LayerNorm,
     Linear,
+    NoisyConv,
     RingState,
     State,
     Tensors,
@@ -53,7 +54,8 @@ class Backbone:
 
     def __init__(self, config: DecoderConfig | VocosConfig, tensors: Tensors, zeros: bool) -> None:
         name = "decoder.backbone"
-        self.embedding = CausalConv(
+        noisy = config.row_dim > config.input_dim
+        self.embedding = (NoisyConv if noisy else CausalConv)(
             tensors.matrix(f"{name}.embedding.weight"),
             tensors[f"{name}.embedding.bias"],
             config.kernel_size,
@@ -89,7 +91,8 @@ class DecoderState:
         return histories(self._parts())
 
     def _parts(self) -> list[State]:
-        return [self.embedding, *self.blocks]
+        heads = [self.head] if isinstance(self.head, OverlapState) else []
+        return [self.embedding, *self.blocks, *heads]
 
 
 class LinearHead:
@@ -110,6 +113,40 @@ class LinearHead:
         samples.clip(joined.reshape(-1), out)
 
 
+class OverlapState:
+    """What the last row adds to the next one's samples, and workspace."""
+
+    def __init__(self, max_rows: int, window: int, hop: int) -> None:
+        self.projected = new(max_rows, window)
+        self.tail = new(window - hop)
+
+    def reset(self) -> None:
+        """Start a new stream."""
+        self.tail[:] = 0
+
+    def history(self) -> list[Array]:
+        """Return what resumes the stream; see `layers.State`."""
+        return [self.tail]
+
+
+class OverlapHead:
+    """A projection of each row to its samples and to those that it adds to the next row's."""
+
+    def __init__(self, config: DecoderConfig, tensors: Tensors) -> None:
+        self._sizes = config.head_dim, config.hop_length
+        self._project = Linear.named(tensors, "decoder.head.proj")
+
+    def work(self, max_rows: int) -> OverlapState:
+        """Return the state of a new stream whose calls take up to `max_rows` rows."""
+        return OverlapState(max_rows, *self._sizes)
+
+    def __call__(self, x: F32, out: F32, work: OverlapState) -> None:
+        """Write the samples of x (rows, dim), in [-1, 1], into out, (rows * hop_length,)."""
+        projected = work.projected[: x.shape[0]]
+        self._project(x, projected)
+        samples.overlap_add(projected, work.tail, out)
+
+
 class Decoder:
     """Embedding convolution, ConvNeXt blocks and a head.
 
@@ -122,6 +159,8 @@ class Decoder:
         """Either head has its own kind of workspace."""
         if isinstance(config, VocosConfig):
             self.head = VocosHead(config, tensors)
+        elif config.head_dim > config.hop_length:
+            self.head = OverlapHead(config, tensors)
         else:
             self.head = LinearHead(config, tensors)
         zeros = not isinstance(config, VocosConfig)

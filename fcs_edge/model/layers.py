@@ -24,7 +24,7 @@ from fcs_edge.kernels.gemm.linear import ADD as ADD
 from fcs_edge.kernels.gemm.linear import GELU as GELU
 from fcs_edge.kernels.gemm.linear import WRITE as WRITE
 from fcs_edge.kernels.gemm.quantized_weights import Weight as Weight
-from fcs_edge.kernels.ops import depthwise, history, layer_norm
+from fcs_edge.kernels.ops import depthwise, history, layer_norm, noise
 from fcs_edge.kernels.runtime import memory
 
 Array: TypeAlias = NDArray[Any]
@@ -194,13 +194,52 @@ class CausalConv:
 
         Row i reads x up to row ``i * stride``.
         """
-        rows, past = x.shape[0], state.past
-        history.append(x, past, state.primed, state.rows)
+        history.append(x, state.past, state.primed, state.rows)
+        self._convolve(x.shape[0], out, state, epilogue)
+
+    def _convolve(self, rows: int, out: F32, state: ConvState, epilogue: int) -> None:
+        """Write the convolution of the rows behind the past; the last rows become the past."""
         column = 0
         for window, product in zip(state.rows, self._products, strict=True):
             product(window.reshape(-1), self._stride * self._channels, out, column, epilogue)
             column += product.outputs
-        history.keep_last(state.rows, rows, past)
+        history.keep_last(state.rows, rows, state.past)
+
+
+class NoisyState(ConvState):
+    """The last rows of features and noise, and the number of the next row."""
+
+    def __init__(self, past: int, max_rows: int, channels: int) -> None:
+        self.number = np.zeros(1, np.int64)
+        """Rows since the stream's start, modulo 2^32."""
+        super().__init__(1, past, max_rows, channels, zeros=True)
+
+    def reset(self) -> None:
+        """Start a new stream."""
+        super().reset()
+        self.number[0] = 0
+
+    def history(self) -> list[Array]:
+        """Return what resumes the stream; see `State`."""
+        return [self.number, self.rows[:, : self.past]]
+
+
+class NoisyConv(CausalConv):
+    """A causal convolution of rows beside which seeded noise stands; its history starts as zeros.
+
+    Its weight has the columns of the rows, then those of the noise. `kernels.ops.noise` says which
+    noise a row has.
+    """
+
+    def state(self, max_rows: int) -> NoisyState:
+        """Return the state of a new stream whose calls take up to `max_rows` rows."""
+        return NoisyState(self._kernel - 1, max_rows, self._channels)
+
+    def __call__(self, x: F32, out: F32, state: ConvState, epilogue: int = WRITE) -> None:
+        """Write the convolution of x (rows, in) and its noise, or its GELU, into out."""
+        assert isinstance(state, NoisyState)
+        noise.append(x, state.past, state.number, state.rows)
+        self._convolve(x.shape[0], out, state, epilogue)
 
 
 class RingState:

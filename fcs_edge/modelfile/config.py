@@ -34,6 +34,8 @@ _CHUNK_LIMIT = 1 << 17
 """Samples of a chunk, input and output: the stages' work arrays grow with it."""
 _N_FFT_LIMIT = 1 << 14
 """Samples of an inverse Fourier transform: the time of a prime factor grows with its square."""
+_NOISE_LIMIT = 64
+"""Columns of noise beside the features of a row."""
 _FLIPS_LIMIT, _BEAM_LIMIT, _BANDS_LIMIT, _SEARCH_LIMIT = 64, 64, 48, 1 << 18
 _HOP_LIMIT = 512
 """Samples per hop of the code search: the length of a spectrum's window."""
@@ -211,11 +213,25 @@ class DecoderConfig:
     layerscale_init: float | None = None
     hop_length: int = 480
     causal: bool = False
+    noise_channels: int = 0
+    """Columns of seeded noise beside the features of each row."""
+    win_length: int | None = None
+    """Samples that a row gives, those after its hop_length added to the next row's; None: none."""
+
+    @property
+    def is_extended(self) -> bool:
+        """Whether rows have noise or overlap: an extension of this project, as the search is."""
+        return self.noise_channels > 0 or self.head_dim > self.hop_length
+
+    @property
+    def row_dim(self) -> int:
+        """Columns of a row that the embedding reads: features, then noise."""
+        return self.input_dim + self.noise_channels
 
     @property
     def head_dim(self) -> int:
-        """Columns of the head's projection: the samples of a frame."""
-        return self.hop_length
+        """Columns of the head's projection: the samples that a frame gives."""
+        return self.win_length or self.hop_length
 
     def n_samples(self, n_frames: int) -> int:
         """Return the number of samples of a number of frames."""
@@ -235,6 +251,11 @@ class VocosConfig:
     n_fft: int = 1024
     hop_length: int = 320
     causal: bool = False
+
+    @property
+    def row_dim(self) -> int:
+        """Columns of a row that the embedding reads."""
+        return self.input_dim
 
     @property
     def head_dim(self) -> int:
@@ -374,6 +395,8 @@ def check(config: CodecConfig) -> None:
     )
     if isinstance(config.decoder, VocosConfig):
         _check_vocos(config.decoder)
+    else:
+        _check_wavenext(config.decoder)
     _check_chunk(config)
     if config.search is not None:
         _check_search(config, config.search)
@@ -416,6 +439,23 @@ def _check_vocos(dec: VocosConfig) -> None:
         dec.n_fft % 2 == 0 and least <= dec.n_fft <= _N_FFT_LIMIT,
         f"decoder_config.n_fft must be even, and {least} to {_N_FFT_LIMIT} with hop_length "
         f"{dec.hop_length}, not {dec.n_fft}",
+    )
+
+
+def _check_wavenext(dec: DecoderConfig) -> None:
+    hop = dec.hop_length
+    _require(
+        dec.noise_channels <= _NOISE_LIMIT,
+        f"decoder_config.noise_channels must be 0 to {_NOISE_LIMIT}, not {dec.noise_channels}",
+    )
+    _require(
+        hop <= dec.head_dim <= 2 * hop,
+        f"decoder_config.win_length must be {hop} to {2 * hop} with hop_length {hop}, not "
+        f"{dec.head_dim}",
+    )
+    _require(
+        dec.causal or not dec.is_extended,
+        "decoder_config: noise_channels and win_length need a causal decoder",
     )
 
 

@@ -36,12 +36,17 @@ _VOCOS = "Vocos"
 _KEYS = {"max_flips": "passes", "shortlist": "tries", "beam_width": "ways"}
 """Keys in files, by field, where they differ; all are of ``search_config``."""
 
+_ADDED = {"noise_channels": 0, "win_length": None}
+"""Keys of ``decoder_config`` that published models lack: they are written where they say more."""
+
 _SIZE_LIMIT = 1 << 16
 _NUMBER_LIMIT = 1e30
 """Magnitude of a number that is no size; no sum of a few of them overflows float32."""
 _CODEBOOK_LIMIT = 1 << 53
 """Largest codebook whose number of bits a message states."""
-_ZERO_ALLOWED = {"lookahead_size", "max_cached_steps", "focal_level", "focal_factor"}
+_ZERO_ALLOWED = {
+    *("lookahead_size", "max_cached_steps", "focal_level", "focal_factor", "noise_channels"),
+}
 
 _Part = TypeVar(
     "_Part",
@@ -56,7 +61,7 @@ _Part = TypeVar(
 
 
 def to_dict(config: CodecConfig) -> dict[str, Any]:
-    """Return a configuration in the published spelling, with every key written out.
+    """Return a configuration in the published spelling, with every published key written out.
 
     Parameters
     ----------
@@ -74,7 +79,9 @@ def to_dict(config: CodecConfig) -> dict[str, Any]:
         values = dataclasses.asdict(getattr(config, part))
         out[f"{part}_name"] = _VOCOS if part == "decoder" and vocos else name
         out[f"{part}_config"] = {
-            key: list(value) if isinstance(value, tuple) else value for key, value in values.items()
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in values.items()
+            if key not in _ADDED or value != _ADDED[key]
         }
     if config.search is not None:
         search = dataclasses.asdict(config.search)
@@ -131,10 +138,16 @@ def _decoder(raw: dict[str, Any]) -> DecoderConfig | VocosConfig:
     and takes precedence.
     """
     if raw.get("decoder_name") != _VOCOS:
-        return _part("decoder", DecoderConfig, raw)
+        config = _part("decoder", DecoderConfig, raw)
+        # One spelling of each configuration: a fingerprint depends on it.
+        same = config.win_length == config.hop_length
+        return dataclasses.replace(config, win_length=None) if same else config
     stated = raw.get("decoder_config")
     if not isinstance(stated, dict):
         return _part("decoder", VocosConfig, raw)
+    for key, default in _ADDED.items():
+        if stated.get(key, default) != default:
+            raise ConfigError(f"config: decoder_config.{key} is for WaveNeXt; Vocos has none")
     valid = {field.name for field in dataclasses.fields(VocosConfig)}
     known = {key: value for key, value in stated.items() if key in valid}
     if "input_channels" in stated:
@@ -162,15 +175,15 @@ def _value(where: str, key: str, kind: str, value: object) -> object:
         if isinstance(value, bool):
             return value
         raise ConfigError(f"config: {where} must be true or false, not {_shown(value)}")
-    if kind == "int":
+    if value is None and "None" in kind:
+        return None
+    if kind in ("int", "int | None"):
         most = _CODEBOOK_LIMIT if key == "codebook_size" else _SIZE_LIMIT
         return _integer(where, value, 0 if key in _ZERO_ALLOWED else 1, most)
     if kind == "tuple[int, ...]":
         if isinstance(value, list) and 1 <= len(value) <= 64:
             return tuple(_integer(where, v, 1) for v in value)
         raise ConfigError(f"config: {where} must be a list of integers, not {_shown(value)}")
-    if value is None and "None" in kind:
-        return None
     # NaN is within no limits; an integer may be beyond every float.
     allowed = isinstance(value, int | float) and abs(value) <= _NUMBER_LIMIT
     if not allowed or isinstance(value, bool):

@@ -152,4 +152,7 @@ def _decoder(config: CodecConfig, tokens: int) -> int:
     if isinstance(dec, VocosConfig):
         # Rows of spectra and their samples, and the tables of the transform.
         work += 2 * rows * (dec.n_fft + 2) + 8 * dec.n_fft
-    return (dec.kernel_size - 1 + rows) * dec.input_dim + dec.num_layers * ring + work
+    else:
+        # What rows give beyond their hop, and that of the last one.
+        work += (rows + 1) * (dec.head_dim - dec.hop_length)
+    return (dec.kernel_size - 1 + rows) * dec.row_dim + dec.num_layers * ring + work

@@ -189,7 +189,7 @@ def _decompressor(config: CodecConfig) -> Iterator[tuple[str, Shape]]:
 
 def _decoder(config: CodecConfig) -> Iterator[tuple[str, Shape]]:
     dec = config.decoder
-    yield from _affine("decoder.backbone.embedding", dec.dim, dec.input_dim, dec.kernel_size)
+    yield from _affine("decoder.backbone.embedding", dec.dim, dec.row_dim, dec.kernel_size)
     yield from _affine("decoder.backbone.input_norm", dec.dim)
     for i in range(dec.num_layers):
         name = f"decoder.backbone.layers.{i}"

@@ -33,3 +33,23 @@ def clip(x: F32, out: F32) -> None:
     """``out = clip(x, -1, 1)``; both (samples,)."""
     for n in range(x.size):
         out[n] = min(max(x[n], np.float32(-1)), np.float32(1))
+
+
+@kernel
+def overlap_add(x: F32, tail: F32, out: F32) -> None:
+    """``out[m * hop + n] = clip(x[m, n] + x[m - 1, hop + n], -1, 1)``; the last tail is retained.
+
+    x is (rows, hop + tail.size), out (rows * hop,); tail.size is at most hop. ``tail[n]`` stands
+    for ``x[-1, hop + n]``, and becomes that of the last row. Where n is tail.size or more, nothing
+    is added.
+    """
+    rows, size = x.shape[0], tail.size
+    hop = x.shape[1] - size
+    for m in range(rows):
+        part = out[m * hop : (m + 1) * hop]
+        for n in range(size):
+            v = x[m, n] + tail[n]
+            part[n] = min(max(v, np.float32(-1)), np.float32(1))
+            tail[n] = x[m, hop + n]
+        for n in range(size, hop):
+            part[n] = min(max(x[m, n], np.float32(-1)), np.float32(1))

@@ -144,6 +144,37 @@ def test_more_than_sixteen_bits_are_refused() -> None:
         config_json.from_dict(raw)
 
 
+def test_noise_and_overlap_are_optional_and_written_where_they_say_more() -> None:
+    """The fingerprint of a model without them does not change."""
+    plain = config_json.from_dict(published())
+    written = config_json.to_dict(plain)["decoder_config"]
+    assert not {"noise_channels", "win_length"} & set(written)
+    raw = published()
+    for stated in ({"noise_channels": 0}, {"win_length": 480}, {"win_length": None}):
+        raw["decoder_config"] = published()["decoder_config"] | stated
+        assert config_json.from_dict(raw) == plain
+    keys = {"noise_channels": 64, "win_length": 960}
+    raw["decoder_config"] |= keys
+    config = config_json.from_dict(raw)
+    assert config_json.to_dict(config)["decoder_config"] == written | keys
+    assert config_json.from_dict(config_json.to_dict(config)) == config
+    shapes = tensor_shapes(config)
+    assert shapes["decoder.backbone.embedding.weight"] == (1024, 1024 + 64, 7)
+    assert shapes["decoder.head.proj.weight"] == (960, 1024)
+    assert shapes["decoder.head.proj.bias"] == (960,)
+    assert config.n_decoded(7) == plain.n_decoded(7)
+
+
+@pytest.mark.parametrize("keys", [{"noise_channels": 1}, {"win_length": 481}])
+def test_noise_and_overlap_need_causal_wavenext(keys: dict[str, Any]) -> None:
+    raw = published()
+    raw["decoder_config"] |= keys | {"causal": False}
+    with pytest.raises(ConfigError, match="noise_channels and win_length need a causal decoder"):
+        config_json.from_dict(raw)
+    with pytest.raises(ConfigError, match=f"{next(iter(keys))} is for WaveNeXt; Vocos has none"):
+        config_json.from_dict(vocos(**keys))
+
+
 def wrong() -> list[tuple[str, str, Any, str]]:
     return [
         ("encoder", "hidden_dim", 3, "unknown key encoder_config.hidden_dim"),
@@ -177,6 +208,13 @@ def wrong() -> list[tuple[str, str, Any, str]]:
         ("decompressor", "input_dim", 11, "decompressor_config.input_dim is 11"),
         ("decoder", "input_dim", 11, "decoder_config.input_dim is 11"),
         ("encoder", "strides", [7, 2, 2, 2, 2, 2, 2], "an integer number of Hz"),
+        ("decoder", "noise_channels", -1, "noise_channels must be 0 to"),
+        ("decoder", "noise_channels", 65, "noise_channels must be 0 to 64"),
+        ("decoder", "noise_channels", None, "noise_channels must be an integer"),
+        ("decoder", "win_length", 479, "win_length must be 480 to 960 with hop_length 480"),
+        ("decoder", "win_length", 961, "win_length must be 480 to 960 with hop_length 480"),
+        ("decoder", "win_length", 500.0, "win_length must be an integer"),
+        ("decoder", "win_length", 0, "win_length must be 1 to"),
         ("decoder", "layerscale_init", "a", "must be a number"),
         ("search", "depth", 3, "unknown key search_config.depth"),
         ("search", "passes", 65, "passes at most 64"),

@@ -5,22 +5,18 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import DATA, load_script
+from conftest import DATA, drawn_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from reference_model import ReferenceModel
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 import fcs_edge
-from fcs_edge.convert import convert
-from fcs_edge.modelfile import config_json
-from fcs_edge.modelfile.tensor_layout import tensor_shapes
 
 F32 = NDArray[np.float32]
 # Float32 against float64, relative to the largest value.
@@ -44,6 +40,14 @@ def sizes(
     }
 
 
+def noisy(
+    found: dict[str, dict[str, Any]], channels: int, window: int
+) -> dict[str, dict[str, Any]]:
+    """Return changes with so many channels of noise, and samples that a row gives."""
+    found["decoder"] |= {"noise_channels": channels, "win_length": window}
+    return found
+
+
 MODELS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
     "chunks of 3, a factor of 3": ("tiny", sizes(17, 2, [3, 1], 3, 480)),
     "chunks of 7": ("tiny", sizes(29, 6, [1, 1], 7, 320)),
@@ -55,21 +59,13 @@ MODELS: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
         "tiny",
         sizes(9, 3, [2, 1], 2, 15, hidden_dims=[24, 40], kernel_sizes=[7, 4], strides=[3, 5]),
     ),
+    "noise, and rows that overlap": ("tiny", noisy(sizes(17, 2, [3, 1], 3, 480), 5, 611)),
+    "noise alone, chunks of one row": ("nolookahead", noisy(sizes(1, 0, [1], 1, 48), 16, 48)),
+    "an overlap of a hop": ("tiny", noisy(sizes(11, 4, [1, 1], 1, 40), 0, 80)),
 }
 """Golden cases, and the keys that are changed in them."""
 
 Models = Callable[[str], tuple[fcs_edge.Codec, ReferenceModel]]
-
-
-def write(config: dict[str, Any], folder: Path, seed: int) -> Path:
-    """Write a checkpoint of seeded weights and convert it; return the model file."""
-    shapes = tensor_shapes(config_json.from_dict(config))
-    params = {name: list(shape) for name, shape in shapes.items()}
-    tensors = load_script("make_checkpoint").make({"seed": seed, "params": params})
-    (folder / "config.json").write_text(json.dumps(config))
-    save_file(tensors, folder / "model.safetensors")
-    convert(folder, folder / "odd.safetensors", "odd", "f32")
-    return folder / "odd.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +80,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
             config = copy.deepcopy(config)
             for part, keys in changes.items():
                 config[f"{part}_config"].update(keys)
-            path = write(config, tmp_path_factory.mktemp("odd"), len(name))
+            path = drawn_model(config, tmp_path_factory.mktemp("odd"), len(name), "odd")
             reference = ReferenceModel(config, load_file(path.with_name("model.safetensors")))
             found[name] = fcs_edge.load(path), reference
         return found[name]

@@ -72,6 +72,31 @@ def test_clip_keeps_the_ends_and_cuts_what_is_beyond() -> None:
     np.testing.assert_array_equal(out, np.array([-1, *x[1:6], 1], np.float32))
 
 
+@pytest.mark.parametrize(("hop", "size"), [(1, 0), (1, 1), (7, 3), (16, 16), (30, 17), (240, 240)])
+def test_rows_overlap_and_are_clipped(hop: int, size: int, normal: Callable[..., F32]) -> None:
+    """In steps of any rows: what a row has beyond its hop begins the next row's samples."""
+    x = normal(9, hop + size)
+    expected = x[:, :hop].copy()
+    expected[1:, :size] += x[:-1, hop:]
+    expected = np.clip(expected, -1, 1).ravel()
+    for steps in ([9], [1] * 9, [4, 0, 5]):
+        tail, at = np.zeros(size, np.float32), 0
+        for rows in steps:
+            out = np.full(rows * hop, np.nan, np.float32)
+            samples.overlap_add(x[at : at + rows], tail, out)
+            np.testing.assert_array_equal(out, expected[at * hop : (at + rows) * hop])
+            at += rows
+        np.testing.assert_array_equal(tail, x[-1, hop:])
+
+
+def test_the_sum_of_two_rows_is_clipped_and_not_its_parts() -> None:
+    x, tail = np.array([[-1.5, 1.5, 2.0]], np.float32), np.array([2.25], np.float32)
+    out = np.full(2, np.nan, np.float32)
+    samples.overlap_add(x, tail, out)
+    assert out.tolist() == [0.75, 1.0]
+    assert tail.tolist() == [2.0]
+
+
 def test_what_is_next_to_nothing_is_nothing() -> None:
     """Subnormal numbers slow a CPU down, in the middle of silence."""
     bad, out = sanitize(np.array([1e-40, -1e-38, 9e-31, 2e-30, -0.0, 1e-3], np.float32))
