@@ -123,5 +123,6 @@ def _decoder_name(raw: dict[str, Any], shapes: Mapping[str, Shape], is_first: bo
     stated = _section(raw, "decoder_config") or {}
     rows = _size(shapes, "decoder.head.proj.weight", 0)
     n_fft, hop = stated.get("n_fft", _N_FFT), stated.get("hop_length", _HOP)
-    is_vocos = isinstance(n_fft, int) and rows == n_fft + 2 and rows != hop
+    window = stated.get("win_length", hop)
+    is_vocos = isinstance(n_fft, int) and rows == n_fft + 2 and rows not in (hop, window)
     return "Vocos" if is_vocos else None

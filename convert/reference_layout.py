@@ -16,7 +16,7 @@ from fcs_edge.errors import CheckpointError
 from fcs_edge.files import creating
 from fcs_edge.kernels.gemm.quantized_weights import float32
 from fcs_edge.modelfile import config_json, model_file
-from fcs_edge.modelfile.config import CodecConfig
+from fcs_edge.modelfile.config import CodecConfig, DecoderConfig
 from fcs_edge.modelfile.model_file import ModelFile
 from fcs_edge.modelfile.tensor_file import TensorFileWriter, TensorSpec
 from fcs_edge.modelfile.tensor_layout import from_matrix, tensor_shapes
@@ -151,10 +151,11 @@ def write_checkpoint(
     Raises
     ------
     CheckpointError
-        A file exists.
+        A file exists, or the reference has no such decoder.
     OSError
         The files cannot be written.
     """
+    _check_decoder(target, config)
     if config.search is not None:
         report.warn(
             f"{target.config}: the reference has no code search: search_config and its tensors "
@@ -176,6 +177,15 @@ def write_checkpoint(
             shutil.rmtree(target.folder)
         raise
     return identity
+
+
+def _check_decoder(target: Target, config: CodecConfig) -> None:
+    decoder = config.decoder
+    if isinstance(decoder, DecoderConfig) and decoder.is_extended:
+        raise CheckpointError(
+            f"{target.config}: the reference cannot decode with this model: it has no "
+            "noise_channels and no win_length"
+        )
 
 
 def _write(

@@ -43,7 +43,9 @@ FILE = DATA / "fingerprints.json"
 WEIGHTS = "f32", "f16", "int8", "int4"
 WHOLE = {"whole": "f32", "mixed": "int8"}
 """Weights of the models that encode a whole signal."""
-GOLDEN = {"small": "tiny", "whole": "nc_25", "mixed": "causal_vocos"}
+NOISY = {"noisy": "int8"}
+"""Weights of the model whose decoder reads noise, and whose rows of samples overlap."""
+GOLDEN = {"small": "tiny", "whole": "nc_25", "mixed": "causal_vocos", "noisy": "tiny"}
 """The golden cases that the small models come from."""
 ACTIVATIONS = {"int8 by 8 bits": 8}
 """Bits of activations, where they are not the default of the weights."""
@@ -59,12 +61,15 @@ def small_config(name: str) -> dict[str, Any]:
     """Return a golden model's configuration, with sizes that libraries have kernels for.
 
     Heads have 24 columns: more than any register, and no multiple of 16. A feed-forward network is
-    deeper than a block of sums. The model "mixed" is one whose decoder alone is causal.
+    deeper than a block of sums. The model "mixed" is one whose decoder alone is causal. Sizes of
+    "noisy" are no multiples of a register.
     """
     case = json.loads((DATA / "golden" / f"{GOLDEN[name]}.json").read_text())
     config: dict[str, Any] = case["config"]
     config["encoder_config"]["num_heads"] = 2
     config["decoder_config"]["ffn_dim"] = 1100
+    if name in NOISY:
+        config["decoder_config"] |= {"noise_channels": 13, "win_length": 787}
     if name == "mixed":
         config["encoder_config"]["causal"] = config["compressor_config"]["causal"] = False
     return config
@@ -77,7 +82,9 @@ def checkpoint(name: str, folder: Path) -> Path:
     (folder / "config.json").write_text(json.dumps(config))
     shapes = tensor_shapes(config_json.from_dict(config))
     params = {name: list(shape) for name, shape in shapes.items()}
-    save_file(make({"seed": 4, "params": params}), folder / "model.safetensors")
+    # Of the small model, only the decoder is another one: its tokens would be the same.
+    seed = 5 if name in NOISY else 4
+    save_file(make({"seed": seed, "params": params}), folder / "model.safetensors")
     return folder
 
 
@@ -88,7 +95,7 @@ def models(folder: Path) -> dict[str, Path | None]:
     for weights in WEIGHTS:
         paths[weights] = path = folder / f"{weights}.safetensors"
         convert(source, path, weights, weights)
-    for name, weights in WHOLE.items():
+    for name, weights in (WHOLE | NOISY).items():
         paths[name] = path = folder / f"{name}.safetensors"
         convert(checkpoint(name, folder / name), path, name, weights)
     return paths | dict.fromkeys(ACTIVATIONS, paths["int8"])

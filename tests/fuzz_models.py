@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import math
 import random
@@ -45,6 +46,11 @@ SMALL = CodecConfig(
     SearchConfig(2, 8, 8, 4, 1.0, 1, 2, 2),
 )  # fmt: skip
 
+NOISY = dataclasses.replace(
+    SMALL, decoder=dataclasses.replace(SMALL.decoder, noise_channels=3, win_length=150)
+)
+"""Scheme "noisy" is its f32."""
+
 WHOLE = CodecConfig(
     EncoderConfig((4, 4), (10, 4), (8, 8), 1, 8, 8, 2, 8, 16, 8, 0.0, 4, 2, False, 8, 3),
     CompressorConfig(2, 1, 1, input_dim=8, output_dim=4, hidden_dims=(8,), downscale_factors=(2,)),
@@ -85,6 +91,8 @@ def parts(scheme: str) -> tuple[dict[str, Any], bytes]:
             model_file.write_with_priors(path, model, priors)
         elif scheme == "whole":
             write_model(path, WHOLE, drawn(WHOLE, 0), "whole", "drawn", "f32")
+        elif scheme == "noisy":
+            write_model(path, NOISY, drawn(NOISY, 0), "noisy", "drawn", "f32")
         elif scheme:
             write_model(path, SMALL, tensors, "small", "drawn", scheme)
         else:
@@ -100,7 +108,7 @@ def joined(text: bytes, data: bytes) -> bytes:
 
 
 def scheme_of(rng: random.Random) -> str:
-    return rng.choice(["f32", "f16", "int8", "int4", "prior", "whole"])
+    return rng.choice(["f32", "f16", "int8", "int4", "prior", "whole", "noisy"])
 
 
 def bytes_case(rng: random.Random) -> bytes:

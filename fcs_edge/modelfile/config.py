@@ -219,6 +219,11 @@ class DecoderConfig:
     """Samples that a row gives, those after its hop_length added to the next row's; None: none."""
 
     @property
+    def is_extended(self) -> bool:
+        """Whether rows have noise or overlap: an extension of this project, as the search is."""
+        return self.noise_channels > 0 or self.head_dim > self.hop_length
+
+    @property
     def row_dim(self) -> int:
         """Columns of a row that the embedding reads: features, then noise."""
         return self.input_dim + self.noise_channels
@@ -449,7 +454,7 @@ def _check_wavenext(dec: DecoderConfig) -> None:
         f"{dec.head_dim}",
     )
     _require(
-        dec.causal or (dec.noise_channels == 0 and dec.head_dim == hop),
+        dec.causal or not dec.is_extended,
         "decoder_config: noise_channels and win_length need a causal decoder",
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,3 +144,12 @@ def test_what_is_refused(golden: Callable, tmp_path: Path) -> None:
     assert (tmp_path / "there" / "config.json").read_text() == "mine"
     to_checkpoint(model, tmp_path / "there", force=True)
     assert convert(tmp_path / "there", tmp_path / "out.safetensors").name == "there"
+
+
+@pytest.mark.parametrize("keys", [{"noise_channels": 2}, {"win_length": 97}])
+def test_what_the_reference_cannot_decode_is_refused(keys: dict[str, int], tmp_path: Path) -> None:
+    config = replace(SMALL, decoder=replace(SMALL.decoder, **keys), search=None)
+    model = write_model(tmp_path / "m.safetensors", config, drawn(config, 1), "m", "drawn", "f32")
+    with pytest.raises(CheckpointError, match="the reference cannot decode with this model"):
+        to_checkpoint(model.path, tmp_path / "back")
+    assert not (tmp_path / "back").exists()

@@ -66,7 +66,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path | None]:
     return found
 
 
-@pytest.mark.parametrize("name", ["edge-65k", *fingerprints.WEIGHTS])
+@pytest.mark.parametrize("name", ["edge-65k", *fingerprints.WEIGHTS, *fingerprints.NOISY])
 def test_fingerprints_of_every_cpu(
     name: str, models: dict[str, Path | None], exported: Exported
 ) -> None:
@@ -165,11 +165,12 @@ def test_any_cutting_gives_the_same(
     assert np.array_equal(np.concatenate(sounds), case.codec.decode(whole))
 
 
-def test_random_calls(golden: Callable[[str], Golden], exported: Exported) -> None:
-    case = golden("tiny")
+@pytest.mark.parametrize("name", ["tiny", "noisy"])
+def test_random_calls(name: str, request: pytest.FixtureRequest, exported: Exported) -> None:
+    codec: fcs_edge.Codec = request.getfixturevalue(name)
     rng = np.random.default_rng(fuzz_cases.SEED)
-    streams = case.codec.stream_encoder, case.codec.stream_decoder
-    c_fuzz.fuzz(exported(case.model), *streams, rng, 300 * fuzz_cases.TIMES)
+    streams = codec.stream_encoder, codec.stream_decoder
+    c_fuzz.fuzz(exported(codec.model.path), *streams, rng, 300 * fuzz_cases.TIMES)
 
 
 def test_work_memory_holds_nothing(

@@ -14,8 +14,8 @@ from traced_streams import Words
 import fcs_edge
 from fcs_edge.kernels.isa import instructions
 
-MODELS = "tiny", "options"
-"""Golden models that stream; the second has a Vocos head and post-norms."""
+MODELS = "tiny", "options", "noisy"
+"""Models that stream; the second has post-norms, the third noise and an overlap."""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,8 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Callable[[fcs_edge.Codec]
 @pytest.fixture(scope="module", params=MODELS)
 def model(request: pytest.FixtureRequest, trace: Callable, golden: Callable) -> tuple:
     """A codec, its trace, and what runs it."""
-    codec = golden(request.param).codec
+    noisy = request.param == "noisy"
+    codec = request.getfixturevalue("noisy") if noisy else golden(request.param).codec
     data = trace(codec)
     return codec, data, Words(data, traced_streams.kernels(instructions.chosen().name))
 

@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 SCRIPT = Path(libraries.__file__).parent / "web" / "fcs.js"
 LENGTHS = [0, 1, 319, 320, 321, 640, 1279, 1281]
 """Samples of streams that end in a partial chunk."""
-MODELS = "edge-65k", "int4", "int8 by 8 bits"
+MODELS = "edge-65k", "int4", "int8 by 8 bits", "noisy"
 GOLDEN = "nolookahead", "options"
 """Of float32 weights: tokens are those of the reference too."""
 BUILD = "python scripts/compile_kernels.py --target wasm --target x86-64-v2-wasm"

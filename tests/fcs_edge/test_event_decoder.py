@@ -23,16 +23,21 @@ def decoded(codec: fcs_edge.Codec, events: list, **options: object) -> np.ndarra
 @pytest.mark.parametrize("live", [False, True])
 @pytest.mark.parametrize("before", [8, 6])
 @pytest.mark.parametrize("gap", [1, 99, 100, 103, 104, 107, 108, 9000])
+@pytest.mark.parametrize("name", ["tiny", "noisy"])
 def test_the_decoder_rests_in_a_long_gap(
-    gap: int, before: int, live: bool, tiny: fcs_edge.Codec
+    name: str, gap: int, before: int, live: bool, request: pytest.FixtureRequest
 ) -> None:
-    """It runs through 100 to 103 tokens of a gap, and what follows keeps its place."""
+    """It runs through 100 to 103 tokens of a gap, and what follows keeps its place.
+
+    The noise of a row goes on from the one before the rest.
+    """
+    codec: fcs_edge.Codec = request.getfixturevalue(name)
     tokens = np.random.default_rng(1).integers(0, 1 << 11, before + 12, dtype=np.uint16)
     first, last = tokens[:before], tokens[before:]
-    sound = decoded(tiny, [Tokens(first), Damage(gap, ""), Tokens(last)], live=live)
+    sound = decoded(codec, [Tokens(first), Damage(gap, ""), Tokens(last)], live=live)
     assert sound.size == (tokens.size + gap) * HOP
     run = gap if gap < 104 else 100 + gap % 4
-    reference = tiny.decode(np.concatenate([first, np.full(run, first[-1]), last]))
+    reference = codec.decode(np.concatenate([first, np.full(run, first[-1]), last]))
     np.testing.assert_array_equal(sound[: before * HOP], reference[: before * HOP])
     assert not sound[before * HOP : (before + gap) * HOP].any()
     np.testing.assert_array_equal(sound[(before + gap) * HOP :], reference[(before + run) * HOP :])

@@ -16,7 +16,10 @@ from fcs_edge.model import code_search
 
 EXACT = ("vnni", "avx512", "avx2", "dotprod", "neon")
 """Sets of CPUs that have fused multiply-add and widen float16."""
-NAMES = "edge-65k", *fingerprints.WEIGHTS, *fingerprints.WHOLE, *fingerprints.ACTIVATIONS
+NAMES = (
+    *("edge-65k", *fingerprints.WEIGHTS, *fingerprints.WHOLE, *fingerprints.NOISY),
+    *fingerprints.ACTIVATIONS,
+)
 SETS = [using.name for using in instructions.supported() if using.name in EXACT]
 
 

@@ -101,9 +101,10 @@ def test_work_memory_means_nothing_between_steps(codec: Codec, speech: F32) -> N
         assert np.array_equal(part, sound[at * samples :][: part.size])
 
 
-@pytest.mark.parametrize("kind", ["encoder", "decoder"])
-def test_a_tail_follows_from_its_length(kind: str, codec: Codec) -> None:
-    stream = codec.stream_encoder(3) if kind == "encoder" else codec.stream_decoder()
+@pytest.mark.parametrize("kind", ["encoder", "decoder", "noisy decoder"])
+def test_a_tail_follows_from_its_length(kind: str, codec: Codec, noisy: Codec) -> None:
+    decodes = (noisy if kind == "noisy decoder" else codec).stream_decoder
+    stream = codec.stream_encoder(3) if kind == "encoder" else decodes()
     programs = stream._state.memory._programs
     rows, step = programs._steps.chunk_rows, 17 if kind == "encoder" else 1
     for chunks in (0, 2) if kind == "encoder" else (0,):

@@ -77,18 +77,21 @@ def results(codec: Codec, clip: NDArray[np.float32], threads: int, chunks: int) 
     return [array.tobytes() for array in (*found, other.decode(found[-1]))]
 
 
-@pytest.mark.parametrize("scheme", ["built-in", "f32", "f16", "int8", "int4"])
+@pytest.mark.parametrize("scheme", ["built-in", "f32", "f16", "int8", "int4", "noisy"])
 def test_the_number_of_threads_changes_no_bit(
     scheme: str,
     codec: Codec,
-    floats: Path,
+    request: pytest.FixtureRequest,
     clip: NDArray[np.float32],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if scheme != "built-in":
+    if scheme == "noisy":
+        codec = request.getfixturevalue("noisy")
+    elif scheme != "built-in":
         if _jit.uses_numba():
             pytest.skip("Numba's kernels run on one thread")
+        floats: Path = request.getfixturevalue("floats")
         convert(floats, tmp_path / "model.safetensors", weights=scheme)
         codec = fcs_edge.load(tmp_path / "model.safetensors")
     shared = []

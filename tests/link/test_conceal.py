@@ -40,16 +40,19 @@ def test_without_loss_nothing_changes(codec: Codec, chunks: NDArray[np.uint16]) 
     )
 
 
-def test_another_model(tiny: Codec) -> None:
-    concealer = Concealer(tiny)
-    tokens = np.arange(tiny.chunk_tokens)
-    size = tiny.chunk_tokens * tiny.samples_out_per_token
+@pytest.mark.parametrize("name", ["tiny", "noisy"])
+def test_another_model(name: str, request: pytest.FixtureRequest) -> None:
+    """Rows of concealment have noise and numbers of their own."""
+    other: Codec = request.getfixturevalue(name)
+    concealer = Concealer(other)
+    tokens = np.arange(other.chunk_tokens)
+    size = other.chunk_tokens * other.samples_out_per_token
     parts = [concealer.play(tokens), concealer.conceal(), concealer.play(tokens)]
     for part in parts:
         assert part.shape == (size,)
         assert part.dtype == np.float32
     again = np.full_like(tokens, tokens[-1])
-    expected = tiny.decode(np.concatenate([tokens, again, tokens]))
+    expected = other.decode(np.concatenate([tokens, again, tokens]))
     assert np.array_equal(np.concatenate(parts), expected)
 
 
