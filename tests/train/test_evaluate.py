@@ -19,7 +19,9 @@ from train.evaluation import (
     evaluate,
     metrics,
     metrics_external,
+    narrow,
     peers,
+    periodicity,
     report,
     spectrograms,
     systems,
@@ -43,9 +45,13 @@ class Fake:
     def transcribe(self, signal: NDArray[np.float32]) -> str:
         return WORDS if signal.size else ""
 
+    def pitch(self, signal: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.full(signal.size // 160 + 1, 100.0)
+
     def score(
-        self, clean: NDArray[np.float32], coded: NDArray[np.float32]
+        self, clean: NDArray[np.float32], coded: NDArray[np.float32], edge: float | None
     ) -> dict[str, float | None]:
+        assert edge is None
         return {"pesq": float(np.abs(clean - coded).max()), "mos": None}
 
 
@@ -175,8 +181,8 @@ def test_marks_follow_the_paired_difference() -> None:
     found = {m.key: report.mark(m, summary[m.key]) for m in report.METRICS if m.key in summary}
     assert found == {"stoi": report.BETTER, "wer": report.WORSE}
     mixed = report.summarise(rows(stoi=[0.2, 0.4, 1.0, 0.1, 0.75]), reference)
-    assert report.mark(metrics.METRICS[1], mixed["stoi"]) == ""
-    assert report.mark(metrics.METRICS[1], report.summarise(better)["stoi"]) == ""
+    assert report.mark(metrics.SCORES[1], mixed["stoi"]) == ""
+    assert report.mark(metrics.SCORES[1], report.summarise(better)["stoi"]) == ""
 
 
 def test_tokens_used_evenly() -> None:
@@ -244,10 +250,14 @@ def test_band_energies() -> None:
 
 def test_packets_of_an_ogg_stream() -> None:
     def page(lacing: list[int]) -> bytes:
-        return b"OggS" + bytes(22) + bytes([len(lacing), *lacing]) + bytes(sum(lacing))
+        packets = bytes(range(sum(lacing) % 256)).ljust(sum(lacing), b"x")
+        return b"OggS" + bytes(22) + bytes([len(lacing), *lacing]) + packets
 
     stream = page([19]) + page([255, 20]) + page([7, 255]) + page([0, 9])
-    assert peers.ogg_packets(stream) == [19, 275, 7, 255, 9]
+    found = peers.ogg_packets(stream)
+    assert [len(packet) for packet in found] == [19, 275, 7, 255, 9]
+    assert found[0] == bytes(range(19))
+    assert found[-1] == bytes(range(9))
     with pytest.raises(ValueError, match="byte 47"):
         peers.ogg_packets(stream[:47] + b"x")
 
@@ -255,6 +265,7 @@ def test_packets_of_an_ogg_stream() -> None:
 @pytest.mark.parametrize(
     ("name", "kbps", "delays_ms", "rate"),
     [
+        ("Opus 9 + NoLACE", (7.5, 9.5), (-1, 1), 24000),
         ("Opus 6", (4.5, 6.5), (-1, 1), 24000),
         ("Codec2 1200", (1.1, 1.21), (10, 40), 8000),
         ("Codec2 700C", (0.65, 0.71), (10, 40), 8000),
@@ -269,7 +280,7 @@ def test_peers_round_trip(
 ) -> None:
     peer = peers.PEERS[name]
     if peer.missing:
-        pytest.skip(f"needs {peer.package}")
+        pytest.skip(peers.install_commands([peer]))
     clip = speech[: 5 * RATE]
     coded = peer.code(clip)
     assert coded.rate == rate
@@ -282,14 +293,19 @@ def test_peers_round_trip(
     assert rms[1] == pytest.approx(rms[0], rel=0.5)
 
 
-def test_absent_peers_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_absent_peers_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(
-        peers.shutil, "which", lambda program: "/bin/x" if "opus" in program else None
+        peers.shutil, "which", lambda program: None if program.startswith("c2") else "/bin/x"
     )
+    monkeypatch.setattr(peers, "MODULES_FROM", tmp_path / "below")
     found, notes = systems.systems([], True)
     assert list(found) == ["uncoded", "Opus 6"]
-    assert notes == ["Left out: Codec2 1200, Codec2 700C; apt-get install codec2"]
+    install = "apt-get install codec2 && npm install --no-save --no-package-lock"
+    left_out = "Left out: Opus 9 + NoLACE, Codec2 1200, Codec2 700C"
+    assert notes == [f"{left_out}; {install} @wasm-audio-decoders/opus-ml@0.0.3"]
     assert systems.systems([], False)[1] == []
+    (tmp_path / "node_modules/@wasm-audio-decoders/opus-ml").mkdir(parents=True)
+    assert "Opus 9 + NoLACE" in systems.systems([], True)[0]
 
 
 def test_clips_are_read_with_their_texts(folder: Path) -> None:
@@ -317,6 +333,16 @@ def test_evaluate_with_a_fake_evaluator(
     assert uncoded["b"]["pesq"] == uncoded["below/a"]["pesq"] == 0
     assert uncoded["b"]["band_gain"] == 0
     assert coded["b"]["pesq"] > 0
+    # Pitch is tracked once for a clip, and once for what each system decodes.
+    assert (uncoded["b"]["cents"], coded["b"]["voicing"]) == (0, 0)
+    assert uncoded["b"]["level"] == 0 != coded["b"]["level"]
+    assert coded["b"]["active_frames"] == coded["b"]["voiced_frames"] > 50
+    assert 0 < uncoded["below/a"][periodicity.key((2000, 4000), 10)] < 0.3
+    assert (coded["b"]["edge_hz"], coded["b"]["hiss"]) == (None, None)
+    pooled = results["summaries"]["real"]["tiny"]["level"]["pooled"]
+    assert (
+        min(r["level"] for r in coded.values()) < pooled < max(r["level"] for r in coded.values())
+    )
     # The runtime decoded what was scored.
     codec = golden("tiny").codec
     tokens = codec.encode(clips[1].signal)
@@ -329,6 +355,7 @@ def test_evaluate_with_a_fake_evaluator(
     assert results["sets"]["real"]["kbps"] == {"uncoded": None, "tiny": codec.bitrate / 1000}
     notes = "\n".join(results["notes"])
     assert "the text of 1 of 2 clips; for 1, the transcript of the uncoded sound by a fake" in notes
+    assert "Transcripts are in real (1 of 2)." in notes
     assert "real, tiny: no DistillMOS for 2 of 2 clips." in notes
     assert json.loads(json.dumps(results)) == results
 
@@ -349,6 +376,43 @@ def test_command_with_a_fake_evaluator(
     for word in ("real: 3 clips", "more: 2 clips", "uncoded", "tiny", "PESQ", "entropy"):
         assert word in done.output
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_early_system_is_compared_with_the_rest_of_the_clip(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("jiwer")
+    clips, compared = systems.read_clips("real", folder), {"uncoded": systems.uncoded_system()}
+    early = lambda clip: peers.CodedClip(clip.signal[400:], RATE)  # noqa: E731
+    compared["early"] = systems.System(early, None, None, {"kind": "peer"})
+    tracked = []
+    monkeypatch.setattr(
+        Fake, "pitch", lambda _, x: tracked.append(x.size) or np.full(x.size // 160 + 1, 90.0)
+    )
+    results = evaluate.evaluate(compared, clips, Fake())
+    assert results["codecs"]["early"]["delay_ms"] == -25
+    sizes = [clip.signal.size for clip in clips]
+    assert tracked == sizes + [n - 400 for n in sizes for _ in range(2)]
+    assert all(abs(row["level"]) < 1e-6 for row in results["rows"])
+
+
+def test_differences_from_a_model_are_shown(
+    model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("jiwer")
+    monkeypatch.setattr(metrics_external, "missing", lambda quick: "")
+    monkeypatch.setattr(metrics_external, "ExternalMetrics", lambda quick: Fake())
+    out = tmp_path / "r.json"
+    call = [str(model), "--clips", str(folder), "--json", str(out), "--against"]
+    done = CliRunner().invoke(evaluate.main, [*call, "tiny"])
+    assert done.exit_code == 0, done.output
+    for title in ("real: pitch, voicing, level", "every 10 ms", "real: differences from tiny"):
+        assert title in done.output
+    found = json.loads(out.read_text(), parse_constant=pytest.fail)["differences"]["real"]
+    assert found["uncoded"]["pesq"]["mean"] < 0
+    assert found["uncoded"]["level"]["clips"] == 2
+    done = CliRunner().invoke(evaluate.main, [*call, "x"])
+    assert done.output.splitlines() == ["Error: no codec 'x': there are uncoded, tiny"]
 
 
 def test_the_command_names_missing_packages(
@@ -419,6 +483,11 @@ def test_all_metrics(speech: NDArray[np.float32]) -> None:
     assert same["speaker"] == pytest.approx(1, abs=1e-4)
     for key in ("mos", "speaker", "pesq", "stoi", "estoi"):
         assert noisy[key] < same[key]
+    assert same["mos_in_band"] == same["mos"]
+    hiss = evaluator.score(clip, clip + 0.02 * noise, 4000)
+    cut = evaluator.score(clip, narrow.low_pass(clip + 0.02 * noise, 4000))
+    assert hiss["mos_in_band"] == pytest.approx(cut["mos"], abs=1e-3)
+    assert hiss["mos_in_band"] != pytest.approx(hiss["mos"], abs=1e-2)
     assert evaluator.score(clip, np.zeros_like(clip))["speaker"] is None
     assert len(evaluator.transcribe(clip).split()) > 5
 

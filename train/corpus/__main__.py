@@ -8,7 +8,16 @@ from pathlib import Path
 
 import click
 
-from train.corpus import backgrounds, classic, games, held_out, kokoro, neural, recordings
+from train.corpus import (
+    backgrounds,
+    classic,
+    games,
+    held_out,
+    kokoro,
+    neural,
+    recordings,
+    word_sets,
+)
 from train.corpus.jobs import Builder, Job
 
 _MINUTES = {
@@ -116,6 +125,7 @@ def main(
                 builder.run(job)
     held_out.write_clips(folder, package)
     held_out.write_shards(folder)
+    word_sets.write_sets(folder)
     backgrounds.write_rooms(folder / "rooms.npz")
     backgrounds.write_noises(folder / "noise.npy", folder)
 

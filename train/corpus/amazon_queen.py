@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -54,8 +54,10 @@ def contents(archive: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
-def lines(archive: Path = ARCHIVE) -> Iterator[tuple[str, NDArray[np.float32], int]]:
-    """Yield name, sound and rate of a line of each of some characters.
+def lines(
+    archive: Path = ARCHIVE, names: Iterable[str] = ADVENTURE_LINES
+) -> Iterator[tuple[str, NDArray[np.float32], int]]:
+    """Yield name, sound and rate of lines: by default, one of each of some characters.
 
     11,025 Hz, from MP3 of 16 kbps.
     """
@@ -63,12 +65,12 @@ def lines(archive: Path = ARCHIVE) -> Iterator[tuple[str, NDArray[np.float32], i
         raise click.ClickException(
             f"{archive} is missing: apt-get install flight-of-the-amazon-queen brings it"
         )
-    places = contents(archive)
-    missing = [name for name in ADVENTURE_LINES if f"{name}.SB" not in places]
+    places, selected = contents(archive), tuple(names)
+    missing = [name for name in selected if f"{name}.SB" not in places]
     if missing:
         raise click.ClickException(f"{archive}: another edition, without the line {missing[0]}")
     with archive.open("rb") as file:
-        for name in ADVENTURE_LINES:
+        for name in selected:
             at, length = places[f"{name}.SB"]
             file.seek(at)
             data = io.BytesIO(file.read(length))

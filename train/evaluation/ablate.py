@@ -11,7 +11,6 @@ import os
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
-import importlib.util
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -209,8 +208,6 @@ def main(
     """Find which part of the speech that MODEL decodes loses words."""
     all_sets = named(clips, sets)
     needed = metrics_external.missing(quick=False)
-    if not importlib.util.find_spec("pyworld"):
-        needed = " && ".join(filter(None, (needed, "pip install pyworld")))
     if needed:
         raise click.ClickException(f"not installed: {needed}")
     try:

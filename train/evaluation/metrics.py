@@ -53,7 +53,7 @@ class Metric(NamedTuple):
     span: tuple[float, float]
 
 
-METRICS = (
+SCORES = (
     Metric("wer", "WER", -1, 2, (0, np.nan)),
     Metric("stoi", "STOI", 1, 3, (0, 1)),
     Metric("estoi", "ESTOI", 1, 3, (0, 1)),
@@ -63,6 +63,7 @@ METRICS = (
     Metric("band_gain", "8-12 kHz, dB re original", 0, 1, (FLOOR_DB, np.nan)),
     Metric("band_level", "8-12 kHz, dB re 0-8", 0, 1, (FLOOR_DB, np.nan)),
 )
+"""The metrics of intelligibility, quality and the highest band."""
 
 
 def envelopes(signal: F32) -> F64:
@@ -124,16 +125,34 @@ def align(clean: F32, coded: F32, lag: int) -> tuple[F32, F32]:
     return clean[:n], coded[:n]
 
 
-def band_power(signal: F32, rate: int, low: float, high: float) -> float:
-    """Return the mean square of a sound, (samples,), between two frequencies in Hz."""
+def power_spectrum(signal: F32, rate: int) -> tuple[F64, F64]:
+    """Return the mean spectrum of a sound, by Welch's method with frames of 25 ms.
+
+    Parameters
+    ----------
+    signal : ndarray of float32, shape (samples,)
+    rate : int
+        Its samples a second.
+
+    Returns
+    -------
+    hertz, power : ndarray of float64, shape (bins,)
+        Frequencies; what each adds to the sound's mean square.
+    """
     n = round(_FRAME_SECONDS * rate)
     padded = np.pad(signal, (0, max(0, n - signal.size)))
     frames = np.lib.stride_tricks.sliding_window_view(padded, n)[:: n // 2]
     window = np.hanning(n)
     power = (np.abs(np.fft.rfft(frames * window)) ** 2).mean(axis=0)
-    hertz = np.fft.rfftfreq(n, 1 / rate)
-    inside = power[(hertz >= low) & (hertz < high)].sum()
-    return float(2 * inside / (n * np.square(window).sum()))
+    scale = 2 / (n * float(np.square(window).sum()))
+    hertz = np.asarray(np.fft.rfftfreq(n, 1 / rate), np.float64)
+    return hertz, np.asarray(power * scale, np.float64)
+
+
+def band_power(signal: F32, rate: int, low: float, high: float) -> float:
+    """Return the mean square of a sound, (samples,), between two frequencies in Hz."""
+    hertz, power = power_spectrum(signal, rate)
+    return float(power[(hertz >= low) & (hertz < high)].sum())
 
 
 def band_energies(original: F32, original_rate: int, coded: F32, rate: int) -> Scores:
@@ -153,12 +172,12 @@ def band_energies(original: F32, original_rate: int, coded: F32, rate: int) -> S
         None where that has no such band, or nothing in it.
     """
     of_coded = band_power(coded, rate, *BAND_HZ)
-    level = _decibels(of_coded, band_power(coded, rate, 0, BAND_HZ[0]))
+    level = decibels(of_coded, band_power(coded, rate, 0, BAND_HZ[0]))
     gain = None
     if original_rate >= BAND_RATE:
         of_original = band_power(original, original_rate, *BAND_HZ)
-        if _decibels(of_original, band_power(original, original_rate, 0, BAND_HZ[0])) > FLOOR_DB:
-            gain = _decibels(of_coded, of_original)
+        if decibels(of_original, band_power(original, original_rate, 0, BAND_HZ[0])) > FLOOR_DB:
+            gain = decibels(of_coded, of_original)
     silent = coded is original and rate < BAND_RATE
     return {"band_gain": gain, "band_level": None if silent else level}
 
@@ -223,5 +242,6 @@ def _correlation(x: NDArray[Any], y: NDArray[Any], most: int) -> F64:
     return np.concatenate([r[-most:], r[: most + 1]])
 
 
-def _decibels(power: float, reference: float) -> float:
+def decibels(power: float, reference: float) -> float:
+    """Return a ratio of powers in dB, `FLOOR_DB` at least."""
     return max(FLOOR_DB, 10 * float(np.log10(max(power, 1e-30) / max(reference, 1e-30))))

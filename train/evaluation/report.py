@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from train.evaluation.metrics import F64, METRICS, Metric
+from train.evaluation.metrics import F64, SCORES, Metric
+from train.evaluation.narrow import NARROW
+from train.evaluation.periodicity import BANDS, CONTROL_MS, ROW_MS, SHARES, TARGET, TWICE_MS, key
+from train.evaluation.pitch import PITCH
 
 Facts: TypeAlias = dict[str, Any]
 
@@ -19,6 +22,12 @@ REFERENCE = "Codec2 1200"
 """The system that others are compared with."""
 
 BETTER, WORSE = "✓", "✗"
+
+METRICS = (*SCORES, *PITCH, *NARROW, *SHARES)
+"""All metrics of a clip."""
+
+PLOTTED = (*SCORES, *(m for m in METRICS if m.key in ("cents", key(TARGET, ROW_MS))))
+"""The metrics of the plot."""
 
 SEED = 0
 DRAWS = 2000
@@ -85,15 +94,40 @@ def summarise(rows: Sequence[Facts], reference: Sequence[Facts] = ()) -> Facts:
             "high": high,
         }
         facts |= {"clips": len(scored), "of": len(rows)}
-        both = [row for row in scored if others.get(row["clip"], {}).get(key) is not None]
-        if both:
-            change = np.array([row[key] - others[row["clip"]][key] for row in both])
-            weights = _weights(metric, both)
-            ends = interval(change, weights)
-            mean = float(np.average(change, weights=weights))
-            facts["difference"] = {"mean": mean, "low": ends[0], "high": ends[1]}
+        change = difference(metric, scored, others)
+        if change is not None:
+            facts["difference"] = change
         out[key] = facts
     return out
+
+
+def difference(metric: Metric, rows: Sequence[Facts], others: Mapping[str, Facts]) -> Facts | None:
+    """Return the difference of two codecs in one metric, paired by clips.
+
+    Parameters
+    ----------
+    metric : Metric
+    rows : sequence of dict
+        A clip each, of one codec and set.
+    others : dict
+        The other codec's rows, by clip.
+
+    Returns
+    -------
+    dict or None
+        "mean" (WER: difference of errors over words), "low" and "high" of its 95 % interval, and
+        "clips" that both codecs have; None without any.
+    """
+    key = metric.key
+    both = [row for row in rows if row.get(key) is not None]
+    both = [row for row in both if others.get(row["clip"], {}).get(key) is not None]
+    if not both:
+        return None
+    change = np.array([row[key] - others[row["clip"]][key] for row in both])
+    weights = _weights(metric, both)
+    low, high = interval(change, weights)
+    mean = float(np.average(change, weights=weights))
+    return {"mean": mean, "low": low, "high": high, "clips": len(both)}
 
 
 def mark(metric: Metric, facts: Facts) -> str:
@@ -106,18 +140,60 @@ def mark(metric: Metric, facts: Facts) -> str:
 
 
 def scores_table(results: Facts, name: str) -> Table:
-    """Return the table of a set, a row for each codec."""
+    """Return the table of a set: intelligibility and quality, a row for each codec."""
     facts, summaries = results["sets"][name], results["summaries"][name]
-    table = Table(title=f"{name}: {facts['clips']} clips, {facts['seconds']:.1f} s")
-    table.add_column("codec", no_wrap=True)
+    table = _table(f"{name}: {facts['clips']} clips, {facts['seconds']:.1f} s")
     table.add_column("kb/s", justify="right")
-    shown = [m for m in METRICS if any(m.key in summary for summary in summaries.values())]
+    shown = _present(SCORES, summaries)
     for metric in shown:
         table.add_column(metric.heading, justify="right")
     for codec, summary in summaries.items():
         rate = facts["kbps"].get(codec)
         cells = [_cell(metric, summary.get(metric.key)) for metric in shown]
         table.add_row(codec, "" if rate is None else f"{rate:.2f}", *cells)
+    return table
+
+
+def pitch_table(results: Facts, name: str) -> Table:
+    """Return the table of a set: pitch, voicing, level and what is above a narrow band."""
+    summaries = results["summaries"][name]
+    table = _table(f"{name}: pitch, voicing, level, narrow bands")
+    shown = _present((*PITCH, *NARROW), summaries)
+    for metric in shown:
+        table.add_column(metric.heading, justify="right")
+        if metric in PITCH:
+            table.add_column("pooled", justify="right")
+    for codec, summary in summaries.items():
+        cells = []
+        for metric in shown:
+            facts = summary.get(metric.key)
+            cells.append(_cell(metric, facts))
+            if metric in PITCH:
+                cells.append(_number((facts or {}).get("pooled"), metric.digits))
+        table.add_row(codec, *cells)
+    return table
+
+
+def periodicity_table(results: Facts, name: str) -> Table:
+    """Return the table of a set: how much of each band repeats, with the control in brackets."""
+    summaries = results["summaries"][name]
+    table = _table(
+        f"{name}: share of energy that repeats every {ROW_MS:g} ms "
+        f"(every {CONTROL_MS:g} ms); chance is 0.1"
+    )
+    by_key = {metric.key: metric for metric in SHARES}
+    of_target = [by_key[key(TARGET, ms)] for ms in (ROW_MS, CONTROL_MS, TWICE_MS)]
+    for metric in of_target:
+        table.add_column(metric.heading, justify="right")
+    for low, high in BANDS:
+        table.add_column(f"{low / 1000:g}-{high / 1000:g} kHz", justify="right")
+    for codec, summary in summaries.items():
+        cells = [_cell(metric, summary.get(metric.key)) for metric in of_target]
+        for band in BANDS:
+            share, control = (summary.get(key(band, ms)) for ms in (ROW_MS, CONTROL_MS))
+            text = "" if share is None else f"{share['mean']:.2f}"
+            cells.append(f"{text} ({control['mean']:.2f})" if share and control else text)
+        table.add_row(codec, *cells)
     return table
 
 
@@ -150,7 +226,8 @@ def show(results: Facts, console: Console) -> None:
     if not console.is_terminal:
         console.width = _WIDTH
     for name in results["sets"]:
-        console.print(scores_table(results, name))
+        for table in (scores_table, pitch_table, periodicity_table):
+            console.print(table(results, name))
     tokens = tokens_table(results)
     if tokens is not None:
         console.print(tokens)
@@ -171,7 +248,7 @@ def save_plot(path: Path, results: Facts) -> None:
 
     names, codecs = list(results["sets"]), list(results["codecs"])
     present = {key for name in names for s in results["summaries"][name].values() for key in s}
-    shown = [metric for metric in METRICS if metric.key in present]
+    shown = [metric for metric in PLOTTED if metric.key in present]
     size = (2.0 * len(shown) + 2.2, (0.34 * len(codecs) + 1.1) * len(names) + 0.5)
     figure = Figure(figsize=size, dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
@@ -215,6 +292,16 @@ def _panel(axis: Any, metric: Metric, codecs: list[str], results: Facts, name: s
     axis.grid(axis="x", alpha=0.3)
 
 
+def _table(title: str) -> Table:
+    table = Table(title=title)
+    table.add_column("codec", no_wrap=True)
+    return table
+
+
+def _present(metrics: Sequence[Metric], summaries: Facts) -> list[Metric]:
+    return [m for m in metrics if any(m.key in summary for summary in summaries.values())]
+
+
 def _weights(metric: Metric, rows: Sequence[Facts]) -> F64:
     return np.array([row["words"] if metric.key == "wer" else 1 for row in rows], np.float64)
 
@@ -225,7 +312,7 @@ def _cell(metric: Metric, facts: Facts | None) -> str:
     text = f"{facts['mean']:.{metric.digits}f}"
     if facts["clips"] > 1:
         spread = f"{(facts['high'] - facts['low']) / 2:.{metric.digits}f}"
-        text += f" ±{spread.removeprefix('0')}"
+        text += f" ±{spread.removeprefix('0') or 0}"
     return text + (mark(metric, facts) or " ")
 
 

@@ -15,7 +15,7 @@ import fcs_edge
 from fcs_edge.modelfile.catalogue import BUILT_IN
 from train.evaluation import metrics
 from train.evaluation.metrics import F32
-from train.evaluation.peers import PEERS, CodedClip, Peer
+from train.evaluation.peers import PEERS, CodedClip, Peer, install_commands
 
 Facts: TypeAlias = dict[str, Any]
 
@@ -134,10 +134,9 @@ def peer_system(peer: Peer) -> System:
 def systems(models: Sequence[str], peers: bool) -> tuple[dict[str, System], list[str]]:
     """Return the systems to compare, by name, and notes about absent programs."""
     compared, notes = {"uncoded": uncoded_system()}, []
-    absent = {name: peer.package for name, peer in PEERS.items() if peers and peer.missing}
+    absent = {name: peer for name, peer in PEERS.items() if peers and peer.missing}
     if absent:
-        packages = " ".join(sorted(set(absent.values())))
-        notes.append(f"Left out: {', '.join(absent)}; apt-get install {packages}")
+        notes.append(f"Left out: {', '.join(absent)}; {install_commands(absent.values())}")
     if peers:
         compared |= {name: peer_system(p) for name, p in PEERS.items() if name not in absent}
     for model in models:
