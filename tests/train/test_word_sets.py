@@ -12,6 +12,7 @@ from click import ClickException
 
 from queen_cases import archive, tone
 from train.corpus import queen_lists, word_sets
+from train.corpus.amazon_queen import ARCHIVE
 from train.corpus.held_out_text import ADVENTURE_LINES
 from train.corpus.queen_text import dialogue, line_texts
 
@@ -104,12 +105,35 @@ def test_listed_lines() -> None:
     assert not scenes[0] & scenes[1]
     assert not scenes[1] & {queen_lists.scene(line) for line in ADVENTURE_LINES}
     assert all(line[6] == "P" for line in lines)
-    # At least seven words each.
-    assert len(decision) * queen_lists.FEWEST_WORDS > 1200
-    assert len(release) * queen_lists.FEWEST_WORDS > 2200
     assert [len(places) > 25 for places in scenes] == [True, True]
     for name in queen_lists.SETS:
         assert sorted(queen_lists.listed(name)) == list(queen_lists.listed(name))
+
+
+@pytest.mark.parametrize(("name", "fewest"), [("decision", 1200), ("release", 2500)])
+def test_listed_lines_have_words(name: str, fewest: int) -> None:
+    if not ARCHIVE.exists():
+        pytest.skip("apt-get install flight-of-the-amazon-queen")
+    texts = line_texts()
+    words = [len(texts[line].split()) for line in queen_lists.listed(name)]
+    assert min(words) >= queen_lists.FEWEST_WORDS
+    assert sum(words) >= fewest
+
+
+@pytest.mark.parametrize(
+    ("output", "fits"), [("one two 3 4", True), ("one 2 3 4", False), ("", False)]
+)
+def test_lines_that_say_something_else_are_left_out(output: str, fits: bool) -> None:
+    pytest.importorskip("jiwer")
+
+    class Recogniser:
+        def normalise(self, text: str) -> str:
+            return text.lower()
+
+        def transcribe(self, signal: np.ndarray) -> str:
+            return output
+
+    assert queen_lists.matches("One two three four", np.zeros(9, np.float32), Recogniser()) is fits
 
 
 @pytest.fixture
