@@ -47,8 +47,8 @@ class RowPeriodicity:
             for shares in (_shares, self._level_shares):
                 with torch.no_grad():
                     expected, loud = shares(target, period, level)
-                found, sounding = shares(output, period, level)
-                counts = loud * sounding
+                found, audible = shares(output, period, level)
+                counts = loud * audible
                 n_windows = counts.sum(1)
                 error = (counts * (found - expected)).sum(1).abs() / n_windows.clamp(min=1)
                 distances.append(error.sum() / (n_windows > 0).sum().clamp(min=1))
@@ -67,8 +67,8 @@ class RowPeriodicity:
         slowest = -(-_SLOWEST_HZ * size * _SHORT_HOP // RATE)
         repeated = lines[..., _REPEATS * (slowest // _REPEATS + 1) :: _REPEATS].sum(-1)
         shares = repeated / (lines[..., slowest:].sum(-1) + 1e-3)
-        sounding = bands.transpose(1, 2).unfold(2, size, size // 2).mean(-1) > 4 * floor
-        return shares.transpose(1, 2), sounding.transpose(1, 2).float()
+        audible = bands.transpose(1, 2).unfold(2, size, size // 2).mean(-1) > 4 * floor
+        return shares.transpose(1, 2), audible.transpose(1, 2).float()
 
 
 def _shares(sound: Tensor, period: int, level: float) -> tuple[Tensor, Tensor]:
@@ -79,10 +79,10 @@ def _shares(sound: Tensor, period: int, level: float) -> tuple[Tensor, Tensor]:
     # A band of mean square m has energy m size^2 / 2 in its bins.
     floor = 0.5 * (FLOOR * level * size) ** 2
     edges = [round(hz * size / RATE / _REPEATS) * _REPEATS for hz in _BANDS_HZ]
-    shares, sounding = [], []
+    shares, audible = [], []
     for low, high in itertools.pairwise(edges):
         band = power[..., low:high]
         energy = band.sum(-1)
         shares.append(band[..., ::_REPEATS].sum(-1) / (energy + 1e-6 * floor))
-        sounding.append((energy > floor).float())
-    return torch.stack(shares, -1), torch.stack(sounding, -1)
+        audible.append((energy > floor).float())
+    return torch.stack(shares, -1), torch.stack(audible, -1)
