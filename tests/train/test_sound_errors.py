@@ -98,9 +98,11 @@ def test_silent_bands_do_not_count() -> None:
     assert RowPeriodicity().distance(silent, noise(5)[:1], LEVEL).item() == 0
 
 
-def voice(pitch_hz: float) -> torch.Tensor:
+def voice(pitch_hz: float, part: int = 0) -> torch.Tensor:
+    """Eleven harmonics of a pitch, from 11 times `part` + 1 on."""
     at = torch.arange(SAMPLES) / RATE
-    harmonics = [torch.sin(2 * math.pi * pitch_hz * k * at + k * k) for k in range(1, 12)]
+    numbers = range(11 * part + 1, 11 * part + 12)
+    harmonics = [torch.sin(2 * math.pi * pitch_hz * k * at + k * k) for k in numbers]
     return 0.05 * torch.stack(harmonics).sum(0)[None]
 
 
@@ -113,6 +115,25 @@ def test_distance_of_pitch_grows_with_cents() -> None:
     assert distances == sorted(distances)
     assert distances[0] < 1e-6
     assert distances[3] > 2 * distances[1] > 0
+
+
+def above(sound: torch.Tensor, hertz: int) -> torch.Tensor:
+    spectrum = torch.fft.rfft(sound)
+    spectrum[:, : hertz * SAMPLES // RATE] = 0
+    return torch.fft.irfft(spectrum)
+
+
+def test_harmonics_above_1500_hz_are_those_of_the_voice() -> None:
+    """Noise there is nearer than harmonics of another pitch, and both are far."""
+    measure, target = Autocorrelation(), sum(voice(120, k) for k in range(5))
+    assert isinstance(target, torch.Tensor)
+    other = sum(voice(100, k) for k in range(5))
+    low = target - above(target, 1500)
+    noisy, wrong = (
+        measure.distance(low + above(high, 1500), target, LEVEL).item()
+        for high in (noise(13)[:1], other)
+    )
+    assert 0.01 < noisy < wrong
 
 
 def test_unvoiced_frames_have_no_pitch() -> None:

@@ -235,7 +235,7 @@ _SPECS = (
     LossSpec(
         "autocorrelation",
         Kind.PERCEPTUAL,
-        "Autocorrelations below 1.5 kHz over periods of 2 to 18 ms, in voiced frames.",
+        "Autocorrelations of four bands over periods of 2 to 18 ms, in voiced frames.",
         _SOUND,
         "autocorrelation",
     ),
