@@ -14,6 +14,7 @@ from train.evaluation import differences, report
 
 CLIPS = 40
 TWO_BANDS = "periodic_2000_4000_10ms"
+ROWS = "envelope_100hz"
 
 
 def rows(codec: str, group: str = "s", **values: Any) -> list[dict[str, Any]]:
@@ -58,6 +59,7 @@ def test_marks() -> None:
         "wer": (spread(0.1, 0.001, 0), report.WORSE),
         "pesq": (spread(-0.1, 0.01, 1), report.WORSE),
         TWO_BANDS: (spread(-0.2, 0.01, 2), report.BETTER),
+        ROWS: (spread(-3, 0.3, 7), report.BETTER),
         "level": (spread(-1, 0.1, 3), differences.NEITHER),
         "periodic_2000_4000_10.5ms": (spread(0.1, 0.01, 4), differences.NEITHER),
         "cents": (spread(0.0, 1, 5), ""),
