@@ -32,7 +32,7 @@ def key(rate: int) -> str:
     return f"envelope_{rate}hz"
 
 
-PEAKS = tuple(Metric(key(rate), f"envelope, {rate} Hz, dB", -1, 1, (0, np.nan)) for rate in RATES)
+PEAKS = tuple(Metric(key(rate), f"peak {rate} Hz, dB", -1, 1, (0, np.nan)) for rate in RATES)
 """The metrics of a clip."""
 
 

@@ -31,11 +31,9 @@ from train.evaluation.metrics import F32, F64, RATE, SCORES, Scores
 from train.evaluation.options import Greedy, Sets, clip_options, named
 from train.evaluation.peers import CodedClip
 from train.evaluation.periodicity import periodicity
-from train.evaluation.report import BETTER, REFERENCE, WORSE, Facts
+from train.evaluation.report import BETTER, FEW_CLIPS, REFERENCE, WORSE, Facts
 from train.evaluation.systems import Clip, System, read_clips, systems
 from train.evaluation.wer import LOOP_RATIO, pooled_wer
-
-FEW_CLIPS = 10
 
 
 class Evaluator(Protocol):

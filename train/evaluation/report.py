@@ -30,6 +30,9 @@ METRICS = (*SCORES, *PITCH, *NARROW, *SHARES, *PEAKS)
 PLOTTED = (*SCORES, *(m for m in METRICS if m.key in ("cents", key(TARGET, ROW_MS))))
 """The metrics of the plot."""
 
+FEW_CLIPS = 10
+"""Under this, bootstrapped intervals are too narrow."""
+
 SEED = 0
 DRAWS = 2000
 """Draws of clips for an interval."""
@@ -132,9 +135,12 @@ def difference(metric: Metric, rows: Sequence[Facts], others: Mapping[str, Facts
 
 
 def mark(metric: Metric, facts: Facts) -> str:
-    """Return `BETTER` or `WORSE` where the whole interval of the difference is so, else ""."""
+    """Return `BETTER` or `WORSE` where the whole interval of the difference is so, else "".
+
+    One clip has no interval, so no mark.
+    """
     difference = facts.get("difference")
-    if not difference or not metric.better:
+    if not difference or difference["clips"] < 2 or not metric.better:
         return ""
     ends = [metric.better * difference[end] for end in ("low", "high")]
     return BETTER if min(ends) > 0 else WORSE if max(ends) < 0 else ""
@@ -183,7 +189,7 @@ def periodicity_table(results: Facts, name: str) -> Table:
     summaries = results["summaries"][name]
     table = _table(
         f"{name}: share of energy that repeats every {ROW_MS:g} ms "
-        f"(every {CONTROL_MS:g} ms); chance is 0.1"
+        f"(every {CONTROL_MS:g} ms), chance is 0.1; peaks of the envelope"
     )
     by_key = {metric.key: metric for metric in SHARES}
     of_target = [by_key[key(TARGET, ms)] for ms in (ROW_MS, CONTROL_MS, TWICE_MS)]
