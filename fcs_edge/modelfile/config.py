@@ -218,6 +218,11 @@ class DecoderConfig:
     win_length: int | None = None
     """Samples that a row gives, those after its hop_length added to the next row's; None: none."""
 
+    def __post_init__(self) -> None:
+        """Give each configuration one spelling: a fingerprint depends on it."""
+        if self.win_length == self.hop_length:
+            object.__setattr__(self, "win_length", None)
+
     @property
     def is_extended(self) -> bool:
         """Whether rows have noise or overlap: an extension of this project, as the search is."""
@@ -445,7 +450,7 @@ def _check_vocos(dec: VocosConfig) -> None:
 def _check_wavenext(dec: DecoderConfig) -> None:
     hop = dec.hop_length
     _require(
-        dec.noise_channels <= _NOISE_LIMIT,
+        0 <= dec.noise_channels <= _NOISE_LIMIT,
         f"decoder_config.noise_channels must be 0 to {_NOISE_LIMIT}, not {dec.noise_channels}",
     )
     _require(

@@ -138,10 +138,7 @@ def _decoder(raw: dict[str, Any]) -> DecoderConfig | VocosConfig:
     and takes precedence.
     """
     if raw.get("decoder_name") != _VOCOS:
-        config = _part("decoder", DecoderConfig, raw)
-        # One spelling of each configuration: a fingerprint depends on it.
-        same = config.win_length == config.hop_length
-        return dataclasses.replace(config, win_length=None) if same else config
+        return _part("decoder", DecoderConfig, raw)
     stated = raw.get("decoder_config")
     if not isinstance(stated, dict):
         return _part("decoder", VocosConfig, raw)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,8 @@ def test_noise_and_overlap_are_optional_and_written_where_they_say_more() -> Non
     for stated in ({"noise_channels": 0}, {"win_length": 480}, {"win_length": None}):
         raw["decoder_config"] = published()["decoder_config"] | stated
         assert config_json.from_dict(raw) == plain
+    same = replace(plain, decoder=replace(plain.decoder, win_length=480))
+    assert config_json.to_dict(same) == config_json.to_dict(plain)
     keys = {"noise_channels": 64, "win_length": 960}
     raw["decoder_config"] |= keys
     config = config_json.from_dict(raw)

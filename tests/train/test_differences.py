@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from train.evaluation import differences, report
 
 CLIPS = 40
 TWO_BANDS = "periodic_2000_4000_10ms"
+ROWS = "envelope_100hz"
 
 
 def rows(codec: str, group: str = "s", **values: Any) -> list[dict[str, Any]]:
@@ -58,6 +60,7 @@ def test_marks() -> None:
         "wer": (spread(0.1, 0.001, 0), report.WORSE),
         "pesq": (spread(-0.1, 0.01, 1), report.WORSE),
         TWO_BANDS: (spread(-0.2, 0.01, 2), report.BETTER),
+        ROWS: (spread(-3, 0.3, 7), report.BETTER),
         "level": (spread(-1, 0.1, 3), differences.NEITHER),
         "periodic_2000_4000_10.5ms": (spread(0.1, 0.01, 4), differences.NEITHER),
         "cents": (spread(0.0, 1, 5), ""),
@@ -81,12 +84,18 @@ def test_missing_values_are_left_out_on_both_sides() -> None:
     assert found["other"] == {"more": {}}
 
 
-def save(path: Path, words: str = "go", **codecs: float) -> Path:
+def save(path: Path, words: str = "go", by: str = "base", **codecs: float) -> Path:
     """Results of codecs, by their PESQ."""
+    path.parent.mkdir(exist_ok=True)
     pesq = {name: [value + i / 100 for i in range(CLIPS)] for name, value in codecs.items()}
     clips = [{"set": "s", "clip": f"{i}", "words": words} for i in range(CLIPS)]
     of_all = [row for name, values in pesq.items() for row in rows(name, pesq=values)]
-    results = {"clips": clips, "codecs": {name: {} for name in codecs}, "rows": of_all}
+    results: dict[str, Any] = {
+        "clips": clips,
+        "codecs": {name: {} for name in codecs},
+        "rows": of_all,
+    }
+    results["recogniser"] = by
     path.write_text(json.dumps(results))
     return path
 
@@ -108,12 +117,38 @@ def test_the_command_compares_results_of_several_files(tmp_path: Path) -> None:
     assert "uncoded" not in done.output
 
 
+def test_files_of_the_same_name_stay_separate(tmp_path: Path) -> None:
+    files = [save(tmp_path / f"{i}" / "r.json", edge=1.0 + i) for i in range(3)]
+    found = differences.differences(differences.merge([*files, files[1]]), "edge")["s"]
+    names = ["edge (r)", f"edge ({files[2]})"]
+    assert {name: round(facts["pesq"]["mean"], 6) for name, facts in found.items()} == {
+        names[0]: 1.0,
+        names[1]: 2.0,
+    }
+
+
+def test_one_clip_has_no_interval_and_few_a_narrow_one(capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = (
+        rows(name, pesq=[value] * CLIPS, level=[value] * CLIPS)
+        for name, value in (("old", 1.0), ("new", 2.0))
+    )
+    for count, beyond in ((1, False), (2, True), (report.FEW_CLIPS, True)):
+        found = differences.differences(old[:count] + new[:count], "old")
+        marks = [facts["mark"] for facts in found["s"]["new"].values()]
+        assert marks == ([report.BETTER, differences.NEITHER] if beyond else ["", ""])
+        differences.show(found, "old", Console(width=120))
+        shown = " ".join(capsys.readouterr().out.split())
+        assert ("too narrow with so few" in shown) == (count < report.FEW_CLIPS)
+
+
 def test_the_command_refuses_what_cannot_be_compared(tmp_path: Path) -> None:
     old, other = save(tmp_path / "a.json", edge=1.2), save(tmp_path / "b.json", "no", edge=1.2)
+    quick = save(tmp_path / "q.json", by="tiny", edge=1.2)
     (tmp_path / "c.json").write_text("[1]")
     (tmp_path / "d.json").write_text("{")
     for call, message in (
         ([old, other, "--against", "edge"], "b.json: 0 has another text than in"),
+        ([old, quick, "--against", "edge"], "q.json: its recogniser is tiny, that of"),
         ([old, "--against", "x"], "Error: no codec 'x': there are edge"),
         ([tmp_path / "c.json", "--against", "x"], "c.json: no results of the evaluation"),
         ([tmp_path / "d.json", "--against", "x"], "d.json: no results of the evaluation"),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fcs_edge.modelfile.catalogue import DEFAULT_MODEL
 from train.evaluation import (
+    envelope,
     evaluate,
     metrics,
     metrics_external,
@@ -338,6 +339,7 @@ def test_evaluate_with_a_fake_evaluator(
     assert uncoded["b"]["level"] == 0 != coded["b"]["level"]
     assert coded["b"]["active_frames"] == coded["b"]["voiced_frames"] > 50
     assert 0 < uncoded["below/a"][periodicity.key((2000, 4000), 10)] < 0.3
+    assert 0 < uncoded["below/a"][envelope.key(100)] < 15
     assert (coded["b"]["edge_hz"], coded["b"]["hiss"]) == (None, None)
     pooled = results["summaries"]["real"]["tiny"]["level"]["pooled"]
     assert (
@@ -406,7 +408,12 @@ def test_differences_from_a_model_are_shown(
     call = [str(model), "--clips", str(folder), "--json", str(out), "--against"]
     done = CliRunner().invoke(evaluate.main, [*call, "tiny"])
     assert done.exit_code == 0, done.output
-    for title in ("real: pitch, voicing, level", "every 10 ms", "real: differences from tiny"):
+    for title in (
+        "real: pitch, voicing, level",
+        "every 10 ms",
+        "100 Hz",
+        "real: differences from tiny",
+    ):
         assert title in done.output
     found = json.loads(out.read_text(), parse_constant=pytest.fail)["differences"]["real"]
     assert found["uncoded"]["pesq"]["mean"] < 0

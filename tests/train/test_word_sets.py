@@ -177,8 +177,10 @@ def test_sources_that_are_missing(
     (sentences_folder / "transcription").unlink()
     with pytest.raises(ClickException, match="apt-get install pocketsphinx-testdata"):
         list(word_sets.sentences())
-    pytest.importorskip("pyworld")
     path = tmp_path / "queen.1c"
+    with pytest.raises(ClickException, match="apt-get install flight-of-the-amazon-queen"):
+        line_texts(path)
+    pytest.importorskip("pyworld")
     path.write_bytes(archive({"040009P2.SB": tone(300)}))
     monkeypatch.setattr(queen_lists, "listed", lambda name: ("040009P2",))
     with pytest.raises(ClickException, match="another edition, with another line 040009P2"):

@@ -35,8 +35,12 @@ def contents(archive: Path) -> dict[str, tuple[int, int]]:
     Raises
     ------
     click.ClickException
-        Another file, or a truncated one.
+        No file, another file, or a truncated one.
     """
+    if not archive.exists():
+        raise click.ClickException(
+            f"{archive} is missing: apt-get install flight-of-the-amazon-queen brings it"
+        )
     with archive.open("rb") as file:
         head = file.read(_HEAD.size)
         if len(head) < _HEAD.size or not head.startswith(b"QTBL"):
@@ -61,10 +65,6 @@ def lines(
 
     11,025 Hz, from MP3 of 16 kbps.
     """
-    if not archive.exists():
-        raise click.ClickException(
-            f"{archive} is missing: apt-get install flight-of-the-amazon-queen brings it"
-        )
     places, selected = contents(archive), tuple(names)
     missing = [name for name in selected if f"{name}.SB" not in places]
     if missing:

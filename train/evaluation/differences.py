@@ -3,7 +3,8 @@
     python -m train.evaluation.differences RESULTS.json... --against NAME
 
 RESULTS.json is what ``evaluate --json`` wrote. Clips that both codecs have are drawn with
-replacement; WER is errors over words of the drawn clips.
+replacement; WER is errors over words of the drawn clips. Of metrics without a difference, one in 20
+is marked by chance. Clips of one voice count as independent: intervals are a little too narrow.
 """
 
 from __future__ import annotations
@@ -18,7 +19,15 @@ from rich.table import Table
 
 from train.evaluation.metrics import Metric
 from train.evaluation.periodicity import BANDS, CONTROL_MS, ROW_MS, SHARES, TARGET, TWICE_MS, key
-from train.evaluation.report import BETTER, METRICS, WORSE, Facts, difference, mark
+from train.evaluation.report import (
+    BETTER,
+    FEW_CLIPS,
+    METRICS,
+    WORSE,
+    Facts,
+    difference,
+    mark,
+)
 
 NEITHER = "≠"
 """The mark of a difference beyond chance in a metric without a better side."""
@@ -32,7 +41,7 @@ SHOWN = tuple(
 )
 """The metrics of the table. JSON has the control of each band, and twice the row, too."""
 
-_METRIC_WIDTH, _CODEC_WIDTH = 26, 29
+_METRIC_WIDTH, _CODEC_WIDTH = 28, 29
 
 
 def differences(rows: Sequence[Facts], against: str) -> Facts:
@@ -70,7 +79,8 @@ def differences(rows: Sequence[Facts], against: str) -> Facts:
 def _mark(metric: Metric, facts: Facts) -> str:
     if metric.better:
         return mark(metric, {"difference": facts})
-    return NEITHER if facts["low"] > 0 or facts["high"] < 0 else ""
+    beyond_chance = facts["clips"] > 1 and (facts["low"] > 0 or facts["high"] < 0)
+    return NEITHER if beyond_chance else ""
 
 
 def difference_table(title: str, codecs: Facts) -> Table:
@@ -103,38 +113,45 @@ def show(found: Facts, against: str, console: Console) -> None:
             console.width = _METRIC_WIDTH + _CODEC_WIDTH * len(codecs)
         clips = max((m["clips"] for c in codecs.values() for m in c.values()), default=0)
         title = f"{group}: differences from {against}, {clips} clips, 95 % intervals"
+        if clips < FEW_CLIPS:
+            title += ", too narrow with so few"
         console.print(difference_table(title, codecs))
 
 
 def merge(files: Sequence[Path]) -> list[Facts]:
     """Return the rows of several results.
 
-    A codec that an earlier file has too is named with its file, unless its rows are the same.
+    A codec that an earlier file has too is named with its file, unless its rows are the same. The
+    name has the file's folder where names of files are the same too.
 
     Raises
     ------
     ValueError
-        If a file has no results, or another reference text of a clip than an earlier file.
+        If a file has no results, or another recogniser or reference text than an earlier file.
     """
     texts: dict[tuple[str, str], str] = {}
+    recogniser = None
     rows: dict[str, list[Facts]] = {}
     for file in files:
         try:
             results = json.loads(file.read_text("utf-8"))
             clips, codecs, of_all = (results[name] for name in ("clips", "codecs", "rows"))
+            found = results["recogniser"]
         except (KeyError, TypeError, ValueError):
             raise ValueError(f"{file}: no results of the evaluation") from None
+        recogniser = recogniser or found
+        if found != recogniser:
+            raise ValueError(f"{file}: its recogniser is {found}, that of {files[0]} {recogniser}")
         for clip in clips:
             text = texts.setdefault((clip["set"], clip["clip"]), clip["words"])
             if text != clip["words"]:
                 raise ValueError(f"{file}: {clip['clip']} has another text than in {files[0]}")
         for codec in codecs:
             own = [row for row in of_all if row["codec"] == codec]
-            name = codec
-            if rows.get(codec, own) != own:
-                name = f"{codec} ({file.stem})"
-                own = [row | {"codec": name} for row in own]
-            rows[name] = own
+            for name in (codec, f"{codec} ({file.stem})", f"{codec} ({file})"):
+                named = [row | {"codec": name} for row in own]
+                if rows.setdefault(name, named) == named:
+                    break
     return [row for own in rows.values() for row in own]
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from train.evaluation.envelope import PEAKS
 from train.evaluation.metrics import F64, SCORES, Metric
 from train.evaluation.narrow import NARROW
 from train.evaluation.periodicity import BANDS, CONTROL_MS, ROW_MS, SHARES, TARGET, TWICE_MS, key
@@ -23,11 +24,14 @@ REFERENCE = "Codec2 1200"
 
 BETTER, WORSE = "✓", "✗"
 
-METRICS = (*SCORES, *PITCH, *NARROW, *SHARES)
+METRICS = (*SCORES, *PITCH, *NARROW, *SHARES, *PEAKS)
 """All metrics of a clip."""
 
 PLOTTED = (*SCORES, *(m for m in METRICS if m.key in ("cents", key(TARGET, ROW_MS))))
 """The metrics of the plot."""
+
+FEW_CLIPS = 10
+"""Under this, bootstrapped intervals are too narrow."""
 
 SEED = 0
 DRAWS = 2000
@@ -131,9 +135,12 @@ def difference(metric: Metric, rows: Sequence[Facts], others: Mapping[str, Facts
 
 
 def mark(metric: Metric, facts: Facts) -> str:
-    """Return `BETTER` or `WORSE` where the whole interval of the difference is so, else ""."""
+    """Return `BETTER` or `WORSE` where the whole interval of the difference is so, else "".
+
+    One clip has no interval, so no mark.
+    """
     difference = facts.get("difference")
-    if not difference or not metric.better:
+    if not difference or difference["clips"] < 2 or not metric.better:
         return ""
     ends = [metric.better * difference[end] for end in ("low", "high")]
     return BETTER if min(ends) > 0 else WORSE if max(ends) < 0 else ""
@@ -175,11 +182,14 @@ def pitch_table(results: Facts, name: str) -> Table:
 
 
 def periodicity_table(results: Facts, name: str) -> Table:
-    """Return the table of a set: how much of each band repeats, with the control in brackets."""
+    """Return the table of a set: how much of each band repeats, and the envelope's peaks.
+
+    The control is in brackets.
+    """
     summaries = results["summaries"][name]
     table = _table(
         f"{name}: share of energy that repeats every {ROW_MS:g} ms "
-        f"(every {CONTROL_MS:g} ms); chance is 0.1"
+        f"(every {CONTROL_MS:g} ms), chance is 0.1; peaks of the envelope"
     )
     by_key = {metric.key: metric for metric in SHARES}
     of_target = [by_key[key(TARGET, ms)] for ms in (ROW_MS, CONTROL_MS, TWICE_MS)]
@@ -187,12 +197,15 @@ def periodicity_table(results: Facts, name: str) -> Table:
         table.add_column(metric.heading, justify="right")
     for low, high in BANDS:
         table.add_column(f"{low / 1000:g}-{high / 1000:g} kHz", justify="right")
+    for metric in PEAKS:
+        table.add_column(metric.heading, justify="right")
     for codec, summary in summaries.items():
         cells = [_cell(metric, summary.get(metric.key)) for metric in of_target]
         for band in BANDS:
             share, control = (summary.get(key(band, ms)) for ms in (ROW_MS, CONTROL_MS))
             text = "" if share is None else f"{share['mean']:.2f}"
             cells.append(f"{text} ({control['mean']:.2f})" if share and control else text)
+        cells += [_cell(metric, summary.get(metric.key)) for metric in PEAKS]
         table.add_row(codec, *cells)
     return table
 
