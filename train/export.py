@@ -23,6 +23,7 @@ from fcs_edge.modelfile import config_json
 from fcs_edge.modelfile.tensor_layout import tensor_shapes
 from train import config as stages
 from train.engine import initialise
+from train.model.decoder import scaled_features
 
 
 @click.command()
@@ -77,7 +78,8 @@ def main(
     if beside is not None:
         raise click.ClickException(f"{out}: a checkpoint has no probes; name it OUT.safetensors")
     shapes = tensor_shapes(config)
-    tensors = {name: state["codec"][name].float().contiguous() for name in shapes}
+    codec = scaled_features(state["codec"])
+    tensors = {name: codec[name].float().contiguous() for name in shapes}
     wrong = [name for name, shape in shapes.items() if tuple(tensors[name].shape) != shape]
     if wrong:
         raise click.ClickException(f"{weights}: {wrong[0]} does not fit the model of {stage}")

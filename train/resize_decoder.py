@@ -20,8 +20,8 @@ from train.data.corpus import Corpus
 from train.engine import initialise
 from train.model import FocalCodecStream
 
-_NOISE_SCALE = 0.3
-"""Standard deviation of new weights of noise, relative to those of features."""
+_NOISE_SHARE = 0.1
+"""Size of the noise in the embedding's output when training starts, relative to the features'."""
 _BATCHES = 4
 _RIDGE = 1e-3
 """Damping of the fit of a row's continuation, relative to the mean square of its inputs."""
@@ -38,10 +38,14 @@ class Statistics:
         its column of ``pwconv2``.
     rows : torch.Tensor
         (batch, rows, dim), the inputs of the head.
+    feature_size, embedded_size : float
+        Standard deviations of the features and of the embedding's output.
     """
 
     importance: list[Tensor]
     rows: Tensor
+    feature_size: float
+    embedded_size: float
 
 
 def resized(
@@ -49,9 +53,10 @@ def resized(
 ) -> dict[str, Tensor]:
     """Return a decoder's tensors in the sizes of a codec; those of other parts are unchanged.
 
-    Noise columns get small random weights. Hidden values of least importance are left out. Where
-    the new head overlaps, each row fades in over half of the overlap, and the row before it fades
-    out: its continuation is a linear fit of the next row's samples.
+    Noise gets the size of the features, and small random weights. Hidden values of least
+    importance are left out. Where the new head overlaps, each row fades in over half of the
+    overlap, and the row before it fades out: its continuation is a linear fit of the next row's
+    samples.
 
     Parameters
     ----------
@@ -66,8 +71,13 @@ def resized(
     new = dict(tensors)
     name = "decoder.backbone.embedding.weight"
     width_out, width_in, taps = shapes[name]
-    noise = torch.randn(width_out, width_in - new[name].shape[1], taps)
-    new[name] = torch.cat([new[name], _NOISE_SCALE * new[name].std() * noise], 1)
+    channels = width_in - new[name].shape[1]
+    if channels:
+        scale = 2.0 ** round(math.log2(statistics.feature_size))
+        new["decoder.noise_scale"] = torch.tensor(scale)
+        # Uniform noise in [-scale, scale) has a variance of scale^2 / 3.
+        size = _NOISE_SHARE * statistics.embedded_size / scale * (3 / (channels * taps)) ** 0.5
+        new[name] = torch.cat([new[name], size * torch.randn(width_out, channels, taps)], 1)
     overlap = shapes["decoder.head.proj.bias"][0] - len(new["decoder.head.proj.bias"])
     if overlap:
         new |= overlapping_head(new, statistics.rows, overlap)
@@ -114,6 +124,7 @@ def statistics_of(codec: FocalCodecStream, crops: Crops) -> Statistics:
     blocks = list(codec.decoder.backbone.layers)
     moments = [torch.zeros(2, block.pwconv2.in_features) for block in blocks]
     rows: list[Tensor] = []
+    sizes: list[Tensor] = []
 
     def add_to(total: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def hook(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -125,12 +136,17 @@ def statistics_of(codec: FocalCodecStream, crops: Crops) -> Statistics:
     for block, total in zip(blocks, moments, strict=True):
         block.pwconv2.register_forward_pre_hook(add_to(total))
     codec.decoder.head.proj.register_forward_pre_hook(lambda _, inputs: rows.append(inputs[0]))
+    codec.decoder.backbone.embedding.register_forward_hook(
+        lambda _, inputs, output: sizes.append(torch.stack([inputs[0].std(), output.std()]))
+    )
     codec.eval()
     for i in range(_BATCHES):
         codec(crops.at(i).input)
     deviations = [(square - mean.square()).clamp(min=0).sqrt() for mean, square in moments]
     norms = [block.pwconv2.weight.norm(dim=0) for block in blocks]
-    return Statistics([d * n for d, n in zip(deviations, norms, strict=True)], torch.cat(rows))
+    importance = [d * n for d, n in zip(deviations, norms, strict=True)]
+    features, embedded = torch.stack(sizes).mean(0).tolist()
+    return Statistics(importance, torch.cat(rows), features, embedded)
 
 
 @click.command()

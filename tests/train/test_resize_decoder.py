@@ -19,7 +19,7 @@ from fcs_edge.convert.schemes import store  # noqa: E402
 from fcs_edge.modelfile import config_json, model_file  # noqa: E402
 from fcs_edge.modelfile.config import CodecConfig  # noqa: E402
 from train.model import FocalCodecStream  # noqa: E402
-from train.model.decoder import noise  # noqa: E402
+from train.model.decoder import noise, scaled_features  # noqa: E402
 from train.model.quantizer import codes  # noqa: E402
 from train.resize_decoder import overlapping_head, resized, statistics_of  # noqa: E402
 
@@ -105,7 +105,13 @@ def test_resized_decoder_sounds_nearly_the_same(golden: Callable[[str], Any]) ->
     )
     new = FocalCodecStream(with_noise(config, 3, 2 * config.decoder.hop_length)).eval()
     tensors = resized(former.state_dict(), new, statistics)
-    tensors["decoder.backbone.embedding.weight"][:, config.decoder.input_dim :] = 0
+    features = config.decoder.input_dim
+    weight = tensors["decoder.backbone.embedding.weight"]
+    added = noise(torch.arange(500), 3) * tensors["decoder.noise_scale"]
+    windows = added.unfold(0, weight.shape[2], 1).flatten(1)
+    share = (windows @ weight[:, features:].flatten(1).T).std() / statistics.embedded_size
+    assert share.item() == pytest.approx(0.1, rel=0.2)
+    weight[:, features:] = 0
     new.load_state_dict(tensors)
     tokens = torch.randint(1 << config.bits_per_token, (1, 4 * config.chunk_tokens))
     with torch.no_grad():
@@ -134,6 +140,23 @@ def test_a_row_continues_where_it_can_be_predicted() -> None:
     expected = torch.stack(rows)[1:] @ head["decoder.head.proj.weight"].T
     expected += head["decoder.head.proj.bias"]
     torch.testing.assert_close(found, expected, atol=0.02, rtol=0.02)
+
+
+@pytest.mark.parametrize("name", ["tiny", "nolookahead"])
+def test_features_take_the_scale_of_the_noise(name: str, golden: Callable[[str], Any]) -> None:
+    """A checkpoint has no scale: what it decodes is equal but for rounding."""
+    config = with_noise(config_json.from_dict(golden(name).case["config"]), 4, 0)
+    model = FocalCodecStream(config).eval()
+    model.decoder.noise_scale.fill_(64.0)
+    other = FocalCodecStream(config).eval()
+    tensors = scaled_features(model.state_dict())
+    assert "decoder.noise_scale" not in tensors
+    other.load_state_dict(tensors, strict=False)
+    tokens = torch.randint(1 << config.bits_per_token, (2, 4 * config.chunk_tokens))
+    with torch.no_grad():
+        a, b = (m.decode(codes(tokens, config.bits_per_token)) for m in (model, other))
+    torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+    assert scaled_features(tensors) is tensors
 
 
 class Inputs:

@@ -32,10 +32,18 @@ class NextBlock(nn.Module):
 
 
 class Decoder(nn.Module):
-    """WaveNeXt (``decoder``)."""
+    """WaveNeXt (``decoder``).
+
+    ``noise_scale`` is the size of the noise beside the features in training. A checkpoint has a
+    scale of 1: `scaled_features` divides the features by it instead.
+    """
+
+    noise_scale: Tensor
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
+        if config.noise_channels:
+            self.register_buffer("noise_scale", torch.ones(()))
         width = config.dim
         self.backbone = nn.Module()
         self.backbone.embedding = CausalConv(config.row_dim, width, config.kernel_size, zeros=True)
@@ -67,7 +75,8 @@ class Decoder(nn.Module):
             if self.training:
                 first_row.random_(1 << 32)
         number = first_row[:, None] + torch.arange(rows, device=features.device)
-        return torch.cat([features, noise(number, self.noise_channels).to(features.dtype)], -1)
+        values = self.noise_scale * noise(number, self.noise_channels)
+        return torch.cat([features, values.to(features.dtype)], -1)
 
     def _overlapped(self, joined: Tensor) -> Tensor:
         """Add what reaches into the next row to that row, and join the rows."""
@@ -96,3 +105,25 @@ def noise(rows: Tensor, channels: int) -> Tensor:
 def _product(a: Tensor, b: int) -> Tensor:
     """Return a * b modulo 2^32: int64 holds the product of 32 and 16 bits."""
     return (a * (b & 0xFFFF) + (((a * (b >> 16)) & 0xFFFF) << 16)) & _MASK
+
+
+def scaled_features(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a codec's tensors with a noise scale of 1, which is left out, and equal sound.
+
+    The features between decompressor and decoder are divided by the scale. A power of two makes
+    that exact.
+    """
+    if "decoder.noise_scale" not in tensors:
+        return tensors
+    new = {name: tensor for name, tensor in tensors.items() if name != "decoder.noise_scale"}
+    scale = tensors["decoder.noise_scale"]
+    layers = [name.split(".")[2] for name in new if name.startswith("decompressor.layers.")]
+    last = max(layers, key=int)
+    for name in (f"layers.{last}.upscale.upscale", "refiner.out_proj"):
+        for part in ("weight", "bias"):
+            if f"decompressor.{name}.{part}" in new:
+                new[f"decompressor.{name}.{part}"] = new[f"decompressor.{name}.{part}"] / scale
+    for name in ("decompressor.refiner.in_proj.weight", "decoder.backbone.embedding.weight"):
+        if name in new:
+            new[name] = new[name] * scale
+    return new
