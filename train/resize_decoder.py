@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fcs_edge.modelfile.config import DecoderConfig
 from train import config as stages
 from train.data.augment import Acoustics
 from train.data.batches import Crops
@@ -160,7 +161,9 @@ def statistics_of(codec: FocalCodecStream, crops: Crops) -> Statistics:
 def main(start: Path, stage: Path, out: Path, corpus: Path, hidden: int) -> None:
     """Write START for the decoder of STAGE: noise, overlap, and fewer hidden values."""
     settings = stages.read(stage)
-    decoder = replace(settings.model.decoder, ffn_dim=hidden, noise_channels=0, win_length=None)
+    decoder = settings.model.decoder
+    assert isinstance(decoder, DecoderConfig)
+    decoder = replace(decoder, ffn_dim=hidden, noise_channels=0, win_length=None)
     former = FocalCodecStream(replace(settings.model, decoder=decoder))
     parts = initialise.read_all((start,), torch.device("cpu"))
     former.load_state_dict(parts["codec"])
