@@ -197,7 +197,8 @@ class PerceptualLosses:
         """
         other: dict[str, Tensor] = state.get("discriminators", {})
         own = self.discriminators.state()["discriminators"] if self.discriminators else {}
-        fit = {n: x for n, x in other.items() if n in own and x.shape == own[n].shape}
+        differ = {_owner(n) for n, x in own.items() if n not in other or x.shape != other[n].shape}
+        fit = {n: other[n] for n in own if _owner(n) not in differ}
         usable = {name: x for name, x in state.items() if name != "discriminators"}
         self.load({"balance": {}} | usable | ({"discriminators": own | fit} if own else {}))
         return len(fit)
@@ -208,6 +209,11 @@ class PerceptualLosses:
         self.balance.means = {name: torch.tensor(x, device=self.device) for name, x in means}
         if self.discriminators is not None and "discriminators" in state:
             self.discriminators.load(state)
+
+
+def _owner(name: str) -> str:
+    """Return the discriminator of a tensor, as in ``all.3.last.bias``."""
+    return name.split(".")[1]
 
 
 def _normalised(batch: Batch, sound: Tensor) -> Tensor:
