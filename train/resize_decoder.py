@@ -9,11 +9,12 @@ from pathlib import Path
 
 import click
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fcs_edge.modelfile.config import DecoderConfig
+from fcs_edge.modelfile.config import CodecConfig, DecoderConfig
 from train import config as stages
 from train.data.augment import Acoustics
 from train.data.batches import Crops
@@ -150,25 +151,46 @@ def statistics_of(codec: FocalCodecStream, crops: Crops) -> Statistics:
     return Statistics(importance, torch.cat(rows), features, embedded)
 
 
+def former_codec(tensors: dict[str, Tensor], config: CodecConfig) -> FocalCodecStream:
+    """Return a codec with these tensors, whose decoder has no noise and no overlap.
+
+    Raises
+    ------
+    ValueError
+        The tensors are of another codec, or the new decoder has more hidden values.
+    """
+    decoder = config.decoder
+    if not isinstance(decoder, DecoderConfig):
+        raise ValueError("the stage's model has another decoder than WaveNeXt")
+    bias = tensors.get("decoder.backbone.layers.0.pwconv1.bias")
+    hidden = decoder.ffn_dim if bias is None else len(bias)
+    if hidden < decoder.ffn_dim:
+        raise ValueError(f"the start has {hidden} hidden values, the stage's {decoder.ffn_dim}")
+    decoder = replace(decoder, ffn_dim=hidden, noise_channels=0, win_length=None)
+    codec = FocalCodecStream(replace(config, decoder=decoder))
+    shapes = {name: tensor.shape for name, tensor in codec.state_dict().items()}
+    wrong = [n for n, shape in shapes.items() if n not in tensors or tensors[n].shape != shape]
+    if wrong:
+        raise ValueError(f"the start does not fit the stage's model: {wrong[0]}")
+    codec.load_state_dict({name: tensors[name] for name in shapes})
+    return codec
+
+
 @click.command()
 @click.argument("start", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("stage", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--corpus", required=True, type=click.Path(exists=True, path_type=Path))
-@click.option(
-    "--hidden", type=int, required=True, help="Hidden values of a block in START (ffn_dim)."
-)
-def main(start: Path, stage: Path, out: Path, corpus: Path, hidden: int) -> None:
+def main(start: Path, stage: Path, out: Path, corpus: Path) -> None:
     """Write START for the decoder of STAGE: noise, overlap, and fewer hidden values."""
-    settings = stages.read(stage)
-    decoder = settings.model.decoder
-    assert isinstance(decoder, DecoderConfig)
-    decoder = replace(decoder, ffn_dim=hidden, noise_channels=0, win_length=None)
-    former = FocalCodecStream(replace(settings.model, decoder=decoder))
-    parts = initialise.read_all((start,), torch.device("cpu"))
-    former.load_state_dict(parts["codec"])
-    data = settings.data
-    shards, share = Corpus(corpus, settings.teacher, data.real_weight, data.weights).now()
+    try:
+        settings = stages.read(stage)
+        parts = initialise.read_all((start,), torch.device("cpu"))
+        former = former_codec(parts["codec"], settings.model)
+        data = settings.data
+        shards, share = Corpus(corpus, settings.teacher, data.real_weight, data.weights).now()
+    except (ValueError, SafetensorError) as error:
+        raise click.ClickException(str(error)) from None
     crops = Crops(shards, share, Acoustics(corpus), data.augmentation, data.frames, 8, (1,))
     statistics = statistics_of(former, crops)
     torch.manual_seed(settings.seed)

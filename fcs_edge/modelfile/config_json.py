@@ -45,7 +45,11 @@ _NUMBER_LIMIT = 1e30
 _CODEBOOK_LIMIT = 1 << 53
 """Largest codebook whose number of bits a message states."""
 _ZERO_ALLOWED = {
-    *("lookahead_size", "max_cached_steps", "focal_level", "focal_factor", "noise_channels"),
+    "lookahead_size",
+    "max_cached_steps",
+    "focal_level",
+    "focal_factor",
+    "noise_channels",
 }
 
 _Part = TypeVar(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,20 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from safetensors.torch import load_file  # noqa: E402
+from click.testing import CliRunner  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 
 import fcs_edge  # noqa: E402
 from fcs_edge.convert.schemes import store  # noqa: E402
 from fcs_edge.modelfile import config_json, model_file  # noqa: E402
 from fcs_edge.modelfile.config import CodecConfig  # noqa: E402
+from train import config as stages  # noqa: E402
+from train import resize_decoder  # noqa: E402
 from train.model import FocalCodecStream  # noqa: E402
 from train.model.decoder import noise, scaled_features  # noqa: E402
 from train.model.quantizer import codes  # noqa: E402
 from train.resize_decoder import overlapping_head, resized, statistics_of  # noqa: E402
+from training_runs import run  # noqa: E402
 
 
 def plain_noise(row: int, channels: int) -> list[float]:
@@ -157,6 +162,37 @@ def test_features_take_the_scale_of_the_noise(name: str, golden: Callable[[str],
         a, b = (m.decode(codes(tokens, config.bits_per_token)) for m in (model, other))
     torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
     assert scaled_features(tensors) is tensors
+
+
+def test_a_stage_starts_from_a_resized_decoder(
+    stage: Callable[[str], Path], corpus: Path, tmp_path: Path
+) -> None:
+    path, start, out = (
+        stage("decoder"),
+        tmp_path / "start.safetensors",
+        tmp_path / "out.safetensors",
+    )
+    former = FocalCodecStream(stages.read(path).model)
+    save_file(former.state_dict(), start)
+    file = next(path.parent.glob("*.json"))
+    config = json.loads(file.read_text())
+    decoder = config["decoder_config"]
+    decoder |= {"ffn_dim": decoder["ffn_dim"] - 3, "noise_channels": 4}
+    decoder["win_length"] = 2 * decoder["hop_length"]
+    file.write_text(json.dumps(config))
+    arguments = [str(start), str(path), str(out), "--corpus", str(corpus)]
+    result = CliRunner().invoke(resize_decoder.main, arguments)
+    assert result.exit_code == 0, result.output
+    trainer = run(path, corpus, tmp_path / "run", 0, out)
+    for name, tensor in load_file(out).items():
+        torch.testing.assert_close(trainer.average.codec.state_dict()[name], tensor.float())
+    again = CliRunner().invoke(resize_decoder.main, [str(out), *arguments[1:]])
+    decoder["ffn_dim"] += 9
+    file.write_text(json.dumps(config))
+    more = CliRunner().invoke(resize_decoder.main, arguments)
+    assert (again.exit_code, more.exit_code) == (1, 1)
+    assert "does not fit the stage's model: decoder.backbone.embedding.weight" in again.output
+    assert "hidden values" in more.output
 
 
 class Inputs:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from train.config import AugmentationConfig
+from train.data.fft import fast_length
 
 F32 = NDArray[np.float32]
 
@@ -112,7 +113,7 @@ def filter_crop(
     out = []
     for index, (x, rate) in enumerate(((low, 16000), (high, 24000))):
         response = chosen[index] if chosen is not None else np.ones(1, np.float32)
-        n = _fast_length(x.size + response.size)
+        n = fast_length(x.size + response.size)
         spectrum = np.fft.rfft(x, n) * np.fft.rfft(response, n)
         if microphone:
             spectrum *= _response(gains, n, rate)
@@ -144,7 +145,7 @@ def fit_length(sound: F32, n: int) -> F32:
 
 def lowpass(sound: F32, rate: int, hz: float) -> F32:
     """Return a sound, (n,) at `rate`, without the band above `hz`."""
-    n = _fast_length(sound.size)
+    n = fast_length(sound.size)
     spectrum = np.fft.rfft(sound, n) * (1 - _rise(np.arange(n // 2 + 1) * rate / n / hz))
     out: F32 = np.fft.irfft(spectrum, n)[: sound.size].astype(np.float32)
     return out
@@ -190,12 +191,6 @@ def shift_formants(sound: F32, factor: float) -> F32:
     changed = spectra * torch.exp((moved - envelope).clamp(-limit, limit))
     out: F32 = torch.istft(changed, _SIZE, _HOP, window=window, length=sound.size).numpy()
     return out
-
-
-def _fast_length(n: int) -> int:
-    """Return the smallest 2^a 3^b that is at least n: FFTs of other lengths are slow."""
-    powers = (3**b * 2 ** max(0, math.ceil(math.log2(n / 3**b))) for b in range(6))
-    return min(powers)
 
 
 def _response(gains: NDArray[Any], n: int, rate: int) -> NDArray[Any]:

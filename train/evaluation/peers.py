@@ -143,14 +143,10 @@ def opus(signal: F32, kbps: int) -> CodedClip:
         The requested bit rate, kb/s.
     """
     with tempfile.TemporaryDirectory() as folder:
-        source, sent, decoded = (
-            str(Path(folder, name)) for name in ("in.wav", "sent.opus", "out.wav")
-        )
-        soundfile.write(source, signal, RATE, "FLOAT")
-        _call("opusenc", "--quiet", "--speech", "--bitrate", str(kbps), source, sent)
-        _call("opusdec", "--quiet", "--float", "--rate", str(_OPUS_RATE), sent, decoded)
+        sent, decoded = _opus_file(folder, signal, kbps), str(Path(folder, "out.wav"))
+        _call("opusdec", "--quiet", "--float", "--rate", str(_OPUS_RATE), str(sent), decoded)
         sound, rate = soundfile.read(decoded, dtype="float32")
-        packets = ogg_packets(Path(sent).read_bytes())
+        packets = ogg_packets(sent.read_bytes())
     return CodedClip(sound, rate, 8 * sum(map(len, packets[_OPUS_HEADERS:])))
 
 
@@ -172,16 +168,23 @@ def opus_enhanced(signal: F32, kbps: int, enhancement: str = "nolace") -> CodedC
     forced.
     """
     with tempfile.TemporaryDirectory() as folder:
-        source, sent = str(Path(folder, "in.wav")), str(Path(folder, "sent.opus"))
-        soundfile.write(source, signal, RATE, "FLOAT")
-        _call("opusenc", "--quiet", "--speech", "--bitrate", str(kbps), *_OPUS_WIDE, source, sent)
-        head, _, *packets = ogg_packets(Path(sent).read_bytes())
+        sent = _opus_file(folder, signal, kbps, *_OPUS_WIDE)
+        head, _, *packets = ogg_packets(sent.read_bytes())
     framed = b"".join(struct.pack("<H", len(packet)) + packet for packet in packets)
     decoded = _call("node", str(_NOLACE), str(_OPUS_RATE), enhancement, given=framed)
     (skipped,) = struct.unpack_from("<H", head, 10)
     first = skipped * _OPUS_RATE // _OPUS_CLOCK
     sound = np.frombuffer(decoded, "<f4")[first:][: signal.size * _OPUS_RATE // RATE]
     return CodedClip(sound.astype(np.float32), _OPUS_RATE, 8 * sum(map(len, packets)))
+
+
+def _opus_file(folder: str, signal: F32, kbps: int, *options: str) -> Path:
+    """Return the file of speech coded with Opus."""
+    source, sent = Path(folder, "in.wav"), Path(folder, "sent.opus")
+    soundfile.write(source, signal, RATE, "FLOAT")
+    rate = "--bitrate", str(kbps)
+    _call("opusenc", "--quiet", "--speech", *rate, *options, str(source), str(sent))
+    return sent
 
 
 def ogg_packets(stream: bytes) -> list[bytes]:

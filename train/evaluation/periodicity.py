@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from train.data.fft import fast_length
 from train.evaluation.metrics import F32, F64, RATE, Metric, Scores
 
 BANDS = ((300, 1000), (1000, 2000), (2000, 3000), (3000, 4000), (4000, 5000), (5000, 6000))
@@ -74,14 +75,6 @@ def periodic_share(band: F64, period: int) -> float | None:
     return float(repeated[loud].sum()) / total if total else None
 
 
-def _fast_length(samples: int) -> int:
-    """Return the least length from `samples` without a prime factor over 5."""
-    size = max(1, samples)
-    while 30**32 % size:  # Up to 2^32, such a number divides this one.
-        size += 1
-    return size
-
-
 def periodicity(sound: F32) -> Scores:
     """Return the share of each band at each period.
 
@@ -95,7 +88,7 @@ def periodicity(sound: F32) -> Scores:
     dict
         By `key`; None where a band is too short or too quiet.
     """
-    size = _fast_length(sound.size)
+    size = fast_length(sound.size)
     spectrum = np.fft.rfft(sound.astype(np.float64), size)
     hertz = np.fft.rfftfreq(size, 1 / RATE)
     shares: Scores = {}

@@ -11,7 +11,9 @@ _HOP = 240
 _BINS = 22
 """Bins of a band, 516 Hz."""
 _EMPTY, _QUIETEST = 10**-4.5, 10**-7.0
+"""Energies relative to the crop's: below the first a band is empty, the second is the floor."""
 _ROWS = 16
+"""Rows of 20 ms in a span."""
 
 
 class LevelError:

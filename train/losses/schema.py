@@ -165,7 +165,7 @@ _SPECS = (
     LossSpec(
         "row_periodicity",
         Kind.PERCEPTUAL,
-        "Shares of energy, in bands, that repeat at the rate of the decoder's rows.",
+        "Shares of bands, and of the changes of their levels, that repeat every row and token.",
         _SOUND,
         "row_periodicity",
     ),
